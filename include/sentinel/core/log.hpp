@@ -1,0 +1,34 @@
+#pragma once
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace sentinel {
+
+/// Sends spdlog to stderr; ranks other than 0 log errors only. Library code logs by
+/// spdlog::info/warn.
+void setup_logging(int rank);
+
+/// A progress line on stderr: done/total, rate, time left and a note. On a terminal it is redrawn
+/// about four times a second, elsewhere it is a log line a minute.
+class Progress {
+ public:
+  Progress(std::string what, std::string unit, std::uint64_t total, std::uint64_t done_before = 0);
+  ~Progress();
+  void update(std::uint64_t done, const std::string& note = {});
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string line(std::uint64_t done, const std::string& note) const;
+  std::string what_, unit_;
+  std::uint64_t total_, done_before_;
+  Clock::time_point start_, last_;
+  bool terminal_, drawn_ = false;
+};
+
+/// The program's version with the git commit it was built from.
+const char* version();
+
+}  // namespace sentinel

@@ -1,0 +1,15 @@
+#pragma once
+
+namespace sentinel {
+
+/// Makes SIGTERM, SIGUSR1 and SIGINT set a flag (async-signal-safe) instead of ending the process;
+/// a second SIGINT ends it at once.
+void install_stop_handlers();
+
+/// The signal that asked for a stop, 0 if none did.
+int stop_signal();
+
+/// Sets the flag as a signal would (tests; a stop another rank saw).
+void request_stop(int signal);
+
+}  // namespace sentinel

@@ -1,0 +1,158 @@
+#pragma once
+#include <ATen/ATen.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace sentinel {
+
+using NodeId = std::int64_t;
+using Pair = std::array<std::int64_t, 2>;  // {height, width}
+
+/// Merging of a duplicated channel's two results a (original) and b (copy); copies with
+/// |a-b| <= 1e-5 max(|a|,|b|) count as equal and a passes (design 02).
+enum class Correction {
+  kRange,  // the only one finite and inside [low, high]; of two such the smaller magnitude; of none
+           // 0
+  kMin,    // the smaller; a finite one wins over a non-finite one (the seed tool's, made NaN-safe)
+};
+enum class Clipping {
+  kRanger,       // x > bound -> 0 (the seed tool's)
+  kRangerClamp,  // x > bound -> bound (Chen et al., "A Low-cost Fault Corrector ...", DSN 2021)
+};
+/// Order of the rows of a duplicated convolution in a checkpoint; in memory it is always kOwn.
+enum class RowLayout {
+  kOwn,    // [all originals in order | copies]
+  kGroup,  // [d originals | their copies | the other originals], the seed tool's
+};
+
+// ---- operators: tensors are f32 on one device; activations are [N, C, H, W] or, after Flatten,
+// [N, C] ----
+
+struct Input {
+  std::int64_t channels = 3;
+  Pair size{32, 32};
+};
+struct Conv {
+  at::Tensor weight;  // [out, in/groups, kh, kw]
+  at::Tensor bias;    // [out] or undefined
+  Pair stride{1, 1}, padding{0, 0}, dilation{1, 1};
+  std::int64_t groups = 1;
+};
+/// A Conv of which some output channels are stored and computed twice and merged by a correction.
+struct DuplicatedConv {
+  Conv conv;  // weight [out + d, ...], bias [out + d]: rows [originals | copies]
+  std::vector<std::int64_t>
+      duplicated;  // d channel numbers; row out + k is the copy of row duplicated[k]
+  Correction correction = Correction::kRange;
+  RowLayout layout = RowLayout::kOwn;
+  at::Tensor low, high;  // [d] for kRange, in the units of the convolution's output; else undefined
+  std::int64_t out_channels() const {
+    return conv.weight.size(0) - static_cast<std::int64_t>(duplicated.size());
+  }
+};
+struct BatchNorm {
+  at::Tensor weight, bias, mean, var;  // [C]
+  at::Tensor batches_tracked;          // [] i64 or undefined; only carried along
+  double eps = 1e-5;
+};
+struct Relu {};
+/// ReLU with an upper bound; NaN -> 0.
+struct BoundedRelu {
+  at::Tensor bound;  // [] per layer or [C] per channel
+  Clipping clipping = Clipping::kRanger;
+};
+struct MaxPool {
+  Pair kernel{2, 2}, stride{2, 2}, padding{0, 0};
+};
+struct AvgPool {
+  Pair kernel{2, 2}, stride{2, 2}, padding{0, 0};
+};
+struct AdaptiveAvgPool {
+  Pair size{1, 1};
+};
+struct Add {};
+struct Concat {};  // along channels
+/// Channels begin … end-1 of the input.
+struct Slice {
+  std::int64_t begin = 0, end = 0;
+};
+struct ChannelShuffle {
+  std::int64_t groups = 1;
+};
+struct Flatten {};  // [N, C, H, W] -> [N, C*H*W]
+struct Linear {
+  at::Tensor weight;  // [out, in]
+  at::Tensor bias;    // [out] or undefined
+};
+struct Dropout {
+  double probability = 0.5;  // identity except in training
+};
+
+using Op =
+    std::variant<Input, Conv, DuplicatedConv, BatchNorm, Relu, BoundedRelu, MaxPool, AvgPool,
+                 AdaptiveAvgPool, Add, Concat, Slice, ChannelShuffle, Flatten, Linear, Dropout>;
+
+struct Node {
+  std::string name;  // PyTorch's dotted module name; second call sites of a module as torchvision's
+                     // feature extraction has it: layer1.0.relu, layer1.0.relu_1
+  Op op;
+  std::vector<NodeId> inputs;  // earlier nodes
+};
+
+/// Where the channels of a transformed convolution or linear layer come from in the original model:
+/// channel numbers there, empty = unchanged. Faults are named in these coordinates so that
+/// campaigns pair (design 05).
+struct ChannelOrigin {
+  std::vector<std::int64_t> out, in;
+};
+
+/// A CNN as data: nodes in execution order, node 0 the Input, the last node the logits [N,
+/// classes]. Move-only: tensors alias when copied, so clone() is explicit.
+class Graph {
+ public:
+  Graph() = default;
+  Graph(Graph&&) = default;
+  Graph& operator=(Graph&&) = default;
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+  /// Deep copy: shares no tensor with this.
+  Graph clone() const;
+
+  /// Appends a node; its inputs must exist and its name be new (Bug otherwise).
+  NodeId add(std::string name, Op op, std::vector<NodeId> inputs);
+  NodeId size() const { return static_cast<NodeId>(nodes_.size()); }
+  const Node& operator[](NodeId id) const { return nodes_.at(static_cast<std::size_t>(id)); }
+  Node& operator[](NodeId id) { return nodes_.at(static_cast<std::size_t>(id)); }
+  const std::vector<Node>& nodes() const { return nodes_; }
+  /// Bug if there is none.
+  NodeId find(const std::string& name) const;
+  /// For each node the nodes that read it.
+  std::vector<std::vector<NodeId>> consumers() const;
+
+  /// Moves every tensor to a device, convolution weights also to channels_last where asked.
+  void to(at::Device device, at::MemoryFormat conv_format = at::MemoryFormat::Contiguous);
+
+  // What the checkpoint must remember beside the nodes.
+  std::string architecture;                     // "resnet20"
+  std::string dataset;                          // "cifar10"
+  std::vector<std::string> state_order;         // PyTorch's order of the state_dict's entries
+  std::map<std::string, ChannelOrigin> origin;  // by Conv/Linear node name; absent = unchanged
+
+ private:
+  std::vector<Node> nodes_;
+};
+
+/// Number of output channels (features after Flatten) of every node.
+std::vector<std::int64_t> channel_counts(const Graph& graph);
+std::int64_t class_count(const Graph& graph);
+
+/// The Conv inside a Conv or DuplicatedConv, null for other operators.
+const Conv* as_conv(const Op& op);
+Conv* as_conv(Op& op);
+
+}  // namespace sentinel

@@ -1,0 +1,40 @@
+#pragma once
+#include <vector>
+
+#include "sentinel/core/rng.hpp"
+#include "sentinel/graph/graph.hpp"
+
+namespace sentinel {
+
+/// One tensor per node: its output. Undefined where not computed.
+using Trace = std::vector<at::Tensor>;
+
+/// Computes nodes from … end and keeps each output in the trace; with from = 0 trace[0] must hold
+/// the images [N, C, H, W] f32 (normalised), otherwise whatever nodes >= from read from before.
+/// Returns the logits [N, classes]. This is the reference path: LibTorch's operators one by one,
+/// evaluation mode.
+at::Tensor run(const Graph& graph, Trace& trace, NodeId from = 0);
+
+/// Logits of images, other outputs dropped as soon as nobody reads them.
+at::Tensor logits(const Graph& graph, const at::Tensor& images);
+
+/// Like run, but drops outputs when their last reader is done and works in place where that gives
+/// the same bits. Entries of `trace` that were defined on entry are read, never changed or dropped.
+at::Tensor run_lean(const Graph& graph, const Trace& trace, NodeId from);
+
+/// Training mode: batch statistics (running ones updated, momentum 0.1), dropout from `rng`;
+/// gradients flow to parameters that require them. images [N, C, H, W].
+at::Tensor run_training(Graph& graph, const at::Tensor& images, Rng& dropout);
+
+/// One node on its inputs, evaluation mode.
+at::Tensor apply(const Op& op, const std::vector<at::Tensor>& inputs);
+
+/// Elementwise merge of a duplicated channel's results; a, b [N, d, H, W], low/high [d] (design
+/// 02).
+at::Tensor correct(const at::Tensor& a, const at::Tensor& b, Correction correction,
+                   const at::Tensor& low, const at::Tensor& high);
+
+/// Live nodes at a cut: outputs of nodes before `from` that nodes at or after it read.
+std::vector<NodeId> live_at(const Graph& graph, NodeId from);
+
+}  // namespace sentinel

@@ -1,0 +1,77 @@
+#pragma once
+#include <ATen/ATen.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sentinel/core/bytes.hpp"
+
+namespace sentinel {
+
+/// Normalised images and their labels.
+struct Batch {
+  at::Tensor images;  // [N, C, H, W] f32
+  at::Tensor labels;  // [N] i64
+};
+
+enum class Split { kTrain, kTest };
+
+/// What is known of a data set before reading it. One row of the table in dataset.cpp.
+struct DatasetInfo {
+  std::string name;  // "cifar10", "cifar100", "synthetic"
+  std::int64_t classes = 10;
+  std::array<std::int64_t, 3> shape{3, 32, 32};  // C, H, W
+  std::array<double, 3> mean{}, std{};           // of pixels / 255
+};
+
+/// UserError listing the known names where there is no such data set.
+const DatasetInfo& dataset_info(const std::string& name);
+
+/// Images as stored: bytes and labels, in file order.
+class Dataset {
+ public:
+  Dataset(DatasetInfo info, std::vector<std::uint8_t> pixels, std::vector<std::int64_t> labels);
+
+  const DatasetInfo& info() const { return info_; }
+  std::int64_t size() const { return static_cast<std::int64_t>(labels_.size()); }
+  /// Images begin … end-1, (pixel / 255 - mean) / std.
+  Batch batch(std::int64_t begin, std::int64_t end) const;
+  /// The images at these indices, in this order.
+  Batch batch(const std::vector<std::int64_t>& indices) const;
+  /// The first n images (all where n < 0 or larger).
+  Dataset first(std::int64_t n) const;
+  /// SHA-256 over the pixels and labels, for provenance and fingerprint.
+  std::string hash() const;
+  const std::vector<std::uint8_t>& pixels() const { return pixels_; }
+  const std::vector<std::int64_t>& labels() const { return labels_; }
+
+  /// For broadcasting; deserialize is the inverse.
+  Bytes serialize() const;
+  static Dataset deserialize(const Bytes& bytes);
+
+ private:
+  DatasetInfo info_;
+  std::vector<std::uint8_t> pixels_;  // [N, C, H, W]
+  std::vector<std::int64_t> labels_;  // [N]
+};
+
+/// Reads one split of a data set from a folder: CIFAR-10/100 in the binary or the python-pickle
+/// release (the folder itself or the release's subfolder in it, whichever is found). data_batch
+/// files of the training split are read in order; a release with fewer images is accepted. Throws
+/// DataError (file, offset) or UserError. For "synthetic", `folder` may be empty: then the images
+/// are made (synthetic_dataset with default sizes).
+Dataset read_dataset(const std::string& name, const std::string& folder, Split split);
+
+/// The built-in synthetic set: ten classes of textured shapes on clutter with noise, 3x32x32, made
+/// from (seed, split, index) alone, hard enough that a small ResNet trained on 5000 images lands
+/// between 85 % and 98 %.
+inline constexpr std::int64_t kSyntheticTrain = 5000, kSyntheticTest = 1000;
+Dataset synthetic_dataset(Split split, std::int64_t count, std::uint64_t seed);
+
+/// Writes data_batch_1…5.bin and test_batch.bin (CIFAR-10's binary format) into a folder, made if
+/// absent.
+void write_cifar_binary(const std::string& folder, const Dataset& train, const Dataset& test);
+
+}  // namespace sentinel

@@ -1,0 +1,66 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "sentinel/comm/comm.hpp"
+#include "sentinel/graph/graph.hpp"
+#include "sentinel/io/dataset.hpp"
+#include "sentinel/protect/importance.hpp"
+
+namespace sentinel {
+
+/// Permutes the output channels of every permutable channel group to descending group score,
+/// together with everything indexed by them (bias, BN, duplicated lists, per-channel bounds,
+/// consumers' inputs). Logits stay the same up to rounding. `Graph::origin` remembers where
+/// channels came from. Bug for scores of another graph.
+Graph sort_channels(const Graph& graph, const ChannelScores& scores,
+                    GroupScore group_score = GroupScore::kMean);
+
+/// d = max(1, floor(Cout * ratio)) channels of each Conv2d are stored and computed twice (design
+/// 02, "Hardening").
+struct DuplicationPlan {
+  double ratio = 0.1;                     // in (0, 1)
+  RowLayout selection = RowLayout::kOwn;  // kGroup: sort first, then each conv's first d
+  Correction correction = Correction::kRange;
+  GroupScore group_score = GroupScore::kMean;
+};
+/// UserError for a ratio outside (0, 1) or a graph that is hardened already. Intervals of kRange
+/// stay infinite until calibrate() sets them.
+Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
+                         const DuplicationPlan& plan);
+
+/// Replaces every ReLU call site by a BoundedRelu without a bound yet (+inf).
+enum class BoundsPer { kLayer, kChannel };
+Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per);
+
+/// Largest fault-free outputs of ReLU call sites and the range of each convolution's output
+/// channels (before BN).
+struct ActivationRanges {
+  struct Site {
+    std::string name;
+    std::vector<double> low, high;  // [C]
+  };
+  std::vector<Site> relus, convs;  // execution order
+};
+/// Profiles an unprotected or protected graph fault-free on images, shared among the ranks by
+/// blocks (minimum and maximum do not depend on their order). Collective.
+ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, const Comm& comm,
+                                   at::Device device);
+
+/// Sets every bound to (1 + 2^-10) x the largest activation and every interval to the profiled
+/// range widened by 10 % of its width on each side. `ranges` come from the unprotected graph of the
+/// same channel order, i.e. by node name from the graph before restrict/duplicate.
+void calibrate(Graph& graph, const ActivationRanges& ranges);
+
+struct HardeningPlan {
+  DuplicationPlan duplication;
+  bool restricted = true;
+  Clipping clipping = Clipping::kRanger;
+  BoundsPer bounds = BoundsPer::kLayer;
+};
+/// duplicate + restrict + calibrate on the calibration images. Collective; the same graph on every
+/// rank.
+Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
+             const Dataset& calibration, const Comm& comm, at::Device device);
+
+}  // namespace sentinel

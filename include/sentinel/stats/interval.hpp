@@ -1,0 +1,47 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+namespace sentinel {
+
+/// An estimate with its confidence interval.
+struct Interval {
+  double estimate = 0, lower = 0, upper = 0, confidence = 0.95;
+  std::string method;
+  std::uint64_t n = 0;  // trials used
+  double half_width() const { return (upper - lower) / 2; }
+};
+
+/// Exact sums of integer observations x_i (images counted in a trial, differences of such), so that
+/// moments do not depend on the order of arrival.
+class CountMoments {
+ public:
+  void add(std::int64_t x);
+  std::uint64_t n() const { return n_; }
+  double mean() const;
+  double variance() const;  // unbiased, 0 for n < 2
+
+ private:
+  std::uint64_t n_ = 0;
+  std::int64_t sum_ = 0;
+  __extension__ __int128 sum_squares_ = 0;
+};
+
+/// Interval for the mean of x/scale over trials: mean +- t_{n-1} s/sqrt(n); the unit is the trial,
+/// since all images of a trial share its faults (the binomial interval over trials x images covers
+/// 0.17 instead of 0.95). With n < 2 the whole range [low, high] of x/scale.
+Interval t_interval(const CountMoments& moments, double scale, double confidence, double low,
+                    double high);
+
+/// As t_interval, for rates of rare events in [0, 1]: with no event at all (or nothing but events)
+/// the far bound is that of the rule of three, 3/n at 95 %: -ln((1-confidence))/n.
+Interval rate_interval(const CountMoments& moments, double scale, double confidence);
+
+/// Difference of two independent means a/scale - b/scale (Welch, Satterthwaite degrees of freedom).
+Interval welch_interval(const CountMoments& a, const CountMoments& b, double scale,
+                        double confidence);
+
+/// Two-sided quantile t such that P(|T_df| <= t) = confidence.
+double t_quantile(double df, double confidence);
+
+}  // namespace sentinel

@@ -1,0 +1,65 @@
+#pragma once
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sentinel/store/schema.hpp"
+
+namespace sentinel {
+
+struct StoreOptions {
+  bool fresh = false;  // start over: old results are removed
+  std::chrono::seconds publish{
+      30};  // no sooner than max(this, 20 x the last publication's duration)
+  std::chrono::seconds lock_wait{60};    // for another process to let go of the result
+  std::chrono::milliseconds sync{2000};  // fdatasync of the journal at least this often
+};
+
+/// The one result of a campaign on disk, on rank 0 only. Rows are appended to a journal beside the
+/// result
+/// (`<result>.journal.<n>`, one per incarnation, frames {length, checksum, payload}, one write()
+/// per frame) and survive a kill at any moment once append() returned; `<result>` itself is a
+/// complete HDF5 file published from the journals by rename, by a thread of its own (the only one
+/// that uses HDF5), so a plain reader always sees a whole file. Journals go when the finished
+/// result is published. Design 05, "Durability".
+///
+/// Opening resumes: rows already there are known by `has`. Throws UserError where the result
+/// belongs to another job (naming what differs), EnvironmentError where it is locked, not writable
+/// or the disk is full.
+class ResultStore {
+ public:
+  ResultStore(const std::string& path, ResultInfo info, SessionInfo session,
+              const StoreOptions& options = {});
+  ResultStore(ResultStore&&) noexcept;
+  ~ResultStore();
+
+  /// Whether a trial is stored (for every model: a chunk is stored whole or not at all).
+  bool has(std::uint32_t point, std::uint64_t id) const;
+  /// Rows stored so far, and by this incarnation.
+  std::uint64_t rows() const;
+  std::uint64_t new_rows() const;
+  std::uint32_t session() const;
+  /// Every stored row, in (point, id, model) order.
+  void for_each(const std::function<void(const TrialRow&)>& visit) const;
+
+  /// Acknowledges records: one frame, one write(). Records already stored must be equal in all but
+  /// wall_us, rank, session, path and audited (Bug otherwise) and are dropped. Starts a publication
+  /// in the background when one is due; errors of a background publication are thrown here or in
+  /// finish().
+  void append(const std::vector<TrialRecord>& records);
+  /// Replaces the estimates that the next publication writes.
+  void set_estimates(std::vector<EstimateRow> estimates);
+  void add_audit(const AuditRow& row);
+
+  /// Syncs, publishes, closes. `complete`: every planned trial is stored; then the journals are
+  /// removed.
+  void finish(bool complete);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sentinel

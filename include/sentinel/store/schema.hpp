@@ -1,0 +1,163 @@
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+/// The result file, schema version 1. Plain HDF5: no pickles, no variable-length types except
+/// strings in attributes; units in attributes; integers stored, rates derived; readable with h5py
+/// and pandas alone. analysis/results.py is the other reader of this page.
+///
+///   /                     attributes: schema = "sentinelnn-result", schema_version = 1, creator,
+///   creator_version,
+///                         created (ISO 8601 UTC), command, job (resolved, TOML), fingerprint, seed
+///                         (u64), rng = "philox4x32-10", complete (u8: 1 when every planned trial
+///                         is stored)
+///   /provenance           attributes: every entry of ResultInfo::provenance (hashes of model, data
+///   and ranking,
+///                         library versions, arithmetic)
+///   /provenance/sessions  compound, one row per incarnation: number (u32), started, ended (f64,
+///   unix s; ended = last
+///                         append), ranks (u32), host (fixed string), new_trials (u64), info (fixed
+///                         string: JSON with devices, threads, instruction set, SLURM variables,
+///                         version, command)
+///   /models/<m>           attributes: index (u32, the number used in /trials), structure (JSON),
+///   parameters, macs,
+///                         memory_bytes (i64), images, correct, top5 (i64, fault-free),
+///                         checkpoint_sha256
+///   /models/<m>/tensors   compound: name (fixed string), kind (u8), elements, originals (u64),
+///   word_bits (u8);
+///                         row number = FaultRow::tensor
+///   /models/<m>/nodes     compound: name, op (fixed strings), macs, parameters (i64); row number =
+///   first_node /golden/labels        i32 [images] /golden/<m>/logits, predictions   f32 [images,
+///   classes], i32 [images] /points               compound: id (u32), estimand ("T1"|"T2"),
+///   fault_model, ber (f64, flips/bit/trial),
+///                         trials (u64, planned), models (comma-separated)
+///   /design               attributes: confidence, stop_rule; stratified plans will add tables per
+///   point /trials               compound TrialRow, sorted by (point, id, model) /faults/offsets
+///   u64 [trials + 1]: faults of row i of /trials are sites[offsets[i] : offsets[i+1]]
+///   /faults/sites         compound FaultRow
+///   /audit                compound AuditRow
+///   /importance/<method>/<layer>/scores, order   f64 [channels], i64 [channels] (order[0] = most
+///   important) /estimates            compound EstimateRow, one set per look (publication)
+///
+/// Compound members carry the names of the structs' fields below.
+namespace sentinel {
+
+inline constexpr int kSchemaVersion = 1;
+
+/// One trial of one model.
+struct TrialRow {
+  std::uint32_t point = 0;
+  std::uint64_t id = 0;
+  std::uint32_t model = 0;    // index of /models/<m>
+  std::uint8_t stage = 0;     // 0 = main sample (1 = pilot, in adaptive plans)
+  std::int32_t stratum = -1;  // -1: not stratified
+  double probability = 1;     // with which the stratum was drawn
+  std::int32_t block = -1;    // image block, -1: all images
+  std::uint32_t n_faults = 0;
+  std::int32_t first_node = -1;  // first faulty node of the model's graph, -1: none
+  std::uint32_t images = 0, correct = 0, top5 = 0, masked = 0, sdc_noncritical = 0,
+                sdc_critical = 0, due = 0;
+  std::uint32_t correct_argmax =
+      0;  // PyTorch's arg max = label, not-finite logits or not (as the seed tool counts)
+  std::uint32_t session = 0;
+  std::uint8_t audited = 0;
+  std::uint8_t path = 0;      // EnginePath: 0 reference, 1 fast
+  std::uint32_t wall_us = 0;  // [us]
+  std::uint32_t rank = 0;
+};
+
+/// One flipped bit.
+struct FaultRow {
+  std::uint8_t kind = 0;      // FaultKind
+  std::uint32_t tensor = 0;   // row of /models/<m>/tensors
+  std::uint64_t element = 0;  // row-major in the stored tensor [out + copies, in/groups, kh, kw]
+  std::uint8_t word_bits = 32;
+  std::uint8_t bit = 0;                 // 0 = least significant
+  std::uint64_t before = 0, after = 0;  // raw words
+};
+
+struct TrialRecord {
+  TrialRow row;
+  std::vector<FaultRow> faults;
+};
+
+struct EstimateRow {
+  std::uint32_t point = 0;
+  std::int32_t model = 0;     // -1: a comparison, see `against`
+  std::int32_t against = -1;  // model - against, paired or not as `method` says
+  std::string
+      quantity;  // "accuracy", "sdc_critical", "due", "accuracy_argmax", "accuracy_difference"
+  double estimate = 0, lower = 0, upper = 0, confidence = 0.95;
+  std::string method;  // "t over trials", "paired t over trials", "Welch", "rule of three"
+  std::uint64_t trials = 0;
+};
+
+struct AuditRow {
+  std::uint32_t point = 0;
+  std::uint64_t id = 0;
+  std::uint32_t model = 0;
+  std::uint32_t images = 0, mismatches = 0, near_ties = 0;
+};
+
+struct TensorInfo {
+  std::string name;
+  std::uint8_t kind = 0;
+  std::uint64_t elements = 0, originals = 0;
+  std::uint8_t word_bits = 32;
+};
+struct NodeInfo {
+  std::string name, op;
+  std::int64_t macs = 0, parameters = 0;
+};
+
+struct ModelInfo {
+  std::string name;       // "unprotected", "hardened"
+  std::string structure;  // JSON
+  std::string checkpoint_sha256;
+  std::int64_t parameters = 0, macs = 0, memory_bytes = 0;
+  std::int64_t images = 0, correct = 0, top5 = 0;  // fault-free
+  std::vector<TensorInfo> tensors;
+  std::vector<NodeInfo> nodes;
+  std::int64_t classes = 0;
+  std::vector<float> golden_logits;              // [images, classes]
+  std::vector<std::int32_t> golden_predictions;  // [images]
+};
+
+struct PointInfo {
+  std::uint32_t id = 0;
+  std::string estimand = "T2";
+  std::string fault_model;
+  double ber = 0;  // [flips/bit/trial]
+  std::uint64_t trials = 0;
+};
+
+struct ImportanceInfo {
+  std::string method, layer;
+  std::vector<double> scores;
+  std::vector<std::int64_t> order;
+};
+
+/// Everything of a result file that is known before the first trial.
+struct ResultInfo {
+  std::string command, job, fingerprint;
+  /// What the fingerprint was made from, name -> value: so that a mismatch can say what differs.
+  std::map<std::string, std::string> fingerprint_parts;
+  std::uint64_t seed = 0;
+  double confidence = 0.95;
+  std::map<std::string, std::string> provenance;
+  std::vector<ModelInfo> models;  // index = position
+  std::vector<std::int32_t> labels;
+  std::vector<PointInfo> points;
+  std::vector<ImportanceInfo> importance;
+};
+
+/// One incarnation of the campaign.
+struct SessionInfo {
+  std::uint32_t ranks = 1;
+  std::string host;
+  std::string info;  // JSON
+};
+
+}  // namespace sentinel

@@ -1,0 +1,126 @@
+#include "sentinel/core/file.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+#include "sentinel/core/error.hpp"
+
+namespace sentinel {
+namespace {
+
+std::string directory_of(const std::string& path) {
+  const auto parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+void sync_directory(const std::string& directory) {
+  FileHandle handle(directory, O_RDONLY | O_DIRECTORY);
+  // Some file systems cannot fsync a directory and need not.
+  if (::fsync(handle.fd()) != 0 && errno != EINVAL) throw_errno("cannot sync directory", directory);
+}
+
+}  // namespace
+
+void throw_errno(const std::string& what, const std::string& path) {
+  const int error = errno;
+  std::string message = what + " " + path + ": " + std::strerror(error);
+  if (error == ENOSPC || error == EDQUOT) message += "; free space and run the same command again";
+  throw EnvironmentError(message);
+}
+
+FileHandle::FileHandle(const std::string& path, int flags, unsigned mode) : path_(path) {
+  fd_ = ::open(path.c_str(), flags | O_CLOEXEC, mode);
+  if (fd_ < 0) throw_errno("cannot open", path);
+}
+
+FileHandle::~FileHandle() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void FileHandle::write_all(const void* data, std::size_t size) {
+  const char* begin = static_cast<const char*>(data);
+  while (size > 0) {
+    const ssize_t written = ::write(fd_, begin, size);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw_errno("cannot write", path_);
+    begin += written;
+    size -= static_cast<std::size_t>(written);
+  }
+}
+
+std::size_t FileHandle::read_at(void* data, std::size_t size, std::uint64_t offset) const {
+  std::size_t done = 0;
+  while (done < size) {
+    const ssize_t got = ::pread(fd_, static_cast<char*>(data) + done, size - done,
+                                static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_errno("cannot read", path_);
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  return done;
+}
+
+std::uint64_t FileHandle::size() const {
+  struct stat info {};
+  if (::fstat(fd_, &info) != 0) throw_errno("cannot stat", path_);
+  return static_cast<std::uint64_t>(info.st_size);
+}
+
+void FileHandle::sync() {
+  if (::fdatasync(fd_) != 0) throw_errno("cannot sync", path_);
+}
+
+void FileHandle::close() {
+  const int fd = fd_;
+  fd_ = -1;
+  if (fd >= 0 && ::close(fd) != 0) throw_errno("cannot close", path_);
+}
+
+Bytes read_file(const std::string& path, std::uint64_t limit) {
+  std::error_code status;
+  const auto type = std::filesystem::status(path, status).type();
+  if (type == std::filesystem::file_type::not_found) throw DataError(path, "no such file");
+  if (type == std::filesystem::file_type::directory)
+    throw DataError(path, "is a directory, a file is wanted");
+  if (::access(path.c_str(), R_OK) != 0)
+    throw DataError(path, std::string("cannot be read: ") + std::strerror(errno));
+  FileHandle file(path, O_RDONLY);
+  const std::uint64_t size = file.size();
+  if (size > limit)
+    throw DataError(path, "has " + std::to_string(size) + " bytes, more than the " +
+                              std::to_string(limit) + " expected");
+  Bytes bytes(size);
+  bytes.resize(file.read_at(bytes.data(), size, 0));
+  return bytes;
+}
+
+void publish_file(const std::string& from, const std::string& to) {
+  {
+    FileHandle file(from, O_RDONLY);
+    if (::fsync(file.fd()) != 0) throw_errno("cannot sync", from);
+  }
+  if (std::rename(from.c_str(), to.c_str()) != 0) throw_errno("cannot rename to", to);
+  sync_directory(directory_of(to));
+}
+
+void write_file_atomic(const std::string& path, const void* data, std::size_t size) {
+  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  try {
+    FileHandle file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+    file.write_all(data, size);
+    file.close();
+    publish_file(temporary, path);
+  } catch (const EnvironmentError&) {
+    std::remove(temporary.c_str());
+    throw;
+  }
+}
+
+}  // namespace sentinel

@@ -1,0 +1,67 @@
+#include "sentinel/core/log.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace sentinel {
+namespace {
+
+std::string duration_text(double seconds) {
+  const auto s = static_cast<long>(seconds + 0.5);
+  if (s >= 3600) return fmt::format("{}:{:02}:{:02} h", s / 3600, s / 60 % 60, s % 60);
+  return fmt::format("{}:{:02} min", s / 60, s % 60);
+}
+
+}  // namespace
+
+void setup_logging(int rank) {
+  auto logger = std::make_shared<spdlog::logger>(
+      "sentinelnn", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+  logger->set_pattern(rank == 0 ? "[%H:%M:%S] %^%l%$: %v"
+                                : fmt::format("[%H:%M:%S] rank {} %l: %v", rank));
+  logger->set_level(rank == 0 ? spdlog::level::info : spdlog::level::err);
+  spdlog::set_default_logger(logger);
+}
+
+Progress::Progress(std::string what, std::string unit, std::uint64_t total,
+                   std::uint64_t done_before)
+    : what_(std::move(what)),
+      unit_(std::move(unit)),
+      total_(total),
+      done_before_(done_before),
+      start_(Clock::now()),
+      last_(start_),
+      terminal_(::isatty(STDERR_FILENO) == 1 && spdlog::should_log(spdlog::level::info)) {}
+
+Progress::~Progress() {
+  if (drawn_) std::fputc('\n', stderr);
+}
+
+std::string Progress::line(std::uint64_t done, const std::string& note) const {
+  const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+  const double rate =
+      static_cast<double>(done - std::min(done, done_before_)) / std::max(seconds, 1e-3);
+  const double left = rate > 0 ? static_cast<double>(total_ - std::min(done, total_)) / rate : 0;
+  return fmt::format("{}: {}/{} {} · {:.1f} {}/s · {} left{}{}", what_, done, total_, unit_, rate,
+                     unit_, duration_text(left), note.empty() ? "" : " · ", note);
+}
+
+void Progress::update(std::uint64_t done, const std::string& note) {
+  const auto now = Clock::now();
+  const auto interval =
+      terminal_ ? std::chrono::milliseconds(250) : std::chrono::milliseconds(60000);
+  if (now - last_ < interval && !(terminal_ && done == total_)) return;
+  last_ = now;
+  if (terminal_) {
+    fmt::print(stderr, "\r\033[K{}", line(done, note));
+    std::fflush(stderr);
+    drawn_ = true;
+  } else {
+    spdlog::info("{}", line(done, note));
+  }
+}
+
+}  // namespace sentinel
