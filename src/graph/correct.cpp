@@ -1,0 +1,40 @@
+#include "sentinel/graph/run.hpp"
+
+namespace sentinel {
+namespace {
+
+/// Copies that count as equal. Both must be finite: |Inf - x| <= 1e-5 * Inf holds for every x.
+at::Tensor agree(const at::Tensor& a, const at::Tensor& b, const at::Tensor& finite_a,
+                 const at::Tensor& finite_b) {
+  const at::Tensor close = at::sub(a, b).abs() <= at::maximum(a.abs(), b.abs()) * 1e-5;
+  return close & finite_a & finite_b;
+}
+
+at::Tensor inside(const at::Tensor& x, const at::Tensor& low, const at::Tensor& high) {
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(x.dim()), 1);
+  shape[1] = low.numel();
+  return (x >= low.view(shape)) & (x <= high.view(shape));
+}
+
+}  // namespace
+
+at::Tensor correct(const at::Tensor& a, const at::Tensor& b, Correction correction,
+                   const at::Tensor& low, const at::Tensor& high) {
+  const at::Tensor finite_a = at::isfinite(a), finite_b = at::isfinite(b);
+  at::Tensor good_a = finite_a, good_b = finite_b, prefer_a;
+  switch (correction) {
+    case Correction::kRange:
+      good_a = finite_a & inside(a, low, high);
+      good_b = finite_b & inside(b, low, high);
+      prefer_a = a.abs() <= b.abs();
+      break;
+    case Correction::kMin:
+      prefer_a = a <= b;
+      break;
+  }
+  const at::Tensor take_a =
+      agree(a, b, finite_a, finite_b) | (good_a & (good_b.logical_not() | prefer_a));
+  return at::where(take_a, a, b.masked_fill(good_b.logical_not(), 0));
+}
+
+}  // namespace sentinel

@@ -1,0 +1,90 @@
+#include "sentinel/graph/graph.hpp"
+
+#include <algorithm>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/visit.hpp"
+
+namespace sentinel {
+
+Graph Graph::clone() const {
+  Graph copy;
+  copy.nodes_ = nodes_;
+  for (Node& node : copy.nodes_) {
+    for_each_tensor(node.op, [](const char*, at::Tensor& t) { t = t.detach().clone(); });
+  }
+  copy.architecture = architecture;
+  copy.dataset = dataset;
+  copy.state_order = state_order;
+  copy.origin = origin;
+  return copy;
+}
+
+NodeId Graph::add(std::string name, Op op, std::vector<NodeId> inputs) {
+  const bool is_input = std::holds_alternative<Input>(op);
+  if (is_input != nodes_.empty() || is_input != inputs.empty()) {
+    throw Bug("node '" + name + "': the first node, and only it, is an Input without inputs");
+  }
+  for (const NodeId input : inputs) {
+    if (input < 0 || input >= size()) {
+      throw Bug("node '" + name + "' reads node " + std::to_string(input) +
+                ", which does not exist yet");
+    }
+  }
+  const bool taken = std::any_of(nodes_.begin(), nodes_.end(),
+                                 [&](const Node& node) { return node.name == name; });
+  if (taken) throw Bug("there are two nodes named '" + name + "'");
+  nodes_.push_back({std::move(name), std::move(op), std::move(inputs)});
+  return size() - 1;
+}
+
+NodeId Graph::find(const std::string& name) const {
+  const auto found = std::find_if(nodes_.begin(), nodes_.end(),
+                                  [&](const Node& node) { return node.name == name; });
+  if (found == nodes_.end()) throw Bug("the network has no node '" + name + "'");
+  return found - nodes_.begin();
+}
+
+std::vector<std::vector<NodeId>> Graph::consumers() const {
+  std::vector<std::vector<NodeId>> readers(nodes_.size());
+  for (NodeId id = 0; id < size(); ++id) {
+    for (const NodeId input : (*this)[id].inputs) {
+      auto& list = readers[static_cast<std::size_t>(input)];
+      if (list.empty() || list.back() != id) list.push_back(id);
+    }
+  }
+  return readers;
+}
+
+void Graph::to(at::Device device, at::MemoryFormat conv_format) {
+  for (Node& node : nodes_) {
+    const bool is_conv = as_conv(node.op) != nullptr;
+    for_each_tensor(node.op, [&](const char*, at::Tensor& tensor) {
+      tensor = tensor.to(device);
+      if (is_conv && tensor.dim() == 4) tensor = tensor.contiguous(conv_format);
+    });
+  }
+}
+
+std::vector<std::int64_t> channel_counts(const Graph& graph) {
+  std::vector<std::int64_t> counts;
+  for (const auto& shape : output_shapes(graph)) counts.push_back(shape.front());
+  return counts;
+}
+
+std::int64_t class_count(const Graph& graph) {
+  return channel_counts(graph).back();
+}
+
+const Conv* as_conv(const Op& op) {
+  if (const auto* conv = std::get_if<Conv>(&op)) return conv;
+  if (const auto* duplicated = std::get_if<DuplicatedConv>(&op)) return &duplicated->conv;
+  return nullptr;
+}
+
+Conv* as_conv(Op& op) {
+  return const_cast<Conv*>(as_conv(static_cast<const Op&>(op)));
+}
+
+}  // namespace sentinel

@@ -1,0 +1,163 @@
+#include "sentinel/graph/profile.hpp"
+
+#include <numeric>
+#include <string_view>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/graph/visit.hpp"
+
+namespace sentinel {
+namespace {
+
+using Shape = std::vector<std::int64_t>;  // {C, H, W} or {C}
+
+[[noreturn]] void mismatch(const Node& node, const std::string& what) {
+  throw Bug("layer '" + node.name + "' does not fit its input: " + what);
+}
+
+std::int64_t elements(const Shape& shape) {
+  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+}
+
+void require_channels(const Node& node, const Shape& in, std::int64_t expected) {
+  if (in.front() == expected) return;
+  mismatch(node, "it takes " + std::to_string(expected) + " channels and gets " +
+                     std::to_string(in.front()));
+}
+
+/// Shape of `in` after a window slides over its rows and columns.
+Shape windowed(const Node& node, const Shape& in, std::int64_t channels, Pair kernel, Pair stride,
+               Pair padding, Pair dilation = {1, 1}) {
+  if (in.size() != 3) mismatch(node, "it needs rows and columns");
+  Shape out{channels};
+  for (std::size_t i = 0; i < 2; ++i) {
+    const std::int64_t room = in[i + 1] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1;
+    if (room < 0) mismatch(node, "the image is smaller than the window");
+    out.push_back(room / stride[i] + 1);
+  }
+  return out;
+}
+
+Shape conv_shape(const Node& node, const Conv& conv, std::int64_t out, const Shape& in) {
+  require_channels(node, in, conv.weight.size(1) * conv.groups);
+  return windowed(node, in, out, {conv.weight.size(2), conv.weight.size(3)}, conv.stride,
+                  conv.padding, conv.dilation);
+}
+
+/// Shape of a node's output from those of its inputs.
+struct ShapeRule {
+  const Node& node;
+  const std::vector<Shape>& in;
+
+  Shape operator()(const Input& op) const { return {op.channels, op.size[0], op.size[1]}; }
+  Shape operator()(const Conv& op) const {
+    return conv_shape(node, op, op.weight.size(0), in.front());
+  }
+  Shape operator()(const DuplicatedConv& op) const {
+    return conv_shape(node, op.conv, op.out_channels(), in.front());
+  }
+  Shape operator()(const BatchNorm& op) const {
+    require_channels(node, in.front(), op.mean.size(0));
+    return in.front();
+  }
+  Shape operator()(const Relu&) const { return in.front(); }
+  Shape operator()(const BoundedRelu& op) const {
+    if (op.bound.dim() == 1) require_channels(node, in.front(), op.bound.size(0));
+    return in.front();
+  }
+  Shape operator()(const MaxPool& op) const {
+    return windowed(node, in.front(), in.front().front(), op.kernel, op.stride, op.padding);
+  }
+  Shape operator()(const AvgPool& op) const {
+    return windowed(node, in.front(), in.front().front(), op.kernel, op.stride, op.padding);
+  }
+  Shape operator()(const AdaptiveAvgPool& op) const {
+    return {in.front().front(), op.size[0], op.size[1]};
+  }
+  Shape operator()(const Add&) const {
+    for (const Shape& shape : in) {
+      if (shape != in.front()) mismatch(node, "the inputs of the sum have different shapes");
+    }
+    return in.front();
+  }
+  Shape operator()(const Concat&) const {
+    Shape out = in.front();
+    out.front() = 0;
+    for (const Shape& shape : in) out.front() += shape.front();
+    return out;
+  }
+  Shape operator()(const Slice& op) const {
+    if (op.begin < 0 || op.end <= op.begin || op.end > in.front().front()) {
+      mismatch(node, "there are no channels " + std::to_string(op.begin) + " to " +
+                         std::to_string(op.end - 1));
+    }
+    Shape out = in.front();
+    out.front() = op.end - op.begin;
+    return out;
+  }
+  Shape operator()(const ChannelShuffle& op) const {
+    if (in.front().front() % op.groups != 0) mismatch(node, "the groups do not divide it");
+    return in.front();
+  }
+  Shape operator()(const Flatten&) const { return {elements(in.front())}; }
+  Shape operator()(const Linear& op) const {
+    require_channels(node, in.front(), op.weight.size(1));
+    return {op.weight.size(0)};
+  }
+  Shape operator()(const Dropout&) const { return in.front(); }
+};
+
+bool is_parameter(const Op& op, std::string_view suffix) {
+  return !std::holds_alternative<BoundedRelu>(op) && (suffix == "weight" || suffix == "bias");
+}
+
+std::int64_t macs(const Op& op, const Shape& out) {
+  if (const Conv* conv = as_conv(op)) return conv->weight.numel() * out[1] * out[2];
+  if (const auto* linear = std::get_if<Linear>(&op)) return linear->weight.numel();
+  return 0;
+}
+
+std::int64_t stored_bytes(const Op& op) {
+  std::int64_t bytes = 0;
+  for_each_tensor(op, [&](const char*, const at::Tensor& t) {
+    bytes += t.numel() * static_cast<std::int64_t>(t.element_size());
+  });
+  if (const auto* conv = std::get_if<DuplicatedConv>(&op)) {
+    bytes += static_cast<std::int64_t>(conv->duplicated.size() * sizeof(std::int64_t));
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::vector<std::vector<std::int64_t>> output_shapes(const Graph& graph) {
+  std::vector<Shape> shapes;
+  for (const Node& node : graph.nodes()) {
+    std::vector<Shape> in;
+    for (const NodeId input : node.inputs) in.push_back(shapes[static_cast<std::size_t>(input)]);
+    shapes.push_back(std::visit(ShapeRule{node, in}, node.op));
+  }
+  return shapes;
+}
+
+ModelCost model_cost(const Graph& graph) {
+  ModelCost cost;
+  const auto shapes = output_shapes(graph);
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    const Node& node = graph.nodes()[i];
+    LayerCost layer;
+    layer.name = node.name;
+    for_each_tensor(node.op, [&](const char* suffix, const at::Tensor& t) {
+      if (is_parameter(node.op, suffix)) layer.parameters += t.numel();
+    });
+    layer.macs = macs(node.op, shapes[i]);
+    layer.activations = elements(shapes[i]);
+    cost.parameters += layer.parameters;
+    cost.macs += layer.macs;
+    cost.memory_bytes += stored_bytes(node.op);
+    cost.layers.push_back(std::move(layer));
+  }
+  return cost;
+}
+
+}  // namespace sentinel

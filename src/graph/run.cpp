@@ -1,0 +1,248 @@
+#include "sentinel/graph/run.hpp"
+
+#include <algorithm>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/graph/visit.hpp"
+
+namespace sentinel {
+namespace {
+
+using Inputs = std::vector<at::Tensor>;
+
+at::Tensor convolve(const Conv& conv, const at::Tensor& x, std::int64_t first, std::int64_t rows) {
+  const at::Tensor bias = conv.bias.defined() ? conv.bias.narrow(0, first, rows) : at::Tensor();
+  return at::conv2d(x, conv.weight.narrow(0, first, rows), bias, conv.stride, conv.padding,
+                    conv.dilation, conv.groups);
+}
+
+at::Tensor normalise(const BatchNorm& bn, const at::Tensor& x, bool training) {
+  return at::batch_norm(x, bn.weight, bn.bias, bn.mean, bn.var, training, 0.1, bn.eps,
+                        at::globalContext().userEnabledCuDNN());
+}
+
+/// A per-layer or per-channel bound, shaped to broadcast over x.
+at::Tensor broadcast_bound(const at::Tensor& bound, const at::Tensor& x) {
+  if (bound.dim() == 0) return bound;
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(x.dim()), 1);
+  shape[1] = bound.numel();
+  return bound.view(shape);
+}
+
+// Comparisons with NaN are false, so that NaN never passes.
+at::Tensor restrict(const BoundedRelu& op, const at::Tensor& x) {
+  const at::Tensor bound = broadcast_bound(op.bound, x);
+  switch (op.clipping) {
+    case Clipping::kRanger:
+      return x.masked_fill(((x > 0) & (x <= bound)).logical_not(), 0);
+    case Clipping::kRangerClamp:
+      return at::minimum(x, bound).masked_fill((x > 0).logical_not(), 0);
+  }
+  throw Bug("unknown clipping");
+}
+
+void restrict_in_place(const BoundedRelu& op, at::Tensor& x) {
+  const at::Tensor bound = broadcast_bound(op.bound, x);
+  switch (op.clipping) {
+    case Clipping::kRanger:
+      x.masked_fill_(((x > 0) & (x <= bound)).logical_not(), 0);
+      return;
+    case Clipping::kRangerClamp:
+      const at::Tensor dead = (x > 0).logical_not();
+      at::minimum_out(x, x, bound);
+      x.masked_fill_(dead, 0);
+      return;
+  }
+}
+
+at::Tensor shuffle(const at::Tensor& x, std::int64_t groups) {
+  const std::int64_t n = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
+  const at::Tensor mixed = x.reshape({n, groups, c / groups, h, w}).transpose(1, 2);
+  return mixed.reshape({n, c, h, w}).contiguous(x.suggest_memory_format());
+}
+
+/// Copies of a grouped convolution, each on the input block of its original.
+at::Tensor grouped_copies(const DuplicatedConv& op, const at::Tensor& x) {
+  const std::int64_t out = op.out_channels(), width = op.conv.weight.size(1);
+  Conv single = op.conv;
+  single.groups = 1;
+  std::vector<at::Tensor> copies;
+  for (std::size_t k = 0; k < op.duplicated.size(); ++k) {
+    const std::int64_t block = op.duplicated[k] / (out / op.conv.groups);
+    const at::Tensor input = x.narrow(1, block * width, width);
+    copies.push_back(convolve(single, input, out + static_cast<std::int64_t>(k), 1));
+  }
+  return at::cat(copies, 1);
+}
+
+at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x) {
+  const std::int64_t out = op.out_channels();
+  const auto copies = static_cast<std::int64_t>(op.duplicated.size());
+  // Two convolutions, so that the originals are computed exactly as without duplication.
+  at::Tensor originals = convolve(op.conv, x, 0, out);
+  if (copies == 0) return originals;
+  const at::Tensor index = at::tensor(op.duplicated).to(x.device());
+  const at::Tensor copied =
+      op.conv.groups == 1 ? convolve(op.conv, x, out, copies) : grouped_copies(op, x);
+  const at::Tensor merged =
+      correct(originals.index_select(1, index), copied, op.correction, op.low, op.high);
+  if (originals.requires_grad() || merged.requires_grad()) {
+    return originals.index_copy(1, index, merged);
+  }
+  return originals.index_copy_(1, index, merged);
+}
+
+/// Evaluation mode, one operator.
+struct Apply {
+  const Inputs& in;
+
+  at::Tensor operator()(const Input&) const { throw Bug("an Input is not computed"); }
+  at::Tensor operator()(const Conv& op) const { return convolve(op, in[0], 0, op.weight.size(0)); }
+  at::Tensor operator()(const DuplicatedConv& op) const { return duplicated_conv(op, in[0]); }
+  at::Tensor operator()(const BatchNorm& op) const { return normalise(op, in[0], false); }
+  at::Tensor operator()(const Relu&) const { return at::relu(in[0]); }
+  at::Tensor operator()(const BoundedRelu& op) const { return restrict(op, in[0]); }
+  at::Tensor operator()(const MaxPool& op) const {
+    return at::max_pool2d(in[0], op.kernel, op.stride, op.padding);
+  }
+  at::Tensor operator()(const AvgPool& op) const {
+    return at::avg_pool2d(in[0], op.kernel, op.stride, op.padding);
+  }
+  at::Tensor operator()(const AdaptiveAvgPool& op) const {
+    return at::adaptive_avg_pool2d(in[0], op.size);
+  }
+  at::Tensor operator()(const Add&) const {
+    at::Tensor sum = at::add(in[0], in.at(1));
+    for (std::size_t i = 2; i < in.size(); ++i) sum = at::add(sum, in[i]);
+    return sum;
+  }
+  at::Tensor operator()(const Concat&) const { return at::cat(in, 1); }
+  at::Tensor operator()(const Slice& op) const {
+    return in[0].narrow(1, op.begin, op.end - op.begin);
+  }
+  at::Tensor operator()(const ChannelShuffle& op) const { return shuffle(in[0], op.groups); }
+  at::Tensor operator()(const Flatten&) const { return in[0].flatten(1); }
+  at::Tensor operator()(const Linear& op) const { return at::linear(in[0], op.weight, op.bias); }
+  at::Tensor operator()(const Dropout&) const { return in[0]; }
+};
+
+/// Nobody but this variable can see the tensor or its memory (views share the storage).
+bool owned(const at::Tensor& x) {
+  return x.use_count() == 1 && x.storage().use_count() == 1 && !x.requires_grad();
+}
+
+/// Like apply, but overwrites the first input where nobody else can see it.
+at::Tensor apply_in_place(const Op& op, Inputs& in) {
+  if (in.empty() || !owned(in[0])) return sentinel::apply(op, in);
+  if (std::holds_alternative<Relu>(op)) {
+    at::relu_(in[0]);
+  } else if (const auto* bounded = std::get_if<BoundedRelu>(&op)) {
+    restrict_in_place(*bounded, in[0]);
+  } else if (std::holds_alternative<Add>(op) && in.size() == 2 && !in[1].requires_grad() &&
+             in[0].strides() == in[1].strides()) {
+    // With other strides the sum's memory format, and so later rounding, could differ from run's.
+    in[0].add_(in[1]);
+  } else {
+    return sentinel::apply(op, in);
+  }
+  return std::move(in[0]);
+}
+
+/// For each node its last reader (0 where nobody reads it).
+std::vector<NodeId> last_readers(const Graph& graph) {
+  std::vector<NodeId> last(static_cast<std::size_t>(graph.size()), 0);
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    for (const NodeId input : graph[id].inputs) last[static_cast<std::size_t>(input)] = id;
+  }
+  return last;
+}
+
+/// Computes nodes from … end by compute(op, inputs), dropping each output when its last reader
+/// takes it.
+template <class Compute>
+at::Tensor run_dropping(const Graph& graph, const Trace& trace, NodeId from, Compute compute) {
+  const NodeId start = std::max<NodeId>(from, 1);
+  if (graph.size() <= start) return trace.at(static_cast<std::size_t>(graph.size() - 1));
+  const std::vector<NodeId> last = last_readers(graph);
+  Trace values(static_cast<std::size_t>(graph.size()));
+  for (NodeId id = start; id < graph.size(); ++id) {
+    const Node& node = graph[id];
+    Inputs in;
+    for (const NodeId input : node.inputs) {
+      const auto i = static_cast<std::size_t>(input);
+      in.push_back(input < start ? trace.at(i) : values[i]);
+      if (!in.back().defined()) throw Bug("the output of '" + graph[input].name + "' is missing");
+    }
+    for (const NodeId input : node.inputs) {
+      if (last[static_cast<std::size_t>(input)] == id)
+        values[static_cast<std::size_t>(input)] = at::Tensor();
+    }
+    values[static_cast<std::size_t>(id)] = compute(id, in);
+  }
+  return values.back();
+}
+
+/// Inverted dropout; the mask's bits come from our generator in element order, so that training is
+/// the same on every device.
+at::Tensor drop(const at::Tensor& x, double probability, Rng& rng) {
+  at::Tensor mask = at::empty(x.sizes(), at::TensorOptions().dtype(at::kFloat));
+  float* values = mask.data_ptr<float>();
+  const auto keep = static_cast<float>(1.0 / (1.0 - probability));
+  for (std::int64_t i = 0; i < mask.numel(); ++i) {
+    values[i] = rng.uniform() < probability ? 0.0F : keep;
+  }
+  return x * mask.to(x.device());
+}
+
+}  // namespace
+
+at::Tensor apply(const Op& op, const std::vector<at::Tensor>& inputs) {
+  return std::visit(Apply{inputs}, op);
+}
+
+at::Tensor run(const Graph& graph, Trace& trace, NodeId from) {
+  trace.resize(static_cast<std::size_t>(graph.size()));
+  for (NodeId id = std::max<NodeId>(from, 1); id < graph.size(); ++id) {
+    Inputs in;
+    for (const NodeId input : graph[id].inputs) {
+      in.push_back(trace[static_cast<std::size_t>(input)]);
+      if (!in.back().defined()) throw Bug("the output of '" + graph[input].name + "' is missing");
+    }
+    trace[static_cast<std::size_t>(id)] = sentinel::apply(graph[id].op, in);
+  }
+  return trace.back();
+}
+
+at::Tensor logits(const Graph& graph, const at::Tensor& images) {
+  return run_lean(graph, {images}, 0);
+}
+
+at::Tensor run_lean(const Graph& graph, const Trace& trace, NodeId from) {
+  return run_dropping(graph, trace, from,
+                      [&](NodeId id, Inputs& in) { return apply_in_place(graph[id].op, in); });
+}
+
+at::Tensor run_training(Graph& graph, const at::Tensor& images, Rng& dropout) {
+  return run_dropping(graph, {images}, 0, [&](NodeId id, Inputs& in) {
+    Op& op = graph[id].op;
+    if (auto* bn = std::get_if<BatchNorm>(&op)) {
+      if (bn->batches_tracked.defined()) bn->batches_tracked.add_(1);
+      return normalise(*bn, in[0], true);
+    }
+    if (const auto* rule = std::get_if<Dropout>(&op)) {
+      return drop(in[0], rule->probability, dropout);
+    }
+    return sentinel::apply(op, in);
+  });
+}
+
+std::vector<NodeId> live_at(const Graph& graph, NodeId from) {
+  std::vector<NodeId> live;
+  const std::vector<NodeId> last = last_readers(graph);
+  for (NodeId id = 0; id < std::min(from, graph.size()); ++id) {
+    if (last[static_cast<std::size_t>(id)] >= from) live.push_back(id);
+  }
+  return live;
+}
+
+}  // namespace sentinel
