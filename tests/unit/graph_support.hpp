@@ -82,7 +82,7 @@ inline Graph residual_graph() {
 }
 
 /// Slices, shuffle, depthwise convolution, concat of three (one read twice), pools, flatten h*w.
-inline Graph concat_graph() {
+inline Graph concat_graph(std::int64_t groups = 2) {
   Graph g;
   NodeId x = g.add("x", Input{4, {8, 8}}, {});
   x = g.add("stem", conv(8, 4, 3, 1, 1, true), {x});
@@ -97,7 +97,7 @@ inline Graph concat_graph() {
   x = g.add("relu", Relu{}, {x});
   x = g.add("max", MaxPool{}, {x});
   x = g.add("mean", AvgPool{}, {x});
-  x = g.add("grouped", conv(6, 12, 1, 1, 2), {x});
+  x = g.add("grouped", conv(6, 12, 1, 1, groups), {x});
   x = g.add("flatten", Flatten{}, {x});
   x = g.add("flat_relu", Relu{}, {x});
   x = g.add("fc1", linear(7, 24), {x});
