@@ -43,7 +43,6 @@ class Comm {
   [[noreturn]] void abort(int code) const;
 
  private:
-  friend class PoolLink;
   class World;
   explicit Comm(std::shared_ptr<World> world);
   std::shared_ptr<World> world_;

@@ -1,0 +1,44 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "sentinel/campaign/job.hpp"
+#include "sentinel/comm/comm.hpp"
+#include "sentinel/graph/graph.hpp"
+#include "sentinel/io/dataset.hpp"
+
+namespace sentinel {
+
+/// A network of a campaign.
+struct NamedModel {
+  std::string name;  // "unprotected", "hardened"
+  Graph graph;
+  std::string sha256;  // of the checkpoint file, or of the serialised model if it was made here
+};
+
+/// Reads the checkpoint once on rank 0 and builds the same graph on every rank. Collective; throws
+/// SharedError.
+NamedModel load_model(const Comm& comm, const ModelSelection& selection);
+
+/// Reads one split once on rank 0; the first `images` of it (-1: all) on every rank. `fallback`:
+/// the data set where the selection names none (the checkpoint's). Collective; throws SharedError.
+Dataset load_dataset(const Comm& comm, const ModelSelection& selection, const std::string& fallback,
+                     Split split, std::int64_t images);
+
+/// The scores that the job's ranking file or importance method gives. Collective.
+ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
+                             const ProtectionJob& protection);
+
+/// Ranks channels and hardens; every rank gets rank 0's result bit for bit. Reads the calibration
+/// images. Collective.
+NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelSelection& selection,
+                         const ChannelScores& scores, const ProtectionJob& protection,
+                         at::Device device, const std::string& command);
+
+/// The device of this rank: one GPU per local rank where there are GPUs and they are wanted.
+/// EnvironmentError where
+/// --device cuda cannot be had or ranks outnumber GPUs (unless shared). Also sets the CPU threads
+/// of the caller.
+at::Device choose_device(const Comm& comm, const Compute& compute);
+
+}  // namespace sentinel

@@ -1,0 +1,82 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "app/command.hpp"
+#include "app/options.hpp"
+#include "app/output.hpp"
+#include "sentinel/campaign/setup.hpp"
+#include "sentinel/protect/train.hpp"
+
+namespace sentinel {
+namespace {
+
+class Evaluate : public Command {
+ public:
+  CLI::App* add_to(CLI::App& parent) override {
+    CLI::App* app =
+        parent.add_subcommand("evaluate", "Fault-free accuracy, parameters and MACs of a network");
+    add_selection(*app, selection_);
+    add_images(*app, images_, "test images");
+    add_compute(*app, compute_, 0);
+    app->add_option("--batch-size", batch_size_, "Images per batch")->capture_default_str();
+    app->add_flag("--json", json_, "Print one JSON object");
+    return app;
+  }
+
+  ExitCode run(const Context& context) override {
+    const Comm& comm = context.comm;
+    at::Device device = at::kCPU;
+    comm.agree([&] {
+      if (images_ == 0 || batch_size_ < 1)
+        throw UserError("--images and --batch-size must be at least 1");
+      device = choose_device(comm, resolved(compute_, comm));
+    });
+    NamedModel model = load_model(comm, selection_);
+    const Dataset images =
+        load_dataset(comm, selection_, model.graph.dataset, Split::kTest, images_);
+    comm.from_root([&] {
+      model.graph.to(device);
+      print(model.graph, evaluate(model.graph, images, device, batch_size_));
+      return Bytes();
+    });
+    return ExitCode::kDone;
+  }
+
+ private:
+  void print(const Graph& graph, const Accuracy& accuracy) const {
+    const ModelCost cost = model_cost(graph);
+    const auto share = [&](std::int64_t n) {
+      return static_cast<double>(n) / static_cast<double>(accuracy.images);
+    };
+    if (json_) {
+      const nlohmann::json report = {
+          {"images", accuracy.images},        {"correct", accuracy.correct},
+          {"top1", share(accuracy.correct)},  {"top5", share(accuracy.top5)},
+          {"parameters", cost.parameters},    {"macs", cost.macs},
+          {"memory_bytes", cost.memory_bytes}};
+      fmt::print("{}\n", report.dump());
+      return;
+    }
+    fmt::print("{} on {}: {} of {} test images right\n", graph.architecture, graph.dataset,
+               accuracy.correct, accuracy.images);
+    print_table({{"top-1 accuracy", percent(share(accuracy.correct)) + " %"},
+                 {"top-5 accuracy", percent(share(accuracy.top5)) + " %"},
+                 {"parameters", with_spaces(cost.parameters)},
+                 {"MACs per image", with_spaces(cost.macs)},
+                 {"memory", with_spaces(cost.memory_bytes) + " bytes"}});
+  }
+
+  ModelSelection selection_;
+  Compute compute_;
+  std::int64_t images_ = -1, batch_size_ = 32;
+  bool json_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_evaluate() {
+  return std::make_unique<Evaluate>();
+}
+
+}  // namespace sentinel

@@ -1,0 +1,62 @@
+#include <fmt/format.h>
+
+#include "app/command.hpp"
+#include "app/options.hpp"
+#include "app/output.hpp"
+#include "sentinel/campaign/setup.hpp"
+#include "sentinel/core/file.hpp"
+#include "sentinel/models/model.hpp"
+
+namespace sentinel {
+namespace {
+
+class Harden : public Command {
+ public:
+  CLI::App* add_to(CLI::App& parent) override {
+    CLI::App* app =
+        parent.add_subcommand("harden", "Duplicates important channels and bounds activations");
+    add_selection(*app, selection_);
+    add_protection(*app, options_);
+    add_compute(*app, compute_, 0);
+    app->add_option("--output", output_, "Where the hardened .pth goes");
+    return app;
+  }
+
+  ExitCode run(const Context& context) override {
+    const Comm& comm = context.comm;
+    ProtectionJob protection;
+    at::Device device = at::kCPU;
+    comm.agree([&] {
+      if (output_.empty()) throw UserError("--output hardened.pth is missing");
+      protection = protection_job(options_);
+      validate(protection);
+      device = choose_device(comm, resolved(compute_, comm));
+    });
+    const NamedModel model = load_model(comm, selection_);
+    const ChannelScores scores = channel_scores(comm, model, protection);
+    const NamedModel hardened =
+        make_hardened(comm, model, selection_, scores, protection, device, context.command);
+    comm.from_root([&] {
+      write_file_atomic(output_,
+                        serialize_model(hardened.graph, {{model.sha256}, context.command, 0}));
+      print_overhead(model_cost(model.graph), model_cost(hardened.graph));
+      fmt::print("written to {}\n", output_);
+      return Bytes();
+    });
+    return ExitCode::kDone;
+  }
+
+ private:
+  ModelSelection selection_;
+  ProtectionOptions options_;
+  Compute compute_;
+  std::string output_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_harden() {
+  return std::make_unique<Harden>();
+}
+
+}  // namespace sentinel

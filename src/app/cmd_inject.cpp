@@ -1,0 +1,62 @@
+#include "app/command.hpp"
+#include "app/options.hpp"
+#include "app/result_tables.hpp"
+#include "sentinel/campaign/campaign.hpp"
+
+namespace sentinel {
+namespace {
+
+/// inject: faults into one network. campaign: rank, harden, and paired faults into both.
+class Injection : public Command {
+ public:
+  explicit Injection(bool protect) { job_.protect = protect; }
+
+  CLI::App* add_to(CLI::App& parent) override {
+    CLI::App* app =
+        job_.protect
+            ? parent.add_subcommand("campaign",
+                                    "Rank, harden, and inject the same faults into both networks")
+            : parent.add_subcommand("inject", "Inject faults into one network, hardened or not");
+    add_selection(*app, job_.selection);
+    if (job_.protect) {
+      add_protection(*app, protection_);
+      app->add_option("--hardened-output", job_.hardened_output,
+                      "Also write the hardened network (.pth)");
+    }
+    add_injection(*app, job_);
+    add_compute(*app, job_.compute, 1);
+    app->add_flag("--json", json_, "Print the summary as one JSON object");
+    return app;
+  }
+
+  ExitCode run(const Context& context) override {
+    job_.command = context.command;
+    job_.resolved = context.resolved;
+    context.comm.agree([&] {
+      job_.protection = protection_job(protection_);
+      job_.compute = resolved(job_.compute, context.comm);
+    });
+    const ExitCode code = run_campaign(context.comm, job_);
+    context.comm.from_root([&] {
+      print_result(job_.output, json_);
+      return Bytes();
+    });
+    return code;
+  }
+
+ private:
+  Job job_;
+  ProtectionOptions protection_;
+  bool json_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_inject() {
+  return std::make_unique<Injection>(false);
+}
+std::unique_ptr<Command> make_campaign() {
+  return std::make_unique<Injection>(true);
+}
+
+}  // namespace sentinel

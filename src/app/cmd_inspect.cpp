@@ -1,0 +1,64 @@
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "app/command.hpp"
+#include "app/output.hpp"
+#include "sentinel/core/file.hpp"
+#include "sentinel/io/checkpoint_file.hpp"
+#include "sentinel/models/model.hpp"
+#include "sentinel/store/result_file.hpp"
+
+namespace sentinel {
+namespace {
+
+bool is_hdf5(const Bytes& bytes) {
+  static constexpr std::string_view magic = "\x89HDF\r\n\x1a\n";
+  return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
+}
+
+void print_checkpoint(const Bytes& bytes, const std::string& path) {
+  const CheckpointFile file = parse_pth(bytes, path);
+  std::vector<std::vector<std::string>> rows = {{"tensor", "type", "shape"}};
+  for (const auto& [name, tensor] : file.tensors)
+    rows.push_back({name, at::toString(tensor.scalar_type()),
+                    fmt::format("[{}]", fmt::join(tensor.sizes(), ", "))});
+  print_table(rows);
+  if (file.metadata) fmt::print("\nsentinelnn.json\n{}\n", *file.metadata);
+  const std::vector<std::string> names = matching_models(file.tensors);
+  fmt::print("\nfits: {}\n", names.empty() ? "no architecture known here"
+                                           : fmt::format("{}", fmt::join(names, ", ")));
+}
+
+class Inspect : public Command {
+ public:
+  CLI::App* add_to(CLI::App& parent) override {
+    CLI::App* app = parent.add_subcommand("inspect", "What is in a .pth or .h5 file");
+    app->add_option("file", path_, "Checkpoint, ranking or result");
+    return app;
+  }
+
+  ExitCode run(const Context& context) override {
+    context.comm.from_root([&] {
+      if (path_.empty()) throw UserError("which file? sentinelnn inspect model.pth");
+      const Bytes bytes = read_file(path_);
+      if (!is_hdf5(bytes))
+        print_checkpoint(bytes, path_);
+      else
+        for (const std::string& line : describe_hdf5(path_)) fmt::print("{}\n", line);
+      return Bytes();
+    });
+    return ExitCode::kDone;
+  }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_inspect() {
+  return std::make_unique<Inspect>();
+}
+
+}  // namespace sentinel

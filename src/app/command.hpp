@@ -1,0 +1,45 @@
+#pragma once
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sentinel/comm/comm.hpp"
+#include "sentinel/core/error.hpp"
+
+namespace sentinel {
+
+/// What a subcommand is told beside its options.
+struct Context {
+  const Comm& comm;
+  std::string command;   // the command line
+  std::string resolved;  // every option of the subcommand with its value, as TOML
+};
+
+/// One subcommand: its options and what it does.
+class Command {
+ public:
+  virtual ~Command() = default;
+  /// Adds the subcommand with its options.
+  virtual CLI::App* add_to(CLI::App& parent) = 0;
+  /// Runs on every rank; prints on rank 0 only.
+  virtual ExitCode run(const Context& context) = 0;
+};
+
+std::unique_ptr<Command> make_bench();
+std::unique_ptr<Command> make_campaign();
+std::unique_ptr<Command> make_evaluate();
+std::unique_ptr<Command> make_harden();
+std::unique_ptr<Command> make_inject();
+std::unique_ptr<Command> make_inspect();
+std::unique_ptr<Command> make_profile();
+std::unique_ptr<Command> make_rank();
+std::unique_ptr<Command> make_summarize();
+std::unique_ptr<Command> make_synth();
+std::unique_ptr<Command> make_train();
+
+/// Gives the options of a subcommand the values of its table in a job file, where the command line
+/// gave none. Throws UserError naming file and line for what does not fit.
+void apply_job_file(const std::string& path, CLI::App& root, CLI::App& command);
+
+}  // namespace sentinel

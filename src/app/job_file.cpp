@@ -1,0 +1,76 @@
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include "app/command.hpp"
+#include "sentinel/core/file.hpp"
+
+namespace sentinel {
+namespace {
+
+[[noreturn]] void fail(const std::string& path, const toml::node& node,
+                       const std::string& message) {
+  throw UserError(fmt::format("{}:{}: {}", path, node.source().begin.line, message));
+}
+
+toml::table parse(const std::string& path) {
+  const Bytes bytes = read_file(path, 1 << 20);
+  try {
+    return toml::parse(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()),
+                       path);
+  } catch (const toml::parse_error& error) {
+    throw UserError(fmt::format("{}:{}: not valid TOML: {}", path, error.source().begin.line,
+                                error.description()));
+  }
+}
+
+/// A scalar as CLI11 would have read it from the command line.
+std::string text_of(const std::string& path, const toml::node& node) {
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* number = node.as_integer()) return std::to_string(number->get());
+  if (const auto* number = node.as_floating_point()) return fmt::format("{:.17g}", number->get());
+  if (const auto* truth = node.as_boolean()) return truth->get() ? "true" : "false";
+  fail(path, node, "a text, number, true/false or a list of them is wanted here");
+}
+
+void give(const std::string& path, const toml::node& node, CLI::Option& option) {
+  try {
+    if (const auto* list = node.as_array()) {
+      for (const toml::node& element : *list) option.add_result(text_of(path, element));
+    } else {
+      option.add_result(text_of(path, node));
+    }
+    option.run_callback();
+  } catch (const CLI::Error& error) {
+    fail(path, node, error.what());
+  }
+}
+
+void check_tables(const std::string& path, const toml::table& file, CLI::App& root) {
+  for (const auto& [key, node] : file) {
+    const std::string name(key.str());
+    if (!root.get_subcommand_no_throw(name))
+      fail(path, node,
+           "unknown key '" + name +
+               "'; options belong in a table named after a subcommand, such as [campaign]");
+    if (!node.is_table()) fail(path, node, "'" + name + "' must be a table: [" + name + "]");
+  }
+}
+
+}  // namespace
+
+void apply_job_file(const std::string& path, CLI::App& root, CLI::App& command) {
+  const toml::table file = parse(path);
+  check_tables(path, file, root);
+  const toml::table* table = file[command.get_name()].as_table();
+  if (!table) throw UserError(path + ": has no table [" + command.get_name() + "]");
+  for (const auto& [key, node] : *table) {
+    CLI::Option* option = command.get_option_no_throw("--" + std::string(key.str()));
+    if (!option)
+      fail(path, node,
+           fmt::format("unknown key '{}'; `sentinelnn {} --help` lists the options", key.str(),
+                       command.get_name()));
+    if (option->count() == 0) give(path, node, *option);
+  }
+}
+
+}  // namespace sentinel

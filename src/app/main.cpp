@@ -1,0 +1,106 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/command.hpp"
+#include "sentinel/core/log.hpp"
+#include "sentinel/core/stop.hpp"
+
+namespace sentinel {
+namespace {
+
+struct Subcommand {
+  std::unique_ptr<Command> command;
+  CLI::App* app = nullptr;
+};
+
+std::vector<Subcommand> add_subcommands(CLI::App& root) {
+  std::vector<Subcommand> all;
+  for (auto make : {make_evaluate, make_profile, make_rank, make_harden, make_inject, make_campaign,
+                    make_train, make_synth, make_summarize, make_inspect, make_bench}) {
+    Subcommand subcommand{make(), nullptr};
+    subcommand.app = subcommand.command->add_to(root);
+    all.push_back(std::move(subcommand));
+  }
+  return all;
+}
+
+std::string quoted(int argc, char** argv) {
+  std::string line;
+  for (int i = 0; i < argc; ++i) line += (i ? " " : "") + std::string(argv[i]);
+  return line;
+}
+
+ExitCode run_app(const Comm& comm, int argc, char** argv) {
+  CLI::App root{
+      "Finds out which channels of a CNN matter when bits flip, hardens them, and measures by "
+      "fault injection\n"
+      "how much it helps. Runs alone or under mpirun/srun.",
+      "sentinelnn"};
+  root.set_version_flag("--version", std::string("sentinelnn ") + version());
+  std::string job_file;
+  root.add_option("--job", job_file,
+                  "Options from a TOML file, one table per subcommand; flags win over it");
+  root.require_subcommand(1);
+  root.fallthrough();
+  std::vector<Subcommand> subcommands = add_subcommands(root);
+  try {
+    root.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != 0)
+      throw SharedError(ExitCode::kUsage,
+                        std::string(error.what()) + " (sentinelnn --help lists what there is)");
+    if (comm.rank() == 0) root.exit(error);
+    return ExitCode::kDone;
+  }
+  for (Subcommand& subcommand : subcommands) {
+    if (!subcommand.app->parsed()) continue;
+    if (!job_file.empty()) comm.agree([&] { apply_job_file(job_file, root, *subcommand.app); });
+    const std::string resolved =
+        "[" + subcommand.app->get_name() + "]\n" + subcommand.app->config_to_str(true, false);
+    return subcommand.command->run({comm, quoted(argc, argv), resolved});
+  }
+  throw Bug("no subcommand ran");
+}
+
+/// Prints one line and gives the exit code. An error that only this rank knows of must end the
+/// others too: they may wait for it in a message that never comes.
+int report(const Comm* comm, ExitCode code, const std::string& message, bool shared) {
+  if (!comm || !shared || comm->rank() == 0) fmt::print(stderr, "sentinelnn: {}\n", message);
+  if (comm && comm->size() > 1 && !shared) {
+    std::fflush(stderr);
+    comm->abort(static_cast<int>(code));
+  }
+  return static_cast<int>(code);
+}
+
+int guarded_main(int argc, char** argv) {
+  std::optional<Comm> comm;
+  const auto with = [&comm] { return comm ? &*comm : nullptr; };
+  try {
+    comm.emplace(Comm::world());
+    setup_logging(comm->rank());
+    install_stop_handlers();
+    return static_cast<int>(run_app(*comm, argc, argv));
+  } catch (const SharedError& error) {
+    return report(with(), error.code(), error.what(), true);
+  } catch (const Error& error) {
+    return report(with(), error.code(), error.what(), false);
+  } catch (const std::bad_alloc&) {
+    return report(with(), ExitCode::kEnvironment,
+                  "out of memory; use fewer images, ranks or a smaller --cache-budget", false);
+  } catch (const std::exception& error) {
+    return report(with(), ExitCode::kBug, std::string("bug, please report: ") + error.what(),
+                  false);
+  }
+}
+
+}  // namespace
+}  // namespace sentinel
+
+int main(int argc, char** argv) {
+  return sentinel::guarded_main(argc, argv);
+}

@@ -1,0 +1,129 @@
+#include "app/options.hpp"
+
+#include <algorithm>
+#include <map>
+#include <thread>
+
+namespace sentinel {
+namespace {
+
+/// The value a word stands for, or an error that lists the words.
+template <class T>
+T choose(const std::string& option, const std::string& word,
+         const std::map<std::string, T>& choices) {
+  const auto found = choices.find(word);
+  if (found != choices.end()) return found->second;
+  std::string known;
+  for (const auto& [name, value] : choices) known += (known.empty() ? "" : ", ") + name;
+  throw UserError(option + " " + word + " is unknown; choose one of: " + known);
+}
+
+}  // namespace
+
+void add_selection(CLI::App& app, ModelSelection& selection) {
+  app.add_option("--model", selection.model,
+                 "Architecture, such as resnet20 (not needed for sentinelnn checkpoints)");
+  app.add_option("--dataset", selection.dataset, "cifar10, cifar100 or synthetic");
+  app.add_option("--data", selection.data, "Folder with the data set's files");
+  app.add_option("--checkpoint", selection.checkpoint, "Trained network, a .pth state_dict");
+}
+
+void add_images(CLI::App& app, std::int64_t& images, const std::string& what) {
+  app.add_option("--images", images, "Only the first N " + what + " (-1: all)")
+      ->capture_default_str();
+}
+
+void add_compute(CLI::App& app, Compute& compute, int default_threads) {
+  compute.threads = default_threads;
+  app.add_option("--device", compute.device, "auto, cpu or cuda (one GPU per local rank)")
+      ->capture_default_str();
+  app.add_option("--threads", compute.threads,
+                 "CPU threads per rank (0: this rank's share of the cores)")
+      ->capture_default_str();
+  app.add_flag("--share-gpu", compute.share_gpu, "Let several ranks use one GPU");
+}
+
+Compute resolved(const Compute& compute, const Comm& comm) {
+  Compute result = compute;
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  if (compute.threads == 0) result.threads = std::max(1, cores / comm.local_size());
+  if (compute.threads < 0) throw UserError("--threads must not be negative");
+  return result;
+}
+
+void add_protection(CLI::App& app, ProtectionOptions& o) {
+  app.add_option("--importance", o.importance, "How channels are ranked: l1-norm or l2-norm")
+      ->capture_default_str();
+  app.add_option("--ranking", o.ranking, "Ranking file of `rank` to use instead of --importance");
+  app.add_option("--hardening-ratio", o.ratio,
+                 "Share of each convolution's channels to duplicate, in (0, 1)")
+      ->capture_default_str();
+  app.add_option("--selection", o.selection,
+                 "own: each convolution's best; group: the channel group's best (seed tool)")
+      ->capture_default_str();
+  app.add_option("--correction", o.correction, "How two copies merge: range or min (seed tool)")
+      ->capture_default_str();
+  app.add_option("--clipping", o.clipping,
+                 "Activation bound: ranger (to zero), ranger-clamp (to the bound), none")
+      ->capture_default_str();
+  app.add_option("--bounds", o.bounds, "One bound per layer or per channel")->capture_default_str();
+  app.add_option("--group-score", o.group_score,
+                 "Order of coupled channels: mean or first (seed tool)")
+      ->capture_default_str();
+  app.add_option("--calibration-images", o.calibration_images,
+                 "Bounds from the first N training images (-1: all)")
+      ->capture_default_str();
+}
+
+ProtectionJob protection_job(const ProtectionOptions& o) {
+  ProtectionJob job;
+  job.importance = o.importance;
+  job.ranking = o.ranking;
+  job.calibration_images = o.calibration_images;
+  DuplicationPlan& plan = job.hardening.duplication;
+  plan.ratio = o.ratio;
+  plan.selection = choose<RowLayout>("--selection", o.selection,
+                                     {{"own", RowLayout::kOwn}, {"group", RowLayout::kGroup}});
+  plan.correction = choose<Correction>("--correction", o.correction,
+                                       {{"range", Correction::kRange}, {"min", Correction::kMin}});
+  plan.group_score = choose<GroupScore>(
+      "--group-score", o.group_score, {{"mean", GroupScore::kMean}, {"first", GroupScore::kFirst}});
+  job.hardening.bounds = choose<BoundsPer>(
+      "--bounds", o.bounds, {{"layer", BoundsPer::kLayer}, {"channel", BoundsPer::kChannel}});
+  job.hardening.restricted = o.clipping != "none";
+  if (job.hardening.restricted)
+    job.hardening.clipping =
+        choose<Clipping>("--clipping", o.clipping,
+                         {{"ranger", Clipping::kRanger}, {"ranger-clamp", Clipping::kRangerClamp}});
+  return job;
+}
+
+void add_injection(CLI::App& app, Job& job) {
+  app.add_option("--ber", job.ber,
+                 "Probability that a bit flips, in [0, 1]; several make several points");
+  app.add_option("--fault-count", job.fault_count,
+                 "binomial: every bit by itself; per-layer-floor: floor(ber*bits) in each layer "
+                 "(seed tool); exact:K")
+      ->capture_default_str();
+  app.add_flag_callback(
+      "--single-bit", [&job] { job.fault_count = "exact:1"; }, "Short for --fault-count exact:1");
+  app.add_option("--repeat", job.trials, "Trials per point")->capture_default_str();
+  add_images(app, job.images, "test images");
+  app.add_option("--seed", job.seed, "Seed of all faults")->capture_default_str();
+  app.add_option("--confidence", job.confidence, "Of the intervals, in (0, 1)")
+      ->capture_default_str();
+  app.add_option("--engine", job.engine, "fast, or reference: the whole network for every trial")
+      ->capture_default_str();
+  app.add_option("--batch-size", job.block, "Images per batch")->capture_default_str();
+  app.add_option("--cache-budget", job.cache_budget_gib,
+                 "GiB per rank for fault-free activations (0: half of the rank's share of memory)")
+      ->capture_default_str();
+  app.add_option("--publish", job.publish_seconds,
+                 "Publish the result file every so many seconds at most")
+      ->capture_default_str();
+  app.add_flag("--fresh", job.fresh, "Throw away a result that is there and start over");
+  app.add_flag("--dedicated-driver", job.dedicated_driver, "Rank 0 only hands out work");
+  app.add_option("--output", job.output, "Result file (HDF5)");
+}
+
+}  // namespace sentinel

@@ -1,0 +1,33 @@
+#pragma once
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "sentinel/campaign/job.hpp"
+#include "sentinel/comm/comm.hpp"
+
+namespace sentinel {
+
+/// Options that several subcommands share.
+void add_selection(CLI::App& app, ModelSelection& selection);
+void add_images(CLI::App& app, std::int64_t& images, const std::string& what);
+
+/// --device, --threads, --share-gpu. `threads` 0 stands for all cores of this rank's share.
+void add_compute(CLI::App& app, Compute& compute, int default_threads);
+/// The share of the host's cores where --threads is 0.
+Compute resolved(const Compute& compute, const Comm& comm);
+
+/// Options of harden and campaign as typed; `protection_job` translates (UserError for unknown
+/// kinds).
+struct ProtectionOptions {
+  std::string importance = "l2-norm", ranking;
+  double ratio = 0.1;
+  std::string selection = "own", correction = "range", clipping = "ranger", bounds = "layer",
+              group_score = "mean";
+  std::int64_t calibration_images = -1;
+};
+void add_protection(CLI::App& app, ProtectionOptions& options);
+ProtectionJob protection_job(const ProtectionOptions& options);
+
+/// Options of inject and campaign, straight into a Job.
+void add_injection(CLI::App& app, Job& job);
+}  // namespace sentinel

@@ -1,0 +1,62 @@
+#include "app/output.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace sentinel {
+namespace {
+
+/// Characters a terminal shows: UTF-8 continuation bytes take no column.
+std::size_t columns(const std::string& text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
+}
+
+}  // namespace
+
+void print_table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows)
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      if (c == widths.size()) widths.push_back(0);
+      widths[c] = std::max(widths[c], columns(row[c]));
+    }
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      const std::string space(widths[c] - columns(row[c]), ' ');
+      line += (c == 0 ? row[c] + space : "  " + space + row[c]);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    fmt::print("{}\n", line);
+  }
+}
+
+std::string with_spaces(std::int64_t n) {
+  std::string digits = std::to_string(n);
+  const int start = digits[0] == '-' ? 1 : 0;
+  for (int at = static_cast<int>(digits.size()) - 3; at > start; at -= 3)
+    digits.insert(static_cast<std::size_t>(at), " ");
+  return digits;
+}
+
+std::string percent(double share) {
+  return fmt::format("{:.2f}", 100 * share);
+}
+
+void print_overhead(const ModelCost& before, const ModelCost& after) {
+  const auto row = [](const std::string& what, std::int64_t a, std::int64_t b) {
+    return std::vector<std::string>{
+        what, with_spaces(a), with_spaces(b),
+        fmt::format("{:.4f}", static_cast<double>(b) / static_cast<double>(a))};
+  };
+  print_table({{"", "unprotected", "hardened", "ratio"},
+               row("parameters", before.parameters, after.parameters),
+               row("MACs per image", before.macs, after.macs),
+               row("memory [bytes]", before.memory_bytes, after.memory_bytes)});
+}
+
+}  // namespace sentinel

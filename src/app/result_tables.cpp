@@ -1,0 +1,169 @@
+#include "app/result_tables.hpp"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "app/output.hpp"
+#include "sentinel/store/result_file.hpp"
+
+namespace sentinel {
+namespace {
+
+/// Sums over the trials of a (point, model).
+struct Totals {
+  std::uint64_t trials = 0, faults = 0, images = 0, masked = 0, noncritical = 0, critical = 0,
+                due = 0;
+};
+using TotalsTable = std::map<std::pair<std::uint32_t, std::uint32_t>, Totals>;
+
+TotalsTable totals_of(const ResultFile& result) {
+  TotalsTable table;
+  for (const TrialRow& row : result.trials) {
+    Totals& t = table[{row.point, row.model}];
+    ++t.trials;
+    t.faults += row.n_faults;
+    t.images += row.images;
+    t.masked += row.masked;
+    t.noncritical += row.sdc_noncritical;
+    t.critical += row.sdc_critical;
+    t.due += row.due;
+  }
+  return table;
+}
+
+std::string point_name(const PointInfo& point) {
+  if (point.ber == 0) return point.fault_model;
+  return fmt::format("{:g} {}", point.ber, point.fault_model);
+}
+
+std::string interval_text(const EstimateRow& e) {
+  return fmt::format("{:.2f} [{:.2f}, {:.2f}]", 100 * e.estimate, 100 * e.lower, 100 * e.upper);
+}
+
+const EstimateRow* find(const ResultFile& result, std::uint32_t point, std::size_t model,
+                        const std::string& quantity) {
+  for (const EstimateRow& e : result.estimates)
+    if (e.point == point && e.model == static_cast<std::int32_t>(model) && e.quantity == quantity)
+      return &e;
+  return nullptr;
+}
+
+std::string cell(const ResultFile& result, std::uint32_t point, std::size_t model,
+                 const std::string& quantity) {
+  const EstimateRow* estimate = find(result, point, model, quantity);
+  return estimate ? interval_text(*estimate) : "";
+}
+
+void print_models(const ResultFile& result) {
+  std::vector<std::vector<std::string>> rows = {
+      {"model", "fault-free accuracy", "parameters", "ratio", "MACs", "ratio", "memory [bytes]"}};
+  for (const ModelInfo& m : result.info.models) {
+    const ModelInfo& first = result.info.models.front();
+    const auto ratio = [](std::int64_t a, std::int64_t b) {
+      return fmt::format("{:.4f}", static_cast<double>(a) / static_cast<double>(b));
+    };
+    rows.push_back(
+        {m.name,
+         fmt::format("{} of {} ({} %)", m.correct, m.images,
+                     percent(static_cast<double>(m.correct) / static_cast<double>(m.images))),
+         with_spaces(m.parameters), ratio(m.parameters, first.parameters), with_spaces(m.macs),
+         ratio(m.macs, first.macs), with_spaces(m.memory_bytes)});
+  }
+  print_table(rows);
+}
+
+void print_accuracy(const ResultFile& result) {
+  std::vector<std::vector<std::string>> rows = {{"faults", "model", "trials", "flips/trial",
+                                                 "accuracy % [interval]", "difference [interval]",
+                                                 "as the seed tool counts"}};
+  for (const auto& [key, t] : totals_of(result)) {
+    const PointInfo& point = result.info.points.at(key.first);
+    rows.push_back(
+        {point_name(point), result.info.models.at(key.second).name, std::to_string(t.trials),
+         fmt::format("{:.2f}", static_cast<double>(t.faults) / static_cast<double>(t.trials)),
+         cell(result, key.first, key.second, "accuracy"),
+         cell(result, key.first, key.second, "accuracy_difference"),
+         cell(result, key.first, key.second, "accuracy_argmax")});
+  }
+  print_table(rows);
+}
+
+void print_outcomes(const ResultFile& result) {
+  std::vector<std::vector<std::string>> rows = {{"faults", "model", "SDC-critical % [interval]",
+                                                 "DUE % [interval]", "SDC-non-critical %",
+                                                 "masked %"}};
+  for (const auto& [key, t] : totals_of(result)) {
+    const double images = static_cast<double>(t.images);
+    rows.push_back({point_name(result.info.points.at(key.first)),
+                    result.info.models.at(key.second).name,
+                    cell(result, key.first, key.second, "sdc_critical"),
+                    cell(result, key.first, key.second, "due"),
+                    percent(static_cast<double>(t.noncritical) / images),
+                    percent(static_cast<double>(t.masked) / images)});
+  }
+  print_table(rows);
+}
+
+nlohmann::json to_json(const ResultFile& result) {
+  nlohmann::json json = {{"complete", result.complete},
+                         {"fingerprint", result.info.fingerprint},
+                         {"seed", result.info.seed}};
+  for (const ModelInfo& m : result.info.models)
+    json["models"].push_back({{"name", m.name},
+                              {"parameters", m.parameters},
+                              {"macs", m.macs},
+                              {"memory_bytes", m.memory_bytes},
+                              {"images", m.images},
+                              {"correct", m.correct}});
+  for (const auto& [key, t] : totals_of(result)) {
+    nlohmann::json row = {{"point", key.first},
+                          {"ber", result.info.points.at(key.first).ber},
+                          {"fault_model", result.info.points.at(key.first).fault_model},
+                          {"model", result.info.models.at(key.second).name},
+                          {"trials", t.trials},
+                          {"faults", t.faults},
+                          {"images", t.images},
+                          {"masked", t.masked},
+                          {"sdc_noncritical", t.noncritical},
+                          {"sdc_critical", t.critical},
+                          {"due", t.due}};
+    json["points"].push_back(row);
+  }
+  for (const EstimateRow& e : result.estimates)
+    json["estimates"].push_back(
+        {{"point", e.point},
+         {"model", result.info.models.at(static_cast<std::size_t>(e.model)).name},
+         {"quantity", e.quantity},
+         {"estimate", e.estimate},
+         {"lower", e.lower},
+         {"upper", e.upper},
+         {"confidence", e.confidence},
+         {"method", e.method},
+         {"trials", e.trials}});
+  return json;
+}
+
+}  // namespace
+
+void print_result(const std::string& path, bool json) {
+  const ResultFile result = read_result(path);
+  if (json) {
+    fmt::print("{}\n", to_json(result).dump());
+    return;
+  }
+  fmt::print("{} ({})\n\n", path,
+             result.complete ? "complete" : "not complete: run the same command again to go on");
+  print_models(result);
+  fmt::print("\n");
+  print_accuracy(result);
+  fmt::print("\n");
+  print_outcomes(result);
+  fmt::print(
+      "\nIntervals: {:g} % confidence, over trials (all images of a trial share its faults); "
+      "differences against {}.\n",
+      100 * result.info.confidence, result.info.models.front().name);
+}
+
+}  // namespace sentinel

@@ -1,0 +1,222 @@
+#include "sentinel/campaign/campaign.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <csignal>
+#include <optional>
+
+#include "campaign/describe.hpp"
+#include "campaign/memory.hpp"
+#include "campaign/plan.hpp"
+#include "campaign/records.hpp"
+#include "sentinel/comm/pool.hpp"
+#include "sentinel/core/file.hpp"
+#include "sentinel/core/log.hpp"
+#include "sentinel/core/stop.hpp"
+#include "sentinel/models/model.hpp"
+#include "sentinel/store/result_store.hpp"
+
+namespace sentinel {
+namespace {
+
+/// What every rank builds from the job.
+struct Built {
+  std::vector<NamedModel> models;
+  ChannelScores scores;
+  Dataset images;
+};
+
+void write_hardened(const Comm& comm, const Job& job, const std::vector<NamedModel>& models) {
+  if (job.hardened_output.empty() || models.size() < 2) return;
+  comm.from_root([&] {
+    write_file_atomic(
+        job.hardened_output,
+        serialize_model(models[1].graph, {{models[0].sha256}, job.command, job.seed}));
+    return Bytes();
+  });
+}
+
+Built build(const Comm& comm, const Job& job, at::Device device) {
+  std::vector<NamedModel> models;
+  models.push_back(load_model(comm, job.selection));
+  const std::string dataset = models[0].graph.dataset;
+  // The images first: a missing folder should not wait for the calibration.
+  Dataset images = load_dataset(comm, job.selection, dataset, Split::kTest, job.images);
+  ChannelScores scores;
+  if (job.protect) {
+    if (models[0].name == "hardened")
+      throw SharedError(
+          ExitCode::kUsage,
+          job.selection.checkpoint +
+              ": this network is hardened already; campaign starts from an unprotected "
+              "one (use inject)");
+    scores = channel_scores(comm, models[0], job.protection);
+    models.push_back(
+        make_hardened(comm, models[0], job.selection, scores, job.protection, device, job.command));
+    write_hardened(comm, job, models);
+  }
+  return {std::move(models), std::move(scores), std::move(images)};
+}
+
+EngineOptions engine_options(const Comm& comm, const Job& job, at::Device device) {
+  EngineOptions options;
+  options.block = job.block;
+  options.device = device;
+  options.reference_only = job.engine == "reference";
+  options.cache_budget = job.cache_budget_gib > 0
+                             ? static_cast<std::uint64_t>(job.cache_budget_gib * (1ull << 30))
+                             : memory_of_node() / static_cast<std::uint64_t>(comm.local_size()) / 2;
+  return options;
+}
+
+/// Rank 0's side of a campaign: what is stored, what is missing, what is known so far.
+class Ledger {
+ public:
+  Ledger(const Job& job, ResultInfo info, SessionInfo session, int workers)
+      : points_(static_cast<std::uint32_t>(info.points.size())),
+        models_(info.models.size()),
+        planned_(points_ * job.trials),
+        estimates_(std::vector<bool>(points_, job.fault_count == "binomial"), models_,
+                   job.confidence),
+        store_(job.output, std::move(info), std::move(session), options(job)) {
+    recall(job.trials);
+    planner_.emplace(
+        points_, job.trials, planned_ - done_, workers,
+        [this](std::uint32_t point, std::uint64_t id) { return store_.has(point, id); });
+    progress_.emplace("inject", "trials", planned_, done_);
+    if (done_ > 0)
+      spdlog::info("{}: {} of {} trials are stored already", job.output, done_, planned_);
+  }
+
+  std::optional<Bytes> next() {
+    if (stop_signal() != 0) return std::nullopt;
+    const auto chunk = planner_->next();
+    return chunk ? std::optional(chunk->encode()) : std::nullopt;
+  }
+
+  void sink(const Bytes& result) {
+    std::vector<TrialRecord> records = decode_records(result);
+    for (TrialRecord& record : records) record.row.session = store_.session();
+    for (std::size_t first = 0; first < records.size(); first += models_) add(records, first);
+    refresh_estimates();
+    store_.append(records);
+    progress_->update(done_, estimates_.headline(records.back().row.point));
+  }
+
+  /// Publishes; kDone or the code of the stop.
+  ExitCode finish() {
+    progress_.reset();
+    store_.set_estimates(estimates_.estimates());
+    store_.finish(done_ == planned_);
+    if (done_ == planned_) return ExitCode::kDone;
+    spdlog::warn(
+        "stopped by signal {}: {} of {} trials are stored; run the same command again to go on",
+        stop_signal(), done_, planned_);
+    return stop_signal() == SIGINT ? ExitCode::kInterrupted : ExitCode::kStopped;
+  }
+
+ private:
+  static StoreOptions options(const Job& job) {
+    StoreOptions options;
+    options.fresh = job.fresh;
+    options.publish = std::chrono::seconds(job.publish_seconds);
+    return options;
+  }
+
+  /// Takes the rows of earlier incarnations into the estimates.
+  void recall(std::uint64_t trials) {
+    std::vector<TrialRow> trial;
+    store_.for_each([&](const TrialRow& row) {
+      trial.push_back(row);
+      if (trial.size() < models_) return;
+      // A finished campaign with more trials may be shortened: rows beyond are kept and not used.
+      if (row.id < trials) {
+        estimates_.add(trial);
+        ++done_;
+      }
+      trial.clear();
+    });
+  }
+
+  void add(const std::vector<TrialRecord>& records, std::size_t first) {
+    std::vector<TrialRow> trial;
+    double seconds = 0;
+    for (std::size_t m = 0; m < models_; ++m) {
+      trial.push_back(records.at(first + m).row);
+      seconds += 1e-6 * trial.back().wall_us;
+    }
+    planner_->measured(seconds);
+    estimates_.add(trial);
+    ++done_;
+  }
+
+  void refresh_estimates() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - refreshed_ < std::chrono::seconds(1)) return;
+    refreshed_ = now;
+    store_.set_estimates(estimates_.estimates());
+  }
+
+  std::uint32_t points_;
+  std::size_t models_;
+  std::uint64_t planned_, done_ = 0;
+  EstimateBuilder estimates_;
+  ResultStore store_;
+  std::optional<ChunkPlanner> planner_;
+  std::optional<Progress> progress_;
+  std::chrono::steady_clock::time_point refreshed_{};
+};
+
+Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int threads) {
+  // The pool's thread on rank 0 has a thread count of its own.
+  at::set_num_threads(threads);
+  const Chunk chunk = Chunk::decode(bytes);
+  std::vector<TrialRecord> records;
+  for (std::uint64_t id : chunk.ids)
+    for (TrialRecord& record : runner.run(chunk.point, id)) {
+      record.row.rank = static_cast<std::uint32_t>(comm.rank());
+      records.push_back(std::move(record));
+    }
+  return encode_records(records);
+}
+
+/// The exit code of rank 0 on every rank.
+ExitCode share(const Comm& comm, const std::function<ExitCode()>& body) {
+  const Bytes bytes = comm.from_root([&] {
+    ByteWriter writer;
+    writer.write(static_cast<std::int32_t>(body()));
+    return writer.take();
+  });
+  return static_cast<ExitCode>(ByteReader(bytes, "exit code").read<std::int32_t>());
+}
+
+}  // namespace
+
+ExitCode run_campaign(const Comm& comm, const Job& job) {
+  at::Device device = at::kCPU;
+  comm.agree([&] {
+    validate(job);
+    device = choose_device(comm, job.compute);
+  });
+  Built built = build(comm, job, device);
+  std::optional<TrialRunner> runner;
+  comm.agree([&] {
+    runner.emplace(built.models, built.images.batch(0, built.images.size()), points_of(job),
+                   job.seed, engine_options(comm, job, device));
+  });
+  const SessionInfo session = describe_session(comm, job, device);
+  std::optional<Ledger> ledger;  // rank 0 only
+  comm.from_root([&] {
+    ledger.emplace(job, describe(job, built.models, *runner, built.images, built.scores), session,
+                   comm.size() - (job.dedicated_driver ? 1 : 0));
+    return Bytes();
+  });
+  run_pool(
+      comm, [&] { return ledger->next(); },
+      [&](const Bytes& chunk) { return work_on(chunk, *runner, comm, job.compute.threads); },
+      [&](const Bytes& result) { ledger->sink(result); }, {job.dedicated_driver});
+  return share(comm, [&] { return ledger->finish(); });
+}
+
+}  // namespace sentinel

@@ -1,0 +1,189 @@
+#include "campaign/describe.hpp"
+
+#include <fmt/format.h>
+#include <torch/version.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "sentinel/core/hash.hpp"
+#include "sentinel/core/log.hpp"
+#include "sentinel/graph/profile.hpp"
+#include "sentinel/models/model.hpp"
+
+extern char** environ;
+
+namespace sentinel {
+namespace {
+
+std::string op_name(const Op& op) {
+  struct Name {
+    const char* operator()(const Input&) const { return "input"; }
+    const char* operator()(const Conv&) const { return "conv"; }
+    const char* operator()(const DuplicatedConv&) const { return "duplicated_conv"; }
+    const char* operator()(const BatchNorm&) const { return "batch_norm"; }
+    const char* operator()(const Relu&) const { return "relu"; }
+    const char* operator()(const BoundedRelu&) const { return "bounded_relu"; }
+    const char* operator()(const MaxPool&) const { return "max_pool"; }
+    const char* operator()(const AvgPool&) const { return "avg_pool"; }
+    const char* operator()(const AdaptiveAvgPool&) const { return "adaptive_avg_pool"; }
+    const char* operator()(const Add&) const { return "add"; }
+    const char* operator()(const Concat&) const { return "concat"; }
+    const char* operator()(const Slice&) const { return "slice"; }
+    const char* operator()(const ChannelShuffle&) const { return "channel_shuffle"; }
+    const char* operator()(const Flatten&) const { return "flatten"; }
+    const char* operator()(const Linear&) const { return "linear"; }
+    const char* operator()(const Dropout&) const { return "dropout"; }
+  };
+  return std::visit(Name{}, op);
+}
+
+void describe_golden(ModelInfo& info, const Golden& golden) {
+  info.images = golden.logits.size(0);
+  info.classes = golden.logits.size(1);
+  info.correct = golden.correct;
+  info.top5 = golden.top5;
+  const at::Tensor logits = golden.logits.contiguous();
+  info.golden_logits.assign(logits.data_ptr<float>(), logits.data_ptr<float>() + logits.numel());
+  const at::Tensor predictions = golden.predictions.to(at::kInt).contiguous();
+  info.golden_predictions.assign(predictions.data_ptr<int>(),
+                                 predictions.data_ptr<int>() + predictions.numel());
+}
+
+ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine) {
+  ModelInfo info;
+  info.name = model.name;
+  info.checkpoint_sha256 = model.sha256;
+  info.structure = parse_pth(serialize_model(model.graph, {}), model.name).metadata.value_or("{}");
+  const ModelCost cost = model_cost(model.graph);
+  info.parameters = cost.parameters;
+  info.macs = cost.macs;
+  info.memory_bytes = cost.memory_bytes;
+  for (const FaultTensor& t : engine.space().tensors())
+    info.tensors.push_back({t.name, static_cast<std::uint8_t>(t.kind), t.elements, t.originals,
+                            static_cast<std::uint8_t>(word_bits(t.codec))});
+  for (std::size_t i = 0; i < cost.layers.size(); ++i)
+    info.nodes.push_back({cost.layers[i].name, op_name(model.graph[static_cast<NodeId>(i)].op),
+                          cost.layers[i].macs, cost.layers[i].parameters});
+  describe_golden(info, engine.golden());
+  return info;
+}
+
+std::vector<ImportanceInfo> describe_scores(const std::string& method,
+                                            const ChannelScores& scores) {
+  std::vector<ImportanceInfo> infos;
+  for (const LayerScores& layer : scores)
+    infos.push_back({method, layer.layer, layer.scores, descending(layer.scores)});
+  return infos;
+}
+
+std::string point_text(const Sampler& sampler) {
+  return fmt::format("{} at BER {:.17g}", sampler_name(sampler), sampler_ber(sampler));
+}
+
+/// What a row depends on: another value of any of these makes another campaign.
+std::map<std::string, std::string> fingerprint_parts(const Job& job, const ResultInfo& info,
+                                                     const std::vector<Sampler>& points,
+                                                     const std::string& data) {
+  std::map<std::string, std::string> parts;
+  for (const ModelInfo& model : info.models) parts["model " + model.name] = model.checkpoint_sha256;
+  parts["images"] = data;
+  parts["seed"] = std::to_string(job.seed);
+  for (std::size_t p = 0; p < points.size(); ++p)
+    parts[fmt::format("point {}", p)] = point_text(points[p]);
+  parts["arithmetic"] =
+      fmt::format("float32, engine {}, {} images per batch", job.engine, job.block);
+  parts["schema"] = std::to_string(kSchemaVersion);
+  return parts;
+}
+
+std::string hash_of(const std::map<std::string, std::string>& parts) {
+  Sha256 hash;
+  for (const auto& [name, value] : parts) hash.update(name + "=" + value + "\n");
+  return hash.hex();
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  ::gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+/// "AVX2", from LibTorch's own description of itself.
+std::string cpu_capability() {
+  const std::string config = at::show_config();
+  const std::string key = "CPU capability usage: ";
+  const std::size_t begin = config.find(key);
+  if (begin == std::string::npos) return "unknown";
+  return config.substr(begin + key.size(), config.find('\n', begin) - begin - key.size());
+}
+
+nlohmann::json slurm_variables() {
+  nlohmann::json variables = nlohmann::json::object();
+  for (char** entry = environ; *entry; ++entry) {
+    const std::string text = *entry;
+    const std::size_t equals = text.find('=');
+    if (text.rfind("SLURM_", 0) == 0 && equals != std::string::npos)
+      variables[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  return variables;
+}
+
+}  // namespace
+
+std::vector<Sampler> points_of(const Job& job) {
+  std::vector<Sampler> points;
+  for (double ber : job.ber) points.push_back(parse_sampler(job.fault_count, ber));
+  if (job.ber.empty()) points.push_back(parse_sampler(job.fault_count, 0));
+  return points;
+}
+
+ResultInfo describe(const Job& job, const std::vector<NamedModel>& models,
+                    const TrialRunner& runner, const Dataset& images, const ChannelScores& scores) {
+  ResultInfo info;
+  info.command = job.command;
+  info.job = job.resolved;
+  info.seed = job.seed;
+  info.confidence = job.confidence;
+  for (std::size_t m = 0; m < models.size(); ++m)
+    info.models.push_back(describe_model(models[m], runner.engine(m)));
+  for (std::int64_t label : images.labels())
+    info.labels.push_back(static_cast<std::int32_t>(label));
+  const std::vector<Sampler> points = points_of(job);
+  for (std::size_t p = 0; p < points.size(); ++p)
+    info.points.push_back({static_cast<std::uint32_t>(p), sampler_ber(points[p]) > 0 ? "T2" : "T1",
+                           sampler_name(points[p]), sampler_ber(points[p]), job.trials});
+  info.importance = describe_scores(job.protection.importance, scores);
+  info.fingerprint_parts = fingerprint_parts(job, info, points, images.hash());
+  info.fingerprint = hash_of(info.fingerprint_parts);
+  info.provenance = {{"images_sha256", images.hash()},
+                     {"dataset", images.info().name},
+                     {"checkpoint", job.selection.checkpoint},
+                     {"libtorch", TORCH_VERSION},
+                     {"hdf5", hdf5_version()},
+                     {"sentinelnn", version()},
+                     {"engine", job.engine},
+                     {"images_per_batch", std::to_string(job.block)}};
+  return info;
+}
+
+SessionInfo describe_session(const Comm& comm, const Job& job, at::Device device) {
+  ByteWriter own;
+  own.text(host_name() + " " + device.str());
+  SessionInfo session;
+  session.ranks = static_cast<std::uint32_t>(comm.size());
+  session.host = host_name();
+  nlohmann::json info;
+  for (const Bytes& text : comm.gather(own.take()))
+    info["ranks"].push_back(std::string(reinterpret_cast<const char*>(text.data()), text.size()));
+  info["threads"] = job.compute.threads;
+  info["instruction_set"] = cpu_capability();
+  info["libtorch"] = TORCH_VERSION;
+  info["slurm"] = slurm_variables();
+  info["sentinelnn"] = version();
+  info["command"] = job.command;
+  session.info = info.dump();
+  return session;
+}
+
+}  // namespace sentinel

@@ -1,0 +1,16 @@
+#pragma once
+#include "sentinel/campaign/trial_runner.hpp"
+
+namespace sentinel {
+
+/// The points of a job, one per BER (or the one of exact:K).
+std::vector<Sampler> points_of(const Job& job);
+
+/// Everything a result file says before the first trial: models, points, provenance, fingerprint.
+ResultInfo describe(const Job& job, const std::vector<NamedModel>& models,
+                    const TrialRunner& runner, const Dataset& images, const ChannelScores& scores);
+
+/// This incarnation: ranks, hosts, libraries, SLURM's variables. Collective; complete on rank 0.
+SessionInfo describe_session(const Comm& comm, const Job& job, at::Device device);
+
+}  // namespace sentinel

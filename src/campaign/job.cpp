@@ -1,0 +1,47 @@
+#include "sentinel/campaign/job.hpp"
+
+#include <fmt/format.h>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/fault/sampler.hpp"
+
+namespace sentinel {
+namespace {
+
+void require(bool holds, const std::string& message) {
+  if (!holds) throw UserError(message);
+}
+
+}  // namespace
+
+void validate(const ProtectionJob& job) {
+  const double ratio = job.hardening.duplication.ratio;
+  require(ratio > 0 && ratio < 1, fmt::format("--hardening-ratio {} lies outside (0, 1); give the "
+                                              "share of channels to duplicate, such as 0.1",
+                                              ratio));
+  require(job.calibration_images != 0, "--calibration-images 0 leaves nothing to calibrate on");
+}
+
+void validate(const Job& job) {
+  require(!job.output.empty(), "--output result.h5 is missing: where shall the result go?");
+  require(job.trials > 0, "--repeat 0: at least one trial is needed");
+  require(job.images != 0, "--images 0: at least one image is needed");
+  require(job.confidence > 0 && job.confidence < 1,
+          fmt::format("--confidence {} lies outside (0, 1); 0.95 is usual", job.confidence));
+  require(job.block > 0, "--batch-size must be at least 1");
+  require(job.compute.threads > 0, "--threads must be at least 1");
+  require(job.cache_budget_gib >= 0, "--cache-budget must not be negative");
+  require(job.publish_seconds >= 0, "--publish must not be negative");
+  require(job.engine == "fast" || job.engine == "reference",
+          "--engine " + job.engine + " is unknown; choose fast or reference");
+  const bool exact = job.fault_count.rfind("exact:", 0) == 0;
+  require(exact || !job.ber.empty(),
+          "--ber is missing: the probability that a bit flips, such as 1e-6");
+  require(!exact || job.ber.empty(),
+          "--ber and --fault-count " + job.fault_count + " contradict each other; give one");
+  for (double ber : job.ber) parse_sampler(job.fault_count, ber);
+  if (exact) parse_sampler(job.fault_count, 0);
+  if (job.protect) validate(job.protection);
+}
+
+}  // namespace sentinel

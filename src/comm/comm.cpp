@@ -1,0 +1,174 @@
+#include "sentinel/comm/comm.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstdlib>
+
+#include "comm/world.hpp"
+#include "sentinel/core/error.hpp"
+
+namespace sentinel {
+namespace {
+
+/// Set by mpirun (Open MPI) and by srun --mpi=pmix for every process they start.
+bool started_by_launcher() {
+  return std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMIX_RANK") != nullptr;
+}
+
+constexpr std::size_t kPiece = std::size_t{1} << 30;  // MPI counts are int
+
+/// What one rank's body did, as bytes: exit code and message, or success and the bytes it made.
+Bytes outcome_of(const std::function<Bytes()>& body) {
+  ByteWriter writer;
+  try {
+    const Bytes bytes = body();
+    writer.write<std::int32_t>(0);
+    writer.append(bytes.data(), bytes.size());
+  } catch (const Error& error) {
+    writer = ByteWriter();
+    writer.write<std::int32_t>(static_cast<std::int32_t>(error.code()));
+    writer.text(error.what());
+  } catch (const std::exception& error) {
+    writer = ByteWriter();
+    writer.write<std::int32_t>(static_cast<std::int32_t>(ExitCode::kBug));
+    writer.text(error.what());
+  }
+  return writer.take();
+}
+
+/// The bytes of a success; throws the SharedError of a failure.
+Bytes unwrap(const Bytes& outcome) {
+  ByteReader reader(outcome, "message between ranks");
+  const auto code = reader.read<std::int32_t>();
+  if (code != 0) throw SharedError(static_cast<ExitCode>(code), reader.text(reader.remaining()));
+  return Bytes(outcome.begin() + sizeof(std::int32_t), outcome.end());
+}
+
+}  // namespace
+
+void check_mpi(int status, const char* what) {
+  if (status == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = {};
+  int length = 0;
+  MPI_Error_string(status, text, &length);
+  throw EnvironmentError(std::string("MPI failed in ") + what + ": " + text);
+}
+
+Comm::World::World() {
+  int provided = 0;
+  check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+  active = true;
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  if (provided < MPI_THREAD_FUNNELED)
+    throw EnvironmentError(
+        "this MPI library does not support MPI_THREAD_FUNNELED; use another build of it");
+  check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size), "MPI_Comm_size");
+  MPI_Comm node = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node),
+            "MPI_Comm_split_type");
+  MPI_Comm_rank(node, &local_rank);
+  MPI_Comm_size(node, &local_size);
+  MPI_Comm_free(&node);
+}
+
+Comm::World::~World() {
+  if (active) MPI_Finalize();
+}
+
+Comm::Comm(std::shared_ptr<World> world) : world_(std::move(world)) {}
+
+Comm Comm::local() {
+  return Comm(nullptr);
+}
+
+Comm Comm::world() {
+  return started_by_launcher() ? Comm(std::make_shared<World>()) : Comm(nullptr);
+}
+
+int Comm::rank() const {
+  return world_ ? world_->rank : 0;
+}
+int Comm::size() const {
+  return world_ ? world_->size : 1;
+}
+int Comm::local_rank() const {
+  return world_ ? world_->local_rank : 0;
+}
+int Comm::local_size() const {
+  return world_ ? world_->local_size : 1;
+}
+
+void Comm::broadcast(Bytes& bytes) const {
+  if (!world_) return;
+  std::uint64_t size = bytes.size();
+  check_mpi(MPI_Bcast(&size, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD), "MPI_Bcast");
+  bytes.resize(size);
+  for (std::size_t begin = 0; begin < size; begin += kPiece)
+    check_mpi(MPI_Bcast(bytes.data() + begin, static_cast<int>(std::min(kPiece, size - begin)),
+                        MPI_BYTE, 0, MPI_COMM_WORLD),
+              "MPI_Bcast");
+}
+
+std::vector<Bytes> Comm::gather(const Bytes& bytes) const {
+  if (!world_) return {bytes};
+  if (bytes.size() > INT_MAX) throw Bug("a rank gathers more than 2 GiB at once");
+  const int own = static_cast<int>(bytes.size());
+  const auto ranks = static_cast<std::size_t>(size());
+  std::vector<int> sizes(ranks), offsets(ranks);
+  check_mpi(MPI_Gather(&own, 1, MPI_INT, sizes.data(), 1, MPI_INT, 0, MPI_COMM_WORLD),
+            "MPI_Gather");
+  std::size_t total = 0;
+  if (rank() == 0) {
+    for (std::size_t r = 0; r < ranks; ++r) {
+      offsets[r] = static_cast<int>(total);
+      total += static_cast<std::size_t>(sizes[r]);
+    }
+    if (total > INT_MAX) throw Bug("the ranks gather more than 2 GiB at once");
+  }
+  Bytes all(total);
+  check_mpi(MPI_Gatherv(bytes.data(), own, MPI_BYTE, all.data(), sizes.data(), offsets.data(),
+                        MPI_BYTE, 0, MPI_COMM_WORLD),
+            "MPI_Gatherv");
+  std::vector<Bytes> pieces;
+  if (rank() != 0) return pieces;
+  for (std::size_t r = 0; r < ranks; ++r)
+    pieces.emplace_back(all.begin() + offsets[r], all.begin() + offsets[r] + sizes[r]);
+  return pieces;
+}
+
+void Comm::barrier() const {
+  if (world_) check_mpi(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier");
+}
+
+Bytes Comm::from_root(const std::function<Bytes()>& body) const {
+  Bytes outcome;
+  if (rank() == 0) outcome = outcome_of(body);
+  broadcast(outcome);
+  return unwrap(outcome);
+}
+
+void Comm::agree(const std::function<void()>& body) const {
+  const Bytes own = outcome_of([&] {
+    body();
+    return Bytes();
+  });
+  const std::vector<Bytes> outcomes = gather(own);
+  Bytes worst = own;
+  const auto failed = [](const Bytes& outcome) {
+    return ByteReader(outcome, "").read<std::int32_t>() != 0;
+  };
+  const auto first = std::find_if(outcomes.begin(), outcomes.end(), failed);
+  if (rank() == 0 && first != outcomes.end()) worst = *first;
+  broadcast(worst);
+  unwrap(worst);
+}
+
+void Comm::abort(int code) const {
+  if (world_) MPI_Abort(MPI_COMM_WORLD, code);
+  std::_Exit(code);
+}
+
+}  // namespace sentinel

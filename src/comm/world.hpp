@@ -1,0 +1,23 @@
+#pragma once
+#include <mpi.h>
+
+#include "sentinel/comm/comm.hpp"
+
+namespace sentinel {
+
+/// MPI_COMM_WORLD between MPI_Init_thread and MPI_Finalize.
+class Comm::World {
+ public:
+  World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+  ~World();
+
+  bool active = false;
+  int rank = 0, size = 1, local_rank = 0, local_size = 1;
+};
+
+/// Throws EnvironmentError unless the call succeeded.
+void check_mpi(int status, const char* what);
+
+}  // namespace sentinel
