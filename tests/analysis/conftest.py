@@ -1,0 +1,170 @@
+"""Small result files, written by h5py after the schema page (include/sentinel/store/schema.hpp)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "analysis"))
+
+import results  # noqa: E402
+
+LAYERS = ("conv1", "layer1.0.conv1", "linear")
+# name: (parameters, macs, memory_bytes, images, correct)
+MODELS = {
+    "unprotected": (1000, 50000, 4000, 100, 90),
+    "hardened": (1100, 56000, 4440, 100, 89),
+}
+JOB = '[campaign]\nmodel = "resnet20"\ndataset = "synthetic"\n'
+
+
+@dataclass
+class Sample:
+    """What goes into a file; tests fill the rows by hand."""
+
+    models: tuple[str, ...] = ("unprotected", "hardened")
+    points: tuple[tuple[str, float, int], ...] = (("binomial", 1e-5, 4),)  # model, BER, trials
+    trials: list[dict] = field(default_factory=list)  # columns of TRIAL that are not 0
+    faults: list[list[tuple[int, int, int]]] = field(default_factory=list)  # tensor, element, bit
+    estimates: list[dict] = field(default_factory=list)
+    complete: bool = True
+    importance: bool = False
+
+    def write(self, path: Path) -> Path:
+        with h5py.File(path, "w") as file:
+            self._head(file)
+            self._models(file)
+            file["points"] = _rows(
+                results.POINT,
+                [
+                    {"id": i, "estimand": "T2", "fault_model": m, "ber": b, "trials": n}
+                    | {"models": ",".join(self.models)}
+                    for i, (m, b, n) in enumerate(self.points)
+                ],
+            )
+            self._trials(file)
+            file["estimates"] = _rows(results.ESTIMATE, self.estimates)
+            file["audit"] = _rows(results.AUDIT, [])
+        return path
+
+    def _head(self, file: h5py.File) -> None:
+        file.attrs.update(
+            schema="sentinelnn-result",
+            schema_version=1,
+            creator="sentinelnn",
+            creator_version="0.1.0+test",
+            created="2026-01-02T03:04:05Z",
+            command="sentinelnn campaign --job x.toml",
+            job=JOB,
+            fingerprint="f00d",
+            seed=np.uint64(1),
+            rng="philox4x32-10",
+            complete=np.uint8(self.complete),
+        )
+        file.create_group("provenance").attrs["libtorch"] = "1.13.1"
+        session = {
+            "number": 0,
+            "started": 1.7e9,
+            "ended": 1.7e9 + 12.5,
+            "ranks": 2,
+            "host": "node1",
+        }
+        session |= {"new_trials": len(self.trials), "info": json.dumps({"threads": 1})}
+        file["provenance/sessions"] = _rows(results.SESSION, [session])
+        file.create_group("design").attrs["confidence"] = 0.95
+
+    def _models(self, file: h5py.File) -> None:
+        for index, name in enumerate(self.models):
+            group = file.create_group(f"models/{name}")
+            parameters, macs, memory, images, correct = MODELS[name]
+            group.attrs.update(
+                index=np.uint32(index), structure="{}", parameters=parameters, macs=macs,
+                memory_bytes=memory, images=images, correct=correct, top5=images,
+                checkpoint_sha256="ab" * 32,
+            )  # fmt: skip
+            group["tensors"] = _rows(
+                results.TENSOR,
+                [
+                    {"name": f"{layer}.weight", "elements": 12, "originals": 10, "word_bits": 32}
+                    for layer in LAYERS
+                ],
+            )
+            nodes = [{"name": layer, "op": "conv"} for layer in ("input", *LAYERS)]
+            group["nodes"] = _rows(results.NODE, nodes)
+            file[f"golden/{name}/predictions"] = np.zeros(images, np.int32)
+        file["golden/labels"] = np.zeros(100, np.int32)
+        for layer in LAYERS[:2] if self.importance else ():
+            scores = np.array([1.0, 3.0, 2.0])
+            file[f"importance/l2-norm/{layer}/scores"] = scores
+            file[f"importance/l2-norm/{layer}/order"] = np.argsort(-scores)
+
+    def _trials(self, file: h5py.File) -> None:
+        faults = self.faults or [[] for _ in self.trials]
+        rows = [
+            {"stratum": -1, "probability": 1, "block": -1, "images": 100, "wall_us": 1000 + i}
+            | {"n_faults": len(faults[i])}
+            | row
+            for i, row in enumerate(self.trials)
+        ]
+        file["trials"] = _rows(results.TRIAL, rows)
+        file["faults/offsets"] = np.cumsum([0] + [len(f) for f in faults]).astype("u8")
+        sites = [site for trial in faults for site in trial]
+        file["faults/sites"] = _rows(results.FAULT, [_fault(*site) for site in sites])
+
+
+def _fault(tensor: int, element: int, bit: int) -> dict:
+    before = int(np.float32(0.5).view(np.uint32))
+    after = before ^ (1 << bit)
+    site = {"tensor": tensor, "element": element, "word_bits": 32, "bit": bit}
+    return site | {"before": before, "after": after}
+
+
+def _rows(dtype: np.dtype, rows: list[dict]) -> np.ndarray:
+    table = np.zeros(len(rows), dtype)
+    for number, row in enumerate(rows):
+        for name, value in row.items():
+            table[number][name] = value.encode() if isinstance(value, str) else value
+    return table
+
+
+def outcome(point: int, trial: int, model: int, correct: int, critical: int, due: int = 0) -> dict:
+    """A row of /trials over 100 images; what is not failing is half masked."""
+    rest = 100 - critical - due
+    row = {"point": point, "id": trial, "model": model, "correct": correct, "top5": 100 - due}
+    row |= {"sdc_critical": critical, "due": due, "masked": rest // 2}
+    return row | {"sdc_noncritical": rest - rest // 2, "rank": trial % 2}
+
+
+@pytest.fixture
+def paired(tmp_path: Path) -> Path:
+    """Two models, one BER, four trials; accuracies 0.5 0.7 0.9 0.7 and 0.8 0.9 0.9 0.8."""
+    trials, faults = [], []
+    for trial, (before, after) in enumerate([(50, 80), (70, 90), (90, 90), (70, 80)]):
+        trials.append(outcome(0, trial, 0, before, 90 - before, 5))
+        trials.append(outcome(0, trial, 1, after, 90 - after))
+        faults += [[(0, 1, 30), (1, 11, 2)], [(0, 1, 30)]]
+    return Sample(trials=trials, faults=faults, importance=True).write(tmp_path / "paired.h5")
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A campaign that has just begun."""
+    return Sample(complete=False).write(tmp_path / "empty.h5")
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> Path:
+    """One model, single flips: bit 30 fails 40 and 60 of 100 images, bit 0 none, thrice."""
+    hits = [(30, 40), (0, 0), (30, 60), (0, 0), (0, 0)]
+    trials = [outcome(0, i, 0, 90 - fail, fail) for i, (_, fail) in enumerate(hits)]
+    faults = [[(i % 3, 0, bit)] for i, (bit, _) in enumerate(hits)]
+    sample = Sample(
+        models=("unprotected",), points=(("exact:1", 0.0, 5),), trials=trials, faults=faults
+    )
+    return sample.write(tmp_path / "single.h5")

@@ -1,0 +1,183 @@
+"""The module table of CMakeLists.txt is the only truth about who may include whom.
+
+Fails on a table that breaks the order of the layers, on an include of a module that the table does
+not list, and on MPI, HDF5, CLI11 or TorchScript outside their one home. Runs with pytest, or alone:
+`layering_test.py [ROOT]` prints what is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LAYERS = (
+    {"core"},
+    {"comm", "io", "graph", "stats", "store"},
+    {"models", "fault"},
+    {"protect"},
+    {"campaign"},
+    {"app"},
+)
+LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
+
+# An include that matches may stand in this module only.
+HOMES = (
+    (re.compile(r"mpi\.h$"), "comm"),
+    (re.compile(r"hdf5\.h$|hdf5_hl\.h$|H5[A-Za-z]*\.h(pp)?$"), "store"),
+    (re.compile(r"CLI/"), "app"),
+    (re.compile(r"torch/script\.h$|torch/csrc/jit/|torch/jit\.h$"), "models"),
+)
+
+TABLE_LINE = re.compile(r"^sentinel_module\(\s*(?P<name>\w+)(?P<rest>[^)]*)\)", re.MULTILINE)
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"](?P<path>[^>"]+)[>"]', re.MULTILINE)
+SOURCES = {".cpp", ".hpp", ".h", ".cu", ".cuh"}
+
+
+def module_table(root: Path) -> dict[str, set[str]]:
+    """Module -> the modules it may include, from the sentinel_module lines."""
+    table = {}
+    for line in TABLE_LINE.finditer((root / "CMakeLists.txt").read_text()):
+        words = line["rest"].split("LIBS")[0].split("USES")
+        table[line["name"]] = set(words[1].split()) if len(words) > 1 else set()
+    table["app"] = set(table)
+    return table
+
+
+def table_errors(table: dict[str, set[str]]) -> list[str]:
+    """Every dependency must lead to a lower layer, which also rules out cycles."""
+    errors = []
+    for module, uses in table.items():
+        for used in sorted({module, *uses} - set(LEVEL)):
+            errors.append(
+                f"CMakeLists.txt: {module}: {used} has no layer in tests/layering_test.py"
+            )
+        for used in sorted(uses & set(LEVEL)):
+            if module in LEVEL and LEVEL[used] >= LEVEL[module]:
+                errors.append(f"CMakeLists.txt: {module} must not use {used}: not a lower layer")
+    return errors
+
+
+def include_errors(root: Path, table: dict[str, set[str]]) -> list[str]:
+    errors = []
+    for module, uses in table.items():
+        for file in sources(root, module):
+            for path in INCLUDE.findall(file.read_text()):
+                errors += [f"{file.relative_to(root)}: {e}" for e in wrong(path, module, uses)]
+    return errors
+
+
+def sources(root: Path, module: str) -> list[Path]:
+    folders = (root / "src" / module, root / "include" / "sentinel" / module)
+    files = [file for folder in folders for file in folder.rglob("*")]
+    return sorted(file for file in files if file.suffix in SOURCES)
+
+
+def wrong(path: str, module: str, uses: set[str]) -> list[str]:
+    """What is wrong with this include in a file of the module."""
+    found = [
+        f"<{path}> belongs to {home} only"
+        for pattern, home in HOMES
+        if pattern.match(path) and module != home
+    ]
+    own = re.match(r"(?:sentinel/)?(\w+)/", path)
+    if own and own[1] in LEVEL and own[1] not in {module, *uses}:
+        found.append(f'"{path}": {module} does not use {own[1]} (module table of CMakeLists.txt)')
+    return found
+
+
+def unlisted_folders(root: Path, table: dict[str, set[str]]) -> list[str]:
+    """Code outside the table would escape every check."""
+    parents = (root / "src", root / "include" / "sentinel")
+    folders = [folder for parent in parents if parent.is_dir() for folder in parent.iterdir()]
+    return [
+        f"{folder.relative_to(root)}: not in the module table of CMakeLists.txt"
+        for folder in sorted(folders)
+        if folder.is_dir() and folder.name not in table
+    ]
+
+
+def check(root: Path) -> list[str]:
+    """Every violation under root, one line each."""
+    table = module_table(root)
+    return table_errors(table) + include_errors(root, table) + unlisted_folders(root, table)
+
+
+# ---- the tree, and trees that must fail --------------------------------------------------------
+
+
+def test_this_tree() -> None:
+    assert {"core", "comm", "store", "campaign"} <= set(module_table(ROOT))
+    assert sum(len(sources(ROOT, module)) for module in module_table(ROOT)) > 20
+    assert check(ROOT) == []
+
+
+GOOD_TABLE = """\
+sentinel_module(core                LIBS OpenSSL::Crypto)
+sentinel_module(comm    USES core   LIBS MPI::MPI_C)
+sentinel_module(graph   TORCH USES core)
+"""
+
+
+def tree(root: Path, table: str, files: dict[str, str]) -> Path:
+    (root / "CMakeLists.txt").write_text(table)
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_a_good_tree_passes(tmp_path: Path) -> None:
+    files = {
+        "src/core/a.cpp": '#include "sentinel/core/a.hpp"\n#include <vector>\n',
+        "src/comm/b.cpp": '#include <mpi.h>\n#include "sentinel/core/a.hpp"\n',
+        "src/app/main.cpp": '#include <CLI/CLI.hpp>\n#include "sentinel/graph/g.hpp"\n',
+    }
+    assert check(tree(tmp_path, GOOD_TABLE, files)) == []
+
+
+def test_an_include_that_the_table_lacks_fails(tmp_path: Path) -> None:
+    files = {"src/core/a.cpp": '#include "sentinel/comm/b.hpp"\n'}
+    assert "core does not use comm" in check(tree(tmp_path, GOOD_TABLE, files))[0]
+
+
+def test_another_modules_private_header_fails_too(tmp_path: Path) -> None:
+    files = {"include/sentinel/graph/g.hpp": '#include "comm/b.hpp"\n'}
+    assert "graph does not use comm" in check(tree(tmp_path, GOOD_TABLE, files))[0]
+
+
+def test_confined_headers_fail_outside_their_home(tmp_path: Path) -> None:
+    for header in (
+        "mpi.h",
+        "hdf5.h",
+        "CLI/CLI.hpp",
+        "torch/script.h",
+        "torch/csrc/jit/api/module.h",
+    ):
+        files = {"src/graph/g.cpp": f"  # include <{header}>\n"}
+        errors = check(tree(tmp_path, GOOD_TABLE, files))
+        assert len(errors) == 1 and "src/graph/g.cpp" in errors[0] and header in errors[0]
+
+
+def test_an_upward_or_circular_table_fails(tmp_path: Path) -> None:
+    table = GOOD_TABLE.replace("(core   ", "(core USES comm ")
+    assert "core must not use comm" in check(tree(tmp_path, table, {}))[0]
+    sideways = GOOD_TABLE.replace("TORCH USES core", "TORCH USES core comm")
+    assert "graph must not use comm" in check(tree(tmp_path, sideways, {}))[0]
+
+
+def test_modules_without_a_layer_or_a_table_line_fail(tmp_path: Path) -> None:
+    table = GOOD_TABLE + "sentinel_module(extra USES core)\n"
+    assert "extra has no layer" in check(tree(tmp_path, table, {}))[0]
+    files = {"src/graph/g.cpp": "", "src/stray/s.cpp": ""}
+    assert check(tree(tmp_path, GOOD_TABLE, files)) == [
+        "src/stray: not in the module table of CMakeLists.txt"
+    ]
+
+
+if __name__ == "__main__":
+    problems = check(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT)
+    print("\n".join(problems) or "layering: nothing wrong")
+    sys.exit(1 if problems else 0)
