@@ -166,15 +166,8 @@ def session_rows(result: Result) -> list[dict[str, str]]:
 
 
 def provenance_rows(result: Result) -> list[tuple[str, str]]:
-    shown = (
-        "creator",
-        "creator_version",
-        "schema_version",
-        "created",
-        "fingerprint",
-        "seed",
-        "rng",
-    )
+    shown = ("creator", "creator_version", "schema_version", "created", "published")
+    shown += ("fingerprint", "seed", "rng")
     attributes = result.attributes
     rows = [(name, str(attributes[name])) for name in shown if name in attributes]
     rows += [(name, str(value)) for name, value in sorted(result.provenance.items())]

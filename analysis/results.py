@@ -339,11 +339,9 @@ class Result:
             {"method": method, "layer": layer, "channel": channel, "score": scores, "rank": rank}
         )
 
-    def _in_order(self, group: h5py.Group) -> list[str]:
-        """HDF5 lists names alphabetically; the first model knows the order of execution."""
-        names = list(self.nodes(self.models["name"].iloc[0])["name"]) if len(self.models) else []
-        place = {name: number for number, name in enumerate(names)}
-        return sorted(group, key=lambda layer: (place.get(layer, len(place)), layer))
+    def _in_order(self, method: h5py.Group) -> list[str]:
+        """HDF5 lists names alphabetically; the attribute index is the order of execution."""
+        return sorted(method, key=lambda layer: int(method[layer].attrs.get("index", 0)))
 
 
 def layer_of(tensor_names: pd.Series) -> pd.Series:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "analysis"))
 
 import results  # noqa: E402
 
-LAYERS = ("conv1", "layer1.0.conv1", "linear")
+LAYERS = ("stem", "layer1.0.conv1", "linear")  # not in the order of the alphabet
 # name: (parameters, macs, memory_bytes, images, correct)
 MODELS = {
     "unprotected": (1000, 50000, 4000, 100, 90),
@@ -103,6 +103,7 @@ class Sample:
             scores = np.array([1.0, 3.0, 2.0])
             file[f"importance/l2-norm/{layer}/scores"] = scores
             file[f"importance/l2-norm/{layer}/order"] = np.argsort(-scores)
+            file[f"importance/l2-norm/{layer}"].attrs["index"] = LAYERS.index(layer)
 
     def _trials(self, file: h5py.File) -> None:
         faults = self.faults or [[] for _ in self.trials]

@@ -22,7 +22,7 @@ def test_every_fault_finds_its_trial_layer_and_value(paired):
     with Result(paired) as result:
         faults = result.faults
         assert list(faults["row"][:4]) == [0, 0, 1, 2]
-        assert list(faults["layer"][:3]) == ["conv1", "layer1.0.conv1", "conv1"]
+        assert list(faults["layer"][:3]) == ["stem", "layer1.0.conv1", "stem"]
         assert list(faults["copy"][:2]) == [False, True]  # elements 10 and 11 of 12 are copies
         assert set(faults["before_value"]) == {0.5}
         assert faults["after_value"][0] == np.float32(
@@ -47,7 +47,7 @@ def test_models_points_sessions_and_provenance(paired):
 def test_importance_ranks_the_best_channel_first(paired):
     with Result(paired) as result:
         table = result.importance
-        assert list(table["layer"].unique()) == ["conv1", "layer1.0.conv1"]
+        assert list(table["layer"].unique()) == ["stem", "layer1.0.conv1"]
         assert list(table["rank"][:3]) == [2, 0, 1]
 
 

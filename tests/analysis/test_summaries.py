@@ -95,7 +95,7 @@ def test_several_flips_are_compared_with_trials_without(tmp_path):
     half = 2.200985 * (2 * 1e-4 / 11) ** 0.5
     assert table["upper"][30] - 0.4 == pytest.approx(half, abs=1e-8)
     assert np.isnan(table["estimate"][1])  # in every trial: nothing to compare with
-    assert np.isnan(layers["estimate"]["conv1"]) and layers["with_it"]["linear"] == 0
+    assert np.isnan(layers["estimate"]["stem"]) and layers["with_it"]["linear"] == 0
 
 
 def test_a_group_without_failures_still_bounds_the_difference():

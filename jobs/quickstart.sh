@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# From nothing to a report: installs what is missing, builds, trains a small network on the built-in
+# images, compares it with its hardened form under faults. Run again, it reuses what is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+sentinelnn=build/release/sentinelnn
+work=workspace/quickstart
+checkpoint=$work/resnet20.pth
+result=$work/result.h5
+report=$work/report.html
+
+step() {
+  printf '\n[%3d s] %s\n' "$SECONDS" "$*"
+}
+
+step "Packages"
+bash jobs/install_packages.sh build analysis
+python=/usr/bin/python3 # Debian's packages belong to Debian's Python
+[ -x $python ] || python=python3
+
+step "Build $sentinelnn (minutes the first time)"
+mkdir -p "$work"
+if ! { cmake --preset release && cmake --build --preset release --parallel "$(nproc)" --target sentinelnn; } \
+  >"$work/build.log" 2>&1 </dev/null; then
+  tail -n 30 "$work/build.log" >&2
+  echo "quickstart.sh: the build failed; all of its output is in $work/build.log" >&2
+  exit 71
+fi
+
+# Two ranks on two cores, one thread each. As root Open MPI wants to be asked twice.
+export OMP_NUM_THREADS=1
+launch=(mpirun --oversubscribe -n 2)
+if [ "$(id -u)" -eq 0 ]; then
+  export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+fi
+
+if [ -f "$work/data/test_batch.bin" ]; then
+  step "Images: $work/data is there"
+else
+  step "Make 5000 training and 1000 test images in $work/data"
+  "$sentinelnn" synth --output "$work/data" --train 5000 --test 1000 --seed 1
+fi
+
+if [ -f "$checkpoint" ]; then
+  step "Network: $checkpoint is there"
+else
+  step "Train ResNet-20 for 6 epochs into $checkpoint"
+  OMP_NUM_THREADS=$(nproc) "$sentinelnn" train --model resnet20 --dataset synthetic \
+    --data "$work/data" --epochs 6 --seed 1 --output "$checkpoint"
+fi
+
+step "Campaign jobs/quickstart.toml on two ranks: unprotected against hardened"
+"${launch[@]}" "$sentinelnn" campaign --job jobs/quickstart.toml </dev/null
+
+step "Result"
+"$sentinelnn" summarize "$result"
+
+step "Report"
+"$python" analysis/report.py "$result" -o "$report"
+
+step "Done. Open $PWD/$report; every trial is in $PWD/$result"

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds with warnings as errors, runs the tests.
+#   tests/run.sh [--all] [CTEST OPTIONS]     --all: the long ones too
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+selection=(-LE long)
+if [ "${1:-}" = --all ]; then
+  selection=()
+  shift
+fi
+
+bash jobs/install_packages.sh build analysis tests
+
+# Debian's Python first: the packages of the parity tests belong to it.
+python=()
+[ -x /usr/bin/python3 ] && python=(-DPython3_EXECUTABLE=/usr/bin/python3)
+
+log=build/tests-build.log
+mkdir -p build
+echo "Building into build/release, output in $log"
+if ! { cmake --preset release -DSENTINEL_TESTS=ON -DSENTINEL_WERROR=ON "${python[@]}" &&
+  cmake --build --preset release --parallel "$(nproc)"; } >"$log" 2>&1 </dev/null; then
+  grep -nE 'error|Error|FAILED' "$log" | head -n 20 >&2 || true
+  tail -n 30 "$log" >&2
+  echo "run.sh: the build failed; all of its output is in $log" >&2
+  exit 71
+fi
+
+# Tests start mpirun themselves; as root Open MPI wants to be asked twice.
+if [ "$(id -u)" -eq 0 ]; then
+  export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+fi
+export OMP_NUM_THREADS=1
+
+output=build/tests-output.log
+code=0
+ctest --preset release -j2 "${selection[@]}" "$@" </dev/null >"$output" 2>&1 || code=$?
+if [ "$code" -ne 0 ]; then
+  grep -vE '^ *(Start|[0-9]+/[0-9]+ Test .* Passed)' "$output" | tail -n 200 || true
+else
+  sed -n '/^[0-9.]*% tests passed/,$p' "$output"
+fi
+echo "All output of the tests is in $output"
+exit "$code"
