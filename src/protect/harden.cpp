@@ -1,0 +1,155 @@
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "protect/reorder.hpp"
+#include "sentinel/core/error.hpp"
+#include "sentinel/graph/channels.hpp"
+#include "sentinel/protect/transform.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+void check(const Graph& graph, const DuplicationPlan& plan) {
+  if (!(plan.ratio > 0 && plan.ratio < 1)) {
+    throw UserError("the hardening ratio must be greater than 0 and less than 1, not " +
+                    std::to_string(plan.ratio));
+  }
+  for (const auto& node : graph.nodes()) {
+    if (std::holds_alternative<DuplicatedConv>(node.op)) {
+      throw UserError("layer " + node.name +
+                      " already has duplicated channels; harden the model it was made from");
+    }
+    const Conv* conv = as_conv(node.op);
+    if (conv && conv->groups > 1) {
+      throw UserError("layer " + node.name +
+                      " is a grouped convolution, whose channels cannot be duplicated");
+    }
+  }
+}
+
+/// d = max(1, floor(channels * ratio)), the product in double as Python's int(channels * ratio).
+std::int64_t duplicates(std::int64_t channels, double ratio) {
+  const auto count = static_cast<std::int64_t>(static_cast<double>(channels) * ratio);
+  return std::max<std::int64_t>(1, count);
+}
+
+Op duplicate(const Conv& conv, std::vector<std::int64_t> channels, RowLayout layout,
+             Correction correction) {
+  const auto options = at::TensorOptions(at::kLong);
+  const auto rows = at::tensor(channels, options).to(conv.weight.device());
+  DuplicatedConv op;
+  op.conv = conv;
+  op.conv.weight = at::cat({conv.weight, conv.weight.index_select(0, rows)}).contiguous();
+  if (conv.bias.defined()) op.conv.bias = at::cat({conv.bias, conv.bias.index_select(0, rows)});
+  if (correction == Correction::kRange) {
+    op.high =
+        at::full({static_cast<std::int64_t>(channels.size())}, kInfinity, conv.weight.options());
+    op.low = -op.high;
+  }
+  op.duplicated = std::move(channels);
+  op.correction = correction;
+  op.layout = layout;
+  return op;
+}
+
+/// Convolutions of which one permutable group holds every channel, so that after sorting the first
+/// ones are the group's best.
+std::vector<bool> led_by_group(const Graph& graph) {
+  std::vector<bool> led(static_cast<std::size_t>(graph.size()), false);
+  for (const auto& group : channel_groups(graph)) {
+    for (const auto& member : group.members) {
+      const Conv* conv = as_conv(graph[member.node].op);
+      if (!conv || member.side != GroupMember::Side::kOut) continue;
+      const auto covered = static_cast<std::int64_t>(member.index.size());
+      led[static_cast<std::size_t>(member.node)] =
+          group.permutable && member.copies == 1 && covered == conv->weight.size(0);
+    }
+  }
+  return led;
+}
+
+/// Scores of the channels in their new order.
+std::vector<double> renumbered(const std::vector<double>& scores, const NodeOrder& order) {
+  std::vector<double> result;
+  for (std::int64_t channel : order.out) {
+    result.push_back(scores.at(static_cast<std::size_t>(channel)));
+  }
+  return result;
+}
+
+std::vector<std::int64_t> first_channels(std::int64_t count) {
+  std::vector<std::int64_t> channels;
+  for (std::int64_t c = 0; c < count; ++c) channels.push_back(c);
+  return channels;
+}
+
+at::Device device_of(const Graph& graph) {
+  for (const auto& node : graph.nodes()) {
+    if (const Conv* conv = as_conv(node.op)) return conv->weight.device();
+    if (const auto* linear = std::get_if<Linear>(&node.op)) return linear->weight.device();
+  }
+  return at::kCPU;
+}
+
+}  // namespace
+
+Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
+                         const DuplicationPlan& plan) {
+  check(graph, plan);
+  const bool grouped = plan.selection == RowLayout::kGroup;
+  const auto orders =
+      grouped ? channel_orders(graph, scores, plan.group_score) : identity_orders(graph, scores);
+  const auto led = led_by_group(graph);
+  Graph hardened = reordered(graph, orders);
+  for (const auto& layer : scores) {
+    const auto node = static_cast<std::size_t>(layer.node);
+    const Conv& conv = std::get<Conv>(hardened[layer.node].op);
+    const std::int64_t count = duplicates(conv.weight.size(0), plan.ratio);
+    const bool leading = grouped && led[node];
+    auto channels =
+        leading ? first_channels(count) : descending(renumbered(layer.scores, orders[node]));
+    channels.resize(static_cast<std::size_t>(count));
+    hardened[layer.node].op = duplicate(
+        conv, std::move(channels), leading ? RowLayout::kGroup : RowLayout::kOwn, plan.correction);
+  }
+  return hardened;
+}
+
+Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per) {
+  Graph restricted = graph.clone();
+  const auto channels = channel_counts(graph);
+  const auto options = at::TensorOptions(at::kFloat).device(device_of(graph));
+  for (NodeId id = 0; id < restricted.size(); ++id) {
+    Node& node = restricted[id];
+    if (std::holds_alternative<BoundedRelu>(node.op)) {
+      throw UserError("the activations after " + node.name +
+                      " are restricted already; restrict the model it was made from");
+    }
+    if (!std::holds_alternative<Relu>(node.op)) continue;
+    const std::int64_t count = channels[static_cast<std::size_t>(id)];
+    node.op = per == BoundsPer::kChannel
+                  ? BoundedRelu{at::full({count}, kInfinity, options), clipping}
+                  : BoundedRelu{at::full({}, kInfinity, options), clipping};
+  }
+  return restricted;
+}
+
+Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
+             const Dataset& calibration, const Comm& comm, at::Device device) {
+  Graph hardened = duplicate_channels(graph, scores, plan.duplication);
+  if (plan.restricted) hardened = restrict_activations(hardened, plan.clipping, plan.bounds);
+  if (!plan.restricted && plan.duplication.correction == Correction::kMin) return hardened;
+  // Ranges are numbered like the channels of the graph they come from.
+  const bool sorted = plan.duplication.selection == RowLayout::kGroup;
+  const auto ranges =
+      sorted ? activation_ranges(sort_channels(graph, scores, plan.duplication.group_score),
+                                 calibration, comm, device)
+             : activation_ranges(graph, calibration, comm, device);
+  calibrate(hardened, ranges);
+  return hardened;
+}
+
+}  // namespace sentinel
