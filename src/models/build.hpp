@@ -1,0 +1,12 @@
+#pragma once
+#include <string>
+
+#include "models/checkpoint_source.hpp"
+
+namespace sentinel {
+
+/// build_model for a file whose record describes its protection (null: no record).
+Graph build_protected_model(const std::string& name, std::int64_t classes, const StateDict& tensors,
+                            const std::string& source, const Protection* protection);
+
+}  // namespace sentinel

@@ -1,0 +1,261 @@
+#include "models/checkpoint_source.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <sstream>
+
+#include "sentinel/core/error.hpp"
+
+namespace sentinel {
+namespace {
+
+std::string shape_text(at::IntArrayRef shape) {
+  std::ostringstream text;
+  text << '[';
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) text << ", ";
+    if (shape[i] < 0) {
+      text << "any";
+    } else {
+      text << shape[i];
+    }
+  }
+  text << ']';
+  return text.str();
+}
+
+/// "2 missing entries (a, b)", the first eight by name.
+void describe(std::string& text, const char* what, const std::vector<std::string>& names) {
+  constexpr std::size_t kListed = 8;
+  if (names.empty()) return;
+  if (!text.empty()) text += "; ";
+  text += std::to_string(names.size()) + " " + what + " (";
+  for (std::size_t i = 0; i < std::min(names.size(), kListed); ++i) {
+    text += (i > 0 ? ", " : "") + names[i];
+  }
+  if (names.size() > kListed) {
+    text += " and " + std::to_string(names.size() - kListed) + " more";
+  }
+  text += ")";
+}
+
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+}  // namespace
+
+bool is_additional(const std::string& name) {
+  return ends_with(name, ".duplicated") || ends_with(name, ".bound") ||
+         ends_with(name, ".range_low") || ends_with(name, ".range_high");
+}
+
+at::Tensor rows_from_file(const at::Tensor& rows, std::int64_t copies, RowLayout layout) {
+  switch (layout) {
+    case RowLayout::kOwn:
+      return rows;
+    case RowLayout::kGroup:
+      return at::cat({rows.narrow(0, 0, copies),
+                      rows.narrow(0, 2 * copies, rows.size(0) - 2 * copies),
+                      rows.narrow(0, copies, copies)});
+  }
+  throw Bug("unknown row layout");
+}
+
+at::Tensor rows_to_file(const at::Tensor& rows, std::int64_t copies, RowLayout layout) {
+  const std::int64_t out = rows.size(0) - copies;
+  switch (layout) {
+    case RowLayout::kOwn:
+      return rows;
+    case RowLayout::kGroup:
+      return at::cat({rows.narrow(0, 0, copies), rows.narrow(0, out, copies),
+                      rows.narrow(0, copies, out - copies)});
+  }
+  throw Bug("unknown row layout");
+}
+
+const at::Tensor* CheckpointSource::look(const std::string& name) {
+  const at::Tensor* tensor = tensors_.find(name);
+  if (tensor != nullptr) used_.insert(name);
+  return tensor;
+}
+
+bool CheckpointSource::matches(const std::string& name, const at::Tensor& tensor,
+                               const Shape& expected) {
+  if (!at::isFloatingType(tensor.scalar_type())) {
+    wrong_.push_back(name + " holds integers, not floats");
+    return false;
+  }
+  bool same = static_cast<std::size_t>(tensor.dim()) == expected.size();
+  for (std::size_t i = 0; same && i < expected.size(); ++i) {
+    const std::int64_t size = tensor.size(static_cast<std::int64_t>(i));
+    same = expected[i] == kAny ? size >= 1 : size == expected[i];
+  }
+  if (!same) {
+    wrong_.push_back(name + " is " + shape_text(tensor.sizes()) + ", expected " +
+                     shape_text(expected));
+  }
+  return same;
+}
+
+at::Tensor CheckpointSource::take(const std::string& name, const Shape& expected,
+                                  std::int64_t fallback) {
+  const at::Tensor* found = look(name);
+  if (found == nullptr) missing_.push_back(name);
+  if (found != nullptr && matches(name, *found, expected)) {
+    return found->to(at::kFloat).contiguous().clone();
+  }
+  // A stand-in. The width that was found keeps one wrong dimension from making the layers behind
+  // look wrong too; a limit, and no memory behind it, keep absurd files cheap.
+  constexpr std::int64_t kWidest = 4096;
+  Shape shape = expected;
+  const bool same_rank = found != nullptr && found->dim() > 0 &&
+                         found->dim() == static_cast<std::int64_t>(shape.size());
+  if (same_rank && found->size(0) > 0) fallback = std::min(found->size(0), kWidest);
+  for (std::int64_t& size : shape) {
+    if (size == kAny) size = fallback;
+  }
+  return at::zeros({}, at::kFloat).expand(shape);
+}
+
+at::Tensor CheckpointSource::take_optional(const std::string& name, const Shape& expected) {
+  return tensors_.contains(name) ? take(name, expected) : at::Tensor();
+}
+
+std::vector<std::int64_t> CheckpointSource::take_duplicated(const std::string& name,
+                                                            std::int64_t rows) {
+  const at::Tensor* found = look(name);
+  if (found == nullptr) return {};
+  const std::int64_t count = found->numel(), out = rows - count;
+  std::vector<std::int64_t> channels;
+  bool good = found->scalar_type() == at::kLong && found->dim() == 1 && count >= 1 && out >= count;
+  if (good) {
+    const at::Tensor list = found->contiguous();
+    channels.assign(list.data_ptr<std::int64_t>(), list.data_ptr<std::int64_t>() + count);
+    const std::set<std::int64_t> distinct(channels.begin(), channels.end());
+    good = static_cast<std::int64_t>(distinct.size()) == count && *distinct.begin() >= 0 &&
+           *distinct.rbegin() < out;
+  }
+  if (good) return channels;
+  wrong_.push_back(name + " is not a list of different channel numbers of its convolution");
+  return {};
+}
+
+std::int64_t CheckpointSource::seed_copies(const ConvSpec& spec, const at::Tensor& weight) {
+  const at::Tensor* norm = tensors_.find(spec.norm + ".running_mean");
+  if (norm == nullptr || norm->dim() != 1) return 0;
+  const std::int64_t copies = weight.size(0) - norm->size(0);
+  if (copies < 1 || copies > norm->size(0)) return 0;
+  const bool twice = at::equal(weight.narrow(0, 0, copies), weight.narrow(0, copies, copies));
+  return twice ? copies : 0;
+}
+
+Op CheckpointSource::duplicate(const ConvSpec& spec, Conv conv,
+                               std::vector<std::int64_t> duplicated) {
+  const auto copies = static_cast<std::int64_t>(duplicated.size());
+  DuplicatedConv op;
+  op.duplicated = std::move(duplicated);
+  op.low = take_optional(spec.name + ".range_low", {copies});
+  op.high = take_optional(spec.name + ".range_high", {copies});
+  op.correction = op.low.defined() ? Correction::kRange : Correction::kMin;
+  if (protection_ != nullptr && protection_->convs.count(spec.name) > 0) {
+    op.correction = protection_->convs.at(spec.name).correction;
+    op.layout = protection_->convs.at(spec.name).layout;
+  }
+  const bool range = op.correction == Correction::kRange;
+  if (range && !op.low.defined()) missing_.push_back(spec.name + ".range_low");
+  if (range && !op.high.defined()) missing_.push_back(spec.name + ".range_high");
+  if (!range) op.low = op.high = at::Tensor();
+  if (op.layout == RowLayout::kGroup) {
+    std::vector<std::int64_t> first(op.duplicated.size());
+    std::iota(first.begin(), first.end(), 0);
+    if (op.duplicated != first) {
+      wrong_.push_back(spec.name + ".duplicated is not 0, 1, ... as the row layout needs");
+    }
+  }
+  conv.weight = rows_from_file(conv.weight, copies, op.layout);
+  if (conv.bias.defined()) conv.bias = rows_from_file(conv.bias, copies, op.layout);
+  op.conv = std::move(conv);
+  return op;
+}
+
+Op CheckpointSource::conv(const ConvSpec& spec) {
+  Conv op;
+  op.weight = take(spec.name + ".weight", {kAny, spec.in, spec.kernel, spec.kernel}, spec.out);
+  const std::int64_t rows = op.weight.size(0);
+  if (spec.bias) op.bias = take(spec.name + ".bias", {rows});
+  op.stride = {spec.stride, spec.stride};
+  op.padding = {spec.kernel / 2, spec.kernel / 2};
+  auto duplicated = take_duplicated(spec.name + ".duplicated", rows);
+  if (!duplicated.empty()) return duplicate(spec, std::move(op), std::move(duplicated));
+  if (const std::int64_t copies = seed_copies(spec, op.weight); copies > 0) {
+    DuplicatedConv twice;
+    twice.duplicated.resize(static_cast<std::size_t>(copies));
+    std::iota(twice.duplicated.begin(), twice.duplicated.end(), 0);
+    twice.correction = Correction::kMin;
+    twice.layout = RowLayout::kGroup;
+    twice.conv = std::move(op);
+    twice.conv.weight = rows_from_file(twice.conv.weight, copies, twice.layout);
+    if (spec.bias) twice.conv.bias = rows_from_file(twice.conv.bias, copies, twice.layout);
+    return twice;
+  }
+  return op;
+}
+
+Op CheckpointSource::batch_norm(const std::string& name, std::int64_t channels) {
+  BatchNorm op;
+  op.weight = take(name + ".weight", {channels});
+  op.bias = take(name + ".bias", {channels});
+  op.mean = take(name + ".running_mean", {channels});
+  op.var = take(name + ".running_var", {channels});
+  // Files of PyTorch before 0.4.1 have no counter.
+  if (const at::Tensor* counter = look(name + ".num_batches_tracked")) {
+    if (counter->dim() != 0 || counter->scalar_type() != at::kLong) {
+      wrong_.push_back(name + ".num_batches_tracked is not one 64-bit integer");
+    }
+    op.batches_tracked = counter->clone();
+  }
+  return op;
+}
+
+Op CheckpointSource::relu(const std::string& name, std::int64_t channels) {
+  const at::Tensor* bound = tensors_.find(name + ".bound");
+  if (bound == nullptr) return Relu{};
+  BoundedRelu op;
+  op.bound = take(name + ".bound", bound->dim() == 0 ? Shape{} : Shape{channels});
+  if (protection_ != nullptr) op.clipping = protection_->clipping;
+  return op;
+}
+
+Op CheckpointSource::linear(const LinearSpec& spec) {
+  Linear op;
+  op.weight = take(spec.name + ".weight", {kAny, spec.in}, spec.out);
+  op.bias = take(spec.name + ".bias", {op.weight.size(0)});
+  if (spec.role == LinearRole::kClassifier && classes_ >= 0 && op.weight.size(0) != classes_) {
+    classes_differ_ = true;
+    wrong_.push_back(spec.name + ".weight is for " + std::to_string(op.weight.size(0)) +
+                     " classes, the data set has " + std::to_string(classes_));
+  }
+  return op;
+}
+
+void CheckpointSource::widths_differ(const std::string& name, std::int64_t a, std::int64_t b) {
+  wrong_.push_back("the branches that meet at " + name + " have " + std::to_string(a) + " and " +
+                   std::to_string(b) + " channels");
+}
+
+void CheckpointSource::finish() {
+  for (const auto& entry : tensors_) {
+    if (used_.count(entry.first) == 0) unexpected_.push_back(entry.first);
+  }
+}
+
+std::string CheckpointSource::problems() const {
+  std::string text;
+  describe(text, missing_.size() == 1 ? "missing entry" : "missing entries", missing_);
+  describe(text, unexpected_.size() == 1 ? "unexpected entry" : "unexpected entries", unexpected_);
+  describe(text, wrong_.size() == 1 ? "wrong entry" : "wrong entries", wrong_);
+  return text;
+}
+
+}  // namespace sentinel

@@ -1,0 +1,77 @@
+#pragma once
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "models/layer_source.hpp"
+#include "sentinel/io/checkpoint_file.hpp"
+
+namespace sentinel {
+
+/// What a checkpoint's record says of its protected layers; tensors alone do not tell.
+struct Protection {
+  struct Duplication {
+    Correction correction = Correction::kRange;
+    RowLayout layout = RowLayout::kOwn;
+  };
+  std::map<std::string, Duplication> convs;
+  Clipping clipping = Clipping::kRanger;
+};
+
+/// Layers around the tensors of a state_dict. Never throws for wrong tensors: it notes the problem
+/// and hands out a tensor of the expected shape, so that one error can list everything.
+class CheckpointSource : public LayerSource {
+ public:
+  /// `classes` < 0: any number will do.
+  CheckpointSource(const StateDict& tensors, const Protection* protection, std::int64_t classes)
+      : tensors_(tensors), protection_(protection), classes_(classes) {}
+  Op conv(const ConvSpec& spec) override;
+  Op batch_norm(const std::string& name, std::int64_t channels) override;
+  Op relu(const std::string& name, std::int64_t channels) override;
+  Op linear(const LinearSpec& spec) override;
+  void widths_differ(const std::string& name, std::int64_t a, std::int64_t b) override;
+
+  /// Marks what nobody asked for as unexpected; call after building.
+  void finish();
+  bool fits() const { return missing_.empty() && unexpected_.empty() && wrong_.empty(); }
+  /// "3 missing entries (a, b, c); 1 entry with a wrong shape ..."; empty where it fits.
+  std::string problems() const;
+  /// The problem, where it is only that the last layer has another number of classes.
+  bool only_classes_differ() const {
+    return classes_differ_ && missing_.size() + unexpected_.size() + wrong_.size() == 1;
+  }
+  std::string first_wrong() const { return wrong_.front(); }
+
+ private:
+  static constexpr std::int64_t kAny = -1;
+  using Shape = std::vector<std::int64_t>;  // kAny where any size >= 1 will do
+
+  const at::Tensor* look(const std::string& name);
+  bool matches(const std::string& name, const at::Tensor& tensor, const Shape& expected);
+  /// f32, contiguous, sharing nothing with the state_dict; a stand-in of zeros where there is
+  /// a problem.
+  at::Tensor take(const std::string& name, const Shape& expected, std::int64_t fallback = 1);
+  /// Undefined where absent.
+  at::Tensor take_optional(const std::string& name, const Shape& expected);
+  std::vector<std::int64_t> take_duplicated(const std::string& name, std::int64_t rows);
+  Op duplicate(const ConvSpec& spec, Conv conv, std::vector<std::int64_t> duplicated);
+  /// Number of copies in a file of the seed tool, which does not list them; 0 if it is none.
+  std::int64_t seed_copies(const ConvSpec& spec, const at::Tensor& weight);
+
+  const StateDict& tensors_;
+  const Protection* protection_;
+  std::int64_t classes_;
+  std::set<std::string> used_;
+  std::vector<std::string> missing_, unexpected_, wrong_;
+  bool classes_differ_ = false;
+};
+
+/// Rows of a duplicated convolution: from the file's order to ours and back.
+at::Tensor rows_from_file(const at::Tensor& rows, std::int64_t copies, RowLayout layout);
+at::Tensor rows_to_file(const at::Tensor& rows, std::int64_t copies, RowLayout layout);
+
+/// Entries that are not PyTorch's: "<conv>.duplicated", "<relu>.bound" ...
+bool is_additional(const std::string& name);
+
+}  // namespace sentinel

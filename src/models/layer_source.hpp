@@ -1,0 +1,41 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "sentinel/graph/graph.hpp"
+
+namespace sentinel {
+
+/// What a family's builder knows of a convolution. Kernels are square and centred (padding k/2).
+struct ConvSpec {
+  std::string name;
+  std::string norm;  // the BatchNorm behind it; tells the width of the seed tool's hardened files
+  std::int64_t in = 0;   // channels it gets
+  std::int64_t out = 0;  // default width; tensors of a checkpoint may be narrower
+  std::int64_t kernel = 3, stride = 1;
+  bool bias = false;
+};
+
+enum class LinearRole { kHidden, kClassifier };  // the width of a classifier is the class count
+enum class LinearInit { kUniform, kNormal };     // PyTorch's default, or N(0, 0.01) with bias 0
+
+struct LinearSpec {
+  std::string name;
+  std::int64_t in = 0, out = 0;
+  LinearRole role = LinearRole::kHidden;
+  LinearInit init = LinearInit::kUniform;
+};
+
+/// Where a family's builder gets its layers from: a checkpoint or an initialisation.
+class LayerSource {
+ public:
+  virtual ~LayerSource() = default;
+  virtual Op conv(const ConvSpec& spec) = 0;  // Conv or DuplicatedConv
+  virtual Op batch_norm(const std::string& name, std::int64_t channels) = 0;
+  virtual Op relu(const std::string& name, std::int64_t channels) = 0;  // Relu or BoundedRelu
+  virtual Op linear(const LinearSpec& spec) = 0;
+  /// Two branches of a sum have different widths.
+  virtual void widths_differ(const std::string& name, std::int64_t a, std::int64_t b) = 0;
+};
+
+}  // namespace sentinel

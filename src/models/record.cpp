@@ -1,0 +1,162 @@
+#include "models/record.hpp"
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <stdexcept>
+#include <utility>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/core/log.hpp"
+
+namespace sentinel {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kSchemaVersion = 1;
+
+// ---- names of kinds ----
+
+template <class Kind>
+using Names = std::array<std::pair<Kind, const char*>, 2>;
+
+constexpr Names<Correction> kCorrections{
+    {{Correction::kRange, "range"}, {Correction::kMin, "min"}}};
+constexpr Names<RowLayout> kLayouts{{{RowLayout::kOwn, "own"}, {RowLayout::kGroup, "group"}}};
+constexpr Names<Clipping> kClippings{
+    {{Clipping::kRanger, "ranger"}, {Clipping::kRangerClamp, "ranger-clamp"}}};
+
+template <class Kind>
+const char* to_name(const Names<Kind>& names, Kind kind) {
+  for (const auto& entry : names) {
+    if (entry.first == kind) return entry.second;
+  }
+  throw Bug("a kind without a name");
+}
+
+template <class Kind>
+Kind from_name(const Names<Kind>& names, const std::string& name) {
+  for (const auto& entry : names) {
+    if (name == entry.second) return entry.first;
+  }
+  throw std::invalid_argument("unknown kind '" + name + "'");
+}
+
+// ---- writing ----
+
+json layer_record(const Op& op) {
+  if (const auto* twice = std::get_if<DuplicatedConv>(&op)) {
+    return {{"out_channels", twice->out_channels()},
+            {"duplicated", twice->duplicated.size()},
+            {"correction", to_name(kCorrections, twice->correction)},
+            {"layout", to_name(kLayouts, twice->layout)}};
+  }
+  if (const Conv* conv = as_conv(op)) return {{"out_channels", conv->weight.size(0)}};
+  return {{"out_channels", std::get<Linear>(op).weight.size(0)}};
+}
+
+json layers_record(const Graph& graph) {
+  json layers = json::object();
+  for (const Node& node : graph.nodes()) {
+    if (as_conv(node.op) == nullptr && !std::holds_alternative<Linear>(node.op)) continue;
+    layers[node.name] = layer_record(node.op);
+  }
+  return layers;
+}
+
+/// Null where no activation is bounded. One kind for the whole network.
+json restriction_record(const Graph& graph) {
+  json restriction;
+  for (const Node& node : graph.nodes()) {
+    const auto* relu = std::get_if<BoundedRelu>(&node.op);
+    if (relu == nullptr) continue;
+    const json own{{"kind", to_name(kClippings, relu->clipping)},
+                   {"per", relu->bound.dim() == 0 ? "layer" : "channel"}};
+    if (!restriction.is_null() && restriction != own) {
+      throw Bug("'" + node.name + "' is bounded in another way than the layers before it");
+    }
+    restriction = own;
+  }
+  return restriction;
+}
+
+// ---- reading ----
+
+/// Throws invalid_argument unless it is a list of different numbers >= 0.
+std::vector<std::int64_t> channel_list(const json& list) {
+  const auto channels = list.get<std::vector<std::int64_t>>();
+  const std::set<std::int64_t> distinct(channels.begin(), channels.end());
+  if (distinct.size() != channels.size() || (!distinct.empty() && *distinct.begin() < 0)) {
+    throw std::invalid_argument("a list of original channels with negative or repeated numbers");
+  }
+  return channels;
+}
+
+void read_layer(const std::string& name, const json& value, Record& record) {
+  Record::Layer layer;
+  layer.out_channels = value.at("out_channels").get<std::int64_t>();
+  layer.duplicated = value.value("duplicated", std::int64_t{0});
+  record.layers[name] = layer;
+  if (layer.duplicated == 0) return;
+  record.protection.convs[name] = {
+      from_name(kCorrections, value.at("correction").get<std::string>()),
+      from_name(kLayouts, value.at("layout").get<std::string>())};
+}
+
+Record interpret(const json& root) {
+  const int version = root.at("schema_version").get<int>();
+  if (version != kSchemaVersion) {
+    throw std::invalid_argument("schema version " + std::to_string(version) +
+                                ", this program reads " + std::to_string(kSchemaVersion) +
+                                "; use the program that wrote it");
+  }
+  Record record;
+  record.architecture = root.at("architecture").get<std::string>();
+  record.dataset = root.at("dataset").get<std::string>();
+  record.classes = root.at("classes").get<std::int64_t>();
+  for (const auto& [name, value] : root.at("layers").items()) read_layer(name, value, record);
+  const json& restriction = root.at("restriction");
+  if (!restriction.is_null()) {
+    record.protection.clipping = from_name(kClippings, restriction.at("kind").get<std::string>());
+  }
+  for (const auto& [name, value] : root.at("origin").items()) {
+    record.origin[name] = {channel_list(value.at("out")), channel_list(value.at("in"))};
+  }
+  return record;
+}
+
+}  // namespace
+
+std::string write_record(const Graph& graph, const Provenance& provenance) {
+  json origin = json::object();
+  for (const auto& [name, channels] : graph.origin) {
+    origin[name] = {{"out", channels.out}, {"in", channels.in}};
+  }
+  const json root{{"schema_version", kSchemaVersion},
+                  {"architecture", graph.architecture},
+                  {"dataset", graph.dataset},
+                  {"classes", class_count(graph)},
+                  {"layers", layers_record(graph)},
+                  {"restriction", restriction_record(graph)},
+                  {"origin", origin},
+                  {"provenance",
+                   {{"parents", provenance.parents},
+                    {"command", provenance.command},
+                    {"seed", provenance.seed},
+                    {"version", version()}}}};
+  // A command line need not be valid UTF-8.
+  return root.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+Record read_record(const std::string& text, const std::string& source) {
+  try {
+    return interpret(json::parse(text));
+  } catch (const json::exception& e) {
+    throw DataError(source, std::string("the record sentinelnn.json is damaged: ") + e.what());
+  } catch (const std::invalid_argument& e) {
+    throw DataError(source, std::string("the record sentinelnn.json has ") + e.what());
+  }
+}
+
+}  // namespace sentinel

@@ -1,0 +1,27 @@
+#pragma once
+#include <map>
+#include <string>
+
+#include "models/checkpoint_source.hpp"
+#include "sentinel/models/model.hpp"
+
+namespace sentinel {
+
+/// The record sentinelnn.json of a checkpoint: what the tensors alone do not tell.
+struct Record {
+  struct Layer {
+    std::int64_t out_channels = 0, duplicated = 0;
+  };
+  std::string architecture, dataset;
+  std::int64_t classes = 0;
+  std::map<std::string, Layer> layers;  // convolutions and linear layers
+  Protection protection;
+  std::map<std::string, ChannelOrigin> origin;
+};
+
+/// JSON with sorted keys, so that the same network and provenance give the same bytes.
+std::string write_record(const Graph& graph, const Provenance& provenance);
+/// DataError naming `source` where the text is no such record.
+Record read_record(const std::string& text, const std::string& source);
+
+}  // namespace sentinel

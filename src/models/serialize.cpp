@@ -1,0 +1,99 @@
+#include "models/build.hpp"
+#include "models/families.hpp"
+#include "models/record.hpp"
+#include "sentinel/core/error.hpp"
+#include "sentinel/io/dataset.hpp"
+#include "sentinel/models/model.hpp"
+
+namespace sentinel {
+namespace {
+
+std::int64_t out_channels(const Op& op) {
+  if (const auto* twice = std::get_if<DuplicatedConv>(&op)) return twice->out_channels();
+  if (const Conv* conv = as_conv(op)) return conv->weight.size(0);
+  return std::get<Linear>(op).weight.size(0);
+}
+
+std::int64_t in_channels(const Op& op) {
+  if (const Conv* conv = as_conv(op)) return conv->weight.size(1) * conv->groups;
+  return std::get<Linear>(op).weight.size(1);
+}
+
+bool has_length(const std::vector<std::int64_t>& list, std::int64_t length) {
+  return list.empty() || static_cast<std::int64_t>(list.size()) == length;
+}
+
+/// The record against the network that its tensors gave.
+void check_record(const Graph& graph, const Record& record, const std::string& source) {
+  std::size_t layers = 0, origins = 0;
+  for (const Node& node : graph.nodes()) {
+    if (as_conv(node.op) == nullptr && !std::holds_alternative<Linear>(node.op)) continue;
+    const auto layer = record.layers.find(node.name);
+    const auto* twice = std::get_if<DuplicatedConv>(&node.op);
+    const std::size_t copies = twice == nullptr ? 0 : twice->duplicated.size();
+    if (layer == record.layers.end() || layer->second.out_channels != out_channels(node.op) ||
+        layer->second.duplicated != static_cast<std::int64_t>(copies)) {
+      throw DataError(source, "the tensors of '" + node.name +
+                                  "' and the record sentinelnn.json have different widths");
+    }
+    ++layers;
+    const auto origin = record.origin.find(node.name);
+    if (origin == record.origin.end()) continue;
+    if (!has_length(origin->second.out, out_channels(node.op)) ||
+        !has_length(origin->second.in, in_channels(node.op))) {
+      throw DataError(source, "the record sentinelnn.json names another number of channels for '" +
+                                  node.name + "' than it has");
+    }
+    ++origins;
+  }
+  if (layers != record.layers.size() || origins != record.origin.size()) {
+    throw DataError(source, "the record sentinelnn.json names layers that " + record.architecture +
+                                " does not have");
+  }
+}
+
+void require_same(const std::string& option, const std::string& given, const std::string& recorded,
+                  const std::string& source) {
+  if (given.empty() || given == recorded) return;
+  throw UserError(source + " was written for --" + option + " " + recorded + ", not " + given +
+                  "; leave the option out");
+}
+
+Graph from_record(const CheckpointFile& file, const std::string& source, const std::string& name,
+                  const std::string& dataset) {
+  const Record record = read_record(*file.metadata, source);
+  if (find_family(record.architecture) == nullptr) {
+    throw DataError(
+        source, "the record sentinelnn.json names the unknown model '" + record.architecture + "'");
+  }
+  if (record.classes < 1) throw DataError(source, "the record sentinelnn.json has no classes");
+  require_same("model", name, record.architecture, source);
+  require_same("dataset", dataset, record.dataset, source);
+  Graph graph = build_protected_model(record.architecture, record.classes, file.tensors, source,
+                                      &record.protection);
+  check_record(graph, record, source);
+  graph.dataset = record.dataset;
+  graph.origin = record.origin;
+  return graph;
+}
+
+}  // namespace
+
+Bytes serialize_model(const Graph& graph, const Provenance& provenance) {
+  return serialize_pth(state_dict(graph), write_record(graph, provenance));
+}
+
+Graph parse_model(const Bytes& file, const std::string& source, const std::string& name,
+                  const std::string& dataset) {
+  const CheckpointFile content = parse_pth(file, source);
+  if (content.metadata) return from_record(content, source, name, dataset);
+  if (name.empty() || dataset.empty()) {
+    throw UserError(source + " does not say what it is; give --" +
+                    (name.empty() ? "model" : "dataset"));
+  }
+  Graph graph = build_model(name, dataset_info(dataset).classes, content.tensors, source);
+  graph.dataset = dataset;
+  return graph;
+}
+
+}  // namespace sentinel

@@ -1,0 +1,43 @@
+#include <set>
+
+#include "models/checkpoint_source.hpp"
+#include "sentinel/core/error.hpp"
+#include "sentinel/graph/visit.hpp"
+#include "sentinel/models/model.hpp"
+
+namespace sentinel {
+namespace {
+
+at::Tensor stored(const Op& op, const std::string& suffix, const at::Tensor& tensor) {
+  const at::Tensor plain = tensor.detach().to(at::kCPU).contiguous();
+  const auto* conv = std::get_if<DuplicatedConv>(&op);
+  if (conv == nullptr || (suffix != "weight" && suffix != "bias")) return plain;
+  return rows_to_file(plain, static_cast<std::int64_t>(conv->duplicated.size()), conv->layout);
+}
+
+}  // namespace
+
+StateDict state_dict(const Graph& graph) {
+  StateDict named, additional, result;
+  for (const Node& node : graph.nodes()) {
+    if (const auto* conv = std::get_if<DuplicatedConv>(&node.op)) {
+      additional.set(node.name + ".duplicated", at::tensor(conv->duplicated, at::kLong));
+    }
+    for_each_tensor(node.op, [&](const char* suffix, const at::Tensor& tensor) {
+      const std::string name = node.name + "." + suffix;
+      (is_additional(name) ? additional : named).set(name, stored(node.op, suffix, tensor));
+    });
+  }
+  for (const std::string& name : graph.state_order) {
+    const at::Tensor* tensor = named.find(name);
+    if (tensor == nullptr) throw Bug("the network has no tensor '" + name + "' any more");
+    result.set(name, *tensor);
+  }
+  for (const auto& entry : named) {
+    if (!result.contains(entry.first)) result.set(entry.first, entry.second);
+  }
+  for (const auto& entry : additional) result.set(entry.first, entry.second);
+  return result;
+}
+
+}  // namespace sentinel
