@@ -84,6 +84,7 @@ def accuracy(result: Result) -> Figure | None:
         axes.set(xscale="log", xlabel="bit error rate [flips per bit and trial]")
     else:
         axes.set_xticks(range(len(labels)), list(labels.values()))
+        axes.set_xlim(-0.6, len(labels) - 0.4)
     axes.set(ylabel="accuracy", ylim=(0, 1.03))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     handles, names = axes.get_legend_handles_labels()
@@ -313,7 +314,7 @@ def _rank_load(axes: Axes, result: Result) -> None:
 
 
 def _percent(confidence: float) -> str:
-    return f"{100 * confidence:g} %"
+    return f"{100 * confidence:g}\u00a0%"
 
 
 def _accuracy_caption(result: Result) -> str:

@@ -31,7 +31,7 @@ WIDE = {"outcomes", "failures_by_bit", "failures_by_layer", "importance", "conve
 
 
 def percent(value: float, digits: int = 2) -> str:
-    return "–" if pd.isna(value) else f"{100 * value:.{digits}f} %"
+    return "–" if pd.isna(value) else f"{100 * value:.{digits}f}\u00a0%"
 
 
 def points(value: float) -> str:
@@ -67,7 +67,8 @@ def interval(row: summaries.Interval, text: Callable[[float], str] = percent) ->
     """[lower, upper], units only once."""
     if pd.isna(row.lower):
         return "no interval"
-    return f"[{text(row.lower).removesuffix(' %')}, {text(row.upper)}]"
+    lower = text(row.lower).removesuffix("\u00a0%")
+    return f"[{lower}, {text(row.upper)}]"
 
 
 # ---- the parts of the page ---------------------------------------------------------------------
@@ -83,8 +84,8 @@ def headlines(result: Result) -> list[str]:
         parts = [
             f"{row.model_name} {percent(row.estimate)} {interval(row)}" for row in rows.itertuples()
         ]
-        flips = f"{rows['flips'].iloc[0]:.3g} flips per trial in {rows['model_name'].iloc[0]}"
-        text = f"{labels[point]} ({flips}): accuracy {', '.join(parts)}"
+        flips = f"{rows['model_name'].iloc[0]}: {rows['flips'].iloc[0]:.3g}"
+        text = f"{labels[point]} (mean flips per trial, {flips}): accuracy {', '.join(parts)}"
         for gain in gains[gains["point"] == point].itertuples():
             name = result.models["name"][gain.model]
             text += f"; {name} gains {points(gain.estimate)} points {interval(gain, points)}"

@@ -21,7 +21,7 @@ def page(result: Path) -> str:
     output = result.with_suffix(".html")
     done = program("report.py", result, "-o", output)
     assert done.returncode == 0, done.stderr
-    return output.read_text()
+    return output.read_text().replace("\u00a0", " ")
 
 
 def test_report_holds_the_numbers(paired):
