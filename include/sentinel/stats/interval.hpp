@@ -29,7 +29,7 @@ class CountMoments {
 
 /// Interval for the mean of x/scale over trials: mean +- t_{n-1} s/sqrt(n); the unit is the trial,
 /// since all images of a trial share its faults (the binomial interval over trials x images covers
-/// 0.17 instead of 0.95). With n < 2 the whole range [low, high] of x/scale.
+/// 0.17 instead of 0.95). Cut to the range [low, high] of x/scale; with n < 2 all of it.
 Interval t_interval(const CountMoments& moments, double scale, double confidence, double low,
                     double high);
 
@@ -37,7 +37,8 @@ Interval t_interval(const CountMoments& moments, double scale, double confidence
 /// the far bound is that of the rule of three, 3/n at 95 %: -ln((1-confidence))/n.
 Interval rate_interval(const CountMoments& moments, double scale, double confidence);
 
-/// Difference of two independent means a/scale - b/scale (Welch, Satterthwaite degrees of freedom).
+/// Difference of two independent means a/scale - b/scale (Welch, Satterthwaite degrees of freedom),
+/// both in [0, 1]: cut to [-1, 1]; with n < 2 in one of them all of it. n counts both.
 Interval welch_interval(const CountMoments& a, const CountMoments& b, double scale,
                         double confidence);
 
