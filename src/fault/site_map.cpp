@@ -1,0 +1,105 @@
+#include <algorithm>
+#include <numeric>
+#include <unordered_map>
+
+#include "fault/weights.hpp"
+#include "sentinel/core/error.hpp"
+
+namespace sentinel {
+namespace {
+
+using Channels = std::vector<std::int64_t>;
+
+Channels identity(std::int64_t count) {
+  Channels channels(static_cast<std::size_t>(count));
+  std::iota(channels.begin(), channels.end(), 0);
+  return channels;
+}
+
+/// The common ancestor's channel number of each of `count` channels of `node`.
+Channels channels_of(const Graph& graph, const std::string& node, std::int64_t count,
+                     Channels ChannelOrigin::*side) {
+  const auto entry = graph.origin.find(node);
+  if (entry == graph.origin.end() || (entry->second.*side).empty()) return identity(count);
+  const Channels& channels = entry->second.*side;
+  if (static_cast<std::int64_t>(channels.size()) != count)
+    throw Bug("'" + node + "' has " + std::to_string(count) + " channels but its origin names " +
+              std::to_string(channels.size()));
+  return channels;
+}
+
+/// For each channel of `from` its position in `to`, -1 where it is gone.
+Channels positions(const Channels& from, const Channels& to) {
+  std::unordered_map<std::int64_t, std::int64_t> position;
+  for (std::size_t i = 0; i < to.size(); ++i) position[to[i]] = static_cast<std::int64_t>(i);
+  Channels result;
+  for (const std::int64_t channel : from) {
+    const auto found = position.find(channel);
+    result.push_back(found == position.end() ? -1 : found->second);
+  }
+  return result;
+}
+
+/// Without an origin the channels must be the same ones; a narrower layer would pair by chance.
+void require_known_origin(const Graph& model, const std::string& node, bool same_shape) {
+  if (same_shape || model.origin.count(node)) return;
+  throw UserError("cannot pair faults: the model does not say which channels of the original '" +
+                  node + "' it kept; use a checkpoint pruned by sentinelnn or unpaired points");
+}
+
+}  // namespace
+
+SiteMap::SiteMap(const Graph& original, const Graph& model) {
+  const FaultSpace from(original), to(model);
+  std::unordered_map<std::string, std::size_t> by_name;
+  for (std::size_t i = 0; i < to.tensors().size(); ++i) by_name[to.tensors()[i].name] = i;
+  for (const FaultTensor& tensor : from.tensors()) {
+    const auto found = by_name.find(tensor.name);
+    TensorMap& map = maps_.emplace_back();
+    if (found == by_name.end()) continue;
+    const Node& old_node = original[tensor.node];
+    const Node& new_node = model[to.tensors()[found->second].node];
+    const at::Tensor& old_weight = *weight_of(old_node.op);
+    const at::Tensor& new_weight = *weight_of(new_node.op);
+    const std::string& name = old_node.name;
+
+    map.tensor = static_cast<std::int64_t>(found->second);
+    map.out = original_rows(old_node.op);
+    map.in = old_weight.size(1);
+    map.window = old_weight[0][0].numel();
+    map.model_in = new_weight.size(1);
+    const std::int64_t model_out = original_rows(new_node.op);
+    const bool grouped = groups_of(old_node.op) > 1;
+    require_known_origin(model, name, model_out == map.out && (grouped || map.model_in == map.in));
+    map.row_of = positions(channels_of(original, name, map.out, &ChannelOrigin::out),
+                           channels_of(model, name, model_out, &ChannelOrigin::out));
+    // The columns of a grouped convolution count within its group, not over the network's channels.
+    map.column_of = grouped ? positions(identity(map.in), identity(map.model_in))
+                            : positions(channels_of(original, name, map.in, &ChannelOrigin::in),
+                                        channels_of(model, name, map.model_in, &ChannelOrigin::in));
+  }
+}
+
+Faults SiteMap::translate(const Faults& in_original) const {
+  Faults faults;
+  for (const FaultSite& site : in_original) {
+    if (site.tensor >= maps_.size()) throw Bug("a fault names a tensor outside the original model");
+    const TensorMap& map = maps_[site.tensor];
+    if (map.tensor < 0) continue;
+    const auto element = static_cast<std::int64_t>(site.element);
+    const std::int64_t row = element / (map.in * map.window);
+    if (row >= map.out) continue;  // a copy in the original model: not a weight of the two
+    const std::int64_t new_row = map.row_of[static_cast<std::size_t>(row)];
+    const std::int64_t new_column =
+        map.column_of[static_cast<std::size_t>(element / map.window % map.in)];
+    if (new_row < 0 || new_column < 0) continue;
+    const std::int64_t position =
+        (new_row * map.model_in + new_column) * map.window + element % map.window;
+    faults.push_back(
+        {static_cast<std::uint32_t>(map.tensor), static_cast<std::uint64_t>(position), site.bit});
+  }
+  std::sort(faults.begin(), faults.end());
+  return faults;
+}
+
+}  // namespace sentinel

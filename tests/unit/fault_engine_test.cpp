@@ -1,0 +1,399 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/fault/sampler.hpp"
+#include "sentinel/fault/trial_engine.hpp"
+#include "unit/fault_nets.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr std::uint64_t kSeed = 77;
+constexpr std::int64_t kImages = 40;
+constexpr float kInf = std::numeric_limits<float>::infinity();
+const float kNaN = std::nanf("");
+
+bool same_bits(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor x = a.contiguous(), y = b.contiguous();
+  return x.sizes() == y.sizes() && std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) == 0;
+}
+
+bool same_result(const TrialResult& a, const TrialResult& b) {
+  return a.images == b.images && a.correct == b.correct && a.top5 == b.top5 &&
+         a.masked == b.masked && a.sdc_noncritical == b.sdc_noncritical &&
+         a.sdc_critical == b.sdc_critical && a.due == b.due &&
+         a.correct_argmax == b.correct_argmax && a.first_node == b.first_node && a.path == b.path;
+}
+
+// ---- FaultGuard ----
+
+std::vector<at::Tensor> weights(const Graph& graph, const FaultSpace& space) {
+  std::vector<at::Tensor> copies;
+  for (const FaultTensor& tensor : space.tensors()) {
+    const Op& op = graph[tensor.node].op;
+    const Conv* conv = as_conv(op);
+    copies.push_back(
+        (conv ? conv->weight : std::get<Linear>(op).weight).clone(at::MemoryFormat::Contiguous));
+  }
+  return copies;
+}
+
+TEST(FaultGuard, FlipsTheNamedWordsInEitherMemoryFormatAndBack) {
+  for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
+    Graph graph = testing::hardened(testing::residual_net(), testing::random_images(4).images);
+    graph.to(at::kCPU, format);
+    const FaultSpace space(graph);
+    const auto before = weights(graph, space);
+    const Faults faults = draw(BinomialFaults{1e-2}, space, {kSeed});
+    auto expected = weights(graph, space);
+    for (const FaultSite& site : faults) {
+      auto* words = static_cast<std::uint32_t*>(expected[site.tensor].data_ptr());
+      words[site.element] ^= 1u << site.bit;
+    }
+    {
+      const FaultGuard guard(graph, space, faults);
+      const auto now = weights(graph, space);
+      for (std::size_t i = 0; i < now.size(); ++i) EXPECT_TRUE(same_bits(now[i], expected[i]));
+      ASSERT_EQ(guard.records().size(), faults.size());
+      for (std::size_t i = 0; i < faults.size(); ++i) {
+        const FaultRecord& record = guard.records()[i];
+        EXPECT_EQ(record.site, faults[i]);
+        EXPECT_EQ(record.before ^ record.after, 1u << faults[i].bit);
+      }
+    }
+    const auto after = weights(graph, space);
+    for (std::size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(same_bits(after[i], before[i]));
+  }
+}
+
+TEST(FaultGuard, RecordsRawWords) {
+  Graph graph = testing::plain_net();
+  as_conv(graph[graph.find("features.3")].op)->weight[1][2][0][1] = 1.0F;
+  const FaultSpace space(graph);
+  const FaultGuard guard(graph, space, {{1, (1 * 8 + 2) * 9 + 1, 30}});
+  EXPECT_EQ(guard.records()[0].before, 0x3f800000u);
+  EXPECT_EQ(guard.records()[0].after, 0x7f800000u);
+  EXPECT_EQ(as_conv(graph[graph.find("features.3")].op)->weight[1][2][0][1].item<float>(), kInf);
+}
+
+TEST(FaultGuard, RestoresWhenAnExceptionPasses) {
+  Graph graph = testing::plain_net();
+  const FaultSpace space(graph);
+  const auto before = weights(graph, space);
+  try {
+    const FaultGuard guard(graph, space, draw(ExactFaults{100}, space, {kSeed}));
+    throw UserError("stop");
+  } catch (const UserError&) {
+  }
+  const auto after = weights(graph, space);
+  for (std::size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(same_bits(after[i], before[i]));
+}
+
+TEST(FaultGuard, RefusesRepeatedOrForeignSitesBeforeFlipping) {
+  Graph graph = testing::plain_net();
+  const FaultSpace space(graph);
+  const auto before = weights(graph, space);
+  EXPECT_THROW(FaultGuard(graph, space, {{0, 1, 2}, {0, 1, 2}}), Bug);
+  EXPECT_THROW(FaultGuard(graph, space, {{0, 1, 2}, {0, 0, 2}}), Bug);
+  EXPECT_THROW(FaultGuard(graph, space, {{0, 1, 2}, {0, 1 << 20, 2}}), Bug);
+  const auto after = weights(graph, space);
+  for (std::size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(same_bits(after[i], before[i]));
+}
+
+// ---- classify ----
+
+at::Tensor rows(std::vector<std::vector<float>> values) {
+  at::Tensor tensor = at::empty(
+      {static_cast<std::int64_t>(values.size()), static_cast<std::int64_t>(values[0].size())});
+  float* next = tensor.data_ptr<float>();
+  for (const auto& row : values)
+    for (const float value : row) *next++ = value;
+  return tensor;
+}
+
+at::Tensor labels_of(std::vector<std::int64_t> labels) {
+  return at::tensor(labels);
+}
+
+TEST(Classify, EachClassByHand) {
+  const at::Tensor golden = rows({{1, 2, 3}, {1, 2, 3}, {1, 2, 3}, {1, 2, 3}, {1, 2, 3}});
+  const at::Tensor faulty = rows({{1, 2, 3}, {1, 2.5F, 3}, {4, 2, 3}, {1, kNaN, 3}, {1, 2, kInf}});
+  const TrialResult result = classify(faulty, golden, labels_of({2, 2, 0, 1, 2}));
+  EXPECT_EQ(result.images, 5u);
+  EXPECT_EQ(result.masked, 1u);
+  EXPECT_EQ(result.sdc_noncritical, 1u);
+  EXPECT_EQ(result.sdc_critical, 1u);
+  EXPECT_EQ(result.due, 2u);
+  EXPECT_EQ(result.correct, 3u);         // DUE counts as wrong
+  EXPECT_EQ(result.correct_argmax, 5u);  // NaN is the largest, as is Inf
+  EXPECT_EQ(result.top5, 3u);            // three classes: always, but for DUE
+}
+
+TEST(Classify, NegativeZeroIsNotMasked) {
+  const TrialResult result = classify(rows({{0.0F, 1}}), rows({{-0.0F, 1}}), labels_of({1}));
+  EXPECT_EQ(result.masked, 0u);
+  EXPECT_EQ(result.sdc_noncritical, 1u);
+}
+
+TEST(Classify, ANonFiniteGoldenRunIsStillDue) {
+  const at::Tensor z = rows({{kNaN, 1}, {kInf, 0}, {-kInf, 0}});
+  EXPECT_EQ(classify(z, z, labels_of({0, 0, 0})).due, 3u);
+}
+
+TEST(Classify, TiesGoToTheLowerClass) {
+  const at::Tensor golden = rows({{3, 3, 1}, {3, 3, 1}});
+  const TrialResult result = classify(rows({{5, 5, 1}, {1, 5, 5}}), golden, labels_of({0, 0}));
+  EXPECT_EQ(result.sdc_noncritical, 1u);
+  EXPECT_EQ(result.sdc_critical, 1u);
+  EXPECT_EQ(result.correct, 1u);
+}
+
+TEST(Classify, TopFive) {
+  const at::Tensor z = rows(
+      {{7, 6, 5, 4, 3, 2, 1}, {7, 6, 5, 4, 3, 2, 1}, {1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1}});
+  EXPECT_EQ(classify(z, z, labels_of({4, 5, 4, 5})).top5, 2u);
+}
+
+TEST(Classify, AgreesWithPyTorchsArgMax) {
+  const at::Tensor z = rows({{1, kNaN, kInf, kNaN}, {kInf, kInf, 1, 2}, {-kInf, -5, -5, -6}});
+  const at::Tensor expected = z.argmax(1);
+  for (std::int64_t i = 0; i < z.size(0); ++i) {
+    const at::Tensor row = z.narrow(0, i, 1);
+    EXPECT_EQ(classify(row, row, expected.narrow(0, i, 1)).correct_argmax, 1u) << i;
+  }
+}
+
+TEST(PredictionsOf, MarksDueByMinusOne) {
+  const at::Tensor predictions =
+      predictions_of(rows({{1, 2, 2}, {kNaN, 1, 2}, {1, kInf, 2}, {3, 1, 2}}));
+  EXPECT_TRUE(at::equal(predictions, labels_of({1, -1, -1, 0})));
+}
+
+TEST(Classify, RefusesOtherShapes) {
+  EXPECT_THROW(classify(rows({{1, 2}}), rows({{1, 2}, {1, 2}}), labels_of({0})), Bug);
+  EXPECT_THROW(classify(rows({{1, 2}}), rows({{1, 2}}), labels_of({2})), Bug);
+}
+
+// ---- TrialEngine ----
+
+Graph make_net(const std::string& name) {
+  if (name == "plain") return testing::plain_net();
+  if (name == "residual") return testing::residual_net();
+  const at::Tensor images = testing::random_images(kImages).images;
+  if (name == "hardened plain") return testing::hardened(testing::plain_net(), images);
+  return testing::hardened(testing::residual_net(), images);
+}
+
+EngineOptions options(std::uint64_t budget) {
+  EngineOptions result;
+  result.block = 16;  // the last of three blocks is not full
+  result.cache_budget = budget;
+  return result;
+}
+
+TrialEngine make_engine(const std::string& net, std::uint64_t budget = 1u << 30) {
+  return TrialEngine(make_net(net), testing::random_images(kImages), options(budget));
+}
+
+/// Faults of every kind: single bits, bit 30 (Inf, NaN, huge values), low to high BER, exact
+/// counts.
+std::vector<Faults> awkward_faults(const FaultSpace& space) {
+  std::vector<Faults> trials = {{}};
+  for (std::uint64_t trial = 0; trial < 24; ++trial)
+    trials.push_back(draw(ExactFaults{1}, space, {kSeed, 0, trial}));
+  for (const FaultTensor& tensor : space.tensors()) {
+    Rng rng({kSeed, 1, tensor.first_bit});
+    for (int i = 0; i < 4; ++i)
+      trials.push_back({{static_cast<std::uint32_t>(&tensor - space.tensors().data()),
+                         rng.below(tensor.elements), 30}});
+  }
+  std::uint32_t point = 2;
+  for (const Sampler& sampler :
+       std::vector<Sampler>{BinomialFaults{1e-5}, BinomialFaults{1e-4}, BinomialFaults{2e-3},
+                            ExactFaults{5}, PerLayerFloorFaults{2e-4}}) {
+    for (std::uint64_t trial = 0; trial < 6; ++trial)
+      trials.push_back(draw(sampler, space, {kSeed, point, trial}));
+    ++point;
+  }
+  return trials;
+}
+
+/// Whether two logits of the image are so close that rounding decides their order (design 06).
+bool near_tie(const at::Tensor& z) {
+  const at::Tensor sorted = std::get<0>(z.sort());
+  const double scale = z.abs().max().item<double>();
+  return at::diff(sorted).min().item<double>() < 1e-4 * scale;
+}
+
+struct Agreement {
+  int ties = 0, images = 0;
+};
+
+/// Design 06: the same predicted class or DUE per image, finite logits within 1e-3 of max|z|.
+void expect_agreement(TrialEngine& engine, const Faults& faults, Agreement& agreement) {
+  const TrialLogits fast = engine.logits(faults), reference = engine.logits_reference(faults);
+  int ties = 0;
+  for (std::int64_t i = 0; i < kImages; ++i) {
+    const at::Tensor a = fast.logits[i], b = reference.logits[i];
+    const bool due = reference.predictions[i].item<std::int64_t>() < 0;
+    ASSERT_EQ(fast.predictions[i].item<std::int64_t>() < 0, due);
+    if (due) continue;
+    const double scale = b.abs().max().item<double>();
+    ASSERT_LE((a - b).abs().max().item<double>(), 1e-3 * scale);
+    const bool tie = near_tie(b);
+    ties += tie;
+    if (!tie) {
+      ASSERT_EQ(fast.predictions[i].item<std::int64_t>(),
+                reference.predictions[i].item<std::int64_t>());
+    }
+  }
+  const TrialResult x = engine.run(faults).result, y = engine.run_reference(faults).result;
+  EXPECT_EQ(x.due, y.due);
+  EXPECT_EQ(x.first_node, y.first_node);
+  EXPECT_NEAR(x.sdc_critical, y.sdc_critical, ties);
+  EXPECT_NEAR(x.masked + x.sdc_noncritical, y.masked + y.sdc_noncritical, ties);
+  EXPECT_NEAR(x.correct, y.correct, ties);
+  EXPECT_NEAR(x.top5, y.top5, ties);
+  EXPECT_EQ(x.masked + x.sdc_noncritical + x.sdc_critical + x.due, x.images);
+  agreement.ties += ties;
+  agreement.images += static_cast<int>(kImages);
+}
+
+class Engine : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Engine, EqualsTheReferencePath) {
+  TrialEngine engine = make_engine(GetParam());
+  Agreement agreement;
+  for (const Faults& faults : awkward_faults(engine.space()))
+    expect_agreement(engine, faults, agreement);
+  // Ties excuse a difference, so they must stay the exception.
+  EXPECT_LT(agreement.ties, agreement.images / 10);
+}
+
+TEST_P(Engine, FaultsMatterInThisTest) {
+  TrialEngine engine = make_engine(GetParam());
+  TrialResult sum;
+  for (const Faults& faults : awkward_faults(engine.space())) {
+    const TrialResult result = engine.run(faults).result;
+    sum.masked += result.masked;
+    sum.sdc_noncritical += result.sdc_noncritical;
+    sum.sdc_critical += result.sdc_critical;
+    sum.due += result.due;
+  }
+  EXPECT_GT(sum.masked, 0u);
+  EXPECT_GT(sum.sdc_noncritical, 0u);
+  EXPECT_GT(sum.sdc_critical, 0u);
+  EXPECT_GT(sum.due, 0u);
+}
+
+// Where the run starts, and so the cache, must not change a bit of the result.
+TEST_P(Engine, CacheBudgetsGiveIdenticalResults) {
+  TrialEngine none = make_engine(GetParam(), 0), all = make_engine(GetParam());
+  TrialEngine some = make_engine(GetParam(), all.cache_bytes() / 2);
+  EXPECT_EQ(none.cache_bytes(), 0u);
+  EXPECT_LT(none.restart_points(), some.restart_points());
+  EXPECT_LT(some.restart_points(), all.restart_points());
+  EXPECT_EQ(all.restart_points(), all.space().tensors().size() + 1);
+  EXPECT_LE(some.cache_bytes(), all.cache_bytes() / 2);
+  for (const Faults& faults : awkward_faults(all.space())) {
+    const at::Tensor logits = all.logits(faults).logits;
+    EXPECT_TRUE(same_bits(none.logits(faults).logits, logits));
+    EXPECT_TRUE(same_bits(some.logits(faults).logits, logits));
+    const TrialResult result = all.run(faults).result;
+    EXPECT_TRUE(same_result(none.run(faults).result, result));
+    EXPECT_TRUE(same_result(some.run(faults).result, result));
+  }
+}
+
+// A fault that cannot matter: from every restart point the run must give the fault-free bits.
+TEST_P(Engine, HarmlessFaultsAreMaskedFromEveryRestartPoint) {
+  Graph net = make_net(GetParam());
+  for (NodeId id = 0; id < net.size(); ++id) {
+    Conv* conv = as_conv(net[id].op);
+    at::Tensor weight = conv                               ? conv->weight
+                        : std::get_if<Linear>(&net[id].op) ? std::get<Linear>(net[id].op).weight
+                                                           : at::Tensor();
+    if (weight.defined()) weight.flatten()[0] = 0.0F;
+  }
+  TrialEngine engine(std::move(net), testing::random_images(kImages), options(1u << 30));
+  for (std::uint32_t t = 0; t < engine.space().tensors().size(); ++t) {
+    // The sign of a zero weight: absorbed by any sum.
+    const TrialResult sign = engine.run({{t, 0, 31}}).result;
+    EXPECT_EQ(sign.masked, kImages) << engine.space().tensors()[t].name;
+    EXPECT_EQ(sign.first_node, engine.space().tensors()[t].node);
+    EXPECT_EQ(engine.run_reference({{t, 0, 31}}).result.masked, kImages);
+  }
+}
+
+TEST_P(Engine, TrialsLeaveNoTrace) {
+  TrialEngine engine = make_engine(GetParam());
+  const auto trials = awkward_faults(engine.space());
+  std::vector<TrialResult> first;
+  for (const Faults& faults : trials) first.push_back(engine.run(faults).result);
+  for (std::size_t i = trials.size(); i-- > 0;)
+    EXPECT_TRUE(same_result(engine.run(trials[i]).result, first[i])) << i;
+  EXPECT_TRUE(same_bits(engine.logits_reference({}).logits, engine.golden().logits));
+}
+
+TEST_P(Engine, WithoutFaultsEverythingIsMasked) {
+  TrialEngine engine = make_engine(GetParam());
+  for (const TrialOutcome& outcome : {engine.run({}), engine.run_reference({})}) {
+    EXPECT_EQ(outcome.result.masked, kImages);
+    EXPECT_EQ(outcome.result.correct, engine.golden().correct);
+    EXPECT_EQ(outcome.result.top5, engine.golden().top5);
+    EXPECT_EQ(outcome.result.first_node, -1);
+    EXPECT_TRUE(outcome.faults.empty());
+  }
+  EXPECT_TRUE(same_bits(engine.golden().predictions, predictions_of(engine.golden().logits)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Nets, Engine,
+                         ::testing::Values("plain", "residual", "hardened plain",
+                                           "hardened residual"),
+                         [](const auto& net) {
+                           std::string name = net.param;
+                           for (char& c : name) c = c == ' ' ? '_' : c;
+                           return name;
+                         });
+
+TEST(TrialEngine, ReferenceOnlyRunsTheReferencePath) {
+  EngineOptions only = options(1u << 30);
+  only.reference_only = true;
+  TrialEngine engine(testing::residual_net(), testing::random_images(kImages), only);
+  EXPECT_EQ(engine.cache_bytes(), 0u);
+  EXPECT_EQ(engine.restart_points(), 0u);
+  const Faults faults = draw(ExactFaults{50}, engine.space(), {kSeed});
+  const TrialOutcome outcome = engine.run(faults);
+  EXPECT_EQ(outcome.result.path, EnginePath::kReference);
+  EXPECT_TRUE(same_result(outcome.result, engine.run_reference(faults).result));
+  EXPECT_EQ(outcome.faults.size(), 50u);
+}
+
+TEST(TrialEngine, BlockSizeDoesNotChangePredictions) {
+  EngineOptions small = options(1u << 30), large = options(1u << 30);
+  small.block = 7;
+  large.block = 1000;
+  TrialEngine a(testing::residual_net(), testing::random_images(kImages), small);
+  TrialEngine b(testing::residual_net(), testing::random_images(kImages), large);
+  for (std::uint64_t trial = 0; trial < 20; ++trial) {
+    const Faults faults = draw(BinomialFaults{1e-4}, a.space(), {kSeed, 9, trial});
+    EXPECT_TRUE(at::equal(a.logits(faults).predictions, b.logits(faults).predictions));
+  }
+}
+
+TEST(TrialEngine, RefusesNoImagesAndNoBlock) {
+  Batch none = testing::random_images(4);
+  none.images = none.images.narrow(0, 0, 0);
+  none.labels = none.labels.narrow(0, 0, 0);
+  EXPECT_THROW(TrialEngine(testing::residual_net(), none, EngineOptions{}), UserError);
+  EngineOptions zero;
+  zero.block = 0;
+  EXPECT_THROW(TrialEngine(testing::residual_net(), testing::random_images(4), zero), UserError);
+}
+
+}  // namespace
+}  // namespace sentinel

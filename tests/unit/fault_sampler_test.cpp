@@ -1,0 +1,249 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/fault/sampler.hpp"
+#include "unit/fault_nets.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr std::uint64_t kSeed = 2024;
+
+/// 8 + 4 elements, 384 bits.
+FaultSpace tiny_space() {
+  testing::Builder b(1, {1, {2, 2}});
+  NodeId x = b.graph.add("conv", b.conv(1, 2, 2, 1, false), {0});
+  std::get<Conv>(b.graph[x].op).padding = {0, 0};
+  x = b.graph.add("flatten", Flatten{}, {x});
+  b.linear("fc", x, 2, 2);
+  return FaultSpace(b.graph);
+}
+
+std::vector<std::uint64_t> bits_of(const FaultSpace& space, const Faults& faults) {
+  std::vector<std::uint64_t> bits;
+  for (const FaultSite& site : faults) bits.push_back(space.index(site));
+  return bits;
+}
+
+void expect_sorted_distinct(const Faults& faults) {
+  for (std::size_t i = 1; i < faults.size(); ++i) ASSERT_TRUE(faults[i - 1] < faults[i]);
+}
+
+TEST(Draw, IsAPureFunctionOfTheTrial) {
+  const FaultSpace space(testing::residual_net());
+  const std::vector<Sampler> samplers = {BinomialFaults{1e-3}, PerLayerFloorFaults{1e-3},
+                                         ExactFaults{7}};
+  for (const Sampler& sampler : samplers) {
+    std::vector<Faults> forward;
+    for (std::uint64_t trial = 0; trial < 50; ++trial) {
+      forward.push_back(draw(sampler, space, {kSeed, 0, trial}));
+      expect_sorted_distinct(forward.back());
+      EXPECT_FALSE(forward.back().empty());
+    }
+    for (std::uint64_t trial = 50; trial-- > 0;)
+      EXPECT_EQ(draw(sampler, space, {kSeed, 0, trial}), forward[trial]);
+    EXPECT_NE(forward[0], forward[1]);
+    EXPECT_NE(draw(sampler, space, {kSeed + 1, 0, 0}), forward[0]);
+    EXPECT_NE(draw(sampler, space, {kSeed, 1, 0}), forward[0]);
+  }
+}
+
+// The numbers come from a separate implementation of Philox4x32-10 and the samplers in Python.
+TEST(Draw, KnownAnswers) {
+  const FaultSpace space = tiny_space();
+  ASSERT_EQ(space.bits(), 384u);
+  const RngKey key{42, 3, 5, Purpose::kFaults};
+  using Bits = std::vector<std::uint64_t>;
+  EXPECT_EQ(bits_of(space, draw(BinomialFaults{0.02}, space, key)),
+            (Bits{16, 129, 140, 169, 199, 213, 216, 221, 357, 361}));
+  EXPECT_EQ(bits_of(space, draw(PerLayerFloorFaults{0.02}, space, key)),
+            (Bits{6, 36, 47, 54, 173, 318, 373}));
+  EXPECT_EQ(bits_of(space, draw(ExactFaults{4}, space, key)), (Bits{6, 50, 239, 291}));
+}
+
+TEST(Draw, BerZeroHitsNothingAndOneEverything) {
+  const FaultSpace space = tiny_space();
+  EXPECT_TRUE(draw(BinomialFaults{0}, space, {kSeed}).empty());
+  EXPECT_TRUE(draw(PerLayerFloorFaults{0}, space, {kSeed}).empty());
+  EXPECT_TRUE(draw(ExactFaults{0}, space, {kSeed}).empty());
+  for (const Sampler& sampler :
+       std::vector<Sampler>{BinomialFaults{1}, PerLayerFloorFaults{1}, ExactFaults{space.bits()}}) {
+    const Faults faults = draw(sampler, space, {kSeed});
+    expect_sorted_distinct(faults);
+    EXPECT_EQ(faults.size(), space.bits());
+  }
+  // The first gap exceeds every integer type.
+  EXPECT_TRUE(draw(BinomialFaults{1e-300}, space, {kSeed}).empty());
+  EXPECT_TRUE(
+      draw(BinomialFaults{std::numeric_limits<double>::denorm_min()}, space, {kSeed}).empty());
+}
+
+// K ~ Binomial(n, p): mean np, variance np(1-p); five standard errors of either estimate.
+TEST(Draw, BinomialCountHasItsMeanAndVariance) {
+  const FaultSpace space = tiny_space();
+  const auto n = static_cast<double>(space.bits());
+  constexpr int kTrials = 20000;
+  for (const double p : {0.001, 0.02, 0.5, 0.97}) {
+    double sum = 0, squares = 0;
+    for (std::uint64_t trial = 0; trial < kTrials; ++trial) {
+      const auto k = static_cast<double>(draw(BinomialFaults{p}, space, {kSeed, 1, trial}).size());
+      sum += k;
+      squares += (k - n * p) * (k - n * p);
+    }
+    const double variance = n * p * (1 - p);
+    const double fourth = variance * (1 + 3 * variance * (1 - 2 / n));  // central moment
+    EXPECT_NEAR(sum / kTrials, n * p, 5 * std::sqrt(variance / kTrials)) << "p = " << p;
+    EXPECT_NEAR(squares / kTrials, variance,
+                5 * std::sqrt((fourth - variance * variance) / kTrials))
+        << "p = " << p;
+  }
+}
+
+/// Pearson's statistic of the hits per bit against equal shares, in standard deviations of its
+/// chi-square distribution.
+double uniformity(const Sampler& sampler, const FaultSpace& space, std::uint64_t begin,
+                  std::uint64_t end) {
+  constexpr std::uint64_t kTrials = 20000;
+  std::vector<double> hits(end - begin, 0);
+  double total = 0;
+  for (std::uint64_t trial = 0; trial < kTrials; ++trial)
+    for (const std::uint64_t bit : bits_of(space, draw(sampler, space, {kSeed, 2, trial})))
+      if (bit >= begin && bit < end) {
+        hits[bit - begin] += 1;
+        total += 1;
+      }
+  const auto cells = static_cast<double>(end - begin);
+  double statistic = 0;
+  for (const double count : hits)
+    statistic += (count - total / cells) * (count - total / cells) / (total / cells);
+  return (statistic - (cells - 1)) / std::sqrt(2 * (cells - 1));
+}
+
+TEST(Draw, SitesAreUniform) {
+  const FaultSpace space = tiny_space();
+  EXPECT_LT(std::abs(uniformity(BinomialFaults{0.02}, space, 0, 384)), 5);
+  EXPECT_LT(std::abs(uniformity(ExactFaults{3}, space, 0, 384)), 5);
+  EXPECT_LT(std::abs(uniformity(PerLayerFloorFaults{0.02}, space, 0, 256)), 5);
+  EXPECT_LT(std::abs(uniformity(PerLayerFloorFaults{0.02}, space, 256, 384)), 5);
+}
+
+// Floyd's algorithm gives every subset with the same probability, so neighbours are as frequent as
+// their share of all pairs.
+TEST(Draw, SubsetsAreUniform) {
+  const FaultSpace space = tiny_space();
+  constexpr int kTrials = 60000;
+  int neighbours = 0;
+  for (std::uint64_t trial = 0; trial < kTrials; ++trial) {
+    const auto bits = bits_of(space, draw(ExactFaults{2}, space, {kSeed, 3, trial}));
+    ASSERT_EQ(bits.size(), 2u);
+    neighbours += bits[1] == bits[0] + 1;
+  }
+  const double p = 2.0 / 384;  // 383 of 384 * 383 / 2 pairs
+  EXPECT_NEAR(neighbours, kTrials * p, 5 * std::sqrt(kTrials * p * (1 - p)));
+}
+
+TEST(Draw, PerLayerFloorCountsPerTensor) {
+  const FaultSpace space(testing::residual_net());
+  const double ber = 1e-3;
+  const Faults faults = draw(PerLayerFloorFaults{ber}, space, {kSeed});
+  const auto expected = expected_faults(PerLayerFloorFaults{ber}, space);
+  for (std::size_t i = 0; i < space.tensors().size(); ++i) {
+    const auto hits = std::count_if(faults.begin(), faults.end(),
+                                    [&](const FaultSite& site) { return site.tensor == i; });
+    const double bits = static_cast<double>(space.tensors()[i].elements) * 32;
+    EXPECT_EQ(static_cast<double>(hits), std::floor(ber * bits)) << space.tensors()[i].name;
+    EXPECT_EQ(static_cast<double>(hits), expected[i]);
+  }
+}
+
+TEST(Draw, ExpectedFaultsSumUp) {
+  const FaultSpace space(testing::residual_net());
+  double binomial = 0, exact = 0;
+  for (const double e : expected_faults(BinomialFaults{1e-3}, space)) binomial += e;
+  for (const double e : expected_faults(ExactFaults{7}, space)) exact += e;
+  EXPECT_NEAR(binomial, 1e-3 * static_cast<double>(space.bits()), 1e-9);
+  EXPECT_NEAR(exact, 7, 1e-9);
+}
+
+TEST(Draw, RefusesMoreFaultsThanBits) {
+  const FaultSpace space = tiny_space();
+  EXPECT_THROW(draw(ExactFaults{space.bits() + 1}, space, {kSeed}), UserError);
+  EXPECT_THROW(draw(BinomialFaults{1.5}, space, {kSeed}), UserError);
+}
+
+TEST(ParseSampler, IsTheInverseOfItsName) {
+  for (const char* name : {"binomial", "per-layer-floor", "exact:1", "exact:4000000000000"})
+    EXPECT_EQ(sampler_name(parse_sampler(name, 0.25)), name);
+  EXPECT_EQ(sampler_ber(parse_sampler("binomial", 0.25)), 0.25);
+  EXPECT_EQ(sampler_ber(parse_sampler("per-layer-floor", 0.25)), 0.25);
+  EXPECT_EQ(sampler_ber(parse_sampler("exact:3", 0.25)), 0);
+}
+
+TEST(ParseSampler, RefusesNonsense) {
+  for (const char* name : {"", "exact", "exact:", "exact:0", "exact:-1", "exact:2x", "exact:1e3",
+                           "exact:99999999999999999999", "Binomial", "3"})
+    EXPECT_THROW(parse_sampler(name, 0), UserError) << name;
+  for (const double ber : {-1e-9, 1.0001, std::nan(""), HUGE_VAL})
+    EXPECT_THROW(parse_sampler("binomial", ber), UserError) << ber;
+}
+
+TEST(DrawPaired, EqualsDrawOnTheOriginal) {
+  const Graph graph = testing::residual_net();
+  const FaultSpace space(graph);
+  const SiteMap map(graph, graph);
+  for (std::uint64_t trial = 0; trial < 20; ++trial) {
+    const RngKey key{kSeed, 0, trial};
+    EXPECT_EQ(draw_paired({1e-3}, space, map, space, key), draw(BinomialFaults{1e-3}, space, key));
+  }
+}
+
+TEST(DrawPaired, SharesTheOriginalsAndHitsCopiesIndependently) {
+  const Graph graph = testing::residual_net();
+  const Graph hard = testing::hardened(graph, testing::random_images(4).images);
+  const FaultSpace original(graph), model(hard);
+  const SiteMap map(graph, hard);
+  const double ber = 2e-3;
+  const auto copy_bits = static_cast<double>(model.bits() - original.bits());
+  double copies = 0;
+  std::vector<std::size_t> copies_of(model.tensors().size(), 0);
+  constexpr int kTrials = 2000;
+  for (std::uint64_t trial = 0; trial < kTrials; ++trial) {
+    const RngKey key{kSeed, 0, trial};
+    const Faults paired = draw_paired({ber}, original, map, model, key);
+    expect_sorted_distinct(paired);
+    Faults shared;
+    for (const FaultSite& site : paired) {
+      model.index(site);
+      if (site.element < model.tensors()[site.tensor].originals) {
+        shared.push_back(site);
+      } else {
+        ++copies;
+        ++copies_of[site.tensor];
+      }
+    }
+    ASSERT_EQ(shared, draw(BinomialFaults{ber}, original, key));
+  }
+  EXPECT_NEAR(copies, copy_bits * ber * kTrials, 5 * std::sqrt(copy_bits * ber * kTrials));
+  for (std::size_t i = 0; i < copies_of.size(); ++i) {
+    const FaultTensor& tensor = model.tensors()[i];
+    const double mean =
+        static_cast<double>(tensor.elements - tensor.originals) * 32 * ber * kTrials;
+    EXPECT_NEAR(static_cast<double>(copies_of[i]), mean, 5 * std::sqrt(mean)) << tensor.name;
+  }
+}
+
+// Every copy bit is reached exactly once, in whatever tensor it lies.
+TEST(DrawPaired, BerOneHitsEverything) {
+  const Graph graph = testing::residual_net();
+  const Graph hard = testing::hardened(graph, testing::random_images(4).images);
+  const FaultSpace original(graph), model(hard);
+  EXPECT_EQ(draw_paired({1}, original, SiteMap(graph, hard), model, {kSeed}),
+            draw(BinomialFaults{1}, model, {kSeed}));
+}
+
+}  // namespace
+}  // namespace sentinel
