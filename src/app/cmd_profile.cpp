@@ -1,3 +1,4 @@
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -83,7 +84,7 @@ class Profile : public Command {
       for (NodeId input : graph[id].inputs)
         inputs.push_back(trace.at(static_cast<std::size_t>(input)));
       const auto start = Clock::now();
-      const at::Tensor output = apply(graph[id].op, inputs);
+      const at::Tensor output = sentinel::apply(graph[id].op, inputs);
       if (device_.is_cuda()) static_cast<void>(output.flatten()[0].item<float>());
       if (count) layers_.at(static_cast<std::size_t>(id)).push_back(milliseconds_since(start));
       trace.at(static_cast<std::size_t>(id)) = output;

@@ -14,6 +14,15 @@
 namespace sentinel {
 namespace {
 
+/// The last n images.
+Dataset last(const Dataset& images, std::int64_t n) {
+  const auto [c, h, w] = images.info().shape;
+  const std::ptrdiff_t skipped = images.size() - n;
+  return Dataset(images.info(),
+                 {images.pixels().begin() + skipped * c * h * w, images.pixels().end()},
+                 {images.labels().begin() + skipped, images.labels().end()});
+}
+
 class Train : public Command {
  public:
   CLI::App* add_to(CLI::App& parent) override {
@@ -75,7 +84,7 @@ class Train : public Command {
     graph.dataset = images.info().name;
     const std::int64_t held = select_ == "test" ? 0 : images.size() / 10;
     const Dataset fitted = images.first(images.size() - held);
-    const Dataset held_out = held > 0 ? images.last(held) : test;
+    const Dataset held_out = held > 0 ? last(images, held) : test;
     train(graph, fitted, held_out, options_, [&](const EpochReport& r) {
       fmt::print("epoch {}/{}: loss {:.4f}, {:.2f} % of the {} images right\n", r.epoch,
                  options_.epochs, r.loss, 100 * r.accuracy, select_);

@@ -48,7 +48,8 @@ void give(const std::string& path, const toml::node& node, CLI::Option& option) 
 void check_tables(const std::string& path, const toml::table& file, CLI::App& root) {
   for (const auto& [key, node] : file) {
     const std::string name(key.str());
-    if (!root.get_subcommand_no_throw(name))
+    const auto same_name = [&](const CLI::App* app) { return app->get_name() == name; };
+    if (root.get_subcommands(same_name).empty())
       fail(path, node,
            "unknown key '" + name +
                "'; options belong in a table named after a subcommand, such as [campaign]");

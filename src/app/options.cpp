@@ -4,6 +4,8 @@
 #include <map>
 #include <thread>
 
+#include "sentinel/core/error.hpp"
+
 namespace sentinel {
 namespace {
 

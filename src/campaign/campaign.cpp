@@ -1,5 +1,6 @@
 #include "sentinel/campaign/campaign.hpp"
 
+#include <ATen/Parallel.h>
 #include <spdlog/spdlog.h>
 
 #include <chrono>

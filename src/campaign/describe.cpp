@@ -152,7 +152,7 @@ ResultInfo describe(const Job& job, const std::vector<NamedModel>& models,
   const std::vector<Sampler> points = points_of(job);
   for (std::size_t p = 0; p < points.size(); ++p)
     info.points.push_back({static_cast<std::uint32_t>(p), sampler_ber(points[p]) > 0 ? "T2" : "T1",
-                           sampler_name(points[p]), sampler_ber(points[p]), job.trials});
+                           sampler_name(points[p]), sampler_ber(points[p]), job.trials, {}});
   info.importance = describe_scores(job.protection.importance, scores);
   info.fingerprint_parts = fingerprint_parts(job, info, points, images.hash());
   info.fingerprint = hash_of(info.fingerprint_parts);

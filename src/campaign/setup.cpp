@@ -1,5 +1,6 @@
 #include "sentinel/campaign/setup.hpp"
 
+#include <ATen/Parallel.h>
 #include <torch/cuda.h>
 
 #include <optional>

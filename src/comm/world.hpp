@@ -1,4 +1,7 @@
 #pragma once
+// The C interface only: the deprecated C++ one would need another library.
+#define OMPI_SKIP_MPICXX 1
+#define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
 
 #include "sentinel/comm/comm.hpp"
