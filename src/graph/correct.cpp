@@ -34,7 +34,7 @@ at::Tensor correct(const at::Tensor& a, const at::Tensor& b, Correction correcti
   }
   const at::Tensor take_a =
       agree(a, b, finite_a, finite_b) | (good_a & (good_b.logical_not() | prefer_a));
-  return at::where(take_a, a, b.masked_fill(good_b.logical_not(), 0));
+  return at::where(take_a, a, at::where(good_b, b, at::zeros({}, b.options())));
 }
 
 }  // namespace sentinel

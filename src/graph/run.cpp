@@ -29,14 +29,15 @@ at::Tensor broadcast_bound(const at::Tensor& bound, const at::Tensor& x) {
   return bound.view(shape);
 }
 
-// Comparisons with NaN are false, so that NaN never passes.
+// Comparisons with NaN are false, so that NaN never passes. Not masked_fill: LibTorch 1.13's loses
+// channels_last.
 at::Tensor restrict(const BoundedRelu& op, const at::Tensor& x) {
-  const at::Tensor bound = broadcast_bound(op.bound, x);
+  const at::Tensor bound = broadcast_bound(op.bound, x), zero = at::zeros({}, x.options());
   switch (op.clipping) {
     case Clipping::kRanger:
-      return x.masked_fill(((x > 0) & (x <= bound)).logical_not(), 0);
+      return at::where((x > 0) & (x <= bound), x, zero);
     case Clipping::kRangerClamp:
-      return at::minimum(x, bound).masked_fill((x > 0).logical_not(), 0);
+      return at::where(x > 0, at::minimum(x, bound), zero);
   }
   throw Bug("unknown clipping");
 }
