@@ -12,6 +12,8 @@ struct ResultFile {
   bool complete = false;
   std::vector<TrialRow> trials;
   std::vector<EstimateRow> estimates;
+  std::vector<AuditRow> audit;
+  std::vector<SessionRow> sessions;
 };
 
 /// Throws DataError where the file is missing, no result of ours, or of a newer schema.

@@ -8,40 +8,40 @@
 /// strings in attributes; units in attributes; integers stored, rates derived; readable with h5py
 /// and pandas alone. analysis/results.py is the other reader of this page.
 ///
-///   /                     attributes: schema = "sentinelnn-result", schema_version = 1, creator,
-///   creator_version,
-///                         created (ISO 8601 UTC), command, job (resolved, TOML), fingerprint, seed
-///                         (u64), rng = "philox4x32-10", complete (u8: 1 when every planned trial
-///                         is stored)
-///   /provenance           attributes: every entry of ResultInfo::provenance (hashes of model, data
-///   and ranking,
-///                         library versions, arithmetic)
-///   /provenance/sessions  compound, one row per incarnation: number (u32), started, ended (f64,
-///   unix s; ended = last
-///                         append), ranks (u32), host (fixed string), new_trials (u64), info (fixed
-///                         string: JSON with devices, threads, instruction set, SLURM variables,
-///                         version, command)
-///   /models/<m>           attributes: index (u32, the number used in /trials), structure (JSON),
-///   parameters, macs,
-///                         memory_bytes (i64), images, correct, top5 (i64, fault-free),
-///                         checkpoint_sha256
-///   /models/<m>/tensors   compound: name (fixed string), kind (u8), elements, originals (u64),
-///   word_bits (u8);
-///                         row number = FaultRow::tensor
-///   /models/<m>/nodes     compound: name, op (fixed strings), macs, parameters (i64); row number =
-///   first_node /golden/labels        i32 [images] /golden/<m>/logits, predictions   f32 [images,
-///   classes], i32 [images] /points               compound: id (u32), estimand ("T1"|"T2"),
-///   fault_model, ber (f64, flips/bit/trial),
-///                         trials (u64, planned), models (comma-separated)
-///   /design               attributes: confidence, stop_rule; stratified plans will add tables per
-///   point /trials               compound TrialRow, sorted by (point, id, model) /faults/offsets
-///   u64 [trials + 1]: faults of row i of /trials are sites[offsets[i] : offsets[i+1]]
-///   /faults/sites         compound FaultRow
-///   /audit                compound AuditRow
-///   /importance/<method>/<layer>/scores, order   f64 [channels], i64 [channels] (order[0] = most
-///   important) /estimates            compound EstimateRow, one set per look (publication)
+///   /                      attributes: schema = "sentinelnn-result", schema_version = 1 (i32),
+///                          creator, creator_version, created (ISO 8601 UTC, first session),
+///                          published (ISO 8601 UTC, this file), command, job (resolved, TOML),
+///                          fingerprint, seed (u64), rng = "philox4x32-10",
+///                          complete (u8: 1 when every planned trial is stored)
+///   /provenance            attributes: every entry of ResultInfo::provenance (hashes of model,
+///   data
+///                          and ranking, library versions, arithmetic)
+///   /provenance/fingerprint  attributes: every entry of ResultInfo::fingerprint_parts
+///   /provenance/sessions   compound SessionRow, one row per incarnation
+///   /models/<m>            attributes: index (u32, the number used in /trials), structure (JSON),
+///                          checkpoint_sha256, parameters, macs, memory_bytes, classes (i64),
+///                          images, correct, top5 (i64, fault-free)
+///   /models/<m>/tensors    compound TensorInfo; row number = FaultRow::tensor
+///   /models/<m>/nodes      compound NodeInfo; row number = TrialRow::first_node
+///   /golden/labels         i32 [images]
+///   /golden/<m>/logits     f32 [images, classes]
+///   /golden/<m>/predictions  i32 [images]
+///   /points                compound PointInfo
+///   /design                attributes: confidence (f64), stop_rule; stratified plans will add
+///                          tables per point
+///   /trials                compound TrialRow, sorted by (point, id, model)
+///   /faults/offsets        u64 [trials + 1]: the faults of row i of /trials are
+///                          sites[offsets[i] : offsets[i + 1]]
+///   /faults/sites          compound FaultRow
+///   /audit                 compound AuditRow, sorted by (point, id, model)
+///   /importance/<method>/<layer>         attribute index (u32, execution order)
+///   /importance/<method>/<layer>/scores  f64 [channels]
+///   /importance/<method>/<layer>/order   i64 [channels], order[0] = most important
+///   /estimates             compound EstimateRow, the set of the last look
 ///
-/// Compound members carry the names of the structs' fields below.
+/// Compound members carry the names of the structs' fields below, in their order; strings in them
+/// have the fixed length of the longest, padded with zeros. The attribute `unit_<member>` of a
+/// dataset is the unit of that member.
 namespace sentinel {
 
 inline constexpr int kSchemaVersion = 1;
@@ -61,7 +61,7 @@ struct TrialRow {
                 sdc_critical = 0, due = 0;
   std::uint32_t correct_argmax =
       0;  // PyTorch's arg max = label, not-finite logits or not (as the seed tool counts)
-  std::uint32_t session = 0;
+  std::uint32_t session = 0;  // set by ResultStore::append
   std::uint8_t audited = 0;
   std::uint8_t path = 0;      // EnginePath: 0 reference, 1 fast
   std::uint32_t wall_us = 0;  // [us]
@@ -129,8 +129,9 @@ struct PointInfo {
   std::uint32_t id = 0;
   std::string estimand = "T2";
   std::string fault_model;
-  double ber = 0;  // [flips/bit/trial]
-  std::uint64_t trials = 0;
+  double ber = 0;            // [flips/bit/trial]
+  std::uint64_t trials = 0;  // planned
+  std::string models;        // comma-separated names; left empty, ResultStore writes all
 };
 
 struct ImportanceInfo {
@@ -146,6 +147,7 @@ struct ResultInfo {
   std::map<std::string, std::string> fingerprint_parts;
   std::uint64_t seed = 0;
   double confidence = 0.95;
+  std::string stop_rule = "fixed number of trials";
   std::map<std::string, std::string> provenance;
   std::vector<ModelInfo> models;  // index = position
   std::vector<std::int32_t> labels;
@@ -153,11 +155,21 @@ struct ResultInfo {
   std::vector<ImportanceInfo> importance;
 };
 
-/// One incarnation of the campaign.
+/// One incarnation of the campaign, as its caller knows it.
 struct SessionInfo {
   std::uint32_t ranks = 1;
   std::string host;
-  std::string info;  // JSON
+  std::string info;  // JSON: devices, threads, instruction set, SLURM variables, version, command
+};
+
+/// One incarnation of the campaign, as stored.
+struct SessionRow {
+  std::uint32_t number = 0;
+  double started = 0, ended = 0;  // [s] since 1970; ended = last append
+  std::uint32_t ranks = 1;
+  std::string host;
+  std::uint64_t new_trials = 0;
+  std::string info;
 };
 
 }  // namespace sentinel

@@ -1,0 +1,122 @@
+#pragma once
+#include <cstddef>
+#include <cstring>
+
+#include "sentinel/store/schema.hpp"
+
+/// The one list of the members of every row of the schema: journal and HDF5 layouts follow from it.
+/// Rows are stored packed, members in this order, little-endian.
+namespace sentinel::store {
+
+template <class Row>
+struct Describe;
+
+template <>
+struct Describe<TrialRow> {
+  template <class R, class F>
+  static constexpr void each(R& r, F&& f) {
+    f("point", r.point), f("id", r.id), f("model", r.model), f("stage", r.stage);
+    f("stratum", r.stratum), f("probability", r.probability), f("block", r.block);
+    f("n_faults", r.n_faults), f("first_node", r.first_node), f("images", r.images);
+    f("correct", r.correct), f("top5", r.top5), f("masked", r.masked);
+    f("sdc_noncritical", r.sdc_noncritical), f("sdc_critical", r.sdc_critical), f("due", r.due);
+    f("correct_argmax", r.correct_argmax);
+    // What may differ between two runs of a trial comes last: the rest is compared as one block.
+    f("session", r.session), f("audited", r.audited), f("path", r.path);
+    f("wall_us", r.wall_us), f("rank", r.rank);
+  }
+};
+
+template <>
+struct Describe<FaultRow> {
+  template <class R, class F>
+  static constexpr void each(R& r, F&& f) {
+    f("kind", r.kind), f("tensor", r.tensor), f("element", r.element);
+    f("word_bits", r.word_bits), f("bit", r.bit), f("before", r.before), f("after", r.after);
+  }
+};
+
+template <>
+struct Describe<AuditRow> {
+  template <class R, class F>
+  static constexpr void each(R& r, F&& f) {
+    f("point", r.point), f("id", r.id), f("model", r.model), f("images", r.images);
+    f("mismatches", r.mismatches), f("near_ties", r.near_ties);
+  }
+};
+
+template <>
+struct Describe<EstimateRow> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("point", r.point), f("model", r.model), f("against", r.against), f("quantity", r.quantity);
+    f("estimate", r.estimate), f("lower", r.lower), f("upper", r.upper);
+    f("confidence", r.confidence), f("method", r.method), f("trials", r.trials);
+  }
+};
+
+template <>
+struct Describe<SessionRow> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("number", r.number), f("started", r.started), f("ended", r.ended), f("ranks", r.ranks);
+    f("host", r.host), f("new_trials", r.new_trials), f("info", r.info);
+  }
+};
+
+template <>
+struct Describe<PointInfo> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("id", r.id), f("estimand", r.estimand), f("fault_model", r.fault_model), f("ber", r.ber);
+    f("trials", r.trials), f("models", r.models);
+  }
+};
+
+template <>
+struct Describe<TensorInfo> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("name", r.name), f("kind", r.kind), f("elements", r.elements);
+    f("originals", r.originals), f("word_bits", r.word_bits);
+  }
+};
+
+template <>
+struct Describe<NodeInfo> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("name", r.name), f("op", r.op), f("macs", r.macs), f("parameters", r.parameters);
+  }
+};
+
+/// Bytes of a packed row without text members.
+template <class Row>
+constexpr std::size_t packed_size() {
+  Row row{};
+  std::size_t size = 0;
+  Describe<Row>::each(row, [&](const char*, auto& value) { size += sizeof(value); });
+  return size;
+}
+
+/// Copies a row without text members to `to`, returns the end.
+template <class Row>
+std::byte* pack(const Row& row, std::byte* to) {
+  Describe<Row>::each(row, [&](const char*, const auto& value) {
+    std::memcpy(to, &value, sizeof(value));
+    to += sizeof(value);
+  });
+  return to;
+}
+
+template <class Row>
+Row unpack(const std::byte* from) {
+  Row row;
+  Describe<Row>::each(row, [&](const char*, auto& value) {
+    std::memcpy(&value, from, sizeof(value));
+    from += sizeof(value);
+  });
+  return row;
+}
+
+}  // namespace sentinel::store

@@ -1,0 +1,239 @@
+#include "store/journal_set.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "sentinel/core/error.hpp"
+
+namespace sentinel::store {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::size_t kMaxJournals = 65535;  // Location has 16 bits for them
+
+/// Numbers of the files `<result>.journal.<n>`.
+std::vector<std::uint32_t> journal_numbers(const std::string& result) {
+  const fs::path path(result);
+  const fs::path directory = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const std::string prefix = path.filename().string() + ".journal.";
+  std::vector<std::uint32_t> numbers;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    if (name.compare(0, prefix.size(), prefix) != 0) continue;
+    const std::string digits = name.substr(prefix.size());
+    if (digits.empty() || digits.size() > 9 ||
+        digits.find_first_not_of("0123456789") != std::string::npos)
+      continue;
+    numbers.push_back(static_cast<std::uint32_t>(std::stoul(digits)));
+  }
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
+}
+
+std::string journal_path(const std::string& result, std::uint32_t number) {
+  return result + ".journal." + std::to_string(number);
+}
+
+RowKey key_of(const TrialRow& row) {
+  return {row.point, row.id, row.model};
+}
+
+}  // namespace
+
+JournalSet::JournalSet(std::string result) : result_(std::move(result)) {
+  for (const std::uint32_t number : journal_numbers(result_)) {
+    next_number_ = number + 1;
+    const std::string path = journal_path(result_, number);
+    if (auto header = read_journal_header(path))
+      headers_[number] = std::move(*header);
+    else
+      spdlog::warn("{}: the header is incomplete, so no trial was acknowledged in it", path);
+  }
+}
+
+void JournalSet::load() {
+  if (headers_.size() >= kMaxJournals)
+    throw UserError(result_ + " has more than 65535 journals; merge it or start over by --fresh");
+  for (const auto& [number, header] : headers_) {
+    paths_.push_back(journal_path(result_, number));
+    SessionRow session = header.session;
+    load_one(paths_.back(), session);
+    sessions_.push_back(std::move(session));
+  }
+}
+
+void JournalSet::load_one(const std::string& path, SessionRow& session) {
+  const std::size_t journal = paths_.size() - 1;
+  std::unique_ptr<RecordReader> reader;
+  const auto on_record = [&](std::uint64_t offset, const PackedRecord& record) {
+    const TrialRow row = record.row();
+    const Location stored = index_.find(key_of(row));
+    if (!stored.none())
+      return check_same(row, record, stored, reader, [&](const std::string& message) {
+        throw DataError(path, offset, message);
+      });
+    // Rows of other sessions were imported from a published result.
+    if (row.session == session.number && !index_.has(row.point, row.id)) ++session.new_trials;
+    index_.insert(key_of(row), Location(journal, offset));
+  };
+  const auto on_audit = [&](const AuditRow& row) {
+    audit_.emplace(AuditKey{{row.point, row.id}, row.model}, row);
+  };
+  session.ended = std::max(session.ended, scan_journal(path, {on_record, on_audit}));
+}
+
+PackedRecord JournalSet::stored_record(Location stored,
+                                       std::unique_ptr<RecordReader>& reader) const {
+  // Records of the frame under construction are not in the file yet.
+  if (writer_ && stored.journal() + 1 == paths_.size() && stored.offset() >= writer_->size())
+    return frame_.at(static_cast<std::size_t>(stored.offset() - writer_->size()));
+  if (!reader) reader = std::make_unique<RecordReader>(paths_);
+  return reader->at(stored);
+}
+
+void JournalSet::check_same(const TrialRow& row, const PackedRecord& fresh, Location stored,
+                            std::unique_ptr<RecordReader>& reader,
+                            const std::function<void(const std::string&)>& disagree) const {
+  if (same_result(fresh, stored_record(stored, reader))) return;
+  disagree(name_of(row) + " has two different results (the other one is stored in " +
+           paths_[stored.journal()] + " at byte " + std::to_string(stored.offset()) + ")");
+}
+
+void JournalSet::start(const JournalHeader& header) {
+  const std::lock_guard lock(mutex_);
+  session_ = header.session.number;
+  const std::string path = journal_path(result_, session_);
+  writer_ = std::make_unique<JournalWriter>(path, header);
+  paths_.push_back(path);
+  sessions_.push_back(header.session);
+}
+
+std::uint64_t JournalSet::append(const std::vector<TrialRecord>& records) {
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t added =
+      add_locked(records, true, [](const std::string& message) { throw Bug(message); });
+  new_rows_ += added;
+  return added;
+}
+
+std::uint64_t JournalSet::add(const std::vector<TrialRecord>& records,
+                              const std::function<void(const std::string&)>& disagree) {
+  const std::lock_guard lock(mutex_);
+  return add_locked(records, false, disagree);
+}
+
+std::uint64_t JournalSet::add_locked(const std::vector<TrialRecord>& records, bool own,
+                                     const std::function<void(const std::string&)>& disagree) {
+  std::vector<RowKey> added;
+  std::unique_ptr<RecordReader> reader;
+  std::vector<std::byte> scratch;
+  std::uint64_t new_trials = 0;
+  const double now = unix_time();
+  frame_.begin(Frame::Kind::kRecords, now);
+  try {
+    for (const TrialRecord& record : records) {
+      const Location stored = index_.find(key_of(record.row));
+      if (!stored.none()) {
+        scratch.clear();
+        pack_record(record.row, record.faults, scratch);
+        check_same(record.row, {scratch.data()}, stored, reader, disagree);
+        continue;
+      }
+      TrialRow row = record.row;
+      if (own) row.session = session_;
+      if (own && !index_.has(row.point, row.id)) ++new_trials;
+      const std::uint64_t offset = writer_->size() + frame_.add(row, record.faults);
+      index_.insert(key_of(row), Location(paths_.size() - 1, offset));
+      added.push_back(key_of(row));
+    }
+    if (!frame_.empty()) writer_->append(frame_.seal());
+  } catch (...) {
+    for (const RowKey& key : added) index_.erase(key);
+    throw;
+  }
+  if (!added.empty()) ++version_;
+  if (own && !added.empty()) sessions_.back().ended = now;
+  sessions_.back().new_trials += new_trials;
+  return added.size();
+}
+
+void JournalSet::add(const std::vector<AuditRow>& rows) {
+  const std::lock_guard lock(mutex_);
+  frame_.begin(Frame::Kind::kAudits, unix_time());
+  std::map<AuditKey, AuditRow> added;
+  for (const AuditRow& row : rows) {
+    const AuditKey key{{row.point, row.id}, row.model};
+    if (audit_.count(key) == 0 && added.emplace(key, row).second) frame_.add(row);
+  }
+  if (frame_.empty()) return;
+  writer_->append(frame_.seal());
+  audit_.merge(added);
+  ++version_;
+}
+
+void JournalSet::sync() {
+  if (writer_) writer_->sync();
+}
+
+void JournalSet::remove() {
+  remove(result_);
+}
+
+void JournalSet::remove(const std::string& result) {
+  for (const std::uint32_t number : journal_numbers(result)) {
+    const std::string path = journal_path(result, number);
+    std::error_code error;
+    if (!fs::remove(path, error) && error)
+      throw EnvironmentError("cannot remove " + path + ": " + error.message());
+  }
+}
+
+bool JournalSet::has(std::uint32_t point, std::uint64_t id) const {
+  const std::lock_guard lock(mutex_);
+  return index_.has(point, id);
+}
+
+std::uint64_t JournalSet::rows() const {
+  const std::lock_guard lock(mutex_);
+  return index_.size();
+}
+
+std::uint64_t JournalSet::new_rows() const {
+  const std::lock_guard lock(mutex_);
+  return new_rows_;
+}
+
+std::uint64_t JournalSet::version() const {
+  const std::lock_guard lock(mutex_);
+  return version_;
+}
+
+JournalSet::Snapshot JournalSet::snapshot() const {
+  const std::lock_guard lock(mutex_);
+  Snapshot snapshot{index_.snapshot(), paths_, writer_ ? writer_->size() : 0,
+                    sessions_,         {},     version_};
+  snapshot.audit.reserve(audit_.size());
+  for (const auto& [key, row] : audit_) snapshot.audit.push_back(row);
+  return snapshot;
+}
+
+void JournalSet::Snapshot::each(const std::function<void(const PackedRecord&)>& visit) const {
+  RecordReader reader(paths);
+  for (std::size_t begin = 0, last = 0; begin < pages.size(); begin = last) {
+    // The pages of all models of one range of ids stand side by side.
+    for (last = begin; last < pages.size() && pages[last].point == pages[begin].point &&
+                       pages[last].first_id == pages[begin].first_id;)
+      ++last;
+    for (std::size_t slot = 0; slot < RowIndex::kPageRows; ++slot)
+      for (std::size_t p = begin; p < last; ++p) {
+        const auto at =
+            Location::from_bits(pages[p].page->slots[slot].load(std::memory_order_acquire));
+        const bool later = at.journal() + 1 == paths.size() && at.offset() >= end;
+        if (!at.none() && !later) visit(reader.at(at));
+      }
+  }
+}
+
+}  // namespace sentinel::store

@@ -1,0 +1,26 @@
+#include "store/record.hpp"
+
+namespace sentinel::store {
+
+void pack_record(const TrialRow& row, const std::vector<FaultRow>& faults,
+                 std::vector<std::byte>& to) {
+  const std::size_t begin = to.size();
+  to.resize(begin + kRecordHead + faults.size() * kFaultBytes);
+  std::byte* at = pack(row, to.data() + begin);
+  const auto count = static_cast<std::uint32_t>(faults.size());
+  std::memcpy(at, &count, sizeof(count));
+  at += sizeof(count);
+  for (const FaultRow& fault : faults) at = pack(fault, at);
+}
+
+bool same_result(const PackedRecord& a, const PackedRecord& b) {
+  return a.faults() == b.faults() && std::memcmp(a.data, b.data, kComparedBytes) == 0 &&
+         std::memcmp(a.fault_bytes(), b.fault_bytes(), a.faults() * kFaultBytes) == 0;
+}
+
+std::string name_of(const TrialRow& row) {
+  return "trial " + std::to_string(row.id) + " of point " + std::to_string(row.point) + ", model " +
+         std::to_string(row.model);
+}
+
+}  // namespace sentinel::store

@@ -1,0 +1,182 @@
+#include "store/result_reader.hpp"
+
+#include <algorithm>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/store/result_file.hpp"
+#include "store/importance_groups.hpp"
+#include "store/result_writer.hpp"
+#include "store/table.hpp"
+
+namespace sentinel {
+namespace store {
+namespace {
+
+constexpr hsize_t kStreamRows = 4096;
+constexpr std::uint64_t kStreamFaults = 1 << 20;
+
+h5::File open_result(const std::string& path) {
+  h5::File file = h5::File::open(path);
+  const hid_t root = file.id();
+  if (!h5::has_attribute(file, root, "schema") ||
+      h5::get_text(file, root, "schema") != kResultSchema)
+    throw DataError(path, "is no result of sentinelnn");
+  const auto found = h5::get<std::int32_t>(file, root, "schema_version");
+  if (found > kSchemaVersion)
+    throw DataError(path, "has schema version " + std::to_string(found) + ", newer than " +
+                              std::to_string(kSchemaVersion) +
+                              "; use the sentinelnn that wrote it");
+  return file;
+}
+
+std::map<std::string, std::string> text_attributes(const h5::File& file, hid_t object) {
+  std::map<std::string, std::string> all;
+  for (const std::string& name : h5::attributes(file, object))
+    all[name] = h5::get_text(file, object, name);
+  return all;
+}
+
+std::map<std::string, std::string> read_parts(const h5::File& file) {
+  const h5::Handle parts = h5::open_group(file, file.id(), "provenance/fingerprint");
+  return text_attributes(file, parts);
+}
+
+ModelInfo read_model(const h5::File& file, hid_t models, const std::string& name) {
+  const h5::Handle group = h5::open_group(file, models, name);
+  ModelInfo model;
+  model.name = name;
+  model.structure = h5::get_text(file, group, "structure");
+  model.checkpoint_sha256 = h5::get_text(file, group, "checkpoint_sha256");
+  model.parameters = h5::get<std::int64_t>(file, group, "parameters");
+  model.macs = h5::get<std::int64_t>(file, group, "macs");
+  model.memory_bytes = h5::get<std::int64_t>(file, group, "memory_bytes");
+  model.classes = h5::get<std::int64_t>(file, group, "classes");
+  model.images = h5::get<std::int64_t>(file, group, "images");
+  model.correct = h5::get<std::int64_t>(file, group, "correct");
+  model.top5 = h5::get<std::int64_t>(file, group, "top5");
+  model.tensors = h5::read_rows<TensorInfo>(file, group, "tensors");
+  model.nodes = h5::read_rows<NodeInfo>(file, group, "nodes");
+  model.golden_predictions =
+      h5::read_numbers<std::int32_t>(file, file.id(), "golden/" + name + "/predictions");
+  return model;
+}
+
+std::vector<ModelInfo> read_models(const h5::File& file) {
+  const h5::Handle models = h5::open_group(file, file.id(), "models");
+  std::vector<std::pair<std::uint32_t, ModelInfo>> found;
+  for (const std::string& name : h5::links(file, models)) {
+    const h5::Handle group = h5::open_group(file, models, name);
+    found.emplace_back(h5::get<std::uint32_t>(file, group, "index"),
+                       read_model(file, models, name));
+  }
+  std::sort(found.begin(), found.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<ModelInfo> all;
+  for (auto& [index, model] : found) all.push_back(std::move(model));
+  return all;
+}
+
+ResultInfo read_info(const h5::File& file) {
+  const hid_t root = file.id();
+  ResultInfo info;
+  info.command = h5::get_text(file, root, "command");
+  info.job = h5::get_text(file, root, "job");
+  info.fingerprint = h5::get_text(file, root, "fingerprint");
+  info.fingerprint_parts = read_parts(file);
+  info.seed = h5::get<std::uint64_t>(file, root, "seed");
+  {
+    const h5::Handle design = h5::open_group(file, root, "design");
+    info.confidence = h5::get<double>(file, design, "confidence");
+    info.stop_rule = h5::get_text(file, design, "stop_rule");
+    const h5::Handle provenance = h5::open_group(file, root, "provenance");
+    info.provenance = text_attributes(file, provenance);
+    const h5::Handle importance = h5::open_group(file, root, "importance");
+    info.importance = read_importance(file, importance);
+  }
+  info.models = read_models(file);
+  info.labels = h5::read_numbers<std::int32_t>(file, root, "golden/labels");
+  info.points = h5::read_rows<PointInfo>(file, root, "points");
+  return info;
+}
+
+/// Offsets that ascend from 0 to the number of sites.
+std::vector<std::uint64_t> read_offsets(const h5::File& file, std::uint64_t trials,
+                                        std::uint64_t sites) {
+  auto offsets = h5::read_numbers<std::uint64_t>(file, file.id(), "faults/offsets");
+  if (offsets.size() != trials + 1 || offsets.front() != 0 || offsets.back() != sites ||
+      !std::is_sorted(offsets.begin(), offsets.end()))
+    throw DataError(file.path(), "/faults/offsets does not fit /trials and /faults/sites");
+  return offsets;
+}
+
+}  // namespace
+
+ResultHead read_result_head(const std::string& path) {
+  const h5::Guard guard;
+  const h5::File file = open_result(path);
+  const hid_t root = file.id();
+  ResultHead head;
+  head.fingerprint = h5::get_text(file, root, "fingerprint");
+  head.parts = read_parts(file);
+  head.complete = h5::get<std::uint8_t>(file, root, "complete") != 0;
+  head.sessions = h5::read_rows<SessionRow>(file, root, "provenance/sessions");
+  head.estimates = h5::read_rows<EstimateRow>(file, root, "estimates");
+  head.audit = h5::read_rows<AuditRow>(file, root, "audit");
+  return head;
+}
+
+void stream_result(const std::string& path,
+                   const std::function<void(const std::vector<TrialRecord>&)>& visit) {
+  const h5::Guard guard;
+  const h5::File file = open_result(path);
+  h5::RowReader<TrialRow> trials(file, file.id(), "trials");
+  h5::RowReader<FaultRow> sites(file, file.id(), "faults/sites");
+  const auto offsets = read_offsets(file, trials.rows(), sites.rows());
+  for (hsize_t first = 0, count = 0; first < trials.rows(); first += count) {
+    count = std::min(kStreamRows, trials.rows() - first);
+    while (count > 1 && offsets[first + count] - offsets[first] > kStreamFaults) count /= 2;
+    const auto rows = trials.read(first, count);
+    const auto faults = sites.read(offsets[first], offsets[first + count] - offsets[first]);
+    std::vector<TrialRecord> records(count);
+    for (hsize_t i = 0; i < count; ++i) {
+      const auto at = [&](hsize_t row) {
+        return faults.begin() + static_cast<std::ptrdiff_t>(offsets[row] - offsets[first]);
+      };
+      records[i] = {rows[i], {at(first + i), at(first + i + 1)}};
+    }
+    visit(records);
+  }
+}
+
+}  // namespace store
+
+ResultFile read_result(const std::string& path) {
+  ResultFile result;
+  const h5::Guard guard;
+  const h5::File file = store::open_result(path);
+  const hid_t root = file.id();
+  result.info = store::read_info(file);
+  result.complete = h5::get<std::uint8_t>(file, root, "complete") != 0;
+  result.trials = h5::read_rows<TrialRow>(file, root, "trials");
+  result.estimates = h5::read_rows<EstimateRow>(file, root, "estimates");
+  result.audit = h5::read_rows<AuditRow>(file, root, "audit");
+  result.sessions = h5::read_rows<SessionRow>(file, root, "provenance/sessions");
+  return result;
+}
+
+std::vector<std::vector<FaultRow>> read_faults(const std::string& path) {
+  std::vector<std::vector<FaultRow>> all;
+  store::stream_result(path, [&](const std::vector<TrialRecord>& records) {
+    for (const TrialRecord& record : records) all.push_back(record.faults);
+  });
+  return all;
+}
+
+std::string hdf5_version() {
+  const h5::Guard guard;
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
+}
+
+}  // namespace sentinel

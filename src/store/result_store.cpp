@@ -1,0 +1,241 @@
+#include "sentinel/store/result_store.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <exception>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "sentinel/core/error.hpp"
+#include "store/background.hpp"
+#include "store/journal_set.hpp"
+#include "store/lock.hpp"
+#include "store/result_reader.hpp"
+#include "store/result_writer.hpp"
+
+namespace sentinel {
+namespace {
+
+namespace fs = std::filesystem;
+using Parts = std::map<std::string, std::string>;
+
+constexpr std::size_t kShownValue = 80;
+
+std::string shown(const Parts& parts, const std::string& name) {
+  const auto found = parts.find(name);
+  if (found == parts.end()) return "(none)";
+  return found->second.size() <= kShownValue ? found->second
+                                             : found->second.substr(0, kShownValue) + "...";
+}
+
+std::string differences(const Parts& stored, const Parts& wanted) {
+  Parts all = stored;
+  all.insert(wanted.begin(), wanted.end());
+  std::string text;
+  for (const auto& [name, value] : all) {
+    const auto a = stored.find(name), b = wanted.find(name);
+    if (a != stored.end() && b != wanted.end() && a->second == b->second) continue;
+    text += (text.empty() ? "" : ", ") + name + ": " + shown(stored, name) + " -> " +
+            shown(wanted, name);
+  }
+  return text;
+}
+
+void check_fingerprint(const std::string& path, const std::string& fingerprint, const Parts& parts,
+                       const ResultInfo& info) {
+  if (fingerprint == info.fingerprint) return;
+  std::string what = differences(parts, info.fingerprint_parts);
+  if (what.empty()) what = "fingerprint: " + fingerprint + " -> " + info.fingerprint;
+  throw UserError(path + " belongs to another job (" + what +
+                  "); give --fresh to start over, or another --output");
+}
+
+/// What killed incarnations left of unfinished publications. Only under the lock.
+void remove_temporaries(const std::string& path) {
+  const fs::path target(path);
+  const std::string prefix = target.filename().string() + ".tmp.";
+  const fs::path directory = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory, ignored))
+    if (entry.path().filename().string().compare(0, prefix.size(), prefix) == 0)
+      fs::remove(entry.path(), ignored);
+}
+
+void start_over(const std::string& path) {
+  spdlog::warn("--fresh: removing {} and its journals", path);
+  store::JournalSet::remove(path);
+  std::error_code error;
+  if (!fs::remove(path, error) && error)
+    throw EnvironmentError("cannot remove " + path + ": " + error.message());
+}
+
+}  // namespace
+
+struct ResultStore::State {
+  State(const std::string& result, ResultInfo result_info, const SessionInfo& session,
+        const StoreOptions& store_options);
+
+  void resume(const SessionInfo& session);
+  void import(const store::ResultHead& head);
+  void publish(bool complete);
+  std::vector<SessionRow> all_sessions(std::vector<SessionRow> from_journals) const;
+
+  std::string path;
+  ResultInfo info;
+  StoreOptions options;
+  std::vector<SessionRow> old_sessions;  // of the result found at opening
+  std::mutex estimates_mutex;
+  std::vector<EstimateRow> estimates;
+  std::uint64_t estimates_version = 0;
+  std::pair<std::uint64_t, std::uint64_t> published{UINT64_MAX, UINT64_MAX};
+  bool finished = false;
+
+  // Destroyed in reverse: the threads end first, the lock goes last.
+  store::ResultLock lock;
+  std::optional<store::JournalSet> journals;
+  std::optional<store::Keeper> keeper;
+  std::optional<store::Publisher> publisher;
+};
+
+ResultStore::State::State(const std::string& result, ResultInfo result_info,
+                          const SessionInfo& session, const StoreOptions& store_options)
+    : path(result),
+      info(std::move(result_info)),
+      options(store_options),
+      lock(result, options.lock_wait) {
+  // From here on the lease is renewed, however long reading takes.
+  keeper.emplace([this] { lock.heartbeat(); }, options.sync);
+  remove_temporaries(path);
+  if (options.fresh && (fs::exists(path) || store::JournalSet(path).next_number() > 0))
+    start_over(path);
+  resume(session);
+}
+
+void ResultStore::State::resume(const SessionInfo& session) {
+  journals.emplace(path);
+  for (const auto& [number, header] : journals->headers())
+    check_fingerprint(path, header.fingerprint, header.parts, info);
+  std::optional<store::ResultHead> head;
+  if (fs::exists(path)) head = store::read_result_head(path);
+  if (head) check_fingerprint(path, head->fingerprint, head->parts, info);
+  journals->load();
+
+  std::uint32_t number = journals->next_number();
+  if (head)
+    for (const SessionRow& old : head->sessions) number = std::max(number, old.number + 1);
+  const double now = store::unix_time();
+  journals->start({info.fingerprint,
+                   info.fingerprint_parts,
+                   {number, now, now, session.ranks, session.host, 0, session.info}});
+  keeper->sync_by([this] { journals->sync(); });
+  if (head) import(*head);
+  if (!head) publish(false);
+  publisher.emplace([this] { publish(false); }, options.publish);
+  // A result that says it is complete may not be for the job as it is now.
+  if (head && head->complete) publisher->request();
+}
+
+void ResultStore::State::import(const store::ResultHead& head) {
+  old_sessions = head.sessions;
+  estimates = head.estimates;
+  journals->add(head.audit);
+  store::stream_result(path, [&](const std::vector<TrialRecord>& records) {
+    journals->add(records, [&](const std::string& message) { throw DataError(path, message); });
+  });
+}
+
+std::vector<SessionRow> ResultStore::State::all_sessions(
+    std::vector<SessionRow> from_journals) const {
+  std::map<std::uint32_t, SessionRow> all;
+  for (SessionRow& session : from_journals) all.emplace(session.number, std::move(session));
+  for (const SessionRow& session : old_sessions) all.emplace(session.number, session);
+  std::vector<SessionRow> sessions;
+  for (auto& [number, session] : all) sessions.push_back(std::move(session));
+  return sessions;
+}
+
+void ResultStore::State::publish(bool complete) {
+  store::ResultContents contents;
+  std::pair<std::uint64_t, std::uint64_t> version;
+  {
+    const std::lock_guard guard(estimates_mutex);
+    contents.estimates = estimates;
+    version.second = estimates_version;
+  }
+  const auto snapshot = journals->snapshot();
+  version.first = snapshot.version;
+  if (!complete && version == published) return;
+  contents.complete = complete;
+  contents.sessions = all_sessions(snapshot.sessions);
+  contents.audit = snapshot.audit;
+  contents.each_record = [&](const auto& visit) { snapshot.each(visit); };
+  store::publish_result(path, info, contents);
+  published = version;
+}
+
+ResultStore::ResultStore(const std::string& path, ResultInfo info, SessionInfo session,
+                         const StoreOptions& options)
+    : state_(std::make_unique<State>(path, std::move(info), session, options)) {}
+
+ResultStore::ResultStore(ResultStore&&) noexcept = default;
+ResultStore::~ResultStore() = default;
+
+bool ResultStore::has(std::uint32_t point, std::uint64_t id) const {
+  return state_->journals->has(point, id);
+}
+
+std::uint64_t ResultStore::rows() const {
+  return state_->journals->rows();
+}
+
+std::uint64_t ResultStore::new_rows() const {
+  return state_->journals->new_rows();
+}
+
+std::uint32_t ResultStore::session() const {
+  return state_->journals->session();
+}
+
+void ResultStore::for_each(const std::function<void(const TrialRow&)>& visit) const {
+  state_->journals->snapshot().each(
+      [&](const store::PackedRecord& record) { visit(record.row()); });
+}
+
+void ResultStore::append(const std::vector<TrialRecord>& records) {
+  if (state_->finished) throw Bug("append to a finished result " + state_->path);
+  state_->keeper->rethrow();
+  state_->publisher->rethrow();
+  state_->journals->append(records);
+  state_->publisher->request_if_due();
+}
+
+void ResultStore::set_estimates(std::vector<EstimateRow> estimates) {
+  const std::lock_guard guard(state_->estimates_mutex);
+  state_->estimates = std::move(estimates);
+  ++state_->estimates_version;
+}
+
+void ResultStore::add_audit(const AuditRow& row) {
+  if (state_->finished) throw Bug("audit of a finished result " + state_->path);
+  state_->journals->add(std::vector<AuditRow>{row});
+}
+
+void ResultStore::finish(bool complete) {
+  State& state = *state_;
+  if (state.finished) return;
+  state.publisher->stop();
+  state.journals->sync();
+  // A failed earlier publication does not matter once this one has succeeded.
+  state.publish(complete);
+  state.keeper->rethrow();
+  if (complete) state.journals->remove();
+  state.finished = true;
+  state.keeper->stop();
+  state.lock.release();
+}
+
+}  // namespace sentinel

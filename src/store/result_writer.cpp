@@ -1,0 +1,166 @@
+#include "store/result_writer.hpp"
+
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <ctime>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/core/file.hpp"
+#include "sentinel/core/log.hpp"
+#include "store/importance_groups.hpp"
+#include "store/journal.hpp"
+#include "store/table.hpp"
+
+namespace sentinel::store {
+namespace {
+
+using h5::File;
+using h5::Handle;
+
+void write_root(const File& file, const ResultInfo& info, const ResultContents& contents) {
+  const hid_t root = file.id();
+  const double now = unix_time();
+  const double created = contents.sessions.empty() ? now : contents.sessions.front().started;
+  h5::put_text(file, root, "schema", kResultSchema);
+  h5::put<std::int32_t>(file, root, "schema_version", kSchemaVersion);
+  h5::put_text(file, root, "creator", "sentinelnn");
+  h5::put_text(file, root, "creator_version", version());
+  h5::put_text(file, root, "created", iso_time(created));
+  h5::put_text(file, root, "published", iso_time(now));
+  h5::put_text(file, root, "command", info.command);
+  h5::put_text(file, root, "job", info.job);
+  h5::put_text(file, root, "fingerprint", info.fingerprint);
+  h5::put<std::uint64_t>(file, root, "seed", info.seed);
+  h5::put_text(file, root, "rng", "philox4x32-10");
+  h5::put<std::uint8_t>(file, root, "complete", contents.complete ? 1 : 0);
+}
+
+void write_provenance(const File& file, const ResultInfo& info, const ResultContents& contents) {
+  const Handle group = h5::create_group(file, file.id(), "provenance");
+  for (const auto& [name, value] : info.provenance) h5::put_text(file, group, name, value);
+  const Handle parts = h5::create_group(file, group, "fingerprint");
+  for (const auto& [name, value] : info.fingerprint_parts) h5::put_text(file, parts, name, value);
+  h5::write_rows(
+      file, group, "sessions", contents.sessions,
+      {{"started", "s since 1970-01-01T00:00:00Z"}, {"ended", "s since 1970-01-01T00:00:00Z"}});
+}
+
+void write_model(const File& file, hid_t models, const ModelInfo& model, std::uint32_t index) {
+  const Handle group = h5::create_group(file, models, model.name);
+  h5::put<std::uint32_t>(file, group, "index", index);
+  h5::put_text(file, group, "structure", model.structure);
+  h5::put_text(file, group, "checkpoint_sha256", model.checkpoint_sha256);
+  h5::put<std::int64_t>(file, group, "parameters", model.parameters);
+  h5::put<std::int64_t>(file, group, "macs", model.macs);
+  h5::put<std::int64_t>(file, group, "memory_bytes", model.memory_bytes);
+  h5::put<std::int64_t>(file, group, "classes", model.classes);
+  h5::put<std::int64_t>(file, group, "images", model.images);
+  h5::put<std::int64_t>(file, group, "correct", model.correct);
+  h5::put<std::int64_t>(file, group, "top5", model.top5);
+  h5::write_rows(file, group, "tensors", model.tensors, {{"word_bits", "bit"}});
+  h5::write_rows(file, group, "nodes", model.nodes, {{"macs", "MAC/image"}});
+}
+
+void write_models(const File& file, const ResultInfo& info) {
+  const Handle models = h5::create_group(file, file.id(), "models");
+  for (std::size_t m = 0; m < info.models.size(); ++m)
+    write_model(file, models, info.models[m], static_cast<std::uint32_t>(m));
+}
+
+void write_golden(const File& file, const ResultInfo& info) {
+  const Handle golden = h5::create_group(file, file.id(), "golden");
+  h5::write_numbers(file, golden, "labels", info.labels);
+  for (const ModelInfo& model : info.models) {
+    const Handle group = h5::create_group(file, golden, model.name);
+    const auto classes = static_cast<std::size_t>(model.classes);
+    if (classes == 0 ? !model.golden_logits.empty() : model.golden_logits.size() % classes != 0)
+      throw Bug("golden logits of " + model.name + " are not [images, classes]");
+    h5::write_numbers(file, group, "logits", model.golden_logits, classes);
+    h5::write_numbers(file, group, "predictions", model.golden_predictions);
+  }
+}
+
+void write_points(const File& file, const ResultInfo& info) {
+  std::string all;
+  for (const ModelInfo& model : info.models) all += (all.empty() ? "" : ",") + model.name;
+  std::vector<PointInfo> points = info.points;
+  for (PointInfo& point : points)
+    if (point.models.empty()) point.models = all;
+  h5::write_rows(file, file.id(), "points", points, {{"ber", "flip/bit/trial"}});
+  const Handle design = h5::create_group(file, file.id(), "design");
+  h5::put<double>(file, design, "confidence", info.confidence);
+  h5::put_text(file, design, "stop_rule", info.stop_rule);
+}
+
+template <class Row>
+h5::Appender packed_table(const File& file, hid_t parent, const char* name) {
+  const auto widths = h5::widths_for<Row>({});
+  const Handle type = h5::row_type<Row>(file, widths);
+  return h5::Appender(file, parent, name, type, packed_size<Row>());
+}
+
+void write_records(const File& file, const ResultContents& contents) {
+  const Handle faults = h5::create_group(file, file.id(), "faults");
+  auto trials = packed_table<TrialRow>(file, file.id(), "trials");
+  auto sites = packed_table<FaultRow>(file, faults, "sites");
+  h5::Appender offsets(file, faults, "offsets", h5::number_type<std::uint64_t>(), 8);
+  h5::put_text(file, trials.id(), "unit_wall_us", "us");
+  h5::put_text(file, sites.id(), "unit_word_bits", "bit");
+  std::uint64_t end = 0;
+  offsets.push(&end, 1);
+  contents.each_record([&](const PackedRecord& record) {
+    trials.push(record.data, 1);
+    sites.push(record.fault_bytes(), record.faults());
+    end += record.faults();
+    offsets.push(&end, 1);
+  });
+  trials.finish();
+  sites.finish();
+  offsets.finish();
+}
+
+void write_result(const std::string& path, const ResultInfo& info, const ResultContents& contents) {
+  File file = File::create(path);
+  write_root(file, info, contents);
+  write_provenance(file, info, contents);
+  write_models(file, info);
+  write_golden(file, info);
+  write_points(file, info);
+  write_records(file, contents);
+  h5::write_rows(file, file.id(), "audit", contents.audit);
+  {
+    const Handle importance = h5::create_group(file, file.id(), "importance");
+    write_importance(file, importance, info.importance);
+  }
+  h5::write_rows(file, file.id(), "estimates", contents.estimates);
+  file.close();
+}
+
+}  // namespace
+
+void publish_result(const std::string& path, const ResultInfo& info,
+                    const ResultContents& contents) {
+  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  try {
+    {
+      const h5::Guard guard;
+      write_result(temporary, info, contents);
+    }
+    publish_file(temporary, path);
+  } catch (...) {
+    std::remove(temporary.c_str());
+    throw;
+  }
+}
+
+std::string iso_time(double unix_seconds) {
+  const auto seconds = static_cast<std::time_t>(unix_seconds);
+  std::array<char, 32> text{};
+  std::tm utc{};
+  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", ::gmtime_r(&seconds, &utc));
+  return text.data();
+}
+
+}  // namespace sentinel::store

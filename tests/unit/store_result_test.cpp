@@ -1,0 +1,230 @@
+#include <gmock/gmock.h>
+
+#include "sentinel/core/error.hpp"
+#include "store_fixture.hpp"
+
+namespace sentinel {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(ResultFile, HoldsWhatWasGiven) {
+  const TempDir dir;
+  const std::string path = dir / "r.h5";
+  const ResultInfo info = sample_info();
+  {
+    ResultStore store = open_store(path);
+    for (const std::uint64_t id : {4U, 2U, 3000U}) store.append(sample_trial(0, id));
+    store.append({sample_record(1, 1, 1)});
+    store.set_estimates({{0, 0, -1, "accuracy", 0.5, 0.4, 0.6, 0.95, "t over trials", 3},
+                         {0, 1, 0, "accuracy_difference", 0.1, 0, 0.2, 0.95, "Welch", 6}});
+    store.add_audit({0, 4, 1, 256, 2, 1});
+    store.add_audit({0, 2, 0, 256, 0, 0});
+    store.finish(true);
+  }
+  EXPECT_THAT(files_in(dir.path()), ElementsAre("r.h5"));
+  const ResultFile result = read_result(path);
+  EXPECT_TRUE(result.complete);
+  EXPECT_EQ(result.info.command, info.command);
+  EXPECT_EQ(result.info.job, info.job);
+  EXPECT_EQ(result.info.fingerprint, info.fingerprint);
+  EXPECT_EQ(result.info.fingerprint_parts, info.fingerprint_parts);
+  EXPECT_EQ(result.info.provenance, info.provenance);
+  EXPECT_EQ(result.info.seed, 7u);
+  EXPECT_EQ(result.info.stop_rule, info.stop_rule);
+  EXPECT_EQ(result.info.labels, info.labels);
+  ASSERT_EQ(result.info.points.size(), 2u);
+  EXPECT_EQ(result.info.points[0].models, "unprotected,hardened");
+  EXPECT_EQ(result.info.points[1].models, "hardened");
+  EXPECT_EQ(result.info.points[0].ber, 1e-5);
+  ASSERT_EQ(result.info.models.size(), 2u);
+  EXPECT_EQ(result.info.models[0].name, "unprotected");  // by index, not by name
+  EXPECT_EQ(result.info.models[1].tensors[1].name, "layer1.0.conv1.weight");
+  EXPECT_EQ(result.info.models[1].nodes[1].macs, 442368);
+  EXPECT_EQ(result.info.models[1].golden_predictions, info.models[1].golden_predictions);
+  ASSERT_EQ(result.info.importance.size(), 2u);
+  EXPECT_EQ(result.info.importance[0].layer, "conv1");  // order of execution, not of names
+  EXPECT_EQ(result.info.importance[1].order, info.importance[1].order);
+  ASSERT_EQ(result.trials.size(), 7u);
+  EXPECT_EQ(content(result.trials[0]), content(sample_record(0, 2, 0).row));
+  EXPECT_EQ(content(result.trials[5]), content(sample_record(0, 3000, 1).row));
+  EXPECT_EQ(content(result.trials[6]), content(sample_record(1, 1, 1).row));
+  ASSERT_EQ(result.estimates.size(), 2u);
+  EXPECT_EQ(result.estimates[1].quantity, "accuracy_difference");
+  EXPECT_EQ(result.estimates[1].against, 0);
+  EXPECT_EQ(result.estimates[0].upper, 0.6);
+  ASSERT_EQ(result.audit.size(), 2u);
+  EXPECT_EQ(result.audit[1].mismatches, 2u);
+  ASSERT_EQ(result.sessions.size(), 1u);
+  EXPECT_EQ(result.sessions[0].host, "node1");
+  EXPECT_EQ(result.sessions[0].new_trials, 4u);
+  EXPECT_GE(result.sessions[0].ended, result.sessions[0].started);
+}
+
+TEST(ResultFile, ManyRowsAndFaultsCrossChunks) {
+  const TempDir dir;
+  const std::string path = dir / "r.h5";
+  constexpr std::uint64_t kTrials = 20000;
+  {
+    ResultStore store = open_store(path);
+    // Backwards and in chunks, so that order on disk and order of ids differ.
+    for (std::uint64_t end = kTrials; end > 0; end -= 100) {
+      std::vector<TrialRecord> chunk;
+      for (std::uint64_t id = end - 100; id < end; ++id)
+        for (const auto& record : sample_trial(0, id)) chunk.push_back(record);
+      store.append(chunk);
+    }
+    store.finish(true);
+  }
+  std::set<std::uint64_t> ids;
+  for (std::uint64_t id = 0; id < kTrials; ++id) ids.insert(ids.end(), id);
+  expect_trials(path, ids);
+}
+
+TEST(ResultFile, PlainPythonReadsIt) {
+  if (!have_h5py()) GTEST_SKIP() << "/usr/bin/python3 without h5py and pandas";
+  const TempDir dir;
+  const std::string path = dir / "r.h5";
+  {
+    ResultStore store = open_store(path);
+    for (std::uint64_t id = 0; id < 10; ++id) store.append(sample_trial(0, id));
+    store.finish(false);
+  }
+  const std::string out = python(R"(
+import sys, json, h5py, pandas as pd
+with h5py.File(sys.argv[1]) as f:
+    t = pd.DataFrame(f['trials'][:])
+    s = pd.DataFrame(f['faults/sites'][:])
+    o = f['faults/offsets'][:]
+    assert list(t.columns) == ('point id model stage stratum probability block n_faults first_node '
+        'images correct top5 masked sdc_noncritical sdc_critical due correct_argmax session audited '
+        'path wall_us rank').split(), list(t.columns)
+    assert list(s.columns) == 'kind tensor element word_bits bit before after'.split()
+    assert list(t.id) == sorted(list(range(10)) * 2) and list(t.model) == [0, 1] * 10
+    assert t.correct.tolist() == [(i * 37 + m) % 257 for i in range(10) for m in (0, 1)]
+    assert t.block.min() == -1 and t.stratum.tolist() == [-1] * 20
+    assert (o[1:] - o[:-1]).tolist() == t.n_faults.tolist() and o[-1] == len(s)
+    assert s.element[o[16]] == 800 and s.after[o[16]] == 0x3f800000 ^ (1 << 8)
+    a = f.attrs
+    assert a['schema'] == 'sentinelnn-result' and a['schema_version'] == 1 and a['seed'] == 7
+    assert a['complete'] == 0 and a['rng'] == 'philox4x32-10' and a['created'].endswith('Z')
+    assert f['trials'].attrs['unit_wall_us'] == 'us'
+    assert f['points'].attrs['unit_ber'] == 'flip/bit/trial'
+    assert f['golden/hardened/logits'].shape == (3, 2) and f['golden/hardened/logits'][2, 1] == -6
+    assert f['golden/labels'][:].tolist() == [1, 0, 0]
+    assert f['points'][0]['estimand'] == b'T2' and f['points']['models'][1] == b'hardened'
+    assert f['models/hardened'].attrs['index'] == 1
+    assert json.loads(f['models/hardened'].attrs['structure'])['widths'] == [16]
+    assert f['models/hardened/tensors']['name'].tolist()[1] == b'layer1.0.conv1.weight'
+    assert f['importance/l2-norm/a.conv/scores'][:].tolist() == [3, 4]
+    assert f['provenance/fingerprint'].attrs['ber'] == '1e-5'
+    assert f['provenance/sessions']['new_trials'].tolist() == [10]
+    assert len(f['estimates']) == 0 and len(f['audit']) == 0
+    def no_varlen(name, o):
+        if isinstance(o, h5py.Dataset):
+            for n in (o.dtype.names or ()): assert o.dtype[n].kind != 'O', (name, n)
+    f.visititems(no_varlen)
+print('good')
+)",
+                                 path);
+  EXPECT_EQ(out, "good\n");
+}
+
+TEST(ResultFile, ErrorsNameFileAndReason) {
+  const TempDir dir;
+  EXPECT_THAT(message_of<DataError>([&] { read_result(dir / "none.h5"); }), HasSubstr("no such"));
+  write_file_atomic(dir / "text.h5", std::string_view("not HDF5"));
+  EXPECT_THAT(message_of<DataError>([&] { read_result(dir / "text.h5"); }), HasSubstr("text.h5"));
+  RankingFile ranking;
+  ranking.method = "l1-norm";
+  write_ranking(dir / "rank.h5", ranking);
+  EXPECT_THAT(message_of<DataError>([&] { read_result(dir / "rank.h5"); }),
+              HasSubstr("no result of sentinelnn"));
+  EXPECT_THAT(message_of<DataError>([&] { open_store(dir / "rank.h5"); }),
+              HasSubstr("no result of sentinelnn"));
+  EXPECT_THAT(message_of<EnvironmentError>([&] { open_store(dir / "no/such/r.h5"); }),
+              HasSubstr("no/such/r.h5"));
+}
+
+TEST(ResultFile, TruncatedOrDamagedIsAnErrorNeverACrash) {
+  const TempDir dir;
+  const std::string path = dir / "r.h5";
+  {
+    ResultStore store = open_store(path);
+    for (std::uint64_t id = 0; id < 20; ++id) store.append(sample_trial(0, id));
+    store.finish(true);
+  }
+  const Bytes whole = read_file(path);
+  for (std::size_t size = 0; size < whole.size(); size += whole.size() / 40) {
+    write_file_atomic(dir / "cut.h5", whole.data(), size);
+    EXPECT_THROW(read_result(dir / "cut.h5"), DataError) << size;
+  }
+  for (std::size_t at = 0; at < whole.size(); at += whole.size() / 150) {
+    Bytes damaged = whole;
+    damaged[at] ^= std::byte{0xff};
+    write_file_atomic(dir / "bad.h5", damaged);
+    try {
+      read_result(dir / "bad.h5");
+      read_faults(dir / "bad.h5");
+    } catch (const DataError&) {
+    }
+  }
+}
+
+TEST(Ranking, RoundTrip) {
+  const TempDir dir;
+  RankingFile ranking{"vul-gain", "abc", "resnet20", "cifar10", "sentinelnn rank", {}};
+  ranking.layers = {{"vul-gain", "z.conv", {0.1, 1e300, 1.0 / 3}, {1, 2, 0}},
+                    {"vul-gain", "a.conv", {5}, {0}}};
+  write_ranking(dir / "rank.h5", ranking);
+  const RankingFile read = read_ranking(dir / "rank.h5");
+  EXPECT_EQ(read.method, "vul-gain");
+  EXPECT_EQ(read.model_sha256, "abc");
+  EXPECT_EQ(read.architecture, "resnet20");
+  EXPECT_EQ(read.dataset, "cifar10");
+  EXPECT_EQ(read.command, "sentinelnn rank");
+  ASSERT_EQ(read.layers.size(), 2u);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(read.layers[i].layer, ranking.layers[i].layer);
+    EXPECT_EQ(read.layers[i].method, "vul-gain");
+    EXPECT_EQ(read.layers[i].scores, ranking.layers[i].scores);
+    EXPECT_EQ(read.layers[i].order, ranking.layers[i].order);
+  }
+  EXPECT_THAT(files_in(dir.path()), ElementsAre("rank.h5"));
+}
+
+TEST(Ranking, Csv) {
+  const TempDir dir;
+  RankingFile ranking{"l1-norm", "", "", "", "", {{"l1-norm", "conv1", {0.5, 2}, {1, 0}}}};
+  write_ranking(dir / "rank.csv", ranking);
+  const Bytes bytes = read_file(dir / "rank.csv");
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()),
+            "layer,channel,score,rank\nconv1,0,0.5,1\nconv1,1,2,0\n");
+}
+
+TEST(Ranking, RejectsOtherFilesAndBrokenOrders) {
+  const TempDir dir;
+  RankingFile ranking{"m", "", "", "", "", {{"m", "conv1", {0.5, 2}, {1, 1}}}};
+  write_ranking(dir / "rank.h5", ranking);
+  EXPECT_THAT(message_of<DataError>([&] { read_ranking(dir / "rank.h5"); }), HasSubstr("conv1"));
+  EXPECT_THROW(read_ranking(dir / "none.h5"), DataError);
+  EXPECT_THAT(message_of<EnvironmentError>([&] { write_ranking(dir / "no/rank.h5", ranking); }),
+              HasSubstr("no/rank.h5"));
+}
+
+TEST(Describe, ListsEverything) {
+  const TempDir dir;
+  const std::string path = dir / "r.h5";
+  open_store(path).finish(false);
+  const auto lines = describe_hdf5(path);
+  EXPECT_THAT(lines, ::testing::Contains("/ @schema = \"sentinelnn-result\""));
+  EXPECT_THAT(lines, ::testing::Contains("/ @seed = 7"));
+  EXPECT_THAT(lines, ::testing::Contains("/golden/labels  [3] i32"));
+  EXPECT_THAT(lines, ::testing::Contains("/golden/hardened/logits  [3, 2] f32"));
+  EXPECT_THAT(lines, ::testing::Contains(HasSubstr("/trials  [0] {point u32, id u64, model u32")));
+  EXPECT_THROW(describe_hdf5(dir / "none.h5"), DataError);
+}
+
+}  // namespace
+}  // namespace sentinel
