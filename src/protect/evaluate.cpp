@@ -12,11 +12,12 @@ Accuracy evaluate(const Graph& graph, const Dataset& images, at::Device device,
   if (batch_size < 1) throw UserError("the batch size must be at least 1");
   const at::NoGradGuard no_grad;
   Graph local = graph.clone();
-  local.to(device);
+  local.to(device, at::MemoryFormat::ChannelsLast);
   Accuracy accuracy;
   for (std::int64_t begin = 0; begin < images.size(); begin += batch_size) {
     const Batch batch = images.batch(begin, std::min(begin + batch_size, images.size()));
-    const at::Tensor output = logits(local, batch.images.to(device)).to(at::kCPU);
+    const auto inputs = batch.images.to(device).contiguous(at::MemoryFormat::ChannelsLast);
+    const at::Tensor output = logits(local, inputs).to(at::kCPU);
     const TrialResult result = classify(output, output, batch.labels);
     accuracy.images += result.images;
     accuracy.correct += result.correct;

@@ -5,6 +5,10 @@
 #include <cstring>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/file.hpp"
+#include "sentinel/graph/profile.hpp"
+#include "sentinel/io/checkpoint_file.hpp"
+#include "sentinel/models/model.hpp"
 #include "sentinel/protect/transform.hpp"
 #include "unit/protect_support.hpp"
 
@@ -249,6 +253,28 @@ TEST_P(Hardening, UnrestrictedKeepsRelu) {
 
 INSTANTIATE_TEST_SUITE_P(Nets, Hardening, testing::Values(test::plain_residual, test::vgg_like));
 
+/// The seed tool's "l1-norm" is the L2 norm, its first member orders a group (design 02).
+TEST(SeedTool, HardenedTheSameChannelsOfResNet20) {
+  const std::string folder = test::data_folder() + "/models/";
+  const std::string seed_file = folder + "seed_resnet20_hardened_0.1.pth";
+  if (!std::filesystem::exists(seed_file)) GTEST_SKIP() << seed_file << " is not here";
+  const std::string file = folder + "cifar10_resnet20.pth";
+  const Graph graph = parse_model(read_file(file), file, "resnet20", "cifar10");
+  DuplicationPlan seed = plan(0.1, RowLayout::kGroup, Correction::kMin);
+  seed.group_score = GroupScore::kFirst;
+  const Graph hardened =
+      duplicate_channels(graph, importance_method("l2-norm")->score(graph), seed);
+  EXPECT_EQ(model_cost(hardened).parameters, 297365);
+  EXPECT_EQ(model_cost(hardened).macs, 44183168);
+  const StateDict ours = state_dict(hardened);
+  const StateDict theirs = read_pth(seed_file).tensors;
+  ASSERT_GT(theirs.size(), 100u);
+  for (const auto& [name, tensor] : theirs) {
+    ASSERT_TRUE(ours.contains(name)) << name;
+    EXPECT_TRUE(at::equal(tensor, *ours.find(name))) << name;
+  }
+}
+
 TEST(Ranges, AreThoseOfAllImagesWhateverTheBlocks) {
   at::manual_seed(6);
   const Graph graph = test::vgg_like();
@@ -281,12 +307,13 @@ TEST(Ranges, RefuseAModelThatIsNotFinite) {
     try {
       activation_ranges(graph, test::quadrants(40, 6), Comm::local(), at::kCPU);
       ADD_FAILURE() << "no error";
-    } catch (const DataError& error) {
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kData);
       EXPECT_THAT(error.what(), testing::HasSubstr("channel 3 of features."));
     }
   }
   EXPECT_THROW(activation_ranges(test::vgg_like(), test::quadrants(0, 6), Comm::local(), at::kCPU),
-               UserError);
+               SharedError);
 }
 
 TEST(Calibration, WithRangesOfAnotherGraphIsABug) {

@@ -22,12 +22,14 @@ struct EpochReport {
 };
 
 /// Trains in place; the best epoch on the held-out images is kept (ties: the later). Stops early,
-/// keeping the best so far, when a stop was asked for. All randomness from the counter-based
-/// generator.
+/// keeping the best so far (the given weights before the first epoch's end), when a stop was asked
+/// for. Copies of duplicated channels stay equal to their originals; bounds and intervals are not
+/// trained, so calibrate() a hardened graph again. All randomness from the counter-based generator.
+/// UserError for absurd options and where the loss diverges.
 void train(Graph& graph, const Dataset& images, const Dataset& held_out,
            const TrainOptions& options, const std::function<void(const EpochReport&)>& report);
 
-/// Fault-free accuracy on a data set.
+/// Fault-free accuracy on a data set; an image with a non-finite logit counts as wrong.
 struct Accuracy {
   std::int64_t images = 0, correct = 0, top5 = 0;
 };

@@ -24,13 +24,15 @@ struct DuplicationPlan {
   Correction correction = Correction::kRange;
   GroupScore group_score = GroupScore::kMean;
 };
-/// UserError for a ratio outside (0, 1) or a graph that is hardened already. Intervals of kRange
-/// stay infinite until calibrate() sets them.
+/// UserError for a ratio outside (0, 1), a graph that is hardened already or a grouped convolution.
+/// With kGroup, a convolution without a permutable group of its own takes its own best. Intervals
+/// of kRange stay infinite until calibrate() sets them.
 Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
                          const DuplicationPlan& plan);
 
-/// Replaces every ReLU call site by a BoundedRelu without a bound yet (+inf).
 enum class BoundsPer { kLayer, kChannel };
+/// Replaces every ReLU call site by a BoundedRelu without a bound yet (+inf). UserError where there
+/// is a BoundedRelu already.
 Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per);
 
 /// Largest fault-free outputs of ReLU call sites and the range of each convolution's output
@@ -43,7 +45,8 @@ struct ActivationRanges {
   std::vector<Site> relus, convs;  // execution order
 };
 /// Profiles an unprotected or protected graph fault-free on images, shared among the ranks by
-/// blocks (minimum and maximum do not depend on their order). Collective.
+/// blocks (minimum and maximum do not depend on their order). Collective, the same on every rank.
+/// Where an activation is not finite, every rank throws the SharedError of a DataError.
 ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, const Comm& comm,
                                    at::Device device);
 
