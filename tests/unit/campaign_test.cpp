@@ -1,0 +1,303 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <set>
+#include <tuple>
+
+#include "campaign/plan.hpp"
+#include "campaign/records.hpp"
+#include "sentinel/campaign/campaign.hpp"
+#include "sentinel/campaign/trial_runner.hpp"
+#include "sentinel/core/error.hpp"
+#include "sentinel/core/file.hpp"
+#include "sentinel/models/model.hpp"
+#include "sentinel/store/result_file.hpp"
+
+namespace sentinel {
+namespace {
+
+using ::testing::HasSubstr;
+
+// ---- planning
+// ------------------------------------------------------------------------------------
+
+TEST(ChunkPlanner, HandsOutEveryMissingTrialOnce) {
+  const auto has = [](std::uint32_t point, std::uint64_t id) { return (id + point) % 3 == 0; };
+  std::uint64_t missing = 0;
+  for (std::uint32_t p = 0; p < 2; ++p)
+    for (std::uint64_t id = 0; id < 100; ++id) missing += has(p, id) ? 0 : 1;
+  ChunkPlanner planner(2, 100, missing, 3, has);
+  std::set<std::pair<std::uint32_t, std::uint64_t>> seen;
+  while (const auto chunk = planner.next()) {
+    planner.measured(0.01);
+    for (std::uint64_t id : chunk->ids) {
+      EXPECT_FALSE(has(chunk->point, id));
+      EXPECT_TRUE(seen.emplace(chunk->point, id).second) << "twice";
+    }
+  }
+  EXPECT_EQ(seen.size(), missing);
+}
+
+TEST(ChunkPlanner, ChunksFollowTheMeasuredCost) {
+  const auto none = [](std::uint32_t, std::uint64_t) { return false; };
+  ChunkPlanner planner(1, 1'000'000, 1'000'000, 2, none);
+  EXPECT_EQ(planner.next()->ids.size(), 1u);  // nothing is known yet
+  planner.measured(0.1);
+  EXPECT_EQ(planner.next()->ids.size(), 15u);
+  planner.measured(0.1);
+  ChunkPlanner last(1, 8, 8, 2, none);
+  last.measured(1e-3);
+  EXPECT_EQ(last.next()->ids.size(), 2u);  // the end is shared out
+}
+
+TEST(Messages, ChunksAndRecordsSurviveTheWay) {
+  const Chunk chunk = Chunk::decode(Chunk{7, {1, 2, 1ull << 40}}.encode());
+  EXPECT_EQ(chunk.point, 7u);
+  EXPECT_EQ(chunk.ids, (std::vector<std::uint64_t>{1, 2, 1ull << 40}));
+  TrialRecord record;
+  record.row.id = 5;
+  record.row.correct = 99;
+  record.faults.resize(2);
+  record.faults[1].element = 1234;
+  const auto back = decode_records(encode_records({record, {}}));
+  ASSERT_EQ(back.size(), 2u);
+  EXPECT_EQ(back[0].row.correct, 99u);
+  EXPECT_EQ(back[0].faults.at(1).element, 1234u);
+  EXPECT_TRUE(back[1].faults.empty());
+}
+
+// ---- jobs
+// ----------------------------------------------------------------------------------------
+
+Job small_job() {
+  Job job;
+  job.ber = {1e-5};
+  job.output = "r.h5";
+  return job;
+}
+
+std::string complaint(const Job& job) {
+  try {
+    validate(job);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Job, ValidIsSilentAndEachMistakeNamesItsOption) {
+  EXPECT_EQ(complaint(small_job()), "");
+  const auto with = [](auto change) {
+    Job job = small_job();
+    change(job);
+    return complaint(job);
+  };
+  EXPECT_THAT(with([](Job& j) { j.output.clear(); }), HasSubstr("--output"));
+  EXPECT_THAT(with([](Job& j) { j.ber = {1e-5, 1.5}; }), HasSubstr("1.5"));
+  EXPECT_THAT(with([](Job& j) { j.ber = {std::nan("")}; }), HasSubstr("nan"));
+  EXPECT_THAT(with([](Job& j) { j.ber = {}; }), HasSubstr("--ber"));
+  EXPECT_THAT(with([](Job& j) { j.fault_count = "exact:1"; }), HasSubstr("contradict"));
+  EXPECT_THAT(with([](Job& j) { j.fault_count = "often"; }), HasSubstr("often"));
+  EXPECT_THAT(with([](Job& j) { j.trials = 0; }), HasSubstr("--repeat"));
+  EXPECT_THAT(with([](Job& j) { j.engine = "slow"; }), HasSubstr("slow"));
+  EXPECT_THAT(with([](Job& j) { j.confidence = 1; }), HasSubstr("--confidence"));
+  for (double ratio : {0.0, 1.0, -0.1, std::nan("")})
+    EXPECT_THAT(with([&](Job& j) {
+                  j.protect = true;
+                  j.protection.hardening.duplication.ratio = ratio;
+                }),
+                HasSubstr("--hardening-ratio"));
+}
+
+// ---- trials
+// --------------------------------------------------------------------------------------
+
+std::vector<NamedModel> small_models() {
+  std::vector<NamedModel> models(2);
+  models[0].name = "unprotected";
+  models[0].graph = initial_model("resnet20", 10, 3);
+  const Dataset images = synthetic_dataset(Split::kTrain, 32, 1);
+  const ChannelScores scores = importance_method("l2-norm")->score(models[0].graph);
+  models[1].name = "hardened";
+  models[1].graph = harden(models[0].graph, scores, {}, images, Comm::local(), at::kCPU);
+  return models;
+}
+
+TrialRunner small_runner(std::vector<Sampler> points) {
+  EngineOptions options;
+  options.block = 8;
+  return TrialRunner(small_models(), synthetic_dataset(Split::kTest, 16, 1).batch(0, 16),
+                     std::move(points), 11, options);
+}
+
+TEST(TrialRunner, RecordsDependOnPointAndTrialOnly) {
+  TrialRunner runner = small_runner({BinomialFaults{1e-6}, BinomialFaults{1e-5}});
+  const auto row_of = [&](std::uint32_t point, std::uint64_t id) {
+    std::vector<TrialRecord> records = runner.run(point, id);
+    for (TrialRecord& record : records) record.row.wall_us = 0;
+    return records;
+  };
+  const auto first = row_of(1, 5);
+  row_of(0, 9);
+  row_of(1, 6);
+  const auto again = row_of(1, 5);
+  ASSERT_EQ(first.size(), 2u);
+  for (std::size_t m = 0; m < 2; ++m) {
+    EXPECT_EQ(first[m].row.correct, again[m].row.correct);
+    EXPECT_EQ(first[m].row.masked, again[m].row.masked);
+    EXPECT_EQ(first[m].row.due, again[m].row.due);
+    ASSERT_EQ(first[m].faults.size(), again[m].faults.size());
+    for (std::size_t f = 0; f < first[m].faults.size(); ++f)
+      EXPECT_EQ(first[m].faults[f].after, again[m].faults[f].after);
+  }
+}
+
+TEST(TrialRunner, HardenedModelGetsTheSameFlipsAndOwnOnesOnItsCopies) {
+  TrialRunner runner = small_runner({BinomialFaults{2e-5}});
+  std::size_t shared = 0, on_copies = 0;
+  for (std::uint64_t id = 0; id < 20; ++id) {
+    const Faults original = runner.faults(0, id, 0), hardened = runner.faults(0, id, 1);
+    std::size_t found = 0;
+    for (const FaultSite& site : hardened) {
+      const FaultTensor& tensor = runner.engine(1).space().tensors().at(site.tensor);
+      site.element < tensor.originals ? ++found : ++on_copies;
+    }
+    EXPECT_EQ(found, original.size());
+    shared += found;
+  }
+  EXPECT_GT(shared, 0u);
+  EXPECT_GT(on_copies, 0u);
+}
+
+TEST(TrialRunner, OtherFaultCountsAreIndependentBetweenModels) {
+  TrialRunner runner = small_runner({ExactFaults{3}});
+  EXPECT_EQ(runner.faults(0, 1, 0).size(), 3u);
+  EXPECT_EQ(runner.faults(0, 1, 1).size(), 3u);
+  EXPECT_FALSE(runner.faults(0, 1, 0) == runner.faults(0, 1, 1));
+}
+
+// ---- estimates
+// -----------------------------------------------------------------------------------
+
+std::vector<TrialRow> trial(std::uint64_t id, std::uint32_t correct,
+                            std::uint32_t correct_hardened) {
+  std::vector<TrialRow> rows(2);
+  for (std::uint32_t m = 0; m < 2; ++m) {
+    rows[m].id = id;
+    rows[m].model = m;
+    rows[m].images = 100;
+  }
+  rows[0].correct = correct;
+  rows[1].correct = correct_hardened;
+  return rows;
+}
+
+const EstimateRow& find(const std::vector<EstimateRow>& rows, int model,
+                        const std::string& quantity) {
+  for (const EstimateRow& row : rows)
+    if (row.model == model && row.quantity == quantity) return row;
+  throw Bug("no such estimate");
+}
+
+TEST(Estimates, MeansDifferencesAndPairing) {
+  for (bool paired : {true, false}) {
+    EstimateBuilder builder({paired}, 2, 0.95);
+    // The same loss in both, so that the paired difference has no spread at all.
+    builder.add(trial(0, 50, 60));
+    builder.add(trial(1, 70, 80));
+    builder.add(trial(2, 30, 40));
+    const auto rows = builder.estimates();
+    EXPECT_DOUBLE_EQ(find(rows, 0, "accuracy").estimate, 0.5);
+    EXPECT_DOUBLE_EQ(find(rows, 1, "accuracy").estimate, 0.6);
+    const EstimateRow& difference = find(rows, 1, "accuracy_difference");
+    EXPECT_NEAR(difference.estimate, 0.1, 1e-12);
+    EXPECT_EQ(difference.against, 0);
+    const double width = difference.upper - difference.lower;
+    EXPECT_TRUE(paired ? width < 1e-12 : width > 0.5) << width;
+    EXPECT_EQ(difference.trials, paired ? 3u : 6u);
+  }
+}
+
+// ---- a whole campaign
+// ----------------------------------------------------------------------------
+
+struct CampaignFiles {
+  std::filesystem::path folder =
+      std::filesystem::path(::testing::TempDir()) / "sentinel_campaign_test";
+  CampaignFiles() {
+    std::filesystem::remove_all(folder);
+    std::filesystem::create_directories(folder);
+    write_cifar_binary((folder / "data").string(), synthetic_dataset(Split::kTrain, 40, 1),
+                       synthetic_dataset(Split::kTest, 20, 1));
+    Graph graph = initial_model("resnet20", 10, 5);
+    graph.dataset = "cifar10";
+    write_file_atomic((folder / "net.pth").string(), serialize_model(graph, {}));
+  }
+  ~CampaignFiles() { std::filesystem::remove_all(folder); }
+  Job job() const {
+    Job job;
+    job.selection = {"resnet20", "cifar10", (folder / "data").string(),
+                     (folder / "net.pth").string()};
+    job.protect = true;
+    job.ber = {1e-6, 1e-5};
+    job.trials = 6;
+    job.images = 10;
+    job.output = (folder / "result.h5").string();
+    return job;
+  }
+};
+
+TEST(Campaign, StoresEveryTrialOfEveryModelAndExtends) {
+  const CampaignFiles files;
+  Job job = files.job();
+  EXPECT_EQ(run_campaign(Comm::local(), job), ExitCode::kDone);
+  const ResultFile first = read_result(job.output);
+  EXPECT_TRUE(first.complete);
+  ASSERT_EQ(first.trials.size(), 2u * 2u * 6u);
+  for (const TrialRow& row : first.trials)
+    EXPECT_EQ(row.masked + row.sdc_noncritical + row.sdc_critical + row.due, row.images);
+  job.trials = 8;
+  EXPECT_EQ(run_campaign(Comm::local(), job), ExitCode::kDone);
+  const ResultFile longer = read_result(job.output);
+  ASSERT_EQ(longer.trials.size(), 2u * 2u * 8u);
+  std::size_t compared = 0;
+  for (const TrialRow& row : longer.trials)
+    for (const TrialRow& old : first.trials)
+      if (std::tie(row.point, row.id, row.model) == std::tie(old.point, old.id, old.model)) {
+        EXPECT_EQ(row.session, old.session);
+        EXPECT_EQ(row.correct, old.correct);
+        ++compared;
+      }
+  EXPECT_EQ(compared, first.trials.size());
+}
+
+TEST(Campaign, AnotherJobOnTheSameResultIsRefusedNamingTheDifference) {
+  const CampaignFiles files;
+  Job job = files.job();
+  job.protect = false;
+  EXPECT_EQ(run_campaign(Comm::local(), job), ExitCode::kDone);
+  job.seed = 2;
+  try {
+    run_campaign(Comm::local(), job);
+    FAIL() << "no error";
+  } catch (const SharedError& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), HasSubstr("seed"));
+  }
+  job.fresh = true;
+  EXPECT_EQ(run_campaign(Comm::local(), job), ExitCode::kDone);
+}
+
+TEST(Bench, RowsDoNotDependOnTheRun) {
+  Compute compute;
+  compute.device = "cpu";
+  const BenchReport first = run_bench(Comm::local(), compute, 2),
+                    second = run_bench(Comm::local(), compute, 2);
+  EXPECT_EQ(first.rows_sha256, second.rows_sha256);
+  EXPECT_NE(first.rows_sha256, run_bench(Comm::local(), compute, 3).rows_sha256);
+}
+
+}  // namespace
+}  // namespace sentinel
