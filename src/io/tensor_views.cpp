@@ -1,0 +1,274 @@
+#include "tensor_views.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "sentinel/core/error.hpp"
+#include "storage_types.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr std::string_view kOrderedDict = "collections.OrderedDict";
+constexpr std::string_view kDefaultDict = "collections.defaultdict";
+constexpr std::string_view kRebuildTensor = "torch._utils._rebuild_tensor";
+constexpr std::string_view kRebuildTensor2 = "torch._utils._rebuild_tensor_v2";
+constexpr std::string_view kRebuildParameter = "torch._utils._rebuild_parameter";
+constexpr std::string_view kRebuildParameterState = "torch._utils._rebuild_parameter_with_state";
+constexpr std::array<std::string_view, 4> kWrappers{"state_dict", "model_state_dict", "model",
+                                                    "net"};
+constexpr std::string_view kParallelPrefix = "module.";
+constexpr std::size_t kMaxTensors = 1u << 15;  // a thousand layers have some 6000
+constexpr std::size_t kMaxDimensions = 64;     // as in PyTorch
+
+/// What optimizers, schedulers and training scripts put beside a state_dict. Only names: such
+/// entries are skipped, whatever is in them.
+constexpr std::array<std::string_view, 21> kSkippedGlobals{
+    "torch.Size",
+    "torch.device",
+    "torch.float32",
+    "torch.float64",
+    "torch.float16",
+    "torch.bfloat16",
+    "torch.int64",
+    "torch.int32",
+    "torch.uint8",
+    "torch.bool",
+    "argparse.Namespace",
+    "collections.Counter",
+    "builtins.set",
+    "__builtin__.set",
+    "_codecs.encode",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
+};
+
+using Items = std::vector<std::pair<const PickleValue*, const PickleValue*>>;
+
+bool is_mapping(const Pickle& pickle, const PickleValue& value) {
+  return value.kind == PickleKind::kDict || pickle.calls(value, kOrderedDict) ||
+         pickle.calls(value, kDefaultDict);
+}
+
+/// Keys and values of a mapping. Python 2 wrote an OrderedDict's items as its argument.
+Items items_of(const Pickle& pickle, const PickleValue& mapping) {
+  Items items;
+  if (pickle.calls(mapping, kOrderedDict)) {
+    const PickleValue& args = pickle[mapping.args];
+    if (!args.items.empty())
+      for (const PickleRef pair : pickle.sequence(pickle.element(args, 0)))
+        items.emplace_back(&pickle.element(pickle[pair], 0), &pickle.element(pickle[pair], 1));
+  }
+  for (std::size_t i = 0; i + 1 < mapping.items.size(); i += 2)
+    items.emplace_back(&pickle[mapping.items[i]], &pickle[mapping.items[i + 1]]);
+  return items;
+}
+
+bool is_parameter(const Pickle& pickle, const PickleValue& value) {
+  return pickle.calls(value, kRebuildParameter) || pickle.calls(value, kRebuildParameterState);
+}
+
+/// The call that made a tensor, nullptr where the value is none.
+const PickleValue* tensor_call(const Pickle& pickle, const PickleValue& value) {
+  const PickleValue* tensor = &value;
+  if (is_parameter(pickle, value)) tensor = &pickle.element(pickle[value.args], 0);
+  const bool found =
+      pickle.calls(*tensor, kRebuildTensor) || pickle.calls(*tensor, kRebuildTensor2);
+  return found ? tensor : nullptr;
+}
+
+std::string key_text(const Pickle& pickle, const PickleValue& key) {
+  if (key.kind != PickleKind::kText && key.kind != PickleKind::kBytes)
+    pickle.fail(key, "a state_dict's keys are texts, this one is not");
+  return std::string(key.text);
+}
+
+/// The mapping in which the tensors are: the outermost one or what a wrapper holds.
+const PickleValue& find_state_dict(const Pickle& pickle) {
+  const PickleValue& root = pickle.root_value();
+  if (!is_mapping(pickle, root))
+    pickle.fail(root,
+                "the checkpoint is no dictionary of tensors; save model.state_dict() instead");
+  const Items items = items_of(pickle, root);
+  for (const std::string_view wrapper : kWrappers)
+    for (const auto& [key, value] : items)
+      if ((key->kind == PickleKind::kText || key->kind == PickleKind::kBytes) &&
+          key->text == wrapper && is_mapping(pickle, *value))
+        return *value;
+  return root;
+}
+
+std::vector<std::int64_t> integers(const Pickle& pickle, const PickleValue& tuple) {
+  std::vector<std::int64_t> values;
+  const auto& refs = pickle.sequence(tuple);
+  if (refs.size() > kMaxDimensions) pickle.fail(tuple, "a tensor of more than 64 dimensions");
+  for (const PickleRef ref : refs) values.push_back(pickle.integer(pickle[ref]));
+  return values;
+}
+
+/// A size is written as a tuple or as torch.Size(tuple).
+const PickleValue& size_tuple(const Pickle& pickle, const PickleValue& value) {
+  return pickle.calls(value, "torch.Size") ? pickle.element(pickle[value.args], 0) : value;
+}
+
+TensorView read_view(const Pickle& pickle, std::string name, const PickleValue& call) {
+  const PickleValue& args = pickle[call.args];
+  TensorView view;
+  view.name = std::move(name);
+  view.at = &call;
+  view.storage = read_storage_id(pickle, pickle.element(args, 0));
+  view.offset = pickle.integer(pickle.element(args, 1));
+  view.sizes = integers(pickle, size_tuple(pickle, pickle.element(args, 2)));
+  view.strides = integers(pickle, pickle.element(args, 3));
+  if (view.sizes.size() != view.strides.size())
+    pickle.fail(call, "the tensor " + view.name + " needs one stride per dimension");
+  return view;
+}
+
+void drop_parallel_prefix(std::vector<TensorView>& views) {
+  const auto prefixed = [](const TensorView& view) {
+    return view.name.compare(0, kParallelPrefix.size(), kParallelPrefix) == 0;
+  };
+  // Only where all names have it: a network may well have a part called "module".
+  if (std::all_of(views.begin(), views.end(), prefixed))
+    for (TensorView& view : views) view.name.erase(0, kParallelPrefix.size());
+}
+
+/// Number of elements; DataError where it is beyond what the storage holds.
+std::int64_t count_elements(const Pickle& pickle, const TensorView& view, std::int64_t available) {
+  std::int64_t count = 1, padded = 1;  // padded: empty dimensions counted as 1, so as not to hide
+  for (const std::int64_t size : view.sizes) {
+    if (size < 0 || __builtin_mul_overflow(padded, std::max<std::int64_t>(size, 1), &padded))
+      pickle.fail(*view.at, "the tensor " + view.name + " has an impossible size");
+    count *= size;
+  }
+  if (count > available)
+    pickle.fail(*view.at, "the tensor " + view.name + " has " + std::to_string(count) +
+                              " elements, its storage only " + std::to_string(available) +
+                              "; save expanded tensors with .contiguous()");
+  return count;
+}
+
+void check_bounds(const Pickle& pickle, const TensorView& view, std::int64_t available) {
+  std::int64_t last = view.storage.first;
+  bool bad = view.offset < 0 || __builtin_add_overflow(last, view.offset, &last);
+  for (std::size_t i = 0; i < view.sizes.size() && !bad; ++i) {
+    std::int64_t span = 0;
+    bad = view.strides[i] < 0 ||
+          __builtin_mul_overflow(view.sizes[i] - 1, view.strides[i], &span) ||
+          __builtin_add_overflow(last, span, &last);
+  }
+  if (bad || last >= available)
+    pickle.fail(*view.at, "the tensor " + view.name +
+                              " reaches beyond its storage; the file is "
+                              "damaged, download or save it again");
+}
+
+bool is_contiguous(const TensorView& view) {
+  std::int64_t expected = 1;
+  for (std::size_t i = view.sizes.size(); i-- > 0;) {
+    if (view.sizes[i] != 1 && view.strides[i] != expected) return false;
+    expected *= view.sizes[i];
+  }
+  return true;
+}
+
+/// Copies element by element in row-major order. Bytes, as storages in a file are not aligned.
+void copy_strided(const TensorView& view, const std::byte* from, std::byte* to, std::int64_t count,
+                  std::size_t itemsize) {
+  std::vector<std::int64_t> index(view.sizes.size(), 0);
+  std::int64_t position = 0;
+  for (std::int64_t done = 0; done < count; ++done) {
+    std::memcpy(to, from + static_cast<std::size_t>(position) * itemsize, itemsize);
+    to += itemsize;
+    for (std::size_t d = index.size(); d-- > 0;) {
+      position += view.strides[d];
+      if (++index[d] < view.sizes[d]) break;
+      position -= index[d] * view.strides[d];
+      index[d] = 0;
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string_view> checkpoint_globals() {
+  std::vector<std::string_view> all{kOrderedDict,    kDefaultDict,      kRebuildTensor,
+                                    kRebuildTensor2, kRebuildParameter, kRebuildParameterState};
+  for (const StorageType& type : kStorageTypes) all.push_back(type.global);
+  all.insert(all.end(), kSkippedGlobals.begin(), kSkippedGlobals.end());
+  return all;
+}
+
+StorageId read_storage_id(const Pickle& pickle, const PickleValue& value) {
+  if (value.kind != PickleKind::kPersistent) pickle.fail(value, "a tensor without a storage");
+  const PickleValue& id = pickle[value.args];
+  if (pickle.text(pickle.element(id, 0)) != "storage")
+    pickle.fail(value, "a reference to something that is no storage");
+  const PickleValue& type = pickle.element(id, 1);
+  const auto known = std::find_if(kStorageTypes.begin(), kStorageTypes.end(),
+                                  [&](const StorageType& row) { return row.global == type.text; });
+  if (type.kind != PickleKind::kGlobal || known == kStorageTypes.end())
+    pickle.fail(value, "a storage of unknown type");
+  StorageId storage;
+  storage.dtype = known->dtype;
+  storage.key = std::string(pickle.text(pickle.element(id, 2)));
+  storage.numel = pickle.integer(pickle.element(id, 4));
+  const auto itemsize = static_cast<std::int64_t>(at::elementSize(storage.dtype));
+  if (storage.numel < 0 || storage.numel > INT64_MAX / itemsize)
+    pickle.fail(value, "a storage of impossible size");
+  if (id.items.size() > 5 && pickle.element(id, 5).kind == PickleKind::kTuple)
+    storage.first = pickle.integer(pickle.element(pickle.element(id, 5), 1));
+  if (storage.first < 0) pickle.fail(value, "a storage that begins before itself");
+  return storage;
+}
+
+std::vector<TensorView> find_tensors(const Pickle& pickle) {
+  const PickleValue& state_dict = find_state_dict(pickle);
+  std::vector<TensorView> views;
+  for (const auto& [key, value] : items_of(pickle, state_dict)) {
+    std::string name = key_text(pickle, *key);
+    const PickleValue* call = tensor_call(pickle, *value);
+    if (call == nullptr)
+      pickle.fail(*value, "the entry \"" + name +
+                              "\" is no tensor; save model.state_dict() (a dictionary of tensors), "
+                              "alone or under the key \"state_dict\"");
+    if (views.size() >= kMaxTensors) pickle.fail(*value, "more tensors than any network has");
+    views.push_back(read_view(pickle, std::move(name), *call));
+  }
+  if (views.empty()) pickle.fail(state_dict, "the checkpoint holds no tensors");
+  drop_parallel_prefix(views);
+  return views;
+}
+
+at::Tensor copy_tensor(const Pickle& pickle, const TensorView& view, const Storages& storages) {
+  const std::size_t itemsize = at::elementSize(view.storage.dtype);
+  const StorageData& storage = storages.at(view.storage.key);
+  const auto available = static_cast<std::int64_t>(storage.size / itemsize);
+  if (view.storage.numel > available - std::min(available, view.storage.first))
+    pickle.fail(*view.at, "the storage of the tensor " + view.name + " should have " +
+                              std::to_string(view.storage.numel) + " elements and has " +
+                              std::to_string(available) +
+                              "; the file is damaged, download or save it again");
+  const std::int64_t count = count_elements(pickle, view, available);
+  at::Tensor tensor = at::empty(view.sizes, at::TensorOptions().dtype(view.storage.dtype));
+  if (count == 0) return tensor;
+  check_bounds(pickle, view, available);
+  const std::byte* from =
+      storage.data + static_cast<std::size_t>(view.storage.first + view.offset) * itemsize;
+  auto* to = static_cast<std::byte*>(tensor.data_ptr());
+  if (is_contiguous(view))
+    std::memcpy(to, from, static_cast<std::size_t>(count) * itemsize);
+  else
+    copy_strided(view, from, to, count, itemsize);
+  if (view.storage.dtype == at::kBool)  // any other byte than 0 and 1 would be undefined behaviour
+    for (std::int64_t i = 0; i < count; ++i) to[i] = std::byte{to[i] != std::byte{0}};
+  return tensor;
+}
+
+}  // namespace sentinel

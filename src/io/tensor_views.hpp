@@ -1,0 +1,50 @@
+#pragma once
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "pickle.hpp"
+
+namespace sentinel {
+
+/// What a checkpoint's pickle says about a storage: `numel` elements of `dtype`.
+struct StorageId {
+  std::string key;
+  at::ScalarType dtype = at::kFloat;
+  std::int64_t numel = 0;
+  std::int64_t first = 0;  // element; not 0 in old files where one storage is part of another
+};
+
+/// One named tensor as the pickle describes it: a strided view into a storage.
+struct TensorView {
+  std::string name;
+  StorageId storage;
+  std::int64_t offset = 0;                   // in elements
+  std::vector<std::int64_t> sizes, strides;  // in elements
+  const PickleValue* at = nullptr;           // for errors
+};
+
+/// The bytes of a storage, somewhere in the file.
+struct StorageData {
+  const std::byte* data = nullptr;
+  std::size_t size = 0;  // bytes
+};
+using Storages = std::unordered_map<std::string, StorageData>;
+
+/// Names a state_dict's pickle may use.
+std::vector<std::string_view> checkpoint_globals();
+
+/// The tensors of a state_dict, found in the pickle itself or under one of the usual wrappers,
+/// names without `module.`. Throws DataError, naming the entry, where something else is among them.
+std::vector<TensorView> find_tensors(const Pickle& pickle);
+
+/// A persistent id as torch.save writes it: ("storage", class, key, device, numel[, part]).
+StorageId read_storage_id(const Pickle& pickle, const PickleValue& value);
+
+/// A contiguous copy. The view must lie within its storage and have no more elements than it.
+at::Tensor copy_tensor(const Pickle& pickle, const TensorView& view, const Storages& storages);
+
+}  // namespace sentinel
