@@ -1,7 +1,5 @@
 #include "store/h5.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -11,9 +9,16 @@
 namespace sentinel::h5 {
 namespace {
 
+struct Library {
+  // A file that could not be closed (disk full) stays half closed in HDF5 1.10, whose exit handler
+  // then crashes. Nothing is lost without the handler: what is written is closed, and checked.
+  Library() { H5dont_atexit(); }
+  std::mutex mutex;
+};
+
 std::mutex& library_mutex() {
-  static std::mutex mutex;  // the library is one per process, and so is its lock
-  return mutex;
+  static Library library;  // one per process, like HDF5 itself
+  return library.mutex;
 }
 
 extern "C" herr_t collect_error(unsigned depth, const H5E_error2_t* error, void* data) {
@@ -90,8 +95,6 @@ File File::open(const std::string& path) {
 void File::fail(const std::string& what) const {
   const std::string cause = library_message();
   if (!writing_) throw DataError(path_, what + " (" + cause + ")");
-  // On a full disk the library could neither close nor forget the file: give it room.
-  [[maybe_unused]] const int ignored = ::truncate(path_.c_str(), 0);
   const bool full = cause.find("No space left") != std::string::npos ||
                     cause.find("quota exceeded") != std::string::npos;
   throw EnvironmentError(

@@ -112,6 +112,13 @@ inline std::vector<TrialRecord> sample_trial(std::uint32_t point, std::uint64_t 
   return {sample_record(point, id, 0), sample_record(point, id, 1)};
 }
 
+/// {0, ..., end - 1}
+inline std::set<std::uint64_t> range(std::uint64_t end) {
+  std::set<std::uint64_t> ids;
+  for (std::uint64_t id = 0; id < end; ++id) ids.insert(id);
+  return ids;
+}
+
 inline StoreOptions quick_options() {
   StoreOptions options;
   options.lock_wait = std::chrono::seconds(0);
