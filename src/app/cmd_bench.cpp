@@ -15,8 +15,7 @@ class Bench : public Command {
     CLI::App* app = parent.add_subcommand(
         "bench", "A built-in mini-campaign: trials per second and a hash of all rows");
     add_compute(*app, compute_, 1);
-    app->add_option("--trials", trials_, "Trials, each on an unprotected and a hardened network")
-        ->capture_default_str();
+    add_whole(*app, "--trials", trials_, "Trials, each on an unprotected and a hardened network");
     app->add_flag("--json", json_, "Print one JSON object");
     return app;
   }

@@ -32,6 +32,10 @@ class Harden : public Command {
       validate(protection);
       device = choose_device(comm, resolved(compute_, comm));
     });
+    comm.from_root([&] {
+      require_writable(output_);
+      return Bytes();
+    });
     const NamedModel model = load_model(comm, selection_);
     const ChannelScores scores = channel_scores(comm, model, protection);
     const NamedModel hardened =

@@ -22,6 +22,10 @@ class Rank : public Command {
   }
 
   ExitCode run(const Context& context) override {
+    context.comm.from_root([&] {
+      require_writable(output_);
+      return Bytes();
+    });
     const NamedModel model = load_model(context.comm, selection_);
     const ChannelScores scores = channel_scores(context.comm, model, protection_);
     context.comm.from_root([&] {

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "app/command.hpp"
+#include "app/options.hpp"
 #include "sentinel/io/dataset.hpp"
 
 namespace sentinel {
@@ -14,7 +15,7 @@ class Synth : public Command {
     app->add_option("--output", folder_, "Folder, made if absent");
     app->add_option("--train", train_, "Training images")->capture_default_str();
     app->add_option("--test", test_, "Test images")->capture_default_str();
-    app->add_option("--seed", seed_, "Seed of the images")->capture_default_str();
+    add_whole(*app, "--seed", seed_, "Seed of the images");
     return app;
   }
 

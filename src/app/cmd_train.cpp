@@ -41,8 +41,7 @@ class Train : public Command {
     app->add_option("--select", select_,
                     "The best epoch on a held-out tenth (held-out) or the test images (test)")
         ->capture_default_str();
-    app->add_option("--seed", options_.seed, "Seed of weights, order and augmentation")
-        ->capture_default_str();
+    add_whole(*app, "--seed", options_.seed, "Seed of weights, order and augmentation");
     app->add_option("--output", output_, "Where the trained .pth goes");
     return app;
   }
@@ -52,6 +51,10 @@ class Train : public Command {
     comm.agree([&] {
       check();
       options_.device = choose_device(comm, resolved(compute_, comm));
+    });
+    comm.from_root([&] {
+      require_writable(output_);
+      return Bytes();
     });
     std::optional<NamedModel> start;
     if (!selection_.checkpoint.empty()) start = load_model(comm, selection_);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -34,6 +35,15 @@ std::string quoted(int argc, char** argv) {
   return line;
 }
 
+/// CLI11 says of an unknown subcommand only that one is required.
+std::string usage_message(const CLI::App& root, const CLI::ParseError& error) {
+  const std::vector<std::string> unknown = root.remaining();
+  const bool nameless = dynamic_cast<const CLI::RequiredError*>(&error) && !unknown.empty();
+  return (nameless ? "unknown subcommand or option: " + unknown.front()
+                   : std::string(error.what())) +
+         " (sentinelnn --help lists what there is)";
+}
+
 ExitCode run_app(const Comm& comm, int argc, char** argv) {
   CLI::App root{
       "Finds out which channels of a CNN matter when bits flip, hardens them, and measures by "
@@ -50,9 +60,7 @@ ExitCode run_app(const Comm& comm, int argc, char** argv) {
   try {
     root.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() != 0)
-      throw SharedError(ExitCode::kUsage,
-                        std::string(error.what()) + " (sentinelnn --help lists what there is)");
+    if (error.get_exit_code() != 0) throw SharedError(ExitCode::kUsage, usage_message(root, error));
     if (comm.rank() == 0) root.exit(error);
     return ExitCode::kDone;
   }
@@ -69,7 +77,9 @@ ExitCode run_app(const Comm& comm, int argc, char** argv) {
 /// Prints one line and gives the exit code. An error that only this rank knows of must end the
 /// others too: they may wait for it in a message that never comes.
 int report(const Comm* comm, ExitCode code, const std::string& message, bool shared) {
-  if (!comm || !shared || comm->rank() == 0) fmt::print(stderr, "sentinelnn: {}\n", message);
+  std::string line = message;  // libraries' messages may have several
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  if (!comm || !shared || comm->rank() == 0) fmt::print(stderr, "sentinelnn: {}\n", line);
   if (comm && comm->size() > 1 && !shared) {
     std::fflush(stderr);
     comm->abort(static_cast<int>(code));

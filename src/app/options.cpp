@@ -1,6 +1,7 @@
 #include "app/options.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <thread>
 
@@ -20,7 +21,22 @@ T choose(const std::string& option, const std::string& word,
   throw UserError(option + " " + word + " is unknown; choose one of: " + known);
 }
 
+/// What is wrong with a text as a whole number of 64 bits, nothing if it is one.
+std::string no_whole_number(const std::string& text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size()) return "";
+  return text + " is no whole number from 0 to 18446744073709551615";
+}
+
 }  // namespace
+
+CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& value,
+                       const std::string& what) {
+  return app.add_option(name, value, what)
+      ->check(CLI::Validator(no_whole_number, "", "whole number"))
+      ->capture_default_str();
+}
 
 void add_selection(CLI::App& app, ModelSelection& selection) {
   app.add_option("--model", selection.model,
@@ -109,9 +125,9 @@ void add_injection(CLI::App& app, Job& job) {
       ->capture_default_str();
   app.add_flag_callback(
       "--single-bit", [&job] { job.fault_count = "exact:1"; }, "Short for --fault-count exact:1");
-  app.add_option("--repeat", job.trials, "Trials per point")->capture_default_str();
+  add_whole(app, "--repeat", job.trials, "Trials per point");
   add_images(app, job.images, "test images");
-  app.add_option("--seed", job.seed, "Seed of all faults")->capture_default_str();
+  add_whole(app, "--seed", job.seed, "Seed of all faults");
   app.add_option("--confidence", job.confidence, "Of the intervals, in (0, 1)")
       ->capture_default_str();
   app.add_option("--engine", job.engine, "fast, or reference: the whole network for every trial")

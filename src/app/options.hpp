@@ -7,6 +7,10 @@
 
 namespace sentinel {
 
+/// An option with a whole number from 0 on. (CLI11 takes -1 for 2^64 - 1.)
+CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& value,
+                       const std::string& what);
+
 /// Options that several subcommands share.
 void add_selection(CLI::App& app, ModelSelection& selection);
 void add_images(CLI::App& app, std::int64_t& images, const std::string& what);

@@ -1,10 +1,13 @@
 #include "sentinel/campaign/campaign.hpp"
 
 #include <ATen/Parallel.h>
+#include <fcntl.h>
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <optional>
 
 #include "campaign/describe.hpp"
@@ -58,6 +61,18 @@ Built build(const Comm& comm, const Job& job, at::Device device) {
     write_hardened(comm, job, models);
   }
   return {std::move(models), std::move(scores), std::move(images)};
+}
+
+/// Before any work; --fresh must not remove what was never a result.
+void check_outputs(const Job& job) {
+  require_writable(job.hardened_output);
+  require_writable(job.output);
+  if (!std::filesystem::exists(job.output)) return;
+  std::array<char, 4> magic{};
+  const FileHandle file(job.output, O_RDONLY);
+  file.read_at(magic.data(), magic.size(), 0);
+  if (std::string_view(magic.data(), magic.size()) != "\x89HDF")
+    throw DataError(job.output, "is there already and is no result file; give another --output");
 }
 
 EngineOptions engine_options(const Comm& comm, const Job& job, at::Device device) {
@@ -198,13 +213,24 @@ ExitCode run_campaign(const Comm& comm, const Job& job) {
   at::Device device = at::kCPU;
   comm.agree([&] {
     validate(job);
+    if (job.dedicated_driver && comm.size() == 1)
+      throw UserError(
+          "--dedicated-driver needs at least two ranks; start with mpirun -n 2 or more");
     device = choose_device(comm, job.compute);
+  });
+  comm.from_root([&] {
+    check_outputs(job);
+    return Bytes();
   });
   Built built = build(comm, job, device);
   std::optional<TrialRunner> runner;
   comm.agree([&] {
     runner.emplace(built.models, built.images.batch(0, built.images.size()), points_of(job),
                    job.seed, engine_options(comm, job, device));
+    // More faults than bits, say, is known only now; better before the result is begun.
+    for (std::uint32_t point = 0; point < points_of(job).size(); ++point)
+      for (std::size_t model = 0; model < built.models.size(); ++model)
+        runner->faults(point, 0, model);
   });
   const SessionInfo session = describe_session(comm, job, device);
   std::optional<Ledger> ledger;  // rank 0 only

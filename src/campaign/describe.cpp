@@ -78,7 +78,7 @@ std::vector<ImportanceInfo> describe_scores(const std::string& method,
 }
 
 std::string point_text(const Sampler& sampler) {
-  return fmt::format("{} at BER {:.17g}", sampler_name(sampler), sampler_ber(sampler));
+  return fmt::format("{} at BER {}", sampler_name(sampler), sampler_ber(sampler));
 }
 
 /// What a row depends on: another value of any of these makes another campaign.

@@ -2,7 +2,9 @@
 
 #include <ATen/Parallel.h>
 #include <torch/cuda.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <optional>
 
 #include "sentinel/core/error.hpp"
@@ -49,6 +51,19 @@ ChannelScores scores_on_root(const NamedModel& model, const ProtectionJob& prote
 }
 
 }  // namespace
+
+void require_writable(const std::string& path) {
+  if (path.empty()) return;
+  std::error_code none;
+  if (std::filesystem::is_directory(path, none))
+    throw EnvironmentError(path + " is a folder; give the name of a file to write");
+  const auto parent = std::filesystem::path(path).parent_path();
+  const std::string folder = parent.empty() ? "." : parent.string();
+  if (!std::filesystem::is_directory(folder, none))
+    throw EnvironmentError("cannot write " + path + ": there is no folder " + folder +
+                           "; make it first");
+  if (::access(folder.c_str(), W_OK) != 0) throw_errno("cannot write " + path + ": folder", folder);
+}
 
 NamedModel load_model(const Comm& comm, const ModelSelection& selection) {
   const Bytes file = comm.from_root([&] {

@@ -16,6 +16,10 @@ struct NamedModel {
   std::string sha256;  // of the checkpoint file, or of the serialised model if it was made here
 };
 
+/// Before hours of work: can a file be written at `path`? Empty paths are fine. On rank 0 only.
+/// Throws EnvironmentError where its folder is missing or not writable, or `path` is a folder.
+void require_writable(const std::string& path);
+
 /// Reads the checkpoint once on rank 0 and builds the same graph on every rank. Collective; throws
 /// SharedError.
 NamedModel load_model(const Comm& comm, const ModelSelection& selection);
