@@ -145,6 +145,18 @@ nlohmann::json to_json(const ResultFile& result) {
   return json;
 }
 
+/// Below this a t interval over skewed outcomes may cover less than it says (design 05).
+constexpr std::uint64_t kEnoughTrials = 500;
+
+void print_caveat(const ResultFile& result) {
+  for (const auto& [key, t] : totals_of(result)) {
+    if (t.trials >= kEnoughTrials) continue;
+    fmt::print("With fewer than {} trials these intervals may cover less than they say.\n",
+               kEnoughTrials);
+    return;
+  }
+}
+
 }  // namespace
 
 void print_result(const std::string& path, bool json) {
@@ -164,6 +176,7 @@ void print_result(const std::string& path, bool json) {
       "\nIntervals: {:g} % confidence, over trials (all images of a trial share its faults); "
       "differences against {}.\n",
       100 * result.info.confidence, result.info.models.front().name);
+  print_caveat(result);
 }
 
 }  // namespace sentinel
