@@ -1,0 +1,74 @@
+"""A small campaign on built-in images, made once per session."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from drill import Launcher, Result
+
+
+@dataclass
+class Campaign:
+    """One campaign that every drill repeats in its own way: two BERs, paired, hardened."""
+
+    data: Path
+    checkpoint: Path
+    trials: int = 30
+
+    def args(self, output: Path, *more: str, trials: int = 0) -> list[str | Path]:
+        return [
+            "campaign",
+            *("--data", self.data, "--checkpoint", self.checkpoint, "--output", output),
+            *("--ber", "2e-6", "2e-5", "--repeat", str(trials or self.trials)),
+            *("--images", "10", "--calibration-images", "32", "--publish", "0", "--seed", "7"),
+            *more,
+        ]
+
+
+@dataclass
+class Undisturbed:
+    result: Result
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("drill")
+
+
+@pytest.fixture(scope="session")
+def sentinelnn(scratch: Path) -> Launcher:
+    return Launcher(scratch / "mpi")
+
+
+@pytest.fixture(scope="session")
+def campaign(sentinelnn: Launcher, scratch: Path) -> Campaign:
+    data, checkpoint = scratch / "data", scratch / "net.pth"
+    synth = sentinelnn.run(["synth", "--output", data, "--train", "200", "--test", "100"])
+    assert synth.code == 0, synth.err
+    train = sentinelnn.run(
+        ["train", "--model", "resnet20", "--dataset", "synthetic", "--data", data]
+        + ["--epochs", "1", "--seed", "3", "--output", checkpoint]
+    )
+    assert train.code == 0, train.err
+    return Campaign(data, checkpoint)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(sentinelnn: Launcher, campaign: Campaign, scratch: Path) -> Undisturbed:
+    """The campaign in one process without mpirun, from start to end."""
+    path = scratch / "undisturbed.h5"
+    begin = time.monotonic()
+    outcome = sentinelnn.run(campaign.args(path))
+    assert outcome.code == 0, outcome.err
+    result = Result.read(path)
+    result.check_whole()
+    assert result.complete
+    assert len(result.trials) == 2 * 2 * campaign.trials
+    # A drill on rows that are all alike would prove little.
+    assert len(set(result.trials["correct"])) > 2
+    assert result.trials["due"].any() and result.trials["sdc_critical"].any()
+    return Undisturbed(result, time.monotonic() - begin)

@@ -1,0 +1,220 @@
+"""What the drills share: starting the program, reading a result, finding a job's processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = Path(os.environ.get("SENTINELNN", ROOT / "build/release/sentinelnn")).resolve()
+LOG_LINE = re.compile(r"\[\d\d:\d\d:\d\d\] ")
+# Columns of /trials that tell when and where a trial ran, not what came of it.
+PLACE_AND_TIME = ("wall_us", "rank", "session")
+
+
+def environment(scratch: Path) -> dict[str, str]:
+    """One thread per rank; what a killed mpirun leaves behind stays in `scratch`."""
+    return os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_orte_tmpdir_base": str(scratch),
+        "OMPI_MCA_btl_vader_backing_directory": str(scratch),
+    }
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def messages(self) -> list[str]:
+        return [line for line in self.err.splitlines() if line.startswith("sentinelnn: ")]
+
+    @property
+    def unlogged(self) -> list[str]:
+        """Lines on stderr that are no log lines."""
+        return [line for line in self.err.splitlines() if not LOG_LINE.match(line)]
+
+    @property
+    def stored_already(self) -> int:
+        """Trials an incarnation found when it started, as it logs them."""
+        found = re.search(r"(\d+) of \d+ trials are stored already", self.err)
+        return int(found.group(1)) if found else 0
+
+
+class Launcher:
+    """Starts the program alone (ranks 0) or under mpirun."""
+
+    def __init__(self, scratch: Path) -> None:
+        scratch.mkdir(parents=True, exist_ok=True)
+        self.environment = environment(scratch)
+
+    def start(self, args: Sequence[str | Path], ranks: int = 0) -> subprocess.Popen[str]:
+        mpirun = ["mpirun", "--oversubscribe", "-n", str(ranks)] if ranks else []
+        return subprocess.Popen(
+            [*mpirun, str(PROGRAM), *map(str, args)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+        )
+
+    def run(self, args: Sequence[str | Path], ranks: int = 0, timeout: float = 180) -> Outcome:
+        return ended(self.start(args, ranks), timeout)
+
+
+def ended(process: subprocess.Popen[str], timeout: float = 180) -> Outcome:
+    """Waits; a job that hangs is killed whole, and the drill fails."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        kill_job(process)
+        raise
+    return Outcome(process.returncode, out, err)
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def rank_processes(pid: int) -> dict[int, int]:
+    """Rank -> process id of the ranks that the mpirun `pid` started."""
+    ranks = {}
+    for child in children(pid):
+        try:
+            variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        for variable in variables:
+            if variable.startswith(b"OMPI_COMM_WORLD_RANK="):
+                ranks[int(variable.split(b"=")[1])] = child
+    return ranks
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def kill_job(process: subprocess.Popen[str]) -> None:
+    """SIGKILL for mpirun and every process it started."""
+    started = children(process.pid)
+    if process.poll() is None:
+        process.kill()
+    for pid in started:
+        kill(pid)
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 60) -> bool:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.002)
+    return False
+
+
+@dataclass
+class Result:
+    """Everything of a result file that must not depend on how it came about."""
+
+    trials: np.ndarray
+    offsets: np.ndarray
+    sites: np.ndarray
+    estimates: np.ndarray
+    sessions: np.ndarray
+    fixed: dict[str, np.ndarray]  # known before the first trial: golden run, points, importance
+    models: int
+    complete: bool
+
+    @classmethod
+    def read(cls, path: Path) -> Result:
+        with h5py.File(path, "r") as file:
+            assert file.attrs["schema"] in ("sentinelnn-result", b"sentinelnn-result")
+            fixed: dict[str, np.ndarray] = {}
+            for group in ("golden", "importance", "models"):
+                file[group].visititems(
+                    lambda name, item, group=group: fixed.update({f"{group}/{name}": item[()]})
+                    if isinstance(item, h5py.Dataset)
+                    else None
+                )
+            return cls(
+                file["trials"][()],
+                file["faults/offsets"][()],
+                file["faults/sites"][()],
+                file["estimates"][()],
+                file["provenance/sessions"][()],
+                fixed,
+                len(file["models"]),
+                bool(file.attrs["complete"]),
+            )
+
+    def keys(self) -> list[tuple[int, int, int]]:
+        return [(int(r["point"]), int(r["id"]), int(r["model"])) for r in self.trials]
+
+    def faults(self, row: int) -> np.ndarray:
+        return self.sites[int(self.offsets[row]) : int(self.offsets[row + 1])]
+
+    def outcomes(self) -> list[str]:
+        return [name for name in self.trials.dtype.names if name not in PLACE_AND_TIME]
+
+    def check_whole(self) -> None:
+        """Whatever the moment of publication: a file without holes."""
+        keys = self.keys()
+        assert keys == sorted(set(keys))
+        trials = {key[:2] for key in keys}
+        assert len(keys) == len(trials) * self.models, "a trial lacks the row of a model"
+        assert len(self.offsets) == len(keys) + 1
+        assert self.offsets[0] == 0 and self.offsets[-1] == len(self.sites)
+        assert np.array_equal(np.diff(self.offsets.astype("i8")), self.trials["n_faults"])
+        kinds = sum(
+            self.trials[kind].astype("i8")
+            for kind in ("masked", "sdc_noncritical", "sdc_critical", "due")
+        )
+        assert np.array_equal(kinds, self.trials["images"])
+        assert set(self.trials["session"]) <= set(self.sessions["number"])
+
+    def check_part_of(self, whole: Result) -> None:
+        """Every row, with its faults, is the row of `whole`."""
+        place = {key: row for row, key in enumerate(whole.keys())}
+        rows = [place[key] for key in self.keys()]
+        for name in self.outcomes():
+            assert np.array_equal(self.trials[name], whole.trials[name][rows]), name
+        for row, other in enumerate(rows):
+            assert np.array_equal(self.faults(row), whole.faults(other))
+
+    def check_same(self, other: Result) -> None:
+        """Identical rows, faults, estimates and everything known before the first trial."""
+        assert self.complete and other.complete
+        self.check_whole()
+        assert self.keys() == other.keys()
+        self.check_part_of(other)
+        assert self.estimates.tolist() == other.estimates.tolist()
+        assert self.fixed.keys() == other.fixed.keys()
+        for name, values in self.fixed.items():
+            assert values.tobytes() == other.fixed[name].tobytes(), name

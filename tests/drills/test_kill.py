@@ -1,0 +1,317 @@
+"""Killed at any moment, of any rank: nothing acknowledged is lost, and resuming gives the rows of
+an undisturbed run; whoever reads the result meanwhile sees whole files only."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import struct
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from drill import (
+    Result,
+    children,
+    ended,
+    is_running,
+    kill,
+    kill_job,
+    rank_processes,
+    wait_until,
+)
+
+SEED = int(os.environ.get("SENTINELNN_DRILL_SEED", time.time_ns() % 2**32))
+KILLS = int(os.environ.get("SENTINELNN_DRILL_KILLS", "4"))  # per kind of victim
+
+
+@pytest.fixture
+def moments(request) -> random.Random:
+    print(f"random moments: SENTINELNN_DRILL_SEED={SEED}")  # pytest shows it where a test fails
+    return random.Random(f"{SEED} {request.node.name}")
+
+
+class Reader:
+    """Opens the result again and again, as a plain h5py user would, while the campaign runs."""
+
+    def __init__(self, path: Path, whole: Result) -> None:
+        self.path, self.whole = path, whole
+        self.opened, self.rows, self.error = 0, 0, None
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.loop)
+
+    def loop(self) -> None:
+        there = False
+        while not self.ended.wait(0.03):
+            there = there or self.path.exists()
+            if not there:
+                continue
+            try:
+                result = Result.read(self.path)
+                result.check_whole()
+                result.check_part_of(self.whole)
+                assert len(result.trials) >= self.rows, "published rows have disappeared"
+            except Exception as error:  # noqa: BLE001 - anything at all is a failure of the drill
+                self.error = error
+                return
+            self.rows = len(result.trials)
+            self.opened += 1
+
+    def __enter__(self) -> Reader:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.thread.join()
+
+    def check(self) -> None:
+        if self.error:
+            raise self.error
+
+
+def journals(result: Path) -> list[Path]:
+    return sorted(result.parent.glob(result.name + ".journal.*"))
+
+
+def journalled(path: Path) -> int:
+    """Rows in the complete frames of a journal (the layout is in src/store/journal.hpp)."""
+    data = path.read_bytes()
+    if len(data) < 24:
+        return 0
+    offset = 24 + struct.unpack_from("<I", data, 12)[0]
+    rows = 0
+    while offset + 12 <= len(data):
+        length = struct.unpack_from("<I", data, offset)[0]
+        if offset + 12 + length > len(data):
+            break
+        kind, _, count = struct.unpack_from("<IdI", data, offset + 12)
+        rows += count if kind == 1 else 0
+        offset += 12 + length
+    return rows
+
+
+def acknowledged(result: Path) -> int:
+    return sum(journalled(path) for path in journals(result))
+
+
+def kill_rank(process, rank: int) -> None:
+    pid = rank_processes(process.pid).get(rank)
+    if pid is None:  # mpirun has not got that far
+        kill_job(process)
+    else:
+        kill(pid)
+
+
+def kill_driver(process) -> None:
+    kill_rank(process, 0)
+
+
+def kill_worker(process) -> None:
+    kill_rank(process, 1)
+
+
+class Drill:
+    """One result that is killed and resumed until it is complete; then another."""
+
+    def __init__(self, sentinelnn, campaign, undisturbed, folder: Path) -> None:
+        self.sentinelnn, self.campaign, self.whole = sentinelnn, campaign, undisturbed.result
+        self.folder, self.number, self.stored = folder, 0, 0
+        self.next_result()
+
+    def next_result(self) -> None:
+        self.number += 1
+        self.stored = 0
+        self.path = self.folder / f"result{self.number}.h5"
+
+    def killed(self, outcome) -> None:
+        """After an incarnation ended by a kill."""
+        if outcome.stored_already:  # else it may have died before it could say so
+            assert 2 * outcome.stored_already >= self.stored, "acknowledged rows are lost"
+        now = acknowledged(self.path)
+        assert now >= self.stored, "journals have shrunk"
+        self.stored = now
+
+    def complete(self, ranks: int) -> None:
+        outcome = self.sentinelnn.run(self.campaign.args(self.path), ranks)
+        assert outcome.code == 0, outcome.err
+        assert 2 * outcome.stored_already >= self.stored, "acknowledged rows are lost"
+        Result.read(self.path).check_same(self.whole)
+        assert not journals(self.path)
+
+    def kill_once(self, wait, victim, ranks: int) -> bool:
+        """Whether the job was still there to be killed."""
+        process = self.sentinelnn.start(self.campaign.args(self.path), ranks)
+        wait(process)
+        alive = process.poll() is None
+        started = children(process.pid)
+        if alive:
+            victim(process)
+        outcome = ended(process, 30)  # a rank's death ends the job within seconds
+        assert wait_until(lambda: not any(is_running(pid) for pid in started), 30)
+        if outcome.code == 0:
+            Result.read(self.path).check_same(self.whole)
+            self.next_result()
+            return False
+        assert alive, outcome.err
+        self.killed(outcome)
+        return True
+
+
+@pytest.fixture
+def drill(sentinelnn, campaign, undisturbed, tmp_path) -> Drill:
+    return Drill(sentinelnn, campaign, undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize("victim", [kill_job, kill_driver, kill_worker])
+def test_kill_at_random_moments(drill, undisturbed, moments, victim):
+    kills = 0
+    while kills < KILLS:
+        first = drill.path
+        with Reader(first, undisturbed.result) as reader:
+            while kills < KILLS and drill.path == first:
+                pause = moments.uniform(0, 0.8 * undisturbed.seconds)
+                kills += drill.kill_once(lambda _, pause=pause: time.sleep(pause), victim, 2)
+            if drill.path == first:
+                drill.complete(2)
+        reader.check()
+        assert reader.opened > 0
+
+
+def test_kill_right_at_the_start(drill, moments):
+    """Before, while and just after the first files appear."""
+    for _ in range(5):
+        drill.kill_once(lambda _: time.sleep(moments.uniform(0, 0.5)), kill_job, 0)
+    for _ in range(3):
+        appear = drill.path.with_name(drill.path.name + ".lock")
+        drill.kill_once(lambda _, file=appear: wait_until(file.exists), kill_job, 0)
+    drill.complete(0)
+
+
+def test_kill_while_publishing(drill, undisturbed, moments):
+    def until_publishing(process) -> None:
+        def publishing() -> bool:
+            return process.poll() is not None or any(
+                drill.folder.glob(drill.path.name + ".tmp.*")
+            )
+
+        for _ in range(moments.randrange(1, 4)):
+            wait_until(publishing)
+        time.sleep(moments.uniform(0, 0.01))
+
+    with Reader(drill.path, undisturbed.result) as reader:
+        for _ in range(4):
+            drill.kill_once(until_publishing, kill_job, 0)
+        assert drill.number == 1
+        drill.complete(0)
+    reader.check()
+    assert not list(drill.folder.glob("*.tmp.*")), "unfinished publications were left behind"
+
+
+def test_kill_when_everything_is_stored(drill):
+    """Between the last row and the end: the next start has nothing to do but finish."""
+
+    def until_everything_is_stored(process) -> None:
+        everything = len(drill.whole.trials)
+        wait_until(lambda: process.poll() is not None or acknowledged(drill.path) == everything)
+
+    drill.kill_once(until_everything_is_stored, kill_job, 0)
+    if drill.number == 1:
+        drill.complete(0)
+
+
+def test_a_torn_tail_is_cut(drill, moments):
+    """What a crash of the machine may do to the last frame."""
+
+    def after_some_rows(process) -> None:
+        wait_until(lambda: process.poll() is not None or acknowledged(drill.path) >= 20)
+
+    assert drill.kill_once(after_some_rows, kill_job, 0)
+    journal = journals(drill.path)[-1]
+    size = journal.stat().st_size
+    os.truncate(journal, size - moments.randrange(1, 200))
+    drill.stored = 0  # the torn frame's rows were never synced; what is published must survive
+    published = len(Result.read(drill.path).trials)
+    outcome = drill.sentinelnn.run(drill.campaign.args(drill.path))
+    assert outcome.code == 0, outcome.err
+    assert 2 * outcome.stored_already >= published
+    Result.read(drill.path).check_same(drill.whole)
+
+
+def stop_while_it_works(sentinelnn, campaign, path, number, ranks=0):
+    process = sentinelnn.start(campaign.args(path), ranks)
+    assert wait_until(lambda: process.poll() is not None or acknowledged(path) > 0)
+    process.send_signal(number)
+    return ended(process, 60)
+
+
+@pytest.mark.parametrize(
+    ("number", "ranks", "code"),
+    [(signal.SIGUSR1, 2, 75), (signal.SIGUSR1, 0, 75), (signal.SIGTERM, 0, 75)]
+    + [(signal.SIGINT, 0, 130)],
+    ids=["USR1-mpirun", "USR1", "TERM", "INT"],
+)
+def test_a_signal_stops_gracefully(
+    sentinelnn, campaign, undisturbed, tmp_path, number, ranks, code
+):
+    path = tmp_path / "result.h5"
+    outcome = stop_while_it_works(sentinelnn, campaign, path, number, ranks)
+    assert outcome.code == code, outcome.err
+    assert re.search(r"run the same command again", outcome.err)
+    stopped = Result.read(path)
+    stopped.check_whole()
+    assert not stopped.complete
+    assert 0 < len(stopped.trials) < len(undisturbed.result.trials)
+    assert len(stopped.trials) == acknowledged(path), "not everything stored was published"
+    assert not path.with_name(path.name + ".lock").exists()
+    resumed = sentinelnn.run(campaign.args(path), ranks)
+    assert resumed.code == 0, resumed.err
+    assert 2 * resumed.stored_already == len(stopped.trials)
+    result = Result.read(path)
+    result.check_same(undisturbed.result)
+    assert set(result.trials["session"]) == {0, 1}
+
+
+def test_more_trials_continue_a_complete_result(sentinelnn, campaign, undisturbed, tmp_path):
+    path = tmp_path / "result.h5"
+    first = sentinelnn.run(campaign.args(path, trials=campaign.trials // 2))
+    assert first.code == 0, first.err
+    part = Result.read(path)
+    assert part.complete and len(part.trials) == len(undisturbed.result.trials) // 2
+    part.check_part_of(undisturbed.result)
+    second = sentinelnn.run(campaign.args(path), 2)
+    assert second.code == 0, second.err
+    assert 2 * second.stored_already == len(part.trials)
+    Result.read(path).check_same(undisturbed.result)
+
+
+def test_a_complete_result_is_left_as_it_is(sentinelnn, campaign, undisturbed, tmp_path):
+    path = tmp_path / "result.h5"
+    assert sentinelnn.run(campaign.args(path), 2).code == 0
+    again = sentinelnn.run(campaign.args(path))
+    assert again.code == 0, again.err
+    assert 2 * again.stored_already == len(undisturbed.result.trials)
+    Result.read(path).check_same(undisturbed.result)
+
+
+def test_the_next_process_takes_over_from_a_killed_one(
+    sentinelnn, campaign, undisturbed, tmp_path
+):
+    """As a requeued job does while its first incarnation is dying."""
+    path = tmp_path / "result.h5"
+    first = sentinelnn.start(campaign.args(path))
+    assert wait_until(lambda: acknowledged(path) > 0)
+    os.kill(first.pid, signal.SIGSTOP)
+    second = sentinelnn.start(campaign.args(path))
+    time.sleep(3)
+    assert second.poll() is None, "the second did not wait"
+    kill(first.pid)
+    ended(first)
+    outcome = ended(second)
+    assert outcome.code == 0, outcome.err
+    assert re.search(rf"is in use by process {first.pid} ", outcome.err)
+    assert outcome.stored_already > 0
+    Result.read(path).check_same(undisturbed.result)
