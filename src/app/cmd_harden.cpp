@@ -34,15 +34,17 @@ class Harden : public Command {
     });
     comm.from_root([&] {
       require_writable(output_);
+      require_distinct(output_, {selection_.checkpoint});
       return Bytes();
     });
     const NamedModel model = load_model(comm, selection_);
     const ChannelScores scores = channel_scores(comm, model, protection);
     const NamedModel hardened =
-        make_hardened(comm, model, selection_, scores, protection, device, context.command);
+        make_hardened(comm, model, selection_, scores, protection, device, context.command, "");
     comm.from_root([&] {
-      write_file_atomic(output_,
-                        serialize_model(hardened.graph, {{model.sha256}, context.command, 0}));
+      write_file_atomic(
+          output_, serialize_model(hardened.graph,
+                                   {{model.file_sha256}, context.command, 0, hardened.recipe}));
       print_overhead(model_cost(model.graph), model_cost(hardened.graph));
       fmt::print("written to {}\n", output_);
       return Bytes();

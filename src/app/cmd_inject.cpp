@@ -2,6 +2,7 @@
 #include "app/options.hpp"
 #include "app/result_tables.hpp"
 #include "sentinel/campaign/campaign.hpp"
+#include "sentinel/core/stop.hpp"
 
 namespace sentinel {
 namespace {
@@ -23,16 +24,21 @@ class Injection : public Command {
       app->add_option("--hardened-output", job_.hardened_output,
                       "Also write the hardened network (.pth)");
     }
-    add_injection(*app, job_);
+    add_injection(*app, job_, single_bit_);
     add_compute(*app, job_.compute, 1);
     app->add_flag("--json", json_, "Print the summary as one JSON object");
     return app;
   }
 
   ExitCode run(const Context& context) override {
+    install_stop_handlers();
     job_.command = context.command;
     job_.resolved = context.resolved;
     context.comm.agree([&] {
+      if (single_bit_ && job_.fault_count != "binomial" && job_.fault_count != "exact:1")
+        throw UserError("--single-bit and --fault-count " + job_.fault_count +
+                        " contradict each other; give one");
+      if (single_bit_) job_.fault_count = "exact:1";
       job_.protection = protection_job(protection_);
       job_.compute = resolved(job_.compute, context.comm);
     });
@@ -47,7 +53,7 @@ class Injection : public Command {
  private:
   Job job_;
   ProtectionOptions protection_;
-  bool json_ = false;
+  bool single_bit_ = false, json_ = false;
 };
 
 }  // namespace

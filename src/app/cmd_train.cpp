@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <numeric>
 #include <optional>
@@ -48,12 +49,14 @@ class Train : public Command {
 
   ExitCode run(const Context& context) override {
     const Comm& comm = context.comm;
+    install_stop_handlers();
     comm.agree([&] {
       check();
       options_.device = choose_device(comm, resolved(compute_, comm));
     });
     comm.from_root([&] {
       require_writable(output_);
+      require_distinct(output_, {selection_.checkpoint});
       return Bytes();
     });
     std::optional<NamedModel> start;
@@ -61,11 +64,7 @@ class Train : public Command {
     const std::string dataset = start ? start->graph.dataset : selection_.dataset;
     const Dataset images = load_dataset(comm, selection_, dataset, Split::kTrain, -1);
     const Dataset test = load_dataset(comm, selection_, dataset, Split::kTest, -1);
-    comm.from_root([&] {
-      fit(context, start, images, test);
-      return Bytes();
-    });
-    return stop_signal() == 0 ? ExitCode::kDone : ExitCode::kStopped;
+    return code_of_root(comm, [&] { return fit(context, start, images, test); });
   }
 
  private:
@@ -80,8 +79,9 @@ class Train : public Command {
     if (!(options_.learning_rate > 0)) throw UserError("--lr must be above 0");
   }
 
-  void fit(const Context& context, const std::optional<NamedModel>& start, const Dataset& images,
-           const Dataset& test) {
+  /// The code of a stop where one came: then nothing is written.
+  ExitCode fit(const Context& context, const std::optional<NamedModel>& start,
+               const Dataset& images, const Dataset& test) {
     Graph graph = start ? start->graph.clone()
                         : initial_model(selection_.model, images.info().classes, options_.seed);
     graph.dataset = images.info().name;
@@ -93,14 +93,19 @@ class Train : public Command {
                  options_.epochs, r.loss, 100 * r.accuracy, select_);
       std::fflush(stdout);
     });
+    if (stop_signal() != 0) {
+      spdlog::warn("stopped by signal {}: {} is not written", stop_signal(), output_);
+      return stop_code();
+    }
     const std::vector<std::string> parents =
-        start ? std::vector<std::string>{start->sha256} : std::vector<std::string>{};
-    write_file_atomic(output_, serialize_model(graph, {parents, context.command, options_.seed}));
+        start ? std::vector<std::string>{start->file_sha256} : std::vector<std::string>{};
+    write_file_atomic(output_, serialize_model(graph, {parents, context.command, options_.seed, ""}));
     const Accuracy accuracy = evaluate(graph, test, options_.device);
     fmt::print("{} of {} test images right ({:.2f} %); written to {}\n", accuracy.correct,
                accuracy.images,
                100.0 * static_cast<double>(accuracy.correct) / static_cast<double>(accuracy.images),
                output_);
+    return ExitCode::kDone;
   }
 
   ModelSelection selection_;

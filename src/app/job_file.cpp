@@ -57,6 +57,20 @@ void check_tables(const std::string& path, const toml::table& file, CLI::App& ro
   }
 }
 
+/// Whether the command line says otherwise how many faults there are.
+bool replaced(const std::string& key, const CLI::App& command) {
+  const auto given = [&](const char* name) {
+    const CLI::Option* option = command.get_option_no_throw(name);
+    return option && option->count() > 0;
+  };
+  // --ber alone keeps the file's fault-count.
+  if (key == "fault-count" || key == "ber")
+    return given("--single-bit") ||
+           (key == "ber" && given("--fault-count") &&
+            command.get_option("--fault-count")->as<std::string>().rfind("exact", 0) == 0);
+  return key == "single-bit" && (given("--fault-count") || given("--ber"));
+}
+
 }  // namespace
 
 void apply_job_file(const std::string& path, CLI::App& root, CLI::App& command) {
@@ -66,11 +80,12 @@ void apply_job_file(const std::string& path, CLI::App& root, CLI::App& command) 
   if (!table) throw UserError(path + ": has no table [" + command.get_name() + "]");
   for (const auto& [key, node] : *table) {
     CLI::Option* option = command.get_option_no_throw("--" + std::string(key.str()));
-    if (!option)
+    if (!option || option == command.get_help_ptr())
       fail(path, node,
            fmt::format("unknown key '{}'; `sentinelnn {} --help` lists the options", key.str(),
                        command.get_name()));
-    if (option->count() == 0) give(path, node, *option);
+    if (option->count() == 0 && !replaced(std::string(key.str()), command))
+      give(path, node, *option);
   }
 }
 

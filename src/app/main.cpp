@@ -1,14 +1,15 @@
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "app/command.hpp"
 #include "sentinel/core/log.hpp"
-#include "sentinel/core/stop.hpp"
 
 namespace sentinel {
 namespace {
@@ -29,10 +30,32 @@ std::vector<Subcommand> add_subcommands(CLI::App& root) {
   return all;
 }
 
+/// The command line as a shell would take it again.
 std::string quoted(int argc, char** argv) {
+  constexpr auto plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./=:,+-";
   std::string line;
-  for (int i = 0; i < argc; ++i) line += (i ? " " : "") + std::string(argv[i]);
+  for (int i = 0; i < argc; ++i) {
+    std::string word = argv[i];
+    if (word.empty() || word.find_first_not_of(plain) != std::string::npos) {
+      for (std::size_t at = 0; (at = word.find('\'', at)) != std::string::npos; at += 4)
+        word.replace(at, 1, "'\\''");
+      word = "'" + word + "'";
+    }
+    line += (i ? " " : "") + word;
+  }
   return line;
+}
+
+/// Every option that has a value, as a table that --job takes.
+std::string resolved_table(const CLI::App& app) {
+  std::istringstream lines(app.config_to_str(true, false));
+  std::string table = "[" + app.get_name() + "]\n";
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t equals = line.find('=');
+    const std::string value = equals == std::string::npos ? "" : line.substr(equals + 1);
+    if (!value.empty() && value != "\"\"" && value != "[]") table += line + "\n";
+  }
+  return table;
 }
 
 /// CLI11 says of an unknown subcommand only that one is required.
@@ -67,9 +90,7 @@ ExitCode run_app(const Comm& comm, int argc, char** argv) {
   for (Subcommand& subcommand : subcommands) {
     if (!subcommand.app->parsed()) continue;
     if (!job_file.empty()) comm.agree([&] { apply_job_file(job_file, root, *subcommand.app); });
-    const std::string resolved =
-        "[" + subcommand.app->get_name() + "]\n" + subcommand.app->config_to_str(true, false);
-    return subcommand.command->run({comm, quoted(argc, argv), resolved});
+    return subcommand.command->run({comm, quoted(argc, argv), resolved_table(*subcommand.app)});
   }
   throw Bug("no subcommand ran");
 }
@@ -93,12 +114,14 @@ int guarded_main(int argc, char** argv) {
   try {
     comm.emplace(Comm::world());
     setup_logging(comm->rank());
-    install_stop_handlers();
     return static_cast<int>(run_app(*comm, argc, argv));
   } catch (const SharedError& error) {
     return report(with(), error.code(), error.what(), true);
   } catch (const Error& error) {
     return report(with(), error.code(), error.what(), false);
+  } catch (const c10::OutOfMemoryError& error) {
+    return report(with(), ExitCode::kEnvironment,
+                  std::string("out of device memory: ") + error.what_without_backtrace(), false);
   } catch (const std::bad_alloc&) {
     return report(with(), ExitCode::kEnvironment,
                   "out of memory; use fewer images, ranks or a smaller --cache-budget", false);

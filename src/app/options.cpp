@@ -29,6 +29,15 @@ std::string no_whole_number(const std::string& text) {
   return text + " is no whole number from 0 to 18446744073709551615";
 }
 
+/// What is wrong with a text as a number of images, nothing if it is one.
+std::string no_image_count(const std::string& text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole = error == std::errc() && end == text.data() + text.size();
+  if (whole && (value == -1 || value >= 1)) return "";
+  return text + " is no number of images (1 or more, or -1 for all)";
+}
+
 }  // namespace
 
 CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& value,
@@ -48,6 +57,7 @@ void add_selection(CLI::App& app, ModelSelection& selection) {
 
 void add_images(CLI::App& app, std::int64_t& images, const std::string& what) {
   app.add_option("--images", images, "Only the first N " + what + " (-1: all)")
+      ->check(CLI::Validator(no_image_count, "", "images"))
       ->capture_default_str();
 }
 
@@ -90,6 +100,7 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
       ->capture_default_str();
   app.add_option("--calibration-images", o.calibration_images,
                  "Bounds from the first N training images (-1: all)")
+      ->check(CLI::Validator(no_image_count, "", "images"))
       ->capture_default_str();
 }
 
@@ -116,15 +127,14 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   return job;
 }
 
-void add_injection(CLI::App& app, Job& job) {
+void add_injection(CLI::App& app, Job& job, bool& single_bit) {
   app.add_option("--ber", job.ber,
                  "Probability that a bit flips, in [0, 1]; several make several points");
   app.add_option("--fault-count", job.fault_count,
                  "binomial: every bit by itself; per-layer-floor: floor(ber*bits) in each layer "
                  "(seed tool); exact:K")
       ->capture_default_str();
-  app.add_flag_callback(
-      "--single-bit", [&job] { job.fault_count = "exact:1"; }, "Short for --fault-count exact:1");
+  app.add_flag("--single-bit", single_bit, "Short for --fault-count exact:1");
   add_whole(app, "--repeat", job.trials, "Trials per point");
   add_images(app, job.images, "test images");
   add_whole(app, "--seed", job.seed, "Seed of all faults");

@@ -32,6 +32,6 @@ struct ProtectionOptions {
 void add_protection(CLI::App& app, ProtectionOptions& options);
 ProtectionJob protection_job(const ProtectionOptions& options);
 
-/// Options of inject and campaign, straight into a Job.
-void add_injection(CLI::App& app, Job& job);
+/// Options of inject and campaign, straight into a Job; `single_bit` stands for fault_count = "exact:1".
+void add_injection(CLI::App& app, Job& job, bool& single_bit);
 }  // namespace sentinel

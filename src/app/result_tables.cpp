@@ -21,6 +21,8 @@ using TotalsTable = std::map<std::pair<std::uint32_t, std::uint32_t>, Totals>;
 TotalsTable totals_of(const ResultFile& result) {
   TotalsTable table;
   for (const TrialRow& row : result.trials) {
+    // Rows beyond the planned ones (a shortened campaign) are in no estimate, so in no total.
+    if (row.id >= result.info.points.at(row.point).trials) continue;
     Totals& t = table[{row.point, row.model}];
     ++t.trials;
     t.faults += row.n_faults;

@@ -31,14 +31,16 @@ struct Built {
   Dataset images;
 };
 
-void write_hardened(const Comm& comm, const Job& job, const std::vector<NamedModel>& models) {
-  if (job.hardened_output.empty() || models.size() < 2) return;
-  comm.from_root([&] {
-    write_file_atomic(
-        job.hardened_output,
-        serialize_model(models[1].graph, {{models[0].sha256}, job.command, job.seed}));
-    return Bytes();
-  });
+/// Where the hardened model is kept, for the user and for a resumed campaign.
+std::string hardened_path(const Job& job) {
+  return job.hardened_output.empty() ? job.output + ".hardened.pth" : job.hardened_output;
+}
+
+/// Only once the result is ours: another job's must not be touched.
+void write_hardened(const Job& job, const std::vector<NamedModel>& models) {
+  if (models.size() < 2) return;
+  const Provenance provenance{{models[0].file_sha256}, job.command, 0, models[1].recipe};
+  write_file_atomic(hardened_path(job), serialize_model(models[1].graph, provenance));
 }
 
 Built build(const Comm& comm, const Job& job, at::Device device) {
@@ -56,17 +58,20 @@ Built build(const Comm& comm, const Job& job, at::Device device) {
               ": this network is hardened already; campaign starts from an unprotected "
               "one (use inject)");
     scores = channel_scores(comm, models[0], job.protection);
-    models.push_back(
-        make_hardened(comm, models[0], job.selection, scores, job.protection, device, job.command));
-    write_hardened(comm, job, models);
+    models.push_back(make_hardened(comm, models[0], job.selection, scores, job.protection, device,
+                                   job.command, job.fresh ? "" : hardened_path(job)));
   }
   return {std::move(models), std::move(scores), std::move(images)};
 }
 
 /// Before any work; --fresh must not remove what was never a result.
 void check_outputs(const Job& job) {
-  require_writable(job.hardened_output);
   require_writable(job.output);
+  require_distinct(job.output, {job.selection.checkpoint});
+  if (job.protect) {
+    require_writable(hardened_path(job));
+    require_distinct(hardened_path(job), {job.selection.checkpoint, job.output});
+  }
   if (!std::filesystem::exists(job.output)) return;
   std::array<char, 4> magic{};
   const FileHandle file(job.output, O_RDONLY);
@@ -84,6 +89,19 @@ EngineOptions engine_options(const Comm& comm, const Job& job, at::Device device
                              ? static_cast<std::uint64_t>(job.cache_budget_gib * (1ull << 30))
                              : memory_of_node() / static_cast<std::uint64_t>(comm.local_size()) / 2;
   return options;
+}
+
+/// floor(BER * bits) is 0 in small layers: they never fail, whatever the figures say.
+void warn_of_spared_layers(const std::vector<Sampler>& points, const FaultSpace& space) {
+  for (const Sampler& sampler : points) {
+    std::string spared;
+    const std::vector<double> expected = expected_faults(sampler, space);
+    for (std::size_t t = 0; t < expected.size(); ++t)
+      if (expected[t] == 0 && sampler_ber(sampler) > 0) spared += " " + space.tensors()[t].name;
+    if (!spared.empty())
+      spdlog::warn("{} at BER {:g} never flips a bit of:{}", sampler_name(sampler),
+                   sampler_ber(sampler), spared);
+  }
 }
 
 /// Rank 0's side of a campaign: what is stored, what is missing, what is known so far.
@@ -114,9 +132,9 @@ class Ledger {
   void sink(const Bytes& result) {
     std::vector<TrialRecord> records = decode_records(result);
     for (TrialRecord& record : records) record.row.session = store_.session();
+    store_.append(records);
     for (std::size_t first = 0; first < records.size(); first += models_) add(records, first);
     refresh_estimates();
-    store_.append(records);
     progress_->update(done_, estimates_.headline(records.back().row.point));
   }
 
@@ -129,7 +147,7 @@ class Ledger {
     spdlog::warn(
         "stopped by signal {}: {} of {} trials are stored; run the same command again to go on",
         stop_signal(), done_, planned_);
-    return stop_signal() == SIGINT ? ExitCode::kInterrupted : ExitCode::kStopped;
+    return stop_code();
   }
 
  private:
@@ -197,16 +215,6 @@ Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int thr
   return encode_records(records);
 }
 
-/// The exit code of rank 0 on every rank.
-ExitCode share(const Comm& comm, const std::function<ExitCode()>& body) {
-  const Bytes bytes = comm.from_root([&] {
-    ByteWriter writer;
-    writer.write(static_cast<std::int32_t>(body()));
-    return writer.take();
-  });
-  return static_cast<ExitCode>(ByteReader(bytes, "exit code").read<std::int32_t>());
-}
-
 }  // namespace
 
 ExitCode run_campaign(const Comm& comm, const Job& job) {
@@ -237,13 +245,15 @@ ExitCode run_campaign(const Comm& comm, const Job& job) {
   comm.from_root([&] {
     ledger.emplace(job, describe(job, built.models, *runner, built.images, built.scores), session,
                    comm.size() - (job.dedicated_driver ? 1 : 0));
+    write_hardened(job, built.models);
+    warn_of_spared_layers(points_of(job), runner->engine(0).space());
     return Bytes();
   });
   run_pool(
       comm, [&] { return ledger->next(); },
       [&](const Bytes& chunk) { return work_on(chunk, *runner, comm, job.compute.threads); },
       [&](const Bytes& result) { ledger->sink(result); }, {job.dedicated_driver});
-  return share(comm, [&] { return ledger->finish(); });
+  return code_of_root(comm, [&] { return ledger->finish(); });
 }
 
 }  // namespace sentinel

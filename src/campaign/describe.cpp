@@ -50,10 +50,17 @@ void describe_golden(ModelInfo& info, const Golden& golden) {
                                  predictions.data_ptr<int>() + predictions.numel());
 }
 
+/// What the point's trials estimate (design 05); fixed numbers of faults have no name there.
+std::string estimand_of(const Sampler& sampler) {
+  const auto* exact = std::get_if<ExactFaults>(&sampler);
+  if (exact && exact->count == 1) return "T1";
+  return std::holds_alternative<BinomialFaults>(sampler) ? "T2" : "mean accuracy";
+}
+
 ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine) {
   ModelInfo info;
   info.name = model.name;
-  info.checkpoint_sha256 = model.sha256;
+  info.checkpoint_sha256 = model.file_sha256;
   info.structure = parse_pth(serialize_model(model.graph, {}), model.name).metadata.value_or("{}");
   const ModelCost cost = model_cost(model.graph);
   info.parameters = cost.parameters;
@@ -82,11 +89,14 @@ std::string point_text(const Sampler& sampler) {
 }
 
 /// What a row depends on: another value of any of these makes another campaign.
-std::map<std::string, std::string> fingerprint_parts(const Job& job, const ResultInfo& info,
+std::map<std::string, std::string> fingerprint_parts(const Job& job,
+                                                     const std::vector<NamedModel>& models,
                                                      const std::vector<Sampler>& points,
                                                      const std::string& data) {
   std::map<std::string, std::string> parts;
-  for (const ModelInfo& model : info.models) parts["model " + model.name] = model.checkpoint_sha256;
+  for (const NamedModel& model : models) parts["model " + model.name] = model.sha256;
+  for (const NamedModel& model : models)
+    if (!model.recipe.empty()) parts["hardening"] = model.recipe;
   parts["images"] = data;
   parts["seed"] = std::to_string(job.seed);
   for (std::size_t p = 0; p < points.size(); ++p)
@@ -151,10 +161,14 @@ ResultInfo describe(const Job& job, const std::vector<NamedModel>& models,
     info.labels.push_back(static_cast<std::int32_t>(label));
   const std::vector<Sampler> points = points_of(job);
   for (std::size_t p = 0; p < points.size(); ++p)
-    info.points.push_back({static_cast<std::uint32_t>(p), sampler_ber(points[p]) > 0 ? "T2" : "T1",
-                           sampler_name(points[p]), sampler_ber(points[p]), job.trials, {}});
+    info.points.push_back({static_cast<std::uint32_t>(p),
+                           estimand_of(points[p]),
+                           sampler_name(points[p]),
+                           sampler_ber(points[p]),
+                           job.trials,
+                           {}});
   info.importance = describe_scores(job.protection.importance, scores);
-  info.fingerprint_parts = fingerprint_parts(job, info, points, images.hash());
+  info.fingerprint_parts = fingerprint_parts(job, models, points, images.hash());
   info.fingerprint = hash_of(info.fingerprint_parts);
   info.provenance = {{"images_sha256", images.hash()},
                      {"dataset", images.info().name},

@@ -8,7 +8,7 @@ namespace {
 
 /// Sums over the trials of one (point, model).
 struct Cell {
-  CountMoments correct, sdc_critical, due, correct_argmax;
+  CountMoments correct, sdc_critical, due, failing, correct_argmax;
   CountMoments gain;  // correct images more than the first model, same trial
 };
 
@@ -54,8 +54,9 @@ struct EstimateBuilder::State {
     const auto p = static_cast<std::uint32_t>(point);
     rows.push_back(to_row(t_interval(c.correct, images, confidence, 0, 1), p, model, "accuracy"));
     rows.push_back(
-        to_row(rate_interval(c.sdc_critical, images, confidence), p, model, "sdc_critical"));
-    rows.push_back(to_row(rate_interval(c.due, images, confidence), p, model, "due"));
+        to_row(t_interval(c.sdc_critical, images, confidence, 0, 1), p, model, "sdc_critical"));
+    rows.push_back(to_row(t_interval(c.due, images, confidence, 0, 1), p, model, "due"));
+    rows.push_back(to_row(t_interval(c.failing, images, confidence, 0, 1), p, model, "failing"));
     rows.push_back(to_row(t_interval(c.correct_argmax, images, confidence, 0, 1), p, model,
                           "accuracy_argmax"));
     if (model == 0) return;
@@ -83,6 +84,7 @@ void EstimateBuilder::add(const std::vector<TrialRow>& trial) {
     cell.correct.add(row.correct);
     cell.sdc_critical.add(row.sdc_critical);
     cell.due.add(row.due);
+    cell.failing.add(static_cast<std::int64_t>(row.sdc_critical) + row.due);
     cell.correct_argmax.add(row.correct_argmax);
     cell.gain.add(static_cast<std::int64_t>(row.correct) -
                   static_cast<std::int64_t>(first.correct));

@@ -30,7 +30,8 @@ void validate(const Job& job) {
           fmt::format("--confidence {} lies outside (0, 1); 0.95 is usual", job.confidence));
   require(job.block > 0, "--batch-size must be at least 1");
   require(job.compute.threads > 0, "--threads must be at least 1");
-  require(job.cache_budget_gib >= 0, "--cache-budget must not be negative");
+  require(job.cache_budget_gib >= 0 && job.cache_budget_gib <= 1e6,
+          "--cache-budget lies outside 0 … 1000000 GiB");
   require(job.publish_seconds >= 0, "--publish must not be negative");
   require(job.engine == "fast" || job.engine == "reference",
           "--engine " + job.engine + " is unknown; choose fast or reference");

@@ -1,15 +1,19 @@
 #include "sentinel/campaign/setup.hpp"
 
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <torch/cuda.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <csignal>
 #include <filesystem>
-#include <optional>
+#include <nlohmann/json.hpp>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/stop.hpp"
 #include "sentinel/models/model.hpp"
 
 namespace sentinel {
@@ -17,8 +21,31 @@ namespace {
 
 /// Of the network alone: the command that made it does not count.
 std::string content_hash(const Graph& graph) {
-  const Bytes bytes = serialize_model(graph, {});
-  return sha256_hex(bytes.data(), bytes.size());
+  const CheckpointFile file = parse_pth(serialize_model(graph, {}), "network");
+  auto record = nlohmann::json::parse(file.metadata.value_or("{}"));
+  record.erase("provenance");
+  Sha256 hash;
+  hash.update(record.dump());
+  for (const auto& [name, tensor] : file.tensors) {
+    hash.update(fmt::format("{} {} {}\n", name, at::toString(tensor.scalar_type()),
+                            fmt::join(tensor.sizes(), "x")));
+    hash.update(tensor.data_ptr(), tensor.nbytes());
+  }
+  return hash.hex();
+}
+
+/// Throws on every rank where one has another hash than rank 0.
+void require_same(const Comm& comm, const std::string& hash, const std::string& what) {
+  const Bytes first = comm.from_root([&] {
+    ByteWriter writer;
+    writer.text(hash);
+    return writer.take();
+  });
+  comm.agree([&] {
+    if (ByteReader(first, what).text(first.size()) != hash)
+      throw EnvironmentError("rank " + std::to_string(comm.rank()) + " has another " + what +
+                             " than rank 0; check this node's memory and libraries");
+  });
 }
 
 /// The same graph on every rank from rank 0's bytes.
@@ -29,6 +56,7 @@ NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::stri
     model.graph = parse_model(file, source, selection.model, selection.dataset);
     model.sha256 = content_hash(model.graph);
   });
+  require_same(comm, model.sha256, source);
   return model;
 }
 
@@ -50,7 +78,65 @@ ChannelScores scores_on_root(const NamedModel& model, const ProtectionJob& prote
   return from_ranking(model.graph, ranking, protection.ranking);
 }
 
+/// Everything that decides the bits of a hardened model.
+std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
+                      const ProtectionJob& job, const Dataset& calibration) {
+  Sha256 ranks;
+  for (const LayerScores& layer : scores)
+    ranks.update(layer.scores.data(), layer.scores.size() * sizeof(double));
+  const HardeningPlan& plan = job.hardening;
+  std::string text =
+      fmt::format("ratio {:.17g}, {} selection, {} correction", plan.duplication.ratio,
+                  plan.duplication.selection == RowLayout::kOwn ? "own" : "group",
+                  plan.duplication.correction == Correction::kRange ? "range" : "min");
+  if (plan.duplication.selection == RowLayout::kGroup)
+    text += plan.duplication.group_score == GroupScore::kMean ? ", mean group score"
+                                                              : ", first group score";
+  if (plan.restricted)
+    text +=
+        fmt::format(", {} per {}", plan.clipping == Clipping::kRanger ? "ranger" : "ranger-clamp",
+                    plan.bounds == BoundsPer::kLayer ? "layer" : "channel");
+  return text + fmt::format(", calibrated on {} images {:.12}, scores {:.12}, of network {:.12}",
+                            calibration.size(), calibration.hash(), ranks.hex(), model.sha256);
+}
+
+/// The file, if it is a checkpoint made by this recipe; else nothing.
+Bytes made_by(const std::string& recipe, const std::string& path) {
+  if (path.empty() || !std::filesystem::exists(path)) return {};
+  Bytes file = read_file(path);
+  const auto record =
+      nlohmann::json::parse(parse_pth(file, path).metadata.value_or("{}"), nullptr, false);
+  const bool same = record.is_object() && record.contains("provenance") &&
+                    record["provenance"].value("recipe", std::string()) == recipe;
+  return same ? file : Bytes();
+}
+
 }  // namespace
+
+ExitCode stop_code() {
+  return stop_signal() == SIGINT ? ExitCode::kInterrupted : ExitCode::kStopped;
+}
+
+ExitCode code_of_root(const Comm& comm, const std::function<ExitCode()>& body) {
+  const Bytes bytes = comm.from_root([&] {
+    ByteWriter writer;
+    writer.write(static_cast<std::int32_t>(body()));
+    return writer.take();
+  });
+  return static_cast<ExitCode>(ByteReader(bytes, "exit code").read<std::int32_t>());
+}
+
+void require_distinct(const std::string& output, const std::vector<std::string>& others) {
+  if (output.empty()) return;
+  const auto same = [&](const std::string& other) {
+    return !other.empty() &&
+           std::filesystem::weakly_canonical(output) == std::filesystem::weakly_canonical(other);
+  };
+  if (std::any_of(others.begin(), others.end(), same))
+    throw UserError(
+        output +
+        " is named twice, as this command's output and as another file; choose another output");
+}
 
 void require_writable(const std::string& path) {
   if (path.empty()) return;
@@ -73,6 +159,7 @@ NamedModel load_model(const Comm& comm, const ModelSelection& selection) {
   });
   NamedModel model = parse_everywhere(comm, file, selection.checkpoint, selection);
   model.name = is_protected(model.graph) ? "hardened" : "unprotected";
+  model.file_sha256 = sha256_hex(file.data(), file.size());
   return model;
 }
 
@@ -81,9 +168,15 @@ Dataset load_dataset(const Comm& comm, const ModelSelection& selection, const st
   const std::string& name = selection.dataset.empty() ? fallback : selection.dataset;
   const Bytes bytes = comm.from_root([&] {
     if (name.empty()) throw UserError("--dataset is missing: cifar10, cifar100 or synthetic");
-    return read_dataset(name, selection.data, split).first(images).serialize();
+    const Dataset all = read_dataset(name, selection.data, split);
+    if (images > all.size())
+      throw UserError(fmt::format("{} images are asked for, but the {} split of {} has {}", images,
+                                  split == Split::kTrain ? "training" : "test", name, all.size()));
+    return all.first(images).serialize();
   });
-  return Dataset::deserialize(bytes);
+  Dataset dataset = Dataset::deserialize(bytes);
+  require_same(comm, dataset.hash(), "image set");
+  return dataset;
 }
 
 ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
@@ -107,16 +200,22 @@ ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
 
 NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelSelection& selection,
                          const ChannelScores& scores, const ProtectionJob& protection,
-                         at::Device device, const std::string& command) {
+                         at::Device device, const std::string& command, const std::string& reuse) {
   const Dataset calibration = load_dataset(comm, selection, model.graph.dataset, Split::kTrain,
                                            protection.calibration_images);
-  const Graph graph = harden(model.graph, scores, protection.hardening, calibration, comm, device);
-  // Ranks on other processors may calibrate to other last bits: rank 0's result holds.
-  const Bytes file = comm.from_root([&] {
-    return serialize_model(graph, {{model.sha256}, command, 0});
-  });
-  NamedModel hardened = parse_everywhere(comm, file, "the hardened network", {});
+  const std::string recipe = recipe_of(model, scores, protection, calibration);
+  Bytes file = comm.from_root([&] { return made_by(recipe, reuse); });
+  if (file.empty()) {
+    const Graph graph =
+        harden(model.graph, scores, protection.hardening, calibration, comm, device);
+    // Ranks on other processors may calibrate to other last bits: rank 0's result holds.
+    file = comm.from_root([&] {
+      return serialize_model(graph, {{model.file_sha256}, command, 0, recipe});
+    });
+  }
+  NamedModel hardened = parse_everywhere(comm, file, "hardened network", {});
   hardened.name = "hardened";
+  hardened.recipe = recipe;
   return hardened;
 }
 

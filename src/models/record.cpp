@@ -133,18 +133,19 @@ std::string write_record(const Graph& graph, const Provenance& provenance) {
   for (const auto& [name, channels] : graph.origin) {
     origin[name] = {{"out", channels.out}, {"in", channels.in}};
   }
-  const json root{{"schema_version", kSchemaVersion},
-                  {"architecture", graph.architecture},
-                  {"dataset", graph.dataset},
-                  {"classes", class_count(graph)},
-                  {"layers", layers_record(graph)},
-                  {"restriction", restriction_record(graph)},
-                  {"origin", origin},
-                  {"provenance",
-                   {{"parents", provenance.parents},
-                    {"command", provenance.command},
-                    {"seed", provenance.seed},
-                    {"version", version()}}}};
+  json root{{"schema_version", kSchemaVersion},
+            {"architecture", graph.architecture},
+            {"dataset", graph.dataset},
+            {"classes", class_count(graph)},
+            {"layers", layers_record(graph)},
+            {"restriction", restriction_record(graph)},
+            {"origin", origin},
+            {"provenance",
+             {{"parents", provenance.parents},
+              {"command", provenance.command},
+              {"seed", provenance.seed},
+              {"version", version()}}}};
+  if (!provenance.recipe.empty()) root["provenance"]["recipe"] = provenance.recipe;
   // A command line need not be valid UTF-8.
   return root.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }

@@ -39,7 +39,7 @@ class EstimateBuilder {
 struct BenchReport {
   std::uint64_t trials = 0;
   double seconds = 0;
-  std::string rows_sha256;  // over every column but wall_us, rank, session
+  std::string rows_sha256;  // over what a trial found and its faults; no times, ranks, sessions
 };
 /// A seeded built-in mini-campaign on synthetic images with a random network, nothing stored.
 /// Collective.

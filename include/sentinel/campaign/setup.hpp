@@ -1,9 +1,11 @@
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "sentinel/campaign/job.hpp"
 #include "sentinel/comm/comm.hpp"
+#include "sentinel/core/error.hpp"
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
 
@@ -13,12 +15,21 @@ namespace sentinel {
 struct NamedModel {
   std::string name;  // "unprotected", "hardened"
   Graph graph;
-  std::string sha256;  // of the checkpoint file, or of the serialised model if it was made here
+  std::string sha256;       // of the network alone: structure and tensors, not who made it or how
+  std::string file_sha256;  // of the checkpoint file, as sha256sum prints; empty if made here
+  std::string recipe;       // of a hardened model made here, in words
 };
 
 /// Before hours of work: can a file be written at `path`? Empty paths are fine. On rank 0 only.
 /// Throws EnvironmentError where its folder is missing or not writable, or `path` is a folder.
 void require_writable(const std::string& path);
+/// UserError where an output is one of these other files (empty names are none).
+void require_distinct(const std::string& output, const std::vector<std::string>& others);
+
+/// The exit code for the stop that was asked for: kInterrupted for SIGINT, else kStopped.
+ExitCode stop_code();
+/// Runs `body` on rank 0; its exit code on every rank. Collective.
+ExitCode code_of_root(const Comm& comm, const std::function<ExitCode()>& body);
 
 /// Reads the checkpoint once on rank 0 and builds the same graph on every rank. Collective; throws
 /// SharedError.
@@ -35,9 +46,11 @@ ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
 
 /// Ranks channels and hardens; every rank gets rank 0's result bit for bit. Reads the calibration
 /// images. Collective.
+/// A model that `reuse` holds already, made by the same recipe, is read instead: a resumed campaign
+/// must not calibrate again, as other processors give other last bits. Empty: nothing to reuse.
 NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelSelection& selection,
                          const ChannelScores& scores, const ProtectionJob& protection,
-                         at::Device device, const std::string& command);
+                         at::Device device, const std::string& command, const std::string& reuse);
 
 /// The device of this rank: one GPU per local rank where there are GPUs and they are wanted.
 /// EnvironmentError where

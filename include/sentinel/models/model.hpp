@@ -38,6 +38,7 @@ struct Provenance {
   std::vector<std::string> parents;  // SHA-256 of the files this model was made from
   std::string command;
   std::uint64_t seed = 0;
+  std::string recipe;  // of a hardened model: all that decides its bits, in words; empty otherwise
 };
 Bytes serialize_model(const Graph& graph, const Provenance& provenance);
 
