@@ -139,10 +139,6 @@ std::vector<Bytes> Comm::gather(const Bytes& bytes) const {
   return pieces;
 }
 
-void Comm::barrier() const {
-  if (world_) check_mpi(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier");
-}
-
 Bytes Comm::from_root(const std::function<Bytes()>& body) const {
   Bytes outcome;
   if (rank() == 0) outcome = outcome_of(body);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <climits>
 #include <condition_variable>
 #include <deque>
 #include <list>
@@ -83,6 +84,14 @@ class Backoff {
  private:
   int rounds_ = 0;
 };
+
+/// MPI counts bytes in an int.
+int mpi_size(const Bytes& bytes) {
+  if (bytes.size() > INT_MAX)
+    throw EnvironmentError("a message between ranks has " + std::to_string(bytes.size()) +
+                           " bytes, more than MPI's 2 GiB; give a lower --ber, or run one rank");
+  return static_cast<int>(bytes.size());
+}
 
 /// Receives a waiting message, if there is one.
 std::optional<std::pair<int, Message>> try_receive(int tag) {
@@ -217,8 +226,8 @@ class Driver {
       return done != 0;
     });
     Sending& sending = sending_.emplace_back(Sending{message.encode(), MPI_REQUEST_NULL});
-    check_mpi(MPI_Isend(sending.bytes.data(), static_cast<int>(sending.bytes.size()), MPI_BYTE,
-                        rank, kToWorker, MPI_COMM_WORLD, &sending.request),
+    check_mpi(MPI_Isend(sending.bytes.data(), mpi_size(sending.bytes), MPI_BYTE, rank, kToWorker,
+                        MPI_COMM_WORLD, &sending.request),
               "MPI_Isend");
   }
 
@@ -277,9 +286,17 @@ class Driver {
 
 void send_to_driver(const Message& message) {
   const Bytes bytes = message.encode();
-  check_mpi(MPI_Send(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, 0, kToDriver,
-                     MPI_COMM_WORLD),
+  check_mpi(MPI_Send(bytes.data(), mpi_size(bytes), MPI_BYTE, 0, kToDriver, MPI_COMM_WORLD),
             "MPI_Send");
+}
+
+/// A result too large to send goes as an error, so that the driver hears of it.
+void send_result(const Message& result) {
+  try {
+    send_to_driver(result);
+  } catch (const EnvironmentError& error) {
+    send_to_driver(error_message(Kind::kError, error.code(), error.what()));
+  }
 }
 
 /// Every message that is here already, so that an end overtakes a waiting chunk.
@@ -303,7 +320,7 @@ void run_worker(const WorkOnChunk& work) {
     const Message message = std::move(inbox.front());
     inbox.pop_front();
     if (message.kind == Kind::kChunk) {
-      send_to_driver(work_on(work, message.payload));
+      send_result(work_on(work, message.payload));
       continue;
     }
     send_to_driver({Kind::kBye, 0, 0, {}});

@@ -19,12 +19,6 @@ std::string directory_of(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
-void sync_directory(const std::string& directory) {
-  FileHandle handle(directory, O_RDONLY | O_DIRECTORY);
-  // Some file systems cannot fsync a directory and need not.
-  if (::fsync(handle.fd()) != 0 && errno != EINVAL) throw_errno("cannot sync directory", directory);
-}
-
 }  // namespace
 
 void throw_errno(const std::string& what, const std::string& path) {
@@ -101,13 +95,20 @@ Bytes read_file(const std::string& path, std::uint64_t limit) {
   return bytes;
 }
 
+void sync_parent(const std::string& path) {
+  FileHandle handle(directory_of(path), O_RDONLY | O_DIRECTORY);
+  // Some file systems cannot fsync a directory and need not.
+  if (::fsync(handle.fd()) != 0 && errno != EINVAL)
+    throw_errno("cannot sync directory", handle.path());
+}
+
 void publish_file(const std::string& from, const std::string& to) {
   {
     FileHandle file(from, O_RDONLY);
     if (::fsync(file.fd()) != 0) throw_errno("cannot sync", from);
   }
   if (std::rename(from.c_str(), to.c_str()) != 0) throw_errno("cannot rename to", to);
-  sync_directory(directory_of(to));
+  sync_parent(to);
 }
 
 void write_file_atomic(const std::string& path, const void* data, std::size_t size) {

@@ -1,5 +1,6 @@
 #include "sentinel/core/stop.hpp"
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <initializer_list>
@@ -7,8 +8,10 @@
 namespace sentinel {
 namespace {
 
-// The one variable a signal handler may set.
-volatile std::sig_atomic_t stop_flag = 0;
+// Set by a signal handler, which may touch lock-free atomics only, and by the driver's thread; read
+// by the worker's.
+std::atomic<int> stop_flag{0};
+static_assert(std::atomic<int>::is_always_lock_free);
 
 void on_signal(int signal) {
   if (signal == SIGINT && stop_flag == SIGINT) std::_Exit(130);

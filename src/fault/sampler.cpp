@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/portable_math.hpp"
 
 namespace sentinel {
 namespace {
@@ -35,10 +36,10 @@ std::uint64_t floor_count(double ber, const FaultTensor& tensor) {
 Bits bernoulli_hits(Rng& rng, double p, std::uint64_t n) {
   Bits hits;
   if (p == 0) return hits;
-  const double log_miss = std::log1p(-p);  // -inf for p = 1: every gap is 0
+  const double log_miss = portable_log1p(-p);  // -inf for p = 1: every gap is 0
   std::uint64_t next = 0;
   while (true) {
-    const double gap = std::floor(std::log(rng.uniform_positive()) / log_miss);
+    const double gap = std::floor(portable_log(rng.uniform_positive()) / log_miss);
     // Compared before conversion: for small p a gap may exceed every integer type.
     if (gap >= static_cast<double>(n - next)) return hits;
     next += static_cast<std::uint64_t>(gap);

@@ -23,6 +23,18 @@ Interval around(double estimate, double half_width, double confidence, double lo
           0};
 }
 
+/// The interval of n outcomes without spread (see t_interval).
+Interval without_spread(double estimate, std::uint64_t n, double confidence, double low,
+                        double high) {
+  const double share = std::min(1.0, -std::log1p(-confidence) / static_cast<double>(n));
+  return {estimate,
+          estimate - share * (estimate - low),
+          estimate + share * (high - estimate),
+          confidence,
+          "rule of three",
+          n};
+}
+
 }  // namespace
 
 void CountMoments::add(std::int64_t x) {
@@ -54,24 +66,14 @@ double t_quantile(double df, double confidence) {
 Interval t_interval(const CountMoments& moments, double scale, double confidence, double low,
                     double high) {
   if (moments.n() < 2) return whole_range(moments, scale, confidence, low, high);
+  if (!(moments.variance() > 0))
+    return without_spread(moments.mean() / scale, moments.n(), confidence, low, high);
   const double n = static_cast<double>(moments.n());
   const double error = std::sqrt(moments.variance() / n) / scale;
   Interval interval =
       around(moments.mean() / scale, t_quantile(n - 1, confidence) * error, confidence, low, high);
   interval.method = "t over trials";
   interval.n = moments.n();
-  return interval;
-}
-
-Interval rate_interval(const CountMoments& moments, double scale, double confidence) {
-  Interval interval = t_interval(moments, scale, confidence, 0, 1);
-  if (moments.n() == 0 || moments.variance() > 0) return interval;
-  const double bound = -std::log1p(-confidence) / static_cast<double>(moments.n());
-  const bool none = moments.mean() == 0, all = moments.mean() == scale;
-  if (!none && !all) return interval;
-  interval.lower = all ? std::max(0.0, 1 - bound) : 0;
-  interval.upper = none ? std::min(1.0, bound) : 1;
-  interval.method = "rule of three";
   return interval;
 }
 
@@ -85,11 +87,14 @@ Interval welch_interval(const CountMoments& a, const CountMoments& b, double sca
     const double na = static_cast<double>(a.n()), nb = static_cast<double>(b.n());
     const double va = a.variance() / na, vb = b.variance() / nb;
     const double spread = va * va / (na - 1) + vb * vb / (nb - 1);
-    // Without any spread the quantile does not matter.
-    const double t = spread > 0 ? t_quantile((va + vb) * (va + vb) / spread, confidence) : 0;
-    interval = around(difference, t * std::sqrt(va + vb) / scale, confidence, -1, 1);
+    if (va + vb > 0) {
+      const double t = t_quantile((va + vb) * (va + vb) / spread, confidence);
+      interval = around(difference, t * std::sqrt(va + vb) / scale, confidence, -1, 1);
+    } else {
+      interval = without_spread(difference, std::min(a.n(), b.n()), confidence, -1, 1);
+    }
   }
-  interval.method = "Welch";
+  if (interval.method.empty()) interval.method = "Welch";
   interval.n = a.n() + b.n();
   return interval;
 }

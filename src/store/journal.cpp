@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "sentinel/core/bytes.hpp"
@@ -21,7 +20,7 @@ using nlohmann::json;
 constexpr char kMagic[8] = "SNNJRNL";
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kHeaderHead = 24;  // magic, version, length, checksum
-constexpr std::size_t kSmallWindow = 1024, kLargeWindow = 256 * 1024;
+constexpr std::size_t kSmallWindow = 1024, kLargeWindow = std::size_t{256} * 1024;
 constexpr std::size_t kMaxOpenFiles = 256;
 
 template <class T>
@@ -101,14 +100,6 @@ void visit_payload(const std::string& path, std::uint64_t offset, const std::byt
       reader.fail("unknown kind of frame");
     }
   }
-}
-
-void sync_parent(const std::string& path) {
-  const auto parent = std::filesystem::path(path).parent_path().string();
-  FileHandle handle(parent.empty() ? "." : parent, O_RDONLY | O_DIRECTORY);
-  // Some file systems cannot fsync a directory and need not.
-  if (::fsync(handle.fd()) != 0 && errno != EINVAL)
-    throw_errno("cannot sync directory", handle.path());
 }
 
 }  // namespace

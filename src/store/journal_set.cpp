@@ -55,7 +55,9 @@ JournalSet::JournalSet(std::string result) : result_(std::move(result)) {
 
 void JournalSet::load() {
   if (headers_.size() >= kMaxJournals)
-    throw UserError(result_ + " has more than 65535 journals; merge it or start over by --fresh");
+    throw UserError(result_ +
+                    " has more than 65535 journals, too many to read; give another --output, or"
+                    " --fresh to start over");
   for (const auto& [number, header] : headers_) {
     paths_.push_back(journal_path(result_, number));
     SessionRow session = header.session;

@@ -160,13 +160,14 @@ bool ResultLock::confirm() {
 }
 
 void ResultLock::heartbeat() {
+  const std::lock_guard guard(mutex_);
   std::optional<Lease> lease;
-  if (!lost_ && still_at_path(*file_)) {
+  if (still_at_path(*file_)) {
     // Opened anew: network file systems promise fresh data only then.
     const FileHandle again(path_, O_RDONLY);
     lease = read_lease(again);
   }
-  lost_ = !lease || !lease->same_holder(own_);
+  lost_ = lost_ || !lease || !lease->same_holder(own_);
   if (lost_)
     throw EnvironmentError("the lock " + path_ + " was lost" +
                            (lease ? " to " + describe(*lease) : " (file removed)") +

@@ -1,6 +1,7 @@
 #pragma once
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "sentinel/core/file.hpp"
@@ -32,7 +33,7 @@ class ResultLock {
   static constexpr std::chrono::seconds kHeartbeat{5};
   static constexpr double kStale = 30;  // [s] without heartbeat
   /// Renews the lease. Throws EnvironmentError where the lock was lost (another host took a lease
-  /// that looked dead, or the file was removed).
+  /// that looked dead, or the file was removed). Thread-safe.
   void heartbeat();
   /// Removes the file and lets go.
   void release();
@@ -44,6 +45,7 @@ class ResultLock {
   std::string path_;
   Lease own_, holder_;
   std::unique_ptr<FileHandle> file_;
+  std::mutex mutex_;  // of heartbeat()
   bool lost_ = false;
 };
 

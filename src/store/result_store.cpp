@@ -65,7 +65,19 @@ void remove_temporaries(const std::string& path) {
       fs::remove(entry.path(), ignored);
 }
 
+/// --fresh must not remove somebody else's file because of a wrong --output.
+void check_is_result(const std::string& path) {
+  try {
+    store::read_result_head(path);
+  } catch (const DataError&) {
+    throw DataError(path,
+                    "is no result of sentinelnn that can be read, so --fresh does not remove it;"
+                    " give another --output, or remove the file");
+  }
+}
+
 void start_over(const std::string& path) {
+  if (fs::exists(path)) check_is_result(path);
   spdlog::warn("--fresh: removing {} and its journals", path);
   store::JournalSet::remove(path);
   std::error_code error;
@@ -159,6 +171,8 @@ std::vector<SessionRow> ResultStore::State::all_sessions(
 }
 
 void ResultStore::State::publish(bool complete) {
+  // Throws where the lock was lost: what its new holder publishes must not be overwritten.
+  lock.heartbeat();
   store::ResultContents contents;
   std::pair<std::uint64_t, std::uint64_t> version;
   {
@@ -228,10 +242,10 @@ void ResultStore::finish(bool complete) {
   State& state = *state_;
   if (state.finished) return;
   state.publisher->stop();
+  state.keeper->rethrow();
   state.journals->sync();
   // A failed earlier publication does not matter once this one has succeeded.
   state.publish(complete);
-  state.keeper->rethrow();
   if (complete) state.journals->remove();
   state.finished = true;
   state.keeper->stop();

@@ -5,12 +5,14 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 #include <set>
 
 #include "sentinel/core/bytes.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/portable_math.hpp"
 #include "sentinel/core/rng.hpp"
 
 namespace sentinel {
@@ -88,6 +90,54 @@ TEST(Rng, NormalHasUnitVariance) {
   EXPECT_NEAR(squares / n, 1, 5 * std::sqrt(2.0 / n));
 }
 
+/// Distance in units of the last place of `expected`.
+double ulps(double value, double expected) {
+  const double unit = std::nextafter(std::abs(expected), INFINITY) - std::abs(expected);
+  return std::abs(value - expected) / unit;
+}
+
+TEST(PortableMath, LogIsWithinFourUlp) {
+  Rng rng({11, 0, 0, Purpose::kSynthetic});
+  double worst = 0;
+  const auto check = [&](double x) { worst = std::max(worst, ulps(portable_log(x), std::log(x))); };
+  for (int i = 0; i < 100000; ++i) {
+    check(rng.uniform_positive());
+    check(std::ldexp(1 + rng.uniform(), static_cast<int>(rng.below(2000)) - 1000));
+    check(1 + std::ldexp(rng.uniform() - 0.5, -static_cast<int>(rng.below(52))));
+  }
+  for (const double x : {std::numeric_limits<double>::denorm_min(), 0x1p-1022, 0x1p-53, 0.5, 2.0,
+                         M_SQRT1_2, M_SQRT2, std::numeric_limits<double>::max()})
+    check(x);
+  EXPECT_LE(worst, 4);
+  EXPECT_EQ(portable_log(1), 0);
+}
+
+TEST(PortableMath, Log1pIsWithinFourUlp) {
+  Rng rng({13, 0, 0, Purpose::kSynthetic});
+  double worst = 0;
+  const auto check = [&](double x) {
+    worst = std::max(worst, ulps(portable_log1p(x), std::log1p(x)));
+  };
+  for (int i = 0; i < 100000; ++i) {
+    const double x = std::ldexp(rng.uniform_positive(), -static_cast<int>(rng.below(1000)));
+    check(x);
+    if (x < 1) check(-x);
+  }
+  EXPECT_LE(worst, 4);
+  EXPECT_EQ(portable_log1p(-1), -INFINITY);
+  const double tiny = std::numeric_limits<double>::denorm_min();
+  EXPECT_EQ(portable_log1p(-tiny), -tiny);
+}
+
+// To the last bit: another value here means other fault sites than on other machines.
+TEST(PortableMath, KnownAnswers) {
+  EXPECT_EQ(portable_log(0.3), -0x1.34378fcbda721p+0);
+  EXPECT_EQ(portable_log(3), 0x1.193ea7aad030ap+0);
+  EXPECT_EQ(portable_log(1e-10), -0x1.7069e2aa2aa5bp+4);
+  EXPECT_EQ(portable_log1p(-1e-8), -0x1.5798ee3fdb764p-27);
+  EXPECT_EQ(portable_log1p(-0.26), -0x1.3454e4b8a9f9p-2);
+}
+
 TEST(Bytes, ReaderNeverPassesTheEnd) {
   const Bytes bytes = bytes_of({1, 0, 0, 0, 9});
   ByteReader reader(bytes, "some.bin");
@@ -123,9 +173,11 @@ TEST(File, AtomicWriteReplacesAndReadsBack) {
   EXPECT_EQ(read_file(path), (Bytes{std::byte{'s'}, std::byte{'e'}, std::byte{'c'}, std::byte{'o'},
                                     std::byte{'n'}, std::byte{'d'}}));
   EXPECT_THROW(read_file(path, 3), DataError);
+  sync_parent(path);
   std::filesystem::remove(path);
   EXPECT_THROW(read_file(path), DataError);
   EXPECT_THROW(read_file(::testing::TempDir()), DataError);
+  EXPECT_THROW(sync_parent("/nonexistent/file"), EnvironmentError);
   EXPECT_THROW(write_file_atomic("/nonexistent/file", std::string_view("x")), EnvironmentError);
 }
 

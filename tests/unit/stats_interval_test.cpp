@@ -103,34 +103,52 @@ TEST(TInterval, StaysInItsRange) {
   EXPECT_EQ(interval.upper, 1);
 }
 
-TEST(TInterval, NoSpreadNoWidth) {
-  const Interval interval = t_interval(moments_of({4, 4, 4}), 10, 0.95, 0, 1);
-  EXPECT_EQ(interval.half_width(), 0);
-  EXPECT_EQ(interval.method, "t over trials");
+CountMoments constant(std::int64_t value, int n) {
+  return moments_of(std::vector<std::int64_t>(static_cast<std::size_t>(n), value));
 }
 
-TEST(RateInterval, RuleOfThree) {
-  CountMoments none, all, half;
-  for (int i = 0; i < 100; ++i) none.add(0), all.add(16), half.add(8);
-  const Interval zero = rate_interval(none, 16, 0.95);
-  EXPECT_EQ(zero.estimate, 0);
-  EXPECT_EQ(zero.lower, 0);
-  EXPECT_NEAR(zero.upper, 0.0299573, 1e-6);
-  EXPECT_EQ(zero.method, "rule of three");
-  const Interval one = rate_interval(all, 16, 0.95);
-  EXPECT_EQ(one.upper, 1);
-  EXPECT_NEAR(one.lower, 1 - zero.upper, 1e-12);
-  // No spread but neither all nor nothing: an ordinary interval.
-  EXPECT_EQ(rate_interval(half, 16, 0.95).half_width(), 0);
-  EXPECT_EQ(rate_interval(half, 16, 0.95).method, "t over trials");
-  EXPECT_EQ(rate_interval(moments_of({0, 0}), 16, 0.95).upper, 1);
+TEST(NoSpread, RuleOfThree) {
+  const double bound = 0.029957323;  // -ln(0.05)/100
+  const Interval none = t_interval(constant(0, 100), 16, 0.95, 0, 1);
+  EXPECT_EQ(none.estimate, 0);
+  EXPECT_EQ(none.lower, 0);
+  EXPECT_NEAR(none.upper, bound, 1e-9);
+  EXPECT_EQ(none.method, "rule of three");
+  EXPECT_EQ(none.n, 100u);
+  EXPECT_EQ(none.confidence, 0.95);
+  const Interval all = t_interval(constant(16, 100), 16, 0.95, 0, 1);
+  EXPECT_EQ(all.upper, 1);
+  EXPECT_NEAR(all.lower, 1 - bound, 1e-9);
+  const Interval some = t_interval(constant(4, 100), 16, 0.95, 0, 1);
+  EXPECT_EQ(some.estimate, 0.25);
+  EXPECT_NEAR(some.lower, 0.25 - bound * 0.25, 1e-9);
+  EXPECT_NEAR(some.upper, 0.25 + bound * 0.75, 1e-9);
+  const Interval gain = t_interval(constant(0, 100), 16, 0.95, -1, 1);
+  EXPECT_NEAR(gain.lower, -bound, 1e-9);
+  EXPECT_NEAR(gain.upper, bound, 1e-9);
 }
 
-TEST(RateInterval, OrdinaryDataAsTInterval) {
-  const CountMoments moments = moments_of({0, 3, 5, 1, 0, 2});
-  const Interval a = rate_interval(moments, 16, 0.9), b = t_interval(moments, 16, 0.9, 0, 1);
-  EXPECT_EQ(a.lower, b.lower);
-  EXPECT_EQ(a.upper, b.upper);
+TEST(NoSpread, FewTrialsSayNothingAndMoreSayMore) {
+  const Interval two = t_interval(constant(0, 2), 16, 0.95, 0, 1);  // 3/2 of the range: all of it
+  EXPECT_EQ(two.lower, 0);
+  EXPECT_EQ(two.upper, 1);
+  double before = 1;
+  for (const int n : {4, 10, 100, 1000}) {
+    const Interval interval = t_interval(constant(8, n), 16, 0.95, 0, 1);
+    EXPECT_GT(interval.half_width(), 0);
+    EXPECT_LT(interval.half_width(), before);
+    before = interval.half_width();
+  }
+}
+
+// All n trials are alike; the hidden rate is the largest that leaves this as likely as 5 %.
+TEST(NoSpread, CoversTheLargestRateThatStaysUnseen) {
+  for (const int n : {2, 5, 20, 500}) {
+    const double rate = 1 - std::pow(0.05, 1.0 / n);
+    const Interval interval = t_interval(constant(0, n), 1, 0.95, 0, 1);
+    EXPECT_GE(interval.upper, rate);
+    EXPECT_LE(interval.upper, std::min(1.0, 3.0 / n));
+  }
 }
 
 TEST(WelchInterval, HandExample) {
@@ -145,7 +163,15 @@ TEST(WelchInterval, HandExample) {
 }
 
 TEST(WelchInterval, Degenerate) {
-  EXPECT_EQ(welch_interval(moments_of({3, 3}), moments_of({1, 1}), 10, 0.95).half_width(), 0);
+  // The shorter sample decides; -1 and 1 are the ends of the range.
+  const Interval still = welch_interval(constant(3, 100), constant(1, 500), 10, 0.95);
+  EXPECT_DOUBLE_EQ(still.estimate, 0.2);
+  EXPECT_NEAR(still.lower, 0.2 - 0.029957323 * 1.2, 1e-9);
+  EXPECT_NEAR(still.upper, 0.2 + 0.029957323 * 0.8, 1e-9);
+  EXPECT_EQ(still.method, "rule of three");
+  EXPECT_EQ(still.n, 600u);
+  // Spread in one of them is an ordinary case.
+  EXPECT_EQ(welch_interval(moments_of({3, 3}), moments_of({1, 2}), 10, 0.95).method, "Welch");
   const Interval interval = welch_interval(moments_of({3}), moments_of({1, 2}), 10, 0.95);
   EXPECT_EQ(interval.lower, -1);
   EXPECT_EQ(interval.upper, 1);

@@ -64,6 +64,26 @@ TEST(Lock, DamagedLeaseIsNoObstacle) {
   EXPECT_EQ(open_store(dir / "r.h5").session(), 0u);
 }
 
+TEST(Lock, LostMeansNothingIsOverwritten) {
+  const TempDir dir;
+  const std::string path = dir / "r.h5";
+  ResultStore store = open_store(path);
+  store.append(sample_trial(0, 0));
+  // Another host thought this one dead and has published since.
+  const auto overwrite = [](const std::string& file, const std::string& text) {
+    FileHandle(file, O_WRONLY | O_TRUNC).write_all(text.data(), text.size());
+  };
+  overwrite(path + ".lock", foreign_lease(1));
+  overwrite(path, "of the new holder");
+  for (int i = 0; i < 2; ++i)
+    EXPECT_THAT(message_of<EnvironmentError>([&] { store.finish(true); }),
+                HasSubstr("lost to process 42 on host node99"));
+  const Bytes left = read_file(path);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(left.data()), left.size()),
+            "of the new holder");
+  EXPECT_TRUE(fs::exists(path + ".journal.0"));
+}
+
 TEST(Publish, WhileAppendingAndReading) {
   const TempDir dir;
   const std::string path = dir / "r.h5";

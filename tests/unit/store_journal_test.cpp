@@ -242,6 +242,27 @@ TEST(Resume, AnotherJobIsRefusedNamingWhatDiffers) {
   expect_trials(path, {});
 }
 
+TEST(Resume, FreshRemovesNoForeignFile) {
+  const TempDir dir;
+  const std::string path = dir / "r.h5";
+  StoreOptions options = quick_options();
+  options.fresh = true;
+  const Quiet quiet;
+  // A ranking is HDF5 too, and ours.
+  RankingFile other;
+  other.method = "l2-norm";
+  other.layers = sample_info().importance;
+  write_ranking(path, other);
+  const Bytes ranking = read_file(path);
+  EXPECT_THAT(message_of<DataError>([&] { open_store(path, options); }),
+              HasSubstr("give another --output"));
+  EXPECT_EQ(read_file(path), ranking);
+  write_file_atomic(path, std::string_view("a thesis"));
+  EXPECT_THAT(message_of<DataError>([&] { open_store(path, options); }),
+              HasSubstr("give another --output"));
+  EXPECT_EQ(read_file(path).size(), 8u);
+}
+
 TEST(Resume, FreshRemovesJournalsToo) {
   const TempDir dir;
   const std::string path = dir / "r.h5";

@@ -28,7 +28,6 @@ class Comm {
   void broadcast(Bytes& bytes) const;
   /// Every rank's bytes, in rank order, on rank 0 (empty on the others).
   std::vector<Bytes> gather(const Bytes& bytes) const;
-  void barrier() const;
 
   /// Runs `body` on rank 0 and returns its bytes on every rank. Where it throws, every rank throws
   /// the same SharedError. The way to read files once: parallel file systems hate a thousand

@@ -21,6 +21,10 @@ inline void write_file_atomic(const std::string& path, std::string_view text) {
   write_file_atomic(path, text.data(), text.size());
 }
 
+/// fsync of the directory that holds `path`, so that a file created or renamed there outlives a
+/// power cut. Throws EnvironmentError.
+void sync_parent(const std::string& path);
+
 /// fsync(file), rename(from, to), fsync(directory). Throws EnvironmentError.
 void publish_file(const std::string& from, const std::string& to);
 

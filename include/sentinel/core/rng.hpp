@@ -27,7 +27,8 @@ struct RngKey {
 };
 
 /// Counter-based generator Philox4x32-10 (Salmon et al., SC'11; Random123): a pure function of its
-/// key, identical on every platform. Key = seed; counter = {block, trial low, trial high | purpose
+/// key. Integers and uniform() are identical on every platform, normal() up to the last bits of the
+/// platform's log and cos. Key = seed; counter = {block, trial low, trial high | purpose
 /// << 24, point}, pinned by a known-answer test.
 class Rng {
  public:

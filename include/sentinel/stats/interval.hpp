@@ -30,15 +30,19 @@ class CountMoments {
 /// Interval for the mean of x/scale over trials: mean +- t_{n-1} s/sqrt(n); the unit is the trial,
 /// since all images of a trial share its faults (the binomial interval over trials x images covers
 /// 0.17 instead of 0.95). Cut to the range [low, high] of x/scale; with n < 2 all of it.
+///
+/// Where all n >= 2 observations are equal, s = 0 says nothing about what was not seen: another
+/// outcome of probability q stays unseen with probability (1 - q)^n, so with this confidence
+/// q <= 1 - (1 - confidence)^(1/n) <= b = -ln(1 - confidence)/n, the rule of three (3/n at 95 %).
+/// The mean then lies at most the share b of the way from the estimate e to either end of the
+/// range: [e - b (e - low), e + b (high - e)], b at most 1; method "rule of three".
 Interval t_interval(const CountMoments& moments, double scale, double confidence, double low,
                     double high);
 
-/// As t_interval, for rates of rare events in [0, 1]: with no event at all (or nothing but events)
-/// the far bound is that of the rule of three, 3/n at 95 %: -ln((1-confidence))/n.
-Interval rate_interval(const CountMoments& moments, double scale, double confidence);
-
 /// Difference of two independent means a/scale - b/scale (Welch, Satterthwaite degrees of freedom),
 /// both in [0, 1]: cut to [-1, 1]; with n < 2 in one of them all of it. n counts both.
+/// Without spread in both, the rule of three as in t_interval with n = min(na, nb): the unseen
+/// shares of both together are at most -ln(1-confidence)/n.
 Interval welch_interval(const CountMoments& a, const CountMoments& b, double scale,
                         double confidence);
 

@@ -10,7 +10,7 @@
 namespace sentinel {
 
 struct StoreOptions {
-  bool fresh = false;  // start over: old results are removed
+  bool fresh = false;  // start over: an old result is removed; any other file is a DataError
   std::chrono::seconds publish{
       30};  // no sooner than max(this, 20 x the last publication's duration)
   std::chrono::seconds lock_wait{60};    // for another process to let go of the result
@@ -35,7 +35,8 @@ class ResultStore {
   ResultStore(ResultStore&&) noexcept;
   ~ResultStore();
 
-  /// Whether a trial is stored (for every model: a chunk is stored whole or not at all).
+  /// Whether a row of the trial, of any model, is stored. (append() stores a chunk whole or not at
+  /// all, so one model's row stands for those of all models the point is planned for.)
   bool has(std::uint32_t point, std::uint64_t id) const;
   /// Rows stored so far, and by this incarnation.
   std::uint64_t rows() const;

@@ -29,7 +29,9 @@
 ///   /points                compound PointInfo
 ///   /design                attributes: confidence (f64), stop_rule; stratified plans will add
 ///                          tables per point
-///   /trials                compound TrialRow, sorted by (point, id, model)
+///   /trials                compound TrialRow, sorted by (point, id, model). Rows with id >= trials
+///                          of their point (left from before the campaign was shortened) are kept
+///                          and used in no estimate
 ///   /faults/offsets        u64 [trials + 1]: the faults of row i of /trials are
 ///                          sites[offsets[i] : offsets[i + 1]]
 ///   /faults/sites          compound FaultRow
@@ -85,10 +87,11 @@ struct TrialRecord {
 
 struct EstimateRow {
   std::uint32_t point = 0;
-  std::int32_t model = 0;     // -1: a comparison, see `against`
-  std::int32_t against = -1;  // model - against, paired or not as `method` says
+  std::int32_t model = 0;
+  std::int32_t against =
+      -1;  // >= 0: the difference model - against, paired or not as `method` says
   std::string
-      quantity;  // "accuracy", "sdc_critical", "due", "accuracy_argmax", "accuracy_difference"
+      quantity;  // "accuracy", "sdc_critical", "due", "failing" (either), "accuracy_argmax", "accuracy_difference"
   double estimate = 0, lower = 0, upper = 0, confidence = 0.95;
   std::string method;  // "t over trials", "paired t over trials", "Welch", "rule of three"
   std::uint64_t trials = 0;
