@@ -328,12 +328,20 @@ def test_flipped_bits_in_a_checkpoint(sentinelnn, inputs, tmp_path):
             check_error(outcome, 65, str(tmp_path / f"bad{offset}.pth"))
 
 
-def test_a_renamed_record(sentinelnn, inputs, tmp_path):
-    """The name in the directory is under no checksum, but it is there twice."""
+@pytest.mark.parametrize("damage", ["name", "count"])
+def test_a_lost_record(sentinelnn, inputs, tmp_path, damage):
+    """Names and numbers in the zip directory are under no checksum, but each is there twice. A
+    protected network whose record goes unseen would be read with other kinds of protection."""
     good = (inputs.folder / "net.pth").read_bytes()
+    name = good.rindex(b"sentinelnn.json") + 3
+    count = good.rindex(b"PK\x05\x06") + 10
     bad = tmp_path / "bad.pth"
-    flip_bit(good, good.rindex(b"sentinelnn.json") + 3, 1, bad)
-    check_error(content(sentinelnn, bad, tmp_path / "scores.csv"), 65, str(bad))
+    if damage == "name":
+        flip_bit(good, name, 1, bad)
+    else:
+        fewer = int.from_bytes(good[count : count + 2], "little") - 1
+        bad.write_bytes(good[:count] + fewer.to_bytes(2, "little") + good[count + 2 :])
+    check_error(sentinelnn.run(["rank", "--model", "resnet20", "--checkpoint", bad]), 65, str(bad))
 
 
 # ---- results that belong to somebody else --------------------------------------------------------
