@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to a report: installs what is missing, builds, trains a small network on the built-in
 # images, compares it with its hardened form under faults. Run again, it reuses what is there.
+#   jobs/quickstart.sh [CAMPAIGN OPTIONS]     --fresh: start the campaign over, after another training, say
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -49,7 +50,7 @@ else
 fi
 
 step "Campaign jobs/quickstart.toml on two ranks: unprotected against hardened"
-OMP_NUM_THREADS=1 mpirun --oversubscribe -n 2 "$sentinelnn" campaign --job jobs/quickstart.toml \
+OMP_NUM_THREADS=1 mpirun --oversubscribe -n 2 "$sentinelnn" campaign --job jobs/quickstart.toml "$@" \
   </dev/null
 
 step "Report"

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
+#include <filesystem>
+#include <fstream>
 
 #include "app/command.hpp"
 #include "app/output.hpp"
@@ -12,9 +13,12 @@
 namespace sentinel {
 namespace {
 
-bool is_hdf5(const Bytes& bytes) {
+bool is_hdf5(const std::string& path) {
   static constexpr std::string_view magic = "\x89HDF\r\n\x1a\n";
-  return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
+  std::string begin(magic.size(), '\0');
+  std::ifstream(path, std::ios::binary)
+      .read(begin.data(), static_cast<std::streamsize>(begin.size()));
+  return begin == magic;
 }
 
 void print_checkpoint(const Bytes& bytes, const std::string& path) {
@@ -41,9 +45,8 @@ class Inspect : public Command {
   ExitCode run(const Context& context) override {
     context.comm.from_root([&] {
       if (path_.empty()) throw UserError("which file? sentinelnn inspect model.pth");
-      const Bytes bytes = read_file(path_);
-      if (!is_hdf5(bytes))
-        print_checkpoint(bytes, path_);
+      if (!std::filesystem::is_regular_file(path_) || !is_hdf5(path_))
+        print_checkpoint(read_file(path_), path_);
       else
         for (const std::string& line : describe_hdf5(path_)) fmt::print("{}\n", line);
       return Bytes();

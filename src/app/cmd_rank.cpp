@@ -17,7 +17,7 @@ class Rank : public Command {
     add_selection(*app, selection_);
     app->add_option("--importance", protection_.importance, "l1-norm or l2-norm")
         ->capture_default_str();
-    app->add_option("--output", output_, "Ranking file: .h5, or .csv");
+    app->add_option("--output", output_, "Ranking file: .h5 for --ranking, or .csv to look at");
     return app;
   }
 

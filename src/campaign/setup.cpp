@@ -100,15 +100,15 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
                             calibration.size(), calibration.hash(), ranks.hex(), model.sha256);
 }
 
-/// The file, if it is a checkpoint made by this recipe; else nothing.
+/// The file, if it is a checkpoint made by this recipe and not changed since; else nothing.
 Bytes made_by(const std::string& recipe, const std::string& path) {
   if (path.empty() || !std::filesystem::exists(path)) return {};
-  Bytes file = read_file(path);
-  const auto record =
-      nlohmann::json::parse(parse_pth(file, path).metadata.value_or("{}"), nullptr, false);
-  const bool same = record.is_object() && record.contains("provenance") &&
-                    record["provenance"].value("recipe", std::string()) == recipe;
-  return same ? file : Bytes();
+  try {
+    Bytes file = read_file(path);
+    return read_provenance(file, path).recipe == recipe ? file : Bytes();
+  } catch (const DataError&) {
+    return {};  // somebody else's file: check_outputs and the lock decide what becomes of it
+  }
 }
 
 }  // namespace

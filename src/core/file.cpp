@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <new>
 
 #include "sentinel/core/error.hpp"
 
@@ -81,6 +82,8 @@ Bytes read_file(const std::string& path, std::uint64_t limit) {
   std::error_code status;
   const auto type = std::filesystem::status(path, status).type();
   if (type == std::filesystem::file_type::not_found) throw DataError(path, "no such file");
+  if (type != std::filesystem::file_type::regular && type != std::filesystem::file_type::directory)
+    throw DataError(path, "is no regular file");
   if (type == std::filesystem::file_type::directory)
     throw DataError(path, "is a directory, a file is wanted");
   if (::access(path.c_str(), R_OK) != 0)
@@ -90,9 +93,13 @@ Bytes read_file(const std::string& path, std::uint64_t limit) {
   if (size > limit)
     throw DataError(path, "has " + std::to_string(size) + " bytes, more than the " +
                               std::to_string(limit) + " expected");
-  Bytes bytes(size);
-  bytes.resize(file.read_at(bytes.data(), size, 0));
-  return bytes;
+  try {
+    Bytes bytes(size);
+    bytes.resize(file.read_at(bytes.data(), size, 0));
+    return bytes;
+  } catch (const std::bad_alloc&) {
+    throw DataError(path, "has " + std::to_string(size) + " bytes, more than memory holds");
+  }
 }
 
 void sync_parent(const std::string& path) {

@@ -160,4 +160,17 @@ Record read_record(const std::string& text, const std::string& source) {
   }
 }
 
+Provenance read_provenance(const Bytes& file, const std::string& source) {
+  const auto metadata = parse_pth(file, source).metadata;
+  if (!metadata) return {};
+  try {
+    const json record = json::parse(*metadata).at("provenance");
+    return {record.at("parents").get<std::vector<std::string>>(),
+            record.at("command").get<std::string>(), record.at("seed").get<std::uint64_t>(),
+            record.value("recipe", std::string())};
+  } catch (const json::exception& e) {
+    throw DataError(source, std::string("the record sentinelnn.json is damaged: ") + e.what());
+  }
+}
+
 }  // namespace sentinel

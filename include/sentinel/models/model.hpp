@@ -42,6 +42,10 @@ struct Provenance {
 };
 Bytes serialize_model(const Graph& graph, const Provenance& provenance);
 
+/// What serialize_model was told; empty for a file without the record. DataError where the file or
+/// its record is damaged.
+Provenance read_provenance(const Bytes& file, const std::string& source);
+
 /// The inverse, bit for bit; also reads plain state_dicts where name and data set are given.
 /// `name`/`dataset` empty: taken from the record (UserError where there is none); given and
 /// contradicting the record: UserError.
