@@ -3,23 +3,29 @@
 namespace sentinel {
 namespace {
 
+/// One number per channel, shaped to broadcast over x.
+at::Tensor per_channel(const at::Tensor& numbers, const at::Tensor& x) {
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(x.dim()), 1);
+  shape[1] = numbers.numel();
+  return numbers.view(shape);
+}
+
 /// Copies that count as equal. Both must be finite: |Inf - x| <= 1e-5 * Inf holds for every x.
 at::Tensor agree(const at::Tensor& a, const at::Tensor& b, const at::Tensor& finite_a,
-                 const at::Tensor& finite_b) {
-  const at::Tensor close = at::sub(a, b).abs() <= at::maximum(a.abs(), b.abs()) * 1e-5;
-  return close & finite_a & finite_b;
+                 const at::Tensor& finite_b, const at::Tensor& same) {
+  at::Tensor equal = at::sub(a, b).abs() <= at::maximum(a.abs(), b.abs()) * 1e-5;
+  if (same.defined()) equal = equal | per_channel(same, a);
+  return equal & finite_a & finite_b;
 }
 
 at::Tensor inside(const at::Tensor& x, const at::Tensor& low, const at::Tensor& high) {
-  std::vector<std::int64_t> shape(static_cast<std::size_t>(x.dim()), 1);
-  shape[1] = low.numel();
-  return (x >= low.view(shape)) & (x <= high.view(shape));
+  return (x >= per_channel(low, x)) & (x <= per_channel(high, x));
 }
 
 }  // namespace
 
 at::Tensor correct(const at::Tensor& a, const at::Tensor& b, Correction correction,
-                   const at::Tensor& low, const at::Tensor& high) {
+                   const at::Tensor& low, const at::Tensor& high, const at::Tensor& same) {
   const at::Tensor finite_a = at::isfinite(a), finite_b = at::isfinite(b);
   at::Tensor good_a = finite_a, good_b = finite_b, prefer_a;
   switch (correction) {
@@ -33,7 +39,7 @@ at::Tensor correct(const at::Tensor& a, const at::Tensor& b, Correction correcti
       break;
   }
   const at::Tensor take_a =
-      agree(a, b, finite_a, finite_b) | (good_a & (good_b.logical_not() | prefer_a));
+      agree(a, b, finite_a, finite_b, same) | (good_a & (good_b.logical_not() | prefer_a));
   return at::where(take_a, a, at::where(good_b, b, at::zeros({}, b.options())));
 }
 

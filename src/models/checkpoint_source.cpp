@@ -166,6 +166,9 @@ Op CheckpointSource::duplicate(const ConvSpec& spec, Conv conv,
   if (range && !op.low.defined()) missing_.push_back(spec.name + ".range_low");
   if (range && !op.high.defined()) missing_.push_back(spec.name + ".range_high");
   if (!range) op.low = op.high = at::Tensor();
+  if (op.low.defined() && op.high.defined() && !(op.low <= op.high).all().item<bool>()) {
+    wrong_.push_back(spec.name + ".range_low is above range_high or not a number");
+  }
   if (op.layout == RowLayout::kGroup) {
     std::vector<std::int64_t> first(op.duplicated.size());
     std::iota(first.begin(), first.end(), 0);
@@ -210,20 +213,34 @@ Op CheckpointSource::batch_norm(const std::string& name, std::int64_t channels) 
   op.var = take(name + ".running_var", {channels});
   // Files of PyTorch before 0.4.1 have no counter.
   if (const at::Tensor* counter = look(name + ".num_batches_tracked")) {
-    if (counter->dim() != 0 || counter->scalar_type() != at::kLong) {
-      wrong_.push_back(name + ".num_batches_tracked is not one 64-bit integer");
+    const at::ScalarType type = counter->scalar_type();
+    const bool number = at::isIntegralType(type, false) || at::isFloatingType(type);
+    if (number && counter->numel() == 1 && at::isfinite(*counter).all().item<bool>()) {
+      op.batches_tracked = counter->to(at::kLong).reshape({}).clone();
+    } else {
+      wrong_.push_back(name + ".num_batches_tracked is not one number");
     }
-    op.batches_tracked = counter->clone();
   }
   return op;
 }
 
 Op CheckpointSource::relu(const std::string& name, std::int64_t channels) {
   const at::Tensor* bound = tensors_.find(name + ".bound");
-  if (bound == nullptr) return Relu{};
+  const bool recorded = protection_ != nullptr;
+  if (bound == nullptr) {
+    if (recorded && protection_->restricted) missing_.push_back(name + ".bound");
+    return Relu{};
+  }
+  if (recorded && !protection_->restricted) {
+    wrong_.push_back(name + ".bound, but the record has no restriction");
+  }
   BoundedRelu op;
   op.bound = take(name + ".bound", bound->dim() == 0 ? Shape{} : Shape{channels});
-  if (protection_ != nullptr) op.clipping = protection_->clipping;
+  // A comparison with NaN is false.
+  if (!(op.bound >= 0).all().item<bool>()) {
+    wrong_.push_back(name + ".bound is negative or not a number");
+  }
+  if (recorded) op.clipping = protection_->clipping;
   return op;
 }
 

@@ -16,6 +16,7 @@ struct Protection {
     RowLayout layout = RowLayout::kOwn;
   };
   std::map<std::string, Duplication> convs;
+  bool restricted = false;  // every ReLU has a bound; otherwise none has
   Clipping clipping = Clipping::kRanger;
 };
 

@@ -64,7 +64,11 @@ Graph build_protected_model(const std::string& name, std::int64_t classes, const
   }
   if (!layers.fits()) {
     throw DataError(source, "this is not a checkpoint of " + name + ": " + layers.problems() +
-                                "; " + advice(tensors));
+                                "; " +
+                                (protection == nullptr
+                                     ? advice(tensors)
+                                     : "tensors and record sentinelnn.json do not belong "
+                                       "together; use the file sentinelnn wrote"));
   }
   graph.architecture = name;
   for (const auto& entry : tensors) {

@@ -118,6 +118,7 @@ Record interpret(const json& root) {
   for (const auto& [name, value] : root.at("layers").items()) read_layer(name, value, record);
   const json& restriction = root.at("restriction");
   if (!restriction.is_null()) {
+    record.protection.restricted = true;
     record.protection.clipping = from_name(kClippings, restriction.at("kind").get<std::string>());
   }
   for (const auto& [name, value] : root.at("origin").items()) {

@@ -77,6 +77,18 @@ Graph from_record(const CheckpointFile& file, const std::string& source, const s
   return graph;
 }
 
+/// Without the record nobody knows the order of the rows or what the protection does.
+void refuse_protected(const StateDict& tensors, const std::string& source) {
+  for (const auto& entry : tensors) {
+    if (!is_additional(entry.first)) continue;
+    throw DataError(source,
+                    "has " + entry.first +
+                        " but no record sentinelnn.json (saved again by PyTorch?), so its row "
+                        "layout and kinds of protection are unknown; use the file sentinelnn "
+                        "wrote");
+  }
+}
+
 }  // namespace
 
 Bytes serialize_model(const Graph& graph, const Provenance& provenance) {
@@ -87,6 +99,7 @@ Graph parse_model(const Bytes& file, const std::string& source, const std::strin
                   const std::string& dataset) {
   const CheckpointFile content = parse_pth(file, source);
   if (content.metadata) return from_record(content, source, name, dataset);
+  refuse_protected(content.tensors, source);
   if (name.empty() || dataset.empty()) {
     throw UserError(source + " does not say what it is; give --" +
                     (name.empty() ? "model" : "dataset"));

@@ -191,4 +191,31 @@ void calibrate(Graph& graph, const ActivationRanges& ranges) {
   }
 }
 
+void remove_limits(Graph& graph) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    // New tensors: others may share the old ones.
+    if (auto* relu = std::get_if<BoundedRelu>(&graph[id].op)) {
+      relu->bound = at::full_like(relu->bound, kInfinity);
+    } else if (auto* conv = std::get_if<DuplicatedConv>(&graph[id].op)) {
+      if (conv->correction != Correction::kRange) continue;
+      conv->low = at::full_like(conv->low, -kInfinity);
+      conv->high = at::full_like(conv->high, kInfinity);
+    }
+  }
+}
+
+void recalibrate(Graph& graph, const Dataset& images, const Comm& comm, at::Device device) {
+  const auto& nodes = graph.nodes();
+  const bool limited = std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
+    const auto* conv = std::get_if<DuplicatedConv>(&node.op);
+    return std::holds_alternative<BoundedRelu>(node.op) ||
+           (conv && conv->correction == Correction::kRange);
+  });
+  if (!limited) return;
+  Graph free = graph.clone();
+  remove_limits(free);
+  calibrate(graph, activation_ranges(free, images, comm, device));
+}
+
 }  // namespace sentinel

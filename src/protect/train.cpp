@@ -140,10 +140,18 @@ std::int64_t steps_per_epoch(std::int64_t images, std::int64_t batch_size) {
 
 void check(const Dataset& images, const TrainOptions& options) {
   if (images.size() == 0) throw UserError("training needs at least one image");
-  if (options.epochs < 1) throw UserError("the number of epochs must be at least 1");
-  if (options.batch_size < 1) throw UserError("the batch size must be at least 1");
+  if (options.epochs < 1 || options.epochs > 1000000) {
+    throw UserError("--epochs must be from 1 to 1000000");
+  }
+  if (options.batch_size < 1) throw UserError("--batch-size must be at least 1");
   if (!(options.learning_rate > 0) || !std::isfinite(options.learning_rate)) {
-    throw UserError("the learning rate must be a positive number");
+    throw UserError("--lr must be a finite number above 0");
+  }
+  if (!(options.momentum >= 0 && options.momentum < 1)) {
+    throw UserError("--momentum must be at least 0 and less than 1");
+  }
+  if (!(options.weight_decay >= 0) || !std::isfinite(options.weight_decay)) {
+    throw UserError("--weight-decay must be a finite number, at least 0");
   }
 }
 

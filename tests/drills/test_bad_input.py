@@ -133,6 +133,7 @@ USAGE = [
     ("evaluate", "--checkpoint"),
     ("evaluate --checkpoint @net.pth --data @data --dataset mnist", "mnist"),
     ("evaluate --checkpoint @net.pth --data @cifar_good --dataset cifar10", "@net.pth"),
+    (ONE_BER + "--output @net.pth", "@net.pth"),  # its own input
     (EVALUATE + "--checkpoint @net.pth --model lenet5", "lenet5"),
     (EVALUATE + "--checkpoint @net.pth --device quantum", "--device"),
     (EVALUATE + "--checkpoint @net.pth --threads -1", "--threads"),
@@ -230,7 +231,7 @@ def test_no_result_was_begun(outcomes, inputs):
     assert not list(inputs.folder.glob("r*.h5*"))
 
 
-@pytest.mark.parametrize("name", ["text.pth", "empty.pth", "net.pth", "numbers.h5"])
+@pytest.mark.parametrize("name", ["text.pth", "empty.pth", "plain.pth", "numbers.h5"])
 @pytest.mark.parametrize("fresh", ["", " --fresh"])
 def test_an_output_that_is_no_result(sentinelnn, inputs, name, fresh):
     """Somebody's file is never replaced, with or without --fresh."""
@@ -341,7 +342,8 @@ def test_a_lost_record(sentinelnn, inputs, tmp_path, damage):
     else:
         fewer = int.from_bytes(good[count : count + 2], "little") - 1
         bad.write_bytes(good[:count] + fewer.to_bytes(2, "little") + good[count + 2 :])
-    check_error(sentinelnn.run(["rank", "--model", "resnet20", "--checkpoint", bad]), 65, str(bad))
+    told = ["--model", "resnet20", "--dataset", "synthetic"]
+    check_error(sentinelnn.run(["rank", *told, "--checkpoint", bad]), 65, str(bad))
 
 
 # ---- results that belong to somebody else --------------------------------------------------------
@@ -428,10 +430,12 @@ def fill_and_resume(sentinelnn, campaign, folder: Path) -> None:
     whole, stored = folder.parent / "whole.h5", 0
     path, ballast = folder / "result.h5", folder / "ballast"
     assert sentinelnn.run(campaign.args(whole)).code == 0
-    # At the end there are the old result, the new one and the journals: full sooner or later.
-    for share in (0.3, 1.5, 2):
+    network, rows = (p.stat().st_size for p in (Path(f"{whole}.hardened.pth"), whole))
+    # At the end there are the network, the old result, the new one and the journals: the disk is
+    # full sooner or later.
+    for room in (network // 2, network + 0.3 * rows, network + 1.5 * rows, network + 2 * rows):
         space, used = os.statvfs(folder), sum(p.stat().st_size for p in folder.iterdir())
-        left = int(share * whole.stat().st_size) - used
+        left = max(0, int(room) - used)
         ballast.write_bytes(b"x" * (space.f_bavail * space.f_frsize - left))
         outcome = sentinelnn.run(campaign.args(path))
         assert outcome.code == 71, outcome.err
@@ -444,7 +448,7 @@ def fill_and_resume(sentinelnn, campaign, folder: Path) -> None:
         ballast.unlink()
     outcome = sentinelnn.run(campaign.args(path))
     assert outcome.code == 0, outcome.err
-    assert sorted(p.name for p in folder.iterdir()) == ["result.h5"]
+    assert {p.name for p in folder.iterdir()} == {"result.h5", "result.h5.hardened.pth"}
     Result.read(path).check_same(Result.read(whole))
 
 

@@ -30,9 +30,10 @@ at::Tensor run_training(Graph& graph, const at::Tensor& images, Rng& dropout);
 at::Tensor apply(const Op& op, const std::vector<at::Tensor>& inputs);
 
 /// Elementwise merge of a duplicated channel's results; a, b [N, d, H, W], low/high [d] (design
-/// 02).
+/// 02). `same` [d] (undefined: none): channels whose stored rows are equal; their finite results
+/// agree by definition, however the convolution's kernel rounds.
 at::Tensor correct(const at::Tensor& a, const at::Tensor& b, Correction correction,
-                   const at::Tensor& low, const at::Tensor& high);
+                   const at::Tensor& low, const at::Tensor& high, const at::Tensor& same = {});
 
 /// Live nodes at a cut: outputs of nodes before `from` that nodes at or after it read.
 std::vector<NodeId> live_at(const Graph& graph, NodeId from);

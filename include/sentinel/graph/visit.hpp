@@ -16,6 +16,17 @@ Overloaded(F...) -> Overloaded<F...>;
 
 namespace detail {
 
+template <class>
+inline constexpr bool kUnknownOp = false;
+
+/// Operators that hold no tensor.
+template <class T>
+inline constexpr bool kTensorless =
+    std::is_same_v<T, Input> || std::is_same_v<T, Relu> || std::is_same_v<T, MaxPool> ||
+    std::is_same_v<T, AvgPool> || std::is_same_v<T, AdaptiveAvgPool> || std::is_same_v<T, Add> ||
+    std::is_same_v<T, Concat> || std::is_same_v<T, Slice> || std::is_same_v<T, ChannelShuffle> ||
+    std::is_same_v<T, Flatten> || std::is_same_v<T, Dropout>;
+
 template <class ConvOp, class Fn>
 void visit_conv(ConvOp& conv, Fn& fn) {
   fn("weight", conv.weight);
@@ -39,6 +50,8 @@ void visit_tensors(AnyOp& op, Fn& fn) {
     fn("num_batches_tracked", op.batches_tracked);
   } else if constexpr (std::is_same_v<T, BoundedRelu>) {
     fn("bound", op.bound);
+  } else {
+    static_assert(kTensorless<T> || kUnknownOp<T>, "for_each_tensor: a new operator's tensors");
   }
 }
 

@@ -55,6 +55,13 @@ ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, co
 /// same channel order, i.e. by node name from the graph before restrict/duplicate.
 void calibrate(Graph& graph, const ActivationRanges& ranges);
 
+/// Makes every bound and interval infinite: nothing is restricted, every finite value is in range.
+void remove_limits(Graph& graph);
+
+/// Sets bounds and intervals anew from the graph's own activations without limits, as after
+/// training; nothing to do for a graph that has none. Collective, errors as of activation_ranges.
+void recalibrate(Graph& graph, const Dataset& images, const Comm& comm, at::Device device);
+
 struct HardeningPlan {
   DuplicationPlan duplication;
   bool restricted = true;
