@@ -63,12 +63,11 @@ Graph build_protected_model(const std::string& name, std::int64_t classes, const
     throw DataError(source, layers.first_wrong() + "; give the data set it was trained on");
   }
   if (!layers.fits()) {
-    throw DataError(source, "this is not a checkpoint of " + name + ": " + layers.problems() +
-                                "; " +
-                                (protection == nullptr
-                                     ? advice(tensors)
-                                     : "tensors and record sentinelnn.json do not belong "
-                                       "together; use the file sentinelnn wrote"));
+    throw DataError(source,
+                    "this is not a checkpoint of " + name + ": " + layers.problems() + "; " +
+                        (protection == nullptr ? advice(tensors)
+                                               : "tensors and record sentinelnn.json do not belong "
+                                                 "together; use the file sentinelnn wrote"));
   }
   graph.architecture = name;
   for (const auto& entry : tensors) {

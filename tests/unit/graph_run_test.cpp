@@ -274,6 +274,33 @@ TEST(CorrectTest, EqualsAScalarLoopOnRandomWords) {
   }
 }
 
+/// Equal rows agree whatever their results are; only non-finite ones are still corrected.
+TEST(CorrectTest, EqualRowsAgreeHoweverTheKernelRounds) {
+  const auto row = [](std::vector<float> v) { return at::tensor(v).view({1, 4, 1, 1}); };
+  const at::Tensor a = row({2, kInf, kNan, 2}), b = row({1, 1, kNan, 1});
+  const at::Tensor low = at::full({4}, -3.F), high = at::full({4}, 3.F);
+  const at::Tensor same = at::tensor({1, 1, 1, 0}).to(at::kBool);
+  for (const Correction correction : {Correction::kRange, Correction::kMin}) {
+    const at::Tensor merged = correct(a, b, correction, low, high, same);
+    EXPECT_TRUE(same_bits(merged, row({2, 1, 0, 1})));
+  }
+}
+
+/// The interval here would zero every result.
+TEST(Operators, EqualRowsPassTheIntervalAndUnequalOnesDoNot) {
+  at::manual_seed(5);
+  const Conv plain = test::conv(6, 3, 3, 1, 1, true);
+  auto twice = test::duplicated(plain, {4, 1});
+  twice.low.fill_(1e8F);
+  twice.high.fill_(1e9F);
+  const at::Tensor x = test::values({2, 3, 5, 5});
+  EXPECT_TRUE(same_bits(apply(twice, {x}), apply(plain, {x})));
+  twice.conv.bias[7] += 1;  // the copy of channel 1
+  const at::Tensor got = apply(twice, {x});
+  EXPECT_TRUE(same_bits(got.select(1, 4), apply(plain, {x}).select(1, 4)));
+  EXPECT_TRUE(same_bits(got.select(1, 1), at::zeros({2, 5, 5})));
+}
+
 TEST(GraphTest, AddRejectsWhatIsNotAGraph) {
   Graph g;
   EXPECT_THROW(g.add("relu", Relu{}, {}), Bug);

@@ -256,6 +256,25 @@ TEST(Models, OtherFloatTypesBecomeFloat32AndTheCounterIsOptional) {
               HasSubstr("bn1.weight holds integers"));
 }
 
+TEST(Models, TheBatchCounterMayHaveAnyNumberType) {
+  StateDict tensors = state_dict(initial_model("resnet20", 10, 1));
+  const auto counter = [&](const at::Tensor& stored) {
+    tensors.set("bn1.num_batches_tracked", stored);
+    const Graph g = build_model("resnet20", 10, tensors, "my.pth");
+    return std::get<BatchNorm>(g[g.find("bn1")].op).batches_tracked;
+  };
+  const at::Tensor seven = at::scalar_tensor(7, at::kLong);
+  for (const auto type : {at::kLong, at::kInt, at::kFloat, at::kHalf}) {
+    EXPECT_TRUE(same_bits(counter(seven.to(type)), seven));
+    EXPECT_TRUE(same_bits(counter(seven.to(type).reshape({1})), seven));
+  }
+  for (const at::Tensor& bad :
+       {at::ones({2}, at::kLong), at::zeros({0}), at::full({}, NAN), at::ones({}, at::kBool)}) {
+    EXPECT_THAT(error_of<DataError>([&] { counter(bad); }),
+                HasSubstr("bn1.num_batches_tracked is not one number"));
+  }
+}
+
 TEST(Models, AbsurdShapesAreCheapErrors) {
   StateDict tensors = state_dict(initial_model("resnet20", 10, 1));
   for (const char* name : {"conv1.weight", "layer1.0.conv1.weight", "layer3.2.conv2.weight"}) {
@@ -288,12 +307,12 @@ TEST_P(RoundTripTest, BitForBit) {
   const NodeId first = 1;
   const auto rows = static_cast<std::int64_t>(channel_counts(g)[1]);
   g.origin[g[first].name].out = Rng({1, 0, 0, Purpose::kShuffle}).permutation(rows);
-  const Bytes file = serialize_model(g, {{"abc"}, "sentinelnn harden \xff", 7});
-  EXPECT_EQ(serialize_model(g, {{"abc"}, "sentinelnn harden \xff", 7}), file);
+  const Bytes file = serialize_model(g, {{"abc"}, "sentinelnn harden \xff", 7, ""});
+  EXPECT_EQ(serialize_model(g, {{"abc"}, "sentinelnn harden \xff", 7, ""}), file);
   const Graph again = parse_model(file, "memory", "", "");
   expect_same_graph(g, again);
   expect_same_state(state_dict(g), state_dict(again));
-  EXPECT_EQ(serialize_model(again, {{"abc"}, "sentinelnn harden \xff", 7}), file);
+  EXPECT_EQ(serialize_model(again, {{"abc"}, "sentinelnn harden \xff", 7, ""}), file);
   const at::Tensor x = test::values({2, 3, 32, 32});
   EXPECT_TRUE(same_bits(logits(g, x), logits(again, x)));
 }
@@ -377,6 +396,64 @@ TEST(ParseModel, DamagedRecordsAreDataErrors) {
   EXPECT_THROW(parse("[]"), DataError);
   EXPECT_THROW(parse("{}"), DataError);
   EXPECT_THROW(parse(good.substr(0, good.size() / 2)), DataError);
+}
+
+/// Saved again by PyTorch: the tensors are there, the record is not.
+TEST(ParseModel, ProtectionWithoutARecordIsRefused) {
+  Graph plain = initial_model("resnet20", 10, 3);
+  Graph g = plain.clone();
+  protect(g, RowLayout::kGroup, Correction::kRange, false);
+  const StateDict tensors = state_dict(g);
+  const auto refusal = [](const StateDict& file) {
+    return error_of<DataError>(
+        [&] { parse_model(serialize_pth(file), "again.pth", "resnet20", "cifar10"); });
+  };
+  EXPECT_THAT(refusal(tensors), HasSubstr("again.pth"));
+  for (const std::string name :
+       {"conv1.duplicated", "relu.bound", "conv1.range_low", "conv1.range_high"}) {
+    StateDict one = state_dict(plain);
+    one.set(name, *tensors.find(name));
+    EXPECT_THAT(refusal(one), HasSubstr("has " + name + " but no record sentinelnn.json"));
+  }
+  EXPECT_EQ(refusal(state_dict(plain)), "");
+}
+
+TEST(ParseModel, BoundsAgreeWithTheRecord) {
+  Graph plain = initial_model("resnet20", 10, 3);
+  plain.dataset = "cifar10";
+  Graph bounded = plain.clone();
+  protect(bounded, RowLayout::kOwn, Correction::kRange, false);
+  const auto record = [](const Graph& g) {
+    return *parse_pth(serialize_model(g, {}), "f").metadata;
+  };
+  const auto error = [](const StateDict& tensors, const std::string& text) {
+    return error_of<DataError>(
+        [&] { parse_model(serialize_pth(tensors, text), "my.pth", "", ""); });
+  };
+  const StateDict good = state_dict(bounded);
+  const std::string missing =
+      error(without(without(good, "layer1.0.relu.bound"), "relu.bound"), record(bounded));
+  EXPECT_THAT(missing, HasSubstr("my.pth"));
+  EXPECT_THAT(missing, HasSubstr("2 missing entries (relu.bound, layer1.0.relu.bound)"));
+  StateDict extra = state_dict(plain);
+  extra.set("relu.bound", at::ones({}));
+  EXPECT_THAT(error(extra, record(plain)), HasSubstr("relu.bound, but the record has no"));
+
+  constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = NAN;
+  const auto with = [&](const std::string& name, const at::Tensor& tensor) {
+    StateDict tensors = good;
+    tensors.set(name, tensor);
+    return error(tensors, record(bounded));
+  };
+  for (const float bad : {-1.F, -kInf, kNan}) {
+    EXPECT_THAT(with("relu.bound", at::full({}, bad)), HasSubstr("relu.bound is negative"));
+  }
+  for (const float fine : {0.F, 3.F, kInf}) EXPECT_EQ(with("relu.bound", at::full({}, fine)), "");
+  for (const char* end : {"conv1.range_low", "conv1.range_high"}) {
+    EXPECT_THAT(with(end, at::tensor({1.F, kNan})), HasSubstr("conv1.range_low is above"));
+  }
+  EXPECT_THAT(with("conv1.range_low", at::full({2}, 2e30F)), HasSubstr("conv1.range_low is above"));
+  EXPECT_EQ(with("conv1.range_low", at::full({2}, -kInf)), "");
 }
 
 TEST(ParseModel, DamagedAdditionalTensorsAreDataErrors) {
