@@ -77,9 +77,13 @@ def accuracy(result: Result) -> Figure | None:
     figure = Figure(figsize=(COLUMN, 2.6))
     axes = figure.subplots()
     log = bool((table["ber"] > 0).all())
-    for place, (_, rows) in enumerate(table.groupby("model")):
-        _accuracy_lines(axes, rows, place, log, len(result.models))
     labels = summaries.point_labels(result)
+    places = None if log else {point: number for number, point in enumerate(labels)}
+    for place, model in enumerate(result.models.index):
+        rows = table[table["model"] == model]
+        if not rows.empty:
+            shift = (place - (len(result.models) - 1) / 2) * 0.15
+            _accuracy_lines(axes, rows, place, places, shift)
     if log:
         axes.set(xscale="log", xlabel="bit error rate [flips per bit and trial]")
     else:
@@ -93,12 +97,14 @@ def accuracy(result: Result) -> Figure | None:
     return figure
 
 
-def _accuracy_lines(axes: Axes, rows: pd.DataFrame, place: int, log: bool, models: int) -> None:
+def _accuracy_lines(
+    axes: Axes, rows: pd.DataFrame, place: int, places: dict[int, int] | None, shift: float
+) -> None:
+    """One model over BER, or over the given places of the points."""
     colour, marker = _model_style(place)
-    places = {point: number for number, point in enumerate(sorted(rows["point"].unique()))}
-    shift = (place - (models - 1) / 2) * 0.15
+    log = places is None
     for kind, (fault_model, line) in enumerate(rows.sort_values("ber").groupby("fault_model")):
-        x = line["ber"] if log else line["point"].map(places) + shift
+        x = line["ber"] if places is None else line["point"].map(places) + shift
         several = rows["fault_model"].nunique() > 1 and log
         axes.errorbar(
             x,
@@ -328,7 +334,7 @@ def _outcome_caption(result: Result) -> str:
     return (
         "Every image of a trial has exactly one outcome. Masked: logits bitwise those of the "
         "fault-free run; SDC, not critical: other logits, same prediction; SDC-critical: another "
-        "prediction; DUE: some logit not finite."
+        "prediction; DUE: some logit not finite. Failing: SDC-critical or DUE."
     )
 
 
@@ -346,11 +352,16 @@ def _failure_caption(result: Result, place: str) -> str:
             f"{place}; {counts}. {bars} With no failure among n trials the upper bound is the rule "
             "of three. ×: fewer than two such trials."
         )
+    elsewhere = (
+        "Flips elsewhere are alike in both."
+        if result.points["fault_model"][point] == "binomial"
+        else "The number of flips is fixed: trials without have at least one flip more elsewhere."
+    )
     return (
         f"Share of images failing (SDC-critical or DUE) in trials with at least one flip in this "
         f"{place}, minus the share in trials without, in percentage points; {counts}, "
-        f"{trials['n_faults'].mean():.3g} flips per trial on average. {bars} With no failure in a "
-        f"group its bound is the rule of three. ×: fewer than {summaries.MIN_GROUP} trials with or "
+        f"{trials['n_faults'].mean():.3g} flips per trial on average. {elsewhere} {bars} "
+        f"With no failure in a group its bound is the rule of three. ×: fewer than {summaries.MIN_GROUP} trials with or "
         "without, not compared. Shown is the point of the "
         "campaign in which a given bit position is flipped in nearest to half of the trials."
     )

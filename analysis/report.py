@@ -136,6 +136,7 @@ def outcome_rows(result: Result) -> list[dict[str, str]]:
     for row in summaries.outcome_table(result).itertuples():
         shares = {name: percent(getattr(row, name), 3) for name in OUTCOMES}
         where = {"point": labels[row.point], "model": result.models["name"][row.model]}
+        shares["failing"] = f"{percent(row.failing, 3)} {interval(row)}"
         rows.append(where | shares | {"trials": count(row.trials), "images": count(row.images)})
     return rows
 
@@ -205,6 +206,11 @@ def notes(result: Result) -> list[str]:
         found.append(
             f"Some estimates rest on fewer than {summaries.ENOUGH_TRIALS} trials; a t interval "
             "over so few skewed outcomes may cover less than its nominal level."
+        )
+    if result.rows_beyond_plan:
+        found.append(
+            f"{count(result.rows_beyond_plan)} stored rows lie beyond the planned trials (the "
+            "campaign was shortened) and are in no number below."
         )
     mismatches = int(result.audit["mismatches"].sum())
     if mismatches:

@@ -105,7 +105,7 @@ SESSION = np.dtype(
 POINT = np.dtype(
     [
         ("id", "u4"),
-        ("estimand", "S8"),
+        ("estimand", "S32"),
         ("fault_model", "S32"),
         ("ber", "f8"),
         ("trials", "u8"),
@@ -122,6 +122,9 @@ TENSOR = np.dtype(
     ]
 )
 NODE = np.dtype([("name", "S128"), ("op", "S32"), ("macs", "i8"), ("parameters", "i8")])
+
+# Kinds of NumPy types that may stand for the one expected.
+KINDS = {"S": "SO", "u": "u", "i": "ui", "f": "f"}
 
 MODEL_NUMBERS = ("parameters", "macs", "memory_bytes", "images", "correct", "top5")
 OUTCOMES = ("masked", "sdc_noncritical", "sdc_critical", "due")
@@ -157,13 +160,19 @@ class Result:
     @property
     def complete(self) -> bool:
         """Whether every planned trial is stored."""
-        return bool(self.attributes.get("complete", 0))
+        return _integer(self.path, self.attributes, "complete", "/") != 0
 
     @property
     def confidence(self) -> float:
         """Confidence level of the campaign's intervals."""
         design = _attributes(self._file["design"]) if "design" in self._file else {}
-        return float(design.get("confidence", 0.95))
+        try:
+            confidence = float(design.get("confidence", 0.95))
+        except (TypeError, ValueError):
+            confidence = float("nan")
+        if not 0 < confidence < 1:
+            raise ResultError(f"{self.path}: /design: confidence is no number between 0 and 1")
+        return confidence
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
@@ -192,15 +201,21 @@ class Result:
     @cached_property
     def points(self) -> pd.DataFrame:
         """One row per (fault model, BER); indexed by the id used in /trials."""
-        return self._table("points", POINT).set_index("id", drop=False).sort_index()
+        points = self._table("points", POINT).set_index("id", drop=False).sort_index()
+        if points.index.has_duplicates:
+            raise ResultError(f"{self.path}: /points holds an id twice")
+        return points
 
     @cached_property
     def models(self) -> pd.DataFrame:
         """One row per model, indexed by the number used in /trials."""
-        rows = [self._model(name) for name in self._file.get("models", {})]
+        rows = [self._model(name) for name in self._members("models")]
         columns = ["index", "name", *MODEL_NUMBERS, "checkpoint_sha256", "structure"]
         frame = pd.DataFrame(rows, columns=columns)
-        return frame.set_index("index").sort_index()
+        frame = frame.set_index("index").sort_index()
+        if frame.index.has_duplicates:
+            raise ResultError(f"{self.path}: /models holds an index twice")
+        return frame
 
     def tensors(self, model: str) -> pd.DataFrame:
         """Tensors that may be hit; the row number is the `tensor` of a fault."""
@@ -223,9 +238,10 @@ class Result:
     def trials(self) -> pd.DataFrame:
         """One row per trial and model, with the point's description and the model's name joined.
 
-        `accuracy` is correct/images, `failure` the share of images with SDC-critical or DUE.
+        Rows beyond the point's planned trials (of a campaign that was shortened) are in no estimate
+        and left out. `accuracy` is correct/images, `failure` the share with SDC-critical or DUE.
         """
-        trials = self._table("trials", TRIAL)
+        trials = self._stored_trials[self._planned].reset_index(drop=True)
         points = self.points.reindex(trials["point"])
         for column in ("estimand", "fault_model", "ber"):
             trials[column] = points[column].to_numpy()
@@ -243,6 +259,9 @@ class Result:
         """
         faults = self._table("faults/sites", FAULT)
         rows = self._fault_rows(len(faults))
+        kept = self._planned[rows]
+        faults = faults[kept].reset_index(drop=True)
+        rows = (np.cumsum(self._planned) - 1)[rows[kept]]
         faults.insert(0, "row", rows)
         for column in ("point", "id", "model"):
             faults[column] = self.trials[column].to_numpy()[rows]
@@ -272,45 +291,89 @@ class Result:
         """One row per method, layer (in the model's order) and channel; rank 0 is the best."""
         frames = [
             self._scores(method, layer)
-            for method in self._file.get("importance", {})
-            for layer in self._in_order(self._file[f"importance/{method}"])
+            for method in self._members("importance")
+            for layer in self._in_order(f"importance/{method}")
         ]
         columns = ["method", "layer", "channel", "score", "rank"]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
     # ---- reading ---------------------------------------------------------------------------
 
+    @cached_property
+    def _stored_trials(self) -> pd.DataFrame:
+        """Every row of /trials; all of them name a point and a model of the file."""
+        trials = self._table("trials", TRIAL)
+        for column, known in (("point", self.points.index), ("model", self.models.index)):
+            for unknown in trials.loc[~trials[column].isin(known), column]:
+                raise ResultError(f"{self.path}: /trials names {column} {unknown}: unknown")
+        return trials
+
+    @cached_property
+    def _planned(self) -> np.ndarray:
+        """Which rows of /trials belong to the planned trials of their point."""
+        trials = self._stored_trials
+        planned = self.points["trials"].reindex(trials["point"]).to_numpy()
+        return trials["id"].to_numpy() < planned
+
+    @property
+    def rows_beyond_plan(self) -> int:
+        """Stored rows that are left out of `trials`."""
+        return int((~self._planned).sum())
+
     def _table(self, path: str, dtype: np.dtype) -> pd.DataFrame:
         if path not in self._file:
             return _frame(np.zeros(0, dtype))
         data = self._array(path)
-        missing = [name for name in dtype.names or () if name not in (data.dtype.names or ())]
-        if missing:
-            raise ResultError(f"{self.path}: /{path} has no column {missing[0]}: not schema 1")
+        for name in dtype.names or ():
+            if name not in (data.dtype.names or ()):
+                raise ResultError(f"{self.path}: /{path} has no column {name}: not schema 1")
+            if data.dtype[name].kind not in KINDS[dtype[name].kind]:
+                raise ResultError(f"{self.path}: /{path}: column {name} has a type of another kind")
         return _frame(data)
 
     def _array(self, path: str) -> np.ndarray:
+        """A dataset of one dimension."""
         try:
-            return self._file[path][()]
-        except (KeyError, OSError) as error:
+            data = self._file[path]
+            array = data[()] if isinstance(data, h5py.Dataset) else None
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise ResultError(f"{self.path}: /{path} cannot be read: {_line(error)}") from error
+        if not isinstance(array, np.ndarray) or array.ndim != 1:
+            raise ResultError(f"{self.path}: /{path} is no dataset of one dimension")
+        return array
+
+    def _members(self, path: str) -> list[str]:
+        """Names in a group; none where the file has no such group."""
+        if path not in self._file:
+            return []
+        group = self._file[path]
+        if not isinstance(group, h5py.Group):
+            raise ResultError(f"{self.path}: /{path} is no group")
+        return list(group)
 
     def _model(self, name: str) -> dict[str, Any]:
-        attributes = _attributes(self._file[f"models/{name}"])
-        row: dict[str, Any] = {"index": int(attributes.get("index", 0)), "name": name}
-        row |= {key: int(attributes.get(key, 0)) for key in MODEL_NUMBERS}
+        where = f"models/{name}"
+        attributes = _attributes(self._file[where])
+        row: dict[str, Any] = {"name": name}
+        row |= {key: _integer(self.path, attributes, key, where) for key in ("index", *MODEL_NUMBERS)}
         row |= {key: str(attributes.get(key, "")) for key in ("checkpoint_sha256", "structure")}
         return row
 
     def _fault_rows(self, count: int) -> np.ndarray:
-        if "faults/offsets" not in self._file:
+        """The row of /trials of every fault."""
+        trials = len(self._stored_trials)
+        if "faults/offsets" not in self._file and count == 0:
             return np.zeros(0, np.int64)
-        offsets = self._array("faults/offsets").astype(np.int64)
-        if len(offsets) != len(self.trials) + 1 or offsets[-1] != count:
+        offsets = self._array("faults/offsets")
+        fits = offsets.dtype.kind in "ui" and len(offsets) == trials + 1
+        # As signed numbers: the steps of unsigned ones would wrap.
+        offsets = offsets.astype(np.int64) if fits else np.zeros(1, np.int64)
+        steps = np.diff(offsets)
+        if not fits or offsets[0] != 0 or offsets[-1] != count or (steps < 0).any():
             raise ResultError(
                 f"{self.path}: /faults/offsets does not fit /trials and /faults/sites"
             )
-        return np.repeat(np.arange(len(self.trials)), np.diff(offsets))
+        return np.repeat(np.arange(trials), steps)
 
     def _name_faults(self, faults: pd.DataFrame) -> None:
         names = np.empty(len(faults), dtype=object)
@@ -332,6 +395,11 @@ class Result:
     def _scores(self, method: str, layer: str) -> pd.DataFrame:
         scores = self._array(f"importance/{method}/{layer}/scores")
         order = self._array(f"importance/{method}/{layer}/order")
+        if not np.array_equal(np.sort(order), np.arange(len(scores))):
+            raise ResultError(
+                f"{self.path}: /importance/{method}/{layer}: order is no order of its "
+                f"{len(scores)} scores"
+            )
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
         channel = np.arange(len(scores))
@@ -339,9 +407,14 @@ class Result:
             {"method": method, "layer": layer, "channel": channel, "score": scores, "rank": rank}
         )
 
-    def _in_order(self, method: h5py.Group) -> list[str]:
+    def _in_order(self, method: str) -> list[str]:
         """HDF5 lists names alphabetically; the attribute index is the order of execution."""
-        return sorted(method, key=lambda layer: int(method[layer].attrs.get("index", 0)))
+
+        def index(layer: str) -> int:
+            where = f"{method}/{layer}"
+            return _integer(self.path, _attributes(self._file[where]), "index", where)
+
+        return sorted(self._members(method), key=index)
 
 
 def layer_of(tensor_names: pd.Series) -> pd.Series:
@@ -376,9 +449,17 @@ def _open(path: Path) -> h5py.File:
 def _check_schema(path: Path, attributes: dict[str, Any]) -> None:
     if attributes.get("schema") != SCHEMA:
         raise ResultError(f"{path}: not a SentinelNN result (no attribute schema = {SCHEMA})")
-    version = int(attributes.get("schema_version", 0))
+    version = _integer(path, attributes, "schema_version", "/")
     if version != SCHEMA_VERSION:
         raise ResultError(f"{path}: schema version {version}, this reader knows {SCHEMA_VERSION}")
+
+
+def _integer(path: Path, attributes: dict[str, Any], name: str, where: str) -> int:
+    """An attribute that is an integer; 0 where it is absent."""
+    value = attributes.get(name, 0)
+    if not isinstance(value, (int, np.integer)):
+        raise ResultError(f"{path}: {where}: attribute {name} is no integer")
+    return int(value)
 
 
 def _line(error: BaseException) -> str:

@@ -20,12 +20,13 @@ MIN_GROUP = 10
 
 
 class Interval(NamedTuple):
-    """An estimate, its bounds (not a number where there are none) and the trials used."""
+    """An estimate, its bounds (not a number where there are none), the trials used, the method."""
 
     estimate: float
     lower: float
     upper: float
     trials: int
+    method: str = ""
 
 
 def t_quantile(df: float, confidence: float) -> float:
@@ -33,58 +34,63 @@ def t_quantile(df: float, confidence: float) -> float:
     return float(stdtrit(df, (1 + confidence) / 2))
 
 
-def t_interval(values: np.ndarray, confidence: float) -> Interval:
-    """Mean of shares over trials, mean +- t s/sqrt(n), within [0, 1]; all of it for n < 2."""
+def t_interval(
+    values: np.ndarray, confidence: float, low: float = 0.0, high: float = 1.0
+) -> Interval:
+    """Mean over trials of numbers in [low, high], mean +- t s/sqrt(n); all of it for n < 2."""
     n = len(values)
     if n < 2:
-        return Interval(float(np.mean(values)) if n else float("nan"), 0.0, 1.0, n)
+        mean = float(values[0]) if n else float("nan")
+        return Interval(mean, low, high, n, "t over trials")
     mean = float(np.mean(values))
+    if not _has_spread(values):
+        return _without_spread(mean, n, confidence, low, high)
     half = t_quantile(n - 1, confidence) * float(np.std(values, ddof=1)) / n**0.5
-    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half), n)
-
-
-def rate_interval(values: np.ndarray, confidence: float) -> Interval:
-    """As t_interval for shares of rare events: with none at all the rule of three, 3/n at 95 %."""
-    n = len(values)
-    interval = t_interval(values, confidence)
-    if n < 2 or np.ptp(values) > 0:
-        return interval
-    far = min(1.0, float(-np.log(1 - confidence)) / n)
-    if interval.estimate == 0:
-        return interval._replace(upper=far)
-    return interval._replace(lower=1 - far) if interval.estimate == 1 else interval
+    return Interval(mean, max(low, mean - half), min(high, mean + half), n, "t over trials")
 
 
 def welch_interval(a: np.ndarray, b: np.ndarray, confidence: float) -> Interval:
-    """Mean of a - mean of b for independent trials; no bounds where neither shows any spread."""
-    n = len(a) + len(b)
+    """Mean of a - mean of b for shares in independent trials; all of [-1, 1] for n < 2."""
+    n, least = len(a) + len(b), min(len(a), len(b))
     difference = float(np.mean(a) - np.mean(b))
-    if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
-        return Interval(difference, float("nan"), float("nan"), n)
+    if least < 2:
+        return Interval(difference, -1.0, 1.0, n, "Welch")
+    if not _has_spread(a) and not _has_spread(b):
+        return _without_spread(difference, least, confidence, -1.0, 1.0)._replace(trials=n)
     va, vb = np.var(a, ddof=1) / len(a), np.var(b, ddof=1) / len(b)
     df = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
     half = t_quantile(df, confidence) * float(np.sqrt(va + vb))
-    return Interval(difference, difference - half, difference + half, n)
+    lower, upper = max(-1.0, difference - half), min(1.0, difference + half)
+    return Interval(difference, lower, upper, n, "Welch")
 
 
 def difference_interval(a: np.ndarray, b: np.ndarray, confidence: float) -> Interval:
     """Mean of a - mean of b for shares of rare events in independent trials, by MOVER (Zou and
-    Donner, 2008) from both rate intervals, so that a group without any event has its say."""
-    hit, other = rate_interval(a, confidence), rate_interval(b, confidence)
+    Donner, 2008) from both intervals, so that a group without any event has its say."""
+    hit, other = t_interval(a, confidence), t_interval(b, confidence)
     difference = hit.estimate - other.estimate
     below = np.hypot(hit.estimate - hit.lower, other.upper - other.estimate)
     above = np.hypot(hit.upper - hit.estimate, other.estimate - other.lower)
-    return Interval(difference, difference - below, difference + above, len(a) + len(b))
+    return Interval(difference, difference - below, difference + above, len(a) + len(b), "MOVER")
 
 
 def paired_interval(differences: np.ndarray, confidence: float) -> Interval:
-    """Mean of per-trial differences, mean +- t s/sqrt(n); no bounds for n < 2."""
-    n = len(differences)
-    mean = float(np.mean(differences)) if n else float("nan")
-    if n < 2:
-        return Interval(mean, float("nan"), float("nan"), n)
-    half = t_quantile(n - 1, confidence) * float(np.std(differences, ddof=1)) / n**0.5
-    return Interval(mean, mean - half, mean + half, n)
+    """Mean of per-trial differences of shares, as t_interval over [-1, 1]."""
+    interval = t_interval(differences, confidence, -1.0, 1.0)
+    return interval._replace(method=f"paired {interval.method}")
+
+
+def _has_spread(values: np.ndarray) -> bool:
+    """Shares are counts over at most 2^32 images: anything finer is rounding."""
+    return bool(np.ptp(values) > 1e-12)
+
+
+def _without_spread(mean: float, n: int, confidence: float, low: float, high: float) -> Interval:
+    """Equal outcomes in n >= 2 trials, whose t interval would have no width: each bound moves
+    towards its end of the range by the share that the rule of three allows (3/n at 95 %)."""
+    share = min(1.0, float(-np.log1p(-confidence)) / n)
+    lower, upper = mean - share * (mean - low), mean + share * (high - mean)
+    return Interval(mean, lower, upper, n, "rule of three")
 
 
 # ---- the campaign's tables ---------------------------------------------------------------------
@@ -105,14 +111,22 @@ def point_labels(result: Result) -> dict[int, str]:
     several = result.points["fault_model"].nunique() > 1
     labels = {}
     for point in result.points.itertuples():
-        ber = f"BER {number(point.ber)}" if point.ber > 0 else ""
+        rated = point.ber > 0 or has_rate(point.fault_model)
+        ber = f"BER {number(point.ber)}" if rated else ""
         model = point.fault_model if several or not ber else ""
         labels[point.id] = ", ".join(part for part in (ber, model) if part)
     return labels
 
 
+def has_rate(fault_model: str) -> bool:
+    """Whether a BER rules the fault model; exact:K has a fixed number of flips instead."""
+    return not fault_model.startswith("exact:")
+
+
 def number(value: float) -> str:
     """A BER as people write it: 5e-6."""
+    if value == 0:
+        return "0"
     mantissa, exponent = f"{value:.3e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
 
@@ -152,21 +166,25 @@ def gain_table(result: Result) -> pd.DataFrame:
         for model in result.models.index[1:]:
             gain = _stored_gain(result, point, model) or _computed_gain(result, point, model)
             if gain is not None:
-                interval, method = gain
-                rows.append({"point": point, "model": model, "method": method} | interval._asdict())
-    return pd.DataFrame(rows, columns=["point", "model", "method", *Interval._fields])
+                rows.append({"point": point, "model": model} | gain._asdict())
+    return pd.DataFrame(rows, columns=["point", "model", *Interval._fields])
 
 
 def outcome_table(result: Result) -> pd.DataFrame:
-    """Mean share of every outcome per point and model (mean over trials of the trial's share)."""
+    """Mean share of every outcome per point and model (mean over trials of the trial's share), and
+    of images failing (SDC-critical or DUE) with its interval."""
     trials = main_trials(result)
     trials = trials[trials["images"] > 0]
-    shares = trials[list(OUTCOMES)].div(trials["images"], axis=0)
-    keys = [trials["point"], trials["model"]]
-    table = shares.groupby(keys).mean()
-    table["trials"] = shares.groupby(keys).size()
-    table["images"] = trials["images"].groupby(keys).sum()
-    return table.reset_index()
+    rows = []
+    for (point, model), mine in trials.groupby(["point", "model"]):
+        shares = mine[list(OUTCOMES)].div(mine["images"], axis=0).mean()
+        stored = _stored(result, point, model, "failing")
+        failing = stored or t_interval(mine["failure"].to_numpy(), result.confidence)
+        sizes = {"trials": len(mine), "images": int(mine["images"].sum())}
+        bounds = {"failing": failing.estimate, "lower": failing.lower, "upper": failing.upper}
+        rows.append({"point": point, "model": model} | shares.to_dict() | sizes | bounds)
+    columns = ["point", "model", *OUTCOMES, "trials", "images", "failing", "lower", "upper"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def overhead_table(result: Result) -> pd.DataFrame:
@@ -223,8 +241,9 @@ def failures_by(result: Result, column: str, point: int, model: int) -> pd.DataF
     """What a flip in a bit position or layer (`column`) does, one row per value of the column.
 
     Single flips: mean failure share of the trials that hit it. Several flips a trial: mean failure
-    share of the trials that hit it minus that of the trials that do not; flips of other places are
-    alike in both, so the difference is the effect of this one.
+    share of the trials that hit it minus that of the trials that do not. Under binomial faults
+    flips of other places are alike in both, so the difference is the effect of this one; where the
+    number of flips is fixed (exact:K) trials without it have at least one flip more elsewhere.
     """
     trials = main_trials(result)
     trials = trials[(trials["point"] == point) & (trials["model"] == model)]
@@ -261,7 +280,7 @@ def _values(result: Result, column: str, faults: pd.DataFrame) -> list[object]:
 def _effect(hit: np.ndarray, other: np.ndarray, single: bool, confidence: float) -> Interval:
     nothing = Interval(float("nan"), float("nan"), float("nan"), len(hit) + len(other))
     if single:
-        return rate_interval(hit, confidence) if len(hit) >= 2 else nothing
+        return t_interval(hit, confidence) if len(hit) >= 2 else nothing
     if min(len(hit), len(other)) < MIN_GROUP:
         return nothing
     return difference_interval(hit, other, confidence)
@@ -281,15 +300,15 @@ def _stored(result: Result, point: int, model: int, quantity: str) -> Interval |
     return _interval(rows.iloc[-1]) if len(rows) else None
 
 
-def _stored_gain(result: Result, point: int, model: int) -> tuple[Interval, str] | None:
+def _stored_gain(result: Result, point: int, model: int) -> Interval | None:
     table = result.estimates
     base = result.models.index[0]
     rows = table[(table["point"] == point) & (table["quantity"] == "accuracy_difference")]
     rows = rows[(rows["model"] == model) & (rows["against"] == base)]
-    return (_interval(rows.iloc[-1]), str(rows.iloc[-1]["method"])) if len(rows) else None
+    return _interval(rows.iloc[-1]) if len(rows) else None
 
 
-def _computed_gain(result: Result, point: int, model: int) -> tuple[Interval, str] | None:
+def _computed_gain(result: Result, point: int, model: int) -> Interval | None:
     trials = main_trials(result)
     trials = trials[trials["point"] == point].set_index("id")
     after = trials.loc[trials["model"] == model, "accuracy"]
@@ -298,11 +317,10 @@ def _computed_gain(result: Result, point: int, model: int) -> tuple[Interval, st
         return None
     if result.points["fault_model"].get(point) == "binomial":  # the same flips in both: paired
         differences = (after - before).dropna().to_numpy()
-        return paired_interval(differences, result.confidence), "paired t over trials"
-    return welch_interval(after.to_numpy(), before.to_numpy(), result.confidence), "Welch"
+        return paired_interval(differences, result.confidence) if len(differences) else None
+    return welch_interval(after.to_numpy(), before.to_numpy(), result.confidence)
 
 
 def _interval(row: pd.Series) -> Interval:
-    return Interval(
-        float(row["estimate"]), float(row["lower"]), float(row["upper"]), int(row["trials"])
-    )
+    bounds = (float(row[name]) for name in ("estimate", "lower", "upper"))
+    return Interval(*bounds, int(row["trials"]), str(row["method"]))

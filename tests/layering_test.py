@@ -1,7 +1,8 @@
 """The module table of CMakeLists.txt is the only truth about who may include whom.
 
 Fails on a table that breaks the order of the layers, on an include of a module that the table does
-not list, and on MPI, HDF5, CLI11 or TorchScript outside their one home. Runs with pytest, or alone:
+not list, on MPI, HDF5, CLI11 or TorchScript outside their one home, and on LibTorch in a module
+that is not marked TORCH. Runs with pytest, or alone:
 `layering_test.py [ROOT]` prints what is wrong.
 """
 
@@ -25,11 +26,13 @@ LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in mod
 
 # An include that matches may stand in this module only.
 HOMES = (
-    (re.compile(r"mpi\.h$"), "comm"),
-    (re.compile(r"hdf5\.h$|hdf5_hl\.h$|H5[A-Za-z]*\.h(pp)?$"), "store"),
-    (re.compile(r"CLI/"), "app"),
-    (re.compile(r"torch/script\.h$|torch/csrc/jit/|torch/jit\.h$"), "models"),
+    (re.compile(r"(?:^|/)mpi\.h$"), "comm"),
+    (re.compile(r"(?:^|/)(?:hdf5(?:_hl)?\.h|H5[A-Za-z0-9_]*\.h(?:pp)?)$"), "store"),
+    (re.compile(r"(?:^|/)CLI/"), "app"),
+    (re.compile(r"(?:^|/)torch/(?:script\.h$|csrc/jit/|jit\.h$)"), "models"),
 )
+# Only modules marked TORCH in the table link LibTorch and may include this; so may the program.
+TORCH = re.compile(r"(?:^|/)(?:ATen|torch|c10)/")
 
 TABLE_LINE = re.compile(r"^sentinel_module\(\s*(?P<name>\w+)(?P<rest>[^)]*)\)", re.MULTILINE)
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"](?P<path>[^>"]+)[>"]', re.MULTILINE)
@@ -44,6 +47,12 @@ def module_table(root: Path) -> dict[str, set[str]]:
         table[line["name"]] = set(words[1].split()) if len(words) > 1 else set()
     table["app"] = set(table)
     return table
+
+
+def torch_modules(root: Path) -> set[str]:
+    """The modules that the table marks TORCH, and the program."""
+    lines = TABLE_LINE.finditer((root / "CMakeLists.txt").read_text())
+    return {line["name"] for line in lines if "TORCH" in line["rest"].split()} | {"app"}
 
 
 def table_errors(table: dict[str, set[str]]) -> list[str]:
@@ -62,10 +71,12 @@ def table_errors(table: dict[str, set[str]]) -> list[str]:
 
 def include_errors(root: Path, table: dict[str, set[str]]) -> list[str]:
     errors = []
+    torch = torch_modules(root)
     for module, uses in table.items():
         for file in sources(root, module):
             for path in INCLUDE.findall(file.read_text()):
-                errors += [f"{file.relative_to(root)}: {e}" for e in wrong(path, module, uses)]
+                found = wrong(path, module, uses, torch)
+                errors += [f"{file.relative_to(root)}: {error}" for error in found]
     return errors
 
 
@@ -75,13 +86,15 @@ def sources(root: Path, module: str) -> list[Path]:
     return sorted(file for file in files if file.suffix in SOURCES)
 
 
-def wrong(path: str, module: str, uses: set[str]) -> list[str]:
+def wrong(path: str, module: str, uses: set[str], torch: set[str]) -> list[str]:
     """What is wrong with this include in a file of the module."""
     found = [
         f"<{path}> belongs to {home} only"
         for pattern, home in HOMES
-        if pattern.match(path) and module != home
+        if pattern.search(path) and module != home
     ]
+    if TORCH.search(path) and module not in torch:
+        found.append(f"<{path}>: {module} is not marked TORCH (module table of CMakeLists.txt)")
     own = re.match(r"(?:sentinel/)?(\w+)/", path)
     if own and own[1] in LEVEL and own[1] not in {module, *uses}:
         found.append(f'"{path}": {module} does not use {own[1]} (module table of CMakeLists.txt)')
@@ -151,7 +164,11 @@ def test_another_modules_private_header_fails_too(tmp_path: Path) -> None:
 def test_confined_headers_fail_outside_their_home(tmp_path: Path) -> None:
     for header in (
         "mpi.h",
+        "openmpi/mpi.h",
         "hdf5.h",
+        "hdf5/serial/hdf5.h",
+        "hdf5/serial/hdf5_hl.h",
+        "hdf5/serial/H5Fpublic.h",
         "CLI/CLI.hpp",
         "torch/script.h",
         "torch/csrc/jit/api/module.h",
@@ -159,6 +176,21 @@ def test_confined_headers_fail_outside_their_home(tmp_path: Path) -> None:
         files = {"src/graph/g.cpp": f"  # include <{header}>\n"}
         errors = check(tree(tmp_path, GOOD_TABLE, files))
         assert len(errors) == 1 and "src/graph/g.cpp" in errors[0] and header in errors[0]
+
+
+def test_headers_that_only_end_alike_pass(tmp_path: Path) -> None:
+    files = {"src/graph/g.cpp": "#include <my_mpi.h>\n#include <notATen/x.h>\n"}
+    assert check(tree(tmp_path, GOOD_TABLE, files)) == []
+
+
+def test_libtorch_needs_the_mark_in_the_table(tmp_path: Path) -> None:
+    for header in ("ATen/ATen.h", "torch/cuda.h", "c10/util/Exception.h"):
+        text = f"#include <{header}>\n"
+        marked = {"src/graph/g.cpp": text, "src/app/main.cpp": text}
+        assert check(tree(tmp_path, GOOD_TABLE, marked)) == []
+        errors = check(tree(tmp_path, GOOD_TABLE, {"src/core/a.cpp": text}))
+        assert len(errors) == 1 and header in errors[0] and "core is not marked TORCH" in errors[0]
+        (tmp_path / "src/core/a.cpp").unlink()
 
 
 def test_an_upward_or_circular_table_fails(tmp_path: Path) -> None:

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import figures
+import h5py
 import pytest
+from conftest import Sample, outcome
+from results import Result
 
 ANALYSIS = Path(__file__).resolve().parents[2] / "analysis"
 
@@ -69,6 +73,39 @@ def test_every_figure_is_written(paired, tmp_path, extension):
 
 def test_the_same_file_gives_the_same_page(paired):
     assert page(paired) == page(paired)
+
+
+@pytest.mark.parametrize("name", ["report.py", "figures.py"])
+def test_broken_tables_are_one_line_too(name, paired):
+    with h5py.File(paired, "a") as file:
+        del file["trials"]
+        file.create_group("trials")
+    done = program(name, paired)
+    assert done.returncode == 65
+    assert done.stderr.count("\n") == 1 and "/trials is no dataset" in done.stderr
+
+
+def test_the_accuracy_figure_has_a_place_for_every_point(tmp_path):
+    # Only the second model has rows, and only at the last of three points.
+    points = (("exact:1", 0.0, 4), ("exact:8", 0.0, 4), ("exact:64", 0.0, 4))
+    trials = [outcome(2, i, 1, 50 + i, 40) for i in range(4)]
+    with Result(Sample(points=points, trials=trials).write(tmp_path / "some.h5")) as result:
+        axes = figures.draw(figures.FIGURES[0], result).axes[0]
+    labels = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert labels == ["exact:1", "exact:8", "exact:64"]
+    line = axes.containers[0].lines[0]
+    assert round(line.get_xdata()[0]) == 2 and line.get_color() == figures.MODEL_COLOURS[1]
+
+
+def test_the_caption_says_what_a_fixed_number_of_flips_means(tmp_path):
+    captions = []
+    for model in ("binomial", "exact:2"):
+        trials = [outcome(0, i, 0, 50, 40) | {"n_faults": 2} for i in range(4)]
+        sample = Sample(points=((model, 1e-6, 4),), trials=trials)
+        with Result(sample.write(tmp_path / "caption.h5")) as result:
+            captions.append(figures.FIGURES[2].caption(result))
+    assert "Flips elsewhere are alike in both." in captions[0]
+    assert "alike" not in captions[1] and "at least one flip more elsewhere" in captions[1]
 
 
 @pytest.mark.parametrize("name", ["report.py", "figures.py"])

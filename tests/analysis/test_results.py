@@ -90,6 +90,84 @@ def test_faults_that_do_not_fit_the_trials_are_refused(paired):
         result.faults  # noqa: B018
 
 
+def test_offsets_that_go_back_are_refused(paired):
+    with h5py.File(paired, "a") as file:
+        file["faults/offsets"][2] = 0
+    with Result(paired) as result, pytest.raises(ResultError, match="does not fit"):
+        result.faults  # noqa: B018
+
+
+def _group_for_trials(file):
+    del file["trials"]
+    file.create_group("trials")
+
+
+def _column(name, value):
+    def breaks(file):
+        rows = file["trials"][()]
+        rows[name][0] = value
+        file["trials"][...] = rows
+
+    return breaks
+
+
+def _models_for_a_dataset(file):
+    del file["models"]
+    file["models"] = np.zeros(3)
+
+
+def _order(file):
+    file["importance/l2-norm/stem/order"][0] = 7
+
+
+def _no_offsets(file):
+    del file["faults/offsets"]
+
+
+@pytest.mark.parametrize(
+    ("breaks", "table", "message"),
+    [
+        (_group_for_trials, "trials", "/trials is no dataset"),
+        (_column("point", 7), "trials", "/trials names point 7"),
+        (_column("model", 7), "trials", "/trials names model 7"),
+        (_models_for_a_dataset, "models", "/models is no group"),
+        (_order, "importance", "/importance/l2-norm/stem: order is no order of its 3 scores"),
+        (_no_offsets, "faults", "/faults/offsets cannot be read"),
+        (lambda file: file["design"].attrs.update(confidence="x"), "confidence", "confidence"),
+        (lambda file: file["models/hardened"].attrs.update(index="x"), "models", "index is no int"),
+    ],
+)
+def test_broken_files_are_named(paired, breaks, table, message):
+    with h5py.File(paired, "a") as file:
+        breaks(file)
+    with Result(paired) as result, pytest.raises(ResultError, match=message):
+        getattr(result, table)
+
+
+def test_a_schema_version_that_is_no_number_is_refused(paired):
+    with h5py.File(paired, "a") as file:
+        file.attrs["schema_version"] = "one"
+    with pytest.raises(ResultError, match="schema_version is no integer"):
+        Result(paired)
+
+
+def test_rows_beyond_the_planned_trials_are_left_out_with_their_faults(paired):
+    # Rows 0 and 1 are trial 0; shortened to one trial after trials 1, 0, 2 and 3 were stored.
+    with h5py.File(paired, "a") as file:
+        rows = file["trials"][()]
+        rows["id"] = [1, 1, 0, 0, 2, 2, 3, 3]
+        file["trials"][...] = rows
+        points = file["points"][()]
+        points["trials"] = 1
+        file["points"][...] = points
+    with Result(paired) as result:
+        assert list(result.trials["id"]) == [0, 0] and list(result.trials.index) == [0, 1]
+        assert list(result.trials["accuracy"]) == [0.7, 0.9]
+        assert list(result.faults["row"]) == [0, 0, 1]
+        assert list(result.faults["model"]) == [0, 0, 1]
+        assert result.rows_beyond_plan == 6
+
+
 def test_a_missing_column_is_named(paired):
     with h5py.File(paired, "a") as file:
         rows = file["trials"][()]

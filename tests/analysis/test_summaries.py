@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 import summaries
-from conftest import Sample, outcome
-from results import Result, ResultError
+from conftest import Sample, _rows, outcome
+from results import ESTIMATE, Result, ResultError
 
 
 def test_t_quantiles_of_the_printed_tables():
@@ -86,7 +86,8 @@ def test_several_flips_are_compared_with_trials_without(tmp_path):
         hit = i < 12
         trials.append(outcome(0, i, 0, 40, (50 if hit else 10) + 2 * (i % 2)))
         faults.append([(0, 0, 30 if hit else 3), (1, 0, 1)])
-    sample = Sample(models=("unprotected",), trials=trials, faults=faults)
+    points = (("binomial", 1e-5, 24),)
+    sample = Sample(models=("unprotected",), points=points, trials=trials, faults=faults)
     with Result(sample.write(tmp_path / "several.h5")) as result:
         table = summaries.failures_by(result, "bit", 0, 0).set_index("bit")
         layers = summaries.failures_by(result, "layer", 0, 0).set_index("layer")
@@ -138,6 +139,68 @@ def test_stratified_rows_are_refused_not_averaged(paired):
         file["trials"][...] = rows
     with Result(paired) as result, pytest.raises(ResultError, match="stratified"):
         summaries.accuracy_table(result)
+
+
+SHARE = -np.log(0.05) / 4  # what the rule of three allows of the range after 4 trials
+
+
+def bounds(interval):
+    return [interval.lower, interval.estimate, interval.upper]
+
+
+def test_equal_outcomes_have_an_interval_of_some_width():
+    for value in (0.0, 0.4, 1.0):
+        interval = summaries.t_interval(np.full(4, value), 0.95)
+        expected = [value * (1 - SHARE), value, value + SHARE * (1 - value)]
+        assert bounds(interval) == pytest.approx(expected)
+        assert (interval.method, interval.trials) == ("rule of three", 4)
+    assert bounds(summaries.t_interval(np.full(2, 0.4), 0.95)) == [0, 0.4, 1]  # 3/2 > 1: all of it
+
+
+def test_equal_differences_and_equal_groups_have_one_too():
+    expected = [0.1 - SHARE * 1.1, 0.1, 0.1 + SHARE * 0.9]
+    # the same difference of 10 images, but for the rounding of the shares
+    differences = np.array([0.9 - 0.8, 0.5 - 0.4, 0.3 - 0.2, 0.1])
+    assert np.ptp(differences) > 0
+    paired = summaries.paired_interval(differences, 0.95)
+    assert bounds(paired) == pytest.approx(expected) and paired.method == "paired rule of three"
+    welch = summaries.welch_interval(np.full(4, 0.5), np.full(9, 0.4), 0.95)
+    assert bounds(welch) == pytest.approx(expected)
+    assert (welch.method, welch.trials) == ("rule of three", 13)
+    mover = summaries.difference_interval(np.full(4, 0.5), np.full(4, 0.4), 0.95)
+    assert mover.lower == pytest.approx(0.1 - np.hypot(SHARE * 0.5, SHARE * 0.6))
+
+
+def test_one_trial_tells_nothing():
+    one = np.array([0.3])
+    assert bounds(summaries.t_interval(one, 0.95)) == [0, 0.3, 1]
+    assert bounds(summaries.paired_interval(one, 0.95)) == [-1, 0.3, 1]
+    assert bounds(summaries.welch_interval(one, np.zeros(5), 0.95)) == [-1, 0.3, 1]
+
+
+def test_failing_is_computed_or_the_stored_one(paired):
+    # critical + due of 100: 45 25 5 25: mean 25, s = sqrt(800/3)
+    with Result(paired) as result:
+        row = summaries.outcome_table(result).iloc[0]
+    assert row["failing"] == pytest.approx(0.25)
+    assert row["upper"] == pytest.approx(0.25 + 3.182446 * (800 / 3) ** 0.5 / 200, abs=1e-6)
+    stored = {"point": 0, "model": 0, "against": -1, "quantity": "failing", "estimate": 0.42}
+    with h5py.File(paired, "a") as file:
+        del file["estimates"]
+        file["estimates"] = _rows(ESTIMATE, [stored | {"lower": 0.4, "upper": 0.44}])
+    with Result(paired) as result:
+        row = summaries.outcome_table(result).iloc[0]
+    assert [row["lower"], row["failing"], row["upper"]] == [0.4, 0.42, 0.44]
+
+
+def test_a_rate_of_zero_is_named_and_a_fixed_number_is_not_a_rate(tmp_path):
+    def labels(*points):
+        with Result(Sample(points=points).write(tmp_path / "labels.h5")) as result:
+            return list(summaries.point_labels(result).values())
+
+    assert labels(("binomial", 0.0, 4), ("binomial", 1e-6, 4)) == ["BER 0", "BER 1e-6"]
+    assert labels(("per-layer-floor", 0.0, 4)) == ["BER 0"]
+    assert labels(("exact:8", 0.0, 4)) == ["exact:8"]
 
 
 def test_ber_labels():
