@@ -1,8 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
+#include <limits>
 
 #include "protect/augment.hpp"
 #include "sentinel/core/error.hpp"
@@ -153,8 +155,77 @@ TEST(Training, RefusesNonsenseAndDivergence) {
   options.learning_rate = 1e30;
   EXPECT_THROW(train(graph, images, images, options, {}), UserError);
   EXPECT_FALSE(std::get<Linear>(graph[graph.size() - 1].op).weight.requires_grad());
-  options.learning_rate = 0;
-  EXPECT_THROW(train(graph, images, images, options, {}), UserError);
+}
+
+TEST(Training, RefusalsNameTheOption) {
+  Graph graph = test::vgg_like();
+  const Dataset images = test::quadrants(64, 1);
+  const auto refused = [&](const char* name, auto member, auto value) {
+    TrainOptions options = quick(1);
+    options.*member = value;
+    try {
+      train(graph, images, images, options, {});
+      ADD_FAILURE() << name << " " << value;
+    } catch (const UserError& e) {
+      EXPECT_THAT(e.what(), testing::HasSubstr(name));
+    }
+  };
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const double rate : {0.0, -1.0, infinity, std::nan("")}) {
+    refused("--lr", &TrainOptions::learning_rate, rate);
+  }
+  for (const double momentum : {1.0, -0.1, infinity, std::nan("")}) {
+    refused("--momentum", &TrainOptions::momentum, momentum);
+  }
+  for (const double decay : {-1e-4, infinity, std::nan("")}) {
+    refused("--weight-decay", &TrainOptions::weight_decay, decay);
+  }
+  refused("--epochs", &TrainOptions::epochs, std::int64_t{1000001});
+  refused("--batch-size", &TrainOptions::batch_size, std::int64_t{0});
+}
+
+/// Bounds and intervals afterwards are those of the trained graph's own activations.
+TEST(Training, RecalibrationFollowsTheNewActivations) {
+  at::manual_seed(1);
+  const Graph plain = test::vgg_like();
+  const Dataset images = test::quadrants(64, 1);
+  Graph graph = harden(plain, test::random_scores(plain, 1), {}, images, Comm::local(), at::kCPU);
+  const Graph before = graph.clone();
+  remove_limits(graph);
+  train(graph, images, images, quick(3), {});
+  Graph free = graph.clone();
+  recalibrate(graph, images, Comm::local(), at::kCPU);
+  const auto ranges = activation_ranges(free, images, Comm::local(), at::kCPU);
+  std::size_t relus = 0;
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    if (const auto* relu = std::get_if<BoundedRelu>(&graph[id].op)) {
+      const auto& high = ranges.relus.at(relus++).high;
+      const double bound = relu->bound.item<double>();
+      EXPECT_NEAR(bound / *std::max_element(high.begin(), high.end()), 1 + 0x1p-10, 1e-6);
+      EXPECT_NE(bound, std::get<BoundedRelu>(before[id].op).bound.item<double>());
+    } else if (const auto* conv = std::get_if<DuplicatedConv>(&graph[id].op)) {
+      EXPECT_TRUE(at::isfinite(conv->low).all().item<bool>());
+      EXPECT_FALSE(test::same_bits(conv->low, std::get<DuplicatedConv>(before[id].op).low));
+    }
+  }
+  EXPECT_EQ(relus, 3u);
+  const at::Tensor x = images.batch(0, 64).images;
+  EXPECT_TRUE(test::same_bits(logits(graph, x), logits(free, x)));
+  // Old bounds do not matter: nothing changes from bounds that would stop everything.
+  Graph stuck = graph.clone();
+  for (NodeId id = 0; id < stuck.size(); ++id) {
+    if (auto* relu = std::get_if<BoundedRelu>(&stuck[id].op)) relu->bound.fill_(1e-6);
+  }
+  recalibrate(stuck, images, Comm::local(), at::kCPU);
+  EXPECT_TRUE(same_tensors(stuck, graph));
+}
+
+TEST(Training, RecalibrationLeavesAnUnprotectedGraphAlone) {
+  at::manual_seed(1);
+  Graph graph = test::vgg_like();
+  const Graph before = graph.clone();
+  recalibrate(graph, test::quadrants(0, 1), Comm::local(), at::kCPU);
+  EXPECT_TRUE(same_tensors(graph, before));
 }
 
 TEST(Evaluation, CountsWhateverTheBlocks) {

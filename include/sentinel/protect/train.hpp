@@ -24,8 +24,8 @@ struct EpochReport {
 /// Trains in place; the best epoch on the held-out images is kept (ties: the later). Stops early,
 /// keeping the best so far (the given weights before the first epoch's end), when a stop was asked
 /// for. Copies of duplicated channels stay equal to their originals; bounds and intervals are not
-/// trained: remove_limits() of a hardened graph before and recalibrate() it after. All randomness from the counter-based generator.
-/// UserError for absurd options and where the loss diverges.
+/// trained: remove_limits() of a hardened graph before and recalibrate() it after. All randomness
+/// from the counter-based generator. UserError for absurd options and where the loss diverges.
 void train(Graph& graph, const Dataset& images, const Dataset& held_out,
            const TrainOptions& options, const std::function<void(const EpochReport&)>& report);
 
