@@ -361,8 +361,8 @@ def _failure_caption(result: Result, place: str) -> str:
         f"Share of images failing (SDC-critical or DUE) in trials with at least one flip in this "
         f"{place}, minus the share in trials without, in percentage points; {counts}, "
         f"{trials['n_faults'].mean():.3g} flips per trial on average. {elsewhere} {bars} "
-        f"With no failure in a group its bound is the rule of three. ×: fewer than {summaries.MIN_GROUP} trials with or "
-        "without, not compared. Shown is the point of the "
+        "Where all trials of a group fail alike, the rule of three. ×: fewer than "
+        f"{summaries.MIN_GROUP} trials with or without, not compared. Shown is the point of the "
         "campaign in which a given bit position is flipped in nearest to half of the trials."
     )
 

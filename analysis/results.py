@@ -355,7 +355,8 @@ class Result:
         where = f"models/{name}"
         attributes = _attributes(self._file[where])
         row: dict[str, Any] = {"name": name}
-        row |= {key: _integer(self.path, attributes, key, where) for key in ("index", *MODEL_NUMBERS)}
+        for key in ("index", *MODEL_NUMBERS):
+            row[key] = _integer(self.path, attributes, key, where)
         row |= {key: str(attributes.get(key, "")) for key in ("checkpoint_sha256", "structure")}
         return row
 
@@ -396,10 +397,8 @@ class Result:
         scores = self._array(f"importance/{method}/{layer}/scores")
         order = self._array(f"importance/{method}/{layer}/order")
         if not np.array_equal(np.sort(order), np.arange(len(scores))):
-            raise ResultError(
-                f"{self.path}: /importance/{method}/{layer}: order is no order of its "
-                f"{len(scores)} scores"
-            )
+            where = f"/importance/{method}/{layer}"
+            raise ResultError(f"{self.path}: {where}: order is no order of its scores")
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
         channel = np.arange(len(scores))

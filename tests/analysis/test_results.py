@@ -131,7 +131,7 @@ def _no_offsets(file):
         (_column("point", 7), "trials", "/trials names point 7"),
         (_column("model", 7), "trials", "/trials names model 7"),
         (_models_for_a_dataset, "models", "/models is no group"),
-        (_order, "importance", "/importance/l2-norm/stem: order is no order of its 3 scores"),
+        (_order, "importance", "/importance/l2-norm/stem: order is no order of its scores"),
         (_no_offsets, "faults", "/faults/offsets cannot be read"),
         (lambda file: file["design"].attrs.update(confidence="x"), "confidence", "confidence"),
         (lambda file: file["models/hardened"].attrs.update(index="x"), "models", "index is no int"),
