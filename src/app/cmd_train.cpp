@@ -11,6 +11,7 @@
 #include "sentinel/core/stop.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/protect/train.hpp"
+#include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
 namespace {
@@ -88,6 +89,8 @@ class Train : public Command {
     const std::int64_t held = select_ == "test" ? 0 : images.size() / 10;
     const Dataset fitted = images.first(images.size() - held);
     const Dataset held_out = held > 0 ? last(images, held) : test;
+    // Old bounds would cut what the network learns, and not fit it afterwards.
+    remove_limits(graph);
     train(graph, fitted, held_out, options_, [&](const EpochReport& r) {
       fmt::print("epoch {}/{}: loss {:.4f}, {:.2f} % of the {} images right\n", r.epoch,
                  options_.epochs, r.loss, 100 * r.accuracy, select_);
@@ -97,9 +100,11 @@ class Train : public Command {
       spdlog::warn("stopped by signal {}: {} is not written", stop_signal(), output_);
       return stop_code();
     }
+    recalibrate(graph, fitted, Comm::local(), options_.device);
     const std::vector<std::string> parents =
         start ? std::vector<std::string>{start->file_sha256} : std::vector<std::string>{};
-    write_file_atomic(output_, serialize_model(graph, {parents, context.command, options_.seed, ""}));
+    write_file_atomic(output_,
+                      serialize_model(graph, {parents, context.command, options_.seed, ""}));
     const Accuracy accuracy = evaluate(graph, test, options_.device);
     fmt::print("{} of {} test images right ({:.2f} %); written to {}\n", accuracy.correct,
                accuracy.images,
