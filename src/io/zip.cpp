@@ -52,6 +52,9 @@ ZipArchive::ZipArchive(const Bytes& bytes, std::string name)
   ByteReader reader(bytes_.data(), directory.offset + directory.size, name_);
   reader.seek(directory.offset);
   for (std::uint64_t i = 0; i < directory.count; ++i) read_entry(reader);
+  if (!reader.done())
+    reader.fail(std::string("the zip directory holds more records than the archive's end says") +
+                kAdvice);
 }
 
 ZipArchive::Directory ZipArchive::find_directory() const {
@@ -111,6 +114,9 @@ void ZipArchive::read_entry(ByteReader& directory) {
   read_zip64_field(ByteReader(directory.take(extra_length), extra_length, name_, extra_offset),
                    {&entry.size, &entry.packed, &entry.header});
   directory.take(comment_length);
+  // At once for every record: a damaged name would make one vanish that is looked for but need not
+  // be there.
+  behind_header(record, entry);
   if (!entries_.emplace(record, entry).second)
     directory.fail("two zip records have one name" + std::string(kAdvice));
 }
@@ -142,7 +148,8 @@ ZipArchive::Record ZipArchive::read(const std::string& record) {
   return {data, entry.size, offset};
 }
 
-const std::byte* ZipArchive::data_of(const std::string& record, const Entry& entry) {
+// A reader behind the record's own header, whose name must be the directory's.
+ByteReader ZipArchive::behind_header(const std::string& record, const Entry& entry) const {
   ByteReader reader(bytes_, name_);
   reader.seek(entry.header);
   if (reader.read<std::uint32_t>() != kLocalHeader)
@@ -153,6 +160,11 @@ const std::byte* ZipArchive::data_of(const std::string& record, const Entry& ent
   if (reader.text(name_length) != record)
     reader.fail("the zip record is not " + record + ", as the directory says" + kAdvice);
   reader.take(extra_length);
+  return reader;
+}
+
+const std::byte* ZipArchive::data_of(const std::string& record, const Entry& entry) {
+  ByteReader reader = behind_header(record, entry);
   if (entry.flags & kEncrypted) reader.fail("the zip record " + record + " is encrypted");
   const std::byte* packed = reader.take(entry.packed);
   if (entry.method == kDeflated) return inflate(record, entry, packed);

@@ -45,6 +45,7 @@ class ZipArchive {
   Directory find_directory() const;
   Directory read_zip64_end(std::uint64_t locator) const;
   void read_entry(ByteReader& directory);
+  ByteReader behind_header(const std::string& record, const Entry& entry) const;
   const std::byte* data_of(const std::string& record, const Entry& entry);
   const std::byte* inflate(const std::string& record, const Entry& entry, const std::byte* packed);
 

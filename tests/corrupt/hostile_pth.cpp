@@ -207,7 +207,12 @@ void bad_archives(std::vector<HostileFile>& files) {
   add("points_to_another_record", "as the directory says", 42, number(0u));
   add("encrypted", "encrypted", 8, number(std::uint16_t{1}));
   add("unknown_compression", "unknown way", 10, number(std::uint16_t{99}));
-  add("no_such_storage", "record archive/data/0 is missing", 46, "../../../../.x");
+  add("renamed_in_the_directory", "as the directory says", 46, "../../../../.x");
+  Bytes renamed = good;
+  const std::string_view text(reinterpret_cast<const char*>(renamed.data()), renamed.size());
+  patch(renamed, text.find("archive/data/0"), "../../../../.x");
+  patch(renamed, directory_entry(renamed, "archive/data/0") + 46, "../../../../.x");
+  files.push_back({"no_such_storage", "record archive/data/0 is missing", std::move(renamed)});
   ZipWriter path;
   path.add("../../../../etc/passwd", "x", 1);
   files.push_back({"climbs_out", "no data.pkl", path.finish()});
