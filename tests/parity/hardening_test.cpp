@@ -26,7 +26,7 @@ Graph hardened(const Graph& graph, const HardeningPlan& plan, std::int64_t calib
 class Hardening : public RealData {
  protected:
   void write(const Graph& graph) {
-    write_file_atomic(path_, serialize_model(graph, {{}, "parity test", 1}));
+    write_file_atomic(path_, serialize_model(graph, {{}, "parity test", 1, ""}));
   }
   Graph read() const { return parse_model(read_file(path_), path_, "", ""); }
 
