@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -225,8 +226,9 @@ TEST(Estimates, MeansDifferencesAndPairing) {
 // ----------------------------------------------------------------------------
 
 struct CampaignFiles {
-  std::filesystem::path folder =
-      std::filesystem::path(::testing::TempDir()) / "sentinel_campaign_test";
+  // CTest runs cases side by side: each has a folder of its own.
+  std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) /
+                                 ("sentinel_campaign_" + std::to_string(::getpid()));
   CampaignFiles() {
     std::filesystem::remove_all(folder);
     std::filesystem::create_directories(folder);
