@@ -17,6 +17,7 @@ class Evaluate : public Command {
     CLI::App* app =
         parent.add_subcommand("evaluate", "Fault-free accuracy, parameters and MACs of a network");
     add_selection(*app, selection_);
+    add_seed_checkpoint(*app, selection_);
     add_images(*app, images_, "test images");
     add_compute(*app, compute_, 0);
     app->add_option("--batch-size", batch_size_, "Images per batch")->capture_default_str();

@@ -30,6 +30,10 @@ class Harden : public Command {
       if (output_.empty()) throw UserError("--output hardened.pth is missing");
       protection = protection_job(options_);
       validate(protection);
+      if (!protects(protection.hardening))
+        throw UserError(
+            "--hardening-ratio 0, --clipping none and --weight-bounds off protect nothing; choose "
+            "a protection");
       device = choose_device(comm, resolved(compute_, comm));
     });
     comm.from_root([&] {
@@ -38,7 +42,9 @@ class Harden : public Command {
       return Bytes();
     });
     const NamedModel model = load_model(comm, selection_);
-    const ChannelScores scores = channel_scores(comm, model, protection);
+    ChannelScores scores;
+    if (protection.hardening.duplication.ratio > 0)
+      scores = channel_scores(comm, model, selection_, protection.ranking, device);
     const NamedModel hardened =
         make_hardened(comm, model, selection_, scores, protection, device, context.command, "");
     comm.from_root([&] {

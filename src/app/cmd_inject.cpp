@@ -22,7 +22,11 @@ class Injection : public Command {
     if (job_.protect) {
       add_protection(*app, protection_);
       app->add_option("--hardened-output", job_.hardened_output,
-                      "Also write the hardened network (.pth)");
+                      "Where the hardened network (.pth) is kept, beside the result otherwise");
+      app->add_option("--also", job_.also,
+                      "Checkpoints made from the same network, injected with the same faults");
+    } else {
+      add_seed_checkpoint(*app, job_.selection);
     }
     add_injection(*app, job_, single_bit_);
     add_compute(*app, job_.compute, 1);

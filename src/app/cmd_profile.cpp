@@ -33,6 +33,7 @@ class Profile : public Command {
     CLI::App* app = parent.add_subcommand(
         "profile", "Latency, parameters and MACs of a network, layer by layer");
     add_selection(*app, selection_);
+    add_seed_checkpoint(*app, selection_);
     add_compute(*app, compute_, 0);
     app->add_option("--batch-size", batch_size_, "Images per run")->capture_default_str();
     app->add_option("--warmup", warmup_, "Runs that are not counted")->capture_default_str();

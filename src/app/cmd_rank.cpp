@@ -15,21 +15,28 @@ class Rank : public Command {
   CLI::App* add_to(CLI::App& parent) override {
     CLI::App* app = parent.add_subcommand("rank", "Importance of every convolution's channels");
     add_selection(*app, selection_);
-    app->add_option("--importance", protection_.importance, "l1-norm or l2-norm")
-        ->capture_default_str();
+    add_ranking(*app, ranking_);
+    add_compute(*app, compute_, 0);
     app->add_option("--output", output_, "Ranking file: .h5 for --ranking, or .csv to look at");
     return app;
   }
 
   ExitCode run(const Context& context) override {
-    context.comm.from_root([&] {
+    const Comm& comm = context.comm;
+    RankingJob job;
+    at::Device device = at::kCPU;
+    comm.agree([&] {
+      job = ranking_job(ranking_);
+      device = choose_device(comm, resolved(compute_, comm));
+    });
+    comm.from_root([&] {
       require_writable(output_);
       return Bytes();
     });
-    const NamedModel model = load_model(context.comm, selection_);
-    const ChannelScores scores = channel_scores(context.comm, model, protection_);
-    context.comm.from_root([&] {
-      RankingFile ranking = to_ranking(model.graph, protection_.importance, scores);
+    const NamedModel model = load_model(comm, selection_);
+    const ChannelScores scores = channel_scores(comm, model, selection_, job, device);
+    comm.from_root([&] {
+      RankingFile ranking = to_ranking(model.graph, job.importance, scores);
       ranking.model_sha256 = model.sha256;
       ranking.command = context.command;
       if (!output_.empty()) write_ranking(output_, ranking);
@@ -61,7 +68,8 @@ class Rank : public Command {
   }
 
   ModelSelection selection_;
-  ProtectionJob protection_;
+  RankingOptions ranking_;
+  Compute compute_;
   std::string output_;
 };
 

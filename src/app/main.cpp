@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -95,11 +96,20 @@ ExitCode run_app(const Comm& comm, int argc, char** argv) {
   throw Bug("no subcommand ran");
 }
 
+/// One line of valid UTF-8 without control characters: messages quote files, which may be hostile.
+std::string printable(std::string message) {
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  const auto plain = [](char c) { return c >= 0x20 && c < 0x7F; };
+  if (std::all_of(message.begin(), message.end(), plain)) return message;
+  const std::string quoted =
+      nlohmann::json(message).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return quoted.substr(1, quoted.size() - 2);
+}
+
 /// Prints one line and gives the exit code. An error that only this rank knows of must end the
 /// others too: they may wait for it in a message that never comes.
 int report(const Comm* comm, ExitCode code, const std::string& message, bool shared) {
-  std::string line = message;  // libraries' messages may have several
-  std::replace(line.begin(), line.end(), '\n', ' ');
+  const std::string line = printable(message);
   if (!comm || !shared || comm->rank() == 0) fmt::print(stderr, "sentinelnn: {}\n", line);
   if (comm && comm->size() > 1 && !shared) {
     std::fflush(stderr);

@@ -1,5 +1,7 @@
 #include "app/options.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <map>
@@ -55,6 +57,16 @@ void add_selection(CLI::App& app, ModelSelection& selection) {
   app.add_option("--checkpoint", selection.checkpoint, "Trained network, a .pth state_dict");
 }
 
+void add_seed_checkpoint(CLI::App& app, ModelSelection& selection) {
+  app.add_option("--pruning-ratio", selection.pruning_ratio,
+                 "Of a checkpoint that the seed tool pruned; checked against its widths");
+  app.add_option("--hardening-ratio", selection.hardening_ratio,
+                 "Of a checkpoint that the seed tool hardened; checked against its copies");
+  app.add_option("--clipping", selection.clipping,
+                 "Of a checkpoint that the seed tool hardened: ranger or ranger-clamp, with bounds "
+                 "from all training images");
+}
+
 void add_images(CLI::App& app, std::int64_t& images, const std::string& what) {
   app.add_option("--images", images, "Only the first N " + what + " (-1: all)")
       ->check(CLI::Validator(no_image_count, "", "images"))
@@ -79,12 +91,36 @@ Compute resolved(const Compute& compute, const Comm& comm) {
   return result;
 }
 
-void add_protection(CLI::App& app, ProtectionOptions& o) {
-  app.add_option("--importance", o.importance, "How channels are ranked: l1-norm or l2-norm")
+void add_ranking(CLI::App& app, RankingOptions& o) {
+  app.add_option(
+         "--importance", o.job.importance,
+         "How channels are ranked: " + fmt::format("{}", fmt::join(importance_names(), ", ")))
       ->capture_default_str();
-  app.add_option("--ranking", o.ranking, "Ranking file of `rank` to use instead of --importance");
+  app.add_option("--ranking-images", o.job.images,
+                 "Rank by the first N training images (-1: as many as is usual for the method)")
+      ->check(CLI::Validator(no_image_count, "", "images"))
+      ->capture_default_str();
+  add_whole(app, "--ranking-seed", o.job.seed, "Seed of what the method draws");
+  app.add_option("--deepvigor-positions", o.positions,
+                 "Output positions that deepvigor looks at: log2 (of their number, drawn) or all")
+      ->capture_default_str();
+  app.add_option("--workspace", o.job.deepvigor.cache,
+                 "Folder for what is worth keeping between calls, such as deepvigor's factors");
+}
+
+RankingJob ranking_job(const RankingOptions& o) {
+  RankingJob job = o.job;
+  job.deepvigor.all_positions =
+      choose<bool>("--deepvigor-positions", o.positions, {{"log2", false}, {"all", true}});
+  return job;
+}
+
+void add_protection(CLI::App& app, ProtectionOptions& o) {
+  add_ranking(app, o.ranking);
+  app.add_option("--ranking", o.ranking.job.file,
+                 "Ranking file of `rank` to use instead of --importance");
   app.add_option("--hardening-ratio", o.ratio,
-                 "Share of each convolution's channels to duplicate, in (0, 1)")
+                 "Share of each convolution's channels to duplicate, in [0, 1); 0: none")
       ->capture_default_str();
   app.add_option("--selection", o.selection,
                  "own: each convolution's best; group: the channel group's best (seed tool)")
@@ -95,6 +131,9 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
                  "Activation bound: ranger (to zero), ranger-clamp (to the bound), none")
       ->capture_default_str();
   app.add_option("--bounds", o.bounds, "One bound per layer or per channel")->capture_default_str();
+  app.add_option("--weight-bounds", o.weight_bounds,
+                 "Read weights outside their fault-free range as 0: off, layer or channel")
+      ->capture_default_str();
   app.add_option("--group-score", o.group_score,
                  "Order of coupled channels: mean or first (seed tool)")
       ->capture_default_str();
@@ -106,8 +145,7 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
 
 ProtectionJob protection_job(const ProtectionOptions& o) {
   ProtectionJob job;
-  job.importance = o.importance;
-  job.ranking = o.ranking;
+  job.ranking = ranking_job(o.ranking);
   job.calibration_images = o.calibration_images;
   DuplicationPlan& plan = job.hardening.duplication;
   plan.ratio = o.ratio;
@@ -119,6 +157,9 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
       "--group-score", o.group_score, {{"mean", GroupScore::kMean}, {"first", GroupScore::kFirst}});
   job.hardening.bounds = choose<BoundsPer>(
       "--bounds", o.bounds, {{"layer", BoundsPer::kLayer}, {"channel", BoundsPer::kChannel}});
+  job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(
+      "--weight-bounds", o.weight_bounds,
+      {{"off", {}}, {"layer", WeightBoundsPer::kLayer}, {"channel", WeightBoundsPer::kChannel}});
   job.hardening.restricted = o.clipping != "none";
   if (job.hardening.restricted)
     job.hardening.clipping =

@@ -13,6 +13,8 @@ CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& va
 
 /// Options that several subcommands share.
 void add_selection(CLI::App& app, ModelSelection& selection);
+/// What the seed tool's own checkpoints do not say of themselves.
+void add_seed_checkpoint(CLI::App& app, ModelSelection& selection);
 void add_images(CLI::App& app, std::int64_t& images, const std::string& what);
 
 /// --device, --threads, --share-gpu. `threads` 0 stands for all cores of this rank's share.
@@ -20,18 +22,27 @@ void add_compute(CLI::App& app, Compute& compute, int default_threads);
 /// The share of the host's cores where --threads is 0.
 Compute resolved(const Compute& compute, const Comm& comm);
 
+/// Options of whatever ranks channels, as typed; `ranking_job` translates (UserError).
+struct RankingOptions {
+  RankingJob job;
+  std::string positions = "log2";
+};
+void add_ranking(CLI::App& app, RankingOptions& options);
+RankingJob ranking_job(const RankingOptions& options);
+
 /// Options of harden and campaign as typed; `protection_job` translates (UserError for unknown
 /// kinds).
 struct ProtectionOptions {
-  std::string importance = "l2-norm", ranking;
+  RankingOptions ranking;
   double ratio = 0.1;
   std::string selection = "own", correction = "range", clipping = "ranger", bounds = "layer",
-              group_score = "mean";
+              group_score = "mean", weight_bounds = "off";
   std::int64_t calibration_images = -1;
 };
 void add_protection(CLI::App& app, ProtectionOptions& options);
 ProtectionJob protection_job(const ProtectionOptions& options);
 
-/// Options of inject and campaign, straight into a Job; `single_bit` stands for fault_count = "exact:1".
+/// Options of inject and campaign, straight into a Job; `single_bit` stands for fault_count =
+/// "exact:1".
 void add_injection(CLI::App& app, Job& job, bool& single_bit);
 }  // namespace sentinel

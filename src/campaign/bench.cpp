@@ -21,7 +21,7 @@ std::vector<NamedModel> bench_models(const Comm& comm, at::Device device) {
   std::vector<NamedModel> models(2);
   models[0].name = "unprotected";
   models[0].graph = initial_model("resnet20", 10, kSeed);
-  const ChannelScores scores = importance_method("l2-norm")->score(models[0].graph);
+  const ChannelScores scores = importance_method("l2-norm")->score({models[0].graph});
   models[1].name = "hardened";
   models[1].graph = harden(models[0].graph, scores, {},
                            synthetic_dataset(Split::kTrain, kImages, kSeed), comm, device);

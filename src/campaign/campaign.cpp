@@ -38,9 +38,32 @@ std::string hardened_path(const Job& job) {
 
 /// Only once the result is ours: another job's must not be touched.
 void write_hardened(const Job& job, const std::vector<NamedModel>& models) {
-  if (models.size() < 2) return;
-  const Provenance provenance{{models[0].file_sha256}, job.command, 0, models[1].recipe};
-  write_file_atomic(hardened_path(job), serialize_model(models[1].graph, provenance));
+  for (const NamedModel& model : models) {
+    if (model.recipe.empty()) continue;
+    const Provenance provenance{{models[0].file_sha256}, job.command, 0, model.recipe};
+    write_file_atomic(hardened_path(job), serialize_model(model.graph, provenance));
+  }
+}
+
+/// The models of --also, named after their files.
+void add_given(const Comm& comm, const Job& job, std::vector<NamedModel>& models) {
+  for (const std::string& path : job.also) {
+    ModelSelection selection;
+    selection.data = job.selection.data;
+    selection.checkpoint = path;
+    NamedModel model = load_model(comm, selection);
+    model.name = std::filesystem::path(path).stem().string();
+    for (const NamedModel& other : models)
+      if (other.name == model.name)
+        throw SharedError(ExitCode::kUsage, "--also " + path + ": there is a model named '" +
+                                                model.name + "' already; rename the file");
+    if (model.graph.architecture != models[0].graph.architecture ||
+        class_count(model.graph) != class_count(models[0].graph))
+      throw SharedError(ExitCode::kUsage, "--also " + path + ": this is a " +
+                                              model.graph.architecture + ", not made from the " +
+                                              models[0].graph.architecture + " of --checkpoint");
+    models.push_back(std::move(model));
+  }
 }
 
 Built build(const Comm& comm, const Job& job, at::Device device) {
@@ -51,16 +74,20 @@ Built build(const Comm& comm, const Job& job, at::Device device) {
   Dataset images = load_dataset(comm, job.selection, dataset, Split::kTest, job.images);
   ChannelScores scores;
   if (job.protect) {
-    if (models[0].name == "hardened")
+    if (models[0].name != "unprotected")
       throw SharedError(
           ExitCode::kUsage,
           job.selection.checkpoint +
               ": this network is hardened already; campaign starts from an unprotected "
               "one (use inject)");
-    scores = channel_scores(comm, models[0], job.protection);
-    models.push_back(make_hardened(comm, models[0], job.selection, scores, job.protection, device,
-                                   job.command, job.fresh ? "" : hardened_path(job)));
+    const HardeningPlan& plan = job.protection.hardening;
+    if (plan.duplication.ratio > 0)
+      scores = channel_scores(comm, models[0], job.selection, job.protection.ranking, device);
+    if (protects(plan))
+      models.push_back(make_hardened(comm, models[0], job.selection, scores, job.protection, device,
+                                     job.command, job.fresh ? "" : hardened_path(job)));
   }
+  add_given(comm, job, models);
   return {std::move(models), std::move(scores), std::move(images)};
 }
 

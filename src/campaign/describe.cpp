@@ -96,7 +96,7 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job,
   std::map<std::string, std::string> parts;
   for (const NamedModel& model : models) parts["model " + model.name] = model.sha256;
   for (const NamedModel& model : models)
-    if (!model.recipe.empty()) parts["hardening"] = model.recipe;
+    if (!model.recipe.empty()) parts["recipe of " + model.name] = model.recipe;
   parts["images"] = data;
   parts["seed"] = std::to_string(job.seed);
   for (std::size_t p = 0; p < points.size(); ++p)
@@ -167,7 +167,7 @@ ResultInfo describe(const Job& job, const std::vector<NamedModel>& models,
                            sampler_ber(points[p]),
                            job.trials,
                            {}});
-  info.importance = describe_scores(job.protection.importance, scores);
+  info.importance = describe_scores(job.protection.ranking.importance, scores);
   info.fingerprint_parts = fingerprint_parts(job, models, points, images.hash());
   info.fingerprint = hash_of(info.fingerprint_parts);
   info.provenance = {{"images_sha256", images.hash()},

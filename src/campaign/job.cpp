@@ -16,10 +16,14 @@ void require(bool holds, const std::string& message) {
 
 void validate(const ProtectionJob& job) {
   const double ratio = job.hardening.duplication.ratio;
-  require(ratio > 0 && ratio < 1, fmt::format("--hardening-ratio {} lies outside (0, 1); give the "
-                                              "share of channels to duplicate, such as 0.1",
-                                              ratio));
+  require(ratio >= 0 && ratio < 1, fmt::format("--hardening-ratio {} lies outside [0, 1); give the "
+                                               "share of channels to duplicate, such as 0.1",
+                                               ratio));
   require(job.calibration_images != 0, "--calibration-images 0 leaves nothing to calibrate on");
+}
+
+bool protects(const HardeningPlan& plan) {
+  return plan.duplication.ratio > 0 || plan.restricted || plan.weight_bounds;
 }
 
 void validate(const Job& job) {
@@ -42,7 +46,11 @@ void validate(const Job& job) {
           "--ber and --fault-count " + job.fault_count + " contradict each other; give one");
   for (double ber : job.ber) parse_sampler(job.fault_count, ber);
   if (exact) parse_sampler(job.fault_count, 0);
-  if (job.protect) validate(job.protection);
+  if (!job.protect) return;
+  validate(job.protection);
+  require(protects(job.protection.hardening) || job.pruning || !job.also.empty(),
+          "nothing to compare with: --hardening-ratio 0, --clipping none and --weight-bounds off "
+          "protect nothing; choose a protection or name models with --also");
 }
 
 }  // namespace sentinel

@@ -8,8 +8,11 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "campaign/seed_checkpoint.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
@@ -18,6 +21,8 @@
 
 namespace sentinel {
 namespace {
+
+constexpr std::int64_t kAllImages = -1;
 
 /// Of the network alone: the command that made it does not count.
 std::string content_hash(const Graph& graph) {
@@ -63,19 +68,74 @@ NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::stri
 bool is_protected(const Graph& graph) {
   for (const Node& node : graph.nodes())
     if (std::holds_alternative<DuplicatedConv>(node.op) ||
-        std::holds_alternative<BoundedRelu>(node.op))
+        std::holds_alternative<BoundedRelu>(node.op) ||
+        (weight_bounds_of(node.op) && weight_bounds_of(node.op)->low.defined()))
       return true;
   return false;
 }
 
-ChannelScores scores_on_root(const NamedModel& model, const ProtectionJob& protection) {
-  if (protection.ranking.empty())
-    return importance_method(protection.importance)->score(model.graph);
-  const RankingFile ranking = read_ranking(protection.ranking);
+bool is_restricted(const Graph& graph) {
+  const auto& nodes = graph.nodes();
+  return std::any_of(nodes.begin(), nodes.end(),
+                     [](const Node& node) { return std::holds_alternative<BoundedRelu>(node.op); });
+}
+
+/// Bounds every ReLU of a checkpoint that the seed tool hardened, which does not hold its bounds.
+void restrict(const Comm& comm, NamedModel& model, const ModelSelection& selection) {
+  const Dataset images =
+      load_dataset(comm, selection, model.graph.dataset, Split::kTrain, kAllImages);
+  Graph bounded =
+      restrict_activations(model.graph, clipping_of(selection.clipping), BoundsPer::kLayer);
+  recalibrate(bounded, images, comm, at::kCPU);
+  const Bytes file = comm.from_root([&] { return serialize_model(bounded, {}); });
+  model = parse_everywhere(comm, file, selection.checkpoint, {});
+}
+
+ChannelScores scores_of_file(const NamedModel& model, const std::string& path) {
+  const RankingFile ranking = read_ranking(path);
   if (ranking.model_sha256 != model.sha256)
-    throw DataError(protection.ranking, "this ranking was made from another network (" +
-                                            ranking.architecture + "); rank this one again");
-  return from_ranking(model.graph, ranking, protection.ranking);
+    throw DataError(path, "this ranking was made from another network (" + ranking.architecture +
+                              "); rank this one again");
+  return from_ranking(model.graph, ranking, path);
+}
+
+/// By the job's method, on every rank. Collective.
+ChannelScores computed_scores(const Comm& comm, const NamedModel& model,
+                              const ModelSelection& selection, const RankingJob& job,
+                              at::Device device) {
+  std::unique_ptr<ImportanceMethod> method;
+  comm.agree([&] { method = importance_method(job.importance); });
+  std::optional<Dataset> images;
+  if (method->default_images() > 0)
+    images = load_dataset(comm, selection, model.graph.dataset, Split::kTrain,
+                          job.images < 0 ? method->default_images() : job.images);
+  ImportanceInputs inputs{model.graph};
+  inputs.images = images ? &*images : nullptr;
+  inputs.comm = comm;
+  inputs.device = device;
+  inputs.seed = job.seed;
+  inputs.model_sha256 = model.sha256;
+  inputs.deepvigor = job.deepvigor;
+  return method->score(inputs);
+}
+
+Bytes serialize(const ChannelScores& scores) {
+  ByteWriter writer;
+  for (const LayerScores& layer : scores) {
+    writer.write(layer.node);
+    writer.vector(layer.scores);
+  }
+  return writer.take();
+}
+
+std::string duplication_text(const DuplicationPlan& plan) {
+  if (plan.ratio == 0) return "no duplication";
+  std::string text = fmt::format("ratio {:.17g}, {} selection, {} correction", plan.ratio,
+                                 plan.selection == RowLayout::kOwn ? "own" : "group",
+                                 plan.correction == Correction::kRange ? "range" : "min");
+  if (plan.selection == RowLayout::kGroup)
+    text += plan.group_score == GroupScore::kMean ? ", mean group score" : ", first group score";
+  return text;
 }
 
 /// Everything that decides the bits of a hardened model.
@@ -85,17 +145,14 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
   for (const LayerScores& layer : scores)
     ranks.update(layer.scores.data(), layer.scores.size() * sizeof(double));
   const HardeningPlan& plan = job.hardening;
-  std::string text =
-      fmt::format("ratio {:.17g}, {} selection, {} correction", plan.duplication.ratio,
-                  plan.duplication.selection == RowLayout::kOwn ? "own" : "group",
-                  plan.duplication.correction == Correction::kRange ? "range" : "min");
-  if (plan.duplication.selection == RowLayout::kGroup)
-    text += plan.duplication.group_score == GroupScore::kMean ? ", mean group score"
-                                                              : ", first group score";
+  std::string text = duplication_text(plan.duplication);
   if (plan.restricted)
     text +=
         fmt::format(", {} per {}", plan.clipping == Clipping::kRanger ? "ranger" : "ranger-clamp",
                     plan.bounds == BoundsPer::kLayer ? "layer" : "channel");
+  if (plan.weight_bounds)
+    text += fmt::format(", weights bounded per {}",
+                        *plan.weight_bounds == WeightBoundsPer::kLayer ? "layer" : "channel");
   return text + fmt::format(", calibrated on {} images {:.12}, scores {:.12}, of network {:.12}",
                             calibration.size(), calibration.hash(), ranks.hex(), model.sha256);
 }
@@ -158,6 +215,8 @@ NamedModel load_model(const Comm& comm, const ModelSelection& selection) {
     return read_file(selection.checkpoint);
   });
   NamedModel model = parse_everywhere(comm, file, selection.checkpoint, selection);
+  comm.agree([&] { check_seed_options(model.graph, selection); });
+  if (!selection.clipping.empty() && !is_restricted(model.graph)) restrict(comm, model, selection);
   model.name = is_protected(model.graph) ? "hardened" : "unprotected";
   model.file_sha256 = sha256_hex(file.data(), file.size());
   return model;
@@ -180,15 +239,13 @@ Dataset load_dataset(const Comm& comm, const ModelSelection& selection, const st
 }
 
 ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
-                             const ProtectionJob& protection) {
-  const Bytes bytes = comm.from_root([&] {
-    ByteWriter writer;
-    for (const LayerScores& layer : scores_on_root(model, protection)) {
-      writer.write(layer.node);
-      writer.vector(layer.scores);
-    }
-    return writer.take();
-  });
+                             const ModelSelection& selection, const RankingJob& job,
+                             at::Device device) {
+  ChannelScores own;
+  if (job.file.empty()) own = computed_scores(comm, model, selection, job, device);
+  // Ranks on other processors may score to other last bits: rank 0's result holds.
+  const Bytes bytes = comm.from_root(
+      [&] { return serialize(job.file.empty() ? own : scores_of_file(model, job.file)); });
   ChannelScores scores;
   ByteReader reader(bytes, "channel scores");
   while (!reader.done()) {

@@ -20,51 +20,89 @@ std::int64_t offset_of(const at::Tensor& tensor, std::uint64_t element) {
   return offset;
 }
 
-/// XORs one word; returns the word before.
-std::uint32_t flip_on_cpu(const at::Tensor& tensor, std::int64_t offset, std::uint32_t mask) {
-  float* value = tensor.data_ptr<float>() + offset;
+std::uint32_t load_word(const at::Tensor& tensor, std::int64_t offset) {
   std::uint32_t word = 0;
-  std::memcpy(&word, value, sizeof word);
-  const std::uint32_t flipped = word ^ mask;
-  std::memcpy(value, &flipped, sizeof flipped);
-  return word;
+  if (tensor.is_cpu()) {
+    std::memcpy(&word, tensor.data_ptr<float>() + offset, sizeof word);
+    return word;
+  }
+  const at::Tensor words = tensor.detach().view(at::kInt);
+  return static_cast<std::uint32_t>(
+      words.as_strided({1}, {1}, words.storage_offset() + offset).item<std::int32_t>());
 }
 
-std::uint32_t flip_on_device(const at::Tensor& tensor, std::int64_t offset, std::uint32_t mask) {
+void store_word(const at::Tensor& tensor, std::int64_t offset, std::uint32_t word) {
+  if (tensor.is_cpu()) {
+    std::memcpy(tensor.data_ptr<float>() + offset, &word, sizeof word);
+    return;
+  }
   const at::Tensor words = tensor.detach().view(at::kInt);
-  at::Tensor word = words.as_strided({1}, {1}, words.storage_offset() + offset);
-  const auto before = static_cast<std::uint32_t>(word.item<std::int32_t>());
-  word.bitwise_xor_(static_cast<std::int32_t>(mask));
-  return before;
+  words.as_strided({1}, {1}, words.storage_offset() + offset)
+      .fill_(static_cast<std::int32_t>(word));
+}
+
+std::vector<float> numbers(const at::Tensor& bounds) {
+  const at::Tensor flat = bounds.to(at::kCPU).contiguous();
+  return {flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel()};
 }
 
 }  // namespace
 
-FaultGuard::FaultGuard(Graph& graph, const FaultSpace& space, const Faults& faults)
+std::vector<ReadRange> take_weight_bounds(Graph& graph, const FaultSpace& space) {
+  std::vector<ReadRange> ranges;
+  for (const FaultTensor& tensor : space.tensors()) {
+    ReadRange& range = ranges.emplace_back();
+    WeightBounds& bounds = *weight_bounds_of(graph[tensor.node].op);
+    if (!bounds.low.defined()) continue;
+    range.low = numbers(bounds.low);
+    range.high = numbers(bounds.high);
+    range.row = tensor.elements / range.low.size();
+    bounds = {};
+  }
+  return ranges;
+}
+
+FaultGuard::FaultGuard(Graph& graph, const FaultSpace& space, const Faults& faults,
+                       const std::vector<ReadRange>& ranges)
     : graph_(graph), space_(space) {
   for (std::size_t i = 0; i < faults.size(); ++i) {
     space.index(faults[i]);  // throws where there is no such bit, before anything is flipped
     if (i > 0 && !(faults[i - 1] < faults[i])) throw Bug("faults are not sorted and distinct");
   }
   records_.reserve(faults.size());
-  for (const FaultSite& site : faults) {
-    records_.push_back({site, 0, 0});
-    flip(records_.size() - 1);
-  }
+  for (const FaultSite& site : faults) flip(records_.emplace_back(FaultRecord{site, 0, 0}));
+  // Only now: a word may have several flips.
+  if (ranges.empty()) return;
+  for (const FaultRecord& record : records_) decode(record, ranges.at(record.site.tensor));
 }
 
 FaultGuard::~FaultGuard() {
-  for (std::size_t i = 0; i < records_.size(); ++i) flip(i);
+  // Backwards: of several flips of a word the first knows the word without faults.
+  for (auto record = records_.rbegin(); record != records_.rend(); ++record)
+    store(record->site, record->before);
 }
 
-void FaultGuard::flip(std::size_t fault) {
-  FaultRecord& record = records_[fault];
+void FaultGuard::flip(FaultRecord& record) const {
   const at::Tensor& weight = *weight_of(graph_[space_.tensors()[record.site.tensor].node].op);
-  const std::int64_t offset = offset_of(weight, record.site.element);
-  const std::uint32_t mask = 1u << record.site.bit;
-  record.before =
-      weight.is_cpu() ? flip_on_cpu(weight, offset, mask) : flip_on_device(weight, offset, mask);
-  record.after = record.before ^ mask;
+  record.before = load_word(weight, offset_of(weight, record.site.element));
+  record.after = record.before ^ 1u << record.site.bit;
+  store(record.site, record.after);
+}
+
+void FaultGuard::decode(const FaultRecord& record, const ReadRange& range) const {
+  if (range.low.empty()) return;
+  const at::Tensor& weight = *weight_of(graph_[space_.tensors()[record.site.tensor].node].op);
+  const std::uint32_t word = load_word(weight, offset_of(weight, record.site.element));
+  float value = 0;
+  std::memcpy(&value, &word, sizeof value);
+  const auto row = static_cast<std::size_t>(record.site.element / range.row);
+  // A comparison with NaN is false.
+  if (!(value >= range.low[row] && value <= range.high[row])) store(record.site, 0);
+}
+
+void FaultGuard::store(const FaultSite& site, std::uint32_t word) const {
+  const at::Tensor& weight = *weight_of(graph_[space_.tensors()[site.tensor].node].op);
+  store_word(weight, offset_of(weight, site.element), word);
 }
 
 }  // namespace sentinel

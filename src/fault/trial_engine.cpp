@@ -21,8 +21,9 @@ at::Tensor on_host(const std::vector<at::Tensor>& blocks) {
 
 struct TrialEngine::State {
   Graph graph;  // reference path, NCHW
-  Graph fast;   // channels_last; empty for reference_only
+  Graph fast;   // channels_last, without weight bounds; empty for reference_only
   FaultSpace space;
+  std::vector<ReadRange> ranges;   // the weight bounds of the fast path
   std::vector<at::Tensor> blocks;  // images of the reference path
   at::Tensor labels;
   Golden golden;
@@ -57,6 +58,7 @@ TrialEngine::State::State(Graph g, Batch images, const EngineOptions& options)
 
 void TrialEngine::State::prepare_fast(const at::Tensor& images, const EngineOptions& options) {
   fast = graph.clone();
+  ranges = take_weight_bounds(fast, space);
   fast.to(options.device, at::MemoryFormat::ChannelsLast);
   std::vector<at::Tensor> parts;
   for (const at::Tensor& part : images.split(options.block, 0))
@@ -106,7 +108,7 @@ TrialOutcome TrialEngine::run(const Faults& faults) {
   if (!s.cache) return run_reference(faults);
   if (faults.empty()) return {s.fault_free[static_cast<int>(EnginePath::kFast)], {}};
   const at::NoGradGuard no_grad;
-  const FaultGuard guard(s.fast, s.space, faults);
+  const FaultGuard guard(s.fast, s.space, faults, s.ranges);
   const NodeId first = s.first_node(faults);
   TrialOutcome outcome{classify(s.fast_logits(first), s.fast_golden, s.labels), guard.records()};
   outcome.result.first_node = static_cast<std::int32_t>(first);
@@ -130,7 +132,7 @@ TrialLogits TrialEngine::logits(const Faults& faults) {
   if (!s.cache) return logits_reference(faults);
   if (faults.empty()) return {s.fast_golden.clone(), predictions_of(s.fast_golden)};
   const at::NoGradGuard no_grad;
-  const FaultGuard guard(s.fast, s.space, faults);
+  const FaultGuard guard(s.fast, s.space, faults, s.ranges);
   const at::Tensor logits = s.fast_logits(s.first_node(faults));
   return {logits, predictions_of(logits)};
 }

@@ -77,6 +77,16 @@ std::int64_t class_count(const Graph& graph) {
   return channel_counts(graph).back();
 }
 
+const WeightBounds* weight_bounds_of(const Op& op) {
+  if (const Conv* conv = as_conv(op)) return &conv->bounds;
+  const auto* linear = std::get_if<Linear>(&op);
+  return linear ? &linear->bounds : nullptr;
+}
+
+WeightBounds* weight_bounds_of(Op& op) {
+  return const_cast<WeightBounds*>(weight_bounds_of(static_cast<const Op&>(op)));
+}
+
 const Conv* as_conv(const Op& op) {
   if (const auto* conv = std::get_if<Conv>(&op)) return conv;
   if (const auto* duplicated = std::get_if<DuplicatedConv>(&op)) return &duplicated->conv;

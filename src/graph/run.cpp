@@ -10,9 +10,11 @@ namespace {
 
 using Inputs = std::vector<at::Tensor>;
 
-at::Tensor convolve(const Conv& conv, const at::Tensor& x, std::int64_t first, std::int64_t rows) {
+/// Rows first … first + rows - 1; `weight` is the decoded one.
+at::Tensor convolve(const Conv& conv, const at::Tensor& weight, const at::Tensor& x,
+                    std::int64_t first, std::int64_t rows) {
   const at::Tensor bias = conv.bias.defined() ? conv.bias.narrow(0, first, rows) : at::Tensor();
-  return at::conv2d(x, conv.weight.narrow(0, first, rows), bias, conv.stride, conv.padding,
+  return at::conv2d(x, weight.narrow(0, first, rows), bias, conv.stride, conv.padding,
                     conv.dilation, conv.groups);
 }
 
@@ -63,24 +65,23 @@ at::Tensor shuffle(const at::Tensor& x, std::int64_t groups) {
 }
 
 /// Copies of a grouped convolution, each on the input block of its original.
-at::Tensor grouped_copies(const DuplicatedConv& op, const at::Tensor& x) {
-  const std::int64_t out = op.out_channels(), width = op.conv.weight.size(1);
+at::Tensor grouped_copies(const DuplicatedConv& op, const at::Tensor& weight, const at::Tensor& x) {
+  const std::int64_t out = op.out_channels(), width = weight.size(1);
   Conv single = op.conv;
   single.groups = 1;
   std::vector<at::Tensor> copies;
   for (std::size_t k = 0; k < op.duplicated.size(); ++k) {
     const std::int64_t block = op.duplicated[k] / (out / op.conv.groups);
     const at::Tensor input = x.narrow(1, block * width, width);
-    copies.push_back(convolve(single, input, out + static_cast<std::int64_t>(k), 1));
+    copies.push_back(convolve(single, weight, input, out + static_cast<std::int64_t>(k), 1));
   }
   return at::cat(copies, 1);
 }
 
-/// [d]: which copies are stored exactly as their originals. Kernels may round the two convolutions
+/// [d]: which copies read exactly as their originals. Kernels may round the two convolutions
 /// differently, so that equal results alone would not show it.
-at::Tensor same_rows(const DuplicatedConv& op, const at::Tensor& index) {
+at::Tensor same_rows(const DuplicatedConv& op, const at::Tensor& weight, const at::Tensor& index) {
   const std::int64_t out = op.out_channels(), copies = index.numel();
-  const at::Tensor& weight = op.conv.weight;
   const at::Tensor same = (weight.index_select(0, index) == weight.narrow(0, out, copies));
   const at::Tensor rows = same.reshape({copies, -1}).all(1);
   const at::Tensor& bias = op.conv.bias;
@@ -91,14 +92,15 @@ at::Tensor same_rows(const DuplicatedConv& op, const at::Tensor& index) {
 at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x) {
   const std::int64_t out = op.out_channels();
   const auto copies = static_cast<std::int64_t>(op.duplicated.size());
+  const at::Tensor weight = decoded(op.conv.weight, op.conv.bounds);
   // Two convolutions, so that the originals are computed exactly as without duplication.
-  at::Tensor originals = convolve(op.conv, x, 0, out);
+  at::Tensor originals = convolve(op.conv, weight, x, 0, out);
   if (copies == 0) return originals;
   const at::Tensor index = at::tensor(op.duplicated).to(x.device());
-  const at::Tensor copied =
-      op.conv.groups == 1 ? convolve(op.conv, x, out, copies) : grouped_copies(op, x);
+  const at::Tensor copied = op.conv.groups == 1 ? convolve(op.conv, weight, x, out, copies)
+                                                : grouped_copies(op, weight, x);
   const at::Tensor merged = correct(originals.index_select(1, index), copied, op.correction, op.low,
-                                    op.high, same_rows(op, index));
+                                    op.high, same_rows(op, weight, index));
   if (originals.requires_grad() || merged.requires_grad()) {
     return originals.index_copy(1, index, merged);
   }
@@ -110,7 +112,9 @@ struct Apply {
   const Inputs& in;
 
   at::Tensor operator()(const Input&) const { throw Bug("an Input is not computed"); }
-  at::Tensor operator()(const Conv& op) const { return convolve(op, in[0], 0, op.weight.size(0)); }
+  at::Tensor operator()(const Conv& op) const {
+    return convolve(op, decoded(op.weight, op.bounds), in[0], 0, op.weight.size(0));
+  }
   at::Tensor operator()(const DuplicatedConv& op) const { return duplicated_conv(op, in[0]); }
   at::Tensor operator()(const BatchNorm& op) const { return normalise(op, in[0], false); }
   at::Tensor operator()(const Relu&) const { return at::relu(in[0]); }
@@ -135,7 +139,9 @@ struct Apply {
   }
   at::Tensor operator()(const ChannelShuffle& op) const { return shuffle(in[0], op.groups); }
   at::Tensor operator()(const Flatten&) const { return in[0].flatten(1); }
-  at::Tensor operator()(const Linear& op) const { return at::linear(in[0], op.weight, op.bias); }
+  at::Tensor operator()(const Linear& op) const {
+    return at::linear(in[0], decoded(op.weight, op.bounds), op.bias);
+  }
   at::Tensor operator()(const Dropout&) const { return in[0]; }
 };
 
@@ -208,6 +214,15 @@ at::Tensor drop(const at::Tensor& x, double probability, Rng& rng) {
 }
 
 }  // namespace
+
+at::Tensor decoded(const at::Tensor& weight, const WeightBounds& bounds) {
+  if (!bounds.low.defined()) return weight;
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(weight.dim()), 1);
+  if (bounds.low.dim() == 1) shape[0] = weight.size(0);
+  // Bounds are finite, so that Inf is outside and comparisons with NaN are false.
+  const at::Tensor good = (weight >= bounds.low.view(shape)) & (weight <= bounds.high.view(shape));
+  return at::where(good, weight, at::zeros({}, weight.options()));
+}
 
 at::Tensor apply(const Op& op, const std::vector<at::Tensor>& inputs) {
   return std::visit(Apply{inputs}, op);

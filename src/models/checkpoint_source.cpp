@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/run.hpp"
 
 namespace sentinel {
 namespace {
@@ -47,7 +48,8 @@ bool ends_with(const std::string& text, const std::string& end) {
 
 bool is_additional(const std::string& name) {
   return ends_with(name, ".duplicated") || ends_with(name, ".bound") ||
-         ends_with(name, ".range_low") || ends_with(name, ".range_high");
+         ends_with(name, ".range_low") || ends_with(name, ".range_high") ||
+         ends_with(name, ".weight_low") || ends_with(name, ".weight_high");
 }
 
 at::Tensor rows_from_file(const at::Tensor& rows, std::int64_t copies, RowLayout layout) {
@@ -122,6 +124,27 @@ at::Tensor CheckpointSource::take_optional(const std::string& name, const Shape&
   return tensors_.contains(name) ? take(name, expected) : at::Tensor();
 }
 
+WeightBounds CheckpointSource::take_bounds(const std::string& name, const at::Tensor& weight) {
+  const std::string low = name + ".weight_low", high = name + ".weight_high";
+  const bool there = tensors_.contains(low) || tensors_.contains(high);
+  const bool wanted = protection_ != nullptr && protection_->weights_bounded;
+  if (!there && !wanted) return {};
+  if (there && protection_ != nullptr && !wanted) {
+    wrong_.push_back(low + ", but the record has no weight bounds");
+  }
+  const at::Tensor* found = tensors_.find(low);
+  const Shape shape = found != nullptr && found->dim() == 0 ? Shape{} : Shape{weight.size(0)};
+  WeightBounds bounds{take(low, shape), take(high, shape)};
+  // A comparison with NaN is false; Inf would let every finite or infinite value pass.
+  const at::Tensor good = (bounds.low <= bounds.high) & at::isfinite(bounds.high - bounds.low);
+  if (!good.all().item<bool>()) {
+    wrong_.push_back(low + " is above weight_high or not finite");
+  } else if (!at::equal(decoded(weight, bounds), weight)) {
+    wrong_.push_back(name + ".weight has values outside its weight bounds");
+  }
+  return bounds;
+}
+
 std::vector<std::int64_t> CheckpointSource::take_duplicated(const std::string& name,
                                                             std::int64_t rows) {
   const at::Tensor* found = look(name);
@@ -178,6 +201,9 @@ Op CheckpointSource::duplicate(const ConvSpec& spec, Conv conv,
   }
   conv.weight = rows_from_file(conv.weight, copies, op.layout);
   if (conv.bias.defined()) conv.bias = rows_from_file(conv.bias, copies, op.layout);
+  for (at::Tensor* bound : {&conv.bounds.low, &conv.bounds.high}) {
+    if (bound->defined() && bound->dim() == 1) *bound = rows_from_file(*bound, copies, op.layout);
+  }
   op.conv = std::move(conv);
   return op;
 }
@@ -189,6 +215,7 @@ Op CheckpointSource::conv(const ConvSpec& spec) {
   if (spec.bias) op.bias = take(spec.name + ".bias", {rows});
   op.stride = {spec.stride, spec.stride};
   op.padding = {spec.kernel / 2, spec.kernel / 2};
+  op.bounds = take_bounds(spec.name, op.weight);
   auto duplicated = take_duplicated(spec.name + ".duplicated", rows);
   if (!duplicated.empty()) return duplicate(spec, std::move(op), std::move(duplicated));
   if (const std::int64_t copies = seed_copies(spec, op.weight); copies > 0) {
@@ -248,6 +275,7 @@ Op CheckpointSource::linear(const LinearSpec& spec) {
   Linear op;
   op.weight = take(spec.name + ".weight", {kAny, spec.in}, spec.out);
   op.bias = take(spec.name + ".bias", {op.weight.size(0)});
+  op.bounds = take_bounds(spec.name, op.weight);
   if (spec.role == LinearRole::kClassifier && classes_ >= 0 && op.weight.size(0) != classes_) {
     classes_differ_ = true;
     wrong_.push_back(spec.name + ".weight is for " + std::to_string(op.weight.size(0)) +

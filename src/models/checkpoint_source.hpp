@@ -18,6 +18,7 @@ struct Protection {
   std::map<std::string, Duplication> convs;
   bool restricted = false;  // every ReLU has a bound; otherwise none has
   Clipping clipping = Clipping::kRanger;
+  bool weights_bounded = false;  // every convolution and linear layer has weight bounds, or none
 };
 
 /// Layers around the tensors of a state_dict. Never throws for wrong tensors: it notes the problem
@@ -55,6 +56,8 @@ class CheckpointSource : public LayerSource {
   at::Tensor take(const std::string& name, const Shape& expected, std::int64_t fallback = 1);
   /// Undefined where absent.
   at::Tensor take_optional(const std::string& name, const Shape& expected);
+  /// Of the layer with this weight, in the file's row order.
+  WeightBounds take_bounds(const std::string& name, const at::Tensor& weight);
   std::vector<std::int64_t> take_duplicated(const std::string& name, std::int64_t rows);
   Op duplicate(const ConvSpec& spec, Conv conv, std::vector<std::int64_t> duplicated);
   /// Number of copies in a file of the seed tool, which does not list them; 0 if it is none.
@@ -72,7 +75,7 @@ class CheckpointSource : public LayerSource {
 at::Tensor rows_from_file(const at::Tensor& rows, std::int64_t copies, RowLayout layout);
 at::Tensor rows_to_file(const at::Tensor& rows, std::int64_t copies, RowLayout layout);
 
-/// Entries that are not PyTorch's: "<conv>.duplicated", "<relu>.bound" ...
+/// Entries that are not PyTorch's: "<conv>.duplicated", "<relu>.bound", "<layer>.weight_low" ...
 bool is_additional(const std::string& name);
 
 }  // namespace sentinel

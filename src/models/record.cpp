@@ -81,6 +81,24 @@ json restriction_record(const Graph& graph) {
   return restriction;
 }
 
+/// Null where no weight is bounded.
+json weight_bounds_record(const Graph& graph) {
+  json record;
+  bool first = true;
+  for (const Node& node : graph.nodes()) {
+    const WeightBounds* bounds = weight_bounds_of(node.op);
+    if (bounds == nullptr) continue;
+    json own;
+    if (bounds->low.defined()) own = bounds->low.dim() == 0 ? "layer" : "channel";
+    if (!first && record != own) {
+      throw Bug("the weights of '" + node.name + "' are bounded in another way than those before");
+    }
+    record = own;
+    first = false;
+  }
+  return record;
+}
+
 // ---- reading ----
 
 /// Throws invalid_argument unless it is a list of different numbers >= 0.
@@ -121,6 +139,7 @@ Record interpret(const json& root) {
     record.protection.restricted = true;
     record.protection.clipping = from_name(kClippings, restriction.at("kind").get<std::string>());
   }
+  record.protection.weights_bounded = !root.value("weight_bounds", json()).is_null();
   for (const auto& [name, value] : root.at("origin").items()) {
     record.origin[name] = {channel_list(value.at("out")), channel_list(value.at("in"))};
   }
@@ -140,6 +159,7 @@ std::string write_record(const Graph& graph, const Provenance& provenance) {
             {"classes", class_count(graph)},
             {"layers", layers_record(graph)},
             {"restriction", restriction_record(graph)},
+            {"weight_bounds", weight_bounds_record(graph)},
             {"origin", origin},
             {"provenance",
              {{"parents", provenance.parents},

@@ -11,7 +11,9 @@ namespace {
 at::Tensor stored(const Op& op, const std::string& suffix, const at::Tensor& tensor) {
   const at::Tensor plain = tensor.detach().to(at::kCPU).contiguous();
   const auto* conv = std::get_if<DuplicatedConv>(&op);
-  if (conv == nullptr || (suffix != "weight" && suffix != "bias")) return plain;
+  const bool by_row = suffix == "weight" || suffix == "bias" ||
+                      (plain.dim() == 1 && (suffix == "weight_low" || suffix == "weight_high"));
+  if (conv == nullptr || !by_row) return plain;
   return rows_to_file(plain, static_cast<std::int64_t>(conv->duplicated.size()), conv->layout);
 }
 

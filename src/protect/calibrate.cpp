@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "sentinel/core/bytes.hpp"
 #include "sentinel/core/error.hpp"
@@ -160,6 +161,18 @@ void set_intervals(DuplicatedConv& op, const Site& site) {
   op.high = like(high, op.high);
 }
 
+/// From the weights as they are now.
+void renew_weight_bounds(Graph& graph) {
+  std::optional<WeightBoundsPer> per;
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    WeightBounds* bounds = weight_bounds_of(graph[id].op);
+    if (!bounds || !bounds->low.defined()) continue;
+    per = bounds->low.dim() == 0 ? WeightBoundsPer::kLayer : WeightBoundsPer::kChannel;
+    *bounds = {};
+  }
+  if (per) graph = bound_weights(graph, *per);
+}
+
 }  // namespace
 
 ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, const Comm& comm,
@@ -195,6 +208,11 @@ void remove_limits(Graph& graph) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (NodeId id = 0; id < graph.size(); ++id) {
     // New tensors: others may share the old ones.
+    WeightBounds* bounds = weight_bounds_of(graph[id].op);
+    if (bounds && bounds->low.defined()) {
+      bounds->low = at::full_like(bounds->low, std::numeric_limits<float>::lowest());
+      bounds->high = at::full_like(bounds->high, std::numeric_limits<float>::max());
+    }
     if (auto* relu = std::get_if<BoundedRelu>(&graph[id].op)) {
       relu->bound = at::full_like(relu->bound, kInfinity);
     } else if (auto* conv = std::get_if<DuplicatedConv>(&graph[id].op)) {
@@ -206,6 +224,7 @@ void remove_limits(Graph& graph) {
 }
 
 void recalibrate(Graph& graph, const Dataset& images, const Comm& comm, at::Device device) {
+  renew_weight_bounds(graph);
   const auto& nodes = graph.nodes();
   const bool limited = std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
     const auto* conv = std::get_if<DuplicatedConv>(&node.op);

@@ -13,8 +13,8 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 void check(const Graph& graph, const DuplicationPlan& plan) {
-  if (!(plan.ratio > 0 && plan.ratio < 1)) {
-    throw UserError("the hardening ratio must be greater than 0 and less than 1, not " +
+  if (!(plan.ratio >= 0 && plan.ratio < 1)) {
+    throw UserError("the hardening ratio must be at least 0 and less than 1, not " +
                     std::to_string(plan.ratio));
   }
   for (const auto& node : graph.nodes()) {
@@ -23,6 +23,10 @@ void check(const Graph& graph, const DuplicationPlan& plan) {
                       " already has duplicated channels; harden the model it was made from");
     }
     const Conv* conv = as_conv(node.op);
+    if (conv && conv->bounds.low.defined()) {
+      throw UserError("layer " + node.name +
+                      " already has weight bounds; harden the model it was made from");
+    }
     if (conv && conv->groups > 1) {
       throw UserError("layer " + node.name +
                       " is a grouped convolution, whose channels cannot be duplicated");
@@ -86,6 +90,21 @@ std::vector<std::int64_t> first_channels(std::int64_t count) {
   return channels;
 }
 
+/// [min, max] of a weight as its bounds.
+void bound(const std::string& layer, const at::Tensor& weight, WeightBounds& bounds,
+           WeightBoundsPer per) {
+  if (bounds.low.defined()) {
+    throw UserError("layer " + layer +
+                    " already has weight bounds; bound the model it was made from");
+  }
+  if (!at::isfinite(weight).all().item<bool>()) {
+    throw UserError("layer " + layer + " has weights that are not finite; check the checkpoint");
+  }
+  const at::Tensor rows = weight.detach().contiguous().flatten(1);
+  bounds = per == WeightBoundsPer::kChannel ? WeightBounds{at::amin(rows, 1), at::amax(rows, 1)}
+                                            : WeightBounds{rows.min(), rows.max()};
+}
+
 at::Device device_of(const Graph& graph) {
   for (const auto& node : graph.nodes()) {
     if (const Conv* conv = as_conv(node.op)) return conv->weight.device();
@@ -98,6 +117,7 @@ at::Device device_of(const Graph& graph) {
 
 Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
                          const DuplicationPlan& plan) {
+  if (plan.ratio == 0) return graph.clone();
   check(graph, plan);
   const bool grouped = plan.selection == RowLayout::kGroup;
   const auto orders =
@@ -137,13 +157,29 @@ Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per)
   return restricted;
 }
 
+Graph bound_weights(const Graph& graph, WeightBoundsPer per) {
+  Graph bounded = graph.clone();
+  for (NodeId id = 0; id < bounded.size(); ++id) {
+    Node& node = bounded[id];
+    if (Conv* conv = as_conv(node.op)) {
+      bound(node.name, conv->weight, conv->bounds, per);
+    } else if (auto* linear = std::get_if<Linear>(&node.op)) {
+      bound(node.name, linear->weight, linear->bounds, per);
+    }
+  }
+  return bounded;
+}
+
 Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
              const Dataset& calibration, const Comm& comm, at::Device device) {
   Graph hardened = duplicate_channels(graph, scores, plan.duplication);
   if (plan.restricted) hardened = restrict_activations(hardened, plan.clipping, plan.bounds);
-  if (!plan.restricted && plan.duplication.correction == Correction::kMin) return hardened;
+  if (plan.weight_bounds) hardened = bound_weights(hardened, *plan.weight_bounds);
+  const bool intervals =
+      plan.duplication.ratio > 0 && plan.duplication.correction == Correction::kRange;
+  if (!plan.restricted && !intervals) return hardened;
   // Ranges are numbered like the channels of the graph they come from.
-  const bool sorted = plan.duplication.selection == RowLayout::kGroup;
+  const bool sorted = plan.duplication.ratio > 0 && plan.duplication.selection == RowLayout::kGroup;
   const auto ranges =
       sorted ? activation_ranges(sort_channels(graph, scores, plan.duplication.group_score),
                                  calibration, comm, device)

@@ -8,8 +8,8 @@ namespace {
 class L2Norm : public ImportanceMethod {
  public:
   std::string name() const override { return "l2-norm"; }
-  ChannelScores score(const Graph& graph) const override {
-    return score_filters(graph, [](const float* weights, std::int64_t count) {
+  ChannelScores score(const ImportanceInputs& inputs) const override {
+    return score_filters(inputs.graph, [](const float* weights, std::int64_t count) {
       double sum = 0;
       for (std::int64_t i = 0; i < count; ++i) {
         const double weight = weights[i];

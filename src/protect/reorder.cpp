@@ -58,6 +58,7 @@ struct Reorder {
   void operator()(Linear& op) const {
     op.weight = select(select(op.weight, 0, order.out), 1, order.in);
     op.bias = select(op.bias, 0, order.out);
+    reorder_bounds(op.bounds, order.out);
   }
   // Nothing in these is indexed by channels.
   void operator()(Input&) const {}
@@ -73,6 +74,10 @@ struct Reorder {
   void operator()(Dropout&) const {}
 
  private:
+  static void reorder_bounds(WeightBounds& bounds, const Numbers& rows) {
+    bounds.low = select(bounds.low, 0, rows);
+    bounds.high = select(bounds.high, 0, rows);
+  }
   void reorder_conv(Conv& conv, const Numbers& rows) const {
     const bool depthwise = conv.groups > 1 && conv.weight.size(1) == 1;
     if (conv.groups > 1 && !depthwise) {
@@ -81,6 +86,7 @@ struct Reorder {
     conv.weight = select(conv.weight, 0, rows);
     if (!depthwise) conv.weight = select(conv.weight, 1, order.in);
     conv.bias = select(conv.bias, 0, rows);
+    reorder_bounds(conv.bounds, rows);
   }
 };
 

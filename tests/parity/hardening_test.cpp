@@ -18,7 +18,7 @@ HardeningPlan plan(RowLayout selection, Correction correction) {
 }
 
 Graph hardened(const Graph& graph, const HardeningPlan& plan, std::int64_t calibration_images) {
-  const ChannelScores scores = importance_method("l2-norm")->score(graph);
+  const ChannelScores scores = importance_method("l2-norm")->score({graph});
   return harden(graph, scores, plan, images(Split::kTrain).first(calibration_images), Comm::local(),
                 at::kCPU);
 }

@@ -16,7 +16,8 @@ class Profile : public RealData {};
 
 void expect_scores(const std::string& model, const std::string& method) {
   const ReferenceFile file = reference(model);
-  const ChannelScores ours = importance_method(method)->score(load(model));
+  const Graph graph = load(model);
+  const ChannelScores ours = importance_method(method)->score({graph});
   EXPECT_EQ(ours.size(), file.members("importance/" + method).size());
   double largest = 0;
   for (const LayerScores& layer : ours) {

@@ -120,7 +120,7 @@ std::vector<NamedModel> small_models() {
   models[0].name = "unprotected";
   models[0].graph = initial_model("resnet20", 10, 3);
   const Dataset images = synthetic_dataset(Split::kTrain, 32, 1);
-  const ChannelScores scores = importance_method("l2-norm")->score(models[0].graph);
+  const ChannelScores scores = importance_method("l2-norm")->score({models[0].graph});
   models[1].name = "hardened";
   models[1].graph = harden(models[0].graph, scores, {}, images, Comm::local(), at::kCPU);
   return models;

@@ -134,4 +134,17 @@ inline Graph hardened(const Graph& graph, const at::Tensor& images) {
   return result;
 }
 
+/// Bounds every weight by its extremes, per layer or per row.
+inline void bound_weights(Graph& graph, bool per_row) {
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    WeightBounds* bounds = weight_bounds_of(graph[id].op);
+    if (!bounds) continue;
+    const Conv* conv = as_conv(graph[id].op);
+    const at::Tensor rows =
+        (conv ? conv->weight : std::get<Linear>(graph[id].op).weight).flatten(1);
+    *bounds = per_row ? WeightBounds{at::amin(rows, 1), at::amax(rows, 1)}
+                      : WeightBounds{rows.min(), rows.max()};
+  }
+}
+
 }  // namespace sentinel::testing

@@ -209,6 +209,43 @@ float merge(float a, float b, Correction correction, float low = -2, float high 
   return correct(pixel(a), pixel(b), correction, end(low), end(high)).item<float>();
 }
 
+TEST(DecodedTest, WhatIsOutsideTheBoundsOrNotFiniteIsReadAsZero) {
+  const at::Tensor weight =
+      at::tensor({-2.0F, -1.0F, 0.5F, 3.0F, 3.1F, kInf, -kInf, std::nanf("")}).view({2, 4});
+  const WeightBounds layer{at::scalar_tensor(-1.0F), at::scalar_tensor(3.0F)};
+  EXPECT_TRUE(
+      at::equal(decoded(weight, layer),
+                at::tensor({0.0F, -1.0F, 0.5F, 3.0F, 0.0F, 0.0F, 0.0F, 0.0F}).view({2, 4})));
+  const WeightBounds rows{at::tensor({-2.0F, 3.05F}), at::tensor({0.0F, 4.0F})};
+  EXPECT_TRUE(
+      at::equal(decoded(weight, rows),
+                at::tensor({-2.0F, -1.0F, 0.0F, 0.0F, 3.1F, 0.0F, 0.0F, 0.0F}).view({2, 4})));
+  EXPECT_TRUE(decoded(weight, {}).is_same(weight));
+}
+
+TEST(DecodedTest, IsWhatEveryOperatorWithAWeightReads) {
+  Graph bounded = test::residual_graph();
+  for (NodeId id = 0; id < bounded.size(); ++id) {
+    if (WeightBounds* bounds = weight_bounds_of(bounded[id].op))
+      *bounds = {at::scalar_tensor(-0.3F), at::scalar_tensor(0.25F)};  // many weights are outside
+  }
+  Graph plain = bounded.clone();
+  int cut = 0;
+  for (NodeId id = 0; id < plain.size(); ++id) {
+    WeightBounds* bounds = weight_bounds_of(plain[id].op);
+    if (!bounds) continue;
+    Conv* conv = as_conv(plain[id].op);
+    at::Tensor& weight = conv ? conv->weight : std::get<Linear>(plain[id].op).weight;
+    const at::Tensor read = decoded(weight, *bounds);
+    cut += !at::equal(read, weight);
+    weight = read;
+    *bounds = {};
+  }
+  EXPECT_EQ(cut, 6);
+  const at::Tensor x = test::values({2, 3, 8, 8});
+  EXPECT_TRUE(same_bits(logits(bounded, x), logits(plain, x)));
+}
+
 TEST(CorrectTest, RangeCaseByCase) {
   const auto range = [](float a, float b) { return merge(a, b, Correction::kRange); };
   EXPECT_EQ(range(1, 1), 1);

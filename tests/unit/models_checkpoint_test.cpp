@@ -28,6 +28,7 @@ struct RoundTrip {
   RowLayout layout;
   Correction correction;
   bool per_channel;
+  bool weight_bounds = false;
 };
 
 class RoundTripTest : public testing::TestWithParam<RoundTrip> {};
@@ -38,6 +39,7 @@ TEST_P(RoundTripTest, BitForBit) {
   Graph g = initial_model(p.model, 10, 3);
   g.dataset = "cifar10";
   if (p.is_protected) protect(g, p.layout, p.correction, p.per_channel);
+  if (p.weight_bounds) bound_weights_of(g, p.per_channel);
   const NodeId first = 1;
   const auto rows = static_cast<std::int64_t>(channel_counts(g)[1]);
   g.origin[g[first].name].out = Rng({1, 0, 0, Purpose::kShuffle}).permutation(rows);
@@ -56,7 +58,10 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(RoundTrip{"resnet20", false, RowLayout::kOwn, Correction::kMin, false},
                     RoundTrip{"resnet20", true, RowLayout::kOwn, Correction::kRange, false},
                     RoundTrip{"resnet20", true, RowLayout::kGroup, Correction::kMin, true},
+                    RoundTrip{"resnet20", false, RowLayout::kOwn, Correction::kMin, false, true},
+                    RoundTrip{"resnet20", true, RowLayout::kGroup, Correction::kMin, true, true},
                     RoundTrip{"vgg11_bn", true, RowLayout::kGroup, Correction::kRange, true},
+                    RoundTrip{"vgg11_bn", true, RowLayout::kOwn, Correction::kRange, true, true},
                     RoundTrip{"vgg11_bn", true, RowLayout::kOwn, Correction::kMin, false}));
 
 TEST(StateDictTest, LayoutOfDuplicatedRowsInTheFile) {
@@ -188,6 +193,37 @@ TEST(ParseModel, BoundsAgreeWithTheRecord) {
   }
   EXPECT_THAT(with("conv1.range_low", at::full({2}, 2e30F)), HasSubstr("conv1.range_low is above"));
   EXPECT_EQ(with("conv1.range_low", at::full({2}, -kInf)), "");
+}
+
+TEST(ParseModel, WeightBoundsAgreeWithTheRecordAndHoldTheWeights) {
+  Graph plain = initial_model("resnet20", 10, 3), bounded = plain.clone();
+  plain.dataset = bounded.dataset = "cifar10";
+  bound_weights_of(bounded, false);
+  const auto record = [](const Graph& g) {
+    return *parse_pth(serialize_model(g, {}), "r").metadata;
+  };
+  const auto message = [](const StateDict& tensors, const std::string& text) {
+    return error_of<DataError>([&] { parse_model(serialize_pth(tensors, text), "f", "", ""); });
+  };
+  EXPECT_THAT(message(state_dict(plain), record(bounded)), HasSubstr("conv1.weight_low"));
+  EXPECT_THAT(message(state_dict(bounded), record(plain)), HasSubstr("no weight bounds"));
+  const auto with = [&](const std::string& name, const at::Tensor& tensor) {
+    StateDict changed = state_dict(bounded);
+    changed.set(name, tensor);
+    return message(changed, record(bounded));
+  };
+  const at::Tensor weight = *state_dict(bounded).find("fc.weight");
+  EXPECT_THAT(with("fc.weight_high", at::scalar_tensor(1e-9)),
+              HasSubstr("outside its weight bounds"));
+  EXPECT_THAT(with("fc.weight_high", at::scalar_tensor(-9.0)), HasSubstr("above weight_high"));
+  EXPECT_THAT(with("fc.weight_low", at::scalar_tensor(-HUGE_VAL)), HasSubstr("not finite"));
+  EXPECT_THAT(with("fc.weight_low", at::scalar_tensor(std::nan(""))), HasSubstr("not finite"));
+  EXPECT_THAT(with("fc.weight_low", at::zeros({3})), HasSubstr("fc.weight_low"));
+  EXPECT_THAT(with("fc.weight", weight * 2), HasSubstr("outside its weight bounds"));
+  EXPECT_THAT(error_of<DataError>([&] {
+                parse_model(serialize_pth(state_dict(bounded)), "f", "resnet20", "cifar10");
+              }),
+              HasSubstr("no record"));
 }
 
 TEST(ParseModel, DamagedAdditionalTensorsAreDataErrors) {

@@ -83,6 +83,19 @@ inline void expect_same_graph(const Graph& a, const Graph& b) {
   }
 }
 
+/// Bounds every weight by its extremes, per layer or per row.
+inline void bound_weights_of(Graph& g, bool per_row) {
+  for (NodeId id = 0; id < g.size(); ++id) {
+    WeightBounds* bounds = weight_bounds_of(g[id].op);
+    if (bounds == nullptr) continue;
+    const Conv* conv = as_conv(g[id].op);
+    const at::Tensor weight = conv != nullptr ? conv->weight : std::get<Linear>(g[id].op).weight;
+    const at::Tensor rows = weight.flatten(1);
+    *bounds = per_row ? WeightBounds{at::amin(rows, 1), at::amax(rows, 1)}
+                      : WeightBounds{rows.min(), rows.max()};
+  }
+}
+
 /// Duplicates channels of every convolution and bounds every ReLU.
 inline void protect(Graph& g, RowLayout layout, Correction correction, bool per_channel) {
   const auto counts = channel_counts(g);

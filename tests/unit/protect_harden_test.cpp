@@ -112,7 +112,7 @@ TEST(DuplicationCount, IsThatOfPythonsIntOfTheProductAndAtLeastOne) {
 TEST(DuplicationErrors, RatiosOutsideAndHardenedModels) {
   const Graph graph = test::plain_residual();
   const auto scores = test::random_scores(graph, 1);
-  for (const double ratio : {0.0, 1.0, -0.1, 1.5, std::nan("")}) {
+  for (const double ratio : {1.0, -0.1, 1.5, std::nan("")}) {
     EXPECT_THROW(
         duplicate_channels(graph, scores, plan(ratio, RowLayout::kOwn, Correction::kRange)),
         UserError)
@@ -254,6 +254,77 @@ TEST_P(Hardening, UnrestrictedKeepsRelu) {
 INSTANTIATE_TEST_SUITE_P(Nets, Hardening, testing::Values(test::plain_residual, test::vgg_like));
 
 /// The seed tool's "l1-norm" is the L2 norm, its first member orders a group (design 02).
+class WeightBounding : public testing::TestWithParam<Graph (*)()> {};
+
+TEST_P(WeightBounding, ChangesNothingFaultFreeAndIsTight) {
+  at::manual_seed(6);
+  const Graph graph = GetParam()();
+  const at::Tensor x = test::quadrants(20, 6).batch(0, 20).images;
+  for (const auto per : {WeightBoundsPer::kLayer, WeightBoundsPer::kChannel}) {
+    const Graph bounded = bound_weights(graph, per);
+    EXPECT_TRUE(at::equal(logits(bounded, x), logits(graph, x)));
+    for (const auto& node : bounded.nodes()) {
+      const WeightBounds* bounds = weight_bounds_of(node.op);
+      if (!bounds) continue;
+      const Conv* conv = as_conv(node.op);
+      const at::Tensor weight = conv ? conv->weight : std::get<Linear>(node.op).weight;
+      const bool layer = per == WeightBoundsPer::kLayer;
+      EXPECT_EQ(bounds->low.dim(), layer ? 0 : 1);
+      EXPECT_EQ(bounds->high.numel(), layer ? 1 : weight.size(0));
+      EXPECT_EQ(bounds->high.max().item<float>(), weight.max().item<float>());
+      EXPECT_EQ(bounds->low.min().item<float>(), weight.min().item<float>());
+    }
+    EXPECT_THROW(bound_weights(bounded, per), UserError);
+    EXPECT_EQ(model_cost(bounded).parameters, model_cost(graph).parameters);
+    EXPECT_EQ(model_cost(bounded).macs, model_cost(graph).macs);
+    EXPECT_GT(model_cost(bounded).memory_bytes, model_cost(graph).memory_bytes);
+  }
+}
+
+TEST_P(WeightBounding, FollowsSortingAndCoversCopies) {
+  at::manual_seed(7);
+  const Graph graph = GetParam()();
+  const auto scores = test::random_scores(graph, 7);
+  const at::Tensor x = test::quadrants(20, 7).batch(0, 20).images;
+  const Graph bounded = bound_weights(graph, WeightBoundsPer::kChannel);
+  EXPECT_LT(test::relative_difference(logits(graph, x), logits(sort_channels(bounded, scores), x)),
+            1e-4);
+  EXPECT_THROW(duplicate_channels(bounded, scores, {}), UserError);
+  const Graph both =
+      bound_weights(duplicate_channels(graph, scores, {}), WeightBoundsPer::kChannel);
+  EXPECT_TRUE(at::equal(logits(both, x), logits(graph, x)));
+}
+
+TEST_P(WeightBounding, AloneIsAHardeningOfRatioZero) {
+  at::manual_seed(8);
+  const Graph graph = GetParam()();
+  HardeningPlan plan;
+  plan.duplication.ratio = 0;
+  plan.restricted = false;
+  plan.weight_bounds = WeightBoundsPer::kLayer;
+  const Graph hardened = harden(graph, {}, plan, test::quadrants(5, 8), Comm::local(), at::kCPU);
+  for (const auto& node : hardened.nodes()) {
+    EXPECT_FALSE(std::holds_alternative<DuplicatedConv>(node.op));
+    EXPECT_FALSE(std::holds_alternative<BoundedRelu>(node.op));
+  }
+  plan.restricted = true;
+  const Graph restricted = harden(graph, {}, plan, test::quadrants(5, 8), Comm::local(), at::kCPU);
+  for (const auto& node : restricted.nodes()) {
+    if (const auto* relu = std::get_if<BoundedRelu>(&node.op)) {
+      EXPECT_TRUE(at::isfinite(relu->bound).all().item<bool>()) << node.name;
+    }
+  }
+}
+
+TEST_P(WeightBounding, RefusesWeightsThatAreNotFinite) {
+  Graph graph = GetParam()();
+  as_conv(graph[1].op)->weight.flatten()[0] = std::nanf("");
+  EXPECT_THROW(bound_weights(graph, WeightBoundsPer::kLayer), UserError);
+}
+
+INSTANTIATE_TEST_SUITE_P(Nets, WeightBounding,
+                         testing::Values(test::plain_residual, test::vgg_like));
+
 TEST(SeedTool, HardenedTheSameChannelsOfResNet20) {
   const std::string folder = test::data_folder() + "/models/";
   const std::string seed_file = folder + "seed_resnet20_hardened_0.1.pth";
@@ -263,7 +334,7 @@ TEST(SeedTool, HardenedTheSameChannelsOfResNet20) {
   DuplicationPlan seed = plan(0.1, RowLayout::kGroup, Correction::kMin);
   seed.group_score = GroupScore::kFirst;
   const Graph hardened =
-      duplicate_channels(graph, importance_method("l2-norm")->score(graph), seed);
+      duplicate_channels(graph, importance_method("l2-norm")->score({graph}), seed);
   EXPECT_EQ(model_cost(hardened).parameters, 297365);
   EXPECT_EQ(model_cost(hardened).macs, 44183168);
   const StateDict ours = state_dict(hardened);

@@ -25,8 +25,8 @@ std::string message_of(const std::function<void()>& action) {
 TEST(Importance, NormsAreThoseOfTheFilters) {
   at::manual_seed(1);
   const Graph graph = test::plain_residual();
-  const auto l1 = importance_method("l1-norm")->score(graph);
-  const auto l2 = importance_method("l2-norm")->score(graph);
+  const auto l1 = importance_method("l1-norm")->score({graph});
+  const auto l2 = importance_method("l2-norm")->score({graph});
   ASSERT_EQ(l1.size(), 6u);
   for (std::size_t i = 0; i < l1.size(); ++i) {
     const auto weight = as_conv(graph[l1[i].node].op)->weight.to(at::kDouble).flatten(1);
@@ -44,7 +44,7 @@ TEST(Importance, NormsAreThoseOfTheFilters) {
 TEST(Importance, CopiesHaveNoScoreOfTheirOwn) {
   at::manual_seed(2);
   const Graph graph = test::residual_graph();
-  for (const auto& layer : importance_method("l1-norm")->score(graph)) {
+  for (const auto& layer : importance_method("l1-norm")->score({graph})) {
     EXPECT_EQ(static_cast<std::int64_t>(layer.scores.size()),
               channel_counts(graph)[static_cast<std::size_t>(layer.node)]);
   }

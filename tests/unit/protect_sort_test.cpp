@@ -104,9 +104,9 @@ TEST(SortingOrder, OfAChannelUsedByOneConvolutionIsDescending) {
   at::manual_seed(1);
   const Graph graph = test::plain_residual();
   const auto norms = importance_method("l2-norm");
-  const Graph sorted = sort_channels(graph, norms->score(graph));
+  const Graph sorted = sort_channels(graph, norms->score({graph}));
   // The filters' columns are permuted too, so that their norms stay up to rounding.
-  for (const auto& layer : norms->score(sorted)) {
+  for (const auto& layer : norms->score({sorted})) {
     if (layer.layer != "layer1.0.conv1" && layer.layer != "layer2.0.conv1") continue;
     for (std::size_t c = 1; c < layer.scores.size(); ++c) {
       EXPECT_GE(layer.scores[c - 1], layer.scores[c] - 1e-9) << layer.layer;
@@ -186,7 +186,7 @@ TEST_P(RealModel, SortedPredictsTheSameOn200TestImages) {
   const Graph graph = parse_model(read_file(path), path, name, "cifar10");
   const auto images =
       read_dataset("cifar10", test::data_folder() + "/cifar10", Split::kTest).batch(0, 200).images;
-  const Graph sorted = sort_channels(graph, importance_method("l2-norm")->score(graph));
+  const Graph sorted = sort_channels(graph, importance_method("l2-norm")->score({graph}));
   const auto before = logits(graph, images), after = logits(sorted, images);
   EXPECT_LE(test::relative_difference(before, after), kTolerance);
   EXPECT_TRUE(at::equal(before.argmax(1), after.argmax(1)));

@@ -94,7 +94,7 @@ inline Dataset quadrants(std::int64_t count, std::uint64_t seed) {
 /// Scores unrelated to the weights.
 inline ChannelScores random_scores(const Graph& graph, std::uint64_t seed) {
   Rng rng({seed, 0, 0, Purpose::kSynthetic});
-  auto scores = importance_method("l2-norm")->score(graph);
+  auto scores = importance_method("l2-norm")->score({graph});
   for (auto& layer : scores) {
     for (double& score : layer.scores) score = rng.uniform();
   }

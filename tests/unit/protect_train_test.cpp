@@ -220,6 +220,28 @@ TEST(Training, RecalibrationFollowsTheNewActivations) {
   EXPECT_TRUE(same_tensors(stuck, graph));
 }
 
+TEST(Training, RecalibrationBoundsTheNewWeights) {
+  const Dataset images = test::quadrants(64, 1);
+  for (const auto per : {WeightBoundsPer::kLayer, WeightBoundsPer::kChannel}) {
+    Graph graph = bound_weights(test::plain_residual(), per);
+    remove_limits(graph);
+    TrainOptions options;
+    options.epochs = 1;
+    options.batch_size = 16;
+    train(graph, images, images, options, nullptr);
+    recalibrate(graph, images, Comm::local(), at::kCPU);
+    for (const auto& node : graph.nodes()) {
+      const WeightBounds* bounds = weight_bounds_of(node.op);
+      if (!bounds) continue;
+      const Conv* conv = as_conv(node.op);
+      const at::Tensor rows = (conv ? conv->weight : std::get<Linear>(node.op).weight).flatten(1);
+      const bool layer = per == WeightBoundsPer::kLayer;
+      EXPECT_TRUE(at::equal(bounds->low, layer ? rows.min() : at::amin(rows, 1))) << node.name;
+      EXPECT_TRUE(at::equal(bounds->high, layer ? rows.max() : at::amax(rows, 1))) << node.name;
+    }
+  }
+}
+
 TEST(Training, RecalibrationLeavesAnUnprotectedGraphAlone) {
   at::manual_seed(1);
   Graph graph = test::vgg_like();

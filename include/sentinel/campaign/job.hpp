@@ -1,8 +1,13 @@
 #pragma once
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "sentinel/protect/importance.hpp"
+#include "sentinel/protect/prune.hpp"
+#include "sentinel/protect/train.hpp"
 #include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
@@ -14,6 +19,9 @@ struct ModelSelection {
   std::string dataset;     // "cifar10"
   std::string data;        // folder of the data set
   std::string checkpoint;  // .pth
+  // What the seed tool's own checkpoints do not say; others are checked against it.
+  std::optional<double> pruning_ratio, hardening_ratio;
+  std::string clipping;  // ranger | ranger-clamp: bounds from all training images; empty: as it is
 };
 
 /// Where and how to compute on this rank.
@@ -23,10 +31,36 @@ struct Compute {
   bool share_gpu = false;  // several ranks on one GPU
 };
 
-/// How the protected model of a campaign is made from the unprotected one.
-struct ProtectionJob {
+/// How much fault injection `channel-FI` does: n = min(cap, ceil(N / (1 + e^2 (N-1) / (t^2 p
+/// (1-p))))) distinct flips in each channel of N bits (design 02).
+struct ChannelFaultsJob {
+  double error = 0.01, t = 1.96, p = 0.5;
+  std::uint64_t cap = 2000;
+  std::vector<std::string> layers;  // only these convolutions; empty: all
+  std::string output;               // its result file, which a later call goes on with
+};
+
+/// How channels are ranked.
+struct RankingJob {
   std::string importance = "l2-norm";
-  std::string ranking;  // a ranking file instead of computing one
+  std::string file;          // a ranking file instead of computing one
+  std::int64_t images = -1;  // the first n training images, -1: as many as is usual for the method
+  std::uint64_t seed = 1;    // of whatever is drawn
+  DeepVigorOptions deepvigor;
+  ChannelFaultsJob channel_faults;
+};
+
+/// How the pruned model is made (design 02, "Sorting, pruning").
+struct PruningJob {
+  PruningPlan plan;
+  std::int64_t finetune_epochs = 10;  // 0: none
+  TrainOptions finetune;
+  std::string select = "held-out";  // the epoch: held-out (a tenth of the training images) or test
+};
+
+/// How the protected model of a campaign is made from the unprotected (or pruned) one.
+struct ProtectionJob {
+  RankingJob ranking;
   HardeningPlan hardening;
   std::int64_t calibration_images = -1;  // the first n training images, -1: all
 };
@@ -38,6 +72,8 @@ struct Job {
   Compute compute;
   bool protect = false;  // campaign: also a protected model, injected with paired faults
   ProtectionJob protection;
+  std::optional<PruningJob> pruning;  // campaign: prune and fine-tune first
+  std::vector<std::string> also;      // checkpoints made from the same network, injected too
 
   std::vector<double> ber;               // [flips/bit/trial], one point each; empty with exact:K
   std::string fault_count = "binomial";  // binomial | per-layer-floor | exact:K
@@ -60,6 +96,8 @@ struct Job {
 
 /// Checks everything that can be known without reading a file. Throws UserError naming the option.
 void validate(const Job& job);
+/// Whether the plan protects anything.
+bool protects(const HardeningPlan& plan);
 void validate(const ProtectionJob& job);
 
 }  // namespace sentinel

@@ -31,8 +31,9 @@ ExitCode stop_code();
 /// Runs `body` on rank 0; its exit code on every rank. Collective.
 ExitCode code_of_root(const Comm& comm, const std::function<ExitCode()>& body);
 
-/// Reads the checkpoint once on rank 0 and builds the same graph on every rank. Collective; throws
-/// SharedError.
+/// Reads the checkpoint once on rank 0 and builds the same graph on every rank; of a checkpoint of
+/// the seed tool also the bounds, from all training images, where the selection says which.
+/// Collective; throws SharedError.
 NamedModel load_model(const Comm& comm, const ModelSelection& selection);
 
 /// Reads one split once on rank 0; the first `images` of it (-1: all) on every rank. `fallback`:
@@ -40,9 +41,11 @@ NamedModel load_model(const Comm& comm, const ModelSelection& selection);
 Dataset load_dataset(const Comm& comm, const ModelSelection& selection, const std::string& fallback,
                      Split split, std::int64_t images);
 
-/// The scores that the job's ranking file or importance method gives. Collective.
+/// The scores that the job's ranking file or importance method gives; reads the training images
+/// where the method wants some. Collective.
 ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
-                             const ProtectionJob& protection);
+                             const ModelSelection& selection, const RankingJob& job,
+                             at::Device device);
 
 /// Ranks channels and hardens; every rank gets rank 0's result bit for bit. Reads the calibration
 /// images. Collective.

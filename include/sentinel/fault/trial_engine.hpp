@@ -88,18 +88,30 @@ class TrialEngine {
   std::unique_ptr<State> state_;
 };
 
-/// Flips the bits of `faults` in the graph's tensors while it lives; flips them back exactly when
-/// it goes.
+/// The decode step of a tensor's words (weight bounds): what is outside, or NaN, is read as 0.
+struct ReadRange {
+  std::vector<float> low, high;  // one for the tensor or one per row; empty: every word is itself
+  std::uint64_t row = 1;         // elements that share an entry
+};
+/// Takes the weight bounds out of a graph: per tensor of its fault space what was there, so that a
+/// FaultGuard decodes a faulty word once instead of the network every word at every use.
+std::vector<ReadRange> take_weight_bounds(Graph& graph, const FaultSpace& space);
+
+/// Flips the bits of `faults` in the graph's tensors while it lives; puts the words back exactly
+/// when it goes. With `ranges` (by tensor) the graph holds decoded values.
 class FaultGuard {
  public:
-  FaultGuard(Graph& graph, const FaultSpace& space, const Faults& faults);
+  FaultGuard(Graph& graph, const FaultSpace& space, const Faults& faults,
+             const std::vector<ReadRange>& ranges = {});
   FaultGuard(const FaultGuard&) = delete;
   FaultGuard& operator=(const FaultGuard&) = delete;
   ~FaultGuard();
   const std::vector<FaultRecord>& records() const { return records_; }
 
  private:
-  void flip(std::size_t fault);
+  void flip(FaultRecord& record) const;
+  void decode(const FaultRecord& record, const ReadRange& range) const;
+  void store(const FaultSite& site, std::uint32_t word) const;
   Graph& graph_;
   const FaultSpace& space_;
   std::vector<FaultRecord> records_;

@@ -37,11 +37,17 @@ struct Input {
   std::int64_t channels = 3;
   Pair size{32, 32};
 };
+/// Weight bounds (design 02): wherever a stored weight is used, a value outside [low, high] or not
+/// finite counts as 0. Undefined: no bounds.
+struct WeightBounds {
+  at::Tensor low, high;  // [] per layer, or one for each row of the weight, copies included
+};
 struct Conv {
-  at::Tensor weight;  // [out, in/groups, kh, kw]
+  at::Tensor weight;  // [out, in/groups, kh, kw], as stored
   at::Tensor bias;    // [out] or undefined
   Pair stride{1, 1}, padding{0, 0}, dilation{1, 1};
   std::int64_t groups = 1;
+  WeightBounds bounds = {};
 };
 /// A Conv of which some output channels are stored and computed twice and merged by a correction.
 struct DuplicatedConv {
@@ -86,8 +92,9 @@ struct ChannelShuffle {
 };
 struct Flatten {};  // [N, C, H, W] -> [N, C*H*W]
 struct Linear {
-  at::Tensor weight;  // [out, in]
+  at::Tensor weight;  // [out, in], as stored
   at::Tensor bias;    // [out] or undefined
+  WeightBounds bounds = {};
 };
 struct Dropout {
   double probability = 0.5;  // identity except in training
@@ -150,6 +157,11 @@ class Graph {
 /// Number of output channels (features after Flatten) of every node.
 std::vector<std::int64_t> channel_counts(const Graph& graph);
 std::int64_t class_count(const Graph& graph);
+
+/// The weight bounds of a Conv, DuplicatedConv or Linear (their tensors undefined where there are
+/// none), null for other operators.
+const WeightBounds* weight_bounds_of(const Op& op);
+WeightBounds* weight_bounds_of(Op& op);
 
 /// The Conv inside a Conv or DuplicatedConv, null for other operators.
 const Conv* as_conv(const Op& op);

@@ -29,6 +29,10 @@ at::Tensor run_training(Graph& graph, const at::Tensor& images, Rng& dropout);
 /// One node on its inputs, evaluation mode.
 at::Tensor apply(const Op& op, const std::vector<at::Tensor>& inputs);
 
+/// The weight as the network reads it: values outside the bounds, or not finite, are 0. The weight
+/// itself where there are no bounds.
+at::Tensor decoded(const at::Tensor& weight, const WeightBounds& bounds);
+
 /// Elementwise merge of a duplicated channel's results; a, b [N, d, H, W], low/high [d] (design
 /// 02). `same` [d] (undefined: none): channels whose stored rows are equal; their finite results
 /// agree by definition, however the convolution's kernel rounds.

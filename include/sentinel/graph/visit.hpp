@@ -31,6 +31,8 @@ template <class ConvOp, class Fn>
 void visit_conv(ConvOp& conv, Fn& fn) {
   fn("weight", conv.weight);
   fn("bias", conv.bias);
+  fn("weight_low", conv.bounds.low);
+  fn("weight_high", conv.bounds.high);
 }
 
 template <class AnyOp, class Fn>

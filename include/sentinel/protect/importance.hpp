@@ -3,7 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "sentinel/comm/comm.hpp"
 #include "sentinel/graph/graph.hpp"
+#include "sentinel/io/dataset.hpp"
 #include "sentinel/store/result_file.hpp"
 
 namespace sentinel {
@@ -16,17 +18,39 @@ struct LayerScores {
 };
 using ChannelScores = std::vector<LayerScores>;  // every Conv2d, execution order
 
+/// Options of `deepvigor`.
+struct DeepVigorOptions {
+  bool all_positions =
+      false;          // of the output maps; else max(1, floor(log2 #positions)) random ones
+  std::string cache;  // folder where each layer's factors are kept; empty: nowhere
+};
+
+/// What a method may look at.
+struct ImportanceInputs {
+  const Graph& graph;               // contiguous, on the CPU
+  const Dataset* images = nullptr;  // the first training images; null where default_images() is 0
+  Comm comm = Comm::local();        // work is shared among its ranks
+  at::Device device = at::kCPU;     // of this rank
+  std::uint64_t seed = 1;           // of whatever is drawn
+  std::string model_sha256 = {};    // names the network in caches
+  DeepVigorOptions deepvigor = {};
+};
+
 /// One way to score channels. Implementations: one file each, one line in the table of
 /// importance.cpp.
 class ImportanceMethod {
  public:
   virtual ~ImportanceMethod() = default;
   virtual std::string name() const = 0;
-  virtual ChannelScores score(const Graph& graph) const = 0;
+  /// How many training images it looks at unless told otherwise (design 02); 0: none at all.
+  virtual std::int64_t default_images() const { return 0; }
+  /// Collective; the same scores on every rank, and for every number of ranks.
+  virtual ChannelScores score(const ImportanceInputs& inputs) const = 0;
 };
 
 /// "l1-norm": sum |w| of the filter; "l2-norm": sqrt(sum w^2) (Li et al., ICLR 2017; in double,
-/// element order). UserError listing the names for others.
+/// element order); "vul-gain", "salience", "deepvigor": as design 02 defines them. UserError
+/// listing the names for others. (channel-FI is a campaign: campaign/setup.hpp.)
 std::unique_ptr<ImportanceMethod> importance_method(const std::string& name);
 std::vector<std::string> importance_names();
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,12 +20,12 @@ Graph sort_channels(const Graph& graph, const ChannelScores& scores,
 /// d = max(1, floor(Cout * ratio)) channels of each Conv2d are stored and computed twice (design
 /// 02, "Hardening").
 struct DuplicationPlan {
-  double ratio = 0.1;                     // in (0, 1)
+  double ratio = 0.1;                     // in [0, 1); 0: no duplication
   RowLayout selection = RowLayout::kOwn;  // kGroup: sort first, then each conv's first d
   Correction correction = Correction::kRange;
   GroupScore group_score = GroupScore::kMean;
 };
-/// UserError for a ratio outside (0, 1), a graph that is hardened already or a grouped convolution.
+/// UserError for a ratio outside [0, 1), a graph that is hardened already or a grouped convolution.
 /// With kGroup, a convolution without a permutable group of its own takes its own best. Intervals
 /// of kRange stay infinite until calibrate() sets them.
 Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
@@ -34,6 +35,12 @@ enum class BoundsPer { kLayer, kChannel };
 /// Replaces every ReLU call site by a BoundedRelu without a bound yet (+inf). UserError where there
 /// is a BoundedRelu already.
 Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per);
+
+enum class WeightBoundsPer { kLayer, kChannel };
+/// Gives every convolution and linear layer the [min, max] of its weights (copies too) as weight
+/// bounds (design 02). Fault-free, nothing changes. UserError where there are weight bounds already
+/// or a weight is not finite.
+Graph bound_weights(const Graph& graph, WeightBoundsPer per);
 
 /// Largest fault-free outputs of ReLU call sites and the range of each convolution's output
 /// channels (before BN).
@@ -67,9 +74,10 @@ struct HardeningPlan {
   bool restricted = true;
   Clipping clipping = Clipping::kRanger;
   BoundsPer bounds = BoundsPer::kLayer;
+  std::optional<WeightBoundsPer> weight_bounds;  // none: off
 };
-/// duplicate + restrict + calibrate on the calibration images. Collective; the same graph on every
-/// rank.
+/// duplicate + restrict + calibrate on the calibration images + bound the weights, each where the
+/// plan says so. Collective; the same graph on every rank.
 Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
              const Dataset& calibration, const Comm& comm, at::Device device);
 

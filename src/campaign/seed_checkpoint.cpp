@@ -1,0 +1,78 @@
+#include "campaign/seed_checkpoint.hpp"
+
+#include <fmt/format.h>
+
+#include "sentinel/models/model.hpp"
+
+namespace sentinel {
+namespace {
+
+/// Of `channels`, as Python's int(channels * ratio).
+std::int64_t share_of(std::int64_t channels, double ratio) {
+  return static_cast<std::int64_t>(static_cast<double>(channels) * ratio);
+}
+
+void check_ratio(const std::string& option, double ratio) {
+  if (!(ratio > 0 && ratio < 1))
+    throw UserError(fmt::format("--{} {} lies outside (0, 1)", option, ratio));
+}
+
+/// The widths against those of the whole architecture.
+void check_pruning(const Graph& graph, double ratio) {
+  check_ratio("pruning-ratio", ratio);
+  const Graph whole = initial_model(graph.architecture, class_count(graph), 0);
+  const auto now = channel_counts(graph), before = channel_counts(whole);
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    if (!as_conv(graph[id].op)) continue;
+    const auto at = static_cast<std::size_t>(id);
+    const std::int64_t expected = before[at] - share_of(before[at], ratio);
+    if (now[at] != expected)
+      throw UserError(fmt::format(
+          "--pruning-ratio {}: layer {} has {} channels, not {}; give the ratio it was pruned with",
+          ratio, graph[id].name, now[at], expected));
+  }
+}
+
+void check_copies(const Graph& graph, double ratio) {
+  check_ratio("hardening-ratio", ratio);
+  const auto channels = channel_counts(graph);
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    if (!as_conv(graph[id].op)) continue;
+    const auto* twice = std::get_if<DuplicatedConv>(&graph[id].op);
+    const auto copies = static_cast<std::int64_t>(twice ? twice->duplicated.size() : 0);
+    const std::int64_t expected =
+        std::max<std::int64_t>(1, share_of(channels[static_cast<std::size_t>(id)], ratio));
+    if (copies != expected)
+      throw UserError(
+          fmt::format("--hardening-ratio {}: layer {} has {} duplicated channels, not "
+                      "{}; give the ratio it was hardened with",
+                      ratio, graph[id].name, copies, expected));
+  }
+}
+
+void check_clipping(const Graph& graph, const std::string& word) {
+  const Clipping clipping = clipping_of(word);
+  for (const Node& node : graph.nodes()) {
+    const auto* relu = std::get_if<BoundedRelu>(&node.op);
+    if (relu && relu->clipping != clipping)
+      throw UserError("--clipping " + word +
+                      ": the checkpoint was made with the other kind; leave "
+                      "the option out");
+  }
+}
+
+}  // namespace
+
+Clipping clipping_of(const std::string& word) {
+  if (word == "ranger") return Clipping::kRanger;
+  if (word == "ranger-clamp") return Clipping::kRangerClamp;
+  throw UserError("--clipping " + word + " is unknown; choose ranger or ranger-clamp");
+}
+
+void check_seed_options(const Graph& graph, const ModelSelection& selection) {
+  if (selection.pruning_ratio) check_pruning(graph, *selection.pruning_ratio);
+  if (selection.hardening_ratio) check_copies(graph, *selection.hardening_ratio);
+  if (!selection.clipping.empty()) check_clipping(graph, selection.clipping);
+}
+
+}  // namespace sentinel

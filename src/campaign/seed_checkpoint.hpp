@@ -1,0 +1,13 @@
+#pragma once
+#include "sentinel/campaign/setup.hpp"
+
+namespace sentinel {
+
+/// Throws UserError where the ratios or the clipping that the selection names are not those of the
+/// network; a clipping that the network lacks is left to the caller.
+void check_seed_options(const Graph& graph, const ModelSelection& selection);
+
+/// The clipping of --clipping. UserError for other words.
+Clipping clipping_of(const std::string& word);
+
+}  // namespace sentinel
