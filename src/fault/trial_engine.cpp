@@ -78,7 +78,7 @@ at::Tensor TrialEngine::State::fast_logits(NodeId first_node) const {
   const NodeId cut = cache->cut_before(first_node);
   std::vector<at::Tensor> parts;
   for (std::size_t block = 0; block < cache->blocks(); ++block)
-    parts.push_back(run_lean(fast, cache->start(block, cut), cut));
+    parts.push_back(run_lean(fast, cache->start(block, cut), cut, Copies::kDiffering));
   return on_host(parts);
 }
 

@@ -12,9 +12,8 @@ at::Tensor per_channel(const at::Tensor& numbers, const at::Tensor& x) {
 
 /// Copies that count as equal. Both must be finite: |Inf - x| <= 1e-5 * Inf holds for every x.
 at::Tensor agree(const at::Tensor& a, const at::Tensor& b, const at::Tensor& finite_a,
-                 const at::Tensor& finite_b, const at::Tensor& same) {
-  at::Tensor equal = at::sub(a, b).abs() <= at::maximum(a.abs(), b.abs()) * 1e-5;
-  if (same.defined()) equal = equal | per_channel(same, a);
+                 const at::Tensor& finite_b) {
+  const at::Tensor equal = at::sub(a, b).abs() <= at::maximum(a.abs(), b.abs()) * 1e-5;
   return equal & finite_a & finite_b;
 }
 
@@ -24,8 +23,9 @@ at::Tensor inside(const at::Tensor& x, const at::Tensor& low, const at::Tensor& 
 
 }  // namespace
 
-at::Tensor correct(const at::Tensor& a, const at::Tensor& b, Correction correction,
+at::Tensor correct(const at::Tensor& a, const at::Tensor& computed, Correction correction,
                    const at::Tensor& low, const at::Tensor& high, const at::Tensor& same) {
+  const at::Tensor b = same.defined() ? at::where(per_channel(same, a), a, computed) : computed;
   const at::Tensor finite_a = at::isfinite(a), finite_b = at::isfinite(b);
   at::Tensor good_a = finite_a, good_b = finite_b, prefer_a;
   switch (correction) {
@@ -39,7 +39,7 @@ at::Tensor correct(const at::Tensor& a, const at::Tensor& b, Correction correcti
       break;
   }
   const at::Tensor take_a =
-      agree(a, b, finite_a, finite_b, same) | (good_a & (good_b.logical_not() | prefer_a));
+      agree(a, b, finite_a, finite_b) | (good_a & (good_b.logical_not() | prefer_a));
   return at::where(take_a, a, at::where(good_b, b, at::zeros({}, b.options())));
 }
 

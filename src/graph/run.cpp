@@ -64,16 +64,22 @@ at::Tensor shuffle(const at::Tensor& x, std::int64_t groups) {
   return mixed.reshape({n, c, h, w}).contiguous(x.suggest_memory_format());
 }
 
-/// Copies of a grouped convolution, each on the input block of its original.
-at::Tensor grouped_copies(const DuplicatedConv& op, const at::Tensor& weight, const at::Tensor& x) {
+/// The copies number `which` of a duplicated convolution; in a grouped one each reads the input
+/// block of its original.
+at::Tensor convolve_copies(const DuplicatedConv& op, const at::Tensor& weight, const at::Tensor& x,
+                           const at::Tensor& which) {
   const std::int64_t out = op.out_channels(), width = weight.size(1);
   Conv single = op.conv;
   single.groups = 1;
+  const at::Tensor rows = which + out;
+  if (single.bias.defined()) single.bias = single.bias.index_select(0, rows.to(x.device()));
+  const at::Tensor own = weight.index_select(0, rows.to(x.device()));
+  if (op.conv.groups == 1) return convolve(single, own, x, 0, own.size(0));
   std::vector<at::Tensor> copies;
-  for (std::size_t k = 0; k < op.duplicated.size(); ++k) {
-    const std::int64_t block = op.duplicated[k] / (out / op.conv.groups);
-    const at::Tensor input = x.narrow(1, block * width, width);
-    copies.push_back(convolve(single, weight, input, out + static_cast<std::int64_t>(k), 1));
+  for (std::int64_t k = 0; k < which.numel(); ++k) {
+    const auto copy = static_cast<std::size_t>(which[k].item<std::int64_t>());
+    const std::int64_t block = op.duplicated[copy] / (out / op.conv.groups);
+    copies.push_back(convolve(single, own, x.narrow(1, block * width, width), k, 1));
   }
   return at::cat(copies, 1);
 }
@@ -89,18 +95,20 @@ at::Tensor same_rows(const DuplicatedConv& op, const at::Tensor& weight, const a
   return rows & (bias.index_select(0, index) == bias.narrow(0, out, copies));
 }
 
-at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x) {
-  const std::int64_t out = op.out_channels();
-  const auto copies = static_cast<std::int64_t>(op.duplicated.size());
+at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x, Copies copies) {
   const at::Tensor weight = decoded(op.conv.weight, op.conv.bounds);
   // Two convolutions, so that the originals are computed exactly as without duplication.
-  at::Tensor originals = convolve(op.conv, weight, x, 0, out);
-  if (copies == 0) return originals;
+  at::Tensor originals = convolve(op.conv, weight, x, 0, op.out_channels());
+  if (op.duplicated.empty()) return originals;
   const at::Tensor index = at::tensor(op.duplicated).to(x.device());
-  const at::Tensor copied = op.conv.groups == 1 ? convolve(op.conv, weight, x, out, copies)
-                                                : grouped_copies(op, weight, x);
-  const at::Tensor merged = correct(originals.index_select(1, index), copied, op.correction, op.low,
-                                    op.high, same_rows(op, weight, index));
+  const at::Tensor same = same_rows(op, weight, index), a = originals.index_select(1, index);
+  at::Tensor computed = same.logical_not().to(at::kCPU);
+  if (copies == Copies::kAll) computed.fill_(true);
+  const at::Tensor which = computed.nonzero().flatten();
+  const at::Tensor b = which.numel() == 0 ? a
+                                          : a.index_copy(1, which.to(x.device()),
+                                                         convolve_copies(op, weight, x, which));
+  const at::Tensor merged = correct(a, b, op.correction, op.low, op.high, same);
   if (originals.requires_grad() || merged.requires_grad()) {
     return originals.index_copy(1, index, merged);
   }
@@ -110,12 +118,15 @@ at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x) {
 /// Evaluation mode, one operator.
 struct Apply {
   const Inputs& in;
+  Copies copies = Copies::kAll;
 
   at::Tensor operator()(const Input&) const { throw Bug("an Input is not computed"); }
   at::Tensor operator()(const Conv& op) const {
     return convolve(op, decoded(op.weight, op.bounds), in[0], 0, op.weight.size(0));
   }
-  at::Tensor operator()(const DuplicatedConv& op) const { return duplicated_conv(op, in[0]); }
+  at::Tensor operator()(const DuplicatedConv& op) const {
+    return duplicated_conv(op, in[0], copies);
+  }
   at::Tensor operator()(const BatchNorm& op) const { return normalise(op, in[0], false); }
   at::Tensor operator()(const Relu&) const { return at::relu(in[0]); }
   at::Tensor operator()(const BoundedRelu& op) const { return restrict(op, in[0]); }
@@ -151,8 +162,9 @@ bool owned(const at::Tensor& x) {
 }
 
 /// Like apply, but overwrites the first input where nobody else can see it.
-at::Tensor apply_in_place(const Op& op, Inputs& in) {
-  if (in.empty() || !owned(in[0])) return sentinel::apply(op, in);
+at::Tensor apply_in_place(const Op& op, Inputs& in, Copies copies) {
+  const auto apply = [&] { return std::visit(Apply{in, copies}, op); };
+  if (in.empty() || !owned(in[0])) return apply();
   if (std::holds_alternative<Relu>(op)) {
     at::relu_(in[0]);
   } else if (const auto* bounded = std::get_if<BoundedRelu>(&op)) {
@@ -162,7 +174,7 @@ at::Tensor apply_in_place(const Op& op, Inputs& in) {
     // With other strides the sum's memory format, and so later rounding, could differ from run's.
     in[0].add_(in[1]);
   } else {
-    return sentinel::apply(op, in);
+    return apply();
   }
   return std::move(in[0]);
 }
@@ -245,9 +257,10 @@ at::Tensor logits(const Graph& graph, const at::Tensor& images) {
   return run_lean(graph, {images}, 0);
 }
 
-at::Tensor run_lean(const Graph& graph, const Trace& trace, NodeId from) {
-  return run_dropping(graph, trace, from,
-                      [&](NodeId id, Inputs& in) { return apply_in_place(graph[id].op, in); });
+at::Tensor run_lean(const Graph& graph, const Trace& trace, NodeId from, Copies copies) {
+  return run_dropping(graph, trace, from, [&](NodeId id, Inputs& in) {
+    return apply_in_place(graph[id].op, in, copies);
+  });
 }
 
 at::Tensor run_training(Graph& graph, const at::Tensor& images, Rng& dropout) {
