@@ -1,5 +1,7 @@
 #include "sentinel/graph/run.hpp"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 
 #include "sentinel/core/error.hpp"
@@ -44,7 +46,24 @@ at::Tensor restrict(const BoundedRelu& op, const at::Tensor& x) {
   throw Bug("unknown clipping");
 }
 
+/// restrict_in_place in one pass over the memory instead of five; the same bits.
+void restrict_memory(const BoundedRelu& op, at::Tensor& x) {
+  const float bound = op.bound.item<float>();
+  const bool clamp = op.clipping == Clipping::kRangerClamp;
+  float* values = x.data_ptr<float>();
+  at::parallel_for(0, x.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
+    const float above = clamp ? bound : 0.0F;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const float value = values[i] > bound ? above : values[i];
+      values[i] = value > 0 ? value : 0.0F;
+    }
+  });
+}
+
 void restrict_in_place(const BoundedRelu& op, at::Tensor& x) {
+  if (x.is_cpu() && x.is_non_overlapping_and_dense() && op.bound.dim() == 0) {
+    return restrict_memory(op, x);
+  }
   const at::Tensor bound = broadcast_bound(op.bound, x);
   switch (op.clipping) {
     case Clipping::kRanger:
@@ -105,6 +124,7 @@ at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x, Copies
   at::Tensor computed = same.logical_not().to(at::kCPU);
   if (copies == Copies::kAll) computed.fill_(true);
   const at::Tensor which = computed.nonzero().flatten();
+  if (which.numel() == 0 && at::isfinite(a).all().item<bool>()) return originals;
   const at::Tensor b = which.numel() == 0 ? a
                                           : a.index_copy(1, which.to(x.device()),
                                                          convolve_copies(op, weight, x, which));
