@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to a report: installs what is missing, builds, trains a small network on the built-in
-# images, compares it with its hardened form under faults. Run again, it reuses what is there.
+# images, compares it under faults with the seed tool's hardening and with weight bounds. Run again, it reuses what is there.
 #   jobs/quickstart.sh [CAMPAIGN OPTIONS]     --fresh: start the campaign over, after another training, say
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -49,7 +49,16 @@ else
     --data "$work/data" --epochs 7 --seed 1 --output "$checkpoint"
 fi
 
-step "Campaign jobs/quickstart.toml on two ranks: unprotected against hardened"
+bounded=$work/weight_bounds.pth
+if [ "$bounded" -nt "$checkpoint" ]; then
+  step "Weight bounds: $bounded is there"
+else
+  step "Bound the weights of $checkpoint, in $bounded"
+  "$sentinelnn" harden --model resnet20 --dataset synthetic --checkpoint "$checkpoint" --data "$work/data" \
+    --hardening-ratio 0 --clipping none --weight-bounds layer --output "$bounded"
+fi
+
+step "Campaign jobs/quickstart.toml on two ranks: unprotected, hardened, weight bounds"
 OMP_NUM_THREADS=1 mpirun --oversubscribe -n 2 "$sentinelnn" campaign --job jobs/quickstart.toml "$@" \
   </dev/null
 

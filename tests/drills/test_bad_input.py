@@ -103,6 +103,7 @@ CHECKPOINTS = [  # command line, what the message must name
     ("rank --checkpoint @cut_half.pth", "@cut_half.pth"),
     (ONE_BER + "--ranking @numbers.h5 --output @r.h5", "@numbers.h5"),
     (ONE_BER + "--ranking @missing.h5 --output @r.h5", "@missing.h5"),
+    (ONE_BER + "--also @missing.pth --output @r.h5", "@missing.pth"),
     (CAMPAIGN + "--job @missing.toml", "@missing.toml"),
 ]
 
@@ -149,7 +150,7 @@ USAGE = [
     (CAMPAIGN + "--ber 1e-6", "--output"),
     (CAMPAIGN + "--output @r.h5", "--ber"),
     *((ONE_BER + f"--output @r.h5 --hardening-ratio {r}", "--hardening-ratio")
-      for r in ("0", "1", "-0.1", "nan", "abc", "inf", "1e400")),
+      for r in ("0 --clipping none", "1", "-0.1", "nan", "abc", "inf", "1e400")),
     *((CAMPAIGN + f"--output @r.h5 --ber {p}", "--ber")
       for p in ("-1", "2", "nan", "abc", "inf")),
     (CAMPAIGN + "--output @r.h5 --ber 1e-6 -0.5", "-0.5"),
@@ -192,6 +193,14 @@ USAGE = [
     ("campaign --job @bad_flag.toml", "@bad_flag.toml:2:"),
     ("campaign --job @not_utf8.toml", "@not_utf8.toml:2:"),
     ("campaign --job @bad_ratio.toml", "--hardening-ratio"),
+    (ONE_BER + "--output @r.h5 --weight-bounds maybe", "--weight-bounds"),
+    (ONE_BER + "--output @r.h5 --also @net.pth @net.pth", "--also @net.pth"),
+    ("harden --checkpoint @net.pth --data @data --output @h.pth --hardening-ratio 0 "
+     "--clipping none", "--weight-bounds off"),
+    (EVALUATE + "--checkpoint @net.pth --hardening-ratio 0.1", "--hardening-ratio 0.1: layer conv1"),
+    (EVALUATE + "--checkpoint @net.pth --hardening-ratio 1", "--hardening-ratio 1"),
+    (EVALUATE + "--checkpoint @net.pth --pruning-ratio 0.1", "--pruning-ratio 0.1: layer conv1"),
+    (EVALUATE + "--checkpoint @net.pth --clipping scissors", "--clipping scissors"),
 ]
 
 
