@@ -77,7 +77,7 @@ def network(o: argparse.Namespace) -> list[object]:
 def harden(o: argparse.Namespace, name: str, how: str) -> Path:
     path = o.work / f"{name}.pth"
     if not path.exists():
-        run(o, 1, "harden", *network(o), "--threads", o.ranks, *how.split(), "--output", path)
+        run(o, 1, "harden", *network(o), "--threads", 1, *how.split(), "--output", path)
     return path
 
 
