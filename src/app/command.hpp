@@ -29,6 +29,7 @@ class Command {
 std::unique_ptr<Command> make_bench();
 std::unique_ptr<Command> make_campaign();
 std::unique_ptr<Command> make_evaluate();
+std::unique_ptr<Command> make_export();
 std::unique_ptr<Command> make_harden();
 std::unique_ptr<Command> make_inject();
 std::unique_ptr<Command> make_inspect();

@@ -1,6 +1,4 @@
 // Networks that the PyTorch of this machine makes, saves and runs; needs no test data.
-#include <cstring>
-
 #include "parity/support.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/models/model.hpp"
@@ -9,14 +7,6 @@ namespace sentinel::parity {
 namespace {
 
 constexpr double kTolerance = 1e-4;  // of max|z| of the image; another summation order
-
-at::Tensor read_floats(const std::string& path, at::IntArrayRef shape) {
-  const Bytes bytes = read_file(path);
-  at::Tensor values = at::empty(shape);
-  if (bytes.size() != values.nbytes()) throw DataError(path, "has an unexpected size");
-  std::memcpy(values.data_ptr(), bytes.data(), bytes.size());
-  return values;
-}
 
 class RoundTrip : public testing::TestWithParam<std::string> {};
 

@@ -87,6 +87,14 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
   return std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) == 0;
 }
 
+at::Tensor read_floats(const std::string& path, at::IntArrayRef shape) {
+  const Bytes bytes = read_file(path);
+  at::Tensor values = at::empty(shape);
+  if (bytes.size() != values.nbytes()) throw DataError(path, "has an unexpected size");
+  std::memcpy(values.data_ptr(), bytes.data(), bytes.size());
+  return values;
+}
+
 std::string run_script(const TemporaryFolder& folder, const std::string& script,
                        const std::vector<std::string>& arguments) {
   const std::string output = folder / "script.out";

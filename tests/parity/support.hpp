@@ -64,6 +64,9 @@ struct Comparison {
 /// Bitwise.
 bool same_bits(const at::Tensor& a, const at::Tensor& b);
 
+/// A file of nothing but f32 numbers.
+at::Tensor read_floats(const std::string& path, at::IntArrayRef shape);
+
 /// Runs a script of this folder with /usr/bin/python3; what it prints, or "exit N: …".
 std::string run_script(const TemporaryFolder& folder, const std::string& script,
                        const std::vector<std::string>& arguments);
