@@ -30,10 +30,9 @@ def ranger_clamp(self, x: Tensor, bound: Tensor) -> Tensor:
     clamped = torch.minimum(x, self.per_channel(bound, x))
     return torch.where(x > 0, clamped, x.new_zeros([]))
 
-def merge(self, a: Tensor, b: Tensor, same: Tensor, good_a: Tensor, good_b: Tensor,
-          prefer_a: Tensor) -> Tensor:
+def merge(self, a: Tensor, b: Tensor, good_a: Tensor, good_b: Tensor, prefer_a: Tensor) -> Tensor:
     near = torch.abs(a - b) <= torch.maximum(torch.abs(a), torch.abs(b)) * 1e-5
-    equal = (near | self.per_channel(same, a)) & torch.isfinite(a) & torch.isfinite(b)
+    equal = near & torch.isfinite(a) & torch.isfinite(b)
     take_a = equal | (good_a & (torch.logical_not(good_b) | prefer_a))
     return torch.where(take_a, a, torch.where(good_b, b, b.new_zeros([])))
 
@@ -77,13 +76,13 @@ def duplicated_conv(self, x: Tensor, weight: Tensor, bias: Optional[Tensor], dup
     originals = torch.conv2d(x, weight.narrow(0, 0, out), self.bias_rows(bias, 0, out), stride,
                              padding, dilation, groups)
     a = originals.index_select(1, duplicated)
-    b = self.copied_channels(x, weight, bias, duplicated, stride, padding, dilation, groups)
-    same = self.same_rows(weight, bias, duplicated)
+    computed = self.copied_channels(x, weight, bias, duplicated, stride, padding, dilation, groups)
+    b = torch.where(self.per_channel(self.same_rows(weight, bias, duplicated), a), a, computed)
     if low is not None and high is not None:
-        merged = self.merge(a, b, same, self.inside(a, low, high), self.inside(b, low, high),
+        merged = self.merge(a, b, self.inside(a, low, high), self.inside(b, low, high),
                             torch.abs(a) <= torch.abs(b))
     else:
-        merged = self.merge(a, b, same, torch.isfinite(a), torch.isfinite(b), a <= b)
+        merged = self.merge(a, b, torch.isfinite(a), torch.isfinite(b), a <= b)
     return originals.index_copy_(1, duplicated, merged)
 )";
 
