@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "protect/importance_methods.hpp"
+#include "sentinel/core/bytes.hpp"
 #include "sentinel/core/error.hpp"
 
 namespace sentinel {
@@ -19,6 +20,8 @@ struct MethodEntry {
 constexpr std::array kMethods = {
     MethodEntry{"l1-norm", make_l1_norm},
     MethodEntry{"l2-norm", make_l2_norm},
+    MethodEntry{"vul-gain", make_vul_gain},
+    MethodEntry{"salience", make_salience},
 };
 
 std::int64_t channels_of(const Op& op) {
@@ -36,6 +39,16 @@ std::map<std::string, const ImportanceInfo*> layers_by_name(const RankingFile& r
     }
   }
   return layers;
+}
+
+void require_finite(const std::string& method, const std::string& layer,
+                    const std::vector<double>& scores) {
+  const auto finite = [](double score) { return std::isfinite(score); };
+  const auto wrong = std::find_if_not(scores.begin(), scores.end(), finite);
+  if (wrong == scores.end()) return;
+  throw DataError("importance " + method, "the score of channel " +
+                                              std::to_string(wrong - scores.begin()) + " of " +
+                                              layer + " is not finite; check the checkpoint");
 }
 
 std::string joined(const std::vector<std::string>& names) {
@@ -75,6 +88,34 @@ ChannelScores score_filters(const Graph& graph,
     all.push_back(std::move(layer));
   }
   return all;
+}
+
+std::vector<NodeId> convolutions(const Graph& graph) {
+  std::vector<NodeId> nodes;
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    if (as_conv(graph[id].op)) nodes.push_back(id);
+  }
+  return nodes;
+}
+
+ChannelScores scores_of_root(const Comm& comm, const Graph& graph, const std::string& method,
+                             const std::function<std::vector<std::vector<double>>()>& compute) {
+  const std::vector<NodeId> nodes = convolutions(graph);
+  const Bytes bytes = comm.from_root([&] {
+    const auto layers = compute();
+    ByteWriter writer;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      require_finite(method, graph[nodes[i]].name, layers.at(i));
+      writer.vector(layers[i]);
+    }
+    return writer.take();
+  });
+  ByteReader reader(bytes, "channel scores");
+  ChannelScores scores;
+  for (const NodeId node : nodes) {
+    scores.push_back({node, graph[node].name, read_vector<double>(reader)});
+  }
+  return scores;
 }
 
 std::vector<std::int64_t> descending(const std::vector<double>& scores) {

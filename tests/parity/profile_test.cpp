@@ -9,15 +9,18 @@
 namespace sentinel::parity {
 namespace {
 
-constexpr double kScoreTolerance = 1e-6;    // relative; both sum in double, in another order
-constexpr double kMaximumTolerance = 1e-4;  // relative; f32 convolutions in another order
+constexpr double kScoreTolerance = 1e-6;     // relative; both sum in double, in another order
+constexpr double kSalienceTolerance = 1e-5;  // relative; the reference's BN scales are f32
+constexpr double kVulGainTolerance = 1e-3;   // relative; small margins magnify f32 rounding
+constexpr double kMaximumTolerance = 1e-4;   // relative; f32 convolutions in another order
 
 class Profile : public RealData {};
 
-void expect_scores(const std::string& model, const std::string& method) {
+void expect_scores(const std::string& model, const std::string& method, double tolerance,
+                   const Dataset* images = nullptr) {
   const ReferenceFile file = reference(model);
   const Graph graph = load(model);
-  const ChannelScores ours = importance_method(method)->score({graph});
+  const ChannelScores ours = importance_method(method)->score({graph, images});
   EXPECT_EQ(ours.size(), file.members("importance/" + method).size());
   double largest = 0;
   for (const LayerScores& layer : ours) {
@@ -25,9 +28,9 @@ void expect_scores(const std::string& model, const std::string& method) {
     ASSERT_EQ(static_cast<std::int64_t>(layer.scores.size()), theirs.numel()) << layer.layer;
     for (std::size_t c = 0; c < layer.scores.size(); ++c) {
       const double expected = theirs.data_ptr<double>()[c];
-      const double deviation = std::abs(layer.scores[c] - expected) / expected;
-      EXPECT_LE(deviation, kScoreTolerance) << layer.layer << " channel " << c;
-      largest = std::max(largest, deviation);
+      const double difference = std::abs(layer.scores[c] - expected);
+      EXPECT_LE(difference, tolerance * expected) << layer.layer << " channel " << c;
+      if (expected > 0) largest = std::max(largest, difference / expected);
     }
   }
   std::cout << "[ parity   ] " << model << " " << method << ": at most " << largest
@@ -35,8 +38,18 @@ void expect_scores(const std::string& model, const std::string& method) {
 }
 
 TEST_P(Profile, NormsOfEveryChannel) {
-  expect_scores(GetParam(), "l1-norm");
-  expect_scores(GetParam(), "l2-norm");
+  expect_scores(GetParam(), "l1-norm", kScoreTolerance);
+  expect_scores(GetParam(), "l2-norm", kScoreTolerance);
+}
+
+TEST_P(Profile, SalienceOfEveryChannel) {
+  expect_scores(GetParam(), "salience", kSalienceTolerance);
+}
+
+TEST_P(Profile, VulGainOfEveryChannel) {
+  const auto count = reference(GetParam()).number("importance/vul-gain", "train_images");
+  const Dataset train = images(Split::kTrain).first(count);
+  expect_scores(GetParam(), "vul-gain", kVulGainTolerance, &train);
 }
 
 TEST_P(Profile, LargestActivations) {
