@@ -6,6 +6,7 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "sentinel/campaign/setup.hpp"
+#include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
 namespace {
@@ -16,6 +17,9 @@ class Rank : public Command {
     CLI::App* app = parent.add_subcommand("rank", "Importance of every convolution's channels");
     add_selection(*app, selection_);
     add_ranking(*app, ranking_);
+    add_group_score(*app, group_score_);
+    app->add_flag("--groups", groups_,
+                  "Every channel group with all its convolutions, however many there are");
     add_compute(*app, compute_, 0);
     app->add_option("--output", output_, "Ranking file: .h5 for --ranking, or .csv to look at");
     return app;
@@ -24,9 +28,11 @@ class Rank : public Command {
   ExitCode run(const Context& context) override {
     const Comm& comm = context.comm;
     RankingJob job;
+    GroupScore group_score{};
     at::Device device = at::kCPU;
     comm.agree([&] {
       job = ranking_job(ranking_);
+      group_score = group_score_of(group_score_);
       device = choose_device(comm, resolved(compute_, comm));
     });
     comm.from_root([&] {
@@ -41,6 +47,9 @@ class Rank : public Command {
       ranking.command = context.command;
       if (!output_.empty()) write_ranking(output_, ranking);
       print(ranking);
+      if (scored_whole(model.graph, scores))
+        print_groups(group_orders(model.graph, scores, group_score));
+      if (!output_.empty()) fmt::print("written to {}\n", output_);
       return Bytes();
     });
     return ExitCode::kDone;
@@ -51,26 +60,60 @@ class Rank : public Command {
     std::vector<std::vector<std::string>> rows = {
         {"layer", "channels", "most important", "largest", "median", "smallest"}};
     for (const ImportanceInfo& layer : ranking.layers) {
-      std::string top;
-      for (std::size_t i = 0; i < std::min<std::size_t>(5, layer.order.size()); ++i)
-        top += (i ? " " : "") + std::to_string(layer.order[i]);
       const auto at = [&](std::size_t place) {
         return fmt::format("{:.4g}",
                            layer.scores.at(static_cast<std::size_t>(layer.order.at(place))));
       };
       const std::size_t last = layer.order.size() - 1;
-      rows.push_back(
-          {layer.layer, std::to_string(layer.scores.size()), top, at(0), at(last / 2), at(last)});
+      rows.push_back({layer.layer, std::to_string(layer.scores.size()), first_of(layer.order),
+                      at(0), at(last / 2), at(last)});
     }
     fmt::print("{} of {}\n", ranking.method, ranking.architecture);
     print_table(rows);
-    if (!output_.empty()) fmt::print("written to {}\n", output_);
   }
+
+  /// Sorting and pruning go by groups, all of whose convolutions share one order.
+  void print_groups(const std::vector<GroupOrder>& groups) const {
+    fmt::print("\n{} channel groups, --group-score {}\n", groups.size(), group_score_);
+    if (groups.size() > kGroupsShown && !groups_) {
+      fmt::print("(--groups lists them)\n");
+      return;
+    }
+    std::vector<std::vector<std::string>> rows = {
+        {"group", "channels", "most important", "permutable"}};
+    for (const GroupOrder& group : groups)
+      rows.push_back({members(group), std::to_string(group.channels), first_of(group.order),
+                      group.permutable ? "yes" : "no"});
+    print_table(rows);
+  }
+
+  std::string members(const GroupOrder& group) const {
+    const std::size_t shown = groups_ ? group.layers.size() : kMembersShown;
+    if (group.layers.size() <= shown) return fmt::format("{}", fmt::join(group.layers, " "));
+    const auto end = group.layers.begin() + static_cast<std::ptrdiff_t>(shown);
+    return fmt::format("{} and {} more", fmt::join(group.layers.begin(), end, " "),
+                       group.layers.size() - shown);
+  }
+
+  static std::string first_of(const std::vector<std::int64_t>& order) {
+    const auto n = static_cast<std::ptrdiff_t>(std::min<std::size_t>(5, order.size()));
+    return fmt::format("{}", fmt::join(order.begin(), order.begin() + n, " "));
+  }
+
+  /// A ranking of some layers only orders no group.
+  static bool scored_whole(const Graph& graph, const ChannelScores& scores) {
+    const auto is_conv = [](const Node& node) { return as_conv(node.op) != nullptr; };
+    return std::count_if(graph.nodes().begin(), graph.nodes().end(), is_conv) ==
+           static_cast<std::ptrdiff_t>(scores.size());
+  }
+
+  static constexpr std::size_t kGroupsShown = 20, kMembersShown = 3;
 
   ModelSelection selection_;
   RankingOptions ranking_;
   Compute compute_;
-  std::string output_;
+  std::string group_score_ = "mean", output_;
+  bool groups_ = false;
 };
 
 }  // namespace

@@ -1,8 +1,11 @@
 #include <c10/util/Exception.h>
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
@@ -10,6 +13,8 @@
 #include <vector>
 
 #include "app/command.hpp"
+#include "app/seed_command.hpp"
+#include "app/transcript.hpp"
 #include "sentinel/core/log.hpp"
 
 namespace sentinel {
@@ -32,19 +37,18 @@ std::vector<Subcommand> add_subcommands(CLI::App& root) {
   return all;
 }
 
-/// The command line as a shell would take it again.
-std::string quoted(int argc, char** argv) {
+std::string quoted(std::string word) {
   constexpr auto plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./=:,+-";
-  std::string line;
-  for (int i = 0; i < argc; ++i) {
-    std::string word = argv[i];
-    if (word.empty() || word.find_first_not_of(plain) != std::string::npos) {
-      for (std::size_t at = 0; (at = word.find('\'', at)) != std::string::npos; at += 4)
-        word.replace(at, 1, "'\\''");
-      word = "'" + word + "'";
-    }
-    line += (i ? " " : "") + word;
-  }
+  if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
+  for (std::size_t at = 0; (at = word.find('\'', at)) != std::string::npos; at += 4)
+    word.replace(at, 1, "'\\''");
+  return "'" + word + "'";
+}
+
+/// The command line as a shell would take it again.
+std::string command_line(const std::string& program, const std::vector<std::string>& words) {
+  std::string line = quoted(program);
+  for (const std::string& word : words) line += " " + quoted(word);
   return line;
 }
 
@@ -69,12 +73,16 @@ std::string usage_message(const CLI::App& root, const CLI::ParseError& error) {
          " (sentinelnn --help lists what there is)";
 }
 
-ExitCode run_app(const Comm& comm, int argc, char** argv) {
+/// Runs the subcommand that the words after the program's name begin with.
+ExitCode run_subcommand(const Comm& comm, const std::string& program,
+                        const std::vector<std::string>& words) {
   CLI::App root{
       "Finds out which channels of a CNN matter when bits flip, hardens them, and measures by "
       "fault injection\n"
       "how much it helps. Runs alone or under mpirun/srun.",
       "sentinelnn"};
+  root.footer(
+      "The original's options work too: sentinelnn --model=M --dataset=D ... (docs/methods.md)");
   root.set_version_flag("--version", std::string("sentinelnn ") + version());
   std::string job_file;
   root.add_option("--job", job_file,
@@ -83,7 +91,7 @@ ExitCode run_app(const Comm& comm, int argc, char** argv) {
   root.fallthrough();
   std::vector<Subcommand> subcommands = add_subcommands(root);
   try {
-    root.parse(argc, argv);
+    root.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // as CLI11 wants them
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) throw SharedError(ExitCode::kUsage, usage_message(root, error));
     if (comm.rank() == 0) root.exit(error);
@@ -92,9 +100,61 @@ ExitCode run_app(const Comm& comm, int argc, char** argv) {
   for (Subcommand& subcommand : subcommands) {
     if (!subcommand.app->parsed()) continue;
     if (!job_file.empty()) comm.agree([&] { apply_job_file(job_file, root, *subcommand.app); });
-    return subcommand.command->run({comm, quoted(argc, argv), resolved_table(*subcommand.app)});
+    return subcommand.command->run(
+        {comm, command_line(program, words), resolved_table(*subcommand.app)});
   }
   throw Bug("no subcommand ran");
+}
+
+/// Runs the steps one by one as if each had been typed; the first that does not end well is the
+/// last.
+ExitCode run_steps(const Comm& comm, const std::string& program, const SeedCommand& seed) {
+  for (const auto& step : seed.steps) {
+    if (comm.rank() == 0) {
+      fmt::print("+ {}\n", command_line("sentinelnn", step));
+      std::fflush(stdout);
+    }
+    const ExitCode code = run_subcommand(comm, program, step);
+    if (code != ExitCode::kDone) return code;
+  }
+  return ExitCode::kDone;
+}
+
+/// Where rank 0 keeps what is printed, begun with the date and the command line.
+void begin_transcript(std::optional<Transcript>& transcript, const SeedCommand& seed,
+                      const std::string& command) {
+  std::error_code error;
+  std::filesystem::create_directories(seed.folder, error);
+  if (error)
+    throw EnvironmentError("cannot make the folder " + seed.folder + ": " + error.message());
+  transcript.emplace(seed.log);
+  const std::time_t now = std::time(nullptr);
+  transcript->add(fmt::format("{:%Y-%m-%d %H:%M:%S} {}", fmt::localtime(now), command));
+  for (const std::string& note : seed.notes) fmt::print("note: {}\n", note);
+}
+
+ExitCode run_seed_command(const Comm& comm, const std::string& program,
+                          const std::vector<std::string>& words) {
+  SeedCommand seed;
+  std::optional<Transcript> transcript;
+  comm.agree([&] { seed = translate_seed_command(words); });
+  comm.from_root([&] {
+    begin_transcript(transcript, seed, command_line("sentinelnn", words));
+    return Bytes();
+  });
+  try {
+    return run_steps(comm, program, seed);
+  } catch (const std::exception& error) {
+    if (transcript) transcript->add(std::string("sentinelnn: ") + error.what());
+    throw;
+  }
+}
+
+ExitCode run_app(const Comm& comm, int argc, char** argv) {
+  const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  const std::string program = argc > 0 ? argv[0] : "sentinelnn";
+  return is_seed_command(words) ? run_seed_command(comm, program, words)
+                                : run_subcommand(comm, program, words);
 }
 
 /// One line of valid UTF-8 without control characters: messages quote files, which may be hostile.

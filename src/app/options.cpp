@@ -115,6 +115,17 @@ RankingJob ranking_job(const RankingOptions& o) {
   return job;
 }
 
+void add_group_score(CLI::App& app, std::string& group_score) {
+  app.add_option("--group-score", group_score,
+                 "Order of coupled channels: mean or first (seed tool)")
+      ->capture_default_str();
+}
+
+GroupScore group_score_of(const std::string& word) {
+  return choose<GroupScore>("--group-score", word,
+                            {{"mean", GroupScore::kMean}, {"first", GroupScore::kFirst}});
+}
+
 void add_protection(CLI::App& app, ProtectionOptions& o) {
   add_ranking(app, o.ranking);
   app.add_option("--ranking", o.ranking.job.file,
@@ -134,9 +145,7 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
   app.add_option("--weight-bounds", o.weight_bounds,
                  "Read weights outside their fault-free range as 0: off, layer or channel")
       ->capture_default_str();
-  app.add_option("--group-score", o.group_score,
-                 "Order of coupled channels: mean or first (seed tool)")
-      ->capture_default_str();
+  add_group_score(app, o.group_score);
   app.add_option("--calibration-images", o.calibration_images,
                  "Bounds from the first N training images (-1: all)")
       ->check(CLI::Validator(no_image_count, "", "images"))
@@ -153,8 +162,7 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
                                      {{"own", RowLayout::kOwn}, {"group", RowLayout::kGroup}});
   plan.correction = choose<Correction>("--correction", o.correction,
                                        {{"range", Correction::kRange}, {"min", Correction::kMin}});
-  plan.group_score = choose<GroupScore>(
-      "--group-score", o.group_score, {{"mean", GroupScore::kMean}, {"first", GroupScore::kFirst}});
+  plan.group_score = group_score_of(o.group_score);
   job.hardening.bounds = choose<BoundsPer>(
       "--bounds", o.bounds, {{"layer", BoundsPer::kLayer}, {"channel", BoundsPer::kChannel}});
   job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(

@@ -30,6 +30,10 @@ struct RankingOptions {
 void add_ranking(CLI::App& app, RankingOptions& options);
 RankingJob ranking_job(const RankingOptions& options);
 
+void add_group_score(CLI::App& app, std::string& group_score);
+/// UserError for an unknown kind.
+GroupScore group_score_of(const std::string& word);
+
 /// Options of harden and campaign as typed; `protection_job` translates (UserError for unknown
 /// kinds).
 struct ProtectionOptions {

@@ -145,6 +145,20 @@ std::vector<NodeOrder> channel_orders(const Graph& graph, const ChannelScores& s
   return orders;
 }
 
+std::vector<GroupOrder> group_orders(const Graph& graph, const ChannelScores& scores,
+                                     GroupScore group_score) {
+  const auto by_node = scores_by_node(graph, scores);
+  std::vector<GroupOrder> orders;
+  for (const auto& group : channel_groups(graph)) {
+    GroupOrder order{{}, group.channels, group.permutable, {}};
+    for (const auto* member : scored_members(group, by_node))
+      order.layers.push_back(graph[member->node].name);
+    order.order = group_order(graph, group, by_node, group_score);
+    if (!order.layers.empty()) orders.push_back(std::move(order));
+  }
+  return orders;
+}
+
 Graph sort_channels(const Graph& graph, const ChannelScores& scores, GroupScore group_score) {
   return reordered(graph, channel_orders(graph, scores, group_score));
 }

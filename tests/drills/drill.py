@@ -25,6 +25,7 @@ def environment(scratch: Path) -> dict[str, str]:
     """One thread per rank; what a killed mpirun leaves behind stays in `scratch`."""
     return os.environ | {
         "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "passive",  # threads that spin starve each other on a busy machine
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "OMPI_MCA_orte_tmpdir_base": str(scratch),
@@ -61,7 +62,9 @@ class Launcher:
         scratch.mkdir(parents=True, exist_ok=True)
         self.environment = environment(scratch)
 
-    def start(self, args: Sequence[str | Path], ranks: int = 0) -> subprocess.Popen[str]:
+    def start(
+        self, args: Sequence[str | Path], ranks: int = 0, cwd: Path | None = None
+    ) -> subprocess.Popen[str]:
         mpirun = ["mpirun", "--oversubscribe", "-n", str(ranks)] if ranks else []
         return subprocess.Popen(
             [*mpirun, str(PROGRAM), *map(str, args)],
@@ -70,10 +73,17 @@ class Launcher:
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment,
+            cwd=cwd,
         )
 
-    def run(self, args: Sequence[str | Path], ranks: int = 0, timeout: float = 180) -> Outcome:
-        return ended(self.start(args, ranks), timeout)
+    def run(
+        self,
+        args: Sequence[str | Path],
+        ranks: int = 0,
+        timeout: float = 180,
+        cwd: Path | None = None,
+    ) -> Outcome:
+        return ended(self.start(args, ranks, cwd), timeout)
 
 
 def ended(process: subprocess.Popen[str], timeout: float = 180) -> Outcome:

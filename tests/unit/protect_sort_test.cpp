@@ -177,6 +177,34 @@ TEST(SortingOrder, ScoresOfAnotherGraphAreABug) {
   EXPECT_THROW(sort_channels(graph, scores), Bug);
 }
 
+TEST(GroupOrders, AreTheOnesThatSortingUses) {
+  at::manual_seed(1);
+  const Graph graph = test::plain_residual();
+  for (const auto how : {GroupScore::kMean, GroupScore::kFirst}) {
+    const Graph sorted = sort_channels(graph, contradicting(graph), how);
+    std::size_t convolutions = 0;
+    for (const GroupOrder& group : group_orders(graph, contradicting(graph), how)) {
+      convolutions += group.layers.size();
+      EXPECT_EQ(static_cast<std::int64_t>(group.order.size()), group.channels);
+      for (const std::string& layer : group.layers) {
+        const auto& now = origin_of(sorted, layer).out;
+        EXPECT_EQ(numbers(now, group.channels),
+                  group.permutable ? group.order : numbers({}, group.channels))
+            << layer;
+      }
+    }
+    EXPECT_EQ(convolutions, 6u) << "every convolution is in one group";
+  }
+}
+
+TEST(GroupOrders, NameTheConvolutionsThatMoveTogether) {
+  const Graph graph = test::plain_residual();
+  const auto groups = group_orders(graph, contradicting(graph), GroupScore::kFirst);
+  ASSERT_FALSE(groups.empty());
+  EXPECT_THAT(groups.front().layers, ElementsAre("conv1", "layer1.0.conv2"));
+  EXPECT_THAT(groups.front().order, ElementsAre(5, 4, 3, 2, 1, 0));
+}
+
 class RealModel : public testing::TestWithParam<std::pair<const char*, const char*>> {};
 
 TEST_P(RealModel, SortedPredictsTheSameOn200TestImages) {

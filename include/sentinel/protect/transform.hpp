@@ -17,6 +17,18 @@ namespace sentinel {
 Graph sort_channels(const Graph& graph, const ChannelScores& scores,
                     GroupScore group_score = GroupScore::kMean);
 
+/// A group of channels that move together, in the order by which sort_channels sorts it.
+struct GroupOrder {
+  std::vector<std::string> layers;  // the convolutions whose scores make it, execution order
+  std::int64_t channels = 0;
+  bool permutable = true;           // false: holds the logits or the network's input, never sorted
+  std::vector<std::int64_t> order;  // of the group's channels, the most important first
+};
+/// Every group with a convolution among its producers, execution order. Bug for scores of another
+/// graph.
+std::vector<GroupOrder> group_orders(const Graph& graph, const ChannelScores& scores,
+                                     GroupScore group_score = GroupScore::kMean);
+
 /// d = max(1, floor(Cout * ratio)) channels of each Conv2d are stored and computed twice (design
 /// 02, "Hardening").
 struct DuplicationPlan {
