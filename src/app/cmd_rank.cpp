@@ -6,6 +6,7 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "sentinel/campaign/setup.hpp"
+#include "sentinel/core/stop.hpp"
 #include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
@@ -26,6 +27,7 @@ class Rank : public Command {
   }
 
   ExitCode run(const Context& context) override {
+    install_stop_handlers();
     const Comm& comm = context.comm;
     RankingJob job;
     GroupScore group_score{};

@@ -22,6 +22,7 @@ constexpr std::array kMethods = {
     MethodEntry{"l2-norm", make_l2_norm},
     MethodEntry{"vul-gain", make_vul_gain},
     MethodEntry{"salience", make_salience},
+    MethodEntry{"deepvigor", make_deepvigor},
 };
 
 std::int64_t channels_of(const Op& op) {

@@ -12,6 +12,7 @@ std::unique_ptr<ImportanceMethod> make_l1_norm();
 std::unique_ptr<ImportanceMethod> make_l2_norm();
 std::unique_ptr<ImportanceMethod> make_vul_gain();
 std::unique_ptr<ImportanceMethod> make_salience();
+std::unique_ptr<ImportanceMethod> make_deepvigor();
 
 /// Scores every convolution by a function of each of its filters: elements in storage order of the
 /// logical shape, as [in/groups * kh * kw] values. Copies of duplicated channels have no score.

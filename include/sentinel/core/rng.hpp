@@ -16,6 +16,7 @@ enum class Purpose : std::uint8_t {
   kShuffle = 7,
   kAugment = 8,
   kDropout = 9,
+  kPositions = 11,  // of an output map, for deepvigor
 };
 
 /// Names one stream; two different keys give independent streams.
