@@ -81,8 +81,6 @@ ExitCode run_subcommand(const Comm& comm, const std::string& program,
       "fault injection\n"
       "how much it helps. Runs alone or under mpirun/srun.",
       "sentinelnn"};
-  root.footer(
-      "The original's options work too: sentinelnn --model=M --dataset=D ... (docs/methods.md)");
   root.set_version_flag("--version", std::string("sentinelnn ") + version());
   std::string job_file;
   root.add_option("--job", job_file,
@@ -90,6 +88,9 @@ ExitCode run_subcommand(const Comm& comm, const std::string& program,
   root.require_subcommand(1);
   root.fallthrough();
   std::vector<Subcommand> subcommands = add_subcommands(root);
+  // Subcommands would inherit it.
+  root.footer(
+      "The original's options work too: sentinelnn --model=M --dataset=D ... (docs/methods.md)");
   try {
     root.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // as CLI11 wants them
   } catch (const CLI::ParseError& error) {
@@ -104,6 +105,16 @@ ExitCode run_subcommand(const Comm& comm, const std::string& program,
         {comm, command_line(program, words), resolved_table(*subcommand.app)});
   }
   throw Bug("no subcommand ran");
+}
+
+/// One line of valid UTF-8 without control characters: messages quote files, which may be hostile.
+std::string printable(std::string message) {
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  const auto plain = [](char c) { return c >= 0x20 && c < 0x7F; };
+  if (std::all_of(message.begin(), message.end(), plain)) return message;
+  const std::string quoted =
+      nlohmann::json(message).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return quoted.substr(1, quoted.size() - 2);
 }
 
 /// Runs the steps one by one as if each had been typed; the first that does not end well is the
@@ -145,7 +156,7 @@ ExitCode run_seed_command(const Comm& comm, const std::string& program,
   try {
     return run_steps(comm, program, seed);
   } catch (const std::exception& error) {
-    if (transcript) transcript->add(std::string("sentinelnn: ") + error.what());
+    if (transcript) transcript->add("sentinelnn: " + printable(error.what()));
     throw;
   }
 }
@@ -155,16 +166,6 @@ ExitCode run_app(const Comm& comm, int argc, char** argv) {
   const std::string program = argc > 0 ? argv[0] : "sentinelnn";
   return is_seed_command(words) ? run_seed_command(comm, program, words)
                                 : run_subcommand(comm, program, words);
-}
-
-/// One line of valid UTF-8 without control characters: messages quote files, which may be hostile.
-std::string printable(std::string message) {
-  std::replace(message.begin(), message.end(), '\n', ' ');
-  const auto plain = [](char c) { return c >= 0x20 && c < 0x7F; };
-  if (std::all_of(message.begin(), message.end(), plain)) return message;
-  const std::string quoted =
-      nlohmann::json(message).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  return quoted.substr(1, quoted.size() - 2);
 }
 
 /// Prints one line and gives the exit code. An error that only this rank knows of must end the
