@@ -111,19 +111,17 @@ class Worker {
                                 layers_[layer_].channels,
                                 input.to(at::kCPU).contiguous(),
                                 {output.size(2), output.size(3)}};
-    if (inputs_.deepvigor.all_positions) {
-      std::vector<std::int64_t> all(static_cast<std::size_t>(positions));
-      std::iota(all.begin(), all.end(), 0);
-      return count_deviations(filters, part.begin, part.end, all);
-    }
-    std::vector<DeviationCounts> counts;
-    for (std::int64_t c = part.begin; c < part.end; ++c) {
-      const auto drawn = random_positions(
-          positions,
-          {inputs_.seed, part.layer, static_cast<std::uint64_t>(c), Purpose::kPositions});
-      counts.push_back(count_deviations(filters, c, c + 1, drawn).front());
-    }
-    return counts;
+    return count_deviations(filters, part.begin, part.end, looked_at(positions, part.layer));
+  }
+
+  /// One draw for all channels of a layer: with one for each, scores within the layer differed by
+  /// where they were looked at (ResNet-20: rank correlation with all positions 0.14, not 0.99).
+  std::vector<std::int64_t> looked_at(std::int64_t positions, std::uint32_t layer) const {
+    if (!inputs_.deepvigor.all_positions)
+      return random_positions(positions, {inputs_.seed, layer, 0, Purpose::kPositions});
+    std::vector<std::int64_t> all(static_cast<std::size_t>(positions));
+    std::iota(all.begin(), all.end(), 0);
+    return all;
   }
 
   const ImportanceInputs& inputs_;

@@ -20,9 +20,9 @@ using ChannelScores = std::vector<LayerScores>;  // every Conv2d, execution orde
 
 /// Options of `deepvigor`.
 struct DeepVigorOptions {
-  bool all_positions =
-      false;          // of the output maps; else max(1, floor(log2 #positions)) random ones
-  std::string cache;  // folder where each layer's factors are kept; empty: nowhere
+  bool all_positions = false;  // of the output maps; else max(1, floor(log2 #positions)) random
+                               // ones, the same for a layer
+  std::string cache;           // folder where each layer's factors are kept; empty: nowhere
 };
 
 /// What a method may look at.
