@@ -51,7 +51,8 @@ class Harden : public Command {
       write_file_atomic(
           output_, serialize_model(hardened.graph,
                                    {{model.file_sha256}, context.command, 0, hardened.recipe}));
-      print_overhead(model_cost(model.graph), model_cost(hardened.graph));
+      print_overhead({"unprotected", model_cost(model.graph)},
+                     {"hardened", model_cost(hardened.graph)});
       fmt::print("written to {}\n", output_);
       return Bytes();
     });

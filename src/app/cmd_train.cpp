@@ -1,29 +1,18 @@
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
-#include <numeric>
 #include <optional>
 
 #include "app/command.hpp"
 #include "app/options.hpp"
+#include "app/output.hpp"
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/protect/train.hpp"
-#include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
 namespace {
-
-/// The last n images.
-Dataset last(const Dataset& images, std::int64_t n) {
-  const auto [c, h, w] = images.info().shape;
-  const std::ptrdiff_t skipped = images.size() - n;
-  return Dataset(images.info(),
-                 {images.pixels().begin() + skipped * c * h * w, images.pixels().end()},
-                 {images.labels().begin() + skipped, images.labels().end()});
-}
 
 class Train : public Command {
  public:
@@ -44,6 +33,8 @@ class Train : public Command {
                     "The best epoch on a held-out tenth (held-out) or the test images (test)")
         ->capture_default_str();
     add_whole(*app, "--seed", options_.seed, "Seed of weights, order and augmentation");
+    app->add_flag("--fresh", options_.fresh,
+                  "Throw away OUTPUT.training, from which a stopped training goes on");
     app->add_option("--output", output_, "Where the trained .pth goes");
     return app;
   }
@@ -65,7 +56,12 @@ class Train : public Command {
     const std::string dataset = start ? start->graph.dataset : selection_.dataset;
     const Dataset images = load_dataset(comm, selection_, dataset, Split::kTrain, -1);
     const Dataset test = load_dataset(comm, selection_, dataset, Split::kTest, -1);
-    return code_of_root(comm, [&] { return fit(context, start, images, test); });
+    options_.state_file = output_ + ".training";
+    comm.from_root([&] {
+      fit_and_write(context, start, images, test);
+      return Bytes();
+    });
+    return ExitCode::kDone;
   }
 
  private:
@@ -73,44 +69,24 @@ class Train : public Command {
     if (output_.empty()) throw UserError("--output trained.pth is missing");
     if (selection_.checkpoint.empty() && (selection_.model.empty() || selection_.dataset.empty()))
       throw UserError("train needs --model and --dataset, or --checkpoint to go on from");
-    if (select_ != "held-out" && select_ != "test")
-      throw UserError("--select " + select_ + " is unknown; choose held-out or test");
-    if (options_.epochs < 1 || options_.batch_size < 2)
-      throw UserError("--epochs must be at least 1, --batch-size 2");
-    if (!(options_.learning_rate > 0)) throw UserError("--lr must be above 0");
+    check_select(select_);
+    check_training(options_);
   }
 
-  /// The code of a stop where one came: then nothing is written.
-  ExitCode fit(const Context& context, const std::optional<NamedModel>& start,
-               const Dataset& images, const Dataset& test) {
+  void fit_and_write(const Context& context, const std::optional<NamedModel>& start,
+                     const Dataset& images, const Dataset& test) {
     Graph graph = start ? start->graph.clone()
                         : initial_model(selection_.model, images.info().classes, options_.seed);
     graph.dataset = images.info().name;
-    const std::int64_t held = select_ == "test" ? 0 : images.size() / 10;
-    const Dataset fitted = images.first(images.size() - held);
-    const Dataset held_out = held > 0 ? last(images, held) : test;
-    // Old bounds would cut what the network learns, and not fit it afterwards.
-    remove_limits(graph);
-    train(graph, fitted, held_out, options_, [&](const EpochReport& r) {
-      fmt::print("epoch {}/{}: loss {:.4f}, {:.2f} % of the {} images right\n", r.epoch,
-                 options_.epochs, r.loss, 100 * r.accuracy, select_);
-      std::fflush(stdout);
+    const bool ended = fit(graph, images, test, select_, options_, [&](const EpochReport& report) {
+      print_epoch(report, options_.epochs, select_);
     });
-    if (stop_signal() != 0) {
-      spdlog::warn("stopped by signal {}: {} is not written", stop_signal(), output_);
-      return stop_code();
-    }
-    recalibrate(graph, fitted, Comm::local(), options_.device);
+    if (!ended) throw_stopped(options_.state_file);
     const std::vector<std::string> parents =
         start ? std::vector<std::string>{start->file_sha256} : std::vector<std::string>{};
     write_file_atomic(output_,
                       serialize_model(graph, {parents, context.command, options_.seed, ""}));
-    const Accuracy accuracy = evaluate(graph, test, options_.device);
-    fmt::print("{} of {} test images right ({:.2f} %); written to {}\n", accuracy.correct,
-               accuracy.images,
-               100.0 * static_cast<double>(accuracy.correct) / static_cast<double>(accuracy.images),
-               output_);
-    return ExitCode::kDone;
+    fmt::print("{}; written to {}\n", in_words(evaluate(graph, test, options_.device)), output_);
   }
 
   ModelSelection selection_;

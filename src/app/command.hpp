@@ -34,6 +34,7 @@ std::unique_ptr<Command> make_harden();
 std::unique_ptr<Command> make_inject();
 std::unique_ptr<Command> make_inspect();
 std::unique_ptr<Command> make_profile();
+std::unique_ptr<Command> make_prune();
 std::unique_ptr<Command> make_rank();
 std::unique_ptr<Command> make_summarize();
 std::unique_ptr<Command> make_synth();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <map>
 #include <thread>
 
@@ -115,6 +116,31 @@ RankingJob ranking_job(const RankingOptions& o) {
   return job;
 }
 
+void add_pruning(CLI::App& app, PruningOptions& o) {
+  app.add_option("--pruning-ratio", o.job.plan.ratio,
+                 "Share of every channel group to remove, in [0, 1)")
+      ->capture_default_str();
+  app.add_option("--pruning-ratios", o.ratios,
+                 "Other ratios for some convolutions and the channels they share: layer=r,...")
+      ->delimiter(',');
+  TrainOptions& train = o.job.finetune;
+  app.add_option("--finetune-epochs", o.job.finetune_epochs,
+                 "Passes over the training images after pruning (0: none)")
+      ->capture_default_str();
+  app.add_option("--finetune-batch-size", train.batch_size, "Images per step of fine-tuning")
+      ->capture_default_str();
+  app.add_option("--lr", train.learning_rate,
+                 "First learning rate of fine-tuning, then a cosine to 0")
+      ->capture_default_str();
+  app.add_option("--momentum", train.momentum, "Of fine-tuning by SGD")->capture_default_str();
+  app.add_option("--weight-decay", train.weight_decay, "Of fine-tuning by SGD")
+      ->capture_default_str();
+  app.add_flag("--augment,!--no-augment", train.augment, "Random crops and flips in fine-tuning");
+  app.add_option("--select", o.job.select,
+                 "The best epoch on a held-out tenth (held-out) or the test images (test)")
+      ->capture_default_str();
+}
+
 void add_group_score(CLI::App& app, std::string& group_score) {
   app.add_option("--group-score", group_score,
                  "Order of coupled channels: mean or first (seed tool)")
@@ -124,6 +150,24 @@ void add_group_score(CLI::App& app, std::string& group_score) {
 GroupScore group_score_of(const std::string& word) {
   return choose<GroupScore>("--group-score", word,
                             {{"mean", GroupScore::kMean}, {"first", GroupScore::kFirst}});
+}
+
+PruningJob pruning_job(const PruningOptions& o) {
+  PruningJob job = o.job;
+  job.plan.group_score = group_score_of(o.group_score);
+  for (const std::string& text : o.ratios) {
+    const std::size_t equals = text.rfind('=');
+    const std::string layer = text.substr(0, equals);
+    const std::string number = equals == std::string::npos ? "" : text.substr(equals + 1);
+    char* end = nullptr;
+    const double ratio = std::strtod(number.c_str(), &end);
+    if (layer.empty() || number.empty() || *end != '\0')
+      throw UserError("--pruning-ratios " + text +
+                      ": layer=ratio is wanted, such as layer1.0.conv1=0.2");
+    if (!job.plan.ratios.emplace(layer, ratio).second)
+      throw UserError("--pruning-ratios names layer " + layer + " twice");
+  }
+  return job;
 }
 
 void add_protection(CLI::App& app, ProtectionOptions& o) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <CLI/CLI.hpp>
 #include <string>
+#include <vector>
 
 #include "sentinel/campaign/job.hpp"
 #include "sentinel/comm/comm.hpp"
@@ -29,6 +30,22 @@ struct RankingOptions {
 };
 void add_ranking(CLI::App& app, RankingOptions& options);
 RankingJob ranking_job(const RankingOptions& options);
+
+/// Options of prune and campaign as typed; `pruning_job` translates (UserError). Of the defaults of
+/// training, fine-tuning has a smaller learning rate.
+struct PruningOptions {
+  PruningOptions() {
+    job.finetune.learning_rate = 0.01;
+    job.finetune.augment = false;
+  }
+  PruningJob job;
+  std::vector<std::string> ratios;  // "layer=r"
+  std::string group_score =
+      "mean";  // an option of its own where hardening does not have it already
+};
+/// All but --group-score and the seed.
+void add_pruning(CLI::App& app, PruningOptions& options);
+PruningJob pruning_job(const PruningOptions& options);
 
 void add_group_score(CLI::App& app, std::string& group_score);
 /// UserError for an unknown kind.

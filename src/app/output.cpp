@@ -47,16 +47,30 @@ std::string percent(double share) {
   return fmt::format("{:.2f}", 100 * share);
 }
 
-void print_overhead(const ModelCost& before, const ModelCost& after) {
-  const auto row = [](const std::string& what, std::int64_t a, std::int64_t b) {
+void print_overhead(const NamedCost& before, const NamedCost& after) {
+  const auto row = [&](const std::string& what, std::int64_t ModelCost::*member) {
+    const std::int64_t a = before.cost.*member, b = after.cost.*member;
     return std::vector<std::string>{
         what, with_spaces(a), with_spaces(b),
         fmt::format("{:.4f}", static_cast<double>(b) / static_cast<double>(a))};
   };
-  print_table({{"", "unprotected", "hardened", "ratio"},
-               row("parameters", before.parameters, after.parameters),
-               row("MACs per image", before.macs, after.macs),
-               row("memory [bytes]", before.memory_bytes, after.memory_bytes)});
+  print_table({{"", before.name, after.name, "ratio"},
+               row("parameters", &ModelCost::parameters),
+               row("MACs per image", &ModelCost::macs),
+               row("memory [bytes]", &ModelCost::memory_bytes)});
+}
+
+void print_epoch(const EpochReport& report, std::int64_t epochs, const std::string& select) {
+  fmt::print("epoch {}/{}: loss {:.4f}, {:.2f} % of the {} images right{}\n", report.epoch, epochs,
+             report.loss, 100 * report.accuracy, select,
+             report.stored ? " (done before the stop)" : "");
+  std::fflush(stdout);
+}
+
+std::string in_words(const Accuracy& accuracy) {
+  return fmt::format(
+      "{} of {} test images right ({} %)", accuracy.correct, accuracy.images,
+      percent(static_cast<double>(accuracy.correct) / static_cast<double>(accuracy.images)));
 }
 
 }  // namespace sentinel

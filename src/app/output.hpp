@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/protect/train.hpp"
 #include "sentinel/stats/interval.hpp"
 
 namespace sentinel {
@@ -16,7 +17,17 @@ std::string with_spaces(std::int64_t n);
 /// "87.50"
 std::string percent(double share);
 
+/// A network under the name of its column.
+struct NamedCost {
+  std::string name;
+  ModelCost cost;
+};
 /// Parameters, MACs and memory before and after, with ratios.
-void print_overhead(const ModelCost& before, const ModelCost& after);
+void print_overhead(const NamedCost& before, const NamedCost& after);
+
+/// What an epoch of `epochs` gave; `select` names the images that judge.
+void print_epoch(const EpochReport& report, std::int64_t epochs, const std::string& select);
+/// "916 of 1017 test images right (90.07 %)"
+std::string in_words(const Accuracy& accuracy);
 
 }  // namespace sentinel

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/sampler.hpp"
 
@@ -26,6 +28,24 @@ bool protects(const HardeningPlan& plan) {
   return plan.duplication.ratio > 0 || plan.restricted || plan.weight_bounds;
 }
 
+void validate(const PruningJob& job) {
+  const auto check_ratio = [](const std::string& option, double ratio) {
+    require(ratio >= 0 && ratio < 1,
+            fmt::format("{} {} lies outside [0, 1); give the share of channels to remove, such as "
+                        "0.1",
+                        option, ratio));
+  };
+  check_ratio("--pruning-ratio", job.plan.ratio);
+  for (const auto& [layer, ratio] : job.plan.ratios)
+    check_ratio("--pruning-ratios " + layer + " =", ratio);
+  check_select(job.select);
+  require(job.finetune_epochs >= 0 && job.finetune_epochs <= 1000000,
+          "--finetune-epochs must be from 0 to 1000000");
+  TrainOptions options = job.finetune;
+  options.epochs = std::max<std::int64_t>(1, job.finetune_epochs);
+  check_training(options, "--finetune-epochs", "--finetune-batch-size");
+}
+
 void validate(const Job& job) {
   require(!job.output.empty(), "--output result.h5 is missing: where shall the result go?");
   require(job.trials > 0, "--repeat 0: at least one trial is needed");
@@ -46,6 +66,7 @@ void validate(const Job& job) {
           "--ber and --fault-count " + job.fault_count + " contradict each other; give one");
   for (double ber : job.ber) parse_sampler(job.fault_count, ber);
   if (exact) parse_sampler(job.fault_count, 0);
+  if (job.pruning) validate(*job.pruning);
   if (!job.protect) return;
   validate(job.protection);
   require(protects(job.protection.hardening) || job.pruning || !job.also.empty(),

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "campaign/recipe.hpp"
 #include "campaign/seed_checkpoint.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
@@ -51,18 +52,6 @@ void require_same(const Comm& comm, const std::string& hash, const std::string& 
       throw EnvironmentError("rank " + std::to_string(comm.rank()) + " has another " + what +
                              " than rank 0; check this node's memory and libraries");
   });
-}
-
-/// The same graph on every rank from rank 0's bytes.
-NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::string& source,
-                            const ModelSelection& selection) {
-  NamedModel model;
-  comm.agree([&] {
-    model.graph = parse_model(file, source, selection.model, selection.dataset);
-    model.sha256 = content_hash(model.graph);
-  });
-  require_same(comm, model.sha256, source);
-  return model;
 }
 
 bool is_protected(const Graph& graph) {
@@ -141,9 +130,6 @@ std::string duplication_text(const DuplicationPlan& plan) {
 /// Everything that decides the bits of a hardened model.
 std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
                       const ProtectionJob& job, const Dataset& calibration) {
-  Sha256 ranks;
-  for (const LayerScores& layer : scores)
-    ranks.update(layer.scores.data(), layer.scores.size() * sizeof(double));
   const HardeningPlan& plan = job.hardening;
   std::string text = duplication_text(plan.duplication);
   if (plan.restricted)
@@ -154,10 +140,29 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
     text += fmt::format(", weights bounded per {}",
                         *plan.weight_bounds == WeightBoundsPer::kLayer ? "layer" : "channel");
   return text + fmt::format(", calibrated on {} images {:.12}, scores {:.12}, of network {:.12}",
-                            calibration.size(), calibration.hash(), ranks.hex(), model.sha256);
+                            calibration.size(), calibration.hash(), hash_of(scores), model.sha256);
 }
 
-/// The file, if it is a checkpoint made by this recipe and not changed since; else nothing.
+}  // namespace
+
+NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::string& source,
+                            const ModelSelection& selection) {
+  NamedModel model;
+  comm.agree([&] {
+    model.graph = parse_model(file, source, selection.model, selection.dataset);
+    model.sha256 = content_hash(model.graph);
+  });
+  require_same(comm, model.sha256, source);
+  return model;
+}
+
+std::string hash_of(const ChannelScores& scores) {
+  Sha256 hash;
+  for (const LayerScores& layer : scores)
+    hash.update(layer.scores.data(), layer.scores.size() * sizeof(double));
+  return hash.hex();
+}
+
 Bytes made_by(const std::string& recipe, const std::string& path) {
   if (path.empty() || !std::filesystem::exists(path)) return {};
   try {
@@ -168,10 +173,16 @@ Bytes made_by(const std::string& recipe, const std::string& path) {
   }
 }
 
-}  // namespace
-
 ExitCode stop_code() {
   return stop_signal() == SIGINT ? ExitCode::kInterrupted : ExitCode::kStopped;
+}
+
+void throw_stopped(const std::string& state_file) {
+  const bool kept = !state_file.empty() && std::filesystem::exists(state_file);
+  const std::string rest =
+      kept ? "the epochs done are in " + state_file + "; run the same command again to go on"
+           : "no epoch was done yet; run the same command again to start over";
+  throw Error(stop_code(), fmt::format("stopped by signal {}: {}", stop_signal(), rest));
 }
 
 ExitCode code_of_root(const Comm& comm, const std::function<ExitCode()>& body) {

@@ -18,10 +18,8 @@ struct MethodEntry {
   std::unique_ptr<ImportanceMethod> (*make)();
 };
 constexpr std::array kMethods = {
-    MethodEntry{"l1-norm", make_l1_norm},
-    MethodEntry{"l2-norm", make_l2_norm},
-    MethodEntry{"vul-gain", make_vul_gain},
-    MethodEntry{"salience", make_salience},
+    MethodEntry{"l1-norm", make_l1_norm},     MethodEntry{"l2-norm", make_l2_norm},
+    MethodEntry{"vul-gain", make_vul_gain},   MethodEntry{"salience", make_salience},
     MethodEntry{"deepvigor", make_deepvigor},
 };
 

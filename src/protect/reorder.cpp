@@ -1,5 +1,7 @@
 #include "protect/reorder.hpp"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "sentinel/core/error.hpp"
@@ -9,7 +11,9 @@ namespace {
 
 using Numbers = std::vector<std::int64_t>;
 
-bool unchanged(const Numbers& order) {
+/// Whether all `count` channels stay where they are.
+bool unchanged(const Numbers& order, std::int64_t count) {
+  if (static_cast<std::int64_t>(order.size()) != count) return false;
   for (std::size_t i = 0; i < order.size(); ++i) {
     if (order[i] != static_cast<std::int64_t>(i)) return false;
   }
@@ -26,6 +30,7 @@ Numbers inverse(const Numbers& order) {
 
 at::Tensor select(const at::Tensor& tensor, std::int64_t dim, const Numbers& order) {
   if (!tensor.defined() || tensor.dim() == 0) return tensor;
+  if (unchanged(order, tensor.size(dim))) return tensor;
   const auto index = at::tensor(order, at::TensorOptions(at::kLong)).to(tensor.device());
   return tensor.index_select(dim, index);
 }
@@ -36,6 +41,9 @@ struct Reorder {
 
   void operator()(Conv& conv) const { reorder_conv(conv, order.out); }
   void operator()(DuplicatedConv& op) const {
+    if (static_cast<std::int64_t>(order.out.size()) != op.out_channels()) {
+      throw Bug("channels of the hardened layer " + name + " cannot be removed");
+    }
     const Numbers position = inverse(order.out);
     Numbers rows = order.out;  // copies stay in their places behind the originals
     bool leading = true;
@@ -60,6 +68,10 @@ struct Reorder {
     op.bias = select(op.bias, 0, order.out);
     reorder_bounds(op.bounds, order.out);
   }
+  void operator()(Slice& op) const {
+    op.begin = kept_before(op.begin);
+    op.end = kept_before(op.end);
+  }
   // Nothing in these is indexed by channels.
   void operator()(Input&) const {}
   void operator()(Relu&) const {}
@@ -68,7 +80,6 @@ struct Reorder {
   void operator()(AdaptiveAvgPool&) const {}
   void operator()(Add&) const {}
   void operator()(Concat&) const {}
-  void operator()(Slice&) const {}
   void operator()(ChannelShuffle&) const {}
   void operator()(Flatten&) const {}
   void operator()(Dropout&) const {}
@@ -79,19 +90,32 @@ struct Reorder {
     bounds.high = select(bounds.high, 0, rows);
   }
   void reorder_conv(Conv& conv, const Numbers& rows) const {
+    const std::int64_t old_rows = conv.weight.size(0);
     const bool depthwise = conv.groups > 1 && conv.weight.size(1) == 1;
     if (conv.groups > 1 && !depthwise) {
+      if (unchanged(rows, old_rows) && unchanged(order.in, conv.weight.size(1) * conv.groups)) {
+        return;
+      }
       throw Bug("channels of the grouped convolution " + name + " cannot be sorted");
     }
     conv.weight = select(conv.weight, 0, rows);
-    if (!depthwise) conv.weight = select(conv.weight, 1, order.in);
+    if (depthwise) {
+      conv.groups = conv.weight.size(0) * conv.groups / old_rows;
+    } else {
+      conv.weight = select(conv.weight, 1, order.in);
+    }
     conv.bias = select(conv.bias, 0, rows);
     reorder_bounds(conv.bounds, rows);
   }
+  /// How many of the input's channels before `channel` stay.
+  std::int64_t kept_before(std::int64_t channel) const {
+    return std::count_if(order.in.begin(), order.in.end(),
+                         [&](std::int64_t kept) { return kept < channel; });
+  }
 };
 
-void compose(Numbers& origin, const Numbers& order) {
-  if (unchanged(order)) return;
+void compose(Numbers& origin, const Numbers& order, std::int64_t count) {
+  if (unchanged(order, count)) return;
   Numbers composed;
   for (std::int64_t i : order) {
     composed.push_back(origin.empty() ? i : origin.at(static_cast<std::size_t>(i)));
@@ -99,16 +123,34 @@ void compose(Numbers& origin, const Numbers& order) {
   origin = std::move(composed);
 }
 
+/// Channels of a convolution or linear layer on one side; nothing for other operators.
+struct Widths {
+  std::int64_t out = 0, in = 0;
+};
+std::optional<Widths> widths_of(const Op& op) {
+  if (const auto* linear = std::get_if<Linear>(&op)) {
+    return Widths{linear->weight.size(0), linear->weight.size(1)};
+  }
+  const Conv* conv = as_conv(op);
+  if (!conv) return std::nullopt;
+  const auto* twice = std::get_if<DuplicatedConv>(&op);
+  return Widths{twice ? twice->out_channels() : conv->weight.size(0),
+                conv->weight.size(1) * conv->groups};
+}
+
 }  // namespace
 
 void reorder(Graph& graph, NodeId id, const NodeOrder& order) {
-  if (unchanged(order.out) && unchanged(order.in)) return;
   Node& node = graph[id];
+  const auto before = widths_of(node.op);
+  const Conv* conv = as_conv(node.op);
+  const bool grouped = conv && conv->groups > 1;
   std::visit(Reorder{order, node.name}, node.op);
-  if (!as_conv(node.op) && !std::holds_alternative<Linear>(node.op)) return;
+  if (!before) return;
   ChannelOrigin& origin = graph.origin[node.name];
-  compose(origin.out, order.out);
-  compose(origin.in, order.in);
+  compose(origin.out, order.out, before->out);
+  // The inputs of a grouped convolution go with its outputs.
+  if (!grouped) compose(origin.in, order.in, before->in);
   if (origin.out.empty() && origin.in.empty()) graph.origin.erase(node.name);
 }
 

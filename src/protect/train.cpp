@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "protect/augment.hpp"
+#include "protect/train_state.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/core/stop.hpp"
@@ -16,16 +18,19 @@
 namespace sentinel {
 namespace {
 
-/// A graph's tensors: those trained by gradients, and the others (batch statistics, bounds).
+/// A graph's tensors under their names in a checkpoint: those trained by gradients, and the others
+/// (batch statistics, bounds).
 struct State {
-  std::vector<at::Tensor*> parameters, others;
+  LiveTensors parameters, others;
 };
 
 State state_of(Graph& graph) {
   State state;
   for (NodeId id = 0; id < graph.size(); ++id) {
     for_each_tensor(graph[id].op, [&](std::string_view name, at::Tensor& tensor) {
-      (name == "weight" || name == "bias" ? state.parameters : state.others).push_back(&tensor);
+      const bool trained = name == "weight" || name == "bias";
+      (trained ? state.parameters : state.others)
+          .push_back({graph[id].name + "." + std::string(name), &tensor});
     });
   }
   return state;
@@ -36,17 +41,19 @@ State state_of(Graph& graph) {
 class Training {
  public:
   Training(Graph& graph, at::Device device) : graph_(graph), home_(home_of(graph)) {
-    graph_.to(device, at::MemoryFormat::ChannelsLast);
+    // Not channels_last: there the oneDNN of LibTorch 1.13 writes past its buffers in the weight
+    // gradient of strided 1x1 convolutions whose widths are no multiples of 8, as pruned ones are.
+    graph_.to(device);
     state_ = state_of(graph_);
-    for (at::Tensor* tensor : state_.others) *tensor = tensor->detach().clone();
-    for (at::Tensor* tensor : state_.parameters) {
+    for (const auto& [name, tensor] : state_.others) *tensor = tensor->detach().clone();
+    for (const auto& [name, tensor] : state_.parameters) {
       *tensor = tensor->detach().clone().requires_grad_(true);
     }
   }
   Training(const Training&) = delete;
   Training& operator=(const Training&) = delete;
   ~Training() {
-    for (at::Tensor* tensor : state_.parameters) *tensor = tensor->detach();
+    for (const auto& [name, tensor] : state_.parameters) *tensor = tensor->detach();
     graph_.to(home_);
   }
   const State& state() const { return state_; }
@@ -54,7 +61,7 @@ class Training {
  private:
   static at::Device home_of(Graph& graph) {
     const State state = state_of(graph);
-    return state.parameters.empty() ? at::Device(at::kCPU) : state.parameters[0]->device();
+    return state.parameters.empty() ? at::Device(at::kCPU) : state.parameters[0].tensor->device();
   }
   Graph& graph_;
   at::Device home_;
@@ -64,20 +71,31 @@ class Training {
 /// Copies of the tensors of a state, to return to the best epoch.
 class Snapshot {
  public:
-  explicit Snapshot(const State& state) {
-    for (const auto* tensors : {&state.parameters, &state.others}) {
-      for (const at::Tensor* tensor : *tensors) copies_.push_back(tensor->detach().clone());
-    }
+  explicit Snapshot(const State& state) : state_(state) {
+    for (const auto& [name, tensor] : all()) copies_.push_back(tensor->detach().clone());
   }
-  void restore(const State& state) const {
+  void take() {
     const at::NoGradGuard no_grad;
     std::size_t next = 0;
-    for (const auto* tensors : {&state.parameters, &state.others}) {
-      for (at::Tensor* tensor : *tensors) tensor->copy_(copies_[next++]);
-    }
+    for (const auto& [name, tensor] : all()) copies_[next++].copy_(*tensor);
+  }
+  void restore() const {
+    const at::NoGradGuard no_grad;
+    std::size_t next = 0;
+    for (const auto& [name, tensor] : all()) tensor->copy_(copies_[next++]);
+  }
+  void list(LiveTensors& tensors) {
+    std::size_t next = 0;
+    for (const auto& [name, tensor] : all()) tensors.push_back({"best/" + name, &copies_[next++]});
   }
 
  private:
+  LiveTensors all() const {
+    LiveTensors tensors = state_.parameters;
+    tensors.insert(tensors.end(), state_.others.begin(), state_.others.end());
+    return tensors;
+  }
+  const State& state_;
   std::vector<at::Tensor> copies_;
 };
 
@@ -85,15 +103,20 @@ class Snapshot {
 class Sgd {
  public:
   Sgd(const State& state, const TrainOptions& options) : state_(state), options_(options) {
-    for (const at::Tensor* parameter : state.parameters) {
+    for (const auto& [name, parameter] : state.parameters) {
       velocity_.push_back(at::zeros_like(*parameter).detach());
+    }
+  }
+  void list(LiveTensors& tensors) {
+    for (std::size_t i = 0; i < velocity_.size(); ++i) {
+      tensors.push_back({"velocity/" + state_.parameters[i].name, &velocity_[i]});
     }
   }
   /// Uses up the gradients.
   void step(double learning_rate) {
     const at::NoGradGuard no_grad;
     for (std::size_t i = 0; i < velocity_.size(); ++i) {
-      at::Tensor& parameter = *state_.parameters[i];
+      at::Tensor& parameter = *state_.parameters[i].tensor;
       at::Tensor& gradient = parameter.mutable_grad();
       if (!gradient.defined()) continue;
       velocity_[i].mul_(options_.momentum).add_(gradient);
@@ -138,28 +161,45 @@ std::int64_t steps_per_epoch(std::int64_t images, std::int64_t batch_size) {
   return whole + (rest > 1 || whole == 0 ? 1 : 0);
 }
 
-void check(const Dataset& images, const TrainOptions& options) {
-  if (images.size() == 0) throw UserError("training needs at least one image");
-  if (options.epochs < 1 || options.epochs > 1000000) {
-    throw UserError("--epochs must be from 1 to 1000000");
-  }
-  if (options.batch_size < 1) throw UserError("--batch-size must be at least 1");
-  if (!(options.learning_rate > 0) || !std::isfinite(options.learning_rate)) {
-    throw UserError("--lr must be a finite number above 0");
-  }
-  if (!(options.momentum >= 0 && options.momentum < 1)) {
-    throw UserError("--momentum must be at least 0 and less than 1");
-  }
-  if (!(options.weight_decay >= 0) || !std::isfinite(options.weight_decay)) {
-    throw UserError("--weight-decay must be a finite number, at least 0");
-  }
-}
-
-/// One training run; holds what its epochs share.
+/// One training run; holds what its epochs share and goes on from where its state file stands.
 class Trainer {
  public:
-  Trainer(Graph& graph, const Dataset& images, const TrainOptions& options, const State& state)
-      : graph_(graph), images_(images), options_(options), sgd_(state, options) {}
+  Trainer(Graph& graph, const Dataset& images, const Dataset& held_out, const TrainOptions& options,
+          const State& state, const TrainStateFile& file)
+      : graph_(graph),
+        images_(images),
+        held_out_(held_out),
+        options_(options),
+        file_(file),
+        sgd_(state, options),
+        best_(state) {
+    for (const auto& [name, tensor] : state.parameters)
+      live_.push_back({"parameter/" + name, tensor});
+    for (const auto& [name, tensor] : state.others) live_.push_back({"other/" + name, tensor});
+    sgd_.list(live_);
+    best_.list(live_);
+    progress_ = file.load(live_);
+  }
+
+  /// False where a stop was asked for. Leaves the best epoch's tensors.
+  bool run(const OnEpoch& report) {
+    if (report) {
+      for (const EpochReport& done : progress_.reports) report(done);
+    }
+    std::optional<double> loss = 0;
+    while (loss && done() < options_.epochs) {
+      loss = epoch(done() + 1);
+      if (!loss) continue;
+      judge(*loss);
+      if (report) report(progress_.reports.back());
+    }
+    best_.restore();
+    if (loss) file_.remove();
+    return loss.has_value();
+  }
+
+ private:
+  std::int64_t done() const { return static_cast<std::int64_t>(progress_.reports.size()); }
 
   /// Mean loss of the epoch (from 1); nothing where a stop was asked for.
   std::optional<double> epoch(std::int64_t epoch) {
@@ -179,7 +219,19 @@ class Trainer {
     return loss / static_cast<double>(steps);
   }
 
- private:
+  /// The end of an epoch: is it the best so far? Everything is kept.
+  void judge(double loss) {
+    const Accuracy accuracy = evaluate(graph_, held_out_, options_.device, options_.batch_size);
+    if (accuracy.correct >= progress_.best_correct) {
+      progress_.best_correct = accuracy.correct;
+      best_.take();
+    }
+    const auto images = static_cast<double>(std::max<std::int64_t>(1, accuracy.images));
+    progress_.reports.push_back(
+        {done() + 1, loss, static_cast<double>(accuracy.correct) / images, false});
+    file_.save(live_, progress_);
+  }
+
   Batch batch(const std::vector<std::int64_t>& order, std::int64_t step, Rng& crops) const {
     const auto begin = order.begin() + step * options_.batch_size;
     const auto count = std::min<std::int64_t>(options_.batch_size, order.end() - begin);
@@ -189,8 +241,7 @@ class Trainer {
   }
 
   double train_on(const Batch& batch, double rate, Rng& dropout) {
-    const auto images = batch.images.contiguous(at::MemoryFormat::ChannelsLast);
-    const at::Tensor output = run_training(graph_, images.to(options_.device), dropout);
+    const at::Tensor output = run_training(graph_, batch.images.to(options_.device), dropout);
     const at::Tensor loss = at::cross_entropy_loss(output, batch.labels.to(options_.device));
     const double value = loss.item<double>();
     if (!std::isfinite(value)) {
@@ -203,33 +254,49 @@ class Trainer {
   }
 
   Graph& graph_;
-  const Dataset& images_;
+  const Dataset &images_, &held_out_;
   const TrainOptions& options_;
+  const TrainStateFile& file_;
   Sgd sgd_;
+  Snapshot best_;
+  LiveTensors live_;
+  TrainProgress progress_;
 };
 
 }  // namespace
 
-void train(Graph& graph, const Dataset& images, const Dataset& held_out,
-           const TrainOptions& options, const std::function<void(const EpochReport&)>& report) {
-  check(images, options);
-  const at::AutoGradMode with_gradients(true);
-  const Training training(graph, options.device);
-  Trainer trainer(graph, images, options, training.state());
-  Snapshot best(training.state());
-  std::int64_t best_correct = -1;
-  for (std::int64_t epoch = 1; epoch <= options.epochs; ++epoch) {
-    const auto loss = trainer.epoch(epoch);
-    if (!loss) break;
-    const Accuracy accuracy = evaluate(graph, held_out, options.device, options.batch_size);
-    if (accuracy.correct >= best_correct) {
-      best_correct = accuracy.correct;
-      best = Snapshot(training.state());
-    }
-    const auto share = static_cast<double>(std::max<std::int64_t>(1, accuracy.images));
-    if (report) report({epoch, *loss, static_cast<double>(accuracy.correct) / share});
+void check_training(const TrainOptions& options, const std::string& epochs,
+                    const std::string& batch_size) {
+  if (options.epochs < 1 || options.epochs > 1000000) {
+    throw UserError(epochs + " must be from 1 to 1000000");
   }
-  best.restore(training.state());
+  if (options.batch_size < 2) {
+    throw UserError(batch_size + " must be at least 2: one image has no batch statistics");
+  }
+  if (!(options.learning_rate > 0) || !std::isfinite(options.learning_rate)) {
+    throw UserError("--lr must be a finite number above 0");
+  }
+  if (!(options.momentum >= 0 && options.momentum < 1)) {
+    throw UserError("--momentum must be at least 0 and less than 1");
+  }
+  if (!(options.weight_decay >= 0) || !std::isfinite(options.weight_decay)) {
+    throw UserError("--weight-decay must be a finite number, at least 0");
+  }
+}
+
+bool train(Graph& graph, const Dataset& images, const Dataset& held_out,
+           const TrainOptions& options, const OnEpoch& report) {
+  if (images.size() == 0) throw UserError("training needs at least one image");
+  check_training(options);
+  const at::AutoGradMode with_gradients(true);
+  std::string fingerprint;
+  if (!options.state_file.empty()) {
+    fingerprint = training_fingerprint(graph, images, held_out, options);
+  }
+  const TrainStateFile file(options.state_file, fingerprint);
+  if (options.fresh) file.remove();
+  const Training training(graph, options.device);
+  return Trainer(graph, images, held_out, options, training.state(), file).run(report);
 }
 
 }  // namespace sentinel

@@ -53,6 +53,12 @@ def inputs(campaign, sentinelnn, scratch) -> Inputs:
     hostile_files.write_other_files(folder, campaign.checkpoint)
     hostile_files.write_folders(folder)
     hostile_files.write_jobs(folder)
+    harden = ["harden", "--checkpoint", folder / "net.pth", "--data", folder / "data"]
+    harden += ["--calibration-images", "8", "--output", folder / "hardened.pth"]
+    rank = ["rank", "--checkpoint", folder / "hardened.pth", "--output", folder / "other.h5"]
+    for args in (harden, rank):
+        outcome = sentinelnn.run(args)
+        assert outcome.code == 0, outcome.err
     return Inputs(folder, marker)
 
 
@@ -73,6 +79,7 @@ def run(sentinelnn: Launcher, inputs: Inputs, line: str, ranks: int = 0) -> Outc
 EVALUATE = "evaluate --data @data --dataset synthetic --images 4 "
 CAMPAIGN = "campaign --data @data --checkpoint @net.pth --images 4 --repeat 2 "
 ONE_BER = CAMPAIGN + "--ber 1e-6 "
+PRUNE = "prune --data @data --checkpoint @net.pth --output @p.pth "
 
 CHECKPOINTS = [  # command line, what the message must name
     (EVALUATE + "--checkpoint @missing.pth", "@missing.pth"),
@@ -105,6 +112,9 @@ CHECKPOINTS = [  # command line, what the message must name
     (ONE_BER + "--ranking @missing.h5 --output @r.h5", "@missing.h5"),
     (ONE_BER + "--also @missing.pth --output @r.h5", "@missing.pth"),
     (CAMPAIGN + "--job @missing.toml", "@missing.toml"),
+    (PRUNE + "--ranking @other.h5", "@other.h5"),  # of another network
+    (PRUNE + "--ranking @missing.h5", "@missing.h5"),
+    ("prune --data @data --checkpoint @cut_half.pth --output @p.pth", "@cut_half.pth"),
 ]
 
 CIFAR = "evaluate --model resnet20 --checkpoint @plain.pth "
@@ -148,6 +158,22 @@ USAGE = [
     ("export --checkpoint @net.pth", "--output"),
     ("export --checkpoint @net.pth --output @net.pth", "@net.pth"),
     ("train --output @x.pth", "--model"),
+    ("prune --checkpoint @net.pth --data @data", "--output"),
+    ("prune --checkpoint @net.pth --data @data --output @net.pth", "@net.pth"),
+    ("prune --checkpoint @hardened.pth --data @data --output @p.pth", "hardened already"),
+    *((PRUNE + f"--pruning-ratio {r}", "--pruning-ratio") for r in ("1", "-0.1", "nan", "abc")),
+    *((PRUNE + f"--pruning-ratios {r}", "--pruning-ratios")
+      for r in ("conv1", "=0.1", "conv1=", "conv1=1", "conv1=nan", "conv1=0.1,conv1=0.2")),
+    (PRUNE + "--pruning-ratios conv9=0.1", "conv9"),
+    (PRUNE + "--pruning-ratios fc=0.1", "fc cannot be pruned"),
+    (PRUNE + "--pruning-ratios conv1=0.1,layer1.0.conv2=0.2", "conv1 and layer1.0.conv2"),
+    (PRUNE + "--group-score some", "--group-score"),
+    (PRUNE + "--finetune-epochs -1", "--finetune-epochs"),
+    (PRUNE + "--finetune-batch-size 0", "--finetune-batch-size"),
+    (PRUNE + "--lr 0", "--lr"),
+    (PRUNE + "--momentum 1", "--momentum"),
+    (PRUNE + "--select luck", "--select"),
+    (PRUNE + "--importance luck", "luck"),
     ("bench --trials 0", "--trials"),
     (CAMPAIGN + "--ber 1e-6", "--output"),
     (CAMPAIGN + "--output @r.h5", "--ber"),
@@ -225,6 +251,7 @@ OUTPUTS = [
     ("harden --checkpoint @net.pth --data @data --output @no_folder/h.pth", "@no_folder"),
     ("harden --checkpoint @net.pth --data @data --output @folder.pth", "@folder.pth"),
     ("export --checkpoint @net.pth --output @no_folder/net.ts", "@no_folder"),
+    (PRUNE.replace("@p.pth", "@no_folder/p.pth"), "@no_folder"),
     ("rank --checkpoint @net.pth --output @no_folder/r.h5", "@no_folder"),
     ("rank --checkpoint @net.pth --output @no_folder/r.csv", "@no_folder"),
     ("synth --train 5 --test 1 --output @net.pth", "@net.pth"),

@@ -317,3 +317,42 @@ def test_the_next_process_takes_over_from_a_killed_one(
     assert re.search(rf"is in use by process {first.pid} ", outcome.err)
     assert outcome.stored_already > 0
     Result.read(path).check_same(undisturbed.result)
+
+
+TRAINING = {
+    "train": ["train", "--epochs", "4", "--batch-size", "64"],
+    "prune": ["prune", "--finetune-epochs", "4", "--pruning-ratio", "0.3"]
+    + ["--finetune-batch-size", "64"],
+}
+
+
+@pytest.mark.parametrize("command", ["train", "prune"])
+@pytest.mark.parametrize(
+    ("number", "ranks", "code"),
+    [(signal.SIGUSR1, 2, 75), (signal.SIGTERM, 0, 75), (signal.SIGKILL, 0, -signal.SIGKILL)],
+    ids=["USR1-mpirun", "TERM", "KILL"],
+)
+def test_a_training_goes_on_after_its_last_epoch(
+    sentinelnn, campaign, tmp_path, command, number, ranks, code
+):
+    output = tmp_path / "net.pth"
+    state = tmp_path / "net.pth.training"
+    args = [*TRAINING[command], "--data", campaign.data, "--checkpoint", campaign.checkpoint]
+    args += ["--threads", "1", "--output", output]
+    assert sentinelnn.run(args, ranks).code == 0
+    assert not state.exists()
+    undisturbed = output.read_bytes()
+    output.unlink()
+    process = sentinelnn.start(args, ranks)
+    assert wait_until(lambda: process.poll() is not None or state.exists())
+    process.send_signal(number)
+    stopped = ended(process, 60)
+    assert stopped.code == code, stopped.err
+    assert state.exists() and not output.exists()
+    if code == 75:
+        assert "run the same command again" in stopped.err
+    resumed = sentinelnn.run(args, ranks)
+    assert resumed.code == 0, resumed.err
+    assert "done before the stop" in resumed.out
+    assert output.read_bytes() == undisturbed
+    assert not state.exists()

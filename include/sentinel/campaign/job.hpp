@@ -99,5 +99,6 @@ void validate(const Job& job);
 /// Whether the plan protects anything.
 bool protects(const HardeningPlan& plan);
 void validate(const ProtectionJob& job);
+void validate(const PruningJob& job);
 
 }  // namespace sentinel

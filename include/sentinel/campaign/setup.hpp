@@ -16,8 +16,8 @@ struct NamedModel {
   std::string name;  // "unprotected", "hardened"
   Graph graph;
   std::string sha256;       // of the network alone: structure and tensors, not who made it or how
-  std::string file_sha256;  // of the checkpoint file, as sha256sum prints; empty if made here
-  std::string recipe;       // of a hardened model made here, in words
+  std::string file_sha256;  // of the checkpoint file, as sha256sum prints; empty if hardened here
+  std::string recipe;       // of a pruned or hardened model made here, in words
 };
 
 /// Before hours of work: can a file be written at `path`? Empty paths are fine. On rank 0 only.
@@ -26,6 +26,8 @@ void require_writable(const std::string& path);
 /// UserError where an output is one of these other files (empty names are none).
 void require_distinct(const std::string& output, const std::vector<std::string>& others);
 
+/// Throws what ends a program that was stopped during training: stop_code(), saying how to go on.
+[[noreturn]] void throw_stopped(const std::string& state_file);
 /// The exit code for the stop that was asked for: kInterrupted for SIGINT, else kStopped.
 ExitCode stop_code();
 /// Runs `body` on rank 0; its exit code on every rank. Collective.
@@ -54,6 +56,17 @@ ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
 NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelSelection& selection,
                          const ChannelScores& scores, const ProtectionJob& protection,
                          at::Device device, const std::string& command, const std::string& reuse);
+
+/// Prunes by the scores and fine-tunes on rank 0, the other ranks wait; every rank gets rank 0's
+/// result bit for bit. Reads the training images (and, to select by them, the test images) if there
+/// is something to fine-tune. `reuse` as of make_hardened. Fine-tuning keeps `state_file` (empty:
+/// none) after each epoch; where a stop was asked for, every rank throws a SharedError with
+/// stop_code(), and the same call later goes on after the last whole epoch. `report` hears of each
+/// epoch on rank 0; without it, the log does. Collective.
+NamedModel make_pruned(const Comm& comm, const NamedModel& model, const ModelSelection& selection,
+                       const ChannelScores& scores, const PruningJob& job, at::Device device,
+                       const std::string& command, const std::string& state_file,
+                       const std::string& reuse, const OnEpoch& report = {});
 
 /// The device of this rank: one GPU per local rank where there are GPUs and they are wanted.
 /// EnvironmentError where

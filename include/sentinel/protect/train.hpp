@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
@@ -14,20 +15,40 @@ struct TrainOptions {
   bool augment = true;  // pad 4, random crop, horizontal flip
   std::uint64_t seed = 1;
   at::Device device = at::kCPU;
+  std::string state_file;  // kept after each epoch, so that a later call goes on; empty: none
+  bool fresh = false;      // throw away a state that is there
 };
 struct EpochReport {
   std::int64_t epoch = 0;  // from 1
   double loss = 0;         // mean cross entropy of the epoch
   double accuracy = 0;     // on the held-out images
+  bool stored = false;     // done by an earlier call, told again from the state file
 };
+using OnEpoch = std::function<void(const EpochReport&)>;
 
-/// Trains in place; the best epoch on the held-out images is kept (ties: the later). Stops early,
-/// keeping the best so far (the given weights before the first epoch's end), when a stop was asked
-/// for. Copies of duplicated channels stay equal to their originals; bounds and intervals are not
-/// trained: remove_limits() of a hardened graph before and recalibrate() it after. All randomness
-/// from the counter-based generator. UserError for absurd options and where the loss diverges.
-void train(Graph& graph, const Dataset& images, const Dataset& held_out,
-           const TrainOptions& options, const std::function<void(const EpochReport&)>& report);
+/// Trains in place; the best epoch on the held-out images is kept (ties: the later). False where a
+/// stop was asked for before the end: then the graph is the best so far (as given before the first
+/// epoch's end), and a later call with the same state file, graph, images and options goes on after
+/// the last whole epoch and ends with the bits of an undisturbed one. The state file is removed at
+/// the end. Copies of duplicated channels stay equal to their originals; bounds and intervals are
+/// not trained: fit() sets them anew. All randomness from the counter-based generator. UserError
+/// for absurd options, where the loss diverges, and for the state file of another training;
+/// DataError for a damaged one.
+bool train(Graph& graph, const Dataset& images, const Dataset& held_out,
+           const TrainOptions& options, const OnEpoch& report);
+
+/// Throws the UserErrors of absurd options, whose names on the command line may be others.
+void check_training(const TrainOptions& options, const std::string& epochs = "--epochs",
+                    const std::string& batch_size = "--batch-size");
+
+/// train() as the commands use it: the epoch is chosen on the last tenth of the images, which is
+/// held out (`select` "held-out"), or on the test images ("test"; UserError for others); bounds and
+/// intervals of a hardened graph are removed before and calibrated on the fitted images after.
+/// False as of train().
+bool fit(Graph& graph, const Dataset& images, const Dataset& test, const std::string& select,
+         const TrainOptions& options, const OnEpoch& report);
+/// UserError for an unknown word.
+void check_select(const std::string& select);
 
 /// Fault-free accuracy on a data set; an image with a non-finite logit counts as wrong.
 struct Accuracy {

@@ -1,0 +1,103 @@
+#include <fmt/format.h>
+
+#include "app/command.hpp"
+#include "app/options.hpp"
+#include "app/output.hpp"
+#include "sentinel/campaign/setup.hpp"
+#include "sentinel/core/file.hpp"
+#include "sentinel/core/stop.hpp"
+#include "sentinel/models/model.hpp"
+
+namespace sentinel {
+namespace {
+
+class Prune : public Command {
+ public:
+  CLI::App* add_to(CLI::App& parent) override {
+    CLI::App* app = parent.add_subcommand("prune", "Removes unimportant channels, then fine-tunes");
+    add_selection(*app, selection_);
+    add_ranking(*app, ranking_);
+    app->add_option("--ranking", ranking_.job.file,
+                    "Ranking file of `rank` to use instead of --importance");
+    add_pruning(*app, options_);
+    add_group_score(*app, options_.group_score);
+    add_whole(*app, "--seed", options_.job.finetune.seed,
+              "Seed of fine-tuning: order and augmentation");
+    app->add_flag("--fresh", options_.job.finetune.fresh,
+                  "Throw away OUTPUT.training, from which a stopped fine-tuning goes on");
+    add_compute(*app, compute_, 0);
+    app->add_option("--output", output_, "Where the pruned .pth goes");
+    return app;
+  }
+
+  ExitCode run(const Context& context) override {
+    const Comm& comm = context.comm;
+    install_stop_handlers();
+    RankingJob ranking;
+    comm.agree([&] {
+      if (output_.empty()) throw UserError("--output pruned.pth is missing");
+      ranking = ranking_job(ranking_);
+      job_ = pruning_job(options_);
+      validate(job_);
+      device_ = choose_device(comm, resolved(compute_, comm));
+    });
+    comm.from_root([&] {
+      require_writable(output_);
+      require_distinct(output_, {selection_.checkpoint, ranking.file});
+      return Bytes();
+    });
+    const NamedModel model = load_model(comm, selection_);
+    const Dataset test = load_dataset(comm, selection_, model.graph.dataset, Split::kTest, -1);
+    const ChannelScores scores = channel_scores(comm, model, selection_, ranking, device_);
+    print_pruning(comm, model, scores, test);
+    const NamedModel pruned = make_pruned(
+        comm, model, selection_, scores, job_, device_, context.command, output_ + ".training", "",
+        [&](const EpochReport& report) { print_epoch(report, job_.finetune_epochs, job_.select); });
+    write(context, model, pruned, test);
+    return ExitCode::kDone;
+  }
+
+ private:
+  /// What pruning alone does: known within seconds, before fine-tuning begins.
+  void print_pruning(const Comm& comm, const NamedModel& model, const ChannelScores& scores,
+                     const Dataset& test) const {
+    comm.from_root([&] {
+      const Graph pruned = prune(model.graph, scores, job_.plan);
+      print_overhead({model.name, model_cost(model.graph)}, {"pruned", model_cost(pruned)});
+      fmt::print("before pruning: {}\n", in_words(evaluate(model.graph, test, device_)));
+      fmt::print("after pruning: {}\n", in_words(evaluate(pruned, test, device_)));
+      std::fflush(stdout);
+      return Bytes();
+    });
+  }
+
+  void write(const Context& context, const NamedModel& model, const NamedModel& pruned,
+             const Dataset& test) const {
+    context.comm.from_root([&] {
+      write_file_atomic(
+          output_, serialize_model(
+                       pruned.graph,
+                       {{model.file_sha256}, context.command, job_.finetune.seed, pruned.recipe}));
+      if (job_.finetune_epochs > 0)
+        fmt::print("after fine-tuning: {}\n", in_words(evaluate(pruned.graph, test, device_)));
+      fmt::print("written to {}\n", output_);
+      return Bytes();
+    });
+  }
+
+  ModelSelection selection_;
+  RankingOptions ranking_;
+  PruningOptions options_;
+  Compute compute_;
+  std::string output_;
+  PruningJob job_;
+  at::Device device_ = at::kCPU;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_prune() {
+  return std::make_unique<Prune>();
+}
+
+}  // namespace sentinel

@@ -1,0 +1,43 @@
+#include <algorithm>
+#include <vector>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/protect/train.hpp"
+#include "sentinel/protect/transform.hpp"
+
+namespace sentinel {
+namespace {
+
+/// The last n images.
+Dataset last(const Dataset& images, std::int64_t n) {
+  const auto [c, h, w] = images.info().shape;
+  const std::ptrdiff_t skipped = images.size() - n;
+  return Dataset(images.info(),
+                 {images.pixels().begin() + skipped * c * h * w, images.pixels().end()},
+                 {images.labels().begin() + skipped, images.labels().end()});
+}
+
+}  // namespace
+
+void check_select(const std::string& select) {
+  if (select == "held-out" || select == "test") return;
+  throw UserError("--select " + select + " is unknown; choose held-out or test");
+}
+
+bool fit(Graph& graph, const Dataset& images, const Dataset& test, const std::string& select,
+         const TrainOptions& options, const OnEpoch& report) {
+  check_select(select);
+  const bool holds_out = select == "held-out";
+  if (holds_out && images.size() < 2) {
+    throw UserError("--select held-out needs at least two training images");
+  }
+  const std::int64_t held = holds_out ? std::max<std::int64_t>(1, images.size() / 10) : 0;
+  const Dataset fitted = images.first(images.size() - held);
+  // Old bounds would cut what the network learns, and not fit it afterwards.
+  remove_limits(graph);
+  if (!train(graph, fitted, holds_out ? last(images, held) : test, options, report)) return false;
+  recalibrate(graph, fitted, Comm::local(), options.device);
+  return true;
+}
+
+}  // namespace sentinel
