@@ -15,11 +15,12 @@ class Injection : public Command {
   CLI::App* add_to(CLI::App& parent) override {
     CLI::App* app =
         job_.protect
-            ? parent.add_subcommand("campaign",
-                                    "Rank, harden, and inject the same faults into both networks")
+            ? parent.add_subcommand(
+                  "campaign", "Rank, prune, harden, and inject the same faults into every network")
             : parent.add_subcommand("inject", "Inject faults into one network, hardened or not");
     add_selection(*app, job_.selection);
     if (job_.protect) {
+      add_pruning(*app, pruning_);
       add_protection(*app, protection_);
       app->add_option("--hardened-output", job_.hardened_output,
                       "Where the hardened network (.pth) is kept, beside the result otherwise");
@@ -44,6 +45,10 @@ class Injection : public Command {
                         " contradict each other; give one");
       if (single_bit_) job_.fault_count = "exact:1";
       job_.protection = protection_job(protection_);
+      pruning_.group_score = protection_.group_score;
+      PruningJob pruning = pruning_job(pruning_);
+      pruning.finetune.seed = job_.seed;
+      if (pruning.plan.ratio != 0 || !pruning.plan.ratios.empty()) job_.pruning = pruning;
       job_.compute = resolved(job_.compute, context.comm);
     });
     const ExitCode code = run_campaign(context.comm, job_);
@@ -57,6 +62,7 @@ class Injection : public Command {
  private:
   Job job_;
   ProtectionOptions protection_;
+  PruningOptions pruning_;
   bool single_bit_ = false, json_ = false;
 };
 

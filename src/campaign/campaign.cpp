@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "campaign/build.hpp"
 #include "campaign/describe.hpp"
 #include "campaign/memory.hpp"
 #include "campaign/plan.hpp"
@@ -24,80 +25,13 @@
 namespace sentinel {
 namespace {
 
-/// What every rank builds from the job.
-struct Built {
-  std::vector<NamedModel> models;
-  ChannelScores scores;
-  Dataset images;
-};
-
-/// Where the hardened model is kept, for the user and for a resumed campaign.
-std::string hardened_path(const Job& job) {
-  return job.hardened_output.empty() ? job.output + ".hardened.pth" : job.hardened_output;
-}
-
-/// Only once the result is ours: another job's must not be touched.
-void write_hardened(const Job& job, const std::vector<NamedModel>& models) {
-  for (const NamedModel& model : models) {
-    if (model.recipe.empty()) continue;
-    const Provenance provenance{{models[0].file_sha256}, job.command, 0, model.recipe};
-    write_file_atomic(hardened_path(job), serialize_model(model.graph, provenance));
-  }
-}
-
-/// The models of --also, named after their files.
-void add_given(const Comm& comm, const Job& job, std::vector<NamedModel>& models) {
-  for (const std::string& path : job.also) {
-    ModelSelection selection;
-    selection.data = job.selection.data;
-    selection.checkpoint = path;
-    NamedModel model = load_model(comm, selection);
-    model.name = std::filesystem::path(path).stem().string();
-    for (const NamedModel& other : models)
-      if (other.name == model.name)
-        throw SharedError(ExitCode::kUsage, "--also " + path + ": there is a model named '" +
-                                                model.name + "' already; rename the file");
-    if (model.graph.architecture != models[0].graph.architecture ||
-        class_count(model.graph) != class_count(models[0].graph))
-      throw SharedError(ExitCode::kUsage, "--also " + path + ": this is a " +
-                                              model.graph.architecture + ", not made from the " +
-                                              models[0].graph.architecture + " of --checkpoint");
-    models.push_back(std::move(model));
-  }
-}
-
-Built build(const Comm& comm, const Job& job, at::Device device) {
-  std::vector<NamedModel> models;
-  models.push_back(load_model(comm, job.selection));
-  const std::string dataset = models[0].graph.dataset;
-  // The images first: a missing folder should not wait for the calibration.
-  Dataset images = load_dataset(comm, job.selection, dataset, Split::kTest, job.images);
-  ChannelScores scores;
-  if (job.protect) {
-    if (models[0].name != "unprotected")
-      throw SharedError(
-          ExitCode::kUsage,
-          job.selection.checkpoint +
-              ": this network is hardened already; campaign starts from an unprotected "
-              "one (use inject)");
-    const HardeningPlan& plan = job.protection.hardening;
-    if (plan.duplication.ratio > 0)
-      scores = channel_scores(comm, models[0], job.selection, job.protection.ranking, device);
-    if (protects(plan))
-      models.push_back(make_hardened(comm, models[0], job.selection, scores, job.protection, device,
-                                     job.command, job.fresh ? "" : hardened_path(job)));
-  }
-  add_given(comm, job, models);
-  return {std::move(models), std::move(scores), std::move(images)};
-}
-
 /// Before any work; --fresh must not remove what was never a result.
 void check_outputs(const Job& job) {
   require_writable(job.output);
   require_distinct(job.output, {job.selection.checkpoint});
-  if (job.protect) {
-    require_writable(hardened_path(job));
-    require_distinct(hardened_path(job), {job.selection.checkpoint, job.output});
+  for (const std::string& path : made_paths(job)) {
+    require_writable(path);
+    require_distinct(path, {job.selection.checkpoint, job.output});
   }
   if (!std::filesystem::exists(job.output)) return;
   std::array<char, 4> magic{};
@@ -272,7 +206,7 @@ ExitCode run_campaign(const Comm& comm, const Job& job) {
   comm.from_root([&] {
     ledger.emplace(job, describe(job, built.models, *runner, built.images, built.scores), session,
                    comm.size() - (job.dedicated_driver ? 1 : 0));
-    write_hardened(job, built.models);
+    write_made(job, built.models);
     warn_of_spared_layers(points_of(job), runner->engine(0).space());
     return Bytes();
   });

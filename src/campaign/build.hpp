@@ -1,0 +1,22 @@
+#pragma once
+#include "sentinel/campaign/setup.hpp"
+
+namespace sentinel {
+
+/// What every rank builds from a job.
+struct Built {
+  std::vector<NamedModel> models;  // the original first, then those made from it and those given
+  ChannelScores scores;            // of the original; empty where nothing needed them
+  Dataset images;
+};
+
+/// rank -> prune and fine-tune? -> rank again -> harden?, then the models of --also. Collective;
+/// SharedErrors, also with stop_code() where a stop was asked for while fine-tuning.
+Built build(const Comm& comm, const Job& job, at::Device device);
+
+/// Where the models that a job makes are kept, for the user and for a resumed campaign.
+std::vector<std::string> made_paths(const Job& job);
+/// Writes them. Only once the result is ours: another job's must not be touched.
+void write_made(const Job& job, const std::vector<NamedModel>& models);
+
+}  // namespace sentinel
