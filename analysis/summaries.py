@@ -119,8 +119,8 @@ def point_labels(result: Result) -> dict[int, str]:
 
 
 def has_rate(fault_model: str) -> bool:
-    """Whether a BER rules the fault model; exact:K has a fixed number of flips instead."""
-    return not fault_model.startswith("exact:")
+    """Whether a BER rules the fault model; exact:K and channels have a fixed number of flips."""
+    return not fault_model.startswith(("exact:", "channel:"))
 
 
 def number(value: float) -> str:

@@ -29,6 +29,7 @@ class Harden : public Command {
     comm.agree([&] {
       if (output_.empty()) throw UserError("--output hardened.pth is missing");
       protection = protection_job(options_);
+      keep_channel_trials(protection.ranking, context, output_);
       validate(protection);
       if (!protects(protection.hardening))
         throw UserError(

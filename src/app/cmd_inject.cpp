@@ -49,6 +49,7 @@ class Injection : public Command {
       PruningJob pruning = pruning_job(pruning_);
       pruning.finetune.seed = job_.seed;
       if (pruning.plan.ratio != 0 || !pruning.plan.ratios.empty()) job_.pruning = pruning;
+      keep_channel_trials(job_.protection.ranking, context, job_.output);
       job_.compute = resolved(job_.compute, context.comm);
     });
     const ExitCode code = run_campaign(context.comm, job_);

@@ -37,6 +37,7 @@ class Prune : public Command {
     comm.agree([&] {
       if (output_.empty()) throw UserError("--output pruned.pth is missing");
       ranking = ranking_job(ranking_);
+      keep_channel_trials(ranking, context, output_);
       job_ = pruning_job(options_);
       validate(job_);
       device_ = choose_device(comm, resolved(compute_, comm));

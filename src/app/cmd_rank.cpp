@@ -21,7 +21,8 @@ class Rank : public Command {
     add_group_score(*app, group_score_);
     app->add_flag("--groups", groups_,
                   "Every channel group with all its convolutions, however many there are");
-    add_compute(*app, compute_, 0);
+    add_channel_layers(*app, ranking_);
+    add_compute(*app, compute_, 1);
     app->add_option("--output", output_, "Ranking file: .h5 for --ranking, or .csv to look at");
     return app;
   }
@@ -35,6 +36,7 @@ class Rank : public Command {
     comm.agree([&] {
       job = ranking_job(ranking_);
       group_score = group_score_of(group_score_);
+      keep_channel_trials(job, context, output_);
       device = choose_device(comm, resolved(compute_, comm));
     });
     comm.from_root([&] {

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <thread>
 
+#include "sentinel/campaign/setup.hpp"
 #include "sentinel/core/error.hpp"
 
 namespace sentinel {
@@ -39,6 +41,22 @@ std::string no_image_count(const std::string& text) {
   const bool whole = error == std::errc() && end == text.data() + text.size();
   if (whole && (value == -1 || value >= 1)) return "";
   return text + " is no number of images (1 or more, or -1 for all)";
+}
+
+void add_channel_faults(CLI::App& app, ChannelFaultsJob& job) {
+  const auto add = [&](const std::string& name, auto& value, const std::string& what) {
+    app.add_option(name, value, what)->capture_default_str();
+  };
+  add("--channel-error", job.sampling.error,
+      "channel-FI: flips per channel for a share of failures to +- this, in (0, 1)");
+  add("--channel-t", job.sampling.t, "channel-FI: quantile behind --channel-error (1.96: 95 %)");
+  add("--channel-p", job.sampling.p, "channel-FI: expected share of failures, in (0, 1)");
+  add_whole(app, "--channel-cap", job.sampling.cap,
+            "channel-FI: at most so many flips per channel");
+  app.add_option("--channel-trials", job.output,
+                 "channel-FI: file of its trials, to resume from (<output>.trials.h5)");
+  add("--channel-engine", job.engine, "channel-FI: fast, or reference");
+  app.add_flag("--channel-fresh", job.fresh, "channel-FI: throw away trials that are there");
 }
 
 }  // namespace
@@ -107,6 +125,22 @@ void add_ranking(CLI::App& app, RankingOptions& o) {
       ->capture_default_str();
   app.add_option("--workspace", o.job.deepvigor.cache,
                  "Folder for what is worth keeping between calls, such as deepvigor's factors");
+  add_channel_faults(app, o.job.channel_faults);
+}
+
+void add_channel_layers(CLI::App& app, RankingOptions& o) {
+  app.add_option("--channel-layers", o.job.channel_faults.layers,
+                 "channel-FI: only these convolutions, such as conv1 layer3.2.conv1");
+}
+
+void keep_channel_trials(RankingJob& job, const Context& context, const std::string& output) {
+  ChannelFaultsJob& own = job.channel_faults;
+  own.command = context.command;
+  own.resolved = context.resolved;
+  std::filesystem::path beside = output;
+  if (!job.deepvigor.cache.empty()) beside = job.deepvigor.cache / beside.filename();
+  if (own.output.empty() && !output.empty()) own.output = beside.string() + ".trials.h5";
+  require_distinct(own.output, {output});
 }
 
 RankingJob ranking_job(const RankingOptions& o) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "app/channel_tables.hpp"
 #include "app/output.hpp"
 #include "sentinel/store/result_file.hpp"
 
@@ -171,6 +172,7 @@ void print_result(const std::string& path, bool json) {
              result.complete ? "complete" : "not complete: run the same command again to go on");
   print_models(result);
   fmt::print("\n");
+  if (holds_channels(result)) return print_channels(result);
   print_accuracy(result);
   fmt::print("\n");
   print_outcomes(result);

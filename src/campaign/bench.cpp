@@ -63,7 +63,7 @@ BenchReport run_bench(const Comm& comm, const Compute& compute, std::uint64_t tr
   TrialRunner runner(bench_models(comm, device),
                      synthetic_dataset(Split::kTest, kImages, kSeed).batch(0, kImages),
                      {BinomialFaults{kBer}}, kSeed, options);
-  ChunkPlanner planner(1, trials, trials, comm.size(),
+  ChunkPlanner planner({trials}, trials, comm.size(),
                        [](std::uint32_t, std::uint64_t) { return false; });
   std::vector<TrialRecord> records;
   const auto start = std::chrono::steady_clock::now();

@@ -43,6 +43,7 @@ void add_hardened(const Comm& comm, const Job& job, at::Device device, Built& bu
   if (job.pruning && job.protection.hardening.duplication.ratio > 0) {
     RankingJob ranking = job.protection.ranking;
     ranking.file.clear();  // it ranks the original
+    ranking.channel_faults.output += ".pruned.h5";
     again = channel_scores(comm, base, job.selection, ranking, device);
   }
   const ChannelScores& scores = job.pruning ? again : built.scores;

@@ -52,6 +52,7 @@ void describe_golden(ModelInfo& info, const Golden& golden) {
 
 /// What the point's trials estimate (design 05); fixed numbers of faults have no name there.
 std::string estimand_of(const Sampler& sampler) {
+  if (std::holds_alternative<ChannelFaults>(sampler)) return "T1 of a channel";
   const auto* exact = std::get_if<ExactFaults>(&sampler);
   if (exact && exact->count == 1) return "T1";
   return std::holds_alternative<BinomialFaults>(sampler) ? "T2" : "mean accuracy";
@@ -80,27 +81,34 @@ std::vector<ImportanceInfo> describe_scores(const std::string& method,
                                             const ChannelScores& scores) {
   std::vector<ImportanceInfo> infos;
   for (const LayerScores& layer : scores)
-    infos.push_back({method, layer.layer, layer.scores, descending(layer.scores)});
+    infos.push_back({method, layer.layer, layer.scores, descending(layer.scores), layer.sample});
   return infos;
 }
 
-std::string point_text(const Sampler& sampler) {
-  return fmt::format("{} at BER {}", sampler_name(sampler), sampler_ber(sampler));
+/// What tells a campaign's faults from another's. Channels need one entry together: they are all
+/// the model has, in order.
+void add_points(std::map<std::string, std::string>& parts,
+                const std::vector<CampaignPoint>& points) {
+  for (std::size_t p = 0; p < points.size(); ++p) {
+    const Sampler& sampler = points[p].sampler;
+    if (std::holds_alternative<ChannelFaults>(sampler))
+      parts["points"] = "single flips in each channel of each convolution";
+    else
+      parts[fmt::format("point {}", p)] =
+          fmt::format("{} at BER {}", sampler_name(sampler), sampler_ber(sampler));
+  }
 }
 
 /// What a row depends on: another value of any of these makes another campaign.
-std::map<std::string, std::string> fingerprint_parts(const Job& job,
-                                                     const std::vector<NamedModel>& models,
-                                                     const std::vector<Sampler>& points,
-                                                     const std::string& data) {
+std::map<std::string, std::string> fingerprint_parts(const Job& job, const TrialPlan& plan) {
+  const std::vector<NamedModel>& models = plan.models;
   std::map<std::string, std::string> parts;
   for (const NamedModel& model : models) parts["model " + model.name] = model.sha256;
   for (const NamedModel& model : models)
     if (!model.recipe.empty()) parts["recipe of " + model.name] = model.recipe;
-  parts["images"] = data;
+  parts["images"] = plan.images.hash();
   parts["seed"] = std::to_string(job.seed);
-  for (std::size_t p = 0; p < points.size(); ++p)
-    parts[fmt::format("point {}", p)] = point_text(points[p]);
+  add_points(parts, plan.points);
   parts["arithmetic"] =
       fmt::format("float32, engine {}, {} images per batch", job.engine, job.block);
   parts["schema"] = std::to_string(kSchemaVersion);
@@ -141,34 +149,29 @@ nlohmann::json slurm_variables() {
 
 }  // namespace
 
-std::vector<Sampler> points_of(const Job& job) {
-  std::vector<Sampler> points;
-  for (double ber : job.ber) points.push_back(parse_sampler(job.fault_count, ber));
-  if (job.ber.empty()) points.push_back(parse_sampler(job.fault_count, 0));
+std::vector<CampaignPoint> points_of(const Job& job) {
+  std::vector<CampaignPoint> points;
+  for (double ber : job.ber) points.push_back({parse_sampler(job.fault_count, ber), job.trials});
+  if (job.ber.empty()) points.push_back({parse_sampler(job.fault_count, 0), job.trials});
   return points;
 }
 
-ResultInfo describe(const Job& job, const std::vector<NamedModel>& models,
-                    const TrialRunner& runner, const Dataset& images, const ChannelScores& scores) {
+ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& runner) {
+  const Dataset& images = plan.images;
   ResultInfo info;
   info.command = job.command;
   info.job = job.resolved;
   info.seed = job.seed;
   info.confidence = job.confidence;
-  for (std::size_t m = 0; m < models.size(); ++m)
-    info.models.push_back(describe_model(models[m], runner.engine(m)));
+  for (std::size_t m = 0; m < plan.models.size(); ++m)
+    info.models.push_back(describe_model(plan.models[m], runner.engine(m)));
   for (std::int64_t label : images.labels())
     info.labels.push_back(static_cast<std::int32_t>(label));
-  const std::vector<Sampler> points = points_of(job);
-  for (std::size_t p = 0; p < points.size(); ++p)
-    info.points.push_back({static_cast<std::uint32_t>(p),
-                           estimand_of(points[p]),
-                           sampler_name(points[p]),
-                           sampler_ber(points[p]),
-                           job.trials,
-                           {}});
-  info.importance = describe_scores(job.protection.ranking.importance, scores);
-  info.fingerprint_parts = fingerprint_parts(job, models, points, images.hash());
+  for (const auto& [sampler, trials] : plan.points)
+    info.points.push_back({static_cast<std::uint32_t>(info.points.size()), estimand_of(sampler),
+                           sampler_name(sampler), sampler_ber(sampler), trials, ""});
+  info.importance = describe_scores(job.protection.ranking.importance, plan.scores);
+  info.fingerprint_parts = fingerprint_parts(job, plan);
   info.fingerprint = hash_of(info.fingerprint_parts);
   info.provenance = {{"images_sha256", images.hash()},
                      {"dataset", images.info().name},

@@ -1,14 +1,14 @@
 #pragma once
+#include "campaign/run_trials.hpp"
 #include "sentinel/campaign/trial_runner.hpp"
 
 namespace sentinel {
 
 /// The points of a job, one per BER (or the one of exact:K).
-std::vector<Sampler> points_of(const Job& job);
+std::vector<CampaignPoint> points_of(const Job& job);
 
 /// Everything a result file says before the first trial: models, points, provenance, fingerprint.
-ResultInfo describe(const Job& job, const std::vector<NamedModel>& models,
-                    const TrialRunner& runner, const Dataset& images, const ChannelScores& scores);
+ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& runner);
 
 /// This incarnation: ranks, hosts, libraries, SLURM's variables. Collective; complete on rank 0.
 SessionInfo describe_session(const Comm& comm, const Job& job, at::Device device);

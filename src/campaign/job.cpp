@@ -14,6 +14,11 @@ void require(bool holds, const std::string& message) {
   if (!holds) throw UserError(message);
 }
 
+void require_engine(const std::string& engine, const std::string& option) {
+  require(engine == "fast" || engine == "reference",
+          option + " " + engine + " is unknown; choose fast or reference");
+}
+
 }  // namespace
 
 void validate(const ProtectionJob& job) {
@@ -46,6 +51,20 @@ void validate(const PruningJob& job) {
   check_training(options, "--finetune-epochs", "--finetune-batch-size");
 }
 
+void validate(const ChannelFaultsJob& job) {
+  require(!job.output.empty(),
+          "channel-FI keeps its trials in a file: give --output, or --channel-trials FILE");
+  const ChannelSampling& s = job.sampling;
+  require(s.error > 0 && s.error < 1,
+          fmt::format("--channel-error {} lies outside (0, 1); 0.01 is usual", s.error));
+  require(s.t > 0 && s.t < 100,
+          fmt::format("--channel-t {} lies outside (0, 100); 1.96 stands for 95 %", s.t));
+  require(s.p > 0 && s.p < 1,
+          fmt::format("--channel-p {} lies outside (0, 1); 0.5 is the safe choice", s.p));
+  require(s.cap > 0, "--channel-cap 0: at least one trial per channel is needed");
+  require_engine(job.engine, "--channel-engine");
+}
+
 void validate(const Job& job) {
   require(!job.output.empty(), "--output result.h5 is missing: where shall the result go?");
   require(job.trials > 0, "--repeat 0: at least one trial is needed");
@@ -57,8 +76,7 @@ void validate(const Job& job) {
   require(job.cache_budget_gib >= 0 && job.cache_budget_gib <= 1e6,
           "--cache-budget lies outside 0 … 1000000 GiB");
   require(job.publish_seconds >= 0, "--publish must not be negative");
-  require(job.engine == "fast" || job.engine == "reference",
-          "--engine " + job.engine + " is unknown; choose fast or reference");
+  require_engine(job.engine, "--engine");
   const bool exact = job.fault_count.rfind("exact:", 0) == 0;
   require(exact || !job.ber.empty(),
           "--ber is missing: the probability that a bit flips, such as 1e-6");

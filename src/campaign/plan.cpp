@@ -24,15 +24,15 @@ Chunk Chunk::decode(const Bytes& bytes) {
   return chunk;
 }
 
-ChunkPlanner::ChunkPlanner(std::uint32_t points, std::uint64_t trials, std::uint64_t missing,
-                           int workers, Has has)
-    : points_(points), trials_(trials), left_(missing), workers_(workers), has_(std::move(has)) {}
+ChunkPlanner::ChunkPlanner(std::vector<std::uint64_t> trials, std::uint64_t missing, int workers,
+                           Has has)
+    : trials_(std::move(trials)), left_(missing), workers_(workers), has_(std::move(has)) {}
 
 std::optional<Chunk> ChunkPlanner::next() {
   const std::uint64_t wanted = chunk_size();
-  for (; point_ < points_; ++point_, id_ = 0) {
+  for (; point_ < trials_.size(); ++point_, id_ = 0) {
     Chunk chunk{point_, {}};
-    for (; id_ < trials_ && chunk.ids.size() < wanted; ++id_)
+    for (; id_ < trials_[point_] && chunk.ids.size() < wanted; ++id_)
       if (!has_(point_, id_)) chunk.ids.push_back(id_);
     if (chunk.ids.empty()) continue;
     left_ -= std::min<std::uint64_t>(left_, chunk.ids.size());

@@ -5,8 +5,15 @@
 #include <vector>
 
 #include "sentinel/core/bytes.hpp"
+#include "sentinel/fault/sampler.hpp"
 
 namespace sentinel {
+
+/// One fault model of a campaign, and how many trials of it are wanted.
+struct CampaignPoint {
+  Sampler sampler;
+  std::uint64_t trials = 0;  // may be 0: a point that keeps its number although nobody asks for it
+};
 
 /// Some trials of one point: what a rank is handed at once.
 struct Chunk {
@@ -22,8 +29,8 @@ struct Chunk {
 class ChunkPlanner {
  public:
   using Has = std::function<bool(std::uint32_t point, std::uint64_t id)>;
-  ChunkPlanner(std::uint32_t points, std::uint64_t trials, std::uint64_t missing, int workers,
-               Has has);
+  /// `trials`: wanted, by point; `missing`: how many of them are not there yet.
+  ChunkPlanner(std::vector<std::uint64_t> trials, std::uint64_t missing, int workers, Has has);
 
   std::optional<Chunk> next();
   /// A trial of all models took this long.
@@ -31,8 +38,9 @@ class ChunkPlanner {
 
  private:
   std::uint64_t chunk_size() const;
-  std::uint32_t points_, point_ = 0;
-  std::uint64_t trials_, id_ = 0, left_;
+  std::vector<std::uint64_t> trials_;
+  std::uint32_t point_ = 0;
+  std::uint64_t id_ = 0, left_;
   int workers_;
   Has has_;
   double seconds_per_trial_ = 0;  // 0: not known yet

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "campaign/channel_fi.hpp"
 #include "campaign/recipe.hpp"
 #include "campaign/seed_checkpoint.hpp"
 #include "sentinel/core/error.hpp"
@@ -92,6 +93,8 @@ ChannelScores scores_of_file(const NamedModel& model, const std::string& path) {
 ChannelScores computed_scores(const Comm& comm, const NamedModel& model,
                               const ModelSelection& selection, const RankingJob& job,
                               at::Device device) {
+  if (job.importance == kChannelFaults)
+    return run_channel_faults(comm, model, selection, job, device);
   std::unique_ptr<ImportanceMethod> method;
   comm.agree([&] { method = importance_method(job.importance); });
   std::optional<Dataset> images;
@@ -113,6 +116,10 @@ Bytes serialize(const ChannelScores& scores) {
   for (const LayerScores& layer : scores) {
     writer.write(layer.node);
     writer.vector(layer.scores);
+    writer.vector(layer.sample.lower);
+    writer.vector(layer.sample.upper);
+    writer.vector(layer.sample.accuracy);
+    writer.vector(layer.sample.trials);
   }
   return writer.take();
 }
@@ -261,7 +268,12 @@ ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
   ByteReader reader(bytes, "channel scores");
   while (!reader.done()) {
     const auto node = reader.read<NodeId>();
-    scores.push_back({node, model.graph[node].name, read_vector<double>(reader)});
+    LayerScores layer{node, model.graph[node].name, read_vector<double>(reader)};
+    layer.sample.lower = read_vector<double>(reader);
+    layer.sample.upper = read_vector<double>(reader);
+    layer.sample.accuracy = read_vector<double>(reader);
+    layer.sample.trials = read_vector<std::uint64_t>(reader);
+    scores.push_back(std::move(layer));
   }
   return scores;
 }

@@ -51,7 +51,14 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Batch& ima
   }
 }
 
-Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t model) const {
+FaultSite TrialRunner::channel_site(const ChannelFaults& sampler, const FaultSpace& space,
+                                    const RngKey& key) {
+  if (!order_ || order_of_ != key.point) order_.emplace(sampler, space, key);
+  order_of_ = key.point;
+  return space.at(order_->at(key.trial));
+}
+
+Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t model) {
   const Sampler& sampler = points_.at(point);
   const FaultSpace& space = engines_.at(model).space();
   const auto* binomial = std::get_if<BinomialFaults>(&sampler);
@@ -60,7 +67,10 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
                        {seed_, point, id, Purpose::kFaults});
   // Without pairing every model draws from a stream of its own.
   const auto stream = static_cast<std::uint32_t>(point | model << 24);
-  return draw(sampler, space, {seed_, stream, id, Purpose::kFaults});
+  const RngKey key{seed_, stream, id, Purpose::kFaults};
+  if (const auto* channel = std::get_if<ChannelFaults>(&sampler))
+    return {channel_site(*channel, space, key)};
+  return draw(sampler, space, key);
 }
 
 std::vector<TrialRecord> TrialRunner::run(std::uint32_t point, std::uint64_t id) {

@@ -46,6 +46,7 @@ FaultSpace::FaultSpace(const Graph& graph) {
     tensor.elements = static_cast<std::uint64_t>(weight->numel());
     const std::int64_t row = weight->size(0) ? weight->numel() / weight->size(0) : 0;
     tensor.originals = static_cast<std::uint64_t>(original_rows(graph[id].op) * row);
+    tensor.row = static_cast<std::uint64_t>(row);
     tensor.first_bit = bits_;
     bits_ += tensor.elements * static_cast<std::uint64_t>(word_bits(tensor.codec));
     tensors_.push_back(std::move(tensor));

@@ -94,6 +94,22 @@ NodeId PrefixCache::cut_before(NodeId node) const {
   return *(std::upper_bound(cuts_.begin(), cuts_.end(), node) - 1);
 }
 
+Trace PrefixCache::outputs(const Graph& graph, std::size_t block, NodeId from,
+                           const std::vector<NodeId>& nodes) const {
+  const auto kept = [this](NodeId id) { return kept_[static_cast<std::size_t>(id)]; };
+  if (std::all_of(nodes.begin(), nodes.end(), kept)) return traces_[block];
+  const NodeId cut = cut_before(from);
+  Trace trace = start(block, cut);
+  const NodeId last = *std::max_element(nodes.begin(), nodes.end());
+  for (NodeId id = std::max<NodeId>(cut, 1); id <= last; ++id) {
+    std::vector<at::Tensor> inputs;
+    for (const NodeId input : graph[id].inputs)
+      inputs.push_back(trace[static_cast<std::size_t>(input)]);
+    trace[static_cast<std::size_t>(id)] = sentinel::apply(graph[id].op, inputs);
+  }
+  return trace;
+}
+
 Trace PrefixCache::start(std::size_t block, NodeId cut) const {
   const auto which = std::lower_bound(cuts_.begin(), cuts_.end(), cut) - cuts_.begin();
   Trace trace(traces_[block].size());

@@ -18,6 +18,10 @@ class PrefixCache {
   NodeId cut_before(NodeId node) const;
   /// What a run from that cut reads.
   Trace start(std::size_t block, NodeId cut) const;
+  /// Fault-free outputs of `nodes`, each of which nodes from `from` on read: from the cache, or
+  /// computed from the nearest cut where one is not kept. The graph must be free of faults.
+  Trace outputs(const Graph& graph, std::size_t block, NodeId from,
+                const std::vector<NodeId>& nodes) const;
   std::size_t blocks() const { return traces_.size(); }
   const std::vector<NodeId>& cuts() const { return cuts_; }
   std::uint64_t bytes() const { return bytes_; }

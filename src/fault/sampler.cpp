@@ -61,13 +61,21 @@ Bits distinct_below(Rng& rng, std::uint64_t count, std::uint64_t n) {
   return chosen;
 }
 
-Bits draw_bits(const BinomialFaults& sampler, const FaultSpace& space, Rng& rng) {
+const FaultTensor& tensor_of(const ChannelFaults& sampler, const FaultSpace& space) {
+  for (const FaultTensor& tensor : space.tensors())
+    if (tensor.name == sampler.layer + ".weight") return tensor;
+  throw UserError("the network has no layer '" + sampler.layer + "' whose weights may be hit");
+}
+
+Bits draw_bits(const BinomialFaults& sampler, const FaultSpace& space, const RngKey& key) {
   check_ber(sampler.ber);
+  Rng rng(key);
   return bernoulli_hits(rng, sampler.ber, space.bits());
 }
 
-Bits draw_bits(const PerLayerFloorFaults& sampler, const FaultSpace& space, Rng& rng) {
+Bits draw_bits(const PerLayerFloorFaults& sampler, const FaultSpace& space, const RngKey& key) {
   check_ber(sampler.ber);
+  Rng rng(key);
   Bits bits;
   for (const FaultTensor& tensor : space.tensors())
     for (const std::uint64_t bit :
@@ -76,12 +84,17 @@ Bits draw_bits(const PerLayerFloorFaults& sampler, const FaultSpace& space, Rng&
   return bits;
 }
 
-Bits draw_bits(const ExactFaults& sampler, const FaultSpace& space, Rng& rng) {
+Bits draw_bits(const ExactFaults& sampler, const FaultSpace& space, const RngKey& key) {
   if (sampler.count > space.bits())
     throw UserError("--fault-count exact:" + std::to_string(sampler.count) +
                     " asks for more faults than the model has bits (" +
                     std::to_string(space.bits()) + ")");
+  Rng rng(key);
   return distinct_below(rng, sampler.count, space.bits());
+}
+
+Bits draw_bits(const ChannelFaults& sampler, const FaultSpace& space, const RngKey& key) {
+  return {ChannelOrder(sampler, space, key).at(key.trial)};
 }
 
 /// Binomial faults on the copies alone, their bits numbered in tensor order.
@@ -119,12 +132,16 @@ struct Name {
   std::string operator()(const BinomialFaults&) const { return "binomial"; }
   std::string operator()(const PerLayerFloorFaults&) const { return "per-layer-floor"; }
   std::string operator()(const ExactFaults& s) const { return "exact:" + std::to_string(s.count); }
+  std::string operator()(const ChannelFaults& s) const {
+    return "channel:" + s.layer + ":" + std::to_string(s.channel);
+  }
 };
 
 struct Ber {
   double operator()(const BinomialFaults& s) const { return s.ber; }
   double operator()(const PerLayerFloorFaults& s) const { return s.ber; }
   double operator()(const ExactFaults&) const { return 0; }
+  double operator()(const ChannelFaults&) const { return 0; }
 };
 
 struct Expected {
@@ -139,6 +156,9 @@ struct Expected {
   double operator()(const ExactFaults& s) const {
     return static_cast<double>(s.count) * static_cast<double>(tensor_bits(tensor)) /
            static_cast<double>(space.bits());
+  }
+  double operator()(const ChannelFaults& s) const {
+    return &tensor == &tensor_of(s, space) ? 1 : 0;
   }
 };
 
@@ -160,13 +180,39 @@ double sampler_ber(const Sampler& sampler) {
 }
 
 Faults draw(const Sampler& sampler, const FaultSpace& space, const RngKey& key) {
-  Rng rng(key);
-  Bits bits = std::visit([&](const auto& s) { return draw_bits(s, space, rng); }, sampler);
+  Bits bits = std::visit([&](const auto& s) { return draw_bits(s, space, key); }, sampler);
   std::sort(bits.begin(), bits.end());
   Faults faults;
   faults.reserve(bits.size());
   for (const std::uint64_t bit : bits) faults.push_back(space.at(bit));
   return faults;
+}
+
+ChannelOrder::ChannelOrder(const ChannelFaults& sampler, const FaultSpace& space, const RngKey& key)
+    : rng_({key.seed, key.point, 0, Purpose::kChannelSites}) {
+  const FaultTensor& tensor = tensor_of(sampler, space);
+  const auto channel = static_cast<std::uint64_t>(sampler.channel);
+  if (channel >= tensor.originals / tensor.row)
+    throw UserError("layer " + sampler.layer + " has no channel " +
+                    std::to_string(sampler.channel));
+  const auto width = static_cast<std::uint64_t>(word_bits(tensor.codec));
+  bits_ = tensor.row * width;
+  first_ = tensor.first_bit + channel * bits_;
+}
+
+std::uint64_t ChannelOrder::at(std::uint64_t trial) {
+  if (trial >= bits_) throw Bug("a channel has fewer bits than trials");
+  const auto held = [this](std::uint64_t place) {
+    const auto moved = moved_.find(place);
+    return moved == moved_.end() ? place : moved->second;
+  };
+  while (drawn_.size() <= trial) {
+    const std::uint64_t place = drawn_.size(), other = place + rng_.below(bits_ - place);
+    drawn_.push_back(held(other));
+    moved_[other] = held(place);
+    moved_.erase(place);
+  }
+  return first_ + drawn_[trial];
 }
 
 Faults draw_paired(const BinomialFaults& sampler, const FaultSpace& original, const SiteMap& map,

@@ -1,6 +1,6 @@
 #include "sentinel/fault/trial_engine.hpp"
 
-#include "fault/prefix_cache.hpp"
+#include "fault/channel_patch.hpp"
 #include "sentinel/core/error.hpp"
 
 namespace sentinel {
@@ -17,6 +17,11 @@ at::Tensor on_host(const std::vector<at::Tensor>& blocks) {
   return at::cat(blocks, 0).to(at::kCPU).contiguous();
 }
 
+struct TrialOutput {
+  at::Tensor logits;  // [N, classes], CPU
+  std::vector<FaultRecord> faults;
+};
+
 }  // namespace
 
 struct TrialEngine::State {
@@ -27,14 +32,18 @@ struct TrialEngine::State {
   std::vector<at::Tensor> blocks;  // images of the reference path
   at::Tensor labels;
   Golden golden;
-  TrialResult fault_free[2];           // by path: a trial without faults
-  std::unique_ptr<PrefixCache> cache;  // null for reference_only
-  at::Tensor fast_golden;              // [N, classes], CPU
+  TrialResult fault_free[2];                // by path: a trial without faults
+  std::unique_ptr<PrefixCache> cache;       // null for reference_only
+  at::Tensor fast_golden;                   // [N, classes], CPU
+  std::unique_ptr<ChannelPatcher> patcher;  // null for reference_only and on GPUs
 
   State(Graph g, Batch images, const EngineOptions& options);
   void prepare_fast(const at::Tensor& images, const EngineOptions& options);
   at::Tensor reference_logits() const;
   at::Tensor fast_logits(NodeId first_node) const;
+  TrialOutput dense_trial(const Faults& faults);
+  TrialOutput patched_trial(const Faults& faults, const FilterId& filter);
+  TrialOutput fast_trial(const Faults& faults);
   NodeId first_node(const Faults& faults) const { return space.tensors()[faults[0].tensor].node; }
 };
 
@@ -65,6 +74,8 @@ void TrialEngine::State::prepare_fast(const at::Tensor& images, const EngineOpti
     parts.push_back(part.contiguous(at::MemoryFormat::ChannelsLast));
   cache = std::make_unique<PrefixCache>(fast, std::move(parts), options.cache_budget);
   fast_golden = on_host(cache->logits());
+  // On a GPU asking which images changed would stall its queue in every block.
+  if (options.device.is_cpu()) patcher = std::make_unique<ChannelPatcher>(fast, *cache);
   fault_free[static_cast<int>(EnginePath::kFast)] = classify(fast_golden, fast_golden, labels);
 }
 
@@ -80,6 +91,27 @@ at::Tensor TrialEngine::State::fast_logits(NodeId first_node) const {
   for (std::size_t block = 0; block < cache->blocks(); ++block)
     parts.push_back(run_lean(fast, cache->start(block, cut), cut, Copies::kDiffering));
   return on_host(parts);
+}
+
+TrialOutput TrialEngine::State::dense_trial(const Faults& faults) {
+  const FaultGuard guard(fast, space, faults, ranges);
+  return {fast_logits(first_node(faults)), guard.records()};
+}
+
+TrialOutput TrialEngine::State::patched_trial(const Faults& faults, const FilterId& filter) {
+  std::vector<FaultRecord> records;
+  at::Tensor faulty;
+  {
+    const FaultGuard guard(fast, space, faults, ranges);
+    records = guard.records();
+    faulty = patcher->filter(filter);
+  }
+  return {on_host(patcher->logits(filter, faulty)), std::move(records)};
+}
+
+TrialOutput TrialEngine::State::fast_trial(const Faults& faults) {
+  const FilterId filter = patcher ? patcher->filter_of(space, faults) : FilterId{};
+  return filter.conv < 0 ? dense_trial(faults) : patched_trial(faults, filter);
 }
 
 TrialEngine::TrialEngine(Graph graph, Batch images, const EngineOptions& options)
@@ -108,10 +140,9 @@ TrialOutcome TrialEngine::run(const Faults& faults) {
   if (!s.cache) return run_reference(faults);
   if (faults.empty()) return {s.fault_free[static_cast<int>(EnginePath::kFast)], {}};
   const at::NoGradGuard no_grad;
-  const FaultGuard guard(s.fast, s.space, faults, s.ranges);
-  const NodeId first = s.first_node(faults);
-  TrialOutcome outcome{classify(s.fast_logits(first), s.fast_golden, s.labels), guard.records()};
-  outcome.result.first_node = static_cast<std::int32_t>(first);
+  TrialOutput output = s.fast_trial(faults);
+  TrialOutcome outcome{classify(output.logits, s.fast_golden, s.labels), std::move(output.faults)};
+  outcome.result.first_node = static_cast<std::int32_t>(s.first_node(faults));
   outcome.result.path = EnginePath::kFast;
   return outcome;
 }
@@ -132,8 +163,7 @@ TrialLogits TrialEngine::logits(const Faults& faults) {
   if (!s.cache) return logits_reference(faults);
   if (faults.empty()) return {s.fast_golden.clone(), predictions_of(s.fast_golden)};
   const at::NoGradGuard no_grad;
-  const FaultGuard guard(s.fast, s.space, faults, s.ranges);
-  const at::Tensor logits = s.fast_logits(s.first_node(faults));
+  const at::Tensor logits = s.fast_trial(faults).logits;
   return {logits, predictions_of(logits)};
 }
 

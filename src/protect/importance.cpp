@@ -61,6 +61,7 @@ std::string joined(const std::vector<std::string>& names) {
 std::vector<std::string> importance_names() {
   std::vector<std::string> names;
   for (const auto& method : kMethods) names.emplace_back(method.name);
+  names.emplace_back(kChannelFaults);
   return names;
 }
 
@@ -68,6 +69,7 @@ std::unique_ptr<ImportanceMethod> importance_method(const std::string& name) {
   for (const auto& method : kMethods) {
     if (name == method.name) return method.make();
   }
+  if (name == kChannelFaults) throw Bug(name + " is a campaign, no method of one rank");
   throw UserError("unknown importance method '" + name + "'; choose one of " +
                   joined(importance_names()));
 }
@@ -135,7 +137,7 @@ RankingFile to_ranking(const Graph& graph, const std::string& method, const Chan
   ranking.architecture = graph.architecture;
   ranking.dataset = graph.dataset;
   for (const auto& layer : scores) {
-    ranking.layers.push_back({method, layer.layer, layer.scores, descending(layer.scores)});
+    ranking.layers.push_back({method, layer.layer, layer.scores, descending(layer.scores), layer.sample});
   }
   return ranking;
 }
@@ -160,7 +162,7 @@ ChannelScores from_ranking(const Graph& graph, const RankingFile& ranking,
                                 " scores, but the model has " + std::to_string(expected) +
                                 " channels there; rank this model");
     }
-    scores.push_back({id, node.name, found->second->scores});
+    scores.push_back({id, node.name, found->second->scores, found->second->sample});
     layers.erase(found);
   }
   for (const auto& [name, layer] : layers) unexpected.push_back(name);

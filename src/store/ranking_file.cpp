@@ -12,6 +12,25 @@
 
 namespace sentinel {
 namespace store {
+namespace {
+
+void write_sample(const h5::File& file, hid_t group, const ChannelSample& sample) {
+  if (sample.trials.empty()) return;
+  h5::write_numbers(file, group, "lower", sample.lower);
+  h5::write_numbers(file, group, "upper", sample.upper);
+  h5::write_numbers(file, group, "accuracy", sample.accuracy);
+  h5::write_numbers(file, group, "trials", sample.trials);
+}
+
+ChannelSample read_sample(const h5::File& file, hid_t group) {
+  if (!h5::exists(file, group, "trials")) return {};
+  return {h5::read_numbers<double>(file, group, "lower"),
+          h5::read_numbers<double>(file, group, "upper"),
+          h5::read_numbers<double>(file, group, "accuracy"),
+          h5::read_numbers<std::uint64_t>(file, group, "trials")};
+}
+
+}  // namespace
 
 void write_importance(const h5::File& file, hid_t parent, const std::vector<ImportanceInfo>& all) {
   std::uint32_t index = 0;
@@ -23,6 +42,7 @@ void write_importance(const h5::File& file, hid_t parent, const std::vector<Impo
     h5::put<std::uint32_t>(file, group, "index", index++);
     h5::write_numbers(file, group, "scores", layer.scores);
     h5::write_numbers(file, group, "order", layer.order);
+    write_sample(file, group, layer.sample);
   }
 }
 
@@ -32,9 +52,10 @@ std::vector<ImportanceInfo> read_importance(const h5::File& file, hid_t parent) 
     const h5::Handle layers = h5::open_group(file, parent, method);
     for (const std::string& layer : h5::links(file, layers)) {
       const h5::Handle group = h5::open_group(file, layers, layer);
-      found.push_back({h5::get<std::uint32_t>(file, group, "index"),
-                       {method, layer, h5::read_numbers<double>(file, group, "scores"),
-                        h5::read_numbers<std::int64_t>(file, group, "order")}});
+      found.push_back(
+          {h5::get<std::uint32_t>(file, group, "index"),
+           {method, layer, h5::read_numbers<double>(file, group, "scores"),
+            h5::read_numbers<std::int64_t>(file, group, "order"), read_sample(file, group)}});
     }
   }
   std::sort(found.begin(), found.end(),
@@ -50,15 +71,24 @@ namespace {
 
 constexpr char kRankingSchema[] = "sentinelnn-ranking";
 
+/// Further columns of channel-FI.
+std::string csv_of(const ChannelSample& sample, std::size_t channel) {
+  if (sample.trials.empty()) return "";
+  return fmt::format(",{:.17g},{:.17g},{:.17g},{}", sample.lower[channel], sample.upper[channel],
+                     sample.accuracy[channel], sample.trials[channel]);
+}
+
 std::string csv_of(const RankingFile& ranking) {
-  std::string text = "layer,channel,score,rank\n";
+  const bool sampled = !ranking.layers.empty() && !ranking.layers.front().sample.trials.empty();
+  std::string text = "layer,channel,score,rank";
+  text += sampled ? ",lower,upper,accuracy,trials\n" : "\n";
   for (const ImportanceInfo& layer : ranking.layers) {
     std::vector<std::size_t> rank(layer.scores.size());
     for (std::size_t r = 0; r < layer.order.size(); ++r)
       rank.at(static_cast<std::size_t>(layer.order[r])) = r;
     for (std::size_t channel = 0; channel < layer.scores.size(); ++channel)
-      text += fmt::format("{},{},{:.17g},{}\n", layer.layer, channel, layer.scores[channel],
-                          rank[channel]);
+      text += fmt::format("{},{},{:.17g},{}{}\n", layer.layer, channel, layer.scores[channel],
+                          rank[channel], csv_of(layer.sample, channel));
   }
   return text;
 }
@@ -96,6 +126,15 @@ void check_order(const std::string& path, const ImportanceInfo& layer) {
   if (!good) throw DataError(path, "layer " + layer.layer + ": order is no order of its channels");
 }
 
+void check_sample(const std::string& path, const ImportanceInfo& layer) {
+  const ChannelSample& s = layer.sample;
+  if (s.trials.empty()) return;
+  for (const std::size_t size :
+       {s.lower.size(), s.upper.size(), s.accuracy.size(), s.trials.size()})
+    if (size != layer.scores.size())
+      throw DataError(path, "layer " + layer.layer + ": not every channel has its trials");
+}
+
 }  // namespace
 
 void write_ranking(const std::string& path, const RankingFile& ranking) {
@@ -128,7 +167,10 @@ RankingFile read_ranking(const std::string& path) {
   ranking.command = h5::get_text(file, root, "command");
   const h5::Handle importance = h5::open_group(file, root, "importance");
   ranking.layers = store::read_importance(file, importance);
-  for (const ImportanceInfo& layer : ranking.layers) check_order(path, layer);
+  for (const ImportanceInfo& layer : ranking.layers) {
+    check_order(path, layer);
+    check_sample(path, layer);
+  }
   return ranking;
 }
 

@@ -46,12 +46,11 @@ std::string differences(const Parts& stored, const Parts& wanted) {
 }
 
 void check_fingerprint(const std::string& path, const std::string& fingerprint, const Parts& parts,
-                       const ResultInfo& info) {
+                       const ResultInfo& info, const std::string& remedy) {
   if (fingerprint == info.fingerprint) return;
   std::string what = differences(parts, info.fingerprint_parts);
   if (what.empty()) what = "fingerprint: " + fingerprint + " -> " + info.fingerprint;
-  throw UserError(path + " belongs to another job (" + what +
-                  "); give --fresh to start over, or another --output");
+  throw UserError(path + " belongs to another job (" + what + "); " + remedy);
 }
 
 /// What killed incarnations left of unfinished publications. Only under the lock.
@@ -130,10 +129,10 @@ ResultStore::State::State(const std::string& result, ResultInfo result_info,
 void ResultStore::State::resume(const SessionInfo& session) {
   journals.emplace(path);
   for (const auto& [number, header] : journals->headers())
-    check_fingerprint(path, header.fingerprint, header.parts, info);
+    check_fingerprint(path, header.fingerprint, header.parts, info, options.remedy);
   std::optional<store::ResultHead> head;
   if (fs::exists(path)) head = store::read_result_head(path);
-  if (head) check_fingerprint(path, head->fingerprint, head->parts, info);
+  if (head) check_fingerprint(path, head->fingerprint, head->parts, info, options.remedy);
   journals->load();
 
   std::uint32_t number = journals->next_number();

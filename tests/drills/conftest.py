@@ -27,6 +27,16 @@ class Campaign:
             *more,
         ]
 
+    def rank_args(self, folder: Path, flips: int = 12) -> list[str | Path]:
+        """channel-FI on two layers; its trials are kept in ranking.h5.trials.h5."""
+        return [
+            *("rank", "--data", self.data, "--checkpoint", self.checkpoint),
+            *("--importance", "channel-FI", "--channel-layers", "conv1", "layer3.2.conv1"),
+            *("--ranking-images", "10", "--channel-cap", str(flips), "--ranking-seed", "5"),
+            # As campaigns have by default; several threads wait for each other on a busy machine.
+            *("--threads", "1", "--output", folder / "ranking.h5"),
+        ]
+
 
 @dataclass
 class Undisturbed:

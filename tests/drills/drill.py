@@ -150,6 +150,22 @@ def wait_until(condition: Callable[[], bool], timeout: float = 60) -> bool:
 
 
 @dataclass
+class Ranking:
+    """A ranking file: datasets by layer."""
+
+    layers: dict[str, dict[str, list[float]]]
+
+    @classmethod
+    def read(cls, path: Path) -> Ranking:
+        with h5py.File(path, "r") as file:
+            (method,) = file["importance"].values()
+            order = sorted(method, key=lambda layer: method[layer].attrs["index"])
+            return cls(
+                {layer: {k: v[()].tolist() for k, v in method[layer].items()} for layer in order}
+            )
+
+
+@dataclass
 class Result:
     """Everything of a result file that must not depend on how it came about."""
 

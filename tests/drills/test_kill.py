@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from drill import (
+    Ranking,
     Result,
     children,
     ended,
@@ -275,6 +276,31 @@ def test_a_signal_stops_gracefully(
     result = Result.read(path)
     result.check_same(undisturbed.result)
     assert set(result.trials["session"]) == {0, 1}
+
+
+def test_channel_fi_stops_and_goes_on(sentinelnn, campaign, tmp_path):
+    folders = [tmp_path / "undisturbed", tmp_path / "stopped"]
+    for folder in folders:
+        folder.mkdir()
+    whole, stopped = (folder / "ranking.h5.trials.h5" for folder in folders)
+    args = [campaign.rank_args(folder, flips=40) for folder in folders]
+    assert sentinelnn.run(args[0], 2).code == 0
+    process = sentinelnn.start(args[1], 2)
+    assert wait_until(lambda: process.poll() is not None or acknowledged(stopped) > 0)
+    process.send_signal(signal.SIGUSR1)
+    outcome = ended(process, 60)
+    assert outcome.code == 75, outcome.err
+    assert "run the same command again" in outcome.messages[0]
+    assert not (folders[1] / "ranking.h5").exists()
+    part, complete = Result.read(stopped), Result.read(whole)
+    part.check_part_of(complete)
+    assert 0 < len(part.trials) < len(complete.trials)
+    resumed = sentinelnn.run(args[1])
+    assert resumed.code == 0, resumed.err
+    assert resumed.stored_already == len(part.trials)
+    Result.read(stopped).check_same(complete)
+    rankings = [Ranking.read(folder / "ranking.h5") for folder in folders]
+    assert rankings[0] == rankings[1]
 
 
 def test_more_trials_continue_a_complete_result(sentinelnn, campaign, undisturbed, tmp_path):

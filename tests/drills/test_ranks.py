@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from drill import PLACE_AND_TIME, Result
+from drill import PLACE_AND_TIME, Ranking, Result
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,41 @@ def test_the_reference_engine_finds_the_same_outcomes(
     assert np.array_equal(slow.sites, fast.sites)
     assert set(slow.trials["path"]) == {0}
     assert set(fast.trials["path"]) == {1}
+
+
+def test_channel_fi_does_not_depend_on_the_ranks(sentinelnn, campaign, tmp_path):
+    rankings, results = [], []
+    for ranks in (0, 2, 3):
+        folder = tmp_path / str(ranks)
+        folder.mkdir()
+        outcome = sentinelnn.run(campaign.rank_args(folder), ranks)
+        assert outcome.code == 0, outcome.err
+        assert {p.name for p in folder.iterdir()} == {"ranking.h5", "ranking.h5.trials.h5"}
+        rankings.append(Ranking.read(folder / "ranking.h5"))
+        results.append(Result.read(folder / "ranking.h5.trials.h5"))
+        assert set(results[-1].trials["rank"]) == set(range(max(1, ranks)))
+    for ranking, result in zip(rankings[1:], results[1:]):
+        result.check_same(results[0])
+        assert ranking == rankings[0]
+    assert len(results[0].trials) == (16 + 64) * 12
+    assert list(rankings[0].layers) == ["conv1", "layer3.2.conv1"]
+    scores = rankings[0].layers["conv1"]["scores"]
+    assert len(set(scores)) > 2
+    # Scores from the rows, in another language.
+    for channel, score in enumerate(scores):
+        rows = results[0].trials[results[0].trials["point"] == channel]
+        failing = (rows["sdc_critical"] + rows["due"]) / rows["images"]
+        assert abs(failing.mean() - score) < 1e-12
+
+
+def test_a_ranking_of_some_layers_does_not_harden(sentinelnn, campaign, tmp_path):
+    assert sentinelnn.run(campaign.rank_args(tmp_path)).code == 0
+    outcome = sentinelnn.run(
+        ["harden", "--data", campaign.data, "--checkpoint", campaign.checkpoint]
+        + ["--ranking", tmp_path / "ranking.h5", "--output", tmp_path / "hardened.pth"]
+    )
+    assert outcome.code == 65
+    assert len(outcome.messages) == 1 and "layer1.0.conv1" in outcome.messages[0]
 
 
 def test_bench_hashes_the_same_rows(sentinelnn):

@@ -29,7 +29,7 @@ TEST(ChunkPlanner, HandsOutEveryMissingTrialOnce) {
   std::uint64_t missing = 0;
   for (std::uint32_t p = 0; p < 2; ++p)
     for (std::uint64_t id = 0; id < 100; ++id) missing += has(p, id) ? 0 : 1;
-  ChunkPlanner planner(2, 100, missing, 3, has);
+  ChunkPlanner planner({100, 100}, missing, 3, has);
   std::set<std::pair<std::uint32_t, std::uint64_t>> seen;
   while (const auto chunk = planner.next()) {
     planner.measured(0.01);
@@ -43,12 +43,12 @@ TEST(ChunkPlanner, HandsOutEveryMissingTrialOnce) {
 
 TEST(ChunkPlanner, ChunksFollowTheMeasuredCost) {
   const auto none = [](std::uint32_t, std::uint64_t) { return false; };
-  ChunkPlanner planner(1, 1'000'000, 1'000'000, 2, none);
+  ChunkPlanner planner({1'000'000}, 1'000'000, 2, none);
   EXPECT_EQ(planner.next()->ids.size(), 1u);  // nothing is known yet
   planner.measured(0.1);
   EXPECT_EQ(planner.next()->ids.size(), 15u);
   planner.measured(0.1);
-  ChunkPlanner last(1, 8, 8, 2, none);
+  ChunkPlanner last({8}, 8, 2, none);
   last.measured(1e-3);
   EXPECT_EQ(last.next()->ids.size(), 2u);  // the end is shared out
 }

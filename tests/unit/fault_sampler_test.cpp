@@ -191,6 +191,79 @@ TEST(ParseSampler, RefusesNonsense) {
     EXPECT_THROW(parse_sampler("binomial", ber), UserError) << ber;
 }
 
+/// Bits of the channels of a hardened network, by walking over all trials.
+TEST(ChannelFaults, AllTrialsTogetherFlipEveryBitOfTheChannelOnce) {
+  const Graph graph = testing::hardened(testing::residual_net(), testing::random_images(4).images);
+  const FaultSpace space(graph);
+  for (std::uint32_t t = 0; t < space.tensors().size(); ++t) {
+    const FaultTensor& tensor = space.tensors()[t];
+    const std::string layer = tensor.name.substr(0, tensor.name.rfind('.'));
+    const std::uint64_t channel = tensor.originals / tensor.row - 1;  // the last, before any copy
+    ChannelOrder order({layer, static_cast<std::int64_t>(channel)}, space, {kSeed, t});
+    ASSERT_EQ(order.bits(), tensor.row * 32);
+    std::vector<std::uint64_t> bits;
+    for (std::uint64_t trial = 0; trial < order.bits(); ++trial) bits.push_back(order.at(trial));
+    EXPECT_FALSE(std::is_sorted(bits.begin(), bits.end()));
+    std::sort(bits.begin(), bits.end());
+    for (std::uint64_t i = 0; i < bits.size(); ++i) {
+      ASSERT_EQ(bits[i], tensor.first_bit + channel * order.bits() + i) << tensor.name;
+      ASSERT_EQ(space.at(bits[i]).tensor, t);
+      ASSERT_EQ(space.at(bits[i]).element / tensor.row, channel);
+    }
+    EXPECT_THROW(order.at(order.bits()), Bug);
+  }
+}
+
+TEST(ChannelFaults, MoreTrialsExtendTheSampleAndTheTrialAloneDecides) {
+  const FaultSpace space(testing::residual_net());
+  const ChannelFaults sampler{space.tensors()[0].name.substr(0, space.tensors()[0].name.rfind('.')),
+                              1};
+  ChannelOrder whole(sampler, space, {kSeed, 5}), backwards(sampler, space, {kSeed, 5});
+  whole.at(whole.bits() - 1);
+  backwards.at(19);
+  for (std::uint64_t trial = 20; trial-- > 0;) {
+    EXPECT_EQ(backwards.at(trial), whole.at(trial));
+    const Faults faults = draw(sampler, space, {kSeed, 5, trial});
+    EXPECT_EQ(bits_of(space, faults), std::vector<std::uint64_t>{whole.at(trial)});
+  }
+  EXPECT_NE(ChannelOrder(sampler, space, {kSeed, 6}).at(0), whole.at(0));
+  EXPECT_NE(ChannelOrder(sampler, space, {kSeed + 1, 5}).at(0), whole.at(0));
+}
+
+// The numbers come from a separate implementation in Python, which shuffles the whole array.
+TEST(ChannelFaults, KnownAnswer) {
+  const FaultSpace space = tiny_space();
+  std::vector<std::uint64_t> bits;
+  for (std::uint64_t trial = 0; trial < 8; ++trial)
+    bits.push_back(bits_of(space, draw(ChannelFaults{"conv", 1}, space, {42, 3, trial})).at(0));
+  EXPECT_EQ(bits, (std::vector<std::uint64_t>{220, 241, 170, 165, 180, 143, 225, 166}));
+}
+
+// Any trial by itself is uniform over the channel's bits, whatever the trials before it took.
+TEST(ChannelFaults, EveryTrialIsUniform) {
+  const FaultSpace space = tiny_space();
+  constexpr std::uint64_t kSeeds = 20000, kBits = 128;
+  for (const std::uint64_t trial : {0u, 1u, 100u, 127u}) {
+    std::vector<double> hits(kBits, 0);
+    for (std::uint64_t seed = 0; seed < kSeeds; ++seed)
+      ++hits[ChannelOrder({"conv", 0}, space, {seed, 0}).at(trial)];
+    double statistic = 0;
+    constexpr double kMean = static_cast<double>(kSeeds) / kBits;
+    for (const double count : hits) statistic += (count - kMean) * (count - kMean) / kMean;
+    EXPECT_LT(std::abs(statistic - (kBits - 1)) / std::sqrt(2.0 * (kBits - 1)), 5) << trial;
+  }
+}
+
+TEST(ChannelFaults, RefusesOtherLayersAndChannelsAndNamesItself) {
+  const FaultSpace space = tiny_space();
+  EXPECT_THROW(draw(ChannelFaults{"conv2", 0}, space, {kSeed}), UserError);
+  EXPECT_THROW(draw(ChannelFaults{"conv", 2}, space, {kSeed}), UserError);
+  EXPECT_THROW(draw(ChannelFaults{"conv", -1}, space, {kSeed}), UserError);
+  EXPECT_EQ(sampler_name(ChannelFaults{"layer1.0.conv1", 12}), "channel:layer1.0.conv1:12");
+  EXPECT_EQ(sampler_ber(ChannelFaults{"conv", 1}), 0);
+  EXPECT_EQ(expected_faults(ChannelFaults{"conv", 1}, space), (std::vector<double>{1, 0}));
+}
+
 TEST(DrawPaired, EqualsDrawOnTheOriginal) {
   const Graph graph = testing::residual_net();
   const FaultSpace space(graph);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "sentinel/protect/channel_faults.hpp"
 #include "sentinel/protect/importance.hpp"
 #include "sentinel/protect/prune.hpp"
 #include "sentinel/protect/train.hpp"
@@ -31,13 +32,14 @@ struct Compute {
   bool share_gpu = false;  // several ranks on one GPU
 };
 
-/// How much fault injection `channel-FI` does: n = min(cap, ceil(N / (1 + e^2 (N-1) / (t^2 p
-/// (1-p))))) distinct flips in each channel of N bits (design 02).
+/// The campaign behind `channel-FI`.
 struct ChannelFaultsJob {
-  double error = 0.01, t = 1.96, p = 0.5;
-  std::uint64_t cap = 2000;
+  ChannelSampling sampling;
   std::vector<std::string> layers;  // only these convolutions; empty: all
   std::string output;               // its result file, which a later call goes on with
+  std::string engine = "fast";
+  bool fresh = false;
+  std::string command, resolved;  // as in Job
 };
 
 /// How channels are ranked.
@@ -100,5 +102,6 @@ void validate(const Job& job);
 bool protects(const HardeningPlan& plan);
 void validate(const ProtectionJob& job);
 void validate(const PruningJob& job);
+void validate(const ChannelFaultsJob& job);
 
 }  // namespace sentinel

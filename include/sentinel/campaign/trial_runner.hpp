@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "sentinel/campaign/setup.hpp"
@@ -22,15 +23,20 @@ class TrialRunner {
   /// One record per model, in model order; wall_us filled in, session and rank are the caller's.
   std::vector<TrialRecord> run(std::uint32_t point, std::uint64_t id);
   /// The faults of a trial on one model.
-  Faults faults(std::uint32_t point, std::uint64_t id, std::size_t model) const;
+  Faults faults(std::uint32_t point, std::uint64_t id, std::size_t model);
   const TrialEngine& engine(std::size_t model) const { return engines_.at(model); }
   std::size_t models() const { return engines_.size(); }
 
  private:
+  FaultSite channel_site(const ChannelFaults& sampler, const FaultSpace& space, const RngKey& key);
+
   std::vector<TrialEngine> engines_;
   std::vector<SiteMap> maps_;  // from models[0]
   std::vector<Sampler> points_;
   std::uint64_t seed_;
+  // The last channel's, as drawing it anew for each of its trials would cost as much as them all.
+  std::optional<ChannelOrder> order_;
+  std::uint32_t order_of_ = 0;  // its stream
 };
 
 }  // namespace sentinel

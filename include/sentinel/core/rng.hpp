@@ -16,6 +16,7 @@ enum class Purpose : std::uint8_t {
   kShuffle = 7,
   kAugment = 8,
   kDropout = 9,
+  kChannelSites = 10,  // order of the bits of a channel (channel-FI)
   kPositions = 11,  // of an output map, for deepvigor
 };
 

@@ -25,6 +25,7 @@ struct FaultTensor {
   WeightCodec codec = WeightCodec::kFloat32;
   std::uint64_t elements = 0;   // copies included
   std::uint64_t originals = 0;  // the first of them; the rest are copies of duplicated channels
+  std::uint64_t row = 0;        // elements of one output channel's filter
   std::uint64_t first_bit = 0;  // number of its first bit in the space
 };
 

@@ -1,7 +1,9 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <variant>
+#include <vector>
 
 #include "sentinel/fault/fault_space.hpp"
 
@@ -20,19 +22,45 @@ struct PerLayerFloorFaults {
 struct ExactFaults {
   std::uint64_t count = 1;
 };
-using Sampler = std::variant<BinomialFaults, PerLayerFloorFaults, ExactFaults>;
+/// One flip in the filter of one output channel of a convolution: trial i takes the i-th of its N
+/// bits in a seeded random order, so that n trials are a uniform sample of n distinct sites, and
+/// more trials extend it. Copies of the channel are not hit.
+struct ChannelFaults {
+  std::string layer;  // "layer1.0.conv1"
+  std::int64_t channel = 0;
+};
+using Sampler = std::variant<BinomialFaults, PerLayerFloorFaults, ExactFaults, ChannelFaults>;
 
 /// Parses --fault-count: "binomial", "per-layer-floor", "exact:K". Throws UserError, also for a BER
 /// outside [0, 1].
 Sampler parse_sampler(const std::string& fault_count, double ber);
-/// "binomial", "per-layer-floor", "exact:K".
+/// "binomial", "per-layer-floor", "exact:K", "channel:LAYER:C".
 std::string sampler_name(const Sampler& sampler);
-/// The BER, 0 for ExactFaults.
+/// The BER, 0 where the number of faults is fixed.
 double sampler_ber(const Sampler& sampler);
 
 /// The faults of a trial: a pure function of its arguments. Throws UserError where the space has
-/// fewer bits than asked.
+/// fewer bits than asked, or not the layer. (For many trials of ChannelFaults keep a ChannelOrder.)
 Faults draw(const Sampler& sampler, const FaultSpace& space, const RngKey& key);
+
+/// The order in which the trials of ChannelFaults visit the channel's bits: a Fisher-Yates shuffle
+/// of which only what was asked for is drawn and kept, from the stream {key.seed, key.point, trial
+/// 0, kChannelSites}.
+class ChannelOrder {
+ public:
+  /// UserError where the space has no such layer or channel.
+  ChannelOrder(const ChannelFaults& sampler, const FaultSpace& space, const RngKey& key);
+  /// N.
+  std::uint64_t bits() const { return bits_; }
+  /// Number in the space of the bit that trial `trial` < N flips. Draws as far as that.
+  std::uint64_t at(std::uint64_t trial);
+
+ private:
+  std::uint64_t first_ = 0, bits_ = 0;
+  Rng rng_;
+  std::vector<std::uint64_t> drawn_;
+  std::unordered_map<std::uint64_t, std::uint64_t> moved_;  // place -> bit, where not its own
+};
 
 /// Binomial faults of a trial on a model made from an original one: the flips of the original on
 /// the sites the two share (key.purpose kFaults), independent ones on the copies (kCopyFaults)

@@ -15,6 +15,7 @@ struct LayerScores {
   NodeId node = 0;
   std::string layer;
   std::vector<double> scores;  // [Cout]
+  ChannelSample sample = {};   // of channel-FI only
 };
 using ChannelScores = std::vector<LayerScores>;  // every Conv2d, execution order
 
@@ -50,8 +51,11 @@ class ImportanceMethod {
 
 /// "l1-norm": sum |w| of the filter; "l2-norm": sqrt(sum w^2) (Li et al., ICLR 2017; in double,
 /// element order); "vul-gain", "salience", "deepvigor": as design 02 defines them. UserError
-/// listing the names for others. (channel-FI is a campaign: campaign/setup.hpp.)
+/// listing the names for others; Bug for kChannelFaults.
 std::unique_ptr<ImportanceMethod> importance_method(const std::string& name);
+/// The method that is a campaign of its own: campaign/setup.hpp runs it, channel_faults.hpp scores.
+inline constexpr char kChannelFaults[] = "channel-FI";
+/// Every name that --importance takes.
 std::vector<std::string> importance_names();
 
 /// Channel numbers by descending score; ties by ascending number, NaN last.

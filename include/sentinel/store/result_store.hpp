@@ -10,6 +10,8 @@
 namespace sentinel {
 
 struct StoreOptions {
+  /// What somebody may do whose result is another job's, as errors say it.
+  std::string remedy = "give --fresh to start over, or another --output";
   bool fresh = false;  // start over: an old result is removed; any other file is a DataError
   std::chrono::seconds publish{
       30};  // no sooner than max(this, 20 x the last publication's duration)

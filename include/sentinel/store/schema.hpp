@@ -39,6 +39,8 @@
 ///   /importance/<method>/<layer>         attribute index (u32, execution order)
 ///   /importance/<method>/<layer>/scores  f64 [channels]
 ///   /importance/<method>/<layer>/order   i64 [channels], order[0] = most important
+///                          and for channel-FI lower, upper (f64 [channels], interval of the score
+///                          over trials), accuracy (f64 [channels], mean), trials (u64 [channels])
 ///   /estimates             compound EstimateRow, the set of the last look
 ///
 /// Compound members carry the names of the structs' fields below, in their order; strings in them
@@ -89,9 +91,9 @@ struct EstimateRow {
   std::uint32_t point = 0;
   std::int32_t model = 0;
   std::int32_t against =
-      -1;  // >= 0: the difference model - against, paired or not as `method` says
-  std::string
-      quantity;  // "accuracy", "sdc_critical", "due", "failing" (either), "accuracy_argmax", "accuracy_difference"
+      -1;                // >= 0: the difference model - against, paired or not as `method` says
+  std::string quantity;  // "accuracy", "sdc_critical", "due", "failing" (either),
+                         // "accuracy_argmax", "accuracy_difference"
   double estimate = 0, lower = 0, upper = 0, confidence = 0.95;
   std::string method;  // "t over trials", "paired t over trials", "Welch", "rule of three"
   std::uint64_t trials = 0;
@@ -137,10 +139,17 @@ struct PointInfo {
   std::string models;        // comma-separated names; left empty, ResultStore writes all
 };
 
+/// What channel-FI saw of a layer's channels beside their scores; empty for other methods.
+struct ChannelSample {
+  std::vector<double> lower, upper;  // interval of the score, over trials
+  std::vector<double> accuracy;      // mean over the trials
+  std::vector<std::uint64_t> trials;
+};
 struct ImportanceInfo {
   std::string method, layer;
   std::vector<double> scores;
   std::vector<std::int64_t> order;
+  ChannelSample sample = {};
 };
 
 /// Everything of a result file that is known before the first trial.

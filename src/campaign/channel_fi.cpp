@@ -1,0 +1,94 @@
+#include "campaign/channel_fi.hpp"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "campaign/run_trials.hpp"
+#include "sentinel/core/stop.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr std::int64_t kDefaultImages = 256;
+
+bool selected(const ChannelFaultsJob& job, const FaultChannel& channel) {
+  return job.layers.empty() ||
+         std::find(job.layers.begin(), job.layers.end(), channel.layer) != job.layers.end();
+}
+
+void check_layers(const ChannelFaultsJob& job, const std::vector<FaultChannel>& channels) {
+  for (const std::string& layer : job.layers)
+    if (std::none_of(channels.begin(), channels.end(),
+                     [&](const FaultChannel& channel) { return channel.layer == layer; }))
+      throw UserError("--channel-layers " + layer +
+                      ": the network has no convolution of this name; `profile` lists its layers");
+}
+
+/// A channel that nobody asks for keeps its point, with no trials.
+std::vector<CampaignPoint> points_of(const ChannelFaultsJob& job,
+                                     const std::vector<FaultChannel>& channels) {
+  std::vector<CampaignPoint> points;
+  for (const FaultChannel& c : channels)
+    points.push_back({ChannelFaults{c.layer, c.channel},
+                      selected(job, c) ? channel_sample_size(c.bits, job.sampling) : 0});
+  return points;
+}
+
+/// How the trials are run and stored.
+Job campaign_of(const ModelSelection& selection, const RankingJob& ranking) {
+  const ChannelFaultsJob& own = ranking.channel_faults;
+  Job job;
+  job.selection = selection;
+  job.compute.threads = at::get_num_threads();  // the caller's choice; the pool's thread needs it
+  job.seed = ranking.seed;
+  job.engine = own.engine;
+  job.fresh = own.fresh;
+  job.output = own.output;
+  job.command = own.command;
+  job.resolved = own.resolved;
+  return job;
+}
+
+}  // namespace
+
+ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
+                                 const ModelSelection& selection, const RankingJob& job,
+                                 at::Device device) {
+  const Job campaign = campaign_of(selection, job);
+  const std::vector<FaultChannel> channels = fault_channels(model.graph);
+  comm.agree([&] {
+    validate(job.channel_faults);
+    check_layers(job.channel_faults, channels);
+  });
+  comm.from_root([&] {
+    check_result_path(campaign);
+    return Bytes();
+  });
+  const Dataset images = load_dataset(comm, selection, model.graph.dataset, Split::kTrain,
+                                      job.images < 0 ? kDefaultImages : job.images);
+  std::vector<NamedModel> models;
+  models.push_back(
+      {model.name, model.graph.clone(), model.sha256, model.file_sha256, model.recipe});
+  const TrialPlan plan{kChannelFaults,
+                       models,
+                       images,
+                       points_of(job.channel_faults, channels),
+                       {},
+                       "give --channel-fresh to start over, or another --channel-trials"};
+  install_stop_handlers();
+  const ExitCode code = run_trials(comm, campaign, plan, device);
+  if (code != ExitCode::kDone)
+    throw SharedError(code, fmt::format("{} was stopped before every channel had its trials, so "
+                                        "there is no ranking yet; run the same command again",
+                                        kChannelFaults));
+  ChannelScores scores;
+  comm.from_root([&] {
+    scores = channel_fault_scores(model.graph, read_result(campaign.output));
+    return Bytes();
+  });
+  return scores;
+}
+
+}  // namespace sentinel

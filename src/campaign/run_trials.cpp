@@ -1,0 +1,103 @@
+#include "campaign/run_trials.hpp"
+
+#include <ATen/Parallel.h>
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <filesystem>
+#include <optional>
+
+#include "campaign/describe.hpp"
+#include "campaign/ledger.hpp"
+#include "campaign/memory.hpp"
+#include "campaign/records.hpp"
+#include "sentinel/comm/pool.hpp"
+#include "sentinel/core/file.hpp"
+
+namespace sentinel {
+namespace {
+
+EngineOptions engine_options(const Comm& comm, const Job& job, at::Device device) {
+  EngineOptions options;
+  options.block = job.block;
+  options.device = device;
+  options.reference_only = job.engine == "reference";
+  options.cache_budget = job.cache_budget_gib > 0
+                             ? static_cast<std::uint64_t>(job.cache_budget_gib * (1ull << 30))
+                             : memory_of_node() / static_cast<std::uint64_t>(comm.local_size()) / 2;
+  return options;
+}
+
+TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
+                        at::Device device) {
+  std::vector<Sampler> samplers;
+  for (const CampaignPoint& point : plan.points) samplers.push_back(point.sampler);
+  TrialRunner runner(plan.models, plan.images.batch(0, plan.images.size()), std::move(samplers),
+                     job.seed, engine_options(comm, job, device));
+  // More faults than bits, say, is known only now; better before the result is begun.
+  for (std::uint32_t point = 0; point < plan.points.size(); ++point)
+    for (std::size_t model = 0; model < plan.models.size(); ++model) runner.faults(point, 0, model);
+  return runner;
+}
+
+/// floor(BER * bits) is 0 in small layers: they never fail, whatever the figures say.
+void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const FaultSpace& space) {
+  for (const auto& [sampler, trials] : points) {
+    std::string spared;
+    const std::vector<double> expected = expected_faults(sampler, space);
+    for (std::size_t t = 0; t < expected.size(); ++t)
+      if (expected[t] == 0 && sampler_ber(sampler) > 0) spared += " " + space.tensors()[t].name;
+    if (!spared.empty())
+      spdlog::warn("{} at BER {:g} never flips a bit of:{}", sampler_name(sampler),
+                   sampler_ber(sampler), spared);
+  }
+}
+
+Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int threads) {
+  // The pool's thread on rank 0 has a thread count of its own.
+  at::set_num_threads(threads);
+  const Chunk chunk = Chunk::decode(bytes);
+  std::vector<TrialRecord> records;
+  for (std::uint64_t id : chunk.ids)
+    for (TrialRecord& record : runner.run(chunk.point, id)) {
+      record.row.rank = static_cast<std::uint32_t>(comm.rank());
+      records.push_back(std::move(record));
+    }
+  return encode_records(records);
+}
+
+}  // namespace
+
+void check_result_path(const Job& job) {
+  require_writable(job.output);
+  require_distinct(job.output, {job.selection.checkpoint});
+  if (!std::filesystem::exists(job.output)) return;
+  std::array<char, 4> magic{};
+  const FileHandle file(job.output, O_RDONLY);
+  file.read_at(magic.data(), magic.size(), 0);
+  if (std::string_view(magic.data(), magic.size()) != "\x89HDF")
+    throw DataError(job.output, "is there already and is no result file; give another --output");
+}
+
+ExitCode run_trials(const Comm& comm, const Job& job, const TrialPlan& plan, at::Device device,
+                    const std::function<void()>& begun) {
+  std::optional<TrialRunner> runner;
+  comm.agree([&] { runner.emplace(make_runner(comm, job, plan, device)); });
+  const SessionInfo session = describe_session(comm, job, device);
+  std::optional<Ledger> ledger;  // rank 0 only
+  comm.from_root([&] {
+    const int workers = comm.size() - (job.dedicated_driver ? 1 : 0);
+    ledger.emplace(job, plan, describe(job, plan, *runner), session, workers);
+    begun();
+    warn_of_spared_layers(plan.points, runner->engine(0).space());
+    return Bytes();
+  });
+  run_pool(
+      comm, [&] { return ledger->next(); },
+      [&](const Bytes& chunk) { return work_on(chunk, *runner, comm, job.compute.threads); },
+      [&](const Bytes& result) { ledger->sink(result); }, {job.dedicated_driver});
+  return code_of_root(comm, [&] { return ledger->finish(); });
+}
+
+}  // namespace sentinel

@@ -1,0 +1,35 @@
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "campaign/plan.hpp"
+#include "sentinel/campaign/campaign.hpp"
+#include "sentinel/campaign/setup.hpp"
+#include "sentinel/store/result_store.hpp"
+
+namespace sentinel {
+
+/// What a campaign runs, built alike on every rank. `inject`, `campaign` and channel-FI are each a
+/// way to make one.
+struct TrialPlan {
+  std::string what;  // for the progress line
+  const std::vector<NamedModel>& models;
+  const Dataset& images;
+  std::vector<CampaignPoint> points;
+  ChannelScores scores;  // stored beside the trials
+  std::string remedy = StoreOptions().remedy;
+};
+
+/// Before any work, on rank 0: can the job's result be written, and is what lies there already a
+/// result (--fresh must not remove anything else)? EnvironmentError, UserError, DataError.
+void check_result_path(const Job& job);
+
+/// Runs the trials that job.output lacks and publishes it. Of the job counts how to run and store,
+/// not what. `begun` is called on rank 0 once the result is ours. kDone, or the code of the stop
+/// that was asked for, on every rank. Collective; errors are SharedErrors.
+ExitCode run_trials(
+    const Comm& comm, const Job& job, const TrialPlan& plan, at::Device device,
+    const std::function<void()>& begun = [] {});
+
+}  // namespace sentinel
