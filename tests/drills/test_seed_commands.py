@@ -64,15 +64,8 @@ def hardened(place) -> tuple[str, Path]:
 
 @pytest.fixture(scope="module")
 def pruned(place) -> tuple[str, Path]:
-    need(place, "--help", "prune ")
-    need(place, "evaluate --help", "--pruning-ratio")
     out = place.ran("--is-pruning --pruning-ratio=0.2 --importance=l1-norm")
     return out, place.made("pruned_l2-norm_0.2.pth")
-
-
-def need(place: Place, line: str, option: str) -> None:
-    if option not in place.launcher.run(line.split()).out:
-        pytest.skip(f"sentinelnn {line} does not know {option} yet")
 
 
 def right(out: str) -> str:
@@ -116,7 +109,6 @@ def test_hardened(place, hardened):
 
 
 def test_hardened_with_its_ratio(place, hardened):
-    need(place, "evaluate --help", "--hardening-ratio")
     line = f"--is-hardened --clipping=ranger --hardened-checkpoint={hardened[1]} "
     out = place.ran(line + "--hardening-ratio=0.1", trained=False)
     assert right(out) == right(hardened[0])
@@ -208,7 +200,6 @@ OWN = [
 @pytest.mark.parametrize(("line", "kind", "correct"), OWN)
 def test_its_own_networks(empty_place, line, kind, correct):
     """Written by the original tool; its bounds are derived again from the training images."""
-    need(empty_place, "evaluate --help", "--hardening-ratio")
     file = DATA / f"models/seed_resnet20_{kind}_0.1.pth"
     if not file.exists():
         pytest.skip(f"{file} is absent")

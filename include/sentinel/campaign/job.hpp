@@ -21,8 +21,9 @@ struct ModelSelection {
   std::string data;        // folder of the data set
   std::string checkpoint;  // .pth
   // What the seed tool's own checkpoints do not say; others are checked against it.
-  std::optional<double> pruning_ratio, hardening_ratio;
-  std::string clipping;  // ranger | ranger-clamp: bounds from all training images; empty: as it is
+  std::optional<double> pruning_ratio = {}, hardening_ratio = {};
+  std::string clipping =
+      {};  // ranger | ranger-clamp: bounds from all training images; empty: as it is
 };
 
 /// Where and how to compute on this rank.
