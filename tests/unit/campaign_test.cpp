@@ -104,7 +104,13 @@ TEST(Job, ValidIsSilentAndEachMistakeNamesItsOption) {
   EXPECT_THAT(with([](Job& j) { j.trials = 0; }), HasSubstr("--repeat"));
   EXPECT_THAT(with([](Job& j) { j.engine = "slow"; }), HasSubstr("slow"));
   EXPECT_THAT(with([](Job& j) { j.confidence = 1; }), HasSubstr("--confidence"));
-  for (double ratio : {0.0, 1.0, -0.1, std::nan("")})
+  EXPECT_THAT(with([](Job& j) {
+                j.protect = true;
+                j.protection.hardening.duplication.ratio = 0;
+                j.protection.hardening.restricted = false;
+              }),
+              HasSubstr("--also"));
+  for (double ratio : {1.0, -0.1, std::nan("")})
     EXPECT_THAT(with([&](Job& j) {
                   j.protect = true;
                   j.protection.hardening.duplication.ratio = ratio;
