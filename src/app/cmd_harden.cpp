@@ -5,7 +5,6 @@
 #include "app/output.hpp"
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/core/file.hpp"
-#include "sentinel/models/model.hpp"
 
 namespace sentinel {
 namespace {
@@ -49,9 +48,7 @@ class Harden : public Command {
     const NamedModel hardened =
         make_hardened(comm, model, selection_, scores, protection, device, context.command, "");
     comm.from_root([&] {
-      write_file_atomic(
-          output_, serialize_model(hardened.graph,
-                                   {{model.file_sha256}, context.command, 0, hardened.recipe}));
+      write_file_atomic(output_, hardened.made);
       print_overhead({"unprotected", model_cost(model.graph)},
                      {"hardened", model_cost(hardened.graph)});
       fmt::print("written to {}\n", output_);

@@ -6,7 +6,6 @@
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/stop.hpp"
-#include "sentinel/models/model.hpp"
 
 namespace sentinel {
 namespace {
@@ -54,7 +53,7 @@ class Prune : public Command {
     const NamedModel pruned = make_pruned(
         comm, model, selection_, scores, job_, device_, context.command, output_ + ".training", "",
         [&](const EpochReport& report) { print_epoch(report, job_.finetune_epochs, job_.select); });
-    write(context, model, pruned, test);
+    write(comm, pruned, test);
     return ExitCode::kDone;
   }
 
@@ -72,13 +71,9 @@ class Prune : public Command {
     });
   }
 
-  void write(const Context& context, const NamedModel& model, const NamedModel& pruned,
-             const Dataset& test) const {
-    context.comm.from_root([&] {
-      write_file_atomic(
-          output_, serialize_model(
-                       pruned.graph,
-                       {{model.file_sha256}, context.command, job_.finetune.seed, pruned.recipe}));
+  void write(const Comm& comm, const NamedModel& pruned, const Dataset& test) const {
+    comm.from_root([&] {
+      write_file_atomic(output_, pruned.made);
       if (job_.finetune_epochs > 0)
         fmt::print("after fine-tuning: {}\n", in_words(evaluate(pruned.graph, test, device_)));
       fmt::print("written to {}\n", output_);

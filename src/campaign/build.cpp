@@ -3,7 +3,6 @@
 #include <filesystem>
 
 #include "sentinel/core/file.hpp"
-#include "sentinel/models/model.hpp"
 
 namespace sentinel {
 namespace {
@@ -106,10 +105,8 @@ std::vector<std::string> made_paths(const Job& job) {
 
 void write_made(const Job& job, const std::vector<NamedModel>& models) {
   for (const NamedModel& model : models) {
-    if (model.recipe.empty()) continue;
-    const Provenance provenance{{models[0].file_sha256}, job.command, 0, model.recipe};
-    write_file_atomic(model.name == "pruned" ? pruned_path(job) : hardened_path(job),
-                      serialize_model(model.graph, provenance));
+    if (model.made.empty()) continue;
+    write_file_atomic(model.name == "pruned" ? pruned_path(job) : hardened_path(job), model.made);
   }
 }
 

@@ -82,6 +82,7 @@ NamedModel make_pruned(const Comm& comm, const NamedModel& model, const ModelSel
   pruned.name = "pruned";
   pruned.file_sha256 = sha256_hex(file.data(), file.size());
   pruned.recipe = recipe;
+  pruned.made = file;
   return pruned;
 }
 

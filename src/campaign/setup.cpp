@@ -295,7 +295,9 @@ NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelS
   }
   NamedModel hardened = parse_everywhere(comm, file, "hardened network", {});
   hardened.name = "hardened";
+  hardened.file_sha256 = sha256_hex(file.data(), file.size());
   hardened.recipe = recipe;
+  hardened.made = std::move(file);
   return hardened;
 }
 

@@ -151,7 +151,7 @@ def latency_ratios(o: argparse.Namespace, models: list[str]) -> dict[str, float]
         done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
         file.write_text(done.stdout)
     measured = json.loads(file.read_text())["models"]
-    return {Path(m["checkpoint"]).stem: m["latency_ratio"] for m in measured}
+    return {Path(m["checkpoint"]).stem: m["latency_ratio"]["median"] for m in measured}
 
 
 def pareto(points: dict[str, tuple[float, float]]) -> set[str]:

@@ -16,8 +16,9 @@ struct NamedModel {
   std::string name;  // "unprotected", "hardened"
   Graph graph;
   std::string sha256;       // of the network alone: structure and tensors, not who made it or how
-  std::string file_sha256;  // of the checkpoint file, as sha256sum prints; empty if hardened here
-  std::string recipe;       // of a pruned or hardened model made here, in words
+  std::string file_sha256;  // of the checkpoint file, as sha256sum prints
+  std::string recipe = {};  // of a pruned or hardened model made here, in words
+  Bytes made = {};          // its checkpoint file
 };
 
 /// Before hours of work: can a file be written at `path`? Empty paths are fine. On rank 0 only.
