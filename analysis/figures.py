@@ -91,9 +91,7 @@ def accuracy(result: Result) -> Figure | None:
         axes.set_xlim(-0.6, len(labels) - 0.4)
     axes.set(ylabel="accuracy", ylim=(0, 1.03))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    handles, names = axes.get_legend_handles_labels()
-    order = sorted(range(len(names)), key=lambda place: "fault-free" in names[place])
-    axes.legend([handles[place] for place in order], [names[place] for place in order], loc="best")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2)
     return figure
 
 
@@ -120,7 +118,7 @@ def _accuracy_lines(
     free = rows["fault_free"].iloc[0]
     if np.isfinite(free):
         dashes = (place * 4, (4, 4))  # equal accuracies show as alternating dashes
-        name = f"{rows['model_name'].iloc[0]}, fault-free"
+        name = "fault-free" if place == 0 else None
         axes.axhline(free, color=colour, linestyle=dashes, linewidth=0.9, label=name)
 
 
