@@ -14,6 +14,7 @@ class Export : public Command {
     CLI::App* app = parent.add_subcommand(
         "export", "TorchScript file that plain PyTorch or LibTorch runs, protection included");
     add_selection(*app, selection_);
+    add_seed_checkpoint(*app, selection_);
     app->add_option("--output", output_, "Where the TorchScript file goes");
     return app;
   }

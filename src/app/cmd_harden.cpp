@@ -5,6 +5,7 @@
 #include "app/output.hpp"
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/stop.hpp"
 
 namespace sentinel {
 namespace {
@@ -22,6 +23,7 @@ class Harden : public Command {
   }
 
   ExitCode run(const Context& context) override {
+    install_stop_handlers();
     const Comm& comm = context.comm;
     ProtectionJob protection;
     at::Device device = at::kCPU;
@@ -38,7 +40,7 @@ class Harden : public Command {
     });
     comm.from_root([&] {
       require_writable(output_);
-      require_distinct(output_, {selection_.checkpoint});
+      require_distinct(output_, {selection_.checkpoint, protection.ranking.file});
       return Bytes();
     });
     const NamedModel model = load_model(comm, selection_);

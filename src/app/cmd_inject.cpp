@@ -7,7 +7,8 @@
 namespace sentinel {
 namespace {
 
-/// inject: faults into one network. campaign: rank, harden, and paired faults into both.
+/// inject: faults into one network. campaign: rank, prune, harden, and the same faults into every
+/// network.
 class Injection : public Command {
  public:
   explicit Injection(bool protect) { job_.protect = protect; }
@@ -21,6 +22,8 @@ class Injection : public Command {
     add_selection(*app, job_.selection);
     if (job_.protect) {
       add_pruning(*app, pruning_);
+      add_whole(*app, "--finetune-seed", pruning_.job.finetune.seed,
+                "Seed of fine-tuning: order and augmentation");
       add_protection(*app, protection_);
       app->add_option("--hardened-output", job_.hardened_output,
                       "Where the hardened network (.pth) is kept, beside the result otherwise");
@@ -47,7 +50,7 @@ class Injection : public Command {
       job_.protection = protection_job(protection_);
       pruning_.group_score = protection_.group_score;
       PruningJob pruning = pruning_job(pruning_);
-      pruning.finetune.seed = job_.seed;
+      pruning.finetune.fresh = job_.fresh;
       if (pruning.plan.ratio != 0 || !pruning.plan.ratios.empty()) job_.pruning = pruning;
       keep_channel_trials(job_.protection.ranking, context, job_.output);
       job_.compute = resolved(job_.compute, context.comm);

@@ -41,6 +41,7 @@ class Rank : public Command {
     });
     comm.from_root([&] {
       require_writable(output_);
+      require_distinct(output_, {selection_.checkpoint});
       return Bytes();
     });
     const NamedModel model = load_model(comm, selection_);

@@ -33,6 +33,11 @@ void add_pruned(const Comm& comm, const Job& job, at::Device device, Built& buil
   built.models.push_back(make_pruned(comm, built.models[0], job.selection, built.scores,
                                      *job.pruning, device, job.command, path + ".training",
                                      job.fresh ? "" : path));
+  // At once, where nothing is overwritten: what follows may fail, and fine-tuning was long.
+  comm.from_root([&] {
+    if (!std::filesystem::exists(path)) write_file_atomic(path, built.models.back().made);
+    return Bytes();
+  });
 }
 
 /// Hardens the original, or the pruned network, which is ranked anew.

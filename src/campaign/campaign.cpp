@@ -12,13 +12,17 @@ void check_outputs(const Job& job) {
   check_result_path(job);
   for (const std::string& path : made_paths(job)) {
     require_writable(path);
-    require_distinct(path, {job.selection.checkpoint, job.output});
+    std::vector<std::string> others = job.also;
+    others.insert(others.end(),
+                  {job.selection.checkpoint, job.output, job.protection.ranking.file});
+    require_distinct(path, others);
   }
 }
 
 }  // namespace
 
-ExitCode run_campaign(const Comm& comm, const Job& job) {
+ExitCode run_campaign(const Comm& comm, const Job& asked) {
+  Job job = asked;
   at::Device device = at::kCPU;
   comm.agree([&] {
     validate(job);
@@ -31,6 +35,7 @@ ExitCode run_campaign(const Comm& comm, const Job& job) {
     check_outputs(job);
     return Bytes();
   });
+  if (job.protect) job.protection.ranking.importance = method_of(comm, job.protection.ranking);
   const Built built = build(comm, job, device);
   const TrialPlan plan{"inject", built.models, built.images, points_of(job), built.scores};
   return run_trials(comm, job, plan, device, [&] { write_made(job, built.models); });

@@ -66,8 +66,7 @@ ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
     check_result_path(campaign);
     return Bytes();
   });
-  const Dataset images = load_dataset(comm, selection, model.graph.dataset, Split::kTrain,
-                                      job.images < 0 ? kDefaultImages : job.images);
+  const Dataset images = ranking_images(comm, selection, model.graph.dataset, job, kDefaultImages);
   std::vector<NamedModel> models;
   models.push_back(
       {model.name, model.graph.clone(), model.sha256, model.file_sha256, model.recipe});

@@ -77,14 +77,6 @@ ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine) {
   return info;
 }
 
-std::vector<ImportanceInfo> describe_scores(const std::string& method,
-                                            const ChannelScores& scores) {
-  std::vector<ImportanceInfo> infos;
-  for (const LayerScores& layer : scores)
-    infos.push_back({method, layer.layer, layer.scores, descending(layer.scores), layer.sample});
-  return infos;
-}
-
 /// What tells a campaign's faults from another's. Channels need one entry together: they are all
 /// the model has, in order.
 void add_points(std::map<std::string, std::string>& parts,
@@ -103,7 +95,9 @@ void add_points(std::map<std::string, std::string>& parts,
 std::map<std::string, std::string> fingerprint_parts(const Job& job, const TrialPlan& plan) {
   const std::vector<NamedModel>& models = plan.models;
   std::map<std::string, std::string> parts;
-  for (const NamedModel& model : models) parts["model " + model.name] = model.sha256;
+  // With their numbers: rows name models by them.
+  for (std::size_t m = 0; m < models.size(); ++m)
+    parts[fmt::format("model {} {}", m, models[m].name)] = models[m].sha256;
   for (const NamedModel& model : models)
     if (!model.recipe.empty()) parts["recipe of " + model.name] = model.recipe;
   parts["images"] = plan.images.hash();
@@ -170,7 +164,8 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
   for (const auto& [sampler, trials] : plan.points)
     info.points.push_back({static_cast<std::uint32_t>(info.points.size()), estimand_of(sampler),
                            sampler_name(sampler), sampler_ber(sampler), trials, ""});
-  info.importance = describe_scores(job.protection.ranking.importance, plan.scores);
+  info.importance =
+      to_ranking(plan.models.front().graph, job.protection.ranking.importance, plan.scores).layers;
   info.fingerprint_parts = fingerprint_parts(job, plan);
   info.fingerprint = hash_of(info.fingerprint_parts);
   info.provenance = {{"images_sha256", images.hash()},

@@ -44,10 +44,11 @@ TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
 /// floor(BER * bits) is 0 in small layers: they never fail, whatever the figures say.
 void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const FaultSpace& space) {
   for (const auto& [sampler, trials] : points) {
+    if (sampler_ber(sampler) == 0) continue;
     std::string spared;
     const std::vector<double> expected = expected_faults(sampler, space);
     for (std::size_t t = 0; t < expected.size(); ++t)
-      if (expected[t] == 0 && sampler_ber(sampler) > 0) spared += " " + space.tensors()[t].name;
+      if (expected[t] == 0) spared += " " + space.tensors()[t].name;
     if (!spared.empty())
       spdlog::warn("{} at BER {:g} never flips a bit of:{}", sampler_name(sampler),
                    sampler_ber(sampler), spared);

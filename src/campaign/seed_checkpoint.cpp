@@ -7,11 +7,6 @@
 namespace sentinel {
 namespace {
 
-/// Of `channels`, as Python's int(channels * ratio).
-std::int64_t share_of(std::int64_t channels, double ratio) {
-  return static_cast<std::int64_t>(static_cast<double>(channels) * ratio);
-}
-
 void check_ratio(const std::string& option, double ratio) {
   if (!(ratio > 0 && ratio < 1))
     throw UserError(fmt::format("--{} {} lies outside (0, 1)", option, ratio));
@@ -40,8 +35,7 @@ void check_copies(const Graph& graph, double ratio) {
     if (!as_conv(graph[id].op)) continue;
     const auto* twice = std::get_if<DuplicatedConv>(&graph[id].op);
     const auto copies = static_cast<std::int64_t>(twice ? twice->duplicated.size() : 0);
-    const std::int64_t expected =
-        std::max<std::int64_t>(1, share_of(channels[static_cast<std::size_t>(id)], ratio));
+    const std::int64_t expected = duplicate_count(channels[static_cast<std::size_t>(id)], ratio);
     if (copies != expected)
       throw UserError(
           fmt::format("--hardening-ratio {}: layer {} has {} duplicated channels, not "

@@ -70,6 +70,17 @@ bool is_restricted(const Graph& graph) {
                      [](const Node& node) { return std::holds_alternative<BoundedRelu>(node.op); });
 }
 
+void require_seed_hardened(const Bytes& file, const Graph& graph, const std::string& path) {
+  const auto& nodes = graph.nodes();
+  const bool duplicated = std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
+    return std::holds_alternative<DuplicatedConv>(node.op);
+  });
+  if (duplicated && !parse_pth(file, path).metadata) return;
+  throw UserError(path +
+                  " has no activation bounds and was not hardened by the seed tool; leave "
+                  "--clipping out, or harden it");
+}
+
 /// Bounds every ReLU of a checkpoint that the seed tool hardened, which does not hold its bounds.
 void restrict(const Comm& comm, NamedModel& model, const ModelSelection& selection) {
   const Dataset images =
@@ -99,8 +110,7 @@ ChannelScores computed_scores(const Comm& comm, const NamedModel& model,
   comm.agree([&] { method = importance_method(job.importance); });
   std::optional<Dataset> images;
   if (method->default_images() > 0)
-    images = load_dataset(comm, selection, model.graph.dataset, Split::kTrain,
-                          job.images < 0 ? method->default_images() : job.images);
+    images = ranking_images(comm, selection, model.graph.dataset, job, method->default_images());
   ImportanceInputs inputs{model.graph};
   inputs.images = images ? &*images : nullptr;
   inputs.comm = comm;
@@ -122,6 +132,16 @@ Bytes serialize(const ChannelScores& scores) {
     writer.vector(layer.sample.trials);
   }
   return writer.take();
+}
+
+/// None where nothing is calibrated.
+Dataset calibration_images(const Comm& comm, const NamedModel& model,
+                           const ModelSelection& selection, const ProtectionJob& job) {
+  const DuplicationPlan& plan = job.hardening.duplication;
+  const bool intervals = plan.ratio > 0 && plan.correction == Correction::kRange;
+  const std::string& dataset = model.graph.dataset;
+  if (!job.hardening.restricted && !intervals) return Dataset(dataset_info(dataset), {}, {});
+  return load_dataset(comm, selection, dataset, Split::kTrain, job.calibration_images);
 }
 
 std::string duplication_text(const DuplicationPlan& plan) {
@@ -180,10 +200,6 @@ Bytes made_by(const std::string& recipe, const std::string& path) {
   }
 }
 
-ExitCode stop_code() {
-  return stop_signal() == SIGINT ? ExitCode::kInterrupted : ExitCode::kStopped;
-}
-
 void throw_stopped(const std::string& state_file) {
   const bool kept = !state_file.empty() && std::filesystem::exists(state_file);
   const std::string rest =
@@ -234,7 +250,10 @@ NamedModel load_model(const Comm& comm, const ModelSelection& selection) {
   });
   NamedModel model = parse_everywhere(comm, file, selection.checkpoint, selection);
   comm.agree([&] { check_seed_options(model.graph, selection); });
-  if (!selection.clipping.empty() && !is_restricted(model.graph)) restrict(comm, model, selection);
+  if (!selection.clipping.empty() && !is_restricted(model.graph)) {
+    comm.agree([&] { require_seed_hardened(file, model.graph, selection.checkpoint); });
+    restrict(comm, model, selection);
+  }
   model.name = is_protected(model.graph) ? "hardened" : "unprotected";
   model.file_sha256 = sha256_hex(file.data(), file.size());
   return model;
@@ -254,6 +273,21 @@ Dataset load_dataset(const Comm& comm, const ModelSelection& selection, const st
   Dataset dataset = Dataset::deserialize(bytes);
   require_same(comm, dataset.hash(), "image set");
   return dataset;
+}
+
+Dataset ranking_images(const Comm& comm, const ModelSelection& selection,
+                       const std::string& fallback, const RankingJob& job, std::int64_t usual) {
+  const Dataset images = load_dataset(comm, selection, fallback, Split::kTrain, job.images);
+  return job.images < 0 ? images.first(usual) : images;
+}
+
+std::string method_of(const Comm& comm, const RankingJob& job) {
+  const Bytes bytes = comm.from_root([&] {
+    ByteWriter writer;
+    writer.text(job.file.empty() ? job.importance : read_ranking(job.file).method);
+    return writer.take();
+  });
+  return ByteReader(bytes, "importance method").text(bytes.size());
 }
 
 ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
@@ -281,8 +315,7 @@ ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
 NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelSelection& selection,
                          const ChannelScores& scores, const ProtectionJob& protection,
                          at::Device device, const std::string& command, const std::string& reuse) {
-  const Dataset calibration = load_dataset(comm, selection, model.graph.dataset, Split::kTrain,
-                                           protection.calibration_images);
+  const Dataset calibration = calibration_images(comm, model, selection, protection);
   const std::string recipe = recipe_of(model, scores, protection, calibration);
   Bytes file = comm.from_root([&] { return made_by(recipe, reuse); });
   if (file.empty()) {

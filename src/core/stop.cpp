@@ -36,4 +36,8 @@ void request_stop(int signal) {
   stop_flag = signal;
 }
 
+ExitCode stop_code() {
+  return stop_signal() == SIGINT ? ExitCode::kInterrupted : ExitCode::kStopped;
+}
+
 }  // namespace sentinel

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "fault/weights.hpp"
-#include "sentinel/core/error.hpp"
+#include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/profile.hpp"
 
 namespace sentinel {
@@ -15,29 +15,11 @@ bool contains(const std::vector<NodeId>& nodes, NodeId id) {
   return std::binary_search(nodes.begin(), nodes.end(), id);
 }
 
-/// Whether each output channel depends on the input channels of the same number alone.
-struct ByChannel {
-  const std::vector<std::int64_t>& input;  // shape without the batch
-
-  bool operator()(const Input&) const { return false; }
-  bool operator()(const Conv&) const { return false; }
-  bool operator()(const DuplicatedConv&) const { return false; }
-  bool operator()(const BatchNorm&) const { return true; }
-  bool operator()(const Relu&) const { return true; }
-  bool operator()(const BoundedRelu&) const { return true; }
-  bool operator()(const MaxPool&) const { return true; }
-  bool operator()(const AvgPool&) const { return true; }
-  bool operator()(const AdaptiveAvgPool&) const { return true; }
-  bool operator()(const Add&) const { return true; }
-  bool operator()(const Concat&) const { return false; }
-  bool operator()(const Slice&) const { return false; }
-  bool operator()(const ChannelShuffle&) const { return false; }
-  bool operator()(const Flatten&) const {
-    return std::all_of(input.begin() + 1, input.end(), [](std::int64_t size) { return size == 1; });
-  }
-  bool operator()(const Linear&) const { return false; }
-  bool operator()(const Dropout&) const { return true; }
-};
+/// Also a Flatten of maps of one pixel; `input`: shape without the batch.
+bool stays_in_channel(const Op& op, const std::vector<std::int64_t>& input) {
+  if (!std::holds_alternative<Flatten>(op)) return keeps_channels_apart(op);
+  return std::all_of(input.begin() + 1, input.end(), [](std::int64_t size) { return size == 1; });
+}
 
 at::Tensor one(const at::Tensor& per_channel, std::int64_t channel) {
   return per_channel.defined() && per_channel.dim() > 0 ? per_channel.narrow(0, channel, 1)
@@ -90,7 +72,7 @@ std::optional<PatchRoute> patch_route(const Graph& graph, NodeId conv) {
     if (weight_of(node.op)) break;
     const auto affected = [&](NodeId input) { return contains(route.path, input); };
     if (std::none_of(node.inputs.begin(), node.inputs.end(), affected)) continue;
-    if (!std::visit(ByChannel{shapes[static_cast<std::size_t>(node.inputs[0])]}, node.op))
+    if (!stays_in_channel(node.op, shapes[static_cast<std::size_t>(node.inputs[0])]))
       return std::nullopt;
     for (const NodeId input : node.inputs)
       if (!affected(input)) route.given.push_back(input);

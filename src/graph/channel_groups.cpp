@@ -38,18 +38,10 @@ class Slots {
 /// All slots that are one channel: node -> its channel numbers.
 using Component = std::map<NodeId, std::vector<std::int64_t>>;
 
-/// Maps of a node's inputs.
-std::vector<ChannelMap> maps_of(const Graph& graph, const std::vector<std::int64_t>& counts,
-                                NodeId id) {
-  std::vector<std::int64_t> in;
-  for (const NodeId input : graph[id].inputs) in.push_back(counts[static_cast<std::size_t>(input)]);
-  return channel_maps(graph[id].op, in, counts[static_cast<std::size_t>(id)]);
-}
-
 std::vector<Component> components(const Graph& graph, const std::vector<std::int64_t>& counts) {
   Slots slots(counts);
   for (NodeId id = 0; id < graph.size(); ++id) {
-    const auto maps = maps_of(graph, counts, id);
+    const auto maps = channel_maps(graph, counts, id);
     for (std::size_t k = 0; k < maps.size(); ++k) {
       for (std::size_t o = 0; o < maps[k].source.size(); ++o) {
         const std::int64_t source = maps[k].source[o];

@@ -103,6 +103,35 @@ std::vector<ChannelMap> channel_maps(const Op& op, const std::vector<std::int64_
       op);
 }
 
+bool keeps_channels_apart(const Op& op) {
+  return std::visit(Overloaded{
+                        [](const Input&) { return false; },
+                        [](const Conv&) { return false; },
+                        [](const DuplicatedConv&) { return false; },
+                        [](const BatchNorm&) { return true; },
+                        [](const Relu&) { return true; },
+                        [](const BoundedRelu&) { return true; },
+                        [](const MaxPool&) { return true; },
+                        [](const AvgPool&) { return true; },
+                        [](const AdaptiveAvgPool&) { return true; },
+                        [](const Add&) { return true; },
+                        [](const Concat&) { return false; },
+                        [](const Slice&) { return false; },
+                        [](const ChannelShuffle&) { return false; },
+                        [](const Flatten&) { return false; },
+                        [](const Linear&) { return false; },
+                        [](const Dropout&) { return true; },
+                    },
+                    op);
+}
+
+std::vector<ChannelMap> channel_maps(const Graph& graph, const std::vector<std::int64_t>& counts,
+                                     NodeId id) {
+  Channels in;
+  for (const NodeId input : graph[id].inputs) in.push_back(counts[static_cast<std::size_t>(input)]);
+  return channel_maps(graph[id].op, in, counts[static_cast<std::size_t>(id)]);
+}
+
 std::vector<std::int64_t> sources_of(const ChannelMap& map, const std::vector<std::int64_t>& out,
                                      std::int64_t in_channels, std::int64_t out_channels) {
   if (map.mixing) return whole_blocks(out, out_channels, in_channels, map.groups);

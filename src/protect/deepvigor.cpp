@@ -160,9 +160,9 @@ double vulnerability(const DeviationCounts& counts, const std::uint8_t* deltas,
 }
 
 /// Hands out the parts that no cache knows, gathers their results, keeps layers that are complete.
-class Ledger {
+class PartBook {
  public:
-  explicit Ledger(const ImportanceInputs& inputs)
+  explicit PartBook(const ImportanceInputs& inputs)
       : layers_(layers_of(inputs.graph)),
         images_(inputs.images->size()),
         cache_(inputs.model_sha256.empty() ? std::string() : inputs.deepvigor.cache),
@@ -292,12 +292,12 @@ class Ledger {
       return f.deltas_open > 0 || f.counts_open > 0;
     });
     if (open == 0) return;
-    const ExitCode code = stop_signal() == SIGINT ? ExitCode::kInterrupted : ExitCode::kStopped;
-    throw Error(code, fmt::format("deepvigor stopped by signal {} with {} of {} layers done; {}",
-                                  stop_signal(), layers_.size() - static_cast<std::size_t>(open),
-                                  layers_.size(),
-                                  cache_.keeps() ? "run the same command again to go on"
-                                                 : "with --workspace they would have been kept"));
+    throw Error(
+        stop_code(),
+        fmt::format("deepvigor stopped by signal {} with {} of {} layers done; {}", stop_signal(),
+                    layers_.size() - static_cast<std::size_t>(open), layers_.size(),
+                    cache_.keeps() ? "run the same command again to go on"
+                                   : "with --workspace they would have been kept"));
   }
 
   std::vector<Layer> layers_;
@@ -321,17 +321,17 @@ class DeepVigor : public ImportanceMethod {
   ChannelScores score(const ImportanceInputs& inputs) const override {
     const Comm& comm = inputs.comm;
     std::optional<Worker> worker;
-    std::optional<Ledger> ledger;
+    std::optional<PartBook> book;
     comm.agree([&] {
       if (inputs.images == nullptr || inputs.images->size() == 0)
         throw UserError("deepvigor needs at least one training image; see --ranking-images");
       worker.emplace(inputs);
-      if (comm.rank() == 0) ledger.emplace(inputs);
+      if (comm.rank() == 0) book.emplace(inputs);
     });
     run_pool(
-        comm, [&] { return ledger->next(); }, std::ref(*worker),
-        [&](const Bytes& result) { ledger->take(result); });
-    const Bytes bytes = comm.from_root([&] { return ledger->scores(); });
+        comm, [&] { return book->next(); }, std::ref(*worker),
+        [&](const Bytes& result) { book->take(result); });
+    const Bytes bytes = comm.from_root([&] { return book->scores(); });
     ByteReader reader(bytes, "scores of deepvigor");
     ChannelScores scores;
     for (const Layer& layer : layers_of(inputs.graph))

@@ -4,6 +4,7 @@
 
 #include "protect/deepvigor_deviations.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/channels.hpp"
 
 namespace sentinel {
 namespace {
@@ -14,14 +15,6 @@ constexpr auto kSteps = static_cast<int>(kGridSide);
 double shift_of(int side, int step) {
   const auto steps = static_cast<std::size_t>(step) + 1;
   return grid_value(side == 0 ? kGridZero + steps : kGridZero - steps);
-}
-
-/// An output channel depends on the same channel of the inputs only.
-bool keeps_channels_apart(const Op& op) {
-  return std::holds_alternative<BatchNorm>(op) || std::holds_alternative<Relu>(op) ||
-         std::holds_alternative<BoundedRelu>(op) || std::holds_alternative<MaxPool>(op) ||
-         std::holds_alternative<AvgPool>(op) || std::holds_alternative<AdaptiveAvgPool>(op) ||
-         std::holds_alternative<Add>(op) || std::holds_alternative<Dropout>(op);
 }
 
 void compute(const Graph& graph, NodeId id, Trace& trace) {

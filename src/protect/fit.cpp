@@ -36,7 +36,7 @@ bool fit(Graph& graph, const Dataset& images, const Dataset& test, const std::st
   // Old bounds would cut what the network learns, and not fit it afterwards.
   remove_limits(graph);
   if (!train(graph, fitted, holds_out ? last(images, held) : test, options, report)) return false;
-  recalibrate(graph, fitted, Comm::local(), options.device);
+  recalibrate(graph, images, Comm::local(), options.device);
   return true;
 }
 

@@ -34,12 +34,6 @@ void check(const Graph& graph, const DuplicationPlan& plan) {
   }
 }
 
-/// d = max(1, floor(channels * ratio)), the product in double as Python's int(channels * ratio).
-std::int64_t duplicates(std::int64_t channels, double ratio) {
-  const auto count = static_cast<std::int64_t>(static_cast<double>(channels) * ratio);
-  return std::max<std::int64_t>(1, count);
-}
-
 Op duplicate(const Conv& conv, std::vector<std::int64_t> channels, RowLayout layout,
              Correction correction) {
   const auto options = at::TensorOptions(at::kLong);
@@ -115,6 +109,14 @@ at::Device device_of(const Graph& graph) {
 
 }  // namespace
 
+std::int64_t share_of(std::int64_t channels, double ratio) {
+  return static_cast<std::int64_t>(static_cast<double>(channels) * ratio);
+}
+
+std::int64_t duplicate_count(std::int64_t channels, double ratio) {
+  return std::max<std::int64_t>(1, share_of(channels, ratio));
+}
+
 Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
                          const DuplicationPlan& plan) {
   if (plan.ratio == 0) return graph.clone();
@@ -127,7 +129,7 @@ Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
   for (const auto& layer : scores) {
     const auto node = static_cast<std::size_t>(layer.node);
     const Conv& conv = std::get<Conv>(hardened[layer.node].op);
-    const std::int64_t count = duplicates(conv.weight.size(0), plan.ratio);
+    const std::int64_t count = duplicate_count(conv.weight.size(0), plan.ratio);
     const bool leading = grouped && led[node];
     auto channels =
         leading ? first_channels(count) : descending(renumbered(layer.scores, orders[node]));
@@ -170,11 +172,28 @@ Graph bound_weights(const Graph& graph, WeightBoundsPer per) {
   return bounded;
 }
 
-Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
-             const Dataset& calibration, const Comm& comm, at::Device device) {
+namespace {
+
+Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan) {
+  for (const auto& node : graph.nodes()) {
+    // Calibration would set its intervals anew.
+    if (plan.restricted && std::holds_alternative<DuplicatedConv>(node.op)) {
+      throw UserError("layer " + node.name +
+                      " already has duplicated channels; harden the model it was made from");
+    }
+  }
   Graph hardened = duplicate_channels(graph, scores, plan.duplication);
   if (plan.restricted) hardened = restrict_activations(hardened, plan.clipping, plan.bounds);
   if (plan.weight_bounds) hardened = bound_weights(hardened, *plan.weight_bounds);
+  return hardened;
+}
+
+}  // namespace
+
+Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
+             const Dataset& calibration, const Comm& comm, at::Device device) {
+  Graph hardened;
+  comm.agree([&] { hardened = uncalibrated(graph, scores, plan); });
   const bool intervals =
       plan.duplication.ratio > 0 && plan.duplication.correction == Correction::kRange;
   if (!plan.restricted && !intervals) return hardened;

@@ -137,7 +137,8 @@ RankingFile to_ranking(const Graph& graph, const std::string& method, const Chan
   ranking.architecture = graph.architecture;
   ranking.dataset = graph.dataset;
   for (const auto& layer : scores) {
-    ranking.layers.push_back({method, layer.layer, layer.scores, descending(layer.scores), layer.sample});
+    ranking.layers.push_back(
+        {method, layer.layer, layer.scores, descending(layer.scores), layer.sample});
   }
   return ranking;
 }

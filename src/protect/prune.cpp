@@ -96,8 +96,7 @@ double ratio_of(const Graph& graph, const ChannelGroup& group, const PruningPlan
 
 /// Marks the last channels of a sorted group.
 void remove_last(const ChannelGroup& group, double ratio, Masks& masks) {
-  // The product in double, as Python's int(C * r).
-  const auto removed = static_cast<std::int64_t>(static_cast<double>(group.channels) * ratio);
+  const std::int64_t removed = share_of(group.channels, ratio);
   for (const GroupMember& member : group.members) {
     if (member.side != GroupMember::Side::kOut) continue;
     auto& mask = masks.at(static_cast<std::size_t>(member.node));
@@ -108,16 +107,10 @@ void remove_last(const ChannelGroup& group, double ratio, Masks& masks) {
   }
 }
 
-std::vector<ChannelMap> maps_of(const Graph& graph, const Numbers& counts, NodeId id) {
-  Numbers in;
-  for (const NodeId input : graph[id].inputs) in.push_back(counts[static_cast<std::size_t>(input)]);
-  return channel_maps(graph[id].op, in, counts[static_cast<std::size_t>(id)]);
-}
-
 /// What only passes channels on (pooling, concat, depthwise ...) loses those its inputs lose.
 void spread(const Graph& graph, const Numbers& counts, Masks& masks) {
   for (NodeId id = 0; id < graph.size(); ++id) {
-    const auto maps = maps_of(graph, counts, id);
+    const auto maps = channel_maps(graph, counts, id);
     auto& mask = masks[static_cast<std::size_t>(id)];
     for (std::size_t k = 0; k < maps.size(); ++k) {
       const auto& input = masks[static_cast<std::size_t>(graph[id].inputs[k])];
@@ -167,7 +160,7 @@ void check_shuffles(const Graph& graph, const Numbers& counts, const Masks& mask
     if (!op) continue;
     const auto in = positions(masks[static_cast<std::size_t>(graph[id].inputs.front())]);
     const auto out = positions(masks[static_cast<std::size_t>(id)]);
-    if (shuffles_alike(*op, in, out, maps_of(graph, counts, id).front())) continue;
+    if (shuffles_alike(*op, in, out, channel_maps(graph, counts, id).front())) continue;
     throw UserError(fmt::format(
         "the channel shuffle {} cannot pass the channels that would stay: its {} parts must lose "
         "the same ones; choose one pruning ratio for all layers before it, or 0",

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -6,6 +7,7 @@
 #include "protect/importance_methods.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/log.hpp"
+#include "sentinel/core/stop.hpp"
 #include "sentinel/fault/trial_engine.hpp"
 #include "sentinel/graph/run.hpp"
 
@@ -208,6 +210,10 @@ std::vector<double> total_sums(const ImportanceInputs& inputs, const Graph& grap
     const std::int64_t begin = round + kBlock * comm.rank();
     ByteWriter own;
     comm.agree([&] {
+      if (stop_signal() != 0)
+        throw Error(stop_code(), fmt::format("vul-gain was stopped by signal {}; run the same "
+                                             "command again",
+                                             stop_signal()));
       if (begin < images) own.vector(block_sums(graph, *inputs.images, begin, inputs.device));
     });
     for (const Bytes& part : comm.gather(own.bytes())) {

@@ -155,6 +155,7 @@ USAGE = [
     ("synth", "--output"),
     ("synth --output @x --train 0", "--train"),
     ("harden --checkpoint @net.pth --data @data", "--output"),
+    ("rank --checkpoint @net.pth --output @net.pth", "@net.pth"),
     ("export --checkpoint @net.pth", "--output"),
     ("export --checkpoint @net.pth --output @net.pth", "@net.pth"),
     ("train --output @x.pth", "--model"),

@@ -37,7 +37,7 @@ TEST_F(Pruning, LosesTheAccuracyThatTheSeedToolLosesBeforeFineTuning) {
   const double share = static_cast<double>(accuracy.correct) / static_cast<double>(accuracy.images);
   std::cout << "[ parity   ] pruned by 0.1, not fine-tuned: " << accuracy.correct << " of "
             << accuracy.images << " right, the seed tool 65.98 %\n";
-  EXPECT_NEAR(share, kSeed, 0.01);
+  EXPECT_NEAR(share, kSeed, 2.0 / 1017);  // an image or two may lie within rounding
 }
 
 class PruningOf : public RealData {};

@@ -54,6 +54,21 @@ TEST(PatchRoute, IsRefusedWhereTheFaultLeavesItsChannel) {
   EXPECT_FALSE(patch_route(hard, hard.find("features.0")));
 }
 
+TEST(ChannelPatcher, TakesTheFaultsOfOneFilterAndNoOthers) {
+  const Graph graph = testing::residual_net();
+  const PrefixCache cache(graph, {testing::random_images(4).images}, 1u << 30);
+  const ChannelPatcher patcher(graph, cache);
+  const FaultSpace space(graph);
+  const std::uint64_t row = 8 * 9;  // layer1.0.conv1 is tensor 1
+  const FilterId filter = patcher.filter_of(space, {{1, 2 * row, 3}, {1, 3 * row - 1, 30}});
+  EXPECT_EQ(graph[filter.conv].name, "layer1.0.conv1");
+  EXPECT_EQ(filter.channel, 2);
+  EXPECT_EQ(patcher.filter_of(space, {{1, 2 * row, 3}, {1, 3 * row, 30}}).conv, -1);
+  EXPECT_EQ(patcher.filter_of(space, {{0, 0, 3}, {1, 0, 30}}).conv, -1);
+  const auto last = static_cast<std::uint32_t>(space.tensors().size() - 1);
+  EXPECT_EQ(patcher.filter_of(space, {{last, 0, 3}}).conv, -1);  // linear
+}
+
 /// Grouped and strided convolutions with bias, bounds per channel, a shuffle.
 Graph grouped_net() {
   testing::Builder b(21);

@@ -298,6 +298,32 @@ TEST(DeepVigor, DeviationsOfSpecialValuesAreCountedOneByOne) {
     EXPECT_EQ(shares[i], share_below(all, grid_value(i))) << i;
 }
 
+/// Two channels that nothing tells apart but where they are looked at.
+Graph twin_channels() {
+  at::manual_seed(31);
+  Graph g;
+  NodeId x = g.add("x", Input{3, {8, 8}}, {});
+  Conv conv = test::conv(4, 3);
+  conv.weight[1] = conv.weight[0];
+  x = g.add("conv", conv, {x});
+  x = g.add("relu", Relu{}, {x});
+  x = g.add("pool", AdaptiveAvgPool{}, {x});
+  x = g.add("flatten", Flatten{}, {x});
+  Linear fc = test::linear(5, 4);
+  fc.weight.select(1, 1).copy_(fc.weight.select(1, 0));
+  g.add("fc", fc, {x});
+  return g;
+}
+
+TEST(DeepVigor, LooksAtTheSamePositionsForAllChannelsOfALayer) {
+  const Dataset images = test::quadrants(20, 31);
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    const auto scores = scores_of(twin_channels(), images, false, seed).at(0).scores;
+    EXPECT_EQ(scores[0], scores[1]) << seed;
+    EXPECT_NE(scores[0], scores[2]) << seed;
+  }
+}
+
 // ---- random positions
 // -----------------------------------------------------------------------------
 

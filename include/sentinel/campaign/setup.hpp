@@ -13,12 +13,12 @@ namespace sentinel {
 
 /// A network of a campaign.
 struct NamedModel {
-  std::string name;  // "unprotected", "hardened"
+  std::string name;  // "unprotected", "pruned", "hardened", or the stem of a file of --also
   Graph graph;
   std::string sha256;       // of the network alone: structure and tensors, not who made it or how
   std::string file_sha256;  // of the checkpoint file, as sha256sum prints
   std::string recipe = {};  // of a pruned or hardened model made here, in words
-  Bytes made = {};          // its checkpoint file
+  Bytes made = {};          // bytes of its checkpoint file; empty where it was read
 };
 
 /// Before hours of work: can a file be written at `path`? Empty paths are fine. On rank 0 only.
@@ -29,8 +29,6 @@ void require_distinct(const std::string& output, const std::vector<std::string>&
 
 /// Throws what ends a program that was stopped during training: stop_code(), saying how to go on.
 [[noreturn]] void throw_stopped(const std::string& state_file);
-/// The exit code for the stop that was asked for: kInterrupted for SIGINT, else kStopped.
-ExitCode stop_code();
 /// Runs `body` on rank 0; its exit code on every rank. Collective.
 ExitCode code_of_root(const Comm& comm, const std::function<ExitCode()>& body);
 
@@ -44,13 +42,21 @@ NamedModel load_model(const Comm& comm, const ModelSelection& selection);
 Dataset load_dataset(const Comm& comm, const ModelSelection& selection, const std::string& fallback,
                      Split split, std::int64_t images);
 
+/// The training images that a ranking looks at: those it names, or as many of `usual` as there are.
+/// Collective; throws SharedError.
+Dataset ranking_images(const Comm& comm, const ModelSelection& selection,
+                       const std::string& fallback, const RankingJob& job, std::int64_t usual);
+
+/// The method of the job's ranking file, or else its importance method. Collective.
+std::string method_of(const Comm& comm, const RankingJob& job);
+
 /// The scores that the job's ranking file or importance method gives; reads the training images
 /// where the method wants some. Collective.
 ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
                              const ModelSelection& selection, const RankingJob& job,
                              at::Device device);
 
-/// Ranks channels and hardens; every rank gets rank 0's result bit for bit. Reads the calibration
+/// Hardens by the scores; every rank gets rank 0's result bit for bit. Reads the calibration
 /// images. Collective.
 /// A model that `reuse` holds already, made by the same recipe, is read instead: a resumed campaign
 /// must not calibrate again, as other processors give other last bits. Empty: nothing to reuse.

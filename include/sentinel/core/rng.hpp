@@ -17,7 +17,7 @@ enum class Purpose : std::uint8_t {
   kAugment = 8,
   kDropout = 9,
   kChannelSites = 10,  // order of the bits of a channel (channel-FI)
-  kPositions = 11,  // of an output map, for deepvigor
+  kPositions = 11,     // of an output map, for deepvigor
 };
 
 /// Names one stream; two different keys give independent streams.

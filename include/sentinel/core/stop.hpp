@@ -1,4 +1,5 @@
 #pragma once
+#include "sentinel/core/error.hpp"
 
 namespace sentinel {
 
@@ -8,6 +9,9 @@ void install_stop_handlers();
 
 /// The signal that asked for a stop, 0 if none did.
 int stop_signal();
+
+/// The exit code for the stop that was asked for: kInterrupted for SIGINT, else kStopped.
+ExitCode stop_code();
 
 /// Sets the flag as a signal would (tests; a stop another rank saw).
 void request_stop(int signal);

@@ -23,6 +23,13 @@ struct ChannelMap {
 std::vector<ChannelMap> channel_maps(const Op& op, const std::vector<std::int64_t>& in_channels,
                                      std::int64_t out_channels);
 
+/// Whether each output channel depends on the input channels of the same number alone.
+bool keeps_channels_apart(const Op& op);
+
+/// Maps of a node's inputs; `counts`: channel_counts(graph).
+std::vector<ChannelMap> channel_maps(const Graph& graph, const std::vector<std::int64_t>& counts,
+                                     NodeId id);
+
 /// Input channels (of input `k`) that output channels in `out` read / output channels that read
 /// those in `in`. Sorted, unique. The two are inverse relations.
 std::vector<std::int64_t> sources_of(const ChannelMap& map, const std::vector<std::int64_t>& out,

@@ -29,6 +29,11 @@ struct GroupOrder {
 std::vector<GroupOrder> group_orders(const Graph& graph, const ChannelScores& scores,
                                      GroupScore group_score = GroupScore::kMean);
 
+/// floor(channels * ratio), the product in double as Python's int(channels * ratio).
+std::int64_t share_of(std::int64_t channels, double ratio);
+/// How many of a convolution's channels are duplicated: share_of, at least 1.
+std::int64_t duplicate_count(std::int64_t channels, double ratio);
+
 /// d = max(1, floor(Cout * ratio)) channels of each Conv2d are stored and computed twice (design
 /// 02, "Hardening").
 struct DuplicationPlan {
