@@ -38,8 +38,6 @@ class Prune : public Command {
       ranking = ranking_job(ranking_);
       keep_channel_trials(ranking, context, output_);
       job_ = pruning_job(options_);
-      if (options_.job.plan.ratio == 0 && options_.ratios.empty())
-        throw UserError("--pruning-ratio is missing: the share of every channel group to remove");
       validate(job_);
       device_ = choose_device(comm, resolved(compute_, comm));
     });
