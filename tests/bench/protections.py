@@ -58,6 +58,9 @@ def options() -> argparse.Namespace:
         "--methods", nargs="+", default=["l1-norm", "l2-norm", "vul-gain", "salience", "deepvigor"]
     )
     parser.add_argument("--rankings", nargs="*", default=[], help="further ranking files")
+    parser.add_argument(
+        "--only", nargs="+", choices=CHOICES, help="choices: only these networks and their pairs"
+    )
     return parser.parse_args()
 
 
@@ -129,9 +132,11 @@ def table(rows: list[list[str]]) -> None:
 
 
 def choices(o: argparse.Namespace) -> None:
-    trials = Trials(campaign(o, CHOICES))
+    models = {name: how for name, how in CHOICES.items() if name in (o.only or CHOICES)}
+    trials = Trials(campaign(o, models))
+    pairs = [pair for pair in PAIRS if models.keys() >= set(pair)]
     rows = [["BER", "trials", "first", "accuracy", "second", "accuracy", "first - second", "decided"]]
-    for (point, ber), (a, b) in itertools.product(enumerate(trials.ber), PAIRS):
+    for (point, ber), (a, b) in itertools.product(enumerate(trials.ber), pairs):
         difference, half = trials.difference(point, a, b)
         decided = a if difference > half else b if difference < -half else "no"
         rows.append([f"{ber:g}", str(len(trials.share[point, a]))])
