@@ -1,0 +1,43 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "sentinel/stats/interval.hpp"
+
+/// Estimation from strata: a population of known parts, weights W_h = N_h/N exact, each sampled for
+/// itself; unit is the trial. References: Cochran, Sampling Techniques, ch. 5 (Neyman allocation,
+/// Satterthwaite's degrees of freedom); Donner & Zou 2002 (MOVER).
+namespace sentinel {
+
+/// Mean sum W_h mean_h with variance sum W_h^2 s_h^2/n_h, t quantile at Satterthwaite's degrees of
+/// freedom (sum v_h)^2 / sum v_h^2/(n_h - 1); cut to [low, high], the range of the observations.
+/// With n_h < 2 in a stratum of positive weight all of it. Without spread in every stratum the rule
+/// of three (t_interval) stratum by stratum, with the confidence shared out so that the whole holds.
+Interval stratified_interval(const std::vector<double>& weights, const std::vector<Moments>& strata,
+                             double confidence, double low, double high);
+
+/// The same estimate of a share (observations in [0, 1]) with the conservative interval of MOVER:
+/// Wilson's interval [l_h, u_h] per stratum with n = number of trials, then
+/// theta - sqrt(sum W_h^2 (p_h - l_h)^2), theta + sqrt(sum W_h^2 (u_h - p_h)^2).
+Interval mover_interval(const std::vector<double>& weights, const std::vector<Moments>& strata,
+                        double confidence);
+
+/// How many of n trials each stratum gets: in proportion to 0.8 W_h S_h/sqrt(c_h) + 0.2 W_h, each
+/// term normalised to sum 1 (the first is left out where all S_h are 0), at least `minimum` each;
+/// sums to n exactly (largest remainders, ties to the lower index). Bug where n < minimum * strata.
+std::vector<std::uint64_t> allocate(std::uint64_t n, const std::vector<double>& weights,
+                                    const std::vector<double>& spreads,
+                                    const std::vector<double>& costs, std::uint64_t minimum);
+
+/// Probabilities of drawing each stratum in a sequential plan: 0.2 W_h + 0.8 W_h S_h / sum W S; so
+/// W_h/q_h <= 5. With all S_h = 0: W_h.
+std::vector<double> draw_probabilities(const std::vector<double>& weights,
+                                       const std::vector<double>& spreads);
+
+/// Spread that a stratum of shares is planned with: sqrt(p (1 - p)), p = (sum + 1/2)/(n + 1).
+double smoothed_spread(const Moments& shares);
+/// The same for observations around zero (losses of accuracy): sqrt((sum of squares + 1/4)/(n + 1)),
+/// the root mean square, which is what inverse-probability weighting pays for.
+double smoothed_size(const Moments& losses);
+
+}  // namespace sentinel
