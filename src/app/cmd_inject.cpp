@@ -32,7 +32,7 @@ class Injection : public Command {
     } else {
       add_seed_checkpoint(*app, job_.selection);
     }
-    add_injection(*app, job_, single_bit_);
+    add_injection(*app, job_, injection_);
     add_compute(*app, job_.compute, 1);
     app->add_flag("--json", json_, "Print the summary as one JSON object");
     return app;
@@ -43,10 +43,7 @@ class Injection : public Command {
     job_.command = context.command;
     job_.resolved = context.resolved;
     context.comm.agree([&] {
-      if (single_bit_ && job_.fault_count != "binomial" && job_.fault_count != "exact:1")
-        throw UserError("--single-bit and --fault-count " + job_.fault_count +
-                        " contradict each other; give one");
-      if (single_bit_) job_.fault_count = "exact:1";
+      finish_injection(injection_, job_);
       job_.protection = protection_job(protection_);
       pruning_.group_score = protection_.group_score;
       PruningJob pruning = pruning_job(pruning_);
@@ -67,7 +64,8 @@ class Injection : public Command {
   Job job_;
   ProtectionOptions protection_;
   PruningOptions pruning_;
-  bool single_bit_ = false, json_ = false;
+  InjectionOptions injection_;
+  bool json_ = false;
 };
 
 }  // namespace

@@ -33,6 +33,7 @@ std::unique_ptr<Command> make_export();
 std::unique_ptr<Command> make_harden();
 std::unique_ptr<Command> make_inject();
 std::unique_ptr<Command> make_inspect();
+std::unique_ptr<Command> make_plan();
 std::unique_ptr<Command> make_profile();
 std::unique_ptr<Command> make_prune();
 std::unique_ptr<Command> make_rank();

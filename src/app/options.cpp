@@ -59,6 +59,16 @@ void add_channel_faults(CLI::App& app, ChannelFaultsJob& job) {
   app.add_flag("--channel-fresh", job.fresh, "channel-FI: throw away trials that are there");
 }
 
+TrialRange parse_range(const std::string& text) {
+  const std::size_t colon = text.find(':');
+  const std::string begin = text.substr(0, colon);
+  const std::string end = colon == std::string::npos ? "" : text.substr(colon + 1);
+  if (!no_whole_number(begin).empty() || !no_whole_number(end).empty())
+    throw UserError("--trial-range " + text +
+                    " is no range; give first:end, such as 0:1000 for trials 0 to 999");
+  return {std::stoull(begin), std::stoull(end)};
+}
+
 }  // namespace
 
 CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& value,
@@ -254,15 +264,32 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   return job;
 }
 
-void add_injection(CLI::App& app, Job& job, bool& single_bit) {
+void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
   app.add_option("--ber", job.ber,
                  "Probability that a bit flips, in [0, 1]; several make several points");
   app.add_option("--fault-count", job.fault_count,
                  "binomial: every bit by itself; per-layer-floor: floor(ber*bits) in each layer "
                  "(seed tool); exact:K")
       ->capture_default_str();
-  app.add_flag("--single-bit", single_bit, "Short for --fault-count exact:1");
-  add_whole(app, "--repeat", job.trials, "Trials per point");
+  app.add_flag("--single-bit", options.single_bit, "Short for --fault-count exact:1");
+  app.add_option("--repeat", job.trials,
+                 "Trials per point (100; with --half-width at most 1000000)")
+      ->check(CLI::Validator(no_whole_number, "", "whole number"));
+  app.add_option("--trial-range", options.range,
+                 "Only trials first:end (end not included) of each point, to `merge` with others");
+  app.add_option("--sampling", job.sampling,
+                 "simple, or stratified: a pilot, then trials where they tell most")
+      ->capture_default_str();
+  app.add_option("--half-width", job.half_width,
+                 "Stop when the interval of the failing share (--single-bit) or accuracy is "
+                 "estimate +- this, such as 0.003")
+      ->capture_default_str();
+  app.add_flag("--guaranteed", job.guaranteed,
+               "Wider intervals that hold for every number of trials (with --half-width: "
+               "empirical-Bernstein; --single-bit --sampling stratified: MOVER)");
+  app.add_option("--images-per-trial", job.images_per_trial,
+                 "A random block of so many test images in each trial (-1: all)")
+      ->capture_default_str();
   add_images(app, job.images, "test images");
   add_whole(app, "--seed", job.seed, "Seed of all faults");
   app.add_option("--confidence", job.confidence, "Of the intervals, in (0, 1)")
@@ -279,6 +306,15 @@ void add_injection(CLI::App& app, Job& job, bool& single_bit) {
   app.add_flag("--fresh", job.fresh, "Throw away a result that is there and start over");
   app.add_flag("--dedicated-driver", job.dedicated_driver, "Rank 0 only hands out work");
   app.add_option("--output", job.output, "Result file (HDF5)");
+}
+
+void finish_injection(const InjectionOptions& options, Job& job) {
+  if (!options.range.empty()) job.range = parse_range(options.range);
+  if (!options.single_bit) return;
+  if (job.fault_count != "binomial" && job.fault_count != "exact:1")
+    throw UserError("--single-bit and --fault-count " + job.fault_count +
+                    " contradict each other; give one");
+  job.fault_count = "exact:1";
 }
 
 }  // namespace sentinel

@@ -70,7 +70,13 @@ struct ProtectionOptions {
 void add_protection(CLI::App& app, ProtectionOptions& options);
 ProtectionJob protection_job(const ProtectionOptions& options);
 
-/// Options of inject and campaign, straight into a Job; `single_bit` stands for fault_count =
-/// "exact:1".
-void add_injection(CLI::App& app, Job& job, bool& single_bit);
+/// What inject, campaign and plan are told of the faults, as typed where a Job has it otherwise.
+struct InjectionOptions {
+  bool single_bit = false;  // stands for fault_count = "exact:1"
+  std::string range;        // "first:end"
+};
+void add_injection(CLI::App& app, Job& job, InjectionOptions& options);
+/// Into the job. UserError where they contradict it.
+void finish_injection(const InjectionOptions& options, Job& job);
+
 }  // namespace sentinel

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -45,12 +46,15 @@ std::string interval_text(const EstimateRow& e) {
   return fmt::format("{:.2f} [{:.2f}, {:.2f}]", 100 * e.estimate, 100 * e.lower, 100 * e.upper);
 }
 
+/// The last look's.
 const EstimateRow* find(const ResultFile& result, std::uint32_t point, std::size_t model,
                         const std::string& quantity) {
-  for (const EstimateRow& e : result.estimates)
-    if (e.point == point && e.model == static_cast<std::int32_t>(model) && e.quantity == quantity)
-      return &e;
-  return nullptr;
+  const auto last =
+      std::find_if(result.estimates.rbegin(), result.estimates.rend(), [&](const EstimateRow& e) {
+        return e.point == point && e.model == static_cast<std::int32_t>(model) &&
+               e.quantity == quantity;
+      });
+  return last == result.estimates.rend() ? nullptr : &*last;
 }
 
 std::string cell(const ResultFile& result, std::uint32_t point, std::size_t model,
@@ -77,6 +81,39 @@ void print_models(const ResultFile& result) {
   print_table(rows);
 }
 
+std::string share_cell(const ResultFile& result, std::uint32_t point, std::size_t model,
+                       const std::string& quantity) {
+  const EstimateRow* estimate = find(result, point, model, quantity);
+  return estimate ? percent(estimate->estimate) : "";
+}
+
+/// Trials in the estimate, and those that were run beside them.
+std::string trials_cell(const ResultFile& result, std::uint32_t point, std::size_t model,
+                        std::uint64_t run) {
+  const EstimateRow* estimate = find(result, point, model, "accuracy");
+  const std::uint64_t used = estimate ? estimate->trials : 0;
+  return used == run ? std::to_string(run) : fmt::format("{} of {}", used, run);
+}
+
+/// What was estimated, and how, of each point that has a plan of its own.
+void print_plans(const ResultFile& result) {
+  for (const PlanInfo& plan : result.info.plans) {
+    if (plan.sampling == "simple") continue;
+    const PointInfo& point = result.info.points.at(plan.point);
+    const auto strata =
+        std::count_if(result.info.strata.begin(), result.info.strata.end(),
+                      [&](const StratumInfo& stratum) { return stratum.point == plan.point; });
+    fmt::print("{}: {}, {} sampling of {} strata, {} trials in the estimate; {}{}\n",
+               point_name(point),
+               point.estimand == "T1" ? "the share of images that fail by one uniform flip (T1)"
+                                      : "the expected accuracy (T2)",
+               plan.sampling, strata, plan.used, plan.stop_rule,
+               plan.half_width == 0 ? ""
+               : plan.reached       ? " (reached)"
+                                    : " (not reached)");
+  }
+}
+
 void print_accuracy(const ResultFile& result) {
   std::vector<std::vector<std::string>> rows = {{"faults", "model", "trials", "flips/trial",
                                                  "accuracy % [interval]", "difference [interval]",
@@ -84,7 +121,8 @@ void print_accuracy(const ResultFile& result) {
   for (const auto& [key, t] : totals_of(result)) {
     const PointInfo& point = result.info.points.at(key.first);
     rows.push_back(
-        {point_name(point), result.info.models.at(key.second).name, std::to_string(t.trials),
+        {point_name(point), result.info.models.at(key.second).name,
+         trials_cell(result, key.first, key.second, t.trials),
          fmt::format("{:.2f}", static_cast<double>(t.faults) / static_cast<double>(t.trials)),
          cell(result, key.first, key.second, "accuracy"),
          cell(result, key.first, key.second, "accuracy_difference"),
@@ -94,17 +132,17 @@ void print_accuracy(const ResultFile& result) {
 }
 
 void print_outcomes(const ResultFile& result) {
-  std::vector<std::vector<std::string>> rows = {{"faults", "model", "SDC-critical % [interval]",
-                                                 "DUE % [interval]", "SDC-non-critical %",
-                                                 "masked %"}};
+  std::vector<std::vector<std::string>> rows = {{"faults", "model", "failing % [interval]",
+                                                 "SDC-critical % [interval]", "DUE % [interval]",
+                                                 "SDC-non-critical %", "masked %"}};
   for (const auto& [key, t] : totals_of(result)) {
-    const double images = static_cast<double>(t.images);
     rows.push_back({point_name(result.info.points.at(key.first)),
                     result.info.models.at(key.second).name,
+                    cell(result, key.first, key.second, "failing"),
                     cell(result, key.first, key.second, "sdc_critical"),
                     cell(result, key.first, key.second, "due"),
-                    percent(static_cast<double>(t.noncritical) / images),
-                    percent(static_cast<double>(t.masked) / images)});
+                    share_cell(result, key.first, key.second, "sdc_noncritical"),
+                    share_cell(result, key.first, key.second, "masked")});
   }
   print_table(rows);
 }
@@ -134,7 +172,16 @@ nlohmann::json to_json(const ResultFile& result) {
                           {"due", t.due}};
     json["points"].push_back(row);
   }
-  for (const EstimateRow& e : result.estimates)
+  for (const PlanInfo& plan : result.info.plans)
+    json["plans"].push_back({{"point", plan.point},
+                             {"sampling", plan.sampling},
+                             {"stop_rule", plan.stop_rule},
+                             {"half_width", plan.half_width},
+                             {"guaranteed", plan.guaranteed != 0},
+                             {"used", plan.used},
+                             {"reached", plan.reached != 0}});
+  for (const EstimateRow& e : result.estimates) {
+    if (&e != find(result, e.point, static_cast<std::size_t>(e.model), e.quantity)) continue;
     json["estimates"].push_back(
         {{"point", e.point},
          {"model", result.info.models.at(static_cast<std::size_t>(e.model)).name},
@@ -145,6 +192,7 @@ nlohmann::json to_json(const ResultFile& result) {
          {"confidence", e.confidence},
          {"method", e.method},
          {"trials", e.trials}});
+  }
   return json;
 }
 
@@ -153,7 +201,9 @@ constexpr std::uint64_t kEnoughTrials = 500;
 
 void print_caveat(const ResultFile& result) {
   for (const auto& [key, t] : totals_of(result)) {
-    if (t.trials >= kEnoughTrials) continue;
+    const auto& plans = result.info.plans;
+    if (t.trials >= kEnoughTrials || (!plans.empty() && plans[key.first].sampling != "simple"))
+      continue;
     fmt::print("With fewer than {} trials these intervals may cover less than they say.\n",
                kEnoughTrials);
     return;
@@ -176,8 +226,10 @@ void print_result(const std::string& path, bool json) {
   print_accuracy(result);
   fmt::print("\n");
   print_outcomes(result);
+  fmt::print("\n");
+  print_plans(result);
   fmt::print(
-      "\nIntervals: {:g} % confidence, over trials (all images of a trial share its faults); "
+      "Intervals: {:g} % confidence, over trials (all images of a trial share its faults); "
       "differences against {}.\n",
       100 * result.info.confidence, result.info.models.front().name);
   print_caveat(result);

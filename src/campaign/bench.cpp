@@ -4,8 +4,8 @@
 
 #include "campaign/plan.hpp"
 #include "campaign/records.hpp"
+#include "campaign/trial_runner.hpp"
 #include "sentinel/campaign/campaign.hpp"
-#include "sentinel/campaign/trial_runner.hpp"
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/models/model.hpp"
@@ -61,9 +61,13 @@ BenchReport run_bench(const Comm& comm, const Compute& compute, std::uint64_t tr
   EngineOptions options;
   options.device = device;
   TrialRunner runner(bench_models(comm, device),
-                     synthetic_dataset(Split::kTest, kImages, kSeed).batch(0, kImages),
-                     {BinomialFaults{kBer}}, kSeed, options);
-  ChunkPlanner planner({trials}, trials, comm.size(),
+                     synthetic_dataset(Split::kTest, kImages, kSeed).batch(0, kImages), -1,
+                     {{BinomialFaults{kBer}, trials}}, kSeed, options);
+  TrialSource source;
+  source.ready = [trials] { return trials; };
+  source.ended = [] { return true; };
+  source.draw = [](std::uint64_t) { return TrialDraw(); };
+  ChunkPlanner planner({source}, trials, comm.size(),
                        [](std::uint32_t, std::uint64_t) { return false; });
   std::vector<TrialRecord> records;
   const auto start = std::chrono::steady_clock::now();
@@ -76,8 +80,8 @@ BenchReport run_bench(const Comm& comm, const Compute& compute, std::uint64_t tr
       [&](const Bytes& bytes) {
         at::set_num_threads(compute.threads);
         std::vector<TrialRecord> own;
-        for (std::uint64_t id : Chunk::decode(bytes).ids)
-          for (TrialRecord& record : runner.run(0, id)) own.push_back(std::move(record));
+        for (const TrialTask& task : Chunk::decode(bytes).tasks)
+          for (TrialRecord& record : runner.run(0, task.id)) own.push_back(std::move(record));
         return encode_records(own);
       },
       [&](const Bytes& bytes) {

@@ -38,27 +38,20 @@ std::string op_name(const Op& op) {
   return std::visit(Name{}, op);
 }
 
-void describe_golden(ModelInfo& info, const Golden& golden) {
+void describe_golden(ModelInfo& info, const Golden& golden, const ImageBlocks& blocks) {
   info.images = golden.logits.size(0);
   info.classes = golden.logits.size(1);
   info.correct = golden.correct;
   info.top5 = golden.top5;
-  const at::Tensor logits = golden.logits.contiguous();
+  const at::Tensor logits = blocks.in_order(golden.logits).contiguous();
   info.golden_logits.assign(logits.data_ptr<float>(), logits.data_ptr<float>() + logits.numel());
-  const at::Tensor predictions = golden.predictions.to(at::kInt).contiguous();
+  const at::Tensor predictions = blocks.in_order(golden.predictions).to(at::kInt).contiguous();
   info.golden_predictions.assign(predictions.data_ptr<int>(),
                                  predictions.data_ptr<int>() + predictions.numel());
 }
 
-/// What the point's trials estimate (design 05); fixed numbers of faults have no name there.
-std::string estimand_of(const Sampler& sampler) {
-  if (std::holds_alternative<ChannelFaults>(sampler)) return "T1 of a channel";
-  const auto* exact = std::get_if<ExactFaults>(&sampler);
-  if (exact && exact->count == 1) return "T1";
-  return std::holds_alternative<BinomialFaults>(sampler) ? "T2" : "mean accuracy";
-}
-
-ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine) {
+ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine,
+                         const ImageBlocks& blocks) {
   ModelInfo info;
   info.name = model.name;
   info.checkpoint_sha256 = model.file_sha256;
@@ -73,8 +66,49 @@ ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine) {
   for (std::size_t i = 0; i < cost.layers.size(); ++i)
     info.nodes.push_back({cost.layers[i].name, op_name(model.graph[static_cast<NodeId>(i)].op),
                           cost.layers[i].macs, cost.layers[i].parameters});
-  describe_golden(info, engine.golden());
+  describe_golden(info, engine.golden(), blocks);
   return info;
+}
+
+/// What the faults of a point's trials depend on beside their fault model.
+std::string drawn_how(const CampaignPoint& point) {
+  switch (point.sampling) {
+    case Sampling::kSimple:
+      return "";
+    case Sampling::kStratified:
+      // The allocation is of so many trials: more of them are another sample.
+      return fmt::format(", a stratified plan of {} trials", point.trials);
+    case Sampling::kSequential:
+      return ", strata drawn trial by trial";
+  }
+  throw Bug("unknown sampling");
+}
+
+std::string stop_rule(const CampaignPoint& point) {
+  if (point.sampling != Sampling::kSequential) return "fixed number of trials";
+  return fmt::format(
+      "half-width {:g}, looked at every {} trials from 200 on (T1: and 20 with failing images), at "
+      "most {} trials",
+      point.half_width, Design::kRoundTrials, point.trials);
+}
+
+/// How each point's trials are chosen.
+void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner& runner) {
+  if (runner.blocks().divides()) info.images_per_trial = runner.blocks().size();
+  info.image_blocks = runner.blocks().block_of_image();
+  for (std::uint32_t p = 0; p < plan.points.size(); ++p) {
+    const CampaignPoint& point = plan.points[p];
+    PlanInfo own{p, sampling_name(point.sampling), stop_rule(point), point.half_width};
+    own.guaranteed = point.guaranteed ? 1 : 0;
+    own.first = point.first;
+    info.plans.push_back(own);
+    if (point.sampling == Sampling::kSimple) continue;
+    const Strata& strata = runner.strata(p).strata();
+    for (std::size_t h = 0; h < strata.names.size(); ++h)
+      info.strata.push_back(
+          {p, static_cast<std::int32_t>(h), strata.names[h], strata.weights[h], strata.costs[h]});
+  }
+  if (!info.plans.empty()) info.stop_rule = info.plans.front().stop_rule;
 }
 
 /// What tells a campaign's faults from another's. Channels need one entry together: they are all
@@ -86,13 +120,14 @@ void add_points(std::map<std::string, std::string>& parts,
     if (std::holds_alternative<ChannelFaults>(sampler))
       parts["points"] = "single flips in each channel of each convolution";
     else
-      parts[fmt::format("point {}", p)] =
-          fmt::format("{} at BER {}", sampler_name(sampler), sampler_ber(sampler));
+      parts[fmt::format("point {}", p)] = fmt::format("{} at BER {}{}", sampler_name(sampler),
+                                                      sampler_ber(sampler), drawn_how(points[p]));
   }
 }
 
 /// What a row depends on: another value of any of these makes another campaign.
-std::map<std::string, std::string> fingerprint_parts(const Job& job, const TrialPlan& plan) {
+std::map<std::string, std::string> fingerprint_parts(const Job& job, const TrialPlan& plan,
+                                                     const TrialRunner& runner) {
   const std::vector<NamedModel>& models = plan.models;
   std::map<std::string, std::string> parts;
   // With their numbers: rows name models by them.
@@ -103,6 +138,7 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
   parts["images"] = plan.images.hash();
   parts["seed"] = std::to_string(job.seed);
   add_points(parts, plan.points);
+  if (runner.blocks().divides()) parts["images per trial"] = std::to_string(runner.blocks().size());
   parts["arithmetic"] =
       fmt::format("float32, engine {}, {} images per batch", job.engine, job.block);
   parts["schema"] = std::to_string(kSchemaVersion);
@@ -143,10 +179,28 @@ nlohmann::json slurm_variables() {
 
 }  // namespace
 
+std::string estimand_of(const Sampler& sampler) {
+  if (std::holds_alternative<ChannelFaults>(sampler)) return "T1 of a channel";
+  const auto* exact = std::get_if<ExactFaults>(&sampler);
+  if (exact && exact->count == 1) return "T1";
+  return std::holds_alternative<BinomialFaults>(sampler) ? "T2" : "mean accuracy";
+}
+
 std::vector<CampaignPoint> points_of(const Job& job) {
   std::vector<CampaignPoint> points;
-  for (double ber : job.ber) points.push_back({parse_sampler(job.fault_count, ber), job.trials});
-  if (job.ber.empty()) points.push_back({parse_sampler(job.fault_count, 0), job.trials});
+  CampaignPoint point;
+  point.trials = planned_trials(job);
+  point.first = job.range ? job.range->begin : 0;
+  if (job.half_width > 0)
+    point.sampling = Sampling::kSequential;
+  else
+    point.sampling = parse_sampling(job.sampling);
+  point.half_width = job.half_width;
+  point.guaranteed = job.guaranteed;
+  for (double ber : job.ber.empty() ? std::vector<double>{0} : job.ber) {
+    point.sampler = parse_sampler(job.fault_count, ber);
+    points.push_back(point);
+  }
   return points;
 }
 
@@ -158,15 +212,17 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
   info.seed = job.seed;
   info.confidence = job.confidence;
   for (std::size_t m = 0; m < plan.models.size(); ++m)
-    info.models.push_back(describe_model(plan.models[m], runner.engine(m)));
+    info.models.push_back(describe_model(plan.models[m], runner.engine(m), runner.blocks()));
   for (std::int64_t label : images.labels())
     info.labels.push_back(static_cast<std::int32_t>(label));
-  for (const auto& [sampler, trials] : plan.points)
-    info.points.push_back({static_cast<std::uint32_t>(info.points.size()), estimand_of(sampler),
-                           sampler_name(sampler), sampler_ber(sampler), trials, ""});
+  for (const CampaignPoint& point : plan.points)
+    info.points.push_back({static_cast<std::uint32_t>(info.points.size()),
+                           estimand_of(point.sampler), sampler_name(point.sampler),
+                           sampler_ber(point.sampler), point.trials, ""});
+  describe_design(info, plan, runner);
   info.importance =
       to_ranking(plan.models.front().graph, job.protection.ranking.importance, plan.scores).layers;
-  info.fingerprint_parts = fingerprint_parts(job, plan);
+  info.fingerprint_parts = fingerprint_parts(job, plan, runner);
   info.fingerprint = hash_of(info.fingerprint_parts);
   info.provenance = {{"images_sha256", images.hash()},
                      {"dataset", images.info().name},

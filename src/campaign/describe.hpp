@@ -1,11 +1,14 @@
 #pragma once
 #include "campaign/run_trials.hpp"
-#include "sentinel/campaign/trial_runner.hpp"
+#include "campaign/trial_runner.hpp"
 
 namespace sentinel {
 
 /// The points of a job, one per BER (or the one of exact:K).
 std::vector<CampaignPoint> points_of(const Job& job);
+
+/// What the trials of a sampler estimate: "T1", "T2", … (design 05).
+std::string estimand_of(const Sampler& sampler);
 
 /// Everything a result file says before the first trial: models, points, provenance, fingerprint.
 ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& runner);

@@ -1,16 +1,61 @@
+#include "campaign/estimates.hpp"
+
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <cmath>
+
 #include "sentinel/campaign/campaign.hpp"
-#include "sentinel/stats/interval.hpp"
+#include "sentinel/core/error.hpp"
 
 namespace sentinel {
 namespace {
 
-/// Sums over the trials of one (point, model).
-struct Cell {
-  CountMoments correct, sdc_critical, due, failing, correct_argmax;
-  CountMoments gain;  // correct images more than the first model, same trial
+constexpr std::uint64_t kLeastTrials = 200, kLeastFailing = 20;  // before a sequential plan stops
+
+using Count = double (*)(const TrialRow&);
+struct Quantity {
+  const char* name;
+  Count count;     // images
+  bool of_labels;  // estimated as the difference to the fault-free network on the same images
 };
+constexpr std::array<Quantity, 7> kQuantities = {
+    {{"accuracy", [](const TrialRow& r) { return double(r.correct); }, true},
+     {"sdc_critical", [](const TrialRow& r) { return double(r.sdc_critical); }, false},
+     {"due", [](const TrialRow& r) { return double(r.due); }, false},
+     {"failing", [](const TrialRow& r) { return double(r.sdc_critical) + r.due; }, false},
+     {"sdc_noncritical", [](const TrialRow& r) { return double(r.sdc_noncritical); }, false},
+     {"masked", [](const TrialRow& r) { return double(r.masked); }, false},
+     {"accuracy_argmax", [](const TrialRow& r) { return double(r.correct_argmax); }, true}}};
+constexpr std::size_t kAccuracy = 0, kFailing = 3;
+
+/// Accuracy without faults by block of images; of all of them where there are no blocks.
+std::vector<double> fault_free_by_block(const ResultInfo& info, const ModelInfo& model) {
+  if (info.image_blocks.empty())
+    return {static_cast<double>(model.correct) / static_cast<double>(model.images)};
+  const auto blocks = static_cast<std::size_t>(
+      *std::max_element(info.image_blocks.begin(), info.image_blocks.end()) + 1);
+  std::vector<double> correct(blocks), images(blocks);
+  for (std::size_t i = 0; i < info.image_blocks.size(); ++i) {
+    const auto block = static_cast<std::size_t>(info.image_blocks[i]);
+    correct[block] += model.golden_predictions.at(i) == info.labels.at(i) ? 1 : 0;
+    ++images[block];
+  }
+  for (std::size_t b = 0; b < blocks; ++b) correct[b] /= images[b];
+  return correct;
+}
+
+PlanInfo plan_of(const ResultInfo& info, std::uint32_t point) {
+  return point < info.plans.size() ? info.plans[point] : PlanInfo();
+}
+
+Interval shifted(Interval interval, double by, double low, double high) {
+  interval.estimate += by;
+  interval.lower = std::max(low, interval.lower + by);
+  interval.upper = std::min(high, interval.upper + by);
+  return interval;
+}
 
 EstimateRow to_row(const Interval& interval, std::uint32_t point, std::size_t model,
                    const std::string& quantity) {
@@ -27,86 +72,163 @@ EstimateRow to_row(const Interval& interval, std::uint32_t point, std::size_t mo
   return row;
 }
 
+double share(const TrialRow& row, double count) {
+  return count / static_cast<double>(row.images);
+}
+
 }  // namespace
 
-struct EstimateBuilder::State {
-  std::vector<bool> paired;
-  std::size_t models;
-  double confidence;
-  double images = 1;  // per trial
-  std::vector<Cell> cells;
+double supposed_deviation(bool t1) {
+  return t1 ? 0.03 : 0.3;
+}
 
-  const Cell& cell(std::size_t point, std::size_t model) const {
-    return cells.at(point * models + model);
+PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point)
+    : point_(point),
+      plan_(plan_of(info, point)),
+      t1_(info.points.at(point).estimand.rfind("T1", 0) == 0),
+      paired_(info.points.at(point).fault_model == "binomial"),
+      confidence_(info.confidence) {
+  for (const StratumInfo& stratum : info.strata)
+    if (stratum.point == point) weights_.push_back(stratum.weight);
+  const bool blocks = !info.image_blocks.empty();
+  for (const ModelInfo& model : info.models) {
+    const double whole = static_cast<double>(model.correct) / static_cast<double>(model.images);
+    // Within a block all images may be right, or wrong, without faults.
+    const double low = blocks ? -1 : -whole, high = blocks ? 1 : 1 - whole;
+    Model own{whole, fault_free_by_block(info, model), {}, Estimator(options(false, -1, 1)), {}, 0};
+    for (const Quantity& quantity : kQuantities)
+      own.estimators.emplace_back(quantity.of_labels ? options(false, low, high)
+                                                     : options(true, 0, 1));
+    models_.push_back(std::move(own));
   }
+}
 
-  Interval difference(std::size_t point, std::size_t model) const {
-    if (!paired.at(point))
-      return welch_interval(cell(point, model).correct, cell(point, 0).correct, images, confidence);
-    Interval interval = t_interval(cell(point, model).gain, images, confidence, -1, 1);
-    interval.method = "paired " + interval.method;
-    return interval;
+EstimateOptions PointEstimates::options(bool share, double low, double high) const {
+  EstimateOptions options;
+  options.confidence = confidence_;
+  options.low = low;
+  options.high = high;
+  options.weights = weights_;
+  switch (parse_sampling(plan_.sampling)) {
+    case Sampling::kSimple:
+      options.estimate = share && t1_ ? Estimate::kShare : Estimate::kMean;
+      break;
+    case Sampling::kStratified:
+      options.estimate =
+          share && t1_ && plan_.guaranteed ? Estimate::kMover : Estimate::kStratified;
+      break;
+    case Sampling::kSequential:
+      options.estimate = plan_.guaranteed ? Estimate::kBernstein : Estimate::kAsymptotic;
+      break;
   }
+  if (plan_.half_width > 0)
+    options.tuned_for = static_cast<double>(
+        std::max(kLeastTrials, trials_for(plan_.half_width, supposed_deviation(t1_), confidence_)));
+  return options;
+}
 
-  void append(std::vector<EstimateRow>& rows, std::size_t point, std::size_t model) const {
-    const Cell& c = cell(point, model);
-    if (c.correct.n() == 0) return;
-    const auto p = static_cast<std::uint32_t>(point);
-    rows.push_back(to_row(t_interval(c.correct, images, confidence, 0, 1), p, model, "accuracy"));
-    rows.push_back(
-        to_row(t_interval(c.sdc_critical, images, confidence, 0, 1), p, model, "sdc_critical"));
-    rows.push_back(to_row(t_interval(c.due, images, confidence, 0, 1), p, model, "due"));
-    rows.push_back(to_row(t_interval(c.failing, images, confidence, 0, 1), p, model, "failing"));
-    rows.push_back(to_row(t_interval(c.correct_argmax, images, confidence, 0, 1), p, model,
-                          "accuracy_argmax"));
-    if (model == 0) return;
-    EstimateRow row = to_row(difference(point, model), p, model, "accuracy_difference");
-    row.against = 0;
-    rows.push_back(row);
+/// Correct images of the trial more than without faults on the same images, as a share: the
+/// fault-free count takes out what only the choice of the block does.
+double PointEstimates::gain(const TrialRow& row) const {
+  const std::vector<double>& fault_free = models_.at(row.model).fault_free_of_block;
+  return share(row, row.correct) - fault_free.at(static_cast<std::size_t>(std::max(row.block, 0)));
+}
+
+void PointEstimates::add(const std::vector<TrialRow>& trial) {
+  const double first_gain = gain(trial.at(0));
+  for (const TrialRow& row : trial) {
+    const TrialDraw draw{row.stage, row.stratum, row.probability};
+    Model& model = models_.at(row.model);
+    const double own = gain(row);
+    const double fault_free = share(row, row.correct) - own;
+    for (std::size_t q = 0; q < kQuantities.size(); ++q)
+      model.estimators[q].add(draw, share(row, kQuantities[q].count(row)) -
+                                        (kQuantities[q].of_labels ? fault_free : 0));
+    model.difference.add(draw, own - first_gain);
+    if (row.stage != 0) continue;
+    model.gain.add(own);
+    model.failing_trials += kQuantities[kFailing].count(row) > 0 ? 1 : 0;
   }
-};
+}
 
-EstimateBuilder::EstimateBuilder(std::vector<bool> paired, std::size_t models, double confidence)
-    : state_(std::make_unique<State>()) {
-  state_->cells.resize(paired.size() * models);
-  state_->paired = std::move(paired);
-  state_->models = models;
-  state_->confidence = confidence;
+std::uint64_t PointEstimates::used() const {
+  return models_.at(0).estimators[kAccuracy].trials();
+}
+
+std::vector<double> PointEstimates::observed(const std::vector<TrialRow>& trial) const {
+  std::vector<double> values;
+  for (const TrialRow& row : trial)
+    values.push_back(t1_ ? share(row, kQuantities[kFailing].count(row)) : gain(row));
+  return values;
+}
+
+Interval PointEstimates::interval_of(const Model& model, std::size_t quantity) const {
+  const Interval interval = model.estimators[quantity].interval();
+  return kQuantities[quantity].of_labels ? shifted(interval, model.fault_free, 0, 1) : interval;
+}
+
+Interval PointEstimates::difference_of(const Model& model) const {
+  const Model& first = models_.front();
+  const double fault_free = model.fault_free - first.fault_free;
+  if (!paired_ && plan_.sampling == "simple")
+    return shifted(welch_interval(model.gain, first.gain, confidence_, -1, 1), fault_free, -1, 1);
+  Interval interval = shifted(model.difference.interval(), fault_free, -1, 1);
+  if (paired_) interval.method = "paired " + interval.method;
+  return interval;
+}
+
+std::vector<EstimateRow> PointEstimates::look() const {
+  std::vector<EstimateRow> rows;
+  if (used() == 0) return rows;
+  for (std::size_t m = 0; m < models_.size(); ++m) {
+    for (std::size_t q = 0; q < kQuantities.size(); ++q)
+      rows.push_back(to_row(interval_of(models_[m], q), point_, m, kQuantities[q].name));
+    if (m == 0) continue;
+    rows.push_back(to_row(difference_of(models_[m]), point_, m, "accuracy_difference"));
+    rows.back().against = 0;
+  }
+  return rows;
+}
+
+std::size_t PointEstimates::stop_quantity() const {
+  return t1_ ? kFailing : kAccuracy;
+}
+
+bool PointEstimates::reached() const {
+  if (used() < kLeastTrials) return false;
+  return std::all_of(models_.begin(), models_.end(), [this](const Model& model) {
+    return (!t1_ || model.failing_trials >= kLeastFailing) &&
+           interval_of(model, stop_quantity()).half_width() <= plan_.half_width;
+  });
+}
+
+std::string PointEstimates::headline() const {
+  if (used() == 0) return "pilot";
+  std::string text;
+  for (const Model& model : models_) {
+    const Interval i = interval_of(model, stop_quantity());
+    text += text.empty() ? (t1_ ? "failing " : "accuracy ") : " → ";
+    text += fmt::format("{:.2f} % ± {:.2f}", 100 * i.estimate, 100 * i.half_width());
+  }
+  return text;
+}
+
+EstimateBuilder::EstimateBuilder(const ResultInfo& info) {
+  for (std::uint32_t point = 0; point < info.points.size(); ++point)
+    points_.push_back(std::make_unique<PointEstimates>(info, point));
 }
 
 EstimateBuilder::~EstimateBuilder() = default;
 
 void EstimateBuilder::add(const std::vector<TrialRow>& trial) {
-  const TrialRow& first = trial.at(0);
-  state_->images = first.images;
-  for (const TrialRow& row : trial) {
-    Cell& cell = state_->cells.at(row.point * state_->models + row.model);
-    cell.correct.add(row.correct);
-    cell.sdc_critical.add(row.sdc_critical);
-    cell.due.add(row.due);
-    cell.failing.add(static_cast<std::int64_t>(row.sdc_critical) + row.due);
-    cell.correct_argmax.add(row.correct_argmax);
-    cell.gain.add(static_cast<std::int64_t>(row.correct) -
-                  static_cast<std::int64_t>(first.correct));
-  }
+  points_.at(trial.at(0).point)->add(trial);
 }
 
 std::vector<EstimateRow> EstimateBuilder::estimates() const {
-  std::vector<EstimateRow> rows;
-  for (std::size_t point = 0; point < state_->paired.size(); ++point)
-    for (std::size_t model = 0; model < state_->models; ++model) state_->append(rows, point, model);
-  return rows;
-}
-
-std::string EstimateBuilder::headline(std::uint32_t point) const {
-  std::string text;
-  for (std::size_t model = 0; model < state_->models; ++model) {
-    const Interval i =
-        t_interval(state_->cell(point, model).correct, state_->images, state_->confidence, 0, 1);
-    text += fmt::format("{}{:.2f} % ± {:.2f}", model == 0 ? "accuracy " : " → ", 100 * i.estimate,
-                        100 * i.half_width());
-  }
-  return text;
+  std::vector<EstimateRow> all;
+  for (const auto& point : points_)
+    for (EstimateRow& row : point->look()) all.push_back(std::move(row));
+  return all;
 }
 
 }  // namespace sentinel

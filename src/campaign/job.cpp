@@ -19,6 +19,38 @@ void require_engine(const std::string& engine, const std::string& option) {
           option + " " + engine + " is unknown; choose fast or reference");
 }
 
+void validate_range(const Job& job) {
+  if (!job.range) return;
+  const auto& [begin, end] = *job.range;
+  require(begin < end, fmt::format("--trial-range {}:{} holds no trial; give first:end with first "
+                                   "< end, such as 0:1000 for trials 0 to 999",
+                                   begin, end));
+  require(!job.trials || end <= *job.trials,
+          fmt::format("--trial-range {}:{} reaches beyond --repeat {}", begin, end,
+                      job.trials.value_or(0)));
+  require(job.half_width == 0 && job.sampling == "simple",
+          "--trial-range needs trials that do not depend on each other; leave out --half-width and "
+          "--sampling stratified");
+}
+
+/// Which trials, and when they are enough.
+void validate_sampling(const Job& job) {
+  require(!job.trials || *job.trials > 0, "--repeat 0: at least one trial is needed");
+  require(job.images_per_trial == -1 || job.images_per_trial > 0,
+          "--images-per-trial must be at least 1, or -1 for all");
+  require(job.sampling == "simple" || job.sampling == "stratified",
+          "--sampling " + job.sampling + " is unknown; choose simple or stratified");
+  require(job.half_width >= 0 && job.half_width < 0.5,
+          fmt::format("--half-width {} lies outside (0, 0.5); it is a share, such as 0.003 for 0.3 "
+                      "points",
+                      job.half_width));
+  require(job.half_width == 0 || job.sampling == "simple",
+          "--half-width draws strata trial by trial; leave out --sampling stratified");
+  require(!job.guaranteed || job.half_width > 0 || job.sampling == "stratified",
+          "--guaranteed needs --half-width, or --sampling stratified");
+  validate_range(job);
+}
+
 }  // namespace
 
 void validate(const ProtectionJob& job) {
@@ -51,6 +83,11 @@ void validate(const PruningJob& job) {
   check_training(options, "--finetune-epochs", "--finetune-batch-size");
 }
 
+std::uint64_t planned_trials(const Job& job) {
+  if (job.range) return job.range->end;
+  return job.trials.value_or(job.half_width > 0 ? 1'000'000 : 100);
+}
+
 void validate(const ChannelFaultsJob& job) {
   require(!job.output.empty(),
           "channel-FI keeps its trials in a file: give --output, or --channel-trials FILE");
@@ -67,7 +104,7 @@ void validate(const ChannelFaultsJob& job) {
 
 void validate(const Job& job) {
   require(!job.output.empty(), "--output result.h5 is missing: where shall the result go?");
-  require(job.trials > 0, "--repeat 0: at least one trial is needed");
+  validate_sampling(job);
   require(job.images != 0, "--images 0: at least one image is needed");
   require(job.confidence > 0 && job.confidence < 1,
           fmt::format("--confidence {} lies outside (0, 1); 0.95 is usual", job.confidence));

@@ -16,35 +16,49 @@ StoreOptions store_options(const Job& job, const TrialPlan& plan) {
   return options;
 }
 
-std::vector<std::uint64_t> trials_of(const std::vector<CampaignPoint>& points) {
-  std::vector<std::uint64_t> trials;
-  for (const CampaignPoint& point : points) trials.push_back(point.trials);
+/// Trials of all models, in model order.
+std::vector<std::vector<TrialRow>> by_trial(const std::vector<TrialRecord>& records,
+                                            std::size_t models) {
+  std::vector<std::vector<TrialRow>> trials;
+  for (const TrialRecord& record : records) {
+    if (trials.empty() || trials.back().size() == models) trials.emplace_back();
+    trials.back().push_back(record.row);
+  }
   return trials;
-}
-
-/// Binomial faults are shared between the models of a campaign, others are not.
-std::vector<bool> paired(const std::vector<CampaignPoint>& points) {
-  std::vector<bool> shared;
-  for (const CampaignPoint& point : points)
-    shared.push_back(std::holds_alternative<BinomialFaults>(point.sampler));
-  return shared;
 }
 
 }  // namespace
 
 Ledger::Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionInfo session,
                int workers)
-    : trials_(trials_of(plan.points)),
-      models_(info.models.size()),
-      estimates_(paired(plan.points), models_, job.confidence),
+    : models_(info.models.size()),
+      points_([&] {
+        std::vector<std::unique_ptr<PointProgress>> points;
+        for (std::uint32_t p = 0; p < plan.points.size(); ++p)
+          points.push_back(std::make_unique<PointProgress>(info, p, plan.points[p]));
+        return points;
+      }()),
       store_(job.output, std::move(info), std::move(session), store_options(job, plan)) {
-  for (const std::uint64_t trials : trials_) planned_ += trials;
   recall();
-  planner_.emplace(trials_, planned_ - done_, workers,
+  std::vector<TrialSource> sources;
+  for (const auto& point : points_) sources.push_back(point->source(workers));
+  planner_.emplace(std::move(sources), wanted() - done(), workers,
                    [this](std::uint32_t point, std::uint64_t id) { return store_.has(point, id); });
-  progress_.emplace(plan.what, "trials", planned_, done_);
-  if (done_ > 0)
-    spdlog::info("{}: {} of {} trials are stored already", job.output, done_, planned_);
+  progress_.emplace(plan.what, "trials", wanted(), done());
+  if (done() > 0)
+    spdlog::info("{}: {} of {} trials are stored already", job.output, done(), wanted());
+}
+
+std::uint64_t Ledger::wanted() const {
+  std::uint64_t sum = 0;
+  for (const auto& point : points_) sum += point->wanted();
+  return sum;
+}
+
+std::uint64_t Ledger::done() const {
+  std::uint64_t sum = 0;
+  for (const auto& point : points_) sum += point->done();
+  return sum;
 }
 
 std::optional<Bytes> Ledger::next() {
@@ -55,21 +69,29 @@ std::optional<Bytes> Ledger::next() {
 
 void Ledger::sink(const Bytes& result) {
   std::vector<TrialRecord> records = decode_records(result);
-  for (TrialRecord& record : records) record.row.session = store_.session();
   store_.append(records);
-  for (std::size_t first = 0; first < records.size(); first += models_) add(records, first);
-  refresh_estimates();
-  progress_->update(done_, estimates_.headline(records.back().row.point));
+  for (std::vector<TrialRow>& trial : by_trial(records, models_)) {
+    double seconds = 0;
+    for (const TrialRow& row : trial) seconds += 1e-6 * row.wall_us;
+    planner_->measured(seconds);
+    points_.at(trial.front().point)->add(std::move(trial));
+  }
+  const auto now = std::chrono::steady_clock::now();
+  if (now - refreshed_ < std::chrono::seconds(1)) return;
+  refreshed_ = now;
+  store_findings();
+  progress_->update(done(), points_.at(records.back().row.point)->headline());
 }
 
 ExitCode Ledger::finish() {
   progress_.reset();
-  store_.set_estimates(estimates_.estimates());
-  store_.finish(done_ == planned_);
-  if (done_ == planned_) return ExitCode::kDone;
+  store_findings();
+  const bool complete = done() == wanted();
+  store_.finish(complete);
+  if (complete) return ExitCode::kDone;
   spdlog::warn(
       "stopped by signal {}: {} of {} trials are stored; run the same command again to go on",
-      stop_signal(), done_, planned_);
+      stop_signal(), done(), wanted());
   return stop_code();
 }
 
@@ -79,32 +101,15 @@ void Ledger::recall() {
   store_.for_each([&](const TrialRow& row) {
     trial.push_back(row);
     if (trial.size() < models_) return;
-    // A finished campaign with more trials may be shortened: rows beyond are kept and not used.
-    if (row.id < trials_.at(row.point)) {
-      estimates_.add(trial);
-      ++done_;
-    }
+    points_.at(trial.front().point)->add(std::move(trial));
     trial.clear();
   });
 }
 
-void Ledger::add(const std::vector<TrialRecord>& records, std::size_t first) {
-  std::vector<TrialRow> trial;
-  double seconds = 0;
-  for (std::size_t m = 0; m < models_; ++m) {
-    trial.push_back(records.at(first + m).row);
-    seconds += 1e-6 * trial.back().wall_us;
-  }
-  planner_->measured(seconds);
-  estimates_.add(trial);
-  ++done_;
-}
-
-void Ledger::refresh_estimates() {
-  const auto now = std::chrono::steady_clock::now();
-  if (now - refreshed_ < std::chrono::seconds(1)) return;
-  refreshed_ = now;
-  store_.set_estimates(estimates_.estimates());
+void Ledger::store_findings() {
+  Findings findings;
+  for (const auto& point : points_) point->report(findings);
+  store_.set_findings(std::move(findings));
 }
 
 }  // namespace sentinel

@@ -1,7 +1,9 @@
 #pragma once
 #include <chrono>
+#include <memory>
 #include <optional>
 
+#include "campaign/point_progress.hpp"
 #include "campaign/run_trials.hpp"
 #include "sentinel/core/log.hpp"
 
@@ -21,13 +23,12 @@ class Ledger {
 
  private:
   void recall();
-  void add(const std::vector<TrialRecord>& records, std::size_t first);
-  void refresh_estimates();
+  void store_findings();
+  std::uint64_t wanted() const;
+  std::uint64_t done() const;
 
-  std::vector<std::uint64_t> trials_;  // planned, by point
   std::size_t models_;
-  std::uint64_t planned_ = 0, done_ = 0;
-  EstimateBuilder estimates_;
+  std::vector<std::unique_ptr<PointProgress>> points_;
   ResultStore store_;
   std::optional<ChunkPlanner> planner_;
   std::optional<Progress> progress_;

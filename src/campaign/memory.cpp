@@ -36,4 +36,10 @@ std::uint64_t memory_of_node() {
   return std::min(bytes, granted_by_control_groups());
 }
 
+std::uint64_t cache_budget(const Comm& comm, const Job& job) {
+  if (job.cache_budget_gib > 0)
+    return static_cast<std::uint64_t>(job.cache_budget_gib * (1ull << 30));
+  return memory_of_node() / static_cast<std::uint64_t>(comm.local_size()) / 2;
+}
+
 }  // namespace sentinel

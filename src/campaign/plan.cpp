@@ -12,7 +12,7 @@ constexpr double kMaxChunk = 4096;
 Bytes Chunk::encode() const {
   ByteWriter writer;
   writer.write(point);
-  writer.vector(ids);
+  writer.vector(tasks);
   return writer.take();
 }
 
@@ -20,22 +20,28 @@ Chunk Chunk::decode(const Bytes& bytes) {
   ByteReader reader(bytes, "chunk of work");
   Chunk chunk;
   chunk.point = reader.read<std::uint32_t>();
-  chunk.ids = read_vector<std::uint64_t>(reader);
+  chunk.tasks = read_vector<TrialTask>(reader);
   return chunk;
 }
 
-ChunkPlanner::ChunkPlanner(std::vector<std::uint64_t> trials, std::uint64_t missing, int workers,
+ChunkPlanner::ChunkPlanner(std::vector<TrialSource> sources, std::uint64_t missing, int workers,
                            Has has)
-    : trials_(std::move(trials)), left_(missing), workers_(workers), has_(std::move(has)) {}
+    : sources_(std::move(sources)), left_(missing), workers_(workers), has_(std::move(has)) {
+  for (const TrialSource& source : sources_) next_id_.push_back(source.first);
+}
 
 std::optional<Chunk> ChunkPlanner::next() {
   const std::uint64_t wanted = chunk_size();
-  for (; point_ < trials_.size(); ++point_, id_ = 0) {
-    Chunk chunk{point_, {}};
-    for (; id_ < trials_[point_] && chunk.ids.size() < wanted; ++id_)
-      if (!has_(point_, id_)) chunk.ids.push_back(id_);
-    if (chunk.ids.empty()) continue;
-    left_ -= std::min<std::uint64_t>(left_, chunk.ids.size());
+  for (std::uint32_t point = open_; point < sources_.size(); ++point) {
+    const TrialSource& source = sources_[point];
+    Chunk chunk{point, {}};
+    const std::uint64_t size = std::min(wanted, source.most);
+    std::uint64_t& id = next_id_[point];
+    for (; id < source.ready() && chunk.tasks.size() < size; ++id)
+      if (!has_(point, id)) chunk.tasks.push_back({id, source.draw(id)});
+    if (point == open_ && id >= source.ready() && source.ended()) ++open_;
+    if (chunk.tasks.empty()) continue;
+    left_ -= std::min<std::uint64_t>(left_, chunk.tasks.size());
     return chunk;
   }
   return std::nullopt;

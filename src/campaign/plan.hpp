@@ -5,23 +5,32 @@
 #include <vector>
 
 #include "sentinel/core/bytes.hpp"
-#include "sentinel/fault/sampler.hpp"
+#include "sentinel/stats/design.hpp"
 
 namespace sentinel {
 
-/// One fault model of a campaign, and how many trials of it are wanted.
-struct CampaignPoint {
-  Sampler sampler;
-  std::uint64_t trials = 0;  // may be 0: a point that keeps its number although nobody asks for it
+/// A trial as a rank is handed it.
+struct TrialTask {
+  std::uint64_t id = 0;
+  TrialDraw draw;
 };
 
 /// Some trials of one point: what a rank is handed at once.
 struct Chunk {
   std::uint32_t point = 0;
-  std::vector<std::uint64_t> ids;
+  std::vector<TrialTask> tasks;
 
   Bytes encode() const;
   static Chunk decode(const Bytes& bytes);
+};
+
+/// Where the trials of a point come from.
+struct TrialSource {
+  std::uint64_t first = 0;               // id of the first
+  std::function<std::uint64_t()> ready;  // ids below this may be handed out now
+  std::function<bool()> ended;           // no more will become ready
+  std::function<TrialDraw(std::uint64_t)> draw;
+  std::uint64_t most = UINT64_MAX;  // in one chunk: rounds are short, and all ranks want some
 };
 
 /// Cuts the missing trials into chunks of about `kChunkSeconds` of work, by the cost measured so
@@ -29,18 +38,20 @@ struct Chunk {
 class ChunkPlanner {
  public:
   using Has = std::function<bool(std::uint32_t point, std::uint64_t id)>;
-  /// `trials`: wanted, by point; `missing`: how many of them are not there yet.
-  ChunkPlanner(std::vector<std::uint64_t> trials, std::uint64_t missing, int workers, Has has);
+  /// `sources`: by point; `missing`: how many trials are not there yet.
+  ChunkPlanner(std::vector<TrialSource> sources, std::uint64_t missing, int workers, Has has);
 
+  /// Nothing where no trial can be handed out now: later there may be some, when results are in.
   std::optional<Chunk> next();
   /// A trial of all models took this long.
   void measured(double seconds);
 
  private:
   std::uint64_t chunk_size() const;
-  std::vector<std::uint64_t> trials_;
-  std::uint32_t point_ = 0;
-  std::uint64_t id_ = 0, left_;
+  std::vector<TrialSource> sources_;
+  std::vector<std::uint64_t> next_id_;  // by point
+  std::uint32_t open_ = 0;              // the first point that has not ended
+  std::uint64_t left_;
   int workers_;
   Has has_;
   double seconds_per_trial_ = 0;  // 0: not known yet

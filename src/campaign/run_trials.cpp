@@ -23,18 +23,24 @@ EngineOptions engine_options(const Comm& comm, const Job& job, at::Device device
   options.block = job.block;
   options.device = device;
   options.reference_only = job.engine == "reference";
-  options.cache_budget = job.cache_budget_gib > 0
-                             ? static_cast<std::uint64_t>(job.cache_budget_gib * (1ull << 30))
-                             : memory_of_node() / static_cast<std::uint64_t>(comm.local_size()) / 2;
+  options.cache_budget = cache_budget(comm, job);
   return options;
+}
+
+/// A fixed stratified plan wants strata.
+void check_strata(const TrialPlan& plan, const TrialRunner& runner) {
+  for (std::uint32_t p = 0; p < plan.points.size(); ++p)
+    if (plan.points[p].sampling == Sampling::kStratified && !runner.strata(p).divides())
+      throw UserError("--sampling stratified: trials of " + sampler_name(plan.points[p].sampler) +
+                      " at this BER have no strata; leave it out (strata are known for "
+                      "--single-bit, and for binomial faults where few critical bits flip)");
 }
 
 TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
                         at::Device device) {
-  std::vector<Sampler> samplers;
-  for (const CampaignPoint& point : plan.points) samplers.push_back(point.sampler);
-  TrialRunner runner(plan.models, plan.images.batch(0, plan.images.size()), std::move(samplers),
-                     job.seed, engine_options(comm, job, device));
+  TrialRunner runner(plan.models, plan.images.batch(0, plan.images.size()), job.images_per_trial,
+                     plan.points, job.seed, engine_options(comm, job, device));
+  check_strata(plan, runner);
   // More faults than bits, say, is known only now; better before the result is begun.
   for (std::uint32_t point = 0; point < plan.points.size(); ++point)
     for (std::size_t model = 0; model < plan.models.size(); ++model) runner.faults(point, 0, model);
@@ -43,7 +49,8 @@ TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
 
 /// floor(BER * bits) is 0 in small layers: they never fail, whatever the figures say.
 void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const FaultSpace& space) {
-  for (const auto& [sampler, trials] : points) {
+  for (const CampaignPoint& point : points) {
+    const Sampler& sampler = point.sampler;
     if (sampler_ber(sampler) == 0) continue;
     std::string spared;
     const std::vector<double> expected = expected_faults(sampler, space);
@@ -60,8 +67,8 @@ Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int thr
   at::set_num_threads(threads);
   const Chunk chunk = Chunk::decode(bytes);
   std::vector<TrialRecord> records;
-  for (std::uint64_t id : chunk.ids)
-    for (TrialRecord& record : runner.run(chunk.point, id)) {
+  for (const TrialTask& task : chunk.tasks)
+    for (TrialRecord& record : runner.run(chunk.point, task.id, task.draw)) {
       record.row.rank = static_cast<std::uint32_t>(comm.rank());
       records.push_back(std::move(record));
     }

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "campaign/plan.hpp"
+#include "campaign/trial_runner.hpp"
 #include "sentinel/campaign/campaign.hpp"
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/store/result_store.hpp"

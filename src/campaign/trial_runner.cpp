@@ -1,4 +1,4 @@
-#include "sentinel/campaign/trial_runner.hpp"
+#include "campaign/trial_runner.hpp"
 
 #include <chrono>
 
@@ -40,14 +40,23 @@ TrialRecord to_record(const TrialOutcome& outcome, const FaultSpace& space) {
 }  // namespace
 
 TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Batch& images,
-                         std::vector<Sampler> points, std::uint64_t seed,
-                         const EngineOptions& options)
-    : points_(std::move(points)), seed_(seed) {
+                         std::int64_t images_per_trial, const std::vector<CampaignPoint>& points,
+                         std::uint64_t seed, const EngineOptions& options)
+    : blocks_(images.images.size(0), images_per_trial, seed), seed_(seed) {
   EngineOptions own = options;
   own.cache_budget = options.cache_budget / std::max<std::size_t>(models.size(), 1);
+  if (blocks_.divides()) own.group = blocks_.size();
+  const Batch in_blocks = blocks_.in_blocks(images);
   for (const NamedModel& model : models) {
     maps_.emplace_back(models.front().graph, model.graph);
-    engines_.emplace_back(model.graph.clone(), images, own);
+    engines_.emplace_back(model.graph.clone(), in_blocks, own);
+  }
+  for (const CampaignPoint& point : points) {
+    points_.push_back(point.sampler);
+    strata_.push_back(point.sampling == Sampling::kSimple
+                          ? nullptr
+                          : std::make_unique<StratifiedSampler>(point.sampler, models.front().graph,
+                                                                engines_.front().space()));
   }
 }
 
@@ -58,32 +67,45 @@ FaultSite TrialRunner::channel_site(const ChannelFaults& sampler, const FaultSpa
   return space.at(order_->at(key.trial));
 }
 
-Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t model) {
+Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t model,
+                           std::int32_t stratum) {
   const Sampler& sampler = points_.at(point);
-  const FaultSpace& space = engines_.at(model).space();
-  const auto* binomial = std::get_if<BinomialFaults>(&sampler);
-  if (model > 0 && binomial)
-    return draw_paired(*binomial, engines_.front().space(), maps_.at(model), space,
-                       {seed_, point, id, Purpose::kFaults});
+  const auto drawn = [&](std::size_t of, const RngKey& key) {
+    const FaultSpace& space = engines_.at(of).space();
+    return strata_[point] ? strata_[point]->draw(space, stratum, key) : draw(sampler, space, key);
+  };
+  if (const auto* binomial = std::get_if<BinomialFaults>(&sampler)) {
+    const RngKey key{seed_, point, id, Purpose::kFaults};
+    const Faults original = drawn(0, key);
+    if (model == 0) return original;
+    return draw_paired(*binomial, original, maps_.at(model), engines_.at(model).space(), key);
+  }
   // Without pairing every model draws from a stream of its own.
   const auto stream = static_cast<std::uint32_t>(point | model << 24);
   const RngKey key{seed_, stream, id, Purpose::kFaults};
   if (const auto* channel = std::get_if<ChannelFaults>(&sampler))
-    return {channel_site(*channel, space, key)};
-  return draw(sampler, space, key);
+    return {channel_site(*channel, engines_.at(model).space(), key)};
+  return drawn(model, key);
 }
 
-std::vector<TrialRecord> TrialRunner::run(std::uint32_t point, std::uint64_t id) {
+std::vector<TrialRecord> TrialRunner::run(std::uint32_t point, std::uint64_t id,
+                                          const TrialDraw& draw) {
   using Clock = std::chrono::steady_clock;
+  const std::int32_t block = blocks_.block_of_trial(seed_, point, id);
   std::vector<TrialRecord> records;
   for (std::size_t m = 0; m < engines_.size(); ++m) {
     const auto start = Clock::now();
-    const TrialOutcome outcome = engines_[m].run(faults(point, id, m));
+    const TrialOutcome outcome = engines_[m].run(faults(point, id, m, draw.stratum), block);
     TrialRecord record = to_record(outcome, engines_[m].space());
-    record.row.point = point;
-    record.row.id = id;
-    record.row.model = static_cast<std::uint32_t>(m);
-    record.row.wall_us = static_cast<std::uint32_t>(
+    TrialRow& row = record.row;
+    row.point = point;
+    row.id = id;
+    row.model = static_cast<std::uint32_t>(m);
+    row.stage = draw.stage;
+    row.stratum = draw.stratum;
+    row.probability = draw.probability;
+    row.block = block;
+    row.wall_us = static_cast<std::uint32_t>(
         std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
     records.push_back(std::move(record));
   }

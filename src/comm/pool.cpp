@@ -175,7 +175,8 @@ class Driver {
     while (!error_ && busy()) {
       bool moved = false;
       guarded([&] { moved = receive(); });
-      guarded([&] { hand_out(); });
+      // Results may make chunks of what had to wait for them.
+      if (moved) guarded([&] { hand_out(); });
       moved ? backoff.reset() : backoff.pause();
     }
     end_workers();
@@ -203,20 +204,19 @@ class Driver {
     // First one chunk to everybody, then the second.
     for (int level = 1; level <= kPerWorker; ++level)
       for (std::size_t rank = local_ ? 0 : 1; rank < outstanding_.size(); ++rank)
-        if (!exhausted_ && outstanding_[rank] < level) give(rank);
+        if (outstanding_[rank] < level && !give(rank)) return;
   }
 
-  void give(std::size_t rank) {
+  /// Whether there was a chunk.
+  bool give(std::size_t rank) {
     std::optional<Bytes> chunk = next_();
-    if (!chunk) {
-      exhausted_ = true;
-      return;
-    }
+    if (!chunk) return false;
     ++outstanding_[rank];
     if (rank == 0)
       local_->push(std::move(*chunk));
     else
       send(static_cast<int>(rank), {Kind::kChunk, 0, 0, std::move(*chunk)});
+    return true;
   }
 
   void send(int rank, const Message& message) {
@@ -280,7 +280,6 @@ class Driver {
   std::vector<int> outstanding_;  // chunks each rank has
   std::list<Sending> sending_;
   std::optional<LocalWorker> local_;
-  bool exhausted_ = false;
   std::optional<Message> error_;
 };
 

@@ -104,12 +104,13 @@ at::Tensor ChannelPatcher::filter(const FilterId& id) const {
   return std::get<Conv>(graph_[id.conv].op).weight.narrow(0, id.channel, 1).clone();
 }
 
-std::vector<at::Tensor> ChannelPatcher::logits(const FilterId& id, const at::Tensor& filter) {
+std::vector<at::Tensor> ChannelPatcher::logits(const FilterId& id, const at::Tensor& filter,
+                                               std::size_t first, std::size_t last) {
   if (!(clean_of_ == id)) clean_.assign(cache_.blocks(), {});
   clean_of_ = id;
   const PatchRoute& route = *routes_[static_cast<std::size_t>(id.conv)];
   std::vector<at::Tensor> parts;
-  for (std::size_t block = 0; block < cache_.blocks(); ++block)
+  for (std::size_t block = first; block < last; ++block)
     parts.push_back(block_logits(block, route, id.channel, filter));
   return parts;
 }

@@ -40,8 +40,9 @@ class ChannelPatcher {
   FilterId filter_of(const FaultSpace& space, const Faults& faults) const;
   /// The filter as the graph holds it now, [1, in/groups, kh, kw].
   at::Tensor filter(const FilterId& id) const;
-  /// Logits of every block with the filter replaced; the graph must be free of faults.
-  std::vector<at::Tensor> logits(const FilterId& id, const at::Tensor& filter);
+  /// Logits of the blocks [first, last) with the filter replaced; the graph must be free of faults.
+  std::vector<at::Tensor> logits(const FilterId& id, const at::Tensor& filter, std::size_t first,
+                                 std::size_t last);
 
  private:
   at::Tensor block_logits(std::size_t block, const PatchRoute& route, std::int64_t channel,

@@ -215,10 +215,9 @@ std::uint64_t ChannelOrder::at(std::uint64_t trial) {
   return first_ + drawn_[trial];
 }
 
-Faults draw_paired(const BinomialFaults& sampler, const FaultSpace& original, const SiteMap& map,
+Faults draw_paired(const BinomialFaults& sampler, const Faults& in_original, const SiteMap& map,
                    const FaultSpace& model, RngKey key) {
-  key.purpose = Purpose::kFaults;
-  Faults faults = map.translate(draw(sampler, original, key));
+  Faults faults = map.translate(in_original);
   key.purpose = Purpose::kCopyFaults;
   const Faults copies = draw_copies(sampler, model, key);
   faults.insert(faults.end(), copies.begin(), copies.end());

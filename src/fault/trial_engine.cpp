@@ -6,9 +6,31 @@
 namespace sentinel {
 namespace {
 
-std::vector<at::Tensor> split_blocks(const at::Tensor& images, std::int64_t block) {
-  std::vector<at::Tensor> blocks;
-  for (const at::Tensor& part : images.split(block, 0)) blocks.push_back(part);
+/// Some images: those of a group, or all.
+struct Part {
+  std::size_t first_block = 0, last_block = 0;  // [first, last)
+  std::int64_t first = 0, images = 0;
+
+  at::Tensor of(const at::Tensor& all) const { return all.narrow(0, first, images); }
+};
+
+/// Blocks of images, none of which reaches over the border of a group, and the groups.
+struct Blocks {
+  std::vector<at::Tensor> images;
+  std::vector<Part> groups;  // by number
+};
+
+Blocks split_blocks(const at::Tensor& images, const EngineOptions& options) {
+  const std::int64_t count = images.size(0);
+  const std::int64_t size = options.group > 0 ? options.group : count;
+  Blocks blocks;
+  for (std::int64_t first = 0; first < count; first += size) {
+    Part part{blocks.images.size(), 0, first, std::min(size, count - first)};
+    for (const at::Tensor& block : part.of(images).split(options.block, 0))
+      blocks.images.push_back(block);
+    part.last_block = blocks.images.size();
+    blocks.groups.push_back(part);
+  }
   return blocks;
 }
 
@@ -30,20 +52,23 @@ struct TrialEngine::State {
   FaultSpace space;
   std::vector<ReadRange> ranges;   // the weight bounds of the fast path
   std::vector<at::Tensor> blocks;  // images of the reference path
+  std::vector<Part> groups;
   at::Tensor labels;
   Golden golden;
-  TrialResult fault_free[2];                // by path: a trial without faults
   std::unique_ptr<PrefixCache> cache;       // null for reference_only
   at::Tensor fast_golden;                   // [N, classes], CPU
   std::unique_ptr<ChannelPatcher> patcher;  // null for reference_only and on GPUs
 
   State(Graph g, Batch images, const EngineOptions& options);
-  void prepare_fast(const at::Tensor& images, const EngineOptions& options);
-  at::Tensor reference_logits() const;
-  at::Tensor fast_logits(NodeId first_node) const;
-  TrialOutput dense_trial(const Faults& faults);
-  TrialOutput patched_trial(const Faults& faults, const FilterId& filter);
-  TrialOutput fast_trial(const Faults& faults);
+  void prepare_fast(const EngineOptions& options);
+  Part part(std::int32_t group) const;
+  at::Tensor reference_logits(const Part& part) const;
+  at::Tensor fast_logits(NodeId first_node, const Part& part) const;
+  TrialOutput dense_trial(const Faults& faults, const Part& part);
+  TrialOutput patched_trial(const Faults& faults, const FilterId& filter, const Part& part);
+  TrialOutput fast_trial(const Faults& faults, const Part& part);
+  TrialResult result_of(const at::Tensor& logits, EnginePath path, const Part& part,
+                        const Faults& faults) const;
   NodeId first_node(const Faults& faults) const { return space.tensors()[faults[0].tensor].node; }
 };
 
@@ -53,52 +78,67 @@ TrialEngine::State::State(Graph g, Batch images, const EngineOptions& options)
   if (options.block < 1) throw UserError("the block size must be at least 1");
   const at::NoGradGuard no_grad;
   graph.to(options.device);
-  const at::Tensor pixels = images.images.to(options.device).contiguous();
-  blocks = split_blocks(pixels, options.block);
-  golden.logits = reference_logits();
+  Blocks split = split_blocks(images.images.to(options.device).contiguous(), options);
+  blocks = std::move(split.images);
+  groups = std::move(split.groups);
+  golden.logits = reference_logits(part(kNoGroup));
   golden.predictions = predictions_of(golden.logits);
-  TrialResult& result = fault_free[static_cast<int>(EnginePath::kReference)];
-  result = classify(golden.logits, golden.logits, labels);
-  result.path = EnginePath::kReference;
+  const TrialResult result = classify(golden.logits, golden.logits, labels);
   golden.correct = result.correct;
   golden.top5 = result.top5;
-  if (!options.reference_only) prepare_fast(pixels, options);
+  if (!options.reference_only) prepare_fast(options);
 }
 
-void TrialEngine::State::prepare_fast(const at::Tensor& images, const EngineOptions& options) {
+void TrialEngine::State::prepare_fast(const EngineOptions& options) {
   fast = graph.clone();
   ranges = take_weight_bounds(fast, space);
   fast.to(options.device, at::MemoryFormat::ChannelsLast);
   std::vector<at::Tensor> parts;
-  for (const at::Tensor& part : images.split(options.block, 0))
-    parts.push_back(part.contiguous(at::MemoryFormat::ChannelsLast));
+  for (const at::Tensor& block : blocks)
+    parts.push_back(block.contiguous(at::MemoryFormat::ChannelsLast));
   cache = std::make_unique<PrefixCache>(fast, std::move(parts), options.cache_budget);
   fast_golden = on_host(cache->logits());
   // On a GPU asking which images changed would stall its queue in every block.
   if (options.device.is_cpu()) patcher = std::make_unique<ChannelPatcher>(fast, *cache);
-  fault_free[static_cast<int>(EnginePath::kFast)] = classify(fast_golden, fast_golden, labels);
 }
 
-at::Tensor TrialEngine::State::reference_logits() const {
+Part TrialEngine::State::part(std::int32_t group) const {
+  if (group == kNoGroup) return {0, blocks.size(), 0, labels.size(0)};
+  return groups.at(static_cast<std::size_t>(group));
+}
+
+/// Of a trial whose logits of the part these are.
+TrialResult TrialEngine::State::result_of(const at::Tensor& logits, EnginePath path,
+                                          const Part& part, const Faults& faults) const {
+  const at::Tensor& fault_free = path == EnginePath::kFast ? fast_golden : golden.logits;
+  TrialResult result = classify(logits, part.of(fault_free), part.of(labels));
+  if (!faults.empty()) result.first_node = static_cast<std::int32_t>(first_node(faults));
+  result.path = path;
+  return result;
+}
+
+at::Tensor TrialEngine::State::reference_logits(const Part& part) const {
   std::vector<at::Tensor> parts;
-  for (const at::Tensor& block : blocks) parts.push_back(sentinel::logits(graph, block));
+  for (std::size_t block = part.first_block; block < part.last_block; ++block)
+    parts.push_back(sentinel::logits(graph, blocks[block]));
   return on_host(parts);
 }
 
-at::Tensor TrialEngine::State::fast_logits(NodeId first_node) const {
+at::Tensor TrialEngine::State::fast_logits(NodeId first_node, const Part& part) const {
   const NodeId cut = cache->cut_before(first_node);
   std::vector<at::Tensor> parts;
-  for (std::size_t block = 0; block < cache->blocks(); ++block)
+  for (std::size_t block = part.first_block; block < part.last_block; ++block)
     parts.push_back(run_lean(fast, cache->start(block, cut), cut, Copies::kDiffering));
   return on_host(parts);
 }
 
-TrialOutput TrialEngine::State::dense_trial(const Faults& faults) {
+TrialOutput TrialEngine::State::dense_trial(const Faults& faults, const Part& part) {
   const FaultGuard guard(fast, space, faults, ranges);
-  return {fast_logits(first_node(faults)), guard.records()};
+  return {fast_logits(first_node(faults), part), guard.records()};
 }
 
-TrialOutput TrialEngine::State::patched_trial(const Faults& faults, const FilterId& filter) {
+TrialOutput TrialEngine::State::patched_trial(const Faults& faults, const FilterId& filter,
+                                              const Part& part) {
   std::vector<FaultRecord> records;
   at::Tensor faulty;
   {
@@ -106,12 +146,14 @@ TrialOutput TrialEngine::State::patched_trial(const Faults& faults, const Filter
     records = guard.records();
     faulty = patcher->filter(filter);
   }
-  return {on_host(patcher->logits(filter, faulty)), std::move(records)};
+  return {on_host(patcher->logits(filter, faulty, part.first_block, part.last_block)),
+          std::move(records)};
 }
 
-TrialOutput TrialEngine::State::fast_trial(const Faults& faults) {
+TrialOutput TrialEngine::State::fast_trial(const Faults& faults, const Part& part) {
+  if (faults.empty()) return {part.of(fast_golden), {}};
   const FilterId filter = patcher ? patcher->filter_of(space, faults) : FilterId{};
-  return filter.conv < 0 ? dense_trial(faults) : patched_trial(faults, filter);
+  return filter.conv < 0 ? dense_trial(faults, part) : patched_trial(faults, filter, part);
 }
 
 TrialEngine::TrialEngine(Graph graph, Batch images, const EngineOptions& options)
@@ -135,35 +177,29 @@ std::size_t TrialEngine::restart_points() const {
   return state_->cache ? state_->cache->cuts().size() : 0;
 }
 
-TrialOutcome TrialEngine::run(const Faults& faults) {
+TrialOutcome TrialEngine::run(const Faults& faults, std::int32_t group) {
   State& s = *state_;
-  if (!s.cache) return run_reference(faults);
-  if (faults.empty()) return {s.fault_free[static_cast<int>(EnginePath::kFast)], {}};
+  if (!s.cache) return run_reference(faults, group);
   const at::NoGradGuard no_grad;
-  TrialOutput output = s.fast_trial(faults);
-  TrialOutcome outcome{classify(output.logits, s.fast_golden, s.labels), std::move(output.faults)};
-  outcome.result.first_node = static_cast<std::int32_t>(s.first_node(faults));
-  outcome.result.path = EnginePath::kFast;
-  return outcome;
+  const Part part = s.part(group);
+  TrialOutput output = s.fast_trial(faults, part);
+  return {s.result_of(output.logits, EnginePath::kFast, part, faults), std::move(output.faults)};
 }
 
-TrialOutcome TrialEngine::run_reference(const Faults& faults) {
+TrialOutcome TrialEngine::run_reference(const Faults& faults, std::int32_t group) {
   State& s = *state_;
-  if (faults.empty()) return {s.fault_free[static_cast<int>(EnginePath::kReference)], {}};
   const at::NoGradGuard no_grad;
+  const Part part = s.part(group);
   const FaultGuard guard(s.graph, s.space, faults);
-  TrialOutcome outcome{classify(s.reference_logits(), s.golden.logits, s.labels), guard.records()};
-  outcome.result.first_node = static_cast<std::int32_t>(s.first_node(faults));
-  outcome.result.path = EnginePath::kReference;
-  return outcome;
+  const at::Tensor logits = faults.empty() ? part.of(s.golden.logits) : s.reference_logits(part);
+  return {s.result_of(logits, EnginePath::kReference, part, faults), guard.records()};
 }
 
 TrialLogits TrialEngine::logits(const Faults& faults) {
   State& s = *state_;
   if (!s.cache) return logits_reference(faults);
-  if (faults.empty()) return {s.fast_golden.clone(), predictions_of(s.fast_golden)};
   const at::NoGradGuard no_grad;
-  const at::Tensor logits = s.fast_trial(faults).logits;
+  const at::Tensor logits = s.fast_trial(faults, s.part(kNoGroup)).logits.clone();
   return {logits, predictions_of(logits)};
 }
 
@@ -171,7 +207,7 @@ TrialLogits TrialEngine::logits_reference(const Faults& faults) {
   State& s = *state_;
   const at::NoGradGuard no_grad;
   const FaultGuard guard(s.graph, s.space, faults);
-  const at::Tensor logits = s.reference_logits();
+  const at::Tensor logits = s.reference_logits(s.part(kNoGroup));
   return {logits, predictions_of(logits)};
 }
 

@@ -10,29 +10,31 @@
 namespace sentinel {
 namespace {
 
-/// Sums over the trials of a channel.
+/// Over the trials of a channel.
 struct Tally {
-  CountMoments failing, correct;  // images
+  Moments failing, correct;  // shares of the images
 };
 
 std::vector<Tally> tallies(const ResultFile& result) {
+  const double images = static_cast<double>(result.info.models.at(0).images);
   std::vector<Tally> all(result.info.points.size());
   for (const TrialRow& row : result.trials) {
-    // Rows beyond the planned ones are left from before the campaign was shortened.
+    // Sorted by id within a point. Rows beyond the planned ones are left from before the campaign
+    // was shortened.
     if (row.id >= result.info.points.at(row.point).trials) continue;
     Tally& tally = all.at(row.point);
-    tally.failing.add(static_cast<std::int64_t>(row.sdc_critical) + row.due);
-    tally.correct.add(row.correct);
+    tally.failing.add((static_cast<double>(row.sdc_critical) + row.due) / images);
+    tally.correct.add(row.correct / images);
   }
   return all;
 }
 
-void append(LayerScores& layer, const Tally& tally, double images, double confidence) {
-  const Interval score = t_interval(tally.failing, images, confidence, 0, 1);
+void append(LayerScores& layer, const Tally& tally, double confidence) {
+  const Interval score = t_interval(tally.failing, confidence, 0, 1);
   layer.scores.push_back(score.estimate);
   layer.sample.lower.push_back(score.lower);
   layer.sample.upper.push_back(score.upper);
-  layer.sample.accuracy.push_back(tally.correct.mean() / images);
+  layer.sample.accuracy.push_back(tally.correct.mean());
   layer.sample.trials.push_back(tally.failing.n());
 }
 
@@ -63,13 +65,12 @@ ChannelScores channel_fault_scores(const Graph& graph, const ResultFile& result)
   if (result.info.points.size() != channels.size())
     throw Bug("the points of channel-FI are not the network's channels");
   const std::vector<Tally> all = tallies(result);
-  const double images = static_cast<double>(result.info.models.at(0).images);
   ChannelScores scores;
   for (std::size_t p = 0; p < channels.size(); ++p) {
     if (result.info.points[p].trials == 0) continue;
     if (scores.empty() || scores.back().node != channels[p].node)
       scores.push_back({channels[p].node, channels[p].layer, {}});
-    append(scores.back(), all[p], images, result.info.confidence);
+    append(scores.back(), all[p], result.info.confidence);
   }
   return scores;
 }

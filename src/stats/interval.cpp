@@ -1,6 +1,7 @@
 #include "sentinel/stats/interval.hpp"
 
 #include <algorithm>
+#include <boost/math/distributions/beta.hpp>
 #include <boost/math/distributions/normal.hpp>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
@@ -8,11 +9,8 @@
 namespace sentinel {
 namespace {
 
-Interval whole_range(const CountMoments& moments, double scale, double confidence, double low,
-                     double high) {
-  const double estimate = moments.n() == 0 ? (low + high) / 2 : moments.mean() / scale;
-  return {estimate, low, high, confidence, "t over trials", moments.n()};
-}
+constexpr const char* kTrials = "t over trials";
+constexpr const char* kWelch = "Welch";
 
 Interval around(double estimate, double half_width, double confidence, double low, double high) {
   return {estimate,
@@ -35,25 +33,35 @@ Interval without_spread(double estimate, std::uint64_t n, double confidence, dou
           n};
 }
 
+/// Clopper-Pearson for `failures` of n, neither of them whole numbers; 0 < failures < n.
+Interval clopper_pearson(double failures, double n, double confidence) {
+  namespace math = boost::math;
+  const double tail = (1 - confidence) / 2;
+  const math::beta_distribution<> below(failures, n - failures + 1),
+      above(failures + 1, n - failures);
+  return {failures / n,
+          math::quantile(below, tail),
+          math::quantile(math::complement(above, tail)),
+          confidence,
+          "Korn-Graubard",
+          0};
+}
+
 }  // namespace
 
-void CountMoments::add(std::int64_t x) {
+void Moments::add(double x) {
   ++n_;
-  sum_ += x;
-  sum_squares_ += static_cast<decltype(sum_squares_)>(x) * x;
+  const double before = x - mean_;
+  mean_ += before / static_cast<double>(n_);
+  squares_ += before * (x - mean_);
 }
 
-double CountMoments::mean() const {
-  return n_ == 0 ? 0 : static_cast<double>(sum_) / static_cast<double>(n_);
+double Moments::variance() const {
+  return n_ < 2 ? 0 : squares_ / static_cast<double>(n_ - 1);
 }
 
-double CountMoments::variance() const {
-  if (n_ < 2) return 0;
-  using Wide = decltype(sum_squares_);
-  // Exact before the one division: no cancellation, no order of summation.
-  const Wide numerator = static_cast<Wide>(n_) * sum_squares_ - static_cast<Wide>(sum_) * sum_;
-  const double n = static_cast<double>(n_);
-  return static_cast<double>(numerator) / (n * (n - 1));
+double Moments::mean_square() const {
+  return n_ == 0 ? 0 : mean_ * mean_ + squares_ / static_cast<double>(n_);
 }
 
 double t_quantile(double df, double confidence) {
@@ -63,40 +71,53 @@ double t_quantile(double df, double confidence) {
   return math::quantile(math::complement(math::students_t(df), tail));
 }
 
-Interval t_interval(const CountMoments& moments, double scale, double confidence, double low,
-                    double high) {
-  if (moments.n() < 2) return whole_range(moments, scale, confidence, low, high);
+Interval t_interval(const Moments& moments, double confidence, double low, double high) {
+  const double estimate = moments.n() == 0 ? (low + high) / 2 : moments.mean();
+  if (moments.n() < 2) return {estimate, low, high, confidence, kTrials, moments.n()};
   if (!(moments.variance() > 0))
-    return without_spread(moments.mean() / scale, moments.n(), confidence, low, high);
+    return without_spread(estimate, moments.n(), confidence, low, high);
   const double n = static_cast<double>(moments.n());
-  const double error = std::sqrt(moments.variance() / n) / scale;
+  const double error = std::sqrt(moments.variance() / n);
   Interval interval =
-      around(moments.mean() / scale, t_quantile(n - 1, confidence) * error, confidence, low, high);
-  interval.method = "t over trials";
+      around(estimate, t_quantile(n - 1, confidence) * error, confidence, low, high);
+  interval.method = kTrials;
   interval.n = moments.n();
   return interval;
 }
 
-Interval welch_interval(const CountMoments& a, const CountMoments& b, double scale,
-                        double confidence) {
-  Interval interval;
-  const double difference = (a.mean() - b.mean()) / scale;
-  if (a.n() < 2 || b.n() < 2) {
-    interval = {difference, -1, 1, confidence, "", 0};
-  } else {
-    const double na = static_cast<double>(a.n()), nb = static_cast<double>(b.n());
-    const double va = a.variance() / na, vb = b.variance() / nb;
-    const double spread = va * va / (na - 1) + vb * vb / (nb - 1);
-    if (va + vb > 0) {
-      const double t = t_quantile((va + vb) * (va + vb) / spread, confidence);
-      interval = around(difference, t * std::sqrt(va + vb) / scale, confidence, -1, 1);
-    } else {
-      interval = without_spread(difference, std::min(a.n(), b.n()), confidence, -1, 1);
-    }
+Interval korn_graubard_interval(const Moments& shares, double confidence) {
+  if (shares.n() < 2 || !(shares.variance() > 0)) return t_interval(shares, confidence, 0, 1);
+  const double n = static_cast<double>(shares.n()), p = shares.mean();
+  const double effective = std::min(n - 1, p * (1 - p) * n / shares.variance());
+  const double quantiles = t_quantile(INFINITY, confidence) / t_quantile(n - 1, confidence);
+  const double used = effective * quantiles * quantiles;
+  Interval interval = clopper_pearson(p * used, used, confidence);
+  interval.estimate = p;
+  interval.n = shares.n();
+  return interval;
+}
+
+Interval welch_interval(const Moments& a, const Moments& b, double confidence, double low,
+                        double high) {
+  const double difference = a.mean() - b.mean();
+  const double na = static_cast<double>(a.n()), nb = static_cast<double>(b.n());
+  const double va = a.variance() / na, vb = b.variance() / nb;
+  Interval interval{difference, low, high, confidence, "", 0};
+  if (a.n() >= 2 && b.n() >= 2 && va + vb > 0) {
+    const double df = (va + vb) * (va + vb) / (va * va / (na - 1) + vb * vb / (nb - 1));
+    const double half_width = t_quantile(df, confidence) * std::sqrt(va + vb);
+    interval = around(difference, half_width, confidence, low, high);
+  } else if (a.n() >= 2 && b.n() >= 2) {
+    interval = without_spread(difference, std::min(a.n(), b.n()), confidence, low, high);
   }
-  if (interval.method.empty()) interval.method = "Welch";
+  if (interval.method.empty()) interval.method = kWelch;
   interval.n = a.n() + b.n();
   return interval;
+}
+
+std::uint64_t trials_for(double half_width, double deviation, double confidence) {
+  const double ratio = t_quantile(INFINITY, confidence) * deviation / half_width;
+  return static_cast<std::uint64_t>(std::ceil(ratio * ratio));
 }
 
 }  // namespace sentinel

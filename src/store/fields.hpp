@@ -74,6 +74,35 @@ struct Describe<PointInfo> {
 };
 
 template <>
+struct Describe<PlanInfo> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("point", r.point), f("sampling", r.sampling), f("stop_rule", r.stop_rule);
+    f("half_width", r.half_width), f("guaranteed", r.guaranteed), f("first", r.first);
+    f("used", r.used), f("reached", r.reached);
+  }
+};
+
+template <>
+struct Describe<StratumInfo> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("point", r.point), f("stratum", r.stratum), f("name", r.name), f("weight", r.weight);
+    f("cost", r.cost);
+  }
+};
+
+template <>
+struct Describe<RoundInfo> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("point", r.point), f("round", r.round), f("stage", r.stage), f("first", r.first);
+    f("trials", r.trials), f("stratum", r.stratum), f("probability", r.probability);
+    f("allocated", r.allocated);
+  }
+};
+
+template <>
 struct Describe<TensorInfo> {
   template <class R, class F>
   static void each(R& r, F&& f) {

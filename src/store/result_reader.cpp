@@ -76,6 +76,23 @@ std::vector<ModelInfo> read_models(const h5::File& file) {
   return all;
 }
 
+/// Files of earlier versions have no tables of plans.
+void read_design(const h5::File& file, ResultInfo& info) {
+  const h5::Handle design = h5::open_group(file, file.id(), "design");
+  info.confidence = h5::get<double>(file, design, "confidence");
+  info.stop_rule = h5::get_text(file, design, "stop_rule");
+  const std::vector<std::string> tables = h5::links(file, design);
+  const auto has = [&](const char* name) {
+    return std::find(tables.begin(), tables.end(), name) != tables.end();
+  };
+  if (!has("plans")) return;
+  info.images_per_trial = h5::get<std::int64_t>(file, design, "images_per_trial");
+  info.plans = h5::read_rows<PlanInfo>(file, design, "plans");
+  info.strata = h5::read_rows<StratumInfo>(file, design, "strata");
+  info.rounds = h5::read_rows<RoundInfo>(file, design, "rounds");
+  if (has("blocks")) info.image_blocks = h5::read_numbers<std::int32_t>(file, design, "blocks");
+}
+
 ResultInfo read_info(const h5::File& file) {
   const hid_t root = file.id();
   ResultInfo info;
@@ -85,14 +102,12 @@ ResultInfo read_info(const h5::File& file) {
   info.fingerprint_parts = read_parts(file);
   info.seed = h5::get<std::uint64_t>(file, root, "seed");
   {
-    const h5::Handle design = h5::open_group(file, root, "design");
-    info.confidence = h5::get<double>(file, design, "confidence");
-    info.stop_rule = h5::get_text(file, design, "stop_rule");
     const h5::Handle provenance = h5::open_group(file, root, "provenance");
     info.provenance = text_attributes(file, provenance);
     const h5::Handle importance = h5::open_group(file, root, "importance");
     info.importance = read_importance(file, importance);
   }
+  read_design(file, info);
   info.models = read_models(file);
   info.labels = h5::read_numbers<std::int32_t>(file, root, "golden/labels");
   info.points = h5::read_rows<PointInfo>(file, root, "points");
@@ -120,7 +135,7 @@ ResultHead read_result_head(const std::string& path) {
   head.parts = read_parts(file);
   head.complete = h5::get<std::uint8_t>(file, root, "complete") != 0;
   head.sessions = h5::read_rows<SessionRow>(file, root, "provenance/sessions");
-  head.estimates = h5::read_rows<EstimateRow>(file, root, "estimates");
+  head.findings.estimates = h5::read_rows<EstimateRow>(file, root, "estimates");
   head.audit = h5::read_rows<AuditRow>(file, root, "audit");
   return head;
 }

@@ -14,7 +14,7 @@ struct ResultHead {
   std::map<std::string, std::string> parts;
   bool complete = false;
   std::vector<SessionRow> sessions;
-  std::vector<EstimateRow> estimates;
+  Findings findings;
   std::vector<AuditRow> audit;
 };
 

@@ -99,9 +99,9 @@ struct ResultStore::State {
   ResultInfo info;
   StoreOptions options;
   std::vector<SessionRow> old_sessions;  // of the result found at opening
-  std::mutex estimates_mutex;
-  std::vector<EstimateRow> estimates;
-  std::uint64_t estimates_version = 0;
+  std::mutex findings_mutex;
+  Findings findings;
+  std::uint64_t findings_version = 0;
   std::pair<std::uint64_t, std::uint64_t> published{UINT64_MAX, UINT64_MAX};
   bool finished = false;
 
@@ -152,7 +152,7 @@ void ResultStore::State::resume(const SessionInfo& session) {
 
 void ResultStore::State::import(const store::ResultHead& head) {
   old_sessions = head.sessions;
-  estimates = head.estimates;
+  findings = head.findings;
   journals->add(head.audit);
   store::stream_result(path, [&](const std::vector<TrialRecord>& records) {
     journals->add(records, [&](const std::string& message) { throw DataError(path, message); });
@@ -175,9 +175,9 @@ void ResultStore::State::publish(bool complete) {
   store::ResultContents contents;
   std::pair<std::uint64_t, std::uint64_t> version;
   {
-    const std::lock_guard guard(estimates_mutex);
-    contents.estimates = estimates;
-    version.second = estimates_version;
+    const std::lock_guard guard(findings_mutex);
+    contents.findings = findings;
+    version.second = findings_version;
   }
   const auto snapshot = journals->snapshot();
   version.first = snapshot.version;
@@ -226,10 +226,10 @@ void ResultStore::append(const std::vector<TrialRecord>& records) {
   state_->publisher->request_if_due();
 }
 
-void ResultStore::set_estimates(std::vector<EstimateRow> estimates) {
-  const std::lock_guard guard(state_->estimates_mutex);
-  state_->estimates = std::move(estimates);
-  ++state_->estimates_version;
+void ResultStore::set_findings(Findings findings) {
+  const std::lock_guard guard(state_->findings_mutex);
+  state_->findings = std::move(findings);
+  ++state_->findings_version;
 }
 
 void ResultStore::add_audit(const AuditRow& row) {

@@ -82,16 +82,25 @@ void write_golden(const File& file, const ResultInfo& info) {
   }
 }
 
-void write_points(const File& file, const ResultInfo& info) {
+void write_design(const File& file, const ResultInfo& info, const Findings& findings) {
+  const Handle design = h5::create_group(file, file.id(), "design");
+  h5::put<double>(file, design, "confidence", info.confidence);
+  h5::put_text(file, design, "stop_rule", info.stop_rule);
+  h5::put<std::int64_t>(file, design, "images_per_trial", info.images_per_trial);
+  h5::write_rows(file, design, "plans", findings.plans.empty() ? info.plans : findings.plans);
+  h5::write_rows(file, design, "strata", info.strata);
+  h5::write_rows(file, design, "rounds", findings.rounds);
+  if (!info.image_blocks.empty()) h5::write_numbers(file, design, "blocks", info.image_blocks);
+}
+
+void write_points(const File& file, const ResultInfo& info, const Findings& findings) {
   std::string all;
   for (const ModelInfo& model : info.models) all += (all.empty() ? "" : ",") + model.name;
   std::vector<PointInfo> points = info.points;
   for (PointInfo& point : points)
     if (point.models.empty()) point.models = all;
+  for (std::size_t p = 0; p < findings.trials.size(); ++p) points.at(p).trials = findings.trials[p];
   h5::write_rows(file, file.id(), "points", points, {{"ber", "flip/bit/trial"}});
-  const Handle design = h5::create_group(file, file.id(), "design");
-  h5::put<double>(file, design, "confidence", info.confidence);
-  h5::put_text(file, design, "stop_rule", info.stop_rule);
 }
 
 template <class Row>
@@ -127,14 +136,15 @@ void write_result(const std::string& path, const ResultInfo& info, const ResultC
   write_provenance(file, info, contents);
   write_models(file, info);
   write_golden(file, info);
-  write_points(file, info);
+  write_points(file, info, contents.findings);
+  write_design(file, info, contents.findings);
   write_records(file, contents);
   h5::write_rows(file, file.id(), "audit", contents.audit);
   {
     const Handle importance = h5::create_group(file, file.id(), "importance");
     write_importance(file, importance, info.importance);
   }
-  h5::write_rows(file, file.id(), "estimates", contents.estimates);
+  h5::write_rows(file, file.id(), "estimates", contents.findings.estimates);
   file.close();
 }
 

@@ -14,7 +14,7 @@ inline constexpr char kResultSchema[] = "sentinelnn-result";
 struct ResultContents {
   bool complete = false;
   std::vector<SessionRow> sessions;
-  std::vector<EstimateRow> estimates;
+  Findings findings;
   std::vector<AuditRow> audit;  // sorted
   /// Visits all records in (point, id, model) order.
   std::function<void(const std::function<void(const PackedRecord&)>&)> each_record;

@@ -10,7 +10,7 @@
 #include "campaign/plan.hpp"
 #include "campaign/records.hpp"
 #include "sentinel/campaign/campaign.hpp"
-#include "sentinel/campaign/trial_runner.hpp"
+#include "campaign/trial_runner.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/models/model.hpp"
@@ -24,18 +24,27 @@ using ::testing::HasSubstr;
 // ---- planning
 // ------------------------------------------------------------------------------------
 
+/// A point with a fixed number of trials.
+TrialSource fixed(std::uint64_t trials) {
+  TrialSource source;
+  source.ready = [trials] { return trials; };
+  source.ended = [] { return true; };
+  source.draw = [](std::uint64_t) { return TrialDraw(); };
+  return source;
+}
+
 TEST(ChunkPlanner, HandsOutEveryMissingTrialOnce) {
   const auto has = [](std::uint32_t point, std::uint64_t id) { return (id + point) % 3 == 0; };
   std::uint64_t missing = 0;
   for (std::uint32_t p = 0; p < 2; ++p)
     for (std::uint64_t id = 0; id < 100; ++id) missing += has(p, id) ? 0 : 1;
-  ChunkPlanner planner({100, 100}, missing, 3, has);
+  ChunkPlanner planner({fixed(100), fixed(100)}, missing, 3, has);
   std::set<std::pair<std::uint32_t, std::uint64_t>> seen;
   while (const auto chunk = planner.next()) {
     planner.measured(0.01);
-    for (std::uint64_t id : chunk->ids) {
-      EXPECT_FALSE(has(chunk->point, id));
-      EXPECT_TRUE(seen.emplace(chunk->point, id).second) << "twice";
+    for (const TrialTask& task : chunk->tasks) {
+      EXPECT_FALSE(has(chunk->point, task.id));
+      EXPECT_TRUE(seen.emplace(chunk->point, task.id).second) << "twice";
     }
   }
   EXPECT_EQ(seen.size(), missing);
@@ -43,20 +52,47 @@ TEST(ChunkPlanner, HandsOutEveryMissingTrialOnce) {
 
 TEST(ChunkPlanner, ChunksFollowTheMeasuredCost) {
   const auto none = [](std::uint32_t, std::uint64_t) { return false; };
-  ChunkPlanner planner({1'000'000}, 1'000'000, 2, none);
-  EXPECT_EQ(planner.next()->ids.size(), 1u);  // nothing is known yet
+  ChunkPlanner planner({fixed(1'000'000)}, 1'000'000, 2, none);
+  EXPECT_EQ(planner.next()->tasks.size(), 1u);  // nothing is known yet
   planner.measured(0.1);
-  EXPECT_EQ(planner.next()->ids.size(), 15u);
+  EXPECT_EQ(planner.next()->tasks.size(), 15u);
   planner.measured(0.1);
-  ChunkPlanner last({8}, 8, 2, none);
+  ChunkPlanner last({fixed(8)}, 8, 2, none);
   last.measured(1e-3);
-  EXPECT_EQ(last.next()->ids.size(), 2u);  // the end is shared out
+  EXPECT_EQ(last.next()->tasks.size(), 2u);  // the end is shared out
+}
+
+TEST(ChunkPlanner, WaitsForTrialsThatAreNotPlannedYetAndDoesOthersMeanwhile) {
+  std::uint64_t ready = 2;
+  TrialSource rounds;
+  rounds.ready = [&] { return ready; };
+  rounds.ended = [&] { return ready == 4; };
+  rounds.draw = [](std::uint64_t id) { return TrialDraw{0, static_cast<std::int32_t>(id), 0.5}; };
+  ChunkPlanner planner({rounds, fixed(1)}, 5, 1, [](std::uint32_t, std::uint64_t) { return false; });
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> seen;
+  const auto drain = [&] {
+    while (const auto chunk = planner.next())
+      for (const TrialTask& task : chunk->tasks) {
+        seen.emplace_back(chunk->point, task.id);
+        if (chunk->point == 0) EXPECT_EQ(task.draw.stratum, static_cast<std::int32_t>(task.id));
+      }
+  };
+  drain();
+  EXPECT_THAT(seen, ::testing::ElementsAre(std::pair(0u, 0u), std::pair(0u, 1u), std::pair(1u, 0u)));
+  ready = 4;
+  drain();
+  EXPECT_EQ(seen.size(), 5u);
 }
 
 TEST(Messages, ChunksAndRecordsSurviveTheWay) {
-  const Chunk chunk = Chunk::decode(Chunk{7, {1, 2, 1ull << 40}}.encode());
+  const Chunk chunk = Chunk::decode(Chunk{7, {{1, {}}, {1ull << 40, {1, 3, 0.25}}}}.encode());
   EXPECT_EQ(chunk.point, 7u);
-  EXPECT_EQ(chunk.ids, (std::vector<std::uint64_t>{1, 2, 1ull << 40}));
+  ASSERT_EQ(chunk.tasks.size(), 2u);
+  EXPECT_EQ(chunk.tasks[0].id, 1u);
+  EXPECT_EQ(chunk.tasks[1].id, 1ull << 40);
+  EXPECT_EQ(chunk.tasks[1].draw.stage, 1);
+  EXPECT_EQ(chunk.tasks[1].draw.stratum, 3);
+  EXPECT_EQ(chunk.tasks[1].draw.probability, 0.25);
   TrialRecord record;
   record.row.id = 5;
   record.row.correct = 99;
@@ -103,6 +139,21 @@ TEST(Job, ValidIsSilentAndEachMistakeNamesItsOption) {
   EXPECT_THAT(with([](Job& j) { j.fault_count = "often"; }), HasSubstr("often"));
   EXPECT_THAT(with([](Job& j) { j.trials = 0; }), HasSubstr("--repeat"));
   EXPECT_THAT(with([](Job& j) { j.engine = "slow"; }), HasSubstr("slow"));
+  EXPECT_THAT(with([](Job& j) { j.sampling = "clever"; }), HasSubstr("clever"));
+  EXPECT_THAT(with([](Job& j) { j.half_width = 0.7; }), HasSubstr("--half-width 0.7"));
+  EXPECT_THAT(with([](Job& j) { j.guaranteed = true; }), HasSubstr("--guaranteed"));
+  EXPECT_THAT(with([](Job& j) { j.images_per_trial = 0; }), HasSubstr("--images-per-trial"));
+  EXPECT_THAT(with([](Job& j) { j.range = TrialRange{5, 5}; }), HasSubstr("holds no trial"));
+  EXPECT_THAT(with([](Job& j) {
+                j.trials = 10;
+                j.range = TrialRange{5, 11};
+              }),
+              HasSubstr("--repeat 10"));
+  EXPECT_THAT(with([](Job& j) {
+                j.half_width = 0.01;
+                j.range = TrialRange{0, 10};
+              }),
+              HasSubstr("--trial-range"));
   EXPECT_THAT(with([](Job& j) { j.confidence = 1; }), HasSubstr("--confidence"));
   EXPECT_THAT(with([](Job& j) {
                 j.protect = true;
@@ -135,8 +186,10 @@ std::vector<NamedModel> small_models() {
 TrialRunner small_runner(std::vector<Sampler> points) {
   EngineOptions options;
   options.block = 8;
-  return TrialRunner(small_models(), synthetic_dataset(Split::kTest, 16, 1).batch(0, 16),
-                     std::move(points), 11, options);
+  std::vector<CampaignPoint> all;
+  for (Sampler& sampler : points) all.push_back({std::move(sampler), 100});
+  return TrialRunner(small_models(), synthetic_dataset(Split::kTest, 16, 1).batch(0, 16), -1, all,
+                     11, options);
 }
 
 TEST(TrialRunner, RecordsDependOnPointAndTrialOnly) {
@@ -210,7 +263,11 @@ const EstimateRow& find(const std::vector<EstimateRow>& rows, int model,
 
 TEST(Estimates, MeansDifferencesAndPairing) {
   for (bool paired : {true, false}) {
-    EstimateBuilder builder({paired}, 2, 0.95);
+    ResultInfo info;
+    info.points.push_back({0, "T2", paired ? "binomial" : "exact:7"});
+    info.models.resize(2);
+    for (ModelInfo& model : info.models) model.images = model.correct = 100;
+    EstimateBuilder builder(info);
     // Nearly the same loss in both, so that the paired difference has little spread.
     builder.add(trial(0, 50, 60));
     builder.add(trial(1, 70, 81));

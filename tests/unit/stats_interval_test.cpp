@@ -10,9 +10,10 @@
 namespace sentinel {
 namespace {
 
-CountMoments moments_of(const std::vector<std::int64_t>& values) {
-  CountMoments moments;
-  for (const std::int64_t value : values) moments.add(value);
+/// Values in tenths: a trial of ten images.
+Moments moments_of(const std::vector<int>& tenths) {
+  Moments moments;
+  for (const int value : tenths) moments.add(value / 10.0);
   return moments;
 }
 
@@ -43,42 +44,58 @@ TEST(TQuantile, EnclosesTheWantedProbabilityForAnyDegreesOfFreedom) {
           << df << " " << confidence;
 }
 
-TEST(CountMoments, ExactWhereDoublesCancel) {
-  // Squares of 2^40 + i need 80 bits; a sum of squares in double would lose the variance.
-  CountMoments moments;
-  const std::int64_t base = std::int64_t{1} << 40;
-  for (const std::int64_t i : {0, 1, 2, 3, 4}) moments.add(base + i);
-  EXPECT_EQ(moments.variance(), 2.5);
-  EXPECT_EQ(moments.mean(), static_cast<double>(base + 2));
+TEST(Moments, KeepTheVarianceBesideALargeMean) {
+  // 2^30 + i squared needs 62 bits; a sum of squares in double would lose the variance.
+  Moments moments;
+  const double base = std::ldexp(1, 30);
+  for (const int i : {0, 1, 2, 3, 4}) moments.add(base + i);
+  EXPECT_NEAR(moments.variance(), 2.5, 1e-6);  // deviations are rounded to 2^-22
+  EXPECT_DOUBLE_EQ(moments.mean(), base + 2);
 }
 
-TEST(CountMoments, DoNotDependOnTheOrder) {
-  Rng rng({17, 0, 0, Purpose::kShuffle});
-  std::vector<std::int64_t> values(1000);
-  for (auto& value : values) value = static_cast<std::int64_t>(rng.below(20001)) - 10000;
-  const CountMoments forward = moments_of(values);
-  std::sort(values.begin(), values.end());
-  const CountMoments sorted = moments_of(values);
-  std::reverse(values.begin(), values.end());
-  const CountMoments reversed = moments_of(values);
-  EXPECT_EQ(forward.mean(), sorted.mean());
-  EXPECT_EQ(forward.variance(), sorted.variance());
-  EXPECT_EQ(forward.variance(), reversed.variance());
-  EXPECT_EQ(forward.n(), 1000u);
+TEST(Moments, AgreeWithTwoPasses) {
+  Rng rng({17, 0, 0, Purpose::kShuffle});  // seed 17
+  std::vector<double> values(1000);
+  Moments moments;
+  double sum = 0, sum_squares = 0, deviations = 0;
+  for (double& value : values) {
+    value = rng.normal();
+    moments.add(value);
+    sum += value;
+    sum_squares += value * value;
+  }
+  for (const double value : values) deviations += std::pow(value - sum / 1000, 2);
+  EXPECT_NEAR(moments.mean(), sum / 1000, 1e-13);
+  EXPECT_NEAR(moments.variance(), deviations / 999, 1e-13);
+  EXPECT_NEAR(moments.mean_square(), sum_squares / 1000, 1e-13);
+  EXPECT_EQ(moments.n(), 1000u);
 }
 
-TEST(CountMoments, HandExampleAndFewValues) {
+TEST(Moments, HandExampleAndFewValues) {
   EXPECT_EQ(moments_of({}).mean(), 0);
   EXPECT_EQ(moments_of({}).variance(), 0);
+  EXPECT_EQ(moments_of({}).mean_square(), 0);
   EXPECT_EQ(moments_of({7}).variance(), 0);
-  EXPECT_EQ(moments_of({2, 4, 4, 4, 5, 5, 7, 9}).mean(), 5);
-  EXPECT_DOUBLE_EQ(moments_of({2, 4, 4, 4, 5, 5, 7, 9}).variance(), 32.0 / 7);
-  EXPECT_EQ(moments_of({-3, 3}).variance(), 18);
+  EXPECT_DOUBLE_EQ(moments_of({7}).mean_square(), 0.49);
+  EXPECT_DOUBLE_EQ(moments_of({2, 4, 4, 4, 5, 5, 7, 9}).mean(), 0.5);
+  EXPECT_DOUBLE_EQ(moments_of({2, 4, 4, 4, 5, 5, 7, 9}).variance(), 0.32 / 7);
+  EXPECT_DOUBLE_EQ(moments_of({-3, 3}).variance(), 0.18);
+  EXPECT_DOUBLE_EQ(moments_of({-3, 3}).mean_square(), 0.09);
+}
+
+// Whatever they are: the rules for "no spread" ask for 0.
+TEST(Moments, EqualValuesHaveNoSpread) {
+  for (const double value : {0.1, 1.0 / 3, 0.987654321, -2.5e-7}) {
+    Moments moments;
+    for (int i = 0; i < 1000; ++i) moments.add(value);
+    EXPECT_EQ(moments.variance(), 0);
+    EXPECT_EQ(moments.mean(), value);
+  }
 }
 
 TEST(TInterval, HandExample) {
   // Mean 5 and s^2 = 32/7 of 8 trials with 10 images: t_7 = 2.36462425.
-  const Interval interval = t_interval(moments_of({2, 4, 4, 4, 5, 5, 7, 9}), 10, 0.95, 0, 1);
+  const Interval interval = t_interval(moments_of({2, 4, 4, 4, 5, 5, 7, 9}), 0.95, 0, 1);
   const double half = 2.36462425 * std::sqrt(32.0 / 7 / 8) / 10;
   EXPECT_DOUBLE_EQ(interval.estimate, 0.5);
   EXPECT_NEAR(interval.lower, 0.5 - half, 1e-8);
@@ -90,51 +107,53 @@ TEST(TInterval, HandExample) {
 }
 
 TEST(TInterval, TooFewTrialsSayNothing) {
-  for (const auto& values : {std::vector<std::int64_t>{}, std::vector<std::int64_t>{10}}) {
-    const Interval interval = t_interval(moments_of(values), 10, 0.95, -1, 1);
+  for (const auto& values : {std::vector<int>{}, std::vector<int>{10}}) {
+    const Interval interval = t_interval(moments_of(values), 0.95, -1, 1);
     EXPECT_EQ(interval.lower, -1);
     EXPECT_EQ(interval.upper, 1);
   }
 }
 
 TEST(TInterval, StaysInItsRange) {
-  const Interval interval = t_interval(moments_of({0, 10}), 10, 0.95, 0, 1);
+  const Interval interval = t_interval(moments_of({0, 10}), 0.95, 0, 1);
   EXPECT_EQ(interval.lower, 0);
   EXPECT_EQ(interval.upper, 1);
 }
 
-CountMoments constant(std::int64_t value, int n) {
-  return moments_of(std::vector<std::int64_t>(static_cast<std::size_t>(n), value));
+Moments constant(double value, int n) {
+  Moments moments;
+  for (int i = 0; i < n; ++i) moments.add(value);
+  return moments;
 }
 
 TEST(NoSpread, RuleOfThree) {
   const double bound = 0.029957323;  // -ln(0.05)/100
-  const Interval none = t_interval(constant(0, 100), 16, 0.95, 0, 1);
+  const Interval none = t_interval(constant(0, 100), 0.95, 0, 1);
   EXPECT_EQ(none.estimate, 0);
   EXPECT_EQ(none.lower, 0);
   EXPECT_NEAR(none.upper, bound, 1e-9);
   EXPECT_EQ(none.method, "rule of three");
   EXPECT_EQ(none.n, 100u);
   EXPECT_EQ(none.confidence, 0.95);
-  const Interval all = t_interval(constant(16, 100), 16, 0.95, 0, 1);
+  const Interval all = t_interval(constant(1, 100), 0.95, 0, 1);
   EXPECT_EQ(all.upper, 1);
   EXPECT_NEAR(all.lower, 1 - bound, 1e-9);
-  const Interval some = t_interval(constant(4, 100), 16, 0.95, 0, 1);
+  const Interval some = t_interval(constant(0.25, 100), 0.95, 0, 1);
   EXPECT_EQ(some.estimate, 0.25);
   EXPECT_NEAR(some.lower, 0.25 - bound * 0.25, 1e-9);
   EXPECT_NEAR(some.upper, 0.25 + bound * 0.75, 1e-9);
-  const Interval gain = t_interval(constant(0, 100), 16, 0.95, -1, 1);
+  const Interval gain = t_interval(constant(0, 100), 0.95, -1, 1);
   EXPECT_NEAR(gain.lower, -bound, 1e-9);
   EXPECT_NEAR(gain.upper, bound, 1e-9);
 }
 
 TEST(NoSpread, FewTrialsSayNothingAndMoreSayMore) {
-  const Interval two = t_interval(constant(0, 2), 16, 0.95, 0, 1);  // 3/2 of the range: all of it
+  const Interval two = t_interval(constant(0, 2), 0.95, 0, 1);  // 3/2 of the range: all of it
   EXPECT_EQ(two.lower, 0);
   EXPECT_EQ(two.upper, 1);
   double before = 1;
   for (const int n : {4, 10, 100, 1000}) {
-    const Interval interval = t_interval(constant(8, n), 16, 0.95, 0, 1);
+    const Interval interval = t_interval(constant(0.5, n), 0.95, 0, 1);
     EXPECT_GT(interval.half_width(), 0);
     EXPECT_LT(interval.half_width(), before);
     before = interval.half_width();
@@ -145,7 +164,7 @@ TEST(NoSpread, FewTrialsSayNothingAndMoreSayMore) {
 TEST(NoSpread, CoversTheLargestRateThatStaysUnseen) {
   for (const int n : {2, 5, 20, 500}) {
     const double rate = 1 - std::pow(0.05, 1.0 / n);
-    const Interval interval = t_interval(constant(0, n), 1, 0.95, 0, 1);
+    const Interval interval = t_interval(constant(0, n), 0.95, 0, 1);
     EXPECT_GE(interval.upper, rate);
     EXPECT_LE(interval.upper, std::min(1.0, 3.0 / n));
   }
@@ -154,7 +173,7 @@ TEST(NoSpread, CoversTheLargestRateThatStaysUnseen) {
 TEST(WelchInterval, HandExample) {
   // s_a^2/4 = 5/12, s_b^2/3 = 4/3; df = 1.75^2 / ((5/12)^2/3 + (4/3)^2/2).
   const Interval interval =
-      welch_interval(moments_of({1, 2, 3, 4}), moments_of({2, 4, 6}), 10, 0.9);
+      welch_interval(moments_of({1, 2, 3, 4}), moments_of({2, 4, 6}), 0.9, -1, 1);
   const double df = 1.75 * 1.75 / (25.0 / 144 / 3 + 16.0 / 9 / 2);
   EXPECT_NEAR(interval.estimate, -0.15, 1e-12);
   EXPECT_NEAR(t_probability(df, interval.half_width() * 10 / std::sqrt(1.75)), 0.9, 1e-6);
@@ -162,19 +181,66 @@ TEST(WelchInterval, HandExample) {
   EXPECT_EQ(interval.method, "Welch");
 }
 
+TEST(WelchInterval, StaysInItsRange) {
+  const Interval interval =
+      welch_interval(moments_of({0, 10}), moments_of({0, 10, 0}), 0.95, -0.5, 0.25);
+  EXPECT_EQ(interval.lower, -0.5);
+  EXPECT_EQ(interval.upper, 0.25);
+}
+
 TEST(WelchInterval, Degenerate) {
   // The shorter sample decides; -1 and 1 are the ends of the range.
-  const Interval still = welch_interval(constant(3, 100), constant(1, 500), 10, 0.95);
+  const Interval still = welch_interval(constant(0.3, 100), constant(0.1, 500), 0.95, -1, 1);
   EXPECT_DOUBLE_EQ(still.estimate, 0.2);
   EXPECT_NEAR(still.lower, 0.2 - 0.029957323 * 1.2, 1e-9);
   EXPECT_NEAR(still.upper, 0.2 + 0.029957323 * 0.8, 1e-9);
   EXPECT_EQ(still.method, "rule of three");
   EXPECT_EQ(still.n, 600u);
   // Spread in one of them is an ordinary case.
-  EXPECT_EQ(welch_interval(moments_of({3, 3}), moments_of({1, 2}), 10, 0.95).method, "Welch");
-  const Interval interval = welch_interval(moments_of({3}), moments_of({1, 2}), 10, 0.95);
+  EXPECT_EQ(welch_interval(moments_of({3, 3}), moments_of({1, 2}), 0.95, -1, 1).method, "Welch");
+  const Interval interval = welch_interval(moments_of({3}), moments_of({1, 2}), 0.95, -1, 1);
   EXPECT_EQ(interval.lower, -1);
   EXPECT_EQ(interval.upper, 1);
+}
+
+// scipy 1.10: beta.ppf at p n_e + {0, 1}, n_e = 99 (norm.ppf(0.975)/t.ppf(0.975, 99))^2.
+TEST(KornGraubard, WholeFailuresAreClopperPearsonOfAlmostAllTrials) {
+  std::vector<int> shares(95, 0);
+  shares.insert(shares.end(), 5, 10);
+  const Interval interval = korn_graubard_interval(moments_of(shares), 0.95);
+  EXPECT_DOUBLE_EQ(interval.estimate, 0.05);
+  EXPECT_NEAR(interval.lower, 0.0160225015, 1e-9);
+  EXPECT_NEAR(interval.upper, 0.1143155957, 1e-9);
+  EXPECT_EQ(interval.n, 100u);
+  EXPECT_EQ(interval.method, "Korn-Graubard");
+}
+
+// More spread between trials than shares of 0 and 1 have is impossible; less counts no more.
+TEST(KornGraubard, ATrialIsAtMostOneObservation) {
+  std::vector<int> whole(90, 0), parts(80, 0);
+  whole.insert(whole.end(), 10, 10);
+  parts.insert(parts.end(), 20, 5);
+  const Interval a = korn_graubard_interval(moments_of(whole), 0.95);
+  const Interval b = korn_graubard_interval(moments_of(parts), 0.95);
+  EXPECT_DOUBLE_EQ(a.estimate, b.estimate);
+  EXPECT_NEAR(a.lower, b.lower, 1e-9);
+  EXPECT_NEAR(a.upper, b.upper, 1e-9);
+}
+
+TEST(KornGraubard, NoSpreadIsTheRuleOfThreeAndOneTrialSaysNothing) {
+  for (const double share : {0.0, 0.25, 1.0}) {
+    const Interval interval = korn_graubard_interval(constant(share, 100), 0.95);
+    const Interval rule = t_interval(constant(share, 100), 0.95, 0, 1);
+    EXPECT_EQ(interval.method, "rule of three");
+    EXPECT_EQ(interval.lower, rule.lower);
+    EXPECT_EQ(interval.upper, rule.upper);
+  }
+  EXPECT_EQ(korn_graubard_interval(constant(0.5, 1), 0.95).half_width(), 0.5);
+}
+
+TEST(TrialsFor, NormalFormula) {
+  EXPECT_EQ(trials_for(0.01, 0.5, 0.95), 9604u);  // (1.959964 * 50)^2 = 9603.6
+  EXPECT_EQ(trials_for(0.01, 0, 0.95), 0u);
 }
 
 /// A trial fails as a whole or hardly at all, as weight faults do.
@@ -191,10 +257,11 @@ class ClusteredPopulation : public ::testing::Test {
       truth_ += static_cast<double>(failures) / (kImages * static_cast<double>(table_.size()));
     }
   }
-  CountMoments replicate(std::uint64_t number, int trials = kTrials) const {
+  Moments replicate(std::uint64_t number, int trials = kTrials) const {
     Rng rng({29, 0, number, Purpose::kSynthetic});
-    CountMoments moments;
-    for (int i = 0; i < trials; ++i) moments.add(table_[rng.below(table_.size())]);
+    Moments moments;
+    for (int i = 0; i < trials; ++i)
+      moments.add(static_cast<double>(table_[rng.below(table_.size())]) / kImages);
     return moments;
   }
   bool covers(double lower, double upper) const { return lower <= truth_ && truth_ <= upper; }
@@ -206,8 +273,7 @@ class ClusteredPopulation : public ::testing::Test {
 TEST_F(ClusteredPopulation, TIntervalCovers) {
   int covered = 0;
   for (int r = 0; r < kReplicates; ++r) {
-    const Interval interval =
-        t_interval(replicate(static_cast<std::uint64_t>(r)), kImages, 0.95, 0, 1);
+    const Interval interval = t_interval(replicate(static_cast<std::uint64_t>(r)), 0.95, 0, 1);
     covered += covers(interval.lower, interval.upper);
   }
   EXPECT_GE(covered / double{kReplicates}, 0.935);
@@ -217,7 +283,7 @@ TEST_F(ClusteredPopulation, TIntervalCovers) {
 TEST_F(ClusteredPopulation, NaiveBinomialDoesNotCover) {
   int covered = 0;
   for (int r = 0; r < kReplicates; ++r) {
-    const double rate = replicate(static_cast<std::uint64_t>(r)).mean() / kImages;
+    const double rate = replicate(static_cast<std::uint64_t>(r)).mean();
     const double half = 1.96 * std::sqrt(rate * (1 - rate) / (kImages * kTrials));
     covered += covers(rate - half, rate + half);
   }
@@ -228,7 +294,7 @@ TEST_F(ClusteredPopulation, WelchCoversTheDifferenceOfUnequalSamples) {
   int covered = 0;
   for (std::uint64_t r = 0; r < kReplicates; ++r) {
     const Interval interval =
-        welch_interval(replicate(2 * r, 80), replicate(2 * r + 1, kTrials), kImages, 0.95);
+        welch_interval(replicate(2 * r, 80), replicate(2 * r + 1, kTrials), 0.95, -1, 1);
     covered += interval.lower <= 0 && 0 <= interval.upper;
   }
   EXPECT_GE(covered / double{kReplicates}, 0.935);

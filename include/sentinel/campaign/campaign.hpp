@@ -16,23 +16,22 @@ namespace sentinel {
 /// SharedErrors.
 ExitCode run_campaign(const Comm& comm, const Job& job);
 
-/// Estimates with intervals from all rows of a result, in (point, model) order: accuracy,
-/// SDC-critical and DUE rates over trials, and the difference of every further model to the first
-/// (paired where the faults are shared). `rows` sorted by (point, id, model).
+class PointEstimates;
+
+/// Estimates with intervals from the rows of a result, in (point, model) order: accuracy, rates of
+/// the outcomes, and the difference of every further model to the first (paired where the faults
+/// are shared).
 class EstimateBuilder {
  public:
-  /// `paired[p]`: whether the models of point p share their faults.
-  EstimateBuilder(std::vector<bool> paired, std::size_t models, double confidence);
+  /// `info`: points, models, plans and image blocks of the result.
+  explicit EstimateBuilder(const ResultInfo& info);
   ~EstimateBuilder();
-  /// All rows of one trial, in model order; trials in any order.
+  /// All rows of one trial, in model order; the trials of a point in the order of their ids.
   void add(const std::vector<TrialRow>& trial);
   std::vector<EstimateRow> estimates() const;
-  /// "accuracy 58.8 % ± 0.8 → 88.2 % ± 0.1" of a point, for the progress line.
-  std::string headline(std::uint32_t point) const;
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  std::vector<std::unique_ptr<PointEstimates>> points_;
 };
 
 /// What `bench` measures.

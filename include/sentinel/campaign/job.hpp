@@ -68,6 +68,11 @@ struct ProtectionJob {
   std::int64_t calibration_images = -1;  // the first n training images, -1: all
 };
 
+/// Ids begin ... end - 1 of every point.
+struct TrialRange {
+  std::uint64_t begin = 0, end = 0;
+};
+
 /// One fault-injection campaign; a pure description from which every rank builds the same graphs
 /// and batches.
 struct Job {
@@ -80,8 +85,15 @@ struct Job {
 
   std::vector<double> ber;               // [flips/bit/trial], one point each; empty with exact:K
   std::string fault_count = "binomial";  // binomial | per-layer-floor | exact:K
-  std::uint64_t trials = 100;            // per point
-  std::int64_t images = -1;              // the first n test images, -1: all
+  // Trials per point; empty: 100, or with half_width at most a million.
+  std::optional<std::uint64_t> trials;
+  std::optional<TrialRange> range;  // only these of them
+  std::string sampling = "simple";  // simple | stratified; with half_width sequential
+  double half_width = 0;            // stop at it: of the share of failing images (exact:1) or the
+                                    // accuracy; 0: a fixed number of trials
+  bool guaranteed = false;          // intervals that hold for every number of trials
+  std::int64_t images_per_trial = -1;  // a random block of them, -1: all
+  std::int64_t images = -1;            // the first n test images, -1: all
   std::uint64_t seed = 1;
   double confidence = 0.95;
 
@@ -96,6 +108,9 @@ struct Job {
 
   std::string command, resolved;  // the command line; all options as TOML
 };
+
+/// Trials of each point, with a half-width at most.
+std::uint64_t planned_trials(const Job& job);
 
 /// Checks everything that can be known without reading a file. Throws UserError naming the option.
 void validate(const Job& job);

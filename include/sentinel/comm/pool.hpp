@@ -11,7 +11,7 @@ struct PoolOptions {
 };
 
 /// Called on rank 0: the next chunk of work, or nothing when there is no more (or a stop was asked
-/// for).
+/// for), or none before a result is in: then it is asked again after the next result.
 using NextChunk = std::function<std::optional<Bytes>()>;
 /// Called on any rank, one call at a time per rank; on rank 0 in a thread of its own that never
 /// touches MPI.

@@ -16,8 +16,11 @@ enum class Purpose : std::uint8_t {
   kShuffle = 7,
   kAugment = 8,
   kDropout = 9,
-  kChannelSites = 10,  // order of the bits of a channel (channel-FI)
-  kPositions = 11,     // of an output map, for deepvigor
+  kChannelSites = 10,    // order of the bits of a channel (channel-FI)
+  kPositions = 11,       // of an output map, for deepvigor
+  kStrata = 12,          // which stratum a trial comes from
+  kCriticalFaults = 13,  // sites of a stratum's critical flips
+  kImageOrder = 14,      // partition of the images into blocks
 };
 
 /// Names one stream; two different keys give independent streams.

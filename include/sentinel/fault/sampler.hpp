@@ -63,9 +63,9 @@ class ChannelOrder {
 };
 
 /// Binomial faults of a trial on a model made from an original one: the flips of the original on
-/// the sites the two share (key.purpose kFaults), independent ones on the copies (kCopyFaults)
-/// (design 05, "Paired").
-Faults draw_paired(const BinomialFaults& sampler, const FaultSpace& original, const SiteMap& map,
+/// the sites the two share, independent ones on the copies (key.purpose kCopyFaults) (design 05,
+/// "Paired").
+Faults draw_paired(const BinomialFaults& sampler, const Faults& in_original, const SiteMap& map,
                    const FaultSpace& model, RngKey key);
 
 /// Expected number of faults in each tensor of the space per trial.

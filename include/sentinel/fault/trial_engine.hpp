@@ -57,7 +57,9 @@ struct EngineOptions {
   std::uint64_t cache_budget = 2ull << 30;  // [bytes] of fault-free activations kept
   at::Device device = at::kCPU;
   bool reference_only = false;  // --engine reference: run() is run_reference()
+  std::int64_t group = 0;       // images of a group that a trial may be confined to; 0: no groups
 };
+inline constexpr std::int32_t kNoGroup = -1;
 
 /// Turns faults into outcomes on a fixed set of images. Owns its graph and the fault-free
 /// activations; a trial flips bits in place and flips them back. Not thread safe.
@@ -78,8 +80,9 @@ class TrialEngine {
   std::uint64_t cache_bytes() const;
   std::size_t restart_points() const;
 
-  TrialOutcome run(const Faults& faults);
-  TrialOutcome run_reference(const Faults& faults);
+  /// On all images, or on one group of them: image group * size ... of EngineOptions::group.
+  TrialOutcome run(const Faults& faults, std::int32_t group = kNoGroup);
+  TrialOutcome run_reference(const Faults& faults, std::int32_t group = kNoGroup);
   TrialLogits logits(const Faults& faults);
   TrialLogits logits_reference(const Faults& faults);
 

@@ -39,8 +39,10 @@ class Moments {
 Interval t_interval(const Moments& moments, double confidence, double low, double high);
 
 /// Interval for a mean share in [0, 1] over trials after Korn & Graubard (1998): Clopper-Pearson
-/// with the effective number of trials n_e = p (1 - p)/(s^2/n), times (z/t_{n-1})^2, at most what
-/// it is without spread within trials. Zero or all failures: the rule of three of t_interval.
+/// with p n_e failures of n_e = min(n - 1, p (1 - p)/(s^2/n)) (z/t_{n-1})^2 trials. n - 1 is what
+/// shares of only 0 and 1 give: a trial never counts as more than one observation, so that it stays
+/// on the safe side where s^2 misses rare trials with many failures (without this bound 0.26 to
+/// 0.93 simulated). No spread: the rule of three of t_interval.
 Interval korn_graubard_interval(const Moments& shares, double confidence);
 
 /// Difference of two independent means a - b (Welch, Satterthwaite degrees of freedom), cut to

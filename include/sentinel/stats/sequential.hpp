@@ -10,8 +10,8 @@ namespace sentinel {
 
 /// Asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2021) for the mean
 /// of the X_t: mean +- s sqrt(2 (t rho^2 + 1)/(t^2 rho^2) ln(sqrt(t rho^2 + 1)/alpha)), with
-/// rho^2 = (-2 ln alpha + ln(1 - 2 ln alpha))/n*, tightest near t = n*. X_t need not be independent:
-/// their conditional mean given the past is what counts.
+/// rho^2 = (-2 ln alpha + ln(1 - 2 ln alpha))/n*, tightest near t = n*. X_t need not be
+/// independent: their conditional mean given the past is what counts.
 class AsymptoticSequence {
  public:
   /// `tuned_for`: n*, at least 1.
@@ -26,16 +26,16 @@ class AsymptoticSequence {
   Moments moments_;
 };
 
-/// Empirical-Bernstein confidence sequence (Waudby-Smith & Ramdas 2024, "Estimating means of bounded
-/// random variables by betting", predictable plug-in) for the mean of Y_i in [0, 1]; holds for every
-/// n, not only for large ones. The running intersection is not taken: an interval depends on its
-/// moment's sums alone.
+/// Empirical-Bernstein confidence sequence (Waudby-Smith & Ramdas 2024, "Estimating means of
+/// bounded random variables by betting", predictable plug-in) for the mean of Y_i in [0, 1]; holds
+/// for every n, not only for large ones. The running intersection is not taken: an interval depends
+/// on its moment's sums alone.
 class BernsteinSequence {
  public:
   explicit BernsteinSequence(double confidence);
-  void add(double y);  // in [0, 1]; Bug otherwise
+  void add(double y);  // in [0, 1] up to rounding (1e-9); Bug otherwise
   std::uint64_t n() const { return n_; }
-  /// In [0, 1].
+  /// In [0, 1]; the estimate is its middle before cutting, the mean weighted by the bets lambda.
   Interval interval() const;
 
  private:

@@ -52,8 +52,8 @@ class ResultStore {
   /// in the background when one is due; errors of a background publication are thrown here or in
   /// finish().
   void append(const std::vector<TrialRecord>& records);
-  /// Replaces the estimates that the next publication writes.
-  void set_estimates(std::vector<EstimateRow> estimates);
+  /// Replaces what the next publication writes beside rows.
+  void set_findings(Findings findings);
   void add_audit(const AuditRow& row);
 
   /// Syncs, publishes, closes. `complete`: every planned trial is stored; then the journals are

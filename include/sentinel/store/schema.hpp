@@ -27,11 +27,17 @@
 ///   /golden/<m>/logits     f32 [images, classes]
 ///   /golden/<m>/predictions  i32 [images]
 ///   /points                compound PointInfo
-///   /design                attributes: confidence (f64), stop_rule; stratified plans will add
-///                          tables per point
-///   /trials                compound TrialRow, sorted by (point, id, model). Rows with id >= trials
-///                          of their point (left from before the campaign was shortened) are kept
-///                          and used in no estimate
+///   /design                attributes: confidence (f64), stop_rule, images_per_trial (i64, -1:
+///   all) /design/plans          compound PlanInfo, one row per point /design/strata compound
+///   StratumInfo, of the points whose trials are stratified /design/rounds         compound
+///   RoundInfo: how each round of such a point was drawn /design/blocks         i32 [images]: block
+///   of each image; only where a trial looks at one block /trials                compound TrialRow,
+///   sorted by (point, id, model). Rows with id >= trials
+///                          of their point (left from before the campaign was shortened, or
+///                          run while a sequential plan was already decided) are kept and used in
+///                          no estimate; nor are those of stage 1. The weight of a row in a mean
+///                          over the population: stratified W_h / n_h, sequential
+///                          W_h / (probability n), else 1 / n
 ///   /faults/offsets        u64 [trials + 1]: the faults of row i of /trials are
 ///                          sites[offsets[i] : offsets[i + 1]]
 ///   /faults/sites          compound FaultRow
@@ -41,7 +47,8 @@
 ///   /importance/<method>/<layer>/order   i64 [channels], order[0] = most important
 ///                          and for channel-FI lower, upper (f64 [channels], interval of the score
 ///                          over trials), accuracy (f64 [channels], mean), trials (u64 [channels])
-///   /estimates             compound EstimateRow, the set of the last look
+///   /estimates             compound EstimateRow: of sequential plans every look (`trials` tells
+///                          which), of others the last
 ///
 /// Compound members carry the names of the structs' fields below, in their order; strings in them
 /// have the fixed length of the longest, padded with zeros. The attribute `unit_<member>` of a
@@ -55,7 +62,7 @@ struct TrialRow {
   std::uint32_t point = 0;
   std::uint64_t id = 0;
   std::uint32_t model = 0;    // index of /models/<m>
-  std::uint8_t stage = 0;     // 0 = main sample (1 = pilot, in adaptive plans)
+  std::uint8_t stage = 0;     // 0 = main sample, 1 = pilot (of stratified plans)
   std::int32_t stratum = -1;  // -1: not stratified
   double probability = 1;     // with which the stratum was drawn
   std::int32_t block = -1;    // image block, -1: all images
@@ -93,9 +100,12 @@ struct EstimateRow {
   std::int32_t against =
       -1;                // >= 0: the difference model - against, paired or not as `method` says
   std::string quantity;  // "accuracy", "sdc_critical", "due", "failing" (either),
-                         // "accuracy_argmax", "accuracy_difference"
+                         // "masked", "sdc_noncritical", "accuracy_argmax",
+                         // "accuracy_difference"
   double estimate = 0, lower = 0, upper = 0, confidence = 0.95;
-  std::string method;  // "t over trials", "paired t over trials", "Welch", "rule of three"
+  std::string method;  // "t over trials", "Korn-Graubard", "stratified, Satterthwaite", "MOVER",
+                       // "asymptotic confidence sequence", "empirical-Bernstein confidence
+                       // sequence", "Welch", "rule of three"; "paired " before one of them
   std::uint64_t trials = 0;
 };
 
@@ -130,12 +140,39 @@ struct ModelInfo {
   std::vector<std::int32_t> golden_predictions;  // [images]
 };
 
+/// How the trials of a point are chosen, and when they are enough.
+struct PlanInfo {
+  std::uint32_t point = 0;
+  std::string sampling = "simple";  // simple | stratified | sequential
+  std::string stop_rule = "fixed number of trials";
+  double half_width = 0;        // wanted, of the share (T1) or accuracy; 0: none
+  std::uint8_t guaranteed = 0;  // intervals that hold for every number of trials
+  std::uint64_t first = 0;      // the trials are first ... trials - 1 of the point
+  std::uint64_t used = 0;       // trials in the estimates, those of a pilot not counted
+  std::uint8_t reached = 0;     // the stop rule is met
+};
+struct StratumInfo {
+  std::uint32_t point = 0;
+  std::int32_t stratum = 0;
+  std::string name;
+  double weight = 0;  // share of the population, exact
+  double cost = 1;    // of a trial, relative, from MACs
+};
+struct RoundInfo {
+  std::uint32_t point = 0, round = 0;
+  std::uint8_t stage = 0;
+  std::uint64_t first = 0, trials = 0;  // ids
+  std::int32_t stratum = 0;
+  double probability = 0;       // with which a trial of the round comes from the stratum
+  std::uint64_t allocated = 0;  // trials of the stratum, where that was decided; else 0
+};
+
 struct PointInfo {
   std::uint32_t id = 0;
   std::string estimand = "T2";
   std::string fault_model;
   double ber = 0;            // [flips/bit/trial]
-  std::uint64_t trials = 0;  // planned
+  std::uint64_t trials = 0;  // planned; of a sequential plan that has stopped, those used
   std::string models;        // comma-separated names; left empty, ResultStore writes all
 };
 
@@ -160,11 +197,24 @@ struct ResultInfo {
   std::uint64_t seed = 0;
   double confidence = 0.95;
   std::string stop_rule = "fixed number of trials";
+  std::int64_t images_per_trial = -1;      // -1: all
+  std::vector<std::int32_t> image_blocks;  // [images], empty: no blocks
+  std::vector<PlanInfo> plans;             // by point; none of old files
+  std::vector<StratumInfo> strata;
+  std::vector<RoundInfo> rounds;
   std::map<std::string, std::string> provenance;
   std::vector<ModelInfo> models;  // index = position
   std::vector<std::int32_t> labels;
   std::vector<PointInfo> points;
   std::vector<ImportanceInfo> importance;
+};
+
+/// What becomes known as trials come in.
+struct Findings {
+  std::vector<EstimateRow> estimates;
+  std::vector<PlanInfo> plans;  // empty: those of ResultInfo hold
+  std::vector<RoundInfo> rounds;
+  std::vector<std::uint64_t> trials;  // planned, by point; empty: those of ResultInfo hold
 };
 
 /// One incarnation of the campaign, as its caller knows it.

@@ -1,0 +1,46 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "sentinel/campaign/job.hpp"
+#include "sentinel/comm/comm.hpp"
+
+namespace sentinel {
+
+/// What a campaign on one network would do, without doing it.
+struct DryRun {
+  struct Layer {
+    std::string name;
+    std::uint64_t bits = 0;
+    std::int64_t macs = 0;
+    std::vector<double> faults;  // expected per trial, by point
+  };
+  struct Stratum {
+    std::string name;
+    double weight = 0, cost = 1;
+  };
+  struct Point {
+    std::string fault_model, estimand;
+    double ber = 0, faults = 0;   // expected faults per trial
+    std::vector<Stratum> strata;  // of a stratified or sequential plan
+    double relative_cost = 1;     // of a trial over a fault-free run of all layers, from MACs
+    std::uint64_t trials = 0;     // planned, or at most
+  };
+  std::string network;
+  std::uint64_t bits = 0;
+  std::int64_t images = 0, images_per_trial = 0;
+  std::vector<Layer> layers;
+  std::vector<Point> points;
+  double seconds_per_image = 0;  // of a fault-free run, measured here on one rank
+  // Per rank [bytes]: network, images and the fault-free activations that would be kept.
+  std::uint64_t network_bytes = 0, image_bytes = 0, cache_bytes = 0;
+};
+
+/// Reads the job's network and images, draws nothing, stores nothing. Collective; SharedErrors.
+DryRun dry_run(const Comm& comm, const Job& job);
+
+/// Trials of simple sampling until a 95 %-like interval is estimate +- half_width, for a share p of
+/// failing trials: what a mean over images of a trial's share cannot need more than.
+std::uint64_t simple_trials(double half_width, double p, double confidence);
+
+}  // namespace sentinel

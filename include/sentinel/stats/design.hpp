@@ -1,0 +1,119 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "sentinel/stats/interval.hpp"
+#include "sentinel/stats/sequential.hpp"
+
+namespace sentinel {
+
+/// How the trials of a point are chosen. Values are words of the file format (sampling_name).
+enum class Sampling : std::uint8_t {
+  kSimple,      // every trial from the whole population
+  kStratified,  // a pilot, then a fixed allocation to strata
+  kSequential,  // each trial draws its stratum; stops when the interval is narrow enough
+};
+std::string sampling_name(Sampling sampling);
+/// UserError where the word is unknown.
+Sampling parse_sampling(const std::string& name);
+
+/// What the plan says of one trial beside its number.
+struct TrialDraw {
+  std::uint8_t stage = 0;     // 0 = main sample, 1 = pilot: for allocation only, in no estimate
+  std::int32_t stratum = -1;  // -1: not stratified
+  double probability = 1;     // of its stratum
+};
+
+struct DesignOptions {
+  Sampling sampling = Sampling::kSimple;
+  std::uint64_t trials = 0;            // all of them, pilot included; sequential: at most
+  std::vector<double> weights, costs;  // of the strata: shares of the population; relative costs
+  std::uint64_t pilot = 8;             // stratified: per stratum at least so many of the pilot …
+  double pilot_share = 0;              // … and at least this share of all trials together
+  std::uint64_t minimum = 3;  // stratified: per stratum at least so many of the main sample
+  bool losses = false;      // what is observed: shares in [0, 1], or losses in [-1, 1] around zero
+  std::uint64_t seed = 0;   // of the campaign
+  std::uint32_t point = 0;  // its number
+};
+
+/// Which strata the trials of a point come from. Everything is a function of the options and of the
+/// trials observed so far in the order of their numbers, in rounds that no number of ranks changes:
+/// round r of a sequential plan (kRoundTrials trials) is drawn by what rounds up to r - 2 showed.
+class Design {
+ public:
+  static constexpr std::uint64_t kRoundTrials = 256;
+
+  /// UserError where a stratified plan has too few trials for its pilot and minimum.
+  explicit Design(DesignOptions options);
+
+  /// Trials 0 ... ready() - 1 can be drawn now.
+  std::uint64_t ready() const { return ready_; }
+  TrialDraw draw(std::uint64_t id) const;
+
+  /// What the next trial showed (trial number `observed()`), one value per model.
+  void observe(const std::vector<double>& values);
+  std::uint64_t observed() const { return observed_; }
+  /// Whether the trials observed so far end a round, the moment to look at a sequential plan.
+  bool at_round_end() const;
+
+  /// The plan as far as it is made.
+  struct Round {
+    std::uint64_t first = 0, trials = 0;
+    std::uint8_t stage = 0;
+    std::vector<double> probabilities;     // by stratum
+    std::vector<std::uint64_t> allocated;  // by stratum; empty where they are drawn
+  };
+  const std::vector<Round>& rounds() const { return rounds_; }
+
+ private:
+  void plan_pilot();
+  void plan_main();
+  void plan_round();
+  double spread(const Moments& observed) const;
+  std::vector<double> spreads() const;
+
+  DesignOptions options_;
+  std::uint64_t ready_ = 0, observed_ = 0;
+  std::vector<Round> rounds_;
+  std::vector<std::int32_t> main_;                 // stratum of each trial of the main sample
+  std::vector<std::vector<Moments>> observed_by_;  // [stratum][model]
+};
+
+/// Which interval an Estimator gives.
+enum class Estimate : std::uint8_t {
+  kMean,        // t interval over trials
+  kShare,       // Korn-Graubard
+  kStratified,  // Satterthwaite
+  kMover,
+  kAsymptotic,  // confidence sequence over inverse-probability weighted observations
+  kBernstein,   // the same, guaranteed for every number of trials
+};
+
+/// What an Estimator needs to know.
+struct EstimateOptions {
+  Estimate estimate = Estimate::kMean;
+  double confidence = 0.95;
+  double low = 0, high = 1;     // range of the observations; contains 0
+  std::vector<double> weights;  // of the strata, for all but kMean and kShare
+  double tuned_for = 1000;      // trials around which the asymptotic sequence is tightest
+};
+
+/// The mean of one quantity over the population from the trials of a Design, added in the order of
+/// their numbers; trials of the pilot are left out.
+class Estimator {
+ public:
+  explicit Estimator(const EstimateOptions& options);
+  void add(const TrialDraw& draw, double value);
+  Interval interval() const;
+  std::uint64_t trials() const;
+
+ private:
+  double weighted(const TrialDraw& draw, double value) const;
+  EstimateOptions options_;
+  std::vector<Moments> strata_;  // one alone where not stratified
+  std::variant<std::monostate, AsymptoticSequence, BernsteinSequence> sequence_;
+};
+
+}  // namespace sentinel

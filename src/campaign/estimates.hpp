@@ -1,0 +1,59 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "sentinel/stats/design.hpp"
+#include "sentinel/store/schema.hpp"
+
+namespace sentinel {
+
+/// The estimates of one point of a campaign, from its trials in the order of their ids.
+class PointEstimates {
+ public:
+  /// Of what the file says before the first trial: plan, strata, fault-free predictions.
+  PointEstimates(const ResultInfo& info, std::uint32_t point);
+
+  /// All rows of the next trial, in model order.
+  void add(const std::vector<TrialRow>& trial);
+  /// Trials so far that count in estimates (a pilot's do not).
+  std::uint64_t used() const;
+  /// One row per (model, quantity), as of now.
+  std::vector<EstimateRow> look() const;
+  /// What a plan is made and stopped by, one value per model: the share of failing images (T1), or
+  /// correct images more than without faults, as a share.
+  std::vector<double> observed(const std::vector<TrialRow>& trial) const;
+  /// Whether its interval is as narrow as the plan wants for every model: from 200 trials and, for
+  /// T1, 20 of them with a failing image on.
+  bool reached() const;
+  /// "accuracy 58.8 % ± 0.8 → 88.2 % ± 0.1", for the progress line.
+  std::string headline() const;
+
+ private:
+  /// What is estimated of a model.
+  struct Model {
+    double fault_free = 0;                    // accuracy on all images
+    std::vector<double> fault_free_of_block;  // or of all images, where a trial sees them all
+    std::vector<Estimator> estimators;        // by kQuantities
+    Estimator difference;                     // accuracy over the first model's
+    Moments gain;                             // of the accuracy; for Welch's interval
+    std::uint64_t failing_trials = 0;
+  };
+  double gain(const TrialRow& row) const;
+  EstimateOptions options(bool share, double low, double high) const;
+  Interval interval_of(const Model& model, std::size_t quantity) const;
+  Interval difference_of(const Model& model) const;
+  std::size_t stop_quantity() const;
+
+  std::uint32_t point_;
+  PlanInfo plan_;
+  bool t1_, paired_;
+  double confidence_;
+  std::vector<double> weights_;
+  std::vector<Model> models_;
+};
+
+/// Standard deviation of what is observed per trial of T1 (sequential plan) or T2, as supposed
+/// before anything is known: confidence sequences are tuned by it.
+double supposed_deviation(bool t1);
+
+}  // namespace sentinel

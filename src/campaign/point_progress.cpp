@@ -1,0 +1,113 @@
+#include "campaign/point_progress.hpp"
+
+#include <algorithm>
+
+#include "sentinel/core/error.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr double kPilotShare = 0.1;  // of all trials (T1)
+
+DesignOptions design_options(const ResultInfo& info, std::uint32_t number,
+                             const CampaignPoint& point) {
+  DesignOptions options;
+  options.sampling = point.sampling;
+  options.trials = point.trials;
+  options.losses = info.points.at(number).estimand.rfind("T1", 0) != 0;
+  if (options.losses) {
+    options.pilot = 30;
+    options.minimum = 30;
+  } else {
+    options.pilot_share = kPilotShare;
+  }
+  options.seed = info.seed;
+  options.point = number;
+  for (const StratumInfo& stratum : info.strata) {
+    if (stratum.point != number) continue;
+    options.weights.push_back(stratum.weight);
+    options.costs.push_back(stratum.cost);
+  }
+  return options;
+}
+
+}  // namespace
+
+PointProgress::PointProgress(const ResultInfo& info, std::uint32_t number,
+                             const CampaignPoint& point)
+    : number_(number),
+      point_(point),
+      plan_(info.plans.at(number)),
+      design_(design_options(info, number, point)),
+      estimates_(info, number),
+      next_(point.first) {}
+
+TrialSource PointProgress::source(int workers) const {
+  TrialSource source;
+  source.first = point_.first;
+  source.ready = [this] { return decided_ ? next_ : design_.ready(); };
+  source.ended = [this] { return decided_ || design_.ready() == point_.trials; };
+  source.draw = [this](std::uint64_t id) { return design_.draw(id); };
+  if (point_.sampling == Sampling::kSequential)
+    source.most = std::max<std::uint64_t>(
+        1, Design::kRoundTrials / (2 * static_cast<std::uint64_t>(workers)));
+  return source;
+}
+
+void PointProgress::add(std::vector<TrialRow> trial) {
+  const std::uint64_t id = trial.at(0).id;
+  // A result may hold trials that this run does not want: they are kept and not used.
+  if (id < point_.first || id >= last()) return;
+  ++done_;
+  waiting_.emplace(id, std::move(trial));
+  while (!decided_ && !waiting_.empty() && waiting_.begin()->first == next_) {
+    take(waiting_.begin()->second);
+    waiting_.erase(waiting_.begin());
+  }
+  if (!decided_) return;
+  done_ = next_ - point_.first;
+  waiting_.clear();
+}
+
+void PointProgress::take(const std::vector<TrialRow>& trial) {
+  check_draw(trial.front());
+  estimates_.add(trial);
+  ++next_;
+  if (point_.sampling == Sampling::kSimple) return;
+  design_.observe(estimates_.observed(trial));
+  if (point_.sampling != Sampling::kSequential || !design_.at_round_end()) return;
+  for (EstimateRow& row : estimates_.look()) looks_.push_back(std::move(row));
+  decided_ = estimates_.reached();
+}
+
+/// A stored trial must come from the stratum that the plan draws it from.
+void PointProgress::check_draw(const TrialRow& row) const {
+  if (point_.sampling == Sampling::kSimple) return;
+  const TrialDraw draw = design_.draw(row.id);
+  if (draw.stratum != row.stratum || draw.stage != row.stage || draw.probability != row.probability)
+    throw EnvironmentError(
+        "trial " + std::to_string(row.id) + " of point " + std::to_string(number_) +
+        " was stored for another plan than its predecessors give; another version of sentinelnn or "
+        "another processor computed them: give --fresh to start over, or another --output");
+}
+
+void PointProgress::report(Findings& findings) const {
+  PlanInfo plan = plan_;
+  plan.used = estimates_.used();
+  plan.reached = decided_ || (plan.half_width == 0 && next_ == point_.trials) ? 1 : 0;
+  findings.plans.push_back(plan);
+  findings.trials.push_back(last());
+  const std::vector<EstimateRow> now =
+      point_.sampling == Sampling::kSequential ? looks_ : estimates_.look();
+  findings.estimates.insert(findings.estimates.end(), now.begin(), now.end());
+  std::uint32_t number = 0;
+  for (const Design::Round& round : design_.rounds()) {
+    for (std::size_t h = 0; h < round.probabilities.size(); ++h)
+      findings.rounds.push_back({number_, number, round.stage, round.first, round.trials,
+                                 static_cast<std::int32_t>(h), round.probabilities[h],
+                                 round.allocated.empty() ? 0 : round.allocated[h]});
+    ++number;
+  }
+}
+
+}  // namespace sentinel

@@ -1,0 +1,65 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "campaign/image_blocks.hpp"
+#include "sentinel/campaign/setup.hpp"
+#include "sentinel/fault/sampler.hpp"
+#include "sentinel/fault/strata.hpp"
+#include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/stats/design.hpp"
+#include "sentinel/store/schema.hpp"
+
+namespace sentinel {
+
+/// One fault model of a campaign, which of its trials are wanted, and how they are chosen.
+struct CampaignPoint {
+  Sampler sampler;
+  std::uint64_t trials = 0;  // ids below this; may be 0: a point that keeps its number although
+                             // nobody asks for it. Sequential: at most so many
+  std::uint64_t first = 0;   // ids from this on
+  Sampling sampling = Sampling::kSimple;
+  double half_width = 0;    // sequential: stops at this
+  bool guaranteed = false;  // intervals that hold for every number of trials
+};
+
+/// Runs trials of a campaign on one rank: for every model an engine and the way faults of the first
+/// (original) model carry over. The records of (point, id) are a pure function of the campaign and
+/// the trial's draw, whatever was run before.
+class TrialRunner {
+ public:
+  /// `models[0]` is the original; `points` by number; `images` are those evaluated, and
+  /// `images_per_trial` how many of them in one trial (-1: all).
+  TrialRunner(const std::vector<NamedModel>& models, const Batch& images,
+              std::int64_t images_per_trial, const std::vector<CampaignPoint>& points,
+              std::uint64_t seed, const EngineOptions& options);
+
+  /// One record per model, in model order; wall_us filled in, session and rank are the caller's.
+  std::vector<TrialRecord> run(std::uint32_t point, std::uint64_t id, const TrialDraw& draw = {});
+  /// The faults of a trial on one model.
+  Faults faults(std::uint32_t point, std::uint64_t id, std::size_t model,
+                std::int32_t stratum = -1);
+
+  const TrialEngine& engine(std::size_t model) const { return engines_.at(model); }
+  std::size_t models() const { return engines_.size(); }
+  const ImageBlocks& blocks() const { return blocks_; }
+  /// Strata of a point; only where its trials are not chosen simply.
+  const StratifiedSampler& strata(std::uint32_t point) const { return *strata_.at(point); }
+
+ private:
+  FaultSite channel_site(const ChannelFaults& sampler, const FaultSpace& space, const RngKey& key);
+
+  std::vector<TrialEngine> engines_;
+  std::vector<SiteMap> maps_;  // from models[0]
+  std::vector<Sampler> points_;
+  std::vector<std::unique_ptr<StratifiedSampler>> strata_;  // by point; null: simple
+  ImageBlocks blocks_;
+  std::uint64_t seed_;
+  // The last channel's, as drawing it anew for each of its trials would cost as much as them all.
+  std::optional<ChannelOrder> order_;
+  std::uint32_t order_of_ = 0;  // its stream
+};
+
+}  // namespace sentinel

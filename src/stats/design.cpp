@@ -1,0 +1,233 @@
+#include "sentinel/stats/design.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/core/rng.hpp"
+#include "sentinel/stats/stratified.hpp"
+
+namespace sentinel {
+namespace {
+
+/// One over the least share of its weight with which a stratum is drawn (draw_probabilities).
+constexpr double kLargestWeight = 5;
+
+std::int32_t pick(const std::vector<double>& probabilities, double uniform) {
+  double sum = 0;
+  for (std::size_t h = 0; h < probabilities.size(); ++h)
+    if (uniform < (sum += probabilities[h])) return static_cast<std::int32_t>(h);
+  // Rounding may leave the sum a little below 1.
+  return static_cast<std::int32_t>(probabilities.size()) - 1;
+}
+
+}  // namespace
+
+std::string sampling_name(Sampling sampling) {
+  switch (sampling) {
+    case Sampling::kSimple:
+      return "simple";
+    case Sampling::kStratified:
+      return "stratified";
+    case Sampling::kSequential:
+      return "sequential";
+  }
+  throw Bug("unknown sampling");
+}
+
+Sampling parse_sampling(const std::string& name) {
+  for (const Sampling sampling : {Sampling::kSimple, Sampling::kStratified, Sampling::kSequential})
+    if (name == sampling_name(sampling)) return sampling;
+  throw UserError("sampling " + name + " is unknown; it is simple, stratified or sequential");
+}
+
+Design::Design(DesignOptions options) : options_(std::move(options)) {
+  observed_by_.resize(options_.weights.size());
+  switch (options_.sampling) {
+    case Sampling::kSimple:
+      ready_ = options_.trials;
+      return;
+    case Sampling::kStratified:
+      plan_pilot();
+      return;
+    case Sampling::kSequential:
+      plan_round();
+      plan_round();
+      return;
+  }
+}
+
+void Design::plan_pilot() {
+  const auto strata = static_cast<std::uint64_t>(options_.weights.size());
+  const auto share = static_cast<std::uint64_t>(std::llround(
+      options_.pilot_share * static_cast<double>(options_.trials) / static_cast<double>(strata)));
+  const std::uint64_t each = std::max(options_.pilot, share);
+  const std::uint64_t least = strata * (each + options_.minimum);
+  if (options_.trials < least)
+    throw UserError("a stratified plan of " + std::to_string(strata) + " strata needs at least " +
+                    std::to_string(least) + " trials, not " + std::to_string(options_.trials) +
+                    "; give a larger --repeat");
+  ready_ = strata * each;
+  rounds_.push_back({0, ready_, 1, std::vector<double>(strata, 1 / static_cast<double>(strata)),
+                     std::vector<std::uint64_t>(strata, each)});
+}
+
+void Design::plan_main() {
+  const std::uint64_t trials = options_.trials - ready_;
+  const std::vector<std::uint64_t> allocated =
+      allocate(trials, options_.weights, spreads(), options_.costs, options_.minimum);
+  std::vector<std::int32_t> grouped;
+  Round round{ready_, trials, 0, {}, allocated};
+  for (std::size_t h = 0; h < allocated.size(); ++h) {
+    grouped.insert(grouped.end(), allocated[h], static_cast<std::int32_t>(h));
+    round.probabilities.push_back(static_cast<double>(allocated[h]) / static_cast<double>(trials));
+  }
+  // In a random order, so that a campaign that is stopped has some of every stratum.
+  Rng rng({options_.seed, options_.point, 0, Purpose::kStrata});
+  for (const std::int64_t place : rng.permutation(static_cast<std::int64_t>(trials)))
+    main_.push_back(grouped[static_cast<std::size_t>(place)]);
+  rounds_.push_back(std::move(round));
+  ready_ = options_.trials;
+}
+
+void Design::plan_round() {
+  if (ready_ >= options_.trials) return;
+  const std::uint64_t trials = std::min(kRoundTrials, options_.trials - ready_);
+  rounds_.push_back({ready_, trials, 0, draw_probabilities(options_.weights, spreads()), {}});
+  ready_ += trials;
+}
+
+/// What a stratum costs an estimate: of drawn strata the size of what is weighted, of fixed ones
+/// the spread within.
+double Design::spread(const Moments& observed) const {
+  if (!options_.losses) return smoothed_spread(observed);
+  return options_.sampling == Sampling::kSequential ? smoothed_size(observed)
+                                                    : std::sqrt(observed.variance());
+}
+
+/// By stratum, the root mean square of those of the models, which share their strata.
+std::vector<double> Design::spreads() const {
+  std::vector<double> all;
+  for (const std::vector<Moments>& models : observed_by_) {
+    double sum = 0;
+    for (const Moments& model : models) sum += spread(model) * spread(model);
+    all.push_back(models.empty() ? spread({})
+                                 : std::sqrt(sum / static_cast<double>(models.size())));
+  }
+  return all;
+}
+
+TrialDraw Design::draw(std::uint64_t id) const {
+  if (id >= ready_) throw Bug("a trial is drawn before its round is planned");
+  switch (options_.sampling) {
+    case Sampling::kSimple:
+      return {};
+    case Sampling::kStratified: {
+      const Round& pilot = rounds_.front();
+      const bool main = id >= pilot.trials;
+      const std::int32_t h =
+          main ? main_[id - pilot.trials] : static_cast<std::int32_t>(id % options_.weights.size());
+      const Round& round = rounds_[main ? 1 : 0];
+      return {round.stage, h, round.probabilities[static_cast<std::size_t>(h)]};
+    }
+    case Sampling::kSequential: {
+      const Round& round = rounds_[id / kRoundTrials];
+      Rng rng({options_.seed, options_.point, id, Purpose::kStrata});
+      const std::int32_t h = pick(round.probabilities, rng.uniform());
+      return {0, h, round.probabilities[static_cast<std::size_t>(h)]};
+    }
+  }
+  throw Bug("unknown sampling");
+}
+
+void Design::observe(const std::vector<double>& values) {
+  const std::int32_t stratum = draw(observed_).stratum;
+  ++observed_;
+  if (stratum < 0) return;
+  std::vector<Moments>& models = observed_by_[static_cast<std::size_t>(stratum)];
+  models.resize(values.size());
+  for (std::size_t m = 0; m < values.size(); ++m) models[m].add(values[m]);
+  if (options_.sampling == Sampling::kSequential && at_round_end()) plan_round();
+  if (options_.sampling == Sampling::kStratified && main_.empty() && observed_ == ready_)
+    plan_main();
+}
+
+bool Design::at_round_end() const {
+  if (observed_ == 0) return false;
+  if (options_.sampling != Sampling::kSequential) return observed_ == options_.trials;
+  return observed_ % kRoundTrials == 0 || observed_ == options_.trials;
+}
+
+Estimator::Estimator(const EstimateOptions& options) : options_(options) {
+  const bool stratified =
+      options.estimate == Estimate::kStratified || options.estimate == Estimate::kMover;
+  strata_.resize(stratified ? options.weights.size() : 1);
+  if (options.estimate == Estimate::kAsymptotic)
+    sequence_ = AsymptoticSequence(options.confidence, options.tuned_for);
+  if (options.estimate == Estimate::kBernstein) sequence_ = BernsteinSequence(options.confidence);
+}
+
+/// W_h/q_h times the value: its mean is that of the population, whatever the q_h.
+double Estimator::weighted(const TrialDraw& draw, double value) const {
+  return options_.weights.at(static_cast<std::size_t>(draw.stratum)) / draw.probability * value;
+}
+
+void Estimator::add(const TrialDraw& draw, double value) {
+  if (draw.stage != 0) return;
+  switch (options_.estimate) {
+    case Estimate::kMean:
+    case Estimate::kShare:
+      strata_[0].add(value);
+      return;
+    case Estimate::kStratified:
+    case Estimate::kMover:
+      strata_.at(static_cast<std::size_t>(draw.stratum)).add(value);
+      return;
+    case Estimate::kAsymptotic:
+      std::get<AsymptoticSequence>(sequence_).add(weighted(draw, value));
+      return;
+    case Estimate::kBernstein: {
+      // Weighted values lie in [5 low, 5 high]; the sequence wants [0, 1].
+      const double low = kLargestWeight * options_.low, high = kLargestWeight * options_.high;
+      const double y = (weighted(draw, value) - low) / (high - low);
+      std::get<BernsteinSequence>(sequence_).add(std::clamp(y, 0.0, 1.0));
+      return;
+    }
+  }
+}
+
+std::uint64_t Estimator::trials() const {
+  if (const auto* sequence = std::get_if<AsymptoticSequence>(&sequence_)) return sequence->n();
+  if (const auto* sequence = std::get_if<BernsteinSequence>(&sequence_)) return sequence->n();
+  std::uint64_t sum = 0;
+  for (const Moments& stratum : strata_) sum += stratum.n();
+  return sum;
+}
+
+Interval Estimator::interval() const {
+  const EstimateOptions& o = options_;
+  switch (o.estimate) {
+    case Estimate::kMean:
+      return t_interval(strata_[0], o.confidence, o.low, o.high);
+    case Estimate::kShare:
+      return korn_graubard_interval(strata_[0], o.confidence);
+    case Estimate::kStratified:
+      return stratified_interval(o.weights, strata_, o.confidence, o.low, o.high);
+    case Estimate::kMover:
+      return mover_interval(o.weights, strata_, o.confidence);
+    case Estimate::kAsymptotic:
+      return std::get<AsymptoticSequence>(sequence_).interval(o.low, o.high);
+    case Estimate::kBernstein: {
+      Interval interval = std::get<BernsteinSequence>(sequence_).interval();
+      const double low = kLargestWeight * o.low, range = kLargestWeight * (o.high - o.low);
+      interval.estimate = low + range * interval.estimate;
+      interval.lower = std::max(o.low, low + range * interval.lower);
+      interval.upper = std::min(o.high, low + range * interval.upper);
+      return interval;
+    }
+  }
+  throw Bug("unknown estimate");
+}
+
+}  // namespace sentinel

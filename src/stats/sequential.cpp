@@ -1,0 +1,72 @@
+#include "sentinel/stats/sequential.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "sentinel/core/error.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr double kRounding = 1e-9;   // by which a y may leave [0, 1]
+constexpr double kLargestBet = 0.5;  // psi grows without bound towards 1
+
+}  // namespace
+
+AsymptoticSequence::AsymptoticSequence(double confidence, double tuned_for)
+    : confidence_(confidence) {
+  if (!(tuned_for >= 1)) throw Bug("a confidence sequence is tuned for less than one observation");
+  const double log_alpha = std::log1p(-confidence);
+  rho_squared_ = (-2 * log_alpha + std::log1p(-2 * log_alpha)) / tuned_for;
+}
+
+void AsymptoticSequence::add(double x) {
+  moments_.add(x);
+}
+
+Interval AsymptoticSequence::interval(double low, double high) const {
+  const double t = static_cast<double>(n());
+  const double estimate = n() == 0 ? (low + high) / 2 : moments_.mean();
+  Interval interval{estimate, low, high, confidence_, "asymptotic confidence sequence", n()};
+  if (n() < 2) return interval;
+  const double spread = t * rho_squared_;
+  const double log_ratio = std::log1p(spread) / 2 - std::log1p(-confidence_);
+  const double half_width =
+      std::sqrt(moments_.variance() * 2 * (spread + 1) / (t * spread) * log_ratio);
+  interval.lower = std::max(low, estimate - half_width);
+  interval.upper = std::min(high, estimate + half_width);
+  return interval;
+}
+
+BernsteinSequence::BernsteinSequence(double confidence) : confidence_(confidence) {}
+
+void BernsteinSequence::add(double y) {
+  if (!(y >= -kRounding && y <= 1 + kRounding))
+    throw Bug("an observation of a Bernstein sequence is outside [0, 1]");
+  y = std::clamp(y, 0.0, 1.0);
+  const double i = static_cast<double>(++n_);
+  const double log_two_alpha = M_LN2 - std::log1p(-confidence_);
+  // From the past alone: the bet must be made before y is seen.
+  const double lambda =
+      std::min(kLargestBet, std::sqrt(2 * log_two_alpha / (spread_ * i * std::log1p(i))));
+  const double v = 4 * (y - mean_) * (y - mean_);
+  lambdas_ += lambda;
+  weighted_ += lambda * y;
+  penalties_ += v * (-std::log1p(-lambda) - lambda) / 4;
+  sum_y_ += y;
+  mean_ = (0.5 + sum_y_) / (i + 1);
+  sum_deviations_ += (y - mean_) * (y - mean_);
+  spread_ = (0.25 + sum_deviations_) / (i + 1);
+}
+
+Interval BernsteinSequence::interval() const {
+  Interval interval{0.5, 0, 1, confidence_, "empirical-Bernstein confidence sequence", n_};
+  if (n_ == 0) return interval;
+  const double half_width = (M_LN2 - std::log1p(-confidence_) + penalties_) / lambdas_;
+  interval.estimate = weighted_ / lambdas_;
+  interval.lower = std::max(0.0, interval.estimate - half_width);
+  interval.upper = std::min(1.0, interval.estimate + half_width);
+  return interval;
+}
+
+}  // namespace sentinel
