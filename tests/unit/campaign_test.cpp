@@ -74,7 +74,7 @@ TEST(ChunkPlanner, WaitsForTrialsThatAreNotPlannedYetAndDoesOthersMeanwhile) {
     while (const auto chunk = planner.next())
       for (const TrialTask& task : chunk->tasks) {
         seen.emplace_back(chunk->point, task.id);
-        if (chunk->point == 0) EXPECT_EQ(task.draw.stratum, static_cast<std::int32_t>(task.id));
+        EXPECT_EQ(task.draw.stratum, chunk->point == 0 ? static_cast<std::int32_t>(task.id) : -1);
       }
   };
   drain();
@@ -264,7 +264,8 @@ const EstimateRow& find(const std::vector<EstimateRow>& rows, int model,
 TEST(Estimates, MeansDifferencesAndPairing) {
   for (bool paired : {true, false}) {
     ResultInfo info;
-    info.points.push_back({0, "T2", paired ? "binomial" : "exact:7"});
+    info.points.emplace_back();
+    info.points[0].fault_model = paired ? "binomial" : "exact:7";
     info.models.resize(2);
     for (ModelInfo& model : info.models) model.images = model.correct = 100;
     EstimateBuilder builder(info);

@@ -171,7 +171,9 @@ TEST(Resume, AFinishedResultCanBeExtended) {
     ResultStore store = open_store(path);
     for (std::uint64_t id = 0; id < 3; ++id) store.append(sample_trial(0, id));
     store.add_audit({0, 1, 0, 256, 0, 0});
-    store.set_estimates({{0, 0, -1, "due", 0.5, 0.4, 0.6, 0.95, "t over trials", 3}});
+    Findings findings;
+    findings.estimates = {{0, 0, -1, "due", 0.5, 0.4, 0.6, 0.95, "t over trials", 3}};
+    store.set_findings(findings);
     store.finish(true);
   }
   ASSERT_THAT(files_in(dir.path()), ElementsAre("r.h5"));

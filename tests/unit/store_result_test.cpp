@@ -17,8 +17,13 @@ TEST(ResultFile, HoldsWhatWasGiven) {
     ResultStore store = open_store(path);
     for (const std::uint64_t id : {4U, 2U, 3000U}) store.append(sample_trial(0, id));
     store.append({sample_record(1, 1, 1)});
-    store.set_estimates({{0, 0, -1, "accuracy", 0.5, 0.4, 0.6, 0.95, "t over trials", 3},
-                         {0, 1, 0, "accuracy_difference", 0.1, 0, 0.2, 0.95, "Welch", 6}});
+    Findings findings;
+    findings.estimates = {{0, 0, -1, "accuracy", 0.5, 0.4, 0.6, 0.95, "t over trials", 3},
+                          {0, 1, 0, "accuracy_difference", 0.1, 0, 0.2, 0.95, "Welch", 6}};
+    findings.plans = {{0, "sequential", "narrow enough", 0.01, 1, 0, 3000, 1}};
+    findings.rounds = {{0, 1, 1, 256, 128, 2, 0.25, 32}};
+    findings.trials = {3000, 1};
+    store.set_findings(findings);
     store.add_audit({0, 4, 1, 256, 2, 1});
     store.add_audit({0, 2, 0, 256, 0, 0});
     store.finish(true);
@@ -26,6 +31,15 @@ TEST(ResultFile, HoldsWhatWasGiven) {
   EXPECT_THAT(files_in(dir.path()), ElementsAre("r.h5"));
   const ResultFile result = read_result(path);
   EXPECT_TRUE(result.complete);
+  ASSERT_EQ(result.info.plans.size(), 1u);
+  EXPECT_EQ(result.info.plans[0].sampling, "sequential");
+  EXPECT_EQ(result.info.plans[0].used, 3000u);
+  EXPECT_EQ(result.info.plans[0].half_width, 0.01);
+  ASSERT_EQ(result.info.rounds.size(), 1u);
+  EXPECT_EQ(result.info.rounds[0].first, 256u);
+  EXPECT_EQ(result.info.rounds[0].probability, 0.25);
+  EXPECT_EQ(result.info.rounds[0].allocated, 32u);
+  EXPECT_EQ(result.info.points[0].trials, 3000u);
   EXPECT_EQ(result.info.command, info.command);
   EXPECT_EQ(result.info.job, info.job);
   EXPECT_EQ(result.info.fingerprint, info.fingerprint);
