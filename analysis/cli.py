@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from results import ResultError
+from hdf5 import ResultError
 
 USAGE, DATA, ENVIRONMENT = 64, 65, 71
 
@@ -19,9 +19,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser that knows the result file and exits with 64 on bad usage."""
+    """A parser that knows the files to read and exits with 64 on bad usage."""
     parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("result", type=Path, help="result file (HDF5)")
+    parser.add_argument(
+        "--rankings", type=Path, nargs="+", default=[], metavar="FILE",
+        help="ranking files, or trials of channel-FI, of the same network: shown and compared too",
+    )  # fmt: skip
     return parser
 
 

@@ -2,8 +2,10 @@
 """One self-contained page about a campaign: tables, figures and provenance of a result file.
 
     report.py result.h5 -o report.html
+    report.py result.h5 --rankings l2-norm.h5 vul-gain.h5 channel-FI.h5 -o report.html
 
-Every number on the page is read or computed from the file. A result of a running campaign works.
+With ranking files, or trials of channel-FI, the page compares the importance methods. Every number
+on it is read or computed from the files. A result of a running campaign works.
 """
 
 from __future__ import annotations
@@ -12,85 +14,62 @@ import base64
 import io
 import math
 import sys
-from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import figures
 import jinja2
-import pandas as pd
+import rankings
+import report_design
 import summaries
 from cli import arguments, run
-from results import OUTCOMES, Result
+from plot_style import save
+from rankings import CHANNEL_FI, Sources, sources_of
+from results import Result
+from schema import OUTCOMES
+from text import (
+    bare_share,
+    count,
+    duration,
+    interval,
+    listed,
+    moment,
+    percent,
+    points,
+    ratio,
+    share,
+)
 
-WIDE = {"outcomes", "failures_by_bit", "failures_by_layer", "importance", "convergence", "timing"}
-
-
-# ---- numbers as text ---------------------------------------------------------------------------
-
-
-def percent(value: float, digits: int = 2) -> str:
-    return "–" if pd.isna(value) else f"{100 * value:.{digits}f}\u00a0%"
-
-
-def points(value: float) -> str:
-    """A difference of shares in percentage points, signed."""
-    return "–" if pd.isna(value) else f"{100 * value:+.2f}".replace("-", "−")
-
-
-def count(value: float) -> str:
-    return "–" if pd.isna(value) else f"{int(value):,}".replace(",", "\u202f")
-
-
-def ratio(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.4f}×"
-
-
-def moment(seconds: float) -> str:
-    """Unix time as ISO 8601, UTC."""
-    if not math.isfinite(seconds) or seconds <= 0:
-        return "–"
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 120 else f"{minutes} min {rest} s"
-    )
-
-
-def interval(row: summaries.Interval, text: Callable[[float], str] = percent) -> str:
-    """[lower, upper], units only once."""
-    if pd.isna(row.lower):
-        return "no interval"
-    lower = text(row.lower).removesuffix("\u00a0%")
-    return f"[{lower}, {text(row.upper)}]"
-
+MAX_NAMED = 5  # models in a sentence; the tables have all
 
 # ---- the parts of the page ---------------------------------------------------------------------
 
 
 def headlines(result: Result) -> list[str]:
-    """One sentence per point: accuracy of every model, the gain, its cost."""
-    table = summaries.accuracy_table(result)
-    labels = summaries.point_labels(result)
+    """One sentence per point: what it estimates of every model, the gain in accuracy."""
+    if rankings.holds_channels(result):
+        return [report_design.channel_sentence(result)]
+    return [_headline(result, point) for point in summaries.main_trials(result)["point"].unique()]
+
+
+def _headline(result: Result, point: int) -> str:
+    trials = summaries.trials_of(result, point)
+    quantity = summaries.main_quantity(result, point)
+    as_text = percent if quantity == "accuracy" else share
+    parts = []
+    for model in sorted(trials["model"].unique()):
+        found = summaries.estimate(result, point, model, quantity)
+        bounds = interval(found.lower, found.upper, as_text)
+        parts.append(f"{result.models['name'][model]} {as_text(found.estimate)} {bounds}")
+    label = summaries.point_labels(result)[point]
+    used = count(report_design.trials_used(result, point))
+    text = f"{label}, {used} trials: {summaries.QUANTITIES[quantity]} {listed(parts, MAX_NAMED)}"
     gains = summaries.gain_table(result)
-    sentences = []
-    for point, rows in table.groupby("point"):
-        parts = [
-            f"{row.model_name} {percent(row.estimate)} {interval(row)}" for row in rows.itertuples()
-        ]
-        flips = f"{rows['model_name'].iloc[0]}: {rows['flips'].iloc[0]:.3g}"
-        text = f"{labels[point]} (mean flips per trial, {flips}): accuracy {', '.join(parts)}"
-        for gain in gains[gains["point"] == point].itertuples():
-            name = result.models["name"][gain.model]
-            text += f"; {name} gains {points(gain.estimate)} points {interval(gain, points)}"
-        sentences.append(text + ".")
-    return sentences
+    for gain in gains[gains["point"] == point].head(MAX_NAMED - 1).itertuples():
+        name = result.models["name"][gain.model]
+        bounds = interval(gain.lower, gain.upper, points)
+        text += f"; {name} gains {points(gain.estimate)} points of accuracy {bounds}"
+    return text + "."
 
 
 def fault_free_sentence(result: Result) -> str:
@@ -100,29 +79,36 @@ def fault_free_sentence(result: Result) -> str:
         f"({count(model.correct)} of {count(model.images)} images)"
         for index, model in zip(result.models.index, result.models.itertuples(index=False))
     ]
-    return "Fault-free accuracy: " + ", ".join(parts) + "." if parts else ""
+    return f"Fault-free accuracy: {listed(parts, MAX_NAMED)}." if parts else ""
 
 
 def accuracy_rows(result: Result) -> list[dict[str, str]]:
+    if rankings.holds_channels(result):
+        return []
     labels = summaries.point_labels(result)
     gains = summaries.gain_table(result).set_index(["point", "model"])
     rows = []
     for row in summaries.accuracy_table(result).itertuples():
-        gain = gains.loc[(row.point, row.model)] if (row.point, row.model) in gains.index else None
+        known = (row.point, row.model) in gains.index
+        gain = gains.loc[(row.point, row.model)] if known else None
         rows.append(
             {
                 "point": labels[row.point],
                 "model": row.model_name,
                 "trials": count(row.trials),
-                "planned": count(row.planned),
                 "flips": f"{row.flips:.4g}",
                 "accuracy": percent(row.estimate),
-                "interval": interval(row),
+                "interval": interval(row.lower, row.upper),
+                "method": row.method,
                 "drop": points(row.estimate - row.fault_free),
-                "gain": "" if gain is None else f"{points(gain.estimate)} {interval(gain, points)}",
+                "gain": _gain(gain) if known else "",
             }
         )
     return rows
+
+
+def _gain(gain: Any) -> str:
+    return f"{points(gain.estimate)} {interval(gain.lower, gain.upper, points)}"
 
 
 def gain_methods(result: Result) -> str:
@@ -131,13 +117,16 @@ def gain_methods(result: Result) -> str:
 
 
 def outcome_rows(result: Result) -> list[dict[str, str]]:
+    if rankings.holds_channels(result):
+        return []
     labels = summaries.point_labels(result)
     rows = []
-    for row in summaries.outcome_table(result).itertuples():
-        shares = {name: percent(getattr(row, name), 3) for name in OUTCOMES}
-        where = {"point": labels[row.point], "model": result.models["name"][row.model]}
-        shares["failing"] = f"{percent(row.failing, 3)} {interval(row)}"
-        rows.append(where | shares | {"trials": count(row.trials), "images": count(row.images)})
+    for row in summaries.outcome_table(result).to_dict("records"):
+        cells = {"point": labels[row["point"]], "model": result.models["name"][row["model"]]}
+        for name in (*OUTCOMES, "failing"):
+            bounds = interval(row[f"{name}_lower"], row[f"{name}_upper"], bare_share)
+            cells |= {name: bare_share(row[name]), f"{name}_interval": bounds}
+        rows.append(cells | {"trials": count(row["trials"]), "method": row["failing_method"]})
     return rows
 
 
@@ -177,47 +166,23 @@ def provenance_rows(result: Result) -> list[tuple[str, str]]:
     return rows + [(f"checkpoint of {name}", sha) for name, sha in hashes if sha]
 
 
-def method_correlation(result: Result) -> list[tuple[str, str, str]]:
-    """Spearman's rank correlation of the importance methods, mean over layers."""
-    table = result.importance
-    methods = list(table["method"].unique())
-    rows = []
-    for place, first in enumerate(methods):
-        for second in methods[place + 1 :]:
-            wide = table.pivot_table(index=["layer", "channel"], columns="method", values="score")
-            by_layer = wide[[first, second]].groupby("layer")
-            values = [part[first].corr(part[second], method="spearman") for _, part in by_layer]
-            rows.append((first, second, f"{pd.Series(values).mean():.3f}"))
-    return rows
+def correlation_sentence(sources: Sources) -> str:
+    """How far the methods agree with the yardstick, mean over layers."""
+    methods = list(sources.importance["method"].unique())
+    if len(methods) < 2:
+        return ""
+    reference = rankings.reference_of(methods)
+    means = rankings.rank_correlation(sources.importance, reference).mean()
+    parts = ", ".join(f"{name} {_correlation(value)}" for name, value in means.items())
+    return f"Rank correlation with {reference}, mean over layers: {parts}."
 
 
-def notes(result: Result) -> list[str]:
-    """What a reader must know before using the numbers."""
-    found = []
-    trials = summaries.main_trials(result)
-    planned = int((result.points["trials"] * max(1, len(result.models))).sum())
-    if not result.complete:
-        found.append(
-            f"The campaign is not complete: {count(len(trials))} of {count(planned)} rows (trials "
-            "of a model) are stored, and every number below is of those."
-        )
-    groups = trials.groupby(["point", "model"]).size()
-    if len(groups) and groups.min() < summaries.ENOUGH_TRIALS:
-        found.append(
-            f"Some estimates rest on fewer than {summaries.ENOUGH_TRIALS} trials; a t interval "
-            "over so few skewed outcomes may cover less than its nominal level."
-        )
-    if result.rows_beyond_plan:
-        found.append(
-            f"{count(result.rows_beyond_plan)} stored rows lie beyond the planned trials (the "
-            "campaign was shortened) and are in no number below."
-        )
-    mismatches = int(result.audit["mismatches"].sum())
-    if mismatches:
-        found.append(
-            f"The audit found {count(mismatches)} images that differ from the reference path."
-        )
-    return found
+def _correlation(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+
+
+def channel_rows(sources: Sources) -> list[dict[str, str]]:
+    return report_design.channel_rows(sources.importance, CHANNEL_FI)
 
 
 def audit_sentence(result: Result) -> str:
@@ -243,20 +208,30 @@ def load_sentence(result: Result) -> str:
     )
 
 
-def figure_cards(result: Result) -> dict[str, dict[str, Any]]:
+def time_rows(result: Result) -> list[dict[str, str]]:
+    rows = []
+    for row in summaries.time_table(result).itertuples():
+        cells = {name: f"{getattr(row, name):.4g}" for name in ("median", "mean", "low", "high")}
+        rows.append(
+            {"model": result.models["name"][row.model], "trials": count(row.trials)} | cells
+        )
+    return rows
+
+
+def figure_cards(sources: Sources) -> dict[str, dict[str, Any]]:
     """Every figure as an inline SVG image, by name."""
     cards = {}
-    for kind in figures.FIGURES:
-        figure = figures.draw(kind, result)
+    for name, kind in figures.FIGURES.items():
+        figure = figures.draw(name, sources)
         if figure is not None:
             stream = io.BytesIO()
-            figures.save(figure, stream, "svg")
+            save(figure, stream, "svg")
             data = base64.b64encode(stream.getvalue()).decode()
-            cards[kind.name] = {
+            cards[name] = {
                 "title": kind.title,
-                "caption": kind.caption(result),
+                "caption": kind.caption(sources),
                 "source": f"data:image/svg+xml;base64,{data}",
-                "wide": kind.name in WIDE,
+                "wide": kind.wide,
             }
     return cards
 
@@ -268,7 +243,7 @@ def title(result: Result) -> str:
     return " on ".join(names) if names else result.path.name
 
 
-def render(result: Result) -> str:
+def render(sources: Sources) -> str:
     """The page."""
     folder = Path(__file__).resolve().parent
     environment = jinja2.Environment(
@@ -278,27 +253,41 @@ def render(result: Result) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    result = sources.result
     return environment.get_template("report.html.j2").render(
         title=title(result),
         file=result.path.name,
-        notes=notes(result),
-        fault_free=fault_free_sentence(result),
-        headlines=headlines(result),
-        first_model=result.models["name"].iloc[0] if len(result.models) else "",
-        accuracy=accuracy_rows(result),
-        gain_methods=gain_methods(result),
-        overhead=overhead_rows(result),
-        outcomes=outcome_rows(result),
-        sessions=session_rows(result),
-        provenance=provenance_rows(result),
-        correlation=method_correlation(result),
-        audit=audit_sentence(result),
-        load=load_sentence(result),
-        figures=figure_cards(result),
+        notes=report_design.notes(result),
         confidence=f"{100 * result.confidence:g}",
         command=str(result.attributes.get("command", "")),
         job=str(result.attributes.get("job", "")),
+        **_numbers(result),
+        channels=channel_rows(sources),
+        correlation=correlation_sentence(sources),
+        figures=figure_cards(sources),
     )
+
+
+def _numbers(result: Result) -> dict[str, Any]:
+    """What the page takes from the result alone."""
+    channels = rankings.holds_channels(result)
+    return {
+        "fault_free": fault_free_sentence(result),
+        "headlines": headlines(result) if len(result.trials) else [],
+        "first_model": result.models["name"].iloc[0] if len(result.models) else "",
+        "plans": [] if channels else report_design.plan_rows(result),
+        "strata": report_design.strata_rows(result),
+        "blocks": report_design.block_words(result),
+        "accuracy": accuracy_rows(result),
+        "gain_methods": gain_methods(result),
+        "overhead": overhead_rows(result),
+        "outcomes": outcome_rows(result),
+        "times": time_rows(result),
+        "load": load_sentence(result),
+        "audit": audit_sentence(result),
+        "sessions": session_rows(result),
+        "provenance": provenance_rows(result),
+    }
 
 
 def main(argv: list[str]) -> int:
@@ -306,7 +295,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"))
     options = parser.parse_args(argv)
     with Result(options.result) as result:
-        page = render(result)
+        page = render(sources_of(result, options.rankings))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(page, encoding="utf-8")
     print(options.output)

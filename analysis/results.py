@@ -1,8 +1,7 @@
 """Result files of SentinelNN (HDF5, schema version 1) as pandas tables.
 
-The schema is documented in include/sentinel/store/schema.hpp; this module knows nothing else of
-the program. A result is published as a whole file, so one of a running campaign reads as well: it
-has fewer rows.
+A result is published as a whole file, so one of a running campaign reads as well: it has fewer
+rows.
 
     from results import Result
 
@@ -19,119 +18,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-# A published file never changes, and locks fail on read-only and on some parallel file systems.
-os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
-
-import h5py  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-
-SCHEMA = "sentinelnn-result"
-SCHEMA_VERSION = 1
-
-# Members a reader may rely on; for strings the length is the writer's choice.
-TRIAL = np.dtype(
-    [
-        ("point", "u4"),
-        ("id", "u8"),
-        ("model", "u4"),
-        ("stage", "u1"),
-        ("stratum", "i4"),
-        ("probability", "f8"),
-        ("block", "i4"),
-        ("n_faults", "u4"),
-        ("first_node", "i4"),
-        ("images", "u4"),
-        ("correct", "u4"),
-        ("top5", "u4"),
-        ("masked", "u4"),
-        ("sdc_noncritical", "u4"),
-        ("sdc_critical", "u4"),
-        ("due", "u4"),
-        ("correct_argmax", "u4"),
-        ("session", "u4"),
-        ("audited", "u1"),
-        ("path", "u1"),
-        ("wall_us", "u4"),
-        ("rank", "u4"),
-    ]
+import numpy as np
+import pandas as pd
+import weights
+from hdf5 import ResultError, Store
+from schema import (
+    AUDIT,
+    ESTIMATE,
+    FAULT,
+    MODEL_NUMBERS,
+    NODE,
+    PLAN,
+    POINT,
+    RESULT,
+    ROUND,
+    SESSION,
+    STRATUM,
+    TENSOR,
+    TRIAL,
 )
-FAULT = np.dtype(
-    [
-        ("kind", "u1"),
-        ("tensor", "u4"),
-        ("element", "u8"),
-        ("word_bits", "u1"),
-        ("bit", "u1"),
-        ("before", "u8"),
-        ("after", "u8"),
-    ]
-)
-ESTIMATE = np.dtype(
-    [
-        ("point", "u4"),
-        ("model", "i4"),
-        ("against", "i4"),
-        ("quantity", "S32"),
-        ("estimate", "f8"),
-        ("lower", "f8"),
-        ("upper", "f8"),
-        ("confidence", "f8"),
-        ("method", "S32"),
-        ("trials", "u8"),
-    ]
-)
-AUDIT = np.dtype(
-    [
-        ("point", "u4"),
-        ("id", "u8"),
-        ("model", "u4"),
-        ("images", "u4"),
-        ("mismatches", "u4"),
-        ("near_ties", "u4"),
-    ]
-)
-SESSION = np.dtype(
-    [
-        ("number", "u4"),
-        ("started", "f8"),
-        ("ended", "f8"),
-        ("ranks", "u4"),
-        ("host", "S64"),
-        ("new_trials", "u8"),
-        ("info", "S1024"),
-    ]
-)
-POINT = np.dtype(
-    [
-        ("id", "u4"),
-        ("estimand", "S32"),
-        ("fault_model", "S32"),
-        ("ber", "f8"),
-        ("trials", "u8"),
-        ("models", "S256"),
-    ]
-)
-TENSOR = np.dtype(
-    [
-        ("name", "S128"),
-        ("kind", "u1"),
-        ("elements", "u8"),
-        ("originals", "u8"),
-        ("word_bits", "u1"),
-    ]
-)
-NODE = np.dtype([("name", "S128"), ("op", "S32"), ("macs", "i8"), ("parameters", "i8")])
-
-# Kinds of NumPy types that may stand for the one expected.
-KINDS = {"S": "SO", "u": "u", "i": "ui", "f": "f"}
-
-MODEL_NUMBERS = ("parameters", "macs", "memory_bytes", "images", "correct", "top5")
-OUTCOMES = ("masked", "sdc_noncritical", "sdc_critical", "due")
-
-
-class ResultError(Exception):
-    """A file that is missing, no result of ours, or broken; one line that says which and why."""
+from scores import scores_of
 
 
 class Result:
@@ -139,7 +45,7 @@ class Result:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._file = _open(self.path)
+        self._store = Store(path, RESULT)
 
     def __enter__(self) -> Result:
         return self
@@ -148,26 +54,25 @@ class Result:
         self.close()
 
     def close(self) -> None:
-        self._file.close()
+        self._store.close()
 
     # ---- what was run ----------------------------------------------------------------------
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
         """Attributes of the file: creator, created, command, job, seed, complete and so on."""
-        return _attributes(self._file)
+        return self._store.attributes()
 
     @property
     def complete(self) -> bool:
         """Whether every planned trial is stored."""
-        return _integer(self.path, self.attributes, "complete", "/") != 0
+        return self._store.integer(self.attributes, "complete", "/") != 0
 
     @property
     def confidence(self) -> float:
         """Confidence level of the campaign's intervals."""
-        design = _attributes(self._file["design"]) if "design" in self._file else {}
         try:
-            confidence = float(design.get("confidence", 0.95))
+            confidence = float(self._design.get("confidence", 0.95))
         except (TypeError, ValueError):
             confidence = float("nan")
         if not 0 < confidence < 1:
@@ -177,7 +82,7 @@ class Result:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Hashes of model, data and ranking, library versions, arithmetic."""
-        return _attributes(self._file["provenance"]) if "provenance" in self._file else {}
+        return self._store.attributes("provenance")
 
     @cached_property
     def job(self) -> dict[str, Any]:
@@ -194,14 +99,14 @@ class Result:
     @cached_property
     def sessions(self) -> pd.DataFrame:
         """One row per incarnation of the campaign; `info` is a dictionary."""
-        sessions = self._table("provenance/sessions", SESSION)
+        sessions = self._store.table("provenance/sessions", SESSION)
         sessions["info"] = [_json(text) for text in sessions["info"]]
         return sessions
 
     @cached_property
     def points(self) -> pd.DataFrame:
         """One row per (fault model, BER); indexed by the id used in /trials."""
-        points = self._table("points", POINT).set_index("id", drop=False).sort_index()
+        points = self._store.table("points", POINT).set_index("id", drop=False).sort_index()
         if points.index.has_duplicates:
             raise ResultError(f"{self.path}: /points holds an id twice")
         return points
@@ -209,7 +114,7 @@ class Result:
     @cached_property
     def models(self) -> pd.DataFrame:
         """One row per model, indexed by the number used in /trials."""
-        rows = [self._model(name) for name in self._members("models")]
+        rows = [self._model(name) for name in self._store.members("models")]
         columns = ["index", "name", *MODEL_NUMBERS, "checkpoint_sha256", "structure"]
         frame = pd.DataFrame(rows, columns=columns)
         frame = frame.set_index("index").sort_index()
@@ -219,18 +124,58 @@ class Result:
 
     def tensors(self, model: str) -> pd.DataFrame:
         """Tensors that may be hit; the row number is the `tensor` of a fault."""
-        return self._table(f"models/{model}/tensors", TENSOR)
+        return self._store.table(f"models/{model}/tensors", TENSOR)
 
     def nodes(self, model: str) -> pd.DataFrame:
         """Nodes of the network in execution order; the row number is `first_node` of a trial."""
-        return self._table(f"models/{model}/nodes", NODE)
+        return self._store.table(f"models/{model}/nodes", NODE)
 
     def golden(self, model: str) -> pd.DataFrame:
         """Label and fault-free prediction of every image."""
-        labels = self._array("golden/labels")
+        labels = self._store.array("golden/labels")
         return pd.DataFrame(
-            {"label": labels, "prediction": self._array(f"golden/{model}/predictions")}
+            {"label": labels, "prediction": self._store.array(f"golden/{model}/predictions")}
         )
+
+    # ---- how trials were chosen ------------------------------------------------------------
+
+    @cached_property
+    def plans(self) -> pd.DataFrame:
+        """How each point is sampled, indexed by point: `sampling` is simple, stratified or
+        sequential; `used` trials are in the estimates; `reached`: the stopping rule was met."""
+        plans = self._store.table("design/plans", PLAN).set_index("point")
+        if plans.index.has_duplicates:
+            raise ResultError(f"{self.path}: /design/plans holds a point twice")
+        plans = plans.reindex(self.points.index)
+        rule = str(self._design.get("stop_rule", "fixed number of trials"))
+        defaults = {"sampling": weights.SIMPLE, "stop_rule": rule, "half_width": 0.0}
+        plans = plans.fillna(defaults | {"guaranteed": 0, "used": 0, "reached": 0})
+        for unknown in set(plans["sampling"]) - set(weights.SAMPLINGS):
+            raise ResultError(f"{self.path}: /design/plans: sampling {unknown} is unknown")
+        return plans.astype({"guaranteed": bool, "used": "int64", "reached": bool})
+
+    @cached_property
+    def strata(self) -> pd.DataFrame:
+        """Strata of the points: name, `weight` (exact share of the population), relative cost."""
+        strata = self._store.table("design/strata", STRATUM)
+        if strata.duplicated(["point", "stratum"]).any():
+            raise ResultError(f"{self.path}: /design/strata holds a stratum twice")
+        return strata
+
+    @cached_property
+    def rounds(self) -> pd.DataFrame:
+        """One row per round and stratum: its trials and how they were allocated or drawn."""
+        return self._store.table("design/rounds", ROUND)
+
+    @cached_property
+    def blocks(self) -> np.ndarray:
+        """Block of every image; empty where every trial uses all images."""
+        stored = "design/blocks" in self._store
+        return self._store.array("design/blocks") if stored else np.zeros(0, np.int32)
+
+    @property
+    def _design(self) -> dict[str, Any]:
+        return self._store.attributes("design")
 
     # ---- what came out ---------------------------------------------------------------------
 
@@ -239,7 +184,9 @@ class Result:
         """One row per trial and model, with the point's description and the model's name joined.
 
         Rows beyond the point's planned trials (of a campaign that was shortened) are in no estimate
-        and left out. `accuracy` is correct/images, `failure` the share with SDC-critical or DUE.
+        and left out. `accuracy` is correct/images, `failure` the share with SDC-critical or DUE;
+        `weight` is what the row counts for in a mean over its point (see weights.py): a plain mean
+        of stratified or sequential rows is biased.
         """
         trials = self._stored_trials[self._planned].reset_index(drop=True)
         points = self.points.reindex(trials["point"])
@@ -249,6 +196,7 @@ class Result:
         images = trials["images"].where(trials["images"] > 0).astype(float)
         trials["accuracy"] = trials["correct"] / images
         trials["failure"] = (trials["sdc_critical"] + trials["due"]) / images
+        trials["weight"] = weights.weights_of(self.path, trials, self.plans, self.strata)
         return trials
 
     @cached_property
@@ -257,7 +205,7 @@ class Result:
 
         `copy` tells a duplicated channel's copy; values are those of 32-bit words as floats.
         """
-        faults = self._table("faults/sites", FAULT)
+        faults = self._store.table("faults/sites", FAULT)
         rows = self._fault_rows(len(faults))
         kept = self._planned[rows]
         faults = faults[kept].reset_index(drop=True)
@@ -271,38 +219,37 @@ class Result:
         return faults
 
     @cached_property
-    def estimates(self) -> pd.DataFrame:
-        """Estimates with intervals as the program computed them (its last look)."""
-        estimates = self._table("estimates", ESTIMATE)
+    def looks(self) -> pd.DataFrame:
+        """Estimates with intervals as the program computed them, at every look (`trials` long)."""
+        looks = self._store.table("estimates", ESTIMATE)
         names = self.models["name"]
-        estimates["model_name"] = names.reindex(estimates["model"]).to_numpy()
-        estimates["against_name"] = names.reindex(estimates["against"]).to_numpy()
+        looks["model_name"] = names.reindex(looks["model"]).to_numpy()
+        looks["against_name"] = names.reindex(looks["against"]).to_numpy()
+        return looks
+
+    @cached_property
+    def estimates(self) -> pd.DataFrame:
+        """The last look at every quantity."""
         key = ["point", "model", "against", "quantity"]
-        latest = estimates.sort_values("trials", kind="stable").drop_duplicates(key, keep="last")
-        return latest.sort_index().reset_index(drop=True)
+        ordered = self.looks.sort_values("trials", kind="stable")
+        return ordered.drop_duplicates(key, keep="last").sort_index().reset_index(drop=True)
 
     @cached_property
     def audit(self) -> pd.DataFrame:
         """Trials that were run again through the reference path."""
-        return self._table("audit", AUDIT)
+        return self._store.table("audit", AUDIT)
 
     @cached_property
     def importance(self) -> pd.DataFrame:
         """One row per method, layer (in the model's order) and channel; rank 0 is the best."""
-        frames = [
-            self._scores(method, layer)
-            for method in self._members("importance")
-            for layer in self._in_order(f"importance/{method}")
-        ]
-        columns = ["method", "layer", "channel", "score", "rank"]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+        return scores_of(self._store)
 
     # ---- reading ---------------------------------------------------------------------------
 
     @cached_property
     def _stored_trials(self) -> pd.DataFrame:
         """Every row of /trials; all of them name a point and a model of the file."""
-        trials = self._table("trials", TRIAL)
+        trials = self._store.table("trials", TRIAL)
         for column, known in (("point", self.points.index), ("model", self.models.index)):
             for unknown in trials.loc[~trials[column].isin(known), column]:
                 raise ResultError(f"{self.path}: /trials names {column} {unknown}: unknown")
@@ -320,52 +267,21 @@ class Result:
         """Stored rows that are left out of `trials`."""
         return int((~self._planned).sum())
 
-    def _table(self, path: str, dtype: np.dtype) -> pd.DataFrame:
-        if path not in self._file:
-            return _frame(np.zeros(0, dtype))
-        data = self._array(path)
-        for name in dtype.names or ():
-            if name not in (data.dtype.names or ()):
-                raise ResultError(f"{self.path}: /{path} has no column {name}: not schema 1")
-            if data.dtype[name].kind not in KINDS[dtype[name].kind]:
-                raise ResultError(f"{self.path}: /{path}: column {name} has a type of another kind")
-        return _frame(data)
-
-    def _array(self, path: str) -> np.ndarray:
-        """A dataset of one dimension."""
-        try:
-            data = self._file[path]
-            array = data[()] if isinstance(data, h5py.Dataset) else None
-        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-            raise ResultError(f"{self.path}: /{path} cannot be read: {_line(error)}") from error
-        if not isinstance(array, np.ndarray) or array.ndim != 1:
-            raise ResultError(f"{self.path}: /{path} is no dataset of one dimension")
-        return array
-
-    def _members(self, path: str) -> list[str]:
-        """Names in a group; none where the file has no such group."""
-        if path not in self._file:
-            return []
-        group = self._file[path]
-        if not isinstance(group, h5py.Group):
-            raise ResultError(f"{self.path}: /{path} is no group")
-        return list(group)
-
     def _model(self, name: str) -> dict[str, Any]:
         where = f"models/{name}"
-        attributes = _attributes(self._file[where])
+        attributes = self._store.attributes(where)
         row: dict[str, Any] = {"name": name}
         for key in ("index", *MODEL_NUMBERS):
-            row[key] = _integer(self.path, attributes, key, where)
+            row[key] = self._store.integer(attributes, key, where)
         row |= {key: str(attributes.get(key, "")) for key in ("checkpoint_sha256", "structure")}
         return row
 
     def _fault_rows(self, count: int) -> np.ndarray:
         """The row of /trials of every fault."""
         trials = len(self._stored_trials)
-        if "faults/offsets" not in self._file and count == 0:
+        if "faults/offsets" not in self._store and count == 0:
             return np.zeros(0, np.int64)
-        offsets = self._array("faults/offsets")
+        offsets = self._store.array("faults/offsets")
         fits = offsets.dtype.kind in "ui" and len(offsets) == trials + 1
         # As signed numbers: the steps of unsigned ones would wrap.
         offsets = offsets.astype(np.int64) if fits else np.zeros(1, np.int64)
@@ -393,28 +309,6 @@ class Result:
         faults["layer"] = layer_of(faults["tensor_name"].astype(str)).astype("category")
         faults["copy"] = copies
 
-    def _scores(self, method: str, layer: str) -> pd.DataFrame:
-        scores = self._array(f"importance/{method}/{layer}/scores")
-        order = self._array(f"importance/{method}/{layer}/order")
-        if not np.array_equal(np.sort(order), np.arange(len(scores))):
-            where = f"/importance/{method}/{layer}"
-            raise ResultError(f"{self.path}: {where}: order is no order of its scores")
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order))
-        channel = np.arange(len(scores))
-        return pd.DataFrame(
-            {"method": method, "layer": layer, "channel": channel, "score": scores, "rank": rank}
-        )
-
-    def _in_order(self, method: str) -> list[str]:
-        """HDF5 lists names alphabetically; the attribute index is the order of execution."""
-
-        def index(layer: str) -> int:
-            where = f"{method}/{layer}"
-            return _integer(self.path, _attributes(self._file[where]), "index", where)
-
-        return sorted(self._members(method), key=index)
-
 
 def layer_of(tensor_names: pd.Series) -> pd.Series:
     """The layer of a tensor: layer1.0.conv1.weight -> layer1.0.conv1."""
@@ -428,61 +322,6 @@ def read_trials(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
         with Result(path) as result:
             frames.append(result.trials.assign(file=str(path)))
     return pd.concat(frames, ignore_index=True)
-
-
-def _open(path: Path) -> h5py.File:
-    if not path.is_file():
-        raise ResultError(f"{path}: no such file")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ResultError(f"{path}: not a readable HDF5 file: {_line(error)}") from error
-    try:
-        _check_schema(path, _attributes(file))
-    except ResultError:
-        file.close()
-        raise
-    return file
-
-
-def _check_schema(path: Path, attributes: dict[str, Any]) -> None:
-    if attributes.get("schema") != SCHEMA:
-        raise ResultError(f"{path}: not a SentinelNN result (no attribute schema = {SCHEMA})")
-    version = _integer(path, attributes, "schema_version", "/")
-    if version != SCHEMA_VERSION:
-        raise ResultError(f"{path}: schema version {version}, this reader knows {SCHEMA_VERSION}")
-
-
-def _integer(path: Path, attributes: dict[str, Any], name: str, where: str) -> int:
-    """An attribute that is an integer; 0 where it is absent."""
-    value = attributes.get(name, 0)
-    if not isinstance(value, (int, np.integer)):
-        raise ResultError(f"{path}: {where}: attribute {name} is no integer")
-    return int(value)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-def _attributes(where: h5py.Group) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in where.attrs.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _frame(data: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame({name: _column(data[name]) for name in data.dtype.names or ()})
-
-
-def _column(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind in "SO":
-        return np.array([_plain(value) for value in values.tolist()], dtype=object)
-    return values
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -1,109 +1,46 @@
 """Numbers of a campaign: means over trials, intervals, comparisons. Tables in, tables out.
 
-The unit is the trial: all images of a trial share its faults, so an interval over images would be
-far too narrow. Where the program stored an estimate, that one is reported.
+Where the program stored an estimate, that one is reported; means of rows are weighted by the
+design (weights.py).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
-from results import OUTCOMES, Result, ResultError, layer_of
-from scipy.special import stdtrit
+from intervals import Interval, paired_interval, t_interval, welch_interval
+from results import Result
+from schema import OUTCOMES
+from weights import PILOT, SEQUENTIAL, SIMPLE
 
-# Below this many trials a t interval over a skewed outcome may cover less than it says.
-ENOUGH_TRIALS = 500
-# Groups smaller than this are not compared.
-MIN_GROUP = 10
-
-
-class Interval(NamedTuple):
-    """An estimate, its bounds (not a number where there are none), the trials used, the method."""
-
-    estimate: float
-    lower: float
-    upper: float
-    trials: int
-    method: str = ""
+NAN = float("nan")
+# What a mean over the rows of a quantity is taken of, per image.
+COLUMNS = {"accuracy": "accuracy", "failing": "failure"} | {name: name for name in OUTCOMES}
+QUANTITIES = {"accuracy": "accuracy", "failing": "failing images"}
 
 
-def t_quantile(df: float, confidence: float) -> float:
-    """t such that P(|T_df| <= t) = confidence."""
-    return float(stdtrit(df, (1 + confidence) / 2))
-
-
-def t_interval(
-    values: np.ndarray, confidence: float, low: float = 0.0, high: float = 1.0
-) -> Interval:
-    """Mean over trials of numbers in [low, high], mean +- t s/sqrt(n); all of it for n < 2."""
-    n = len(values)
-    if n < 2:
-        mean = float(values[0]) if n else float("nan")
-        return Interval(mean, low, high, n, "t over trials")
-    mean = float(np.mean(values))
-    if not _has_spread(values):
-        return _without_spread(mean, n, confidence, low, high)
-    half = t_quantile(n - 1, confidence) * float(np.std(values, ddof=1)) / n**0.5
-    return Interval(mean, max(low, mean - half), min(high, mean + half), n, "t over trials")
-
-
-def welch_interval(a: np.ndarray, b: np.ndarray, confidence: float) -> Interval:
-    """Mean of a - mean of b for shares in independent trials; all of [-1, 1] for n < 2."""
-    n, least = len(a) + len(b), min(len(a), len(b))
-    difference = float(np.mean(a) - np.mean(b))
-    if least < 2:
-        return Interval(difference, -1.0, 1.0, n, "Welch")
-    if not _has_spread(a) and not _has_spread(b):
-        return _without_spread(difference, least, confidence, -1.0, 1.0)._replace(trials=n)
-    va, vb = np.var(a, ddof=1) / len(a), np.var(b, ddof=1) / len(b)
-    df = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
-    half = t_quantile(df, confidence) * float(np.sqrt(va + vb))
-    lower, upper = max(-1.0, difference - half), min(1.0, difference + half)
-    return Interval(difference, lower, upper, n, "Welch")
-
-
-def difference_interval(a: np.ndarray, b: np.ndarray, confidence: float) -> Interval:
-    """Mean of a - mean of b for shares of rare events in independent trials, by MOVER (Zou and
-    Donner, 2008) from both intervals, so that a group without any event has its say."""
-    hit, other = t_interval(a, confidence), t_interval(b, confidence)
-    difference = hit.estimate - other.estimate
-    below = np.hypot(hit.estimate - hit.lower, other.upper - other.estimate)
-    above = np.hypot(hit.upper - hit.estimate, other.estimate - other.lower)
-    return Interval(difference, difference - below, difference + above, len(a) + len(b), "MOVER")
-
-
-def paired_interval(differences: np.ndarray, confidence: float) -> Interval:
-    """Mean of per-trial differences of shares, as t_interval over [-1, 1]."""
-    interval = t_interval(differences, confidence, -1.0, 1.0)
-    return interval._replace(method=f"paired {interval.method}")
-
-
-def _has_spread(values: np.ndarray) -> bool:
-    """Shares are counts over at most 2^32 images: anything finer is rounding."""
-    return bool(np.ptp(values) > 1e-12)
-
-
-def _without_spread(mean: float, n: int, confidence: float, low: float, high: float) -> Interval:
-    """Equal outcomes in n >= 2 trials, whose t interval would have no width: each bound moves
-    towards its end of the range by the share that the rule of three allows (3/n at 95 %)."""
-    share = min(1.0, float(-np.log1p(-confidence)) / n)
-    lower, upper = mean - share * (mean - low), mean + share * (high - mean)
-    return Interval(mean, lower, upper, n, "rule of three")
-
-
-# ---- the campaign's tables ---------------------------------------------------------------------
+# ---- points and models -------------------------------------------------------------------------
 
 
 def main_trials(result: Result) -> pd.DataFrame:
-    """Trials of the main sample. Stratified rows would need weights this version does not know."""
-    trials = result.trials
-    if (trials["stratum"] >= 0).any():
-        raise ResultError(
-            f"{result.path}: holds stratified trials, which plain means would distort"
-        )
-    return trials[trials["stage"] == 0]
+    """Trials that are in the estimates."""
+    return result.trials[result.trials["weight"] > 0]
+
+
+def trials_of(result: Result, point: int, model: int | None = None) -> pd.DataFrame:
+    """Those of a point, and of a model."""
+    trials = main_trials(result)
+    trials = trials[trials["point"] == point]
+    return trials if model is None else trials[trials["model"] == model]
+
+
+def sampling_of(result: Result, point: int) -> str:
+    return str(result.plans["sampling"][point])
+
+
+def main_quantity(result: Result, point: int) -> str:
+    """What the point is about: failing images for T1, else accuracy."""
+    return "failing" if str(result.points["estimand"][point]).startswith("T1") else "accuracy"
 
 
 def point_labels(result: Result) -> dict[int, str]:
@@ -131,16 +68,64 @@ def number(value: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
+def fault_free(result: Result) -> pd.Series:
+    """Fault-free accuracy per model; not a number where it is not stored."""
+    images = result.models["images"].where(result.models["images"] > 0)
+    return result.models["correct"] / images
+
+
+# ---- estimates ---------------------------------------------------------------------------------
+
+
+def estimate(result: Result, point: int, model: int, quantity: str) -> Interval:
+    """The stored estimate, else what the rows give: for simple sampling with an interval, for other
+    plans the weighted mean without one, or nothing while strata are still without trials."""
+    stored = _stored(result, point, model, quantity)
+    return stored or _computed(result, trials_of(result, point, model), quantity)
+
+
+def _computed(result: Result, trials: pd.DataFrame, quantity: str) -> Interval:
+    values = _per_image(trials, quantity)
+    if trials.empty or sampling_of(result, trials["point"].iloc[0]) == SIMPLE:
+        return t_interval(values, result.confidence)
+    mean = float(np.sum(values * trials["weight"])) if is_covered(result, trials) else NAN
+    return Interval(mean, NAN, NAN, len(trials), "weighted mean")
+
+
+def _per_image(trials: pd.DataFrame, quantity: str) -> np.ndarray:
+    column = trials[COLUMNS[quantity]]
+    return (column / trials["images"] if quantity in OUTCOMES else column).to_numpy()
+
+
+def is_covered(result: Result, trials: pd.DataFrame) -> bool:
+    """Whether the rows of a point and model stand for its whole population; a stratified plan that
+    runs has strata without trials."""
+    sequential = sampling_of(result, trials["point"].iloc[0]) == SEQUENTIAL
+    return sequential or bool(trials["weight"].sum() > 1 - 1e-6)
+
+
+def _stored(result: Result, point: int, model: int, quantity: str) -> Interval | None:
+    rows = _of_quantity(result.estimates, point, model, quantity)
+    return _interval(rows.iloc[-1]) if len(rows) else None
+
+
+def _of_quantity(table: pd.DataFrame, point: int, model: int, quantity: str) -> pd.DataFrame:
+    place = (table["point"] == point) & (table["model"] == model)
+    return table[place & (table["against"] < 0) & (table["quantity"] == quantity)]
+
+
+def _interval(row: pd.Series) -> Interval:
+    bounds = (float(row[name]) for name in ("estimate", "lower", "upper"))
+    return Interval(*bounds, int(row["trials"]), str(row["method"]))
+
+
 def accuracy_table(result: Result) -> pd.DataFrame:
     """Accuracy under faults per point and model with its interval, and fault-free."""
     rows = []
-    groups = main_trials(result).groupby(["point", "model"])
-    for (point, model), trials in groups:
-        stored = _stored(result, point, model, "accuracy")
-        interval = stored or t_interval(trials["accuracy"].to_numpy(), result.confidence)
+    for (point, model), trials in main_trials(result).groupby(["point", "model"]):
         rows.append(
-            {"point": point, "model": model, "flips": trials["n_faults"].mean()}
-            | interval._asdict()
+            {"point": point, "model": model, "flips": _mean_flips(trials)}
+            | estimate(result, point, model, "accuracy")._asdict()
             | {"planned": int(result.points["trials"].get(point, 0))}
         )
     columns = ["point", "model", "flips", *Interval._fields, "planned"]
@@ -153,10 +138,8 @@ def accuracy_table(result: Result) -> pd.DataFrame:
     return table
 
 
-def fault_free(result: Result) -> pd.Series:
-    """Fault-free accuracy per model; not a number where it is not stored."""
-    images = result.models["images"].where(result.models["images"] > 0)
-    return result.models["correct"] / images
+def _mean_flips(trials: pd.DataFrame) -> float:
+    return float(np.average(trials["n_faults"], weights=trials["weight"]))
 
 
 def gain_table(result: Result) -> pd.DataFrame:
@@ -170,21 +153,91 @@ def gain_table(result: Result) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["point", "model", *Interval._fields])
 
 
+def _stored_gain(result: Result, point: int, model: int) -> Interval | None:
+    table = result.estimates
+    base = result.models.index[0]
+    rows = table[(table["point"] == point) & (table["quantity"] == "accuracy_difference")]
+    rows = rows[(rows["model"] == model) & (rows["against"] == base)]
+    return _interval(rows.iloc[-1]) if len(rows) else None
+
+
+def _computed_gain(result: Result, point: int, model: int) -> Interval | None:
+    after = trials_of(result, point, model).set_index("id")
+    before = trials_of(result, point, result.models.index[0]).set_index("id")
+    if after.empty or before.empty:
+        return None
+    if sampling_of(result, point) != SIMPLE:
+        parts = [_computed(result, rows, "accuracy").estimate for rows in (after, before)]
+        gain = Interval(parts[0] - parts[1], NAN, NAN, len(after), "weighted mean")
+        return None if np.isnan(gain.estimate) else gain
+    if result.points["fault_model"].get(point) == "binomial":  # the same flips in both: paired
+        differences = (after["accuracy"] - before["accuracy"]).dropna().to_numpy()
+        return paired_interval(differences, result.confidence) if len(differences) else None
+    values = (rows["accuracy"].to_numpy() for rows in (after, before))
+    return welch_interval(*values, result.confidence)
+
+
 def outcome_table(result: Result) -> pd.DataFrame:
-    """Mean share of every outcome per point and model (mean over trials of the trial's share), and
-    of images failing (SDC-critical or DUE) with its interval."""
+    """Share of every outcome per point and model, and of images failing (SDC-critical or DUE), each
+    with its interval (`<outcome>_lower`, `_upper`)."""
     trials = main_trials(result)
-    trials = trials[trials["images"] > 0]
     rows = []
-    for (point, model), mine in trials.groupby(["point", "model"]):
-        shares = mine[list(OUTCOMES)].div(mine["images"], axis=0).mean()
-        stored = _stored(result, point, model, "failing")
-        failing = stored or t_interval(mine["failure"].to_numpy(), result.confidence)
-        sizes = {"trials": len(mine), "images": int(mine["images"].sum())}
-        bounds = {"failing": failing.estimate, "lower": failing.lower, "upper": failing.upper}
-        rows.append({"point": point, "model": model} | shares.to_dict() | sizes | bounds)
-    columns = ["point", "model", *OUTCOMES, "trials", "images", "failing", "lower", "upper"]
-    return pd.DataFrame(rows, columns=columns)
+    for (point, model), mine in trials[trials["images"] > 0].groupby(["point", "model"]):
+        row = {"point": point, "model": model, "trials": len(mine)}
+        for quantity in (*OUTCOMES, "failing"):
+            share = estimate(result, point, model, quantity)
+            row |= {quantity: share.estimate, f"{quantity}_lower": share.lower}
+            row |= {f"{quantity}_upper": share.upper, f"{quantity}_method": share.method}
+        rows.append(row)
+    ends = ("", "_lower", "_upper", "_method")
+    shares = [f"{quantity}{end}" for quantity in (*OUTCOMES, "failing") for end in ends]
+    return pd.DataFrame(rows, columns=["point", "model", "trials", *shares])
+
+
+# ---- how trials were chosen --------------------------------------------------------------------
+
+
+def strata_table(result: Result) -> pd.DataFrame:
+    """Per point and stratum: weight, cost, trials of the pilot and of the main sample, and failing
+    images of the first model in it."""
+    first = result.trials[result.trials["model"] == _first(result)]
+    place = ["point", "stratum"]
+    main = first[first["weight"] > 0].groupby(place)
+    counts = {
+        "pilot": first[first["stage"] == PILOT].groupby(place).size(),
+        "trials": main.size(),
+        "failing": main["failure"].mean(),
+    }
+    table = result.strata.set_index(place)
+    for name, column in counts.items():
+        table[name] = column.reindex(table.index)
+    return table.fillna({"pilot": 0, "trials": 0}).reset_index()
+
+
+def _first(result: Result) -> int:
+    return int(result.models.index[0]) if len(result.models) else 0
+
+
+# ---- convergence -------------------------------------------------------------------------------
+
+
+def running_estimates(result: Result, point: int, model: int, looks: int = 60) -> pd.DataFrame:
+    """The point's main quantity over the number of trials, with its interval: for simple sampling
+    the mean of the first n trials in the order of their numbers, for other plans what the program
+    stored at its looks."""
+    quantity = main_quantity(result, point)
+    if sampling_of(result, point) != SIMPLE:
+        stored = _of_quantity(result.looks, point, model, quantity).sort_values("trials")
+        return stored[list(Interval._fields)].reset_index(drop=True)
+    trials = trials_of(result, point, model).sort_values("id")
+    values = _per_image(trials, quantity)
+    if len(values) < 2:
+        return pd.DataFrame(columns=Interval._fields)
+    counts = np.unique(np.geomspace(2, len(values), looks).astype(int))
+    return pd.DataFrame([t_interval(values[:n], result.confidence) for n in counts])
+
+
+# ---- cost --------------------------------------------------------------------------------------
 
 
 def overhead_table(result: Result) -> pd.DataFrame:
@@ -192,7 +245,7 @@ def overhead_table(result: Result) -> pd.DataFrame:
     table = result.models[["name", "parameters", "macs", "memory_bytes"]].copy()
     for column in ("parameters", "macs", "memory_bytes"):
         first = table[column].iloc[0] if len(table) else 0
-        table[f"{column}_ratio"] = table[column] / first if first else float("nan")
+        table[f"{column}_ratio"] = table[column] / first if first else NAN
     return table
 
 
@@ -203,124 +256,11 @@ def load_table(result: Result) -> pd.DataFrame:
     return table.assign(busy=table["busy"] / 1e6)
 
 
-def running_estimates(result: Result, point: int, model: int, looks: int = 60) -> pd.DataFrame:
-    """Mean accuracy of the first n trials, in the order of their numbers, with its interval."""
-    trials = main_trials(result)
-    mine = trials[(trials["point"] == point) & (trials["model"] == model)].sort_values("id")
-    values = mine["accuracy"].to_numpy()
-    if len(values) < 2:
-        return pd.DataFrame(columns=Interval._fields)
-    counts = np.unique(np.geomspace(2, len(values), looks).astype(int))
-    return pd.DataFrame([t_interval(values[:n], result.confidence) for n in counts])
-
-
-# ---- failures by bit and by layer --------------------------------------------------------------
-
-
-def is_single(trials: pd.DataFrame) -> bool:
-    """Whether every trial flips exactly one bit."""
-    return len(trials) > 0 and bool((trials["n_faults"] == 1).all())
-
-
-def chosen_point(result: Result) -> int | None:
-    """The point that tells most about single places: single flips where there are any, else the
-    one in which a given bit position (one of 32) is flipped in nearest to half of the trials."""
-    trials = main_trials(result)
-    flips = trials.groupby("point")["n_faults"].mean()
-    flips = flips[flips > 0]
-    singles = [point for point, rows in trials.groupby("point") if is_single(rows)]
-    if singles:
-        return int(singles[0])
-    if flips.empty:
-        return None
-    touched = 1 - (1 - 1 / 32) ** flips
-    return int((touched - 0.5).abs().idxmin())
-
-
-def failures_by(result: Result, column: str, point: int, model: int) -> pd.DataFrame:
-    """What a flip in a bit position or layer (`column`) does, one row per value of the column.
-
-    Single flips: mean failure share of the trials that hit it. Several flips a trial: mean failure
-    share of the trials that hit it minus that of the trials that do not. Under binomial faults
-    flips of other places are alike in both, so the difference is the effect of this one; where the
-    number of flips is fixed (exact:K) trials without it have at least one flip more elsewhere.
-    """
-    trials = main_trials(result)
-    trials = trials[(trials["point"] == point) & (trials["model"] == model)]
-    failure = trials["failure"].to_numpy()
-    single = is_single(trials)
-    rows = []
-    for value, hit in _hits(result, column, trials):
-        interval = _effect(failure[hit], failure[~hit], single, result.confidence)
-        counts = {"with_it": int(hit.sum()), "without": int((~hit).sum())}
-        rows.append({column: value} | interval._asdict() | counts)
-    return pd.DataFrame(rows, columns=[column, *Interval._fields, "with_it", "without"])
-
-
-def _hits(result: Result, column: str, trials: pd.DataFrame) -> list[tuple[object, np.ndarray]]:
-    faults = result.faults
-    faults = faults[faults["row"].isin(trials.index)]
-    found = []
-    for value in _values(result, column, faults):
-        rows = faults.loc[faults[column] == value, "row"].unique()
-        found.append((value, trials.index.isin(rows)))
-    return found
-
-
-def _values(result: Result, column: str, faults: pd.DataFrame) -> list[object]:
-    if column == "bit":
-        return list(range(int(faults["word_bits"].max()) if len(faults) else 0))
-    names: list[object] = []
-    for model in result.models["name"]:
-        layers = layer_of(result.tensors(model)["name"])
-        names += [layer for layer in layers if layer not in names]
-    return names
-
-
-def _effect(hit: np.ndarray, other: np.ndarray, single: bool, confidence: float) -> Interval:
-    nothing = Interval(float("nan"), float("nan"), float("nan"), len(hit) + len(other))
-    if single:
-        return t_interval(hit, confidence) if len(hit) >= 2 else nothing
-    if min(len(hit), len(other)) < MIN_GROUP:
-        return nothing
-    return difference_interval(hit, other, confidence)
-
-
-# ---- stored estimates --------------------------------------------------------------------------
-
-
-def _stored(result: Result, point: int, model: int, quantity: str) -> Interval | None:
-    table = result.estimates
-    rows = table[
-        (table["point"] == point)
-        & (table["model"] == model)
-        & (table["against"] < 0)
-        & (table["quantity"] == quantity)
-    ]
-    return _interval(rows.iloc[-1]) if len(rows) else None
-
-
-def _stored_gain(result: Result, point: int, model: int) -> Interval | None:
-    table = result.estimates
-    base = result.models.index[0]
-    rows = table[(table["point"] == point) & (table["quantity"] == "accuracy_difference")]
-    rows = rows[(rows["model"] == model) & (rows["against"] == base)]
-    return _interval(rows.iloc[-1]) if len(rows) else None
-
-
-def _computed_gain(result: Result, point: int, model: int) -> Interval | None:
-    trials = main_trials(result)
-    trials = trials[trials["point"] == point].set_index("id")
-    after = trials.loc[trials["model"] == model, "accuracy"]
-    before = trials.loc[trials["model"] == result.models.index[0], "accuracy"]
-    if after.empty or before.empty:
-        return None
-    if result.points["fault_model"].get(point) == "binomial":  # the same flips in both: paired
-        differences = (after - before).dropna().to_numpy()
-        return paired_interval(differences, result.confidence) if len(differences) else None
-    return welch_interval(after.to_numpy(), before.to_numpy(), result.confidence)
-
-
-def _interval(row: pd.Series) -> Interval:
-    bounds = (float(row[name]) for name in ("estimate", "lower", "upper"))
-    return Interval(*bounds, int(row["trials"]), str(row["method"]))
+def time_table(result: Result) -> pd.DataFrame:
+    """Wall time of the trials of every model [ms]: median, mean, and the 1 % and 99 % quantiles."""
+    groups = result.trials.groupby("model")["wall_us"]
+    table = groups.agg(trials="size", mean="mean")
+    for name, quantile in (("median", 0.5), ("low", 0.01), ("high", 0.99)):
+        table[name] = groups.quantile(quantile)
+    table[["mean", "median", "low", "high"]] /= 1000
+    return table.reset_index()

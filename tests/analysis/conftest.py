@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "analysis"))
 
-import results  # noqa: E402
+import schema  # noqa: E402
 
 LAYERS = ("stem", "layer1.0.conv1", "linear")  # not in the order of the alphabet
 # name: (parameters, macs, memory_bytes, images, correct)
@@ -35,22 +35,28 @@ class Sample:
     estimates: list[dict] = field(default_factory=list)
     complete: bool = True
     importance: bool = False
+    plans: list[dict] = field(default_factory=list)  # rows of /design, as the other tables'
+    strata: list[dict] = field(default_factory=list)
+    rounds: list[dict] = field(default_factory=list)
+    blocks: tuple[int, ...] = ()  # of the images
+    estimands: tuple[str, ...] = ()  # of the points, where not T2
 
     def write(self, path: Path) -> Path:
         with h5py.File(path, "w") as file:
             self._head(file)
             self._models(file)
             file["points"] = _rows(
-                results.POINT,
+                schema.POINT,
                 [
-                    {"id": i, "estimand": "T2", "fault_model": m, "ber": b, "trials": n}
+                    {"id": i, "fault_model": m, "ber": b, "trials": n}
+                    | {"estimand": self.estimands[i] if self.estimands else "T2"}
                     | {"models": ",".join(self.models)}
                     for i, (m, b, n) in enumerate(self.points)
                 ],
             )
             self._trials(file)
-            file["estimates"] = _rows(results.ESTIMATE, self.estimates)
-            file["audit"] = _rows(results.AUDIT, [])
+            file["estimates"] = _rows(schema.ESTIMATE, self.estimates)
+            file["audit"] = _rows(schema.AUDIT, [])
         return path
 
     def _head(self, file: h5py.File) -> None:
@@ -76,8 +82,18 @@ class Sample:
             "host": "node1",
         }
         session |= {"new_trials": len(self.trials), "info": json.dumps({"threads": 1})}
-        file["provenance/sessions"] = _rows(results.SESSION, [session])
-        file.create_group("design").attrs["confidence"] = 0.95
+        file["provenance/sessions"] = _rows(schema.SESSION, [session])
+        self._design(file.create_group("design"))
+
+    def _design(self, group: h5py.Group) -> None:
+        group.attrs["confidence"] = 0.95
+        group.attrs["stop_rule"] = "fixed number of trials"
+        group.attrs["images_per_trial"] = 50 if self.blocks else -1
+        group["plans"] = _rows(schema.PLAN, self.plans)
+        group["strata"] = _rows(schema.STRATUM, self.strata)
+        group["rounds"] = _rows(schema.ROUND, self.rounds)
+        if self.blocks:
+            group["blocks"] = np.array(self.blocks, np.int32)
 
     def _models(self, file: h5py.File) -> None:
         for index, name in enumerate(self.models):
@@ -89,14 +105,14 @@ class Sample:
                 checkpoint_sha256="ab" * 32,
             )  # fmt: skip
             group["tensors"] = _rows(
-                results.TENSOR,
+                schema.TENSOR,
                 [
                     {"name": f"{layer}.weight", "elements": 12, "originals": 10, "word_bits": 32}
                     for layer in LAYERS
                 ],
             )
             nodes = [{"name": layer, "op": "conv"} for layer in ("input", *LAYERS)]
-            group["nodes"] = _rows(results.NODE, nodes)
+            group["nodes"] = _rows(schema.NODE, nodes)
             file[f"golden/{name}/predictions"] = np.zeros(images, np.int32)
         file["golden/labels"] = np.zeros(100, np.int32)
         for layer in LAYERS[:2] if self.importance else ():
@@ -113,10 +129,10 @@ class Sample:
             | row
             for i, row in enumerate(self.trials)
         ]
-        file["trials"] = _rows(results.TRIAL, rows)
+        file["trials"] = _rows(schema.TRIAL, rows)
         file["faults/offsets"] = np.cumsum([0] + [len(f) for f in faults]).astype("u8")
         sites = [site for trial in faults for site in trial]
-        file["faults/sites"] = _rows(results.FAULT, [_fault(*site) for site in sites])
+        file["faults/sites"] = _rows(schema.FAULT, [_fault(*site) for site in sites])
 
 
 def _fault(tensor: int, element: int, bit: int) -> dict:
@@ -140,6 +156,20 @@ def outcome(point: int, trial: int, model: int, correct: int, critical: int, due
     row = {"point": point, "id": trial, "model": model, "correct": correct, "top5": 100 - due}
     row |= {"sdc_critical": critical, "due": due, "masked": rest // 2}
     return row | {"sdc_noncritical": rest - rest // 2, "rank": trial % 2}
+
+
+def write_ranking(path: Path, method: str, layers: dict[str, list[float]], **sample: float) -> Path:
+    """A ranking file; `sample` are the further columns of channel-FI, alike in all channels."""
+    with h5py.File(path, "w") as file:
+        file.attrs.update(schema="sentinelnn-ranking", schema_version=1, method=method)
+        for index, (layer, scores) in enumerate(layers.items()):
+            group = file.create_group(f"importance/{method}/{layer}")
+            group.attrs["index"] = np.uint32(index)
+            group["scores"] = np.array(scores)
+            group["order"] = np.argsort(-np.array(scores), kind="stable")
+            for name, value in sample.items():
+                group[name] = np.full(len(scores), value)
+    return path
 
 
 @pytest.fixture
@@ -169,3 +199,61 @@ def single(tmp_path: Path) -> Path:
         models=("unprotected",), points=(("exact:1", 0.0, 5),), trials=trials, faults=faults
     )
     return sample.write(tmp_path / "single.h5")
+
+
+STRATA = (("bit 30", 0.03125), ("bits 29-27", 0.09375), ("other bits", 0.875))
+
+
+def strata_of(point: int) -> list[dict]:
+    return [
+        {"point": point, "stratum": h, "name": name, "weight": weight, "cost": 1.0}
+        for h, (name, weight) in enumerate(STRATA)
+    ]
+
+
+def plan(point: int, sampling: str, **more: object) -> dict:
+    rule = "fixed number of trials" if sampling == "stratified" else "half-width of 'either'"
+    return {"point": point, "sampling": sampling, "stop_rule": rule} | more
+
+
+@pytest.fixture
+def stratified(tmp_path: Path) -> Path:
+    """T1, one model: a pilot of one trial per stratum, then 4, 2 and 2 trials. Failing images of
+    100: 60 in stratum 0, 10 in 1, none in 2; the pilot fails all."""
+    drawn = [(h, 1) for h in range(3)] + [(h, 0) for h in (0, 0, 0, 0, 1, 1, 2, 2)]
+    bits = (30, 28, 5)
+    trials = []
+    for i, (h, stage) in enumerate(drawn):
+        fail = 90 if stage else (60, 10, 0)[h]
+        trials.append(outcome(0, i, 0, 90 - fail, fail) | {"stratum": h, "stage": stage})
+    sample = Sample(
+        models=("unprotected",), points=(("exact:1", 0.0, 11),), estimands=("T1",), trials=trials,
+        faults=[[(0, 0, bits[h])] for h, _ in drawn], strata=strata_of(0),
+        plans=[plan(0, "stratified", used=8)],
+    )  # fmt: skip
+    return sample.write(tmp_path / "stratified.h5")
+
+
+@pytest.fixture
+def sequential(tmp_path: Path) -> Path:
+    """T1, one model, 12 trials of which 8 were used when the rule was met; three looks."""
+    probability = (0.5, 0.25, 0.25)
+    trials = [
+        outcome(0, i, 0, 90 - (i % 3 == 0) * 50, (i % 3 == 0) * 50)
+        | {"stratum": i % 3, "probability": probability[i % 3], "block": i % 2, "images": 100}
+        for i in range(12)
+    ]
+    looks = [
+        {"point": 0, "model": 0, "against": -1, "quantity": "failing", "estimate": estimate}
+        | {"lower": estimate - half, "upper": estimate + half, "confidence": 0.95, "trials": n}
+        | {"method": "asymptotic confidence sequence"}
+        for n, estimate, half in ((4, 0.04, 0.03), (6, 0.02, 0.02), (8, 0.01, 0.01))
+    ]
+    design = plan(0, "sequential", half_width=0.01, used=8, reached=1)
+    rounds = [{"point": 0, "round": r, "stratum": h} for r in range(3) for h in range(3)]
+    sample = Sample(
+        models=("unprotected",), points=(("exact:1", 0.0, 8),), estimands=("T1",), trials=trials,
+        faults=[[(0, 0, 30)]] * 12, strata=strata_of(0), plans=[design], rounds=rounds,
+        estimates=looks, blocks=tuple(i % 2 for i in range(100)),
+    )  # fmt: skip
+    return sample.write(tmp_path / "sequential.h5")

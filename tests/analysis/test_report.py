@@ -10,7 +10,11 @@ from pathlib import Path
 import figures
 import h5py
 import pytest
-from conftest import Sample, outcome
+import report
+from conftest import LAYERS, Sample, outcome, plan, strata_of, write_ranking
+from matplotlib.text import Text
+from plot_style import COLUMN, PAGE, model_style
+from rankings import sources_of
 from results import Result
 
 ANALYSIS = Path(__file__).resolve().parents[2] / "analysis"
@@ -46,7 +50,7 @@ def test_report_holds_the_numbers(paired):
 
 def test_report_stands_alone(paired):
     text = page(paired)
-    assert text.count("<img") == 7
+    assert text.count("<img") == 7  # every figure but vulnerability and rank correlation
     assert not re.findall(r"(?:src|href)=\"(?!data:)", text)
     assert "<script" not in text
 
@@ -90,11 +94,11 @@ def test_the_accuracy_figure_has_a_place_for_every_point(tmp_path):
     points = (("exact:1", 0.0, 4), ("exact:8", 0.0, 4), ("exact:64", 0.0, 4))
     trials = [outcome(2, i, 1, 50 + i, 40) for i in range(4)]
     with Result(Sample(points=points, trials=trials).write(tmp_path / "some.h5")) as result:
-        axes = figures.draw(figures.FIGURES[0], result).axes[0]
+        axes = figures.draw("accuracy", sources_of(result)).axes[0]
     labels = [tick.get_text() for tick in axes.get_xticklabels()]
     assert labels == ["exact:1", "exact:8", "exact:64"]
     line = axes.containers[0].lines[0]
-    assert round(line.get_xdata()[0]) == 2 and line.get_color() == figures.MODEL_COLOURS[1]
+    assert round(line.get_xdata()[0]) == 2 and line.get_color() == model_style(1).colour
 
 
 def test_the_caption_says_what_a_fixed_number_of_flips_means(tmp_path):
@@ -103,7 +107,7 @@ def test_the_caption_says_what_a_fixed_number_of_flips_means(tmp_path):
         trials = [outcome(0, i, 0, 50, 40) | {"n_faults": 2} for i in range(4)]
         sample = Sample(points=((model, 1e-6, 4),), trials=trials)
         with Result(sample.write(tmp_path / "caption.h5")) as result:
-            captions.append(figures.FIGURES[2].caption(result))
+            captions.append(figures.FIGURES["failures_by_bit"].caption(sources_of(result)))
     assert "Flips elsewhere are alike in both." in captions[0]
     assert "elsewhere are alike" not in captions[1]
     assert "at least one flip more elsewhere" in captions[1]
@@ -117,3 +121,113 @@ def test_errors_are_one_line_with_the_right_code(name, tmp_path):
     (tmp_path / "text.h5").write_text("no HDF5")
     assert program(name, tmp_path / "text.h5").returncode == 65
     assert program(name).returncode == 64
+
+
+def rendered(path: Path, *rankings: Path) -> str:
+    with Result(path) as result:
+        return report.render(sources_of(result, rankings)).replace("\u00a0", " ")
+
+
+def test_the_page_says_what_was_estimated_how_and_by_how_many_trials(stratified):
+    text = rendered(stratified)
+    assert "T1: the probability θ that one uniform bit flip makes one uniform test image" in text
+    assert "Stratified by 3 strata: a pilot only decides" in text and "bits 29-27" in text
+    assert "fixed number of trials" in text
+    # 8 in the estimate, 3 of the pilot, 11 planned; θ = 2.8125 %, of which no interval is stored
+    assert re.search(r'<td class="n">8</td>\s*<td class="n">3</td>\s*<td class="n">11</td>', text)
+    assert "failing images unprotected 2.812 % (no interval)" in text
+
+
+def test_the_page_of_a_sequential_plan_shows_its_rule_and_last_look(sequential):
+    text = rendered(sequential)
+    assert "asymptotic confidence sequence decides when to stop" in text and "3 so far" in text
+    assert "Wanted half-width: ±1 points at 95 %: met." in text
+    assert "one of 2 random blocks of the 100 images" in text
+    assert "8 trials: failing images unprotected 1.000 % [0.000, 2.000 %]" in text
+    assert "4 stored rows lie beyond the trials that count" in text
+    with Result(sequential) as result:
+        axes = figures.draw("convergence", sources_of(result)).axes[0]
+    assert list(axes.get_lines()[0].get_xdata()) == [4, 6, 8]
+    labels = axes.get_legend_handles_labels()[1]
+    assert "stopped" in labels and "wanted: ±1 points" in labels
+
+
+def test_the_page_of_a_running_stratified_plan_leaves_empty_what_is_not_known(tmp_path):
+    trials = [outcome(0, i, 0, 50, 40) | {"stratum": 0} for i in range(4)]
+    sample = Sample(
+        models=("unprotected",), points=(("exact:1", 0.0, 8),), estimands=("T1",), trials=trials,
+        strata=strata_of(0), plans=[plan(0, "stratified")], complete=False,
+    )  # fmt: skip
+    text = rendered(sample.write(tmp_path / "part.h5"))
+    assert "4 of 8 rows" in text and "Strata of exact:1 are still without trials" in text
+    assert "failing images unprotected – (no interval)" in text
+
+
+def test_few_trials_are_a_warning_unless_the_interval_holds_for_few(tmp_path):
+    def text(method: str) -> str:
+        row = {"point": 0, "model": 0, "against": -1, "quantity": "failing", "estimate": 0.4}
+        row |= {"lower": 0.3, "upper": 0.5, "confidence": 0.95, "method": method, "trials": 2}
+        sample = Sample(
+            models=("unprotected",), points=(("exact:1", 0.0, 2),), estimands=("T1",),
+            trials=[outcome(0, i, 0, 50, 40) for i in range(2)], estimates=[row],
+        )  # fmt: skip
+        return rendered(sample.write(tmp_path / "few.h5"))
+
+    assert "Fewer than 500 trials at exact:1" in text("t over trials")
+    assert "Fewer than 500" not in text("Korn-Graubard")
+
+
+def test_rankings_are_compared_on_the_page(paired, tmp_path):
+    stem, conv = LAYERS[:2]
+    faults = write_ranking(
+        tmp_path / "fi.h5", "channel-FI", {stem: [0.1, 0.3, 0.2], conv: [0.3, 0.2, 0.1]},
+        lower=0.0, upper=0.4, accuracy=0.8, trials=50,
+    )  # fmt: skip
+    text = rendered(paired, faults)
+    assert text.count("<img") == 9
+    assert "Rank correlation with channel-FI, mean over layers: l2-norm 0.25." in text
+    assert "1 (30.000 %), 2 (20.000 %), 0 (10.000 %)" in text
+    assert " 50 trials per channel; the median half-width of the 95 % intervals is 20" in text
+
+
+def test_trials_of_channel_fi_make_a_page_of_channels(tmp_path):
+    points = tuple((f"channel:stem:{c}", 0.0, 2) for c in range(3))
+    trials = [outcome(0, i, 0, 80, 10) for i in range(2)] + [outcome(1, 0, 0, 70, 20)]
+    sample = Sample(models=("unprotected",), points=points, trials=trials, complete=False)
+    text = rendered(sample.write(tmp_path / "channels.h5"))
+    assert "3 trials in 2 of 3 channels" in text and "1 (20.000 %), 0 (10.000 %)" in text
+    assert "What was estimated" not in text
+
+
+def test_one_figure_goes_to_a_file(paired, tmp_path):
+    path = tmp_path / "some" / "accuracy.pdf"
+    done = program("figures.py", paired, "accuracy", "-o", path)
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes().startswith(b"%PDF") and done.stdout.split() == [str(path)]
+
+
+def test_wrong_figures_are_named(paired, tmp_path):
+    cases = [
+        (("vulnerability", "-o", tmp_path / "x.pdf"), 65, "nothing for the figure vulnerability"),
+        (("pie",), 64, "no figure pie; there are accuracy, outcomes"),
+        (("-o", tmp_path / "x.pdf"), 64, "is one file; name one figure"),
+    ]
+    for more, code, message in cases:
+        done = program("figures.py", paired, *more)
+        assert done.returncode == code and message in done.stderr, done.stderr
+
+
+def test_figures_fit_a_column_or_a_page_and_no_letter_is_below_7_points(
+    paired, stratified, sequential, tmp_path
+):
+    stem, conv = LAYERS[:2]
+    faults = write_ranking(tmp_path / "fi.h5", "channel-FI", {stem: [1, 3, 2], conv: [3, 2, 1]})
+    for path in (paired, stratified, sequential):
+        with Result(path) as result:
+            sources = sources_of(result, [faults])
+            for name in figures.FIGURES:
+                figure = figures.draw(name, sources)
+                if figure is not None:
+                    assert figure.get_size_inches()[0] in (COLUMN, PAGE)
+                    written = [text for text in figure.findobj(Text) if text.get_text()]
+                    assert written and min(text.get_size() for text in written) >= 7, name

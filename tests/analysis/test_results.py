@@ -5,7 +5,8 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from results import Result, ResultError, read_trials
+from hdf5 import ResultError
+from results import Result, read_trials
 
 
 def test_trials_carry_point_and_model_names(paired):

@@ -1,0 +1,86 @@
+"""Failures by bit and by layer: what a flip in one place does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from intervals import Interval, difference_interval, weighted_interval
+from results import Result, layer_of
+from summaries import main_trials, trials_of
+
+# Groups smaller than this are not compared.
+MIN_GROUP = 10
+
+
+def is_single(trials: pd.DataFrame) -> bool:
+    """Whether every trial flips exactly one bit."""
+    return len(trials) > 0 and bool((trials["n_faults"] == 1).all())
+
+
+def chosen_point(result: Result) -> int | None:
+    """The point that tells most about single places: single flips where there are any, else the
+    one in which a given bit position (one of 32) is flipped in nearest to half of the trials."""
+    groups = main_trials(result).groupby("point")
+    singles = [point for point, rows in groups if is_single(rows)]
+    if singles:
+        return int(singles[0])
+    means = {p: np.average(rows["n_faults"], weights=rows["weight"]) for p, rows in groups}
+    flips = pd.Series(means, dtype=float)
+    flips = flips[flips > 0]
+    if flips.empty:
+        return None
+    touched = 1 - (1 - 1 / 32) ** flips
+    return int((touched - 0.5).abs().idxmin())
+
+
+def failures_by(result: Result, column: str, point: int, model: int) -> pd.DataFrame:
+    """What a flip in a bit position or layer (`column`) does, one row per value of the column.
+
+    Single flips: mean failure share of the trials that hit it. Several flips a trial: mean failure
+    share of the trials that hit it minus that of the trials that do not. Under binomial faults
+    flips of other places are alike in both, so the difference is the effect of this one; where the
+    number of flips is fixed (exact:K) trials without it have at least one flip more elsewhere.
+    Means are weighted by the design, so that both groups stand for the population.
+    """
+    trials = trials_of(result, point, model)
+    single = is_single(trials)
+    rows = []
+    for value, hit in _hits(result, column, trials):
+        interval = _effect(trials[hit], trials[~hit], single, result.confidence)
+        counts = {"with_it": int(hit.sum()), "without": int((~hit).sum())}
+        rows.append({column: value} | interval._asdict() | counts)
+    return pd.DataFrame(rows, columns=[column, *Interval._fields, "with_it", "without"])
+
+
+def _hits(result: Result, column: str, trials: pd.DataFrame) -> list[tuple[object, np.ndarray]]:
+    faults = result.faults
+    faults = faults[faults["row"].isin(trials.index)]
+    found = []
+    for value in _values(result, column, faults):
+        rows = faults.loc[faults[column] == value, "row"].unique()
+        found.append((value, trials.index.isin(rows)))
+    return found
+
+
+def _values(result: Result, column: str, faults: pd.DataFrame) -> list[object]:
+    if column == "bit":
+        return list(range(int(faults["word_bits"].max()) if len(faults) else 0))
+    names: list[object] = []
+    for model in result.models["name"]:
+        layers = layer_of(result.tensors(model)["name"])
+        names += [layer for layer in layers if layer not in names]
+    return names
+
+
+def _effect(hit: pd.DataFrame, other: pd.DataFrame, single: bool, confidence: float) -> Interval:
+    nothing = Interval(float("nan"), float("nan"), float("nan"), len(hit) + len(other))
+    if single:
+        return _failing(hit, confidence) if len(hit) >= 2 else nothing
+    if min(len(hit), len(other)) < MIN_GROUP:
+        return nothing
+    return difference_interval(_failing(hit, confidence), _failing(other, confidence))
+
+
+def _failing(trials: pd.DataFrame, confidence: float) -> Interval:
+    failure, weight = trials["failure"].to_numpy(), trials["weight"].to_numpy()
+    return weighted_interval(failure, weight, confidence)

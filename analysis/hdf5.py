@@ -1,0 +1,143 @@
+"""An HDF5 file of ours, held open: checked tables, arrays and attributes, errors of one line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+# A published file never changes, and locks fail on read-only and on some parallel file systems.
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
+
+import h5py  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+from schema import KINDS, SCHEMA_VERSION  # noqa: E402
+
+
+class ResultError(Exception):
+    """A file that is missing, none of ours, or broken; one line that says which and why."""
+
+
+class Store:
+    """One file whose attribute `schema` is one of those wanted."""
+
+    def __init__(self, path: str | os.PathLike[str], *schemas: str) -> None:
+        self.path = Path(path)
+        self._file = _open(self.path)
+        try:
+            self.schema = self._check_schema(schemas)
+        except ResultError:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._file
+
+    def attributes(self, where: str = "/") -> dict[str, Any]:
+        """Attributes of a group; none where the file has no such group."""
+        if where not in self._file:
+            return {}
+        return {name: _plain(value) for name, value in self._file[where].attrs.items()}
+
+    def integer(self, attributes: dict[str, Any], name: str, where: str) -> int:
+        """An attribute that is an integer; 0 where it is absent."""
+        value = attributes.get(name, 0)
+        if not isinstance(value, (int, np.integer)):
+            raise ResultError(f"{self.path}: {where}: attribute {name} is no integer")
+        return int(value)
+
+    def table(self, path: str, dtype: np.dtype) -> pd.DataFrame:
+        """A compound dataset with the columns of `dtype` at least; empty where it is absent."""
+        if path not in self._file:
+            return _frame(np.zeros(0, dtype))
+        data = self.array(path)
+        for name in dtype.names or ():
+            if name not in (data.dtype.names or ()):
+                raise ResultError(f"{self.path}: /{path} has no column {name}: not schema 1")
+            if data.dtype[name].kind not in KINDS[dtype[name].kind]:
+                raise ResultError(f"{self.path}: /{path}: column {name} has a type of another kind")
+        return _frame(data)
+
+    def array(self, path: str) -> np.ndarray:
+        """A dataset of one dimension."""
+        try:
+            data = self._file[path]
+            array = data[()] if isinstance(data, h5py.Dataset) else None
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise ResultError(f"{self.path}: /{path} cannot be read: {_line(error)}") from error
+        if not isinstance(array, np.ndarray) or array.ndim != 1:
+            raise ResultError(f"{self.path}: /{path} is no dataset of one dimension")
+        return array
+
+    def members(self, path: str) -> list[str]:
+        """Names in a group; none where the file has no such group."""
+        if path not in self._file:
+            return []
+        group = self._file[path]
+        if not isinstance(group, h5py.Group):
+            raise ResultError(f"{self.path}: /{path} is no group")
+        return list(group)
+
+    def in_order(self, path: str) -> list[str]:
+        """Names in a group by their attribute index; HDF5 lists them alphabetically."""
+
+        def index(name: str) -> int:
+            where = f"{path}/{name}"
+            return self.integer(self.attributes(where), "index", where)
+
+        return sorted(self.members(path), key=index)
+
+    def _check_schema(self, schemas: tuple[str, ...]) -> str:
+        attributes = self.attributes()
+        schema = str(attributes.get("schema"))
+        if schema not in schemas:
+            kinds = " or ".join(name.removeprefix("sentinelnn-") for name in schemas)
+            wanted = " or ".join(schemas)
+            raise ResultError(
+                f"{self.path}: not a SentinelNN {kinds} (no attribute schema = {wanted})"
+            )
+        version = self.integer(attributes, "schema_version", "/")
+        if version != SCHEMA_VERSION:
+            raise ResultError(
+                f"{self.path}: schema version {version}, this reader knows {SCHEMA_VERSION}"
+            )
+        return schema
+
+
+def _open(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise ResultError(f"{path}: no such file")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise ResultError(f"{path}: not a readable HDF5 file: {_line(error)}") from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _frame(data: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({name: _column(data[name]) for name in data.dtype.names or ()})
+
+
+def _column(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind in "SO":
+        return np.array([_plain(value) for value in values.tolist()], dtype=object)
+    return values

@@ -1,0 +1,265 @@
+"""Figures of what faults do: accuracy, outcomes, failures by bit and by layer."""
+
+from __future__ import annotations
+
+import failures
+import numpy as np
+import pandas as pd
+import summaries
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from plot_style import (
+    COLUMN,
+    PAGE,
+    error_bars,
+    in_percent,
+    model_style,
+    models_left_out,
+    percent,
+    shown_models,
+)
+from rankings import Sources, holds_channels
+from results import Result
+
+OUTCOME_STYLES = {
+    "masked": ("masked", "#E6E6E6", ""),
+    "sdc_noncritical": ("SDC, not critical", "#56B4E9", "..."),
+    "sdc_critical": ("SDC-critical", "#E69F00", "////"),
+    "due": ("DUE (not finite)", "#000000", ""),
+}
+
+
+# ---- accuracy ----------------------------------------------------------------------------------
+
+
+def accuracy(sources: Sources) -> Figure | None:
+    """Accuracy under faults: over BER; one line per model at a single point; over points where
+    faults are counted, not rated."""
+    result = sources.result
+    table = summaries.accuracy_table(result).dropna(subset=["estimate"])
+    if table.empty or holds_channels(result):
+        return None
+    if len(result.points) == 1:
+        return _accuracy_at_one_point(result, table)
+    legend_rows = -(-(len(result.models) + 1) // 2)
+    figure = Figure(figsize=(COLUMN, 2.1 + 0.15 * legend_rows))
+    axes = figure.subplots()
+    log = bool((table["ber"] > 0).all())
+    labels = summaries.point_labels(result)
+    places = None if log else {point: number for number, point in enumerate(labels)}
+    for place, model in enumerate(result.models.index):
+        rows = table[table["model"] == model]
+        if not rows.empty:
+            shift = (place - (len(result.models) - 1) / 2) * min(0.15, 0.8 / len(result.models))
+            _accuracy_lines(axes, rows, place, places, shift)
+    if log:
+        axes.set(xscale="log", xlabel="bit error rate [flips per bit and trial]")
+    else:
+        axes.set_xticks(range(len(labels)), list(labels.values()))
+        if sum(map(len, labels.values())) > 40:  # they would touch each other
+            axes.tick_params(axis="x", rotation=90)
+            figure.set_figheight(figure.get_figheight() + 0.055 * max(map(len, labels.values())))
+        axes.set_xlim(-0.6, len(labels) - 0.4)
+    axes.set(ylabel="accuracy [%]", ylim=(0, 1.03))
+    in_percent(axes.yaxis)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.42, 1.0), ncols=2, columnspacing=1)
+    return figure
+
+
+def _accuracy_lines(
+    axes: Axes, rows: pd.DataFrame, place: int, places: dict[int, int] | None, shift: float
+) -> None:
+    """One model over BER, or over the given places of the points."""
+    style = model_style(place)
+    log = places is None
+    for kind, (fault_model, line) in enumerate(rows.sort_values("ber").groupby("fault_model")):
+        x = line["ber"] if places is None else line["point"].map(places) + shift
+        several = rows["fault_model"].nunique() > 1 and log
+        name = line["model_name"].iloc[0] + (f", {fault_model}" if several else "")
+        axes.errorbar(
+            x, line["estimate"], yerr=error_bars(line), color=style.colour, marker=style.marker,
+            linestyle=("-", ":", "-.")[kind % 3] if log else "none", capsize=2, elinewidth=0.8,
+            label=name if log or kind == 0 else None,
+        )  # fmt: skip
+    free = rows["fault_free"].iloc[0]
+    if np.isfinite(free):
+        dashes = (place * 4, (4, 4))  # equal accuracies show as alternating dashes
+        name = "fault-free" if place == 0 else None
+        axes.axhline(free, color=style.colour, linestyle=dashes, linewidth=0.9, label=name)
+
+
+def _accuracy_at_one_point(result: Result, table: pd.DataFrame) -> Figure:
+    """Models below each other."""
+    figure = Figure(figsize=(COLUMN, 0.85 + 0.17 * len(table)))
+    axes = figure.subplots()
+    y = np.arange(len(table))
+    places = [result.models.index.get_loc(model) for model in table["model"]]
+    for row, place in enumerate(places):
+        style, line = model_style(place), table.iloc[[row]]
+        axes.errorbar(
+            line["estimate"], [row], xerr=error_bars(line), color=style.colour,
+            marker=style.marker, linestyle="none", capsize=2, elinewidth=0.8,
+        )  # fmt: skip
+    axes.plot(table["fault_free"], y, "|", color="black", markersize=7, label="fault-free")
+    axes.set_yticks(y, list(table["model_name"]))
+    axes.invert_yaxis()
+    axes.set_xlabel(f"accuracy [%] at {summaries.point_labels(result)[table['point'].iloc[0]]}")
+    in_percent(axes.xaxis)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
+def accuracy_caption(sources: Sources) -> str:
+    single = len(sources.result.points) == 1
+    return (
+        "Mean accuracy over trials; images whose logits are not finite count as wrong. Bars: "
+        f"{percent(sources.result.confidence)} intervals over trials. "
+        + ("Upright strokes: fault-free." if single else "Dashed: fault-free.")
+    )
+
+
+# ---- outcomes ----------------------------------------------------------------------------------
+
+
+def outcomes(sources: Sources) -> Figure | None:
+    """Shares of the four outcomes, one stacked bar per point and model."""
+    result = sources.result
+    table = summaries.outcome_table(result).dropna(subset=list(OUTCOME_STYLES))
+    if table.empty or holds_channels(result):
+        return None
+    labels = summaries.point_labels(result)
+    names = result.models["name"]
+    figure = Figure(figsize=(PAGE, max(1.3, 0.8 + 0.2 * len(table))))
+    axes = figure.subplots()
+    left = np.zeros(len(table))
+    for outcome, (label, colour, hatch) in OUTCOME_STYLES.items():
+        share = table[outcome].to_numpy()
+        axes.barh(
+            range(len(table)), share, left=left, color=colour, hatch=hatch, label=label,
+            edgecolor="white", linewidth=0.5, height=0.78,
+        )  # fmt: skip
+        left += share
+    ticks = [f"{labels[row.point]}, {names[row.model]}" for row in table.itertuples()]
+    axes.set_yticks(range(len(table)), ticks)
+    axes.set(xlabel="share of images [%]", xlim=(0, max(1, left.max())))
+    axes.set_ylim(len(table) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    in_percent(axes.xaxis)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+    return figure
+
+
+def outcome_caption(sources: Sources) -> str:
+    text = (
+        "Every image of a trial has exactly one outcome. Masked: logits bitwise those of the "
+        "fault-free run; SDC, not critical: other logits, same prediction; SDC-critical: another "
+        "prediction; DUE: some logit not finite. Failing: SDC-critical or DUE."
+    )
+    if (sources.result.plans["sampling"] == "sequential").any():
+        text += " Of sequential plans each share is estimated for itself; they need not sum to 100."
+    return text
+
+
+# ---- failures by place -------------------------------------------------------------------------
+
+
+def failures_by_bit(sources: Sources) -> Figure | None:
+    """Effect of a flip by its position in the word."""
+    return _failures(sources.result, "bit")
+
+
+def failures_by_layer(sources: Sources) -> Figure | None:
+    """Effect of a flip by the layer it hits."""
+    return _failures(sources.result, "layer")
+
+
+def _failures(result: Result, column: str) -> Figure | None:
+    point = None if holds_channels(result) else failures.chosen_point(result)
+    if point is None:
+        return None
+    models = shown_models(result)
+    figure = Figure(figsize=(PAGE, 1.15 * len(models) + (0.45 if column == "bit" else 1.2)))
+    panels = figure.subplots(len(models), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    single = failures.is_single(summaries.trials_of(result, point))
+    top = 0.0
+    for place, (model, name) in enumerate(models.items()):
+        table = failures.failures_by(result, column, point, model)
+        _failure_panel(panels[place], table, place)
+        panels[place].set_title(name, loc="left", fontweight="bold")
+        if single:
+            top = max(top, _upper_end(table))
+            panels[place].set_ylim(-0.04 * top, 1.04 * top)
+        in_percent(panels[place].yaxis)
+    figure.supylabel("failing images [%]" if single else "more failing images [points]", fontsize=8)
+    if column == "bit":
+        panels[-1].set_xlabel("bit of the IEEE-754 word (0 lowest, 23–30 exponent, 31 sign)")
+        panels[-1].set_xticks(range(len(table)))
+    else:
+        panels[-1].set_xticks(range(len(table)), list(table["layer"]), rotation=90)
+        panels[-1].set_xlabel("layer")
+    return figure
+
+
+def _upper_end(table: pd.DataFrame) -> float:
+    """Of an axis for shares: bars of few trials, which say nothing, are cut."""
+    many = table[table["with_it"] >= failures.MIN_GROUP]
+    return min(1.0, float(np.nanmax([0.01, *table["estimate"], *many["upper"]])))
+
+
+def _failure_panel(axes: Axes, table: pd.DataFrame, place: int) -> None:
+    style = model_style(place)
+    x = np.arange(len(table))
+    axes.axhline(0, color="#777777", linewidth=0.6)
+    known = np.isfinite(table["lower"]) & np.isfinite(table["estimate"])
+    sure = table[known]
+    axes.vlines(x, 0, table["estimate"].fillna(0), color=style.colour, alpha=0.35, linewidth=3)
+    axes.errorbar(
+        x[known], sure["estimate"], yerr=error_bars(sure), fmt=style.marker, color=style.colour,
+        capsize=1.5, markersize=3, elinewidth=0.8,
+    )  # fmt: skip
+    absent = table["estimate"].isna()
+    axes.plot(x[absent], np.zeros(absent.sum()), "x", color="#777777", markersize=3)
+    axes.set_xlim(-0.7, len(table) - 0.3)
+    axes.grid(axis="x", visible=False)
+
+
+def bit_caption(sources: Sources) -> str:
+    return _failure_caption(sources.result, "bit position")
+
+
+def layer_caption(sources: Sources) -> str:
+    return _failure_caption(sources.result, "layer")
+
+
+def _failure_caption(result: Result, place: str) -> str:
+    point = failures.chosen_point(result)
+    if point is None:
+        return ""
+    trials = summaries.trials_of(result, point)
+    label = summaries.point_labels(result)[point]
+    counts = f"{len(trials) // max(1, len(result.models))} trials per model at {label}"
+    bars = f"Bars: {percent(result.confidence)} intervals, each for itself alone."
+    if summaries.sampling_of(result, point) != "simple":
+        bars = f"Means are weighted by the design. {bars}"
+    bars += models_left_out(result)
+    if failures.is_single(trials):
+        return (
+            f"Share of images failing (SDC-critical or DUE) when the one flipped bit is in this "
+            f"{place}; {counts}. {bars} With no failure among n trials the upper bound is the rule "
+            f"of three; bars of fewer than {failures.MIN_GROUP} trials may be cut. ×: fewer than "
+            "two such trials."
+        )
+    elsewhere = (
+        "Flips elsewhere are alike in both."
+        if result.points["fault_model"][point] == "binomial"
+        else "The number of flips is fixed: trials without have at least one flip more elsewhere."
+    )
+    flips = np.average(trials["n_faults"], weights=trials["weight"])
+    return (
+        f"Share of images failing (SDC-critical or DUE) in trials with at least one flip in this "
+        f"{place}, minus the share in trials without, in percentage points; {counts}, "
+        f"{flips:.3g} flips per trial on average. {elsewhere} {bars} "
+        "Where all trials of a group fail alike, the rule of three. ×: fewer than "
+        f"{failures.MIN_GROUP} trials with or without, not compared. Shown is the point of the "
+        "campaign in which a given bit position is flipped in nearest to half of the trials."
+    )

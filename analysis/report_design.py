@@ -1,0 +1,256 @@
+"""What was estimated and how, in words; what a reader must know before using the numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import summaries
+from rankings import CHANNEL_POINT, holds_channels
+from results import Result
+from text import count, listed, percent, share
+from weights import PILOT, SEQUENTIAL, SIMPLE, STRATIFIED
+
+# Below this many trials a t interval over a skewed outcome may cover less than it says.
+ENOUGH_TRIALS = 500
+
+
+# ---- what --------------------------------------------------------------------------------------
+
+
+def estimand_words(estimand: str, fault_model: str, ber: float) -> str:
+    """What a point estimates."""
+    rate = summaries.number(ber)
+    if fault_model.startswith(CHANNEL_POINT):
+        layer, channel = fault_model.removeprefix(CHANNEL_POINT).rsplit(":", 1)
+        place = f" in the weights of channel {channel} of {layer}"
+        return _single_flip(place)
+    if estimand == "T1":
+        return _single_flip("")
+    if fault_model == "binomial":
+        return (
+            "T2: the expected accuracy A(β) when each stored weight bit flips with probability "
+            f"β = {rate}"
+        )
+    if fault_model == "per-layer-floor":
+        return f"the expected accuracy when ⌊{rate} × bits⌋ bits of each layer flip"
+    flips = fault_model.removeprefix("exact:")
+    return f"the expected accuracy when {flips} bits flip ({fault_model})"
+
+
+def _single_flip(place: str) -> str:
+    return (
+        "T1: the probability θ that one uniform bit flip"
+        f"{place} makes one uniform test image fail (SDC-critical, DUE, or either)"
+    )
+
+
+# ---- how ---------------------------------------------------------------------------------------
+
+
+def plan_words(result: Result, point: int) -> str:
+    """How the trials of a point were chosen and when they ended."""
+    plan = result.plans.loc[point]
+    parts = [_sampling_words(result, point, str(plan["sampling"]))]
+    parts.append(f"Stopping rule: {plan['stop_rule']}.")
+    if plan["half_width"] > 0:
+        wanted = f"±{100 * plan['half_width']:g} points at {percent(result.confidence, 0)}"
+        met = "met" if plan["reached"] else "not met"
+        parts.append(f"Wanted half-width: {wanted}: {met}.")
+    return " ".join(parts)
+
+
+def _sampling_words(result: Result, point: int, sampling: str) -> str:
+    strata = result.strata[result.strata["point"] == point]
+    if sampling == SIMPLE:
+        return "Simple sampling: every trial is drawn from the whole population."
+    if sampling == STRATIFIED:
+        return (
+            f"Stratified by {len(strata)} strata: a pilot only decides how many trials each "
+            "stratum gets; the estimate is the mean of the strata's means weighted by their shares "
+            "of the population."
+        )
+    kind = "a guaranteed" if result.plans["guaranteed"][point] else "an asymptotic"
+    rounds = result.rounds.loc[result.rounds["point"] == point, "round"].nunique()
+    return (
+        f"Sequential over {len(strata)} strata: each trial draws its stratum with probabilities "
+        f"that follow from earlier rounds ({rounds} so far) and counts inversely to them; "
+        f"{kind} confidence sequence decides when to stop."
+    )
+
+
+def block_words(result: Result) -> str:
+    """On which images a trial runs."""
+    if not len(result.blocks):
+        return "Each trial runs on all images."
+    blocks, images = count(len(np.unique(result.blocks))), count(len(result.blocks))
+    return (
+        f"Each trial runs on one of {blocks} random blocks of the {images} images, drawn with "
+        "probability proportional to its size."
+    )
+
+
+def plan_rows(result: Result) -> list[dict[str, str]]:
+    """One row per point: what, how, how many trials."""
+    labels = summaries.point_labels(result)
+    rows = []
+    for point in result.points.itertuples():
+        rows.append(
+            {
+                "point": labels[point.id],
+                "what": estimand_words(point.estimand, point.fault_model, point.ber),
+                "how": plan_words(result, point.id),
+                "trials": count(trials_used(result, point.id)),
+                "pilot": count(_pilot(result, point.id)),
+                "planned": count(point.trials),
+            }
+        )
+    return rows
+
+
+def trials_used(result: Result, point: int) -> int:
+    """Trials in the estimates of the point, of the model that has most."""
+    rows = summaries.trials_of(result, point)
+    return int(rows.groupby("model").size().max()) if len(rows) else 0
+
+
+def _pilot(result: Result, point: int) -> int:
+    rows = result.trials[(result.trials["point"] == point) & (result.trials["stage"] == PILOT)]
+    return int(rows["id"].nunique())
+
+
+def strata_rows(result: Result) -> list[dict[str, str]]:
+    labels = summaries.point_labels(result)
+    return [
+        {
+            "point": labels.get(row.point, str(row.point)),
+            "name": row.name,
+            "weight": share(row.weight),
+            "cost": f"{row.cost:.3g}",
+            "pilot": count(row.pilot),
+            "trials": count(row.trials),
+            "failing": share(row.failing),
+        }
+        for row in summaries.strata_table(result).itertuples(index=False)
+    ]
+
+
+# ---- warnings ----------------------------------------------------------------------------------
+
+
+def notes(result: Result) -> list[str]:
+    """What a reader must know before using the numbers."""
+    found = [_progress(result), _uncovered(result), _few(result), _not_reached(result)]
+    if result.rows_beyond_plan:
+        found.append(
+            f"{count(result.rows_beyond_plan)} stored rows lie beyond the trials that count (the "
+            "campaign was shortened, or its stopping rule met) and are in no number below."
+        )
+    mismatches = int(result.audit["mismatches"].sum())
+    if mismatches:
+        found.append(
+            f"The audit found {count(mismatches)} images that differ from the reference path."
+        )
+    return [note for note in found if note]
+
+
+def _progress(result: Result) -> str:
+    if result.complete:
+        return ""
+    planned = int((result.points["trials"] * max(1, len(result.models))).sum())
+    at_most = "at most " if (result.plans["sampling"] == SEQUENTIAL).any() else ""
+    return (
+        f"The campaign is not complete: {count(len(result.trials))} of {at_most}{count(planned)} "
+        "rows (trials of a model) are stored, and every number below is of those."
+    )
+
+
+def _uncovered(result: Result) -> str:
+    """Stratified plans that have strata without trials: their rows estimate nothing yet."""
+    groups = summaries.main_trials(result).groupby(["point", "model"])
+    open_points = [point for (point, _), rows in groups if not summaries.is_covered(result, rows)]
+    started = set(summaries.main_trials(result)["point"])
+    stratified = result.plans.index[result.plans["sampling"] == STRATIFIED]
+    open_points += [point for point in stratified if point not in started]
+    if not open_points:
+        return ""
+    return (
+        f"Strata of {_labels(result, open_points)} are still without trials: what the program has "
+        "not estimated is left empty."
+    )
+
+
+def _few(result: Result) -> str:
+    """Only Korn and Graubard's interval holds for few trials of simple sampling."""
+    if holds_channels(result):
+        return ""
+    few = [
+        point
+        for point in result.points.index[result.plans["sampling"] == SIMPLE]
+        if 0 < _least_trials(result, point) < ENOUGH_TRIALS and not _is_exact(result, point)
+    ]
+    if not few:
+        return ""
+    return (
+        f"Fewer than {ENOUGH_TRIALS} trials at {_labels(result, few)}: a t interval over so few "
+        "skewed outcomes may cover less than its nominal level."
+    )
+
+
+def _least_trials(result: Result, point: int) -> int:
+    rows = summaries.trials_of(result, point)
+    return int(rows.groupby("model").size().min()) if len(rows) else 0
+
+
+def _is_exact(result: Result, point: int) -> bool:
+    quantity = summaries.main_quantity(result, point)
+    methods = (summaries.estimate(result, point, m, quantity).method for m in result.models.index)
+    return all(method == "Korn-Graubard" for method in methods)
+
+
+def _not_reached(result: Result) -> str:
+    plans = result.plans
+    short = plans.index[(plans["half_width"] > 0) & ~plans["reached"]]
+    if not result.complete or not len(short):
+        return ""
+    return f"The wanted half-width was not reached at {_labels(result, list(short))}."
+
+
+def _labels(result: Result, found: list[int]) -> str:
+    labels = summaries.point_labels(result)
+    return listed([labels[point] for point in dict.fromkeys(found)])
+
+
+# ---- trials of channel-FI ----------------------------------------------------------------------
+
+
+def channel_rows(importance: pd.DataFrame, method: str, worst: int = 3) -> list[dict[str, str]]:
+    """One row per layer of channel-FI: trials, failing images, the worst channels."""
+    rows = []
+    for layer, table in importance[importance["method"] == method].groupby("layer", sort=False):
+        if table["score"].isna().all():
+            continue
+        best = table.dropna(subset=["score"]).sort_values("rank").head(worst)
+        named = [f"{row.channel} ({share(row.score)})" for row in best.itertuples()]
+        rows.append(
+            {
+                "layer": str(layer),
+                "channels": count(table["score"].notna().sum()),
+                "trials": count(table["trials"].sum()) if table["trials"].notna().any() else "–",
+                "failing": share(table["score"].mean()),
+                "accuracy": percent(table["accuracy"].mean()),
+                "worst": ", ".join(named),
+            }
+        )
+    return rows
+
+
+def channel_sentence(result: Result) -> str:
+    """For a file of channel-FI's trials, instead of a sentence for each of its points."""
+    if not holds_channels(result):
+        return ""
+    sampled = result.trials["point"].nunique()
+    return (
+        f"Trials of channel-FI: one flipped bit per trial in the weights of one channel; "
+        f"{count(len(result.trials))} trials in {count(sampled)} of {count(len(result.points))} "
+        "channels."
+    )

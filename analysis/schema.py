@@ -1,0 +1,140 @@
+"""Columns of a result file's tables (HDF5, schema version 1).
+
+The schema is documented in include/sentinel/store/schema.hpp; the analysis knows nothing else of
+the program.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+RESULT, RANKING = "sentinelnn-result", "sentinelnn-ranking"
+SCHEMA_VERSION = 1
+
+# Members a reader may rely on; for strings the length is the writer's choice.
+TRIAL = np.dtype(
+    [
+        ("point", "u4"),
+        ("id", "u8"),
+        ("model", "u4"),
+        ("stage", "u1"),
+        ("stratum", "i4"),
+        ("probability", "f8"),
+        ("block", "i4"),
+        ("n_faults", "u4"),
+        ("first_node", "i4"),
+        ("images", "u4"),
+        ("correct", "u4"),
+        ("top5", "u4"),
+        ("masked", "u4"),
+        ("sdc_noncritical", "u4"),
+        ("sdc_critical", "u4"),
+        ("due", "u4"),
+        ("correct_argmax", "u4"),
+        ("session", "u4"),
+        ("audited", "u1"),
+        ("path", "u1"),
+        ("wall_us", "u4"),
+        ("rank", "u4"),
+    ]
+)
+FAULT = np.dtype(
+    [
+        ("kind", "u1"),
+        ("tensor", "u4"),
+        ("element", "u8"),
+        ("word_bits", "u1"),
+        ("bit", "u1"),
+        ("before", "u8"),
+        ("after", "u8"),
+    ]
+)
+ESTIMATE = np.dtype(
+    [
+        ("point", "u4"),
+        ("model", "i4"),
+        ("against", "i4"),
+        ("quantity", "S32"),
+        ("estimate", "f8"),
+        ("lower", "f8"),
+        ("upper", "f8"),
+        ("confidence", "f8"),
+        ("method", "S32"),
+        ("trials", "u8"),
+    ]
+)
+AUDIT = np.dtype(
+    [
+        ("point", "u4"),
+        ("id", "u8"),
+        ("model", "u4"),
+        ("images", "u4"),
+        ("mismatches", "u4"),
+        ("near_ties", "u4"),
+    ]
+)
+SESSION = np.dtype(
+    [
+        ("number", "u4"),
+        ("started", "f8"),
+        ("ended", "f8"),
+        ("ranks", "u4"),
+        ("host", "S64"),
+        ("new_trials", "u8"),
+        ("info", "S1024"),
+    ]
+)
+POINT = np.dtype(
+    [
+        ("id", "u4"),
+        ("estimand", "S32"),
+        ("fault_model", "S32"),
+        ("ber", "f8"),
+        ("trials", "u8"),
+        ("models", "S256"),
+    ]
+)
+TENSOR = np.dtype(
+    [
+        ("name", "S128"),
+        ("kind", "u1"),
+        ("elements", "u8"),
+        ("originals", "u8"),
+        ("word_bits", "u1"),
+    ]
+)
+NODE = np.dtype([("name", "S128"), ("op", "S32"), ("macs", "i8"), ("parameters", "i8")])
+
+# The design: rows of /design/plans, /design/strata and /design/rounds.
+PLAN = np.dtype(
+    [
+        ("point", "u4"),
+        ("sampling", "S16"),
+        ("stop_rule", "S128"),
+        ("half_width", "f8"),
+        ("guaranteed", "u1"),
+        ("used", "u8"),
+        ("reached", "u1"),
+    ]
+)
+STRATUM = np.dtype(
+    [("point", "u4"), ("stratum", "i4"), ("name", "S64"), ("weight", "f8"), ("cost", "f8")]
+)
+ROUND = np.dtype(
+    [
+        ("point", "u4"),
+        ("round", "u4"),
+        ("stage", "u1"),
+        ("first", "u8"),
+        ("trials", "u8"),
+        ("stratum", "i4"),
+        ("probability", "f8"),
+        ("allocated", "u8"),
+    ]
+)
+
+# Kinds of NumPy types that may stand for the one expected.
+KINDS = {"S": "SO", "u": "u", "i": "ui", "f": "f"}
+
+MODEL_NUMBERS = ("parameters", "macs", "memory_bytes", "images", "correct", "top5")
+OUTCOMES = ("masked", "sdc_noncritical", "sdc_critical", "due")

@@ -1,0 +1,71 @@
+"""Numbers as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+import pandas as pd
+
+UNIT = "\u00a0%"
+
+
+def percent(value: float, digits: int = 2) -> str:
+    return "–" if pd.isna(value) else f"{100 * value:.{digits}f}{UNIT}"
+
+
+def share(value: float) -> str:
+    """A share that may be tiny: 26.227 %, 0.0123 %, 4.56e-05 %."""
+    if pd.isna(value):
+        return "–"
+    value *= 100
+    small = 0 < abs(value) < 0.1
+    return f"{value:.3g}{UNIT}" if small else f"{value:.3f}{UNIT}"
+
+
+def bare_share(value: float) -> str:
+    """The number alone, where the heading has the unit."""
+    return share(value).removesuffix(UNIT)
+
+
+def points(value: float) -> str:
+    """A difference of shares in percentage points, signed."""
+    return "–" if pd.isna(value) else f"{100 * value:+.2f}".replace("-", "−")
+
+
+def count(value: float) -> str:
+    return "–" if pd.isna(value) else f"{int(value):,}".replace(",", "\u202f")
+
+
+def ratio(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.4f}×"
+
+
+def moment(seconds: float) -> str:
+    """Unix time as ISO 8601, UTC."""
+    if not math.isfinite(seconds) or seconds <= 0:
+        return "–"
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return (
+        f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 120 else f"{minutes} min {rest} s"
+    )
+
+
+def interval(lower: float, upper: float, text: Callable[[float], str] = percent) -> str:
+    """[lower, upper], units only once."""
+    if pd.isna(lower):
+        return "(no interval)"
+    return f"[{text(lower).removesuffix(UNIT)}, {text(upper)}]"
+
+
+def listed(names: list[str], most: int = 8) -> str:
+    """a, b and 3 more"""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,62 @@
+"""Weights of trials: what a row counts for in a mean over the population of its point.
+
+A point is sampled simply (every row 1/n), by strata (a row of stratum h counts W_h/n_h) or
+sequentially (the stratum drawn with probability q: (W_h/q)/n). A pilot only planned the others and
+counts 0, as do rows beyond those that a sequential plan used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from hdf5 import ResultError
+
+SIMPLE, STRATIFIED, SEQUENTIAL = "simple", "stratified", "sequential"
+SAMPLINGS = (SIMPLE, STRATIFIED, SEQUENTIAL)
+MAIN, PILOT = 0, 1  # TrialRow::stage
+
+
+def weights_of(
+    path: Path, trials: pd.DataFrame, plans: pd.DataFrame, strata: pd.DataFrame
+) -> np.ndarray:
+    """The weight of every row. Weights of a point and model sum to 1 (sequential: their expectation
+    does), or, while strata are still without trials, to the share of the population sampled."""
+    sampling = plans["sampling"].reindex(trials["point"]).to_numpy()
+    used = _used(trials, plans, sampling)
+    rows = trials[used]
+    share = _shares(path, rows, strata)
+    kind = sampling[used]
+    group = rows.groupby(["point", "model"])["id"].transform("size").to_numpy()
+    parts = rows.groupby(["point", "model", "stratum"])["id"].transform("size").to_numpy()
+    drawn = share / (rows["probability"].to_numpy() * group)
+    weights = np.zeros(len(trials))
+    weights[used] = np.select(
+        [kind == STRATIFIED, kind == SEQUENTIAL], [share / parts, drawn], 1 / group
+    )
+    return weights
+
+
+def _used(trials: pd.DataFrame, plans: pd.DataFrame, sampling: np.ndarray) -> np.ndarray:
+    """Rows of the main sample; of a sequential plan that has looked, the first `used` of them."""
+    used = (trials["stage"] == MAIN).to_numpy()
+    main = trials[used].sort_values("id", kind="stable")
+    place = main.groupby(["point", "model"]).cumcount().reindex(trials.index, fill_value=0)
+    limit = plans["used"].reindex(trials["point"]).to_numpy()
+    beyond = (sampling == SEQUENTIAL) & (limit > 0) & (place.to_numpy() >= limit)
+    return used & ~beyond
+
+
+def _shares(path: Path, rows: pd.DataFrame, strata: pd.DataFrame) -> np.ndarray:
+    """W_h of every row, 1 where the point has no strata."""
+    known = strata.set_index(["point", "stratum"])["weight"]
+    key = pd.MultiIndex.from_frame(rows[["point", "stratum"]])
+    share = known.reindex(key).to_numpy(dtype=float)
+    share[(rows["stratum"] < 0).to_numpy()] = 1
+    for place in np.flatnonzero(np.isnan(share)):
+        point, stratum = key[place]
+        raise ResultError(
+            f"{path}: /trials names stratum {stratum} of point {point}: not in /design/strata"
+        )
+    return share
