@@ -1,6 +1,7 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/result_tables.hpp"
+#include "app/stored_job.hpp"
 #include "sentinel/campaign/campaign.hpp"
 #include "sentinel/core/stop.hpp"
 
@@ -40,24 +41,28 @@ class Injection : public Command {
 
   ExitCode run(const Context& context) override {
     install_stop_handlers();
-    job_.command = context.command;
-    job_.resolved = context.resolved;
-    context.comm.agree([&] {
-      finish_injection(injection_, job_);
-      job_.protection = protection_job(protection_);
-      pruning_.group_score = protection_.group_score;
-      PruningJob pruning = pruning_job(pruning_);
-      pruning.finetune.fresh = job_.fresh;
-      if (pruning.plan.ratio != 0 || !pruning.plan.ratios.empty()) job_.pruning = pruning;
-      keep_channel_trials(job_.protection.ranking, context, job_.output);
-      job_.compute = resolved(job_.compute, context.comm);
-    });
+    context.comm.agree([&] { prepare(context); });
     const ExitCode code = run_campaign(context.comm, job_);
     context.comm.from_root([&] {
       print_result(job_.output, json_);
       return Bytes();
     });
     return code;
+  }
+
+  /// The job that the options describe. UserError where they contradict each other.
+  const Job& prepare(const Context& context) {
+    job_.command = context.command;
+    job_.resolved = context.resolved;
+    finish_injection(injection_, job_);
+    job_.protection = protection_job(protection_);
+    pruning_.group_score = protection_.group_score;
+    PruningJob pruning = pruning_job(pruning_);
+    pruning.finetune.fresh = job_.fresh;
+    if (pruning.plan.ratio != 0 || !pruning.plan.ratios.empty()) job_.pruning = pruning;
+    keep_channel_trials(job_.protection.ranking, context, job_.output);
+    job_.compute = resolved(job_.compute, context.comm);
+    return job_;
   }
 
  private:
@@ -68,7 +73,33 @@ class Injection : public Command {
   bool json_ = false;
 };
 
+Job read_job(const Comm& comm, const std::string& source, const std::string& table, bool protect,
+             std::vector<std::string> flags) {
+  CLI::App root;
+  Injection injection(protect);
+  CLI::App* app = injection.add_to(root);
+  flags.insert(flags.begin(), app->get_name());
+  root.parse(std::vector<std::string>(flags.rbegin(), flags.rend()));  // as CLI11 wants them
+  apply_job_text(source, table, root, *app);
+  return injection.prepare({comm, "", table});
+}
+
 }  // namespace
+
+Job stored_job(const Comm& comm, const std::string& source, const std::string& table,
+               const std::vector<std::string>& flags) {
+  const bool protect = table.rfind("[campaign]", 0) == 0;
+  if (!protect && table.rfind("[inject]", 0) != 0)
+    throw UserError(source + " was made by " + table.substr(0, table.find('\n')) +
+                    "; only results of inject and campaign can be replayed");
+  try {
+    return read_job(comm, source, table, protect, flags);
+  } catch (const UserError& error) {
+    throw DataError(source, std::string("the job in it cannot be read: ") + error.what());
+  } catch (const CLI::Error& error) {
+    throw UserError(error.what());
+  }
+}
 
 std::unique_ptr<Command> make_inject() {
   return std::make_unique<Injection>(false);

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sentinel/comm/comm.hpp"
@@ -33,10 +34,12 @@ std::unique_ptr<Command> make_export();
 std::unique_ptr<Command> make_harden();
 std::unique_ptr<Command> make_inject();
 std::unique_ptr<Command> make_inspect();
+std::unique_ptr<Command> make_merge();
 std::unique_ptr<Command> make_plan();
 std::unique_ptr<Command> make_profile();
 std::unique_ptr<Command> make_prune();
 std::unique_ptr<Command> make_rank();
+std::unique_ptr<Command> make_replay();
 std::unique_ptr<Command> make_summarize();
 std::unique_ptr<Command> make_synth();
 std::unique_ptr<Command> make_train();
@@ -44,5 +47,8 @@ std::unique_ptr<Command> make_train();
 /// Gives the options of a subcommand the values of its table in a job file, where the command line
 /// gave none. Throws UserError naming file and line for what does not fit.
 void apply_job_file(const std::string& path, CLI::App& root, CLI::App& command);
+/// The same for the text of a job file; `source` stands for its path in messages.
+void apply_job_text(const std::string& source, std::string_view text, CLI::App& root,
+                    CLI::App& command);
 
 }  // namespace sentinel

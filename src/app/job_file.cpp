@@ -12,11 +12,9 @@ namespace {
   throw UserError(fmt::format("{}:{}: {}", path, node.source().begin.line, message));
 }
 
-toml::table parse(const std::string& path) {
-  const Bytes bytes = read_file(path, 1 << 20);
+toml::table parse(const std::string& path, std::string_view text) {
   try {
-    return toml::parse(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()),
-                       path);
+    return toml::parse(text, path);
   } catch (const toml::parse_error& error) {
     throw UserError(fmt::format("{}:{}: not valid TOML: {}", path, error.source().begin.line,
                                 error.description()));
@@ -73,11 +71,14 @@ bool replaced(const std::string& key, const CLI::App& command) {
 
 }  // namespace
 
-void apply_job_file(const std::string& path, CLI::App& root, CLI::App& command) {
-  const toml::table file = parse(path);
+void apply_job_text(const std::string& path, std::string_view text, CLI::App& root,
+                    CLI::App& command) {
+  const toml::table file = parse(path, text);
   check_tables(path, file, root);
   const toml::table* table = file[command.get_name()].as_table();
   if (!table) throw UserError(path + ": has no table [" + command.get_name() + "]");
+  // All first: what the table gives must not look as if the command line had given it.
+  std::vector<std::pair<CLI::Option*, const toml::node*>> wanted;
   for (const auto& [key, node] : *table) {
     CLI::Option* option = command.get_option_no_throw("--" + std::string(key.str()));
     if (!option || option == command.get_help_ptr())
@@ -85,8 +86,14 @@ void apply_job_file(const std::string& path, CLI::App& root, CLI::App& command) 
            fmt::format("unknown key '{}'; `sentinelnn {} --help` lists the options", key.str(),
                        command.get_name()));
     if (option->count() == 0 && !replaced(std::string(key.str()), command))
-      give(path, node, *option);
+      wanted.emplace_back(option, &node);
   }
+  for (const auto& [option, node] : wanted) give(path, *node, *option);
+}
+
+void apply_job_file(const std::string& path, CLI::App& root, CLI::App& command) {
+  const Bytes bytes = read_file(path, 1 << 20);
+  apply_job_text(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, root, command);
 }
 
 }  // namespace sentinel

@@ -29,7 +29,8 @@ std::vector<Subcommand> add_subcommands(CLI::App& root) {
   std::vector<Subcommand> all;
   for (auto make :
        {make_evaluate, make_profile, make_rank, make_prune, make_harden, make_inject, make_campaign,
-        make_plan, make_train, make_export, make_synth, make_summarize, make_inspect, make_bench}) {
+        make_plan, make_train, make_export, make_synth, make_summarize, make_merge, make_replay,
+        make_inspect, make_bench}) {
     Subcommand subcommand{make(), nullptr};
     subcommand.app = subcommand.command->add_to(root);
     all.push_back(std::move(subcommand));

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "sentinel/core/file.hpp"
+#include "sentinel/models/model.hpp"
 
 namespace sentinel {
 namespace {
@@ -82,21 +83,54 @@ void add_given(const Comm& comm, const Job& job, std::vector<NamedModel>& models
   }
 }
 
-}  // namespace
+/// A model that a job made, from its file.
+NamedModel read_made(const Comm& comm, const std::string& name, const std::string& path) {
+  const Bytes recipe = comm.from_root([&] {
+    if (!std::filesystem::exists(path))
+      throw DataError(path,
+                      "is missing: the network that the campaign made and injected; put it "
+                      "there again");
+    ByteWriter writer;
+    writer.text(read_provenance(read_file(path), path).recipe);
+    return writer.take();
+  });
+  ModelSelection selection;
+  selection.checkpoint = path;
+  NamedModel model = load_model(comm, selection);
+  model.name = name;
+  model.recipe = ByteReader(recipe, "recipe").text(recipe.size());
+  return model;
+}
 
-Built build(const Comm& comm, const Job& job, at::Device device) {
+/// The original alone, and the images.
+Built begin(const Comm& comm, const Job& job) {
   std::vector<NamedModel> models;
   models.push_back(load_model(comm, job.selection));
   if (job.protect) require_unprotected(models[0], job.selection.checkpoint);
   // The images first: a missing folder should not wait for the calibration.
   Dataset images =
       load_dataset(comm, job.selection, models[0].graph.dataset, Split::kTest, job.images);
-  Built built{std::move(models), {}, std::move(images)};
+  return {std::move(models), {}, std::move(images)};
+}
+
+}  // namespace
+
+Built build(const Comm& comm, const Job& job, at::Device device) {
+  Built built = begin(comm, job);
   if (needs_scores(job))
     built.scores =
         channel_scores(comm, built.models[0], job.selection, job.protection.ranking, device);
   if (job.pruning) add_pruned(comm, job, device, built);
   if (job.protect && protects(job.protection.hardening)) add_hardened(comm, job, device, built);
+  add_given(comm, job, built.models);
+  return built;
+}
+
+Built reload(const Comm& comm, const Job& job) {
+  Built built = begin(comm, job);
+  if (job.pruning) built.models.push_back(read_made(comm, "pruned", pruned_path(job)));
+  if (job.protect && protects(job.protection.hardening))
+    built.models.push_back(read_made(comm, "hardened", hardened_path(job)));
   add_given(comm, job, built.models);
   return built;
 }

@@ -14,6 +14,10 @@ struct Built {
 /// SharedErrors, also with stop_code() where a stop was asked for while fine-tuning.
 Built build(const Comm& comm, const Job& job, at::Device device);
 
+/// The same without scores, the made models read from the files that write_made left: nothing is
+/// computed, so any machine gets the same bits. DataError where a file is missing. Collective.
+Built reload(const Comm& comm, const Job& job);
+
 /// Where the models that a job makes are kept, for the user and for a resumed campaign.
 std::vector<std::string> made_paths(const Job& job);
 /// Writes them. Only once the result is ours: another job's must not be touched.

@@ -36,17 +36,6 @@ void check_strata(const TrialPlan& plan, const TrialRunner& runner) {
                       "--single-bit, and for binomial faults where few critical bits flip)");
 }
 
-TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
-                        at::Device device) {
-  TrialRunner runner(plan.models, plan.images.batch(0, plan.images.size()), job.images_per_trial,
-                     plan.points, job.seed, engine_options(comm, job, device));
-  check_strata(plan, runner);
-  // More faults than bits, say, is known only now; better before the result is begun.
-  for (std::uint32_t point = 0; point < plan.points.size(); ++point)
-    for (std::size_t model = 0; model < plan.models.size(); ++model) runner.faults(point, 0, model);
-  return runner;
-}
-
 /// floor(BER * bits) is 0 in small layers: they never fail, whatever the figures say.
 void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const FaultSpace& space) {
   for (const CampaignPoint& point : points) {
@@ -76,6 +65,17 @@ Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int thr
 }
 
 }  // namespace
+
+TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
+                        at::Device device) {
+  TrialRunner runner(plan.models, plan.images.batch(0, plan.images.size()), job.images_per_trial,
+                     plan.points, job.seed, engine_options(comm, job, device));
+  check_strata(plan, runner);
+  // More faults than bits, say, is known only now; better before the result is begun.
+  for (std::uint32_t point = 0; point < plan.points.size(); ++point)
+    for (std::size_t model = 0; model < plan.models.size(); ++model) runner.faults(point, 0, model);
+  return runner;
+}
 
 void check_result_path(const Job& job) {
   require_writable(job.output);

@@ -6,6 +6,7 @@
 #include "campaign/trial_runner.hpp"
 #include "sentinel/campaign/campaign.hpp"
 #include "sentinel/campaign/setup.hpp"
+#include "sentinel/campaign/trial_runner.hpp"
 #include "sentinel/store/result_store.hpp"
 
 namespace sentinel {
@@ -20,6 +21,10 @@ struct TrialPlan {
   ChannelScores scores;  // stored beside the trials
   std::string remedy = StoreOptions().remedy;
 };
+
+/// What runs the trials on this rank; UserError where they cannot be, such as more faults than
+/// bits.
+TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan, at::Device device);
 
 /// Before any work, on rank 0: can the job's result be written, and is what lies there already a
 /// result (--fresh must not remove anything else)? EnvironmentError, UserError, DataError.

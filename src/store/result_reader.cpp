@@ -5,29 +5,11 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "store/importance_groups.hpp"
-#include "store/result_writer.hpp"
-#include "store/table.hpp"
+#include "store/record_stream.hpp"
 
 namespace sentinel {
 namespace store {
 namespace {
-
-constexpr hsize_t kStreamRows = 4096;
-constexpr std::uint64_t kStreamFaults = 1 << 20;
-
-h5::File open_result(const std::string& path) {
-  h5::File file = h5::File::open(path);
-  const hid_t root = file.id();
-  if (!h5::has_attribute(file, root, "schema") ||
-      h5::get_text(file, root, "schema") != kResultSchema)
-    throw DataError(path, "is no result of sentinelnn");
-  const auto found = h5::get<std::int32_t>(file, root, "schema_version");
-  if (found > kSchemaVersion)
-    throw DataError(path, "has schema version " + std::to_string(found) + ", newer than " +
-                              std::to_string(kSchemaVersion) +
-                              "; use the sentinelnn that wrote it");
-  return file;
-}
 
 std::map<std::string, std::string> text_attributes(const h5::File& file, hid_t object) {
   std::map<std::string, std::string> all;
@@ -59,6 +41,15 @@ ModelInfo read_model(const h5::File& file, hid_t models, const std::string& name
   model.golden_predictions =
       h5::read_numbers<std::int32_t>(file, file.id(), "golden/" + name + "/predictions");
   return model;
+}
+
+void read_logits(const h5::File& file, ModelInfo& model) {
+  if (model.classes == 0) return;
+  const h5::Dataset data(file, file.id(), "golden/" + model.name + "/logits");
+  if (data.shape().size() != 2 || data.shape()[1] != static_cast<hsize_t>(model.classes))
+    file.fail(data.name() + " is not [images, classes]");
+  model.golden_logits.resize(data.rows() * data.shape()[1]);
+  data.read(h5::number_type<float>(), 0, data.rows(), model.golden_logits.data());
 }
 
 std::vector<ModelInfo> read_models(const h5::File& file) {
@@ -114,16 +105,6 @@ ResultInfo read_info(const h5::File& file) {
   return info;
 }
 
-/// Offsets that ascend from 0 to the number of sites.
-std::vector<std::uint64_t> read_offsets(const h5::File& file, std::uint64_t trials,
-                                        std::uint64_t sites) {
-  auto offsets = h5::read_numbers<std::uint64_t>(file, file.id(), "faults/offsets");
-  if (offsets.size() != trials + 1 || offsets.front() != 0 || offsets.back() != sites ||
-      !std::is_sorted(offsets.begin(), offsets.end()))
-    throw DataError(file.path(), "/faults/offsets does not fit /trials and /faults/sites");
-  return offsets;
-}
-
 }  // namespace
 
 ResultHead read_result_head(const std::string& path) {
@@ -140,51 +121,37 @@ ResultHead read_result_head(const std::string& path) {
   return head;
 }
 
-void stream_result(const std::string& path,
-                   const std::function<void(const std::vector<TrialRecord>&)>& visit) {
-  const h5::Guard guard;
-  const h5::File file = open_result(path);
-  h5::RowReader<TrialRow> trials(file, file.id(), "trials");
-  h5::RowReader<FaultRow> sites(file, file.id(), "faults/sites");
-  const auto offsets = read_offsets(file, trials.rows(), sites.rows());
-  for (hsize_t first = 0, count = 0; first < trials.rows(); first += count) {
-    count = std::min(kStreamRows, trials.rows() - first);
-    while (count > 1 && offsets[first + count] - offsets[first] > kStreamFaults) count /= 2;
-    const auto rows = trials.read(first, count);
-    const auto faults = sites.read(offsets[first], offsets[first + count] - offsets[first]);
-    std::vector<TrialRecord> records(count);
-    for (hsize_t i = 0; i < count; ++i) {
-      const auto at = [&](hsize_t row) {
-        return faults.begin() + static_cast<std::ptrdiff_t>(offsets[row] - offsets[first]);
-      };
-      records[i] = {rows[i], {at(first + i), at(first + i + 1)}};
-    }
-    visit(records);
-  }
-}
-
 }  // namespace store
 
-ResultFile read_result(const std::string& path) {
-  ResultFile result;
-  const h5::Guard guard;
-  const h5::File file = store::open_result(path);
+namespace {
+
+ResultFile read_all_but_trials(const h5::File& file) {
   const hid_t root = file.id();
+  ResultFile result;
   result.info = store::read_info(file);
   result.complete = h5::get<std::uint8_t>(file, root, "complete") != 0;
-  result.trials = h5::read_rows<TrialRow>(file, root, "trials");
   result.estimates = h5::read_rows<EstimateRow>(file, root, "estimates");
   result.audit = h5::read_rows<AuditRow>(file, root, "audit");
   result.sessions = h5::read_rows<SessionRow>(file, root, "provenance/sessions");
   return result;
 }
 
-std::vector<std::vector<FaultRow>> read_faults(const std::string& path) {
-  std::vector<std::vector<FaultRow>> all;
-  store::stream_result(path, [&](const std::vector<TrialRecord>& records) {
-    for (const TrialRecord& record : records) all.push_back(record.faults);
-  });
-  return all;
+}  // namespace
+
+ResultFile read_result(const std::string& path) {
+  const h5::Guard guard;
+  const h5::File file = store::open_result(path);
+  ResultFile result = read_all_but_trials(file);
+  result.trials = h5::read_rows<TrialRow>(file, file.id(), "trials");
+  return result;
+}
+
+ResultFile read_result_outline(const std::string& path) {
+  const h5::Guard guard;
+  const h5::File file = store::open_result(path);
+  ResultFile result = read_all_but_trials(file);
+  for (ModelInfo& model : result.info.models) store::read_logits(file, model);
+  return result;
 }
 
 std::string hdf5_version() {

@@ -1,4 +1,6 @@
 #pragma once
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,8 +20,30 @@ struct ResultFile {
 
 /// Throws DataError where the file is missing, no result of ours, or of a newer schema.
 ResultFile read_result(const std::string& path);
+/// The same without trials but with golden logits: of a result whose rows are streamed, or few.
+ResultFile read_result_outline(const std::string& path);
+/// The records of the rows that `wanted` says, in their order; faults of other rows are not read.
+/// Throws DataError.
+std::vector<TrialRecord> read_records(const std::string& path,
+                                      const std::function<bool(const TrialRow&)>& wanted);
 /// The faults of every row of /trials.
 std::vector<std::vector<FaultRow>> read_faults(const std::string& path);
+
+/// UserError where a fingerprint, made of these parts, is not that of `wanted`; names what differs
+/// and the remedy. `path`: the result that has it.
+void check_fingerprint(const std::string& path, const std::string& fingerprint,
+                       const std::map<std::string, std::string>& parts, const ResultInfo& wanted,
+                       const std::string& remedy);
+
+/// A column with another value in the second of two runs of a trial, both as text.
+struct Difference {
+  std::string column, first, second;
+};
+/// In all columns but those that may differ (session, audited, path, wall_us, rank).
+std::vector<Difference> differences(const TrialRow& first, const TrialRow& second);
+/// Columns are called "fault 3 after"; of lists of different lengths only that is said ("faults").
+std::vector<Difference> differences(const std::vector<FaultRow>& first,
+                                    const std::vector<FaultRow>& second);
 
 /// Channel scores of one method on one model, as `rank --output` writes them.
 struct RankingFile {

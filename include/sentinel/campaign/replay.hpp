@@ -1,0 +1,53 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sentinel/campaign/job.hpp"
+#include "sentinel/comm/comm.hpp"
+#include "sentinel/store/schema.hpp"
+
+namespace sentinel {
+
+/// Which of a result's trials.
+struct TrialChoice {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;  // ids, first to last
+  std::uint64_t random = 0;            // this many of all that are stored, instead of ranges
+  std::uint64_t seed = 1;              // of the random ones
+  std::optional<std::uint32_t> point;  // only of this one
+};
+/// "3,17-20" or "random:20". UserError for other texts.
+TrialChoice parse_trials(const std::string& text);
+
+struct ReplayJob {
+  std::string result;  // path
+  Job job;             // that made it
+  std::string engine;  // other than the job's; empty: the same
+  TrialChoice trials;
+};
+
+/// One model's row of a trial, as stored and as run again.
+struct ReplayedRow {
+  TrialRow stored, replayed;
+  /// Every column was compared, as the same device type, instruction set and engine must give the
+  /// same bits; otherwise all but the split of masked and non-critical images (design 06).
+  bool bitwise = false;
+  std::vector<std::string> differences;  // "correct: 9 -> 8", "fault 0 after: 0x1 -> 0x3"
+};
+struct ReplayReport {
+  std::vector<ReplayedRow> rows;            // by (point, id, model)
+  std::uint64_t trials = 0, identical = 0;  // of all models
+  std::vector<std::string> models;          // names, by number
+  std::string note;  // where and how rows were not compared bitwise, or empty
+};
+
+/// Runs stored trials again, distributed like any campaign, and compares rows and faults with those
+/// stored. The networks that the campaign made are read from their files, beside the result or
+/// where the job kept them; nothing is calibrated or trained. The report is complete on rank 0
+/// only. Collective; SharedErrors: UserError where a trial is not stored or the job rebuilt is
+/// not the result's (naming what differs), DataError for files.
+ReplayReport run_replay(const Comm& comm, const ReplayJob& replay);
+
+}  // namespace sentinel

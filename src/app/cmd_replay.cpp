@@ -1,0 +1,122 @@
+#include <fmt/format.h>
+
+#include "app/channel_tables.hpp"
+#include "app/command.hpp"
+#include "app/options.hpp"
+#include "app/output.hpp"
+#include "app/stored_job.hpp"
+#include "sentinel/campaign/replay.hpp"
+#include "sentinel/campaign/setup.hpp"
+
+namespace sentinel {
+namespace {
+
+class Replay : public Command {
+ public:
+  CLI::App* add_to(CLI::App& parent) override {
+    CLI::App* app = parent.add_subcommand(
+        "replay", "Run trials of a result again and compare with what is stored");
+    app->add_option("result", result_, "Result file (HDF5) of inject or campaign");
+    app->add_option("--trials", trials_, "Ids and ranges of them, such as 3,17-20, or random:20");
+    app->add_option("--point", point_, "Only of this point (all otherwise)");
+    add_whole(*app, "--seed", seed_, "Of random trials");
+    app->add_option("--checkpoint", checkpoint_, "The network, where it is not where it was");
+    app->add_option("--data", data_, "The data set's folder, where it is not where it was");
+    app->add_option("--engine", engine_, "fast or reference, other than the trials were run with");
+    app->add_option("--device", device_, "auto, cpu or cuda, other than the campaign's");
+    app->add_option("--threads", threads_, "CPU threads per rank, other than the campaign's");
+    return app;
+  }
+
+  ExitCode run(const Context& context) override {
+    const Comm& comm = context.comm;
+    ReplayJob replay;
+    comm.agree([&] {
+      replay.trials = choice();
+      replay.engine = engine_;
+    });
+    const Bytes table = comm.from_root([&] { return read_job_table(); });
+    comm.agree([&] {
+      replay.result = result_;
+      replay.job =
+          stored_job(comm, result_, ByteReader(table, result_).text(table.size()), flags());
+    });
+    const ReplayReport report = run_replay(comm, replay);
+    return code_of_root(comm, [&] {
+      print(report);
+      return report.identical == report.trials ? ExitCode::kDone : ExitCode::kMismatch;
+    });
+  }
+
+ private:
+  TrialChoice choice() const {
+    if (result_.empty())
+      throw UserError("which result? sentinelnn replay result.h5 --trials random:20");
+    if (trials_.empty())
+      throw UserError("--trials is missing: the trials to run again, such as 3,17-20 or random:20");
+    TrialChoice choice = parse_trials(trials_);
+    choice.seed = seed_;
+    choice.point = point_;
+    return choice;
+  }
+
+  Bytes read_job_table() const {
+    const ResultFile outline = read_result_outline(result_);
+    if (holds_channels(outline))
+      throw UserError(result_ +
+                      " holds trials of channel-FI, which replay does not run; rank again with "
+                      "another --channel-trials and compare the files");
+    ByteWriter writer;
+    writer.text(outline.info.job);
+    return writer.take();
+  }
+
+  /// Options that win over those of the job.
+  std::vector<std::string> flags() const {
+    std::vector<std::string> flags;
+    const auto add = [&](const char* name, const std::string& value) {
+      if (!value.empty()) flags.insert(flags.end(), {name, value});
+    };
+    add("--checkpoint", checkpoint_);
+    add("--data", data_);
+    add("--device", device_);
+    add("--threads", threads_ ? std::to_string(*threads_) : "");
+    return flags;
+  }
+
+  static std::string outcome(const TrialRow& row) {
+    return fmt::format("{}/{}/{}/{}/{}", row.correct, row.masked, row.sdc_noncritical,
+                       row.sdc_critical, row.due);
+  }
+
+  void print(const ReplayReport& report) const {
+    std::vector<std::vector<std::string>> rows = {
+        {"point", "trial", "model", "faults", "stored", "replayed", "same?"}};
+    for (const ReplayedRow& row : report.rows)
+      rows.push_back({std::to_string(row.stored.point), std::to_string(row.stored.id),
+                      report.models.at(row.stored.model), std::to_string(row.stored.n_faults),
+                      outcome(row.stored), outcome(row.replayed),
+                      row.differences.empty() ? "yes" : "NO"});
+    print_table(rows);
+    fmt::print("(images right/masked/SDC-non-critical/SDC-critical/DUE)\n");
+    for (const ReplayedRow& row : report.rows)
+      if (!row.differences.empty())
+        fmt::print("point {}, trial {}, {}: {}\n", row.stored.point, row.stored.id,
+                   report.models.at(row.stored.model), fmt::join(row.differences, ", "));
+    if (!report.note.empty()) fmt::print("{}\n", report.note);
+    fmt::print("{} of {} trials identical\n", report.identical, report.trials);
+  }
+
+  std::string result_, trials_, checkpoint_, data_, engine_, device_;
+  std::optional<std::uint32_t> point_;
+  std::optional<int> threads_;
+  std::uint64_t seed_ = 1;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_replay() {
+  return std::make_unique<Replay>();
+}
+
+}  // namespace sentinel

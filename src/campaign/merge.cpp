@@ -1,0 +1,17 @@
+#include "sentinel/campaign/merge.hpp"
+
+#include "sentinel/campaign/campaign.hpp"
+
+namespace sentinel {
+
+MergeReport merge_results(const std::vector<std::string>& inputs, const std::string& output) {
+  ResultMerge merge(inputs, output);
+  const ResultInfo& info = merge.info();
+  EstimateBuilder estimates(info);
+  merge.each_trial([&](const std::vector<TrialRow>& trial) {
+    if (trial.front().id < info.points.at(trial.front().point).trials) estimates.add(trial);
+  });
+  return merge.write(estimates.estimates());
+}
+
+}  // namespace sentinel

@@ -1,0 +1,255 @@
+#include "sentinel/store/merge.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <tuple>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/store/result_file.hpp"
+#include "sentinel/store/result_store.hpp"
+#include "store/background.hpp"
+#include "store/h5.hpp"
+#include "store/journal_set.hpp"
+#include "store/lock.hpp"
+#include "store/merge_records.hpp"
+#include "store/result_writer.hpp"
+
+namespace sentinel {
+namespace {
+
+namespace fs = std::filesystem;
+using store::MergeInput;
+
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code error;
+  return fs::weakly_canonical(a) == fs::weakly_canonical(b) || fs::equivalent(a, b, error);
+}
+
+void check_output(const std::vector<std::string>& inputs, const std::string& output) {
+  if (inputs.empty()) throw UserError("nothing to merge: name the results of one campaign");
+  for (const std::string& input : inputs)
+    if (same_file(input, output))
+      throw UserError(output + " is one of the results to merge; give another --output");
+}
+
+ResultFile read_output(const std::string& output) {
+  try {
+    return read_result_outline(output);
+  } catch (const DataError&) {
+    throw DataError(output,
+                    "is there already and is no result of sentinelnn that can be read; give "
+                    "another --output, or remove the file");
+  }
+}
+
+void check_plan(const std::string& path, const ResultInfo& info) {
+  for (const PlanInfo& plan : info.plans)
+    if (plan.sampling != PlanInfo().sampling)
+      throw UserError(path + " has an adaptive plan (" + plan.sampling +
+                      " sampling), whose trials depend on those before them, so that parts of it "
+                      "cannot be joined; run such a campaign into one result");
+}
+
+template <class Row>
+std::vector<std::string> names_of(const std::vector<Row>& rows, std::string Row::*name) {
+  std::vector<std::string> names;
+  for (const Row& row : rows) names.push_back(row.*name);
+  return names;
+}
+
+/// Whether the parts are of one campaign, whatever their numbers of trials.
+void check_same_campaign(const std::string& path, const ResultInfo& info,
+                         const std::string& first_path, const ResultInfo& first) {
+  check_fingerprint(path, info.fingerprint, info.fingerprint_parts, first,
+                    "only results of the job of " + first_path + " can be merged with it");
+  if (info.confidence != first.confidence)
+    throw UserError(path + " has intervals of another --confidence than " + first_path +
+                    "; run its command again with the same one");
+  if (names_of(info.models, &ModelInfo::name) != names_of(first.models, &ModelInfo::name) ||
+      names_of(info.points, &PointInfo::fault_model) !=
+          names_of(first.points, &PointInfo::fault_model) ||
+      names_of(info.points, &PointInfo::models) != names_of(first.points, &PointInfo::models))
+    throw DataError(path, "has other models or points than " + first_path +
+                              " although it is of the same job; the file is damaged, leave it out");
+}
+
+void plan_most(std::vector<PointInfo>& points, const std::vector<PointInfo>& others) {
+  for (std::size_t p = 0; p < points.size(); ++p)
+    points[p].trials = std::max(points[p].trials, others[p].trials);
+}
+
+void warn_of_journals(const std::string& path) {
+  if (store::JournalSet(path).next_number() > 0)
+    spdlog::warn(
+        "{} has journals beside it: what its campaign stored since it last published the "
+        "file is not merged",
+        path);
+}
+
+std::size_t model_count(const PointInfo& point) {
+  return 1 + static_cast<std::size_t>(std::count(point.models.begin(), point.models.end(), ','));
+}
+
+/// What tells an incarnation from all others; a file merged or copied earlier may know it by
+/// another number or before its end.
+auto identity(const SessionRow& session) {
+  return std::tie(session.started, session.host, session.ranks, session.info);
+}
+
+/// The sessions of all inputs by their start, numbered from 0.
+class Sessions {
+ public:
+  void add(const std::vector<SessionRow>& sessions) {
+    for (const SessionRow& session : sessions) {
+      const auto at = place(session);
+      if (at == all_.end() || identity(*at) != identity(session)) {
+        all_.insert(at, session);
+        continue;
+      }
+      at->ended = std::max(at->ended, session.ended);
+      at->new_trials = std::max(at->new_trials, session.new_trials);
+    }
+  }
+
+  /// Number in the file -> number here, once all are added.
+  std::map<std::uint32_t, std::uint32_t> numbers(const std::vector<SessionRow>& sessions) {
+    std::map<std::uint32_t, std::uint32_t> numbers;
+    for (const SessionRow& session : sessions)
+      numbers[session.number] = static_cast<std::uint32_t>(place(session) - all_.begin());
+    return numbers;
+  }
+
+  std::vector<SessionRow> rows() const {
+    std::vector<SessionRow> rows = all_;
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i].number = static_cast<std::uint32_t>(i);
+    return rows;
+  }
+
+ private:
+  std::vector<SessionRow>::iterator place(const SessionRow& session) {
+    return std::lower_bound(
+        all_.begin(), all_.end(), session,
+        [](const SessionRow& a, const SessionRow& b) { return identity(a) < identity(b); });
+  }
+  std::vector<SessionRow> all_;
+};
+
+}  // namespace
+
+struct ResultMerge::State {
+  using AuditKey = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t>;
+
+  State(std::vector<std::string> paths, std::string to);
+  void take(const std::string& path, ResultFile outline);
+  void count(const std::vector<TrialRow>& trial);
+
+  std::string output;
+  std::vector<MergeInput> inputs;
+  std::vector<std::vector<SessionRow>> their_sessions;  // by input
+  Sessions sessions;
+  ResultInfo info;
+  std::map<AuditKey, AuditRow> audit;
+  std::vector<std::uint64_t> done;  // planned trials that are stored, by point
+  MergeReport report;
+
+  store::ResultLock lock;
+  store::Keeper keeper;
+};
+
+ResultMerge::State::State(std::vector<std::string> paths, std::string to)
+    : output(std::move(to)),
+      lock(output, StoreOptions().lock_wait),
+      keeper([this] { lock.heartbeat(); }, StoreOptions().sync) {
+  for (const std::string& path : paths) take(path, read_result_outline(path));
+  if (fs::exists(output)) take(output, read_output(output));
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    inputs[i].sessions = sessions.numbers(their_sessions[i]);
+  done.resize(info.points.size());
+  for (const PointInfo& point : info.points) report.planned += point.trials;
+}
+
+void ResultMerge::State::take(const std::string& path, ResultFile outline) {
+  check_plan(path, outline.info);
+  if (inputs.empty())
+    info = std::move(outline.info);
+  else
+    check_same_campaign(path, outline.info, inputs.front().path, info);
+  if (!inputs.empty()) plan_most(info.points, outline.info.points);
+  for (std::size_t p = 0; p < std::min(info.plans.size(), outline.info.plans.size()); ++p)
+    info.plans[p].first = std::min(info.plans[p].first, outline.info.plans[p].first);
+  warn_of_journals(path);
+  for (const AuditRow& row : outline.audit)
+    audit.emplace(AuditKey{row.point, row.id, row.model}, row);
+  sessions.add(outline.sessions);
+  their_sessions.push_back(std::move(outline.sessions));
+  inputs.push_back({path, {}});
+}
+
+void ResultMerge::State::count(const std::vector<TrialRow>& trial) {
+  const TrialRow& row = trial.front();
+  const PointInfo& point = info.points.at(row.point);
+  if (trial.size() != model_count(point))
+    throw DataError(output, store::name_of(row) +
+                                " would lack the row of a model; an input is "
+                                "damaged");
+  ++report.trials;
+  if (row.id < point.trials) ++done[row.point];
+}
+
+ResultMerge::ResultMerge(const std::vector<std::string>& inputs, const std::string& output) {
+  check_output(inputs, output);
+  state_ = std::make_unique<State>(inputs, output);
+}
+
+ResultMerge::~ResultMerge() = default;
+
+const ResultInfo& ResultMerge::info() const {
+  return state_->info;
+}
+
+void ResultMerge::each_trial(const std::function<void(const std::vector<TrialRow>&)>& visit) {
+  const h5::Guard guard;
+  std::vector<TrialRow> trial;
+  const auto finish = [&] {
+    if (trial.empty()) return;
+    state_->count(trial);
+    visit(trial);
+    trial.clear();
+  };
+  state_->report.duplicates =
+      store::merge_records(state_->inputs, state_->info, [&](const store::PackedRecord& record) {
+        const TrialRow row = record.row();
+        if (!trial.empty() && (trial[0].point != row.point || trial[0].id != row.id)) finish();
+        trial.push_back(row);
+      });
+  finish();
+}
+
+MergeReport ResultMerge::write(std::vector<EstimateRow> estimates) {
+  State& state = *state_;
+  store::ResultContents contents;
+  contents.complete = state.report.complete = true;
+  for (std::size_t p = 0; p < state.done.size(); ++p)
+    if (state.done[p] != state.info.points[p].trials)
+      contents.complete = state.report.complete = false;
+  contents.sessions = state.sessions.rows();
+  contents.findings.estimates = std::move(estimates);
+  contents.findings.plans = state.info.plans;
+  for (PlanInfo& plan : contents.findings.plans) {
+    plan.used = state.done.at(plan.point);
+    plan.reached = plan.used == state.info.points.at(plan.point).trials ? 1 : 0;
+  }
+  for (const auto& [key, row] : state.audit) contents.audit.push_back(row);
+  contents.each_record = [&](const auto& visit) {
+    store::merge_records(state.inputs, state.info, visit);
+  };
+  // Throws where the lock was lost: what its new holder publishes must not be overwritten.
+  state.keeper.rethrow();
+  state.lock.heartbeat();
+  store::publish_result(state.output, state.info, contents);
+  return state.report;
+}
+
+}  // namespace sentinel
