@@ -165,7 +165,10 @@ class Driver {
  public:
   Driver(const Comm& comm, const NextChunk& next, const WorkOnChunk& work, const SinkResult& sink,
          bool dedicated)
-      : next_(next), sink_(sink), outstanding_(static_cast<std::size_t>(comm.size()), 0) {
+      : next_(next),
+        sink_(sink),
+        outstanding_(static_cast<std::size_t>(comm.size()), 0),
+        sending_(outstanding_.size()) {
     if (!dedicated) local_.emplace(work);
   }
 
@@ -220,12 +223,15 @@ class Driver {
   }
 
   void send(int rank, const Message& message) {
-    sending_.remove_if([](Sending& sending) {
+    // Its own earlier messages only: a large chunk stays in flight until its worker is free, and
+    // asking after those of a thousand workers each time would hold up everything.
+    std::list<Sending>& sent = sending_[static_cast<std::size_t>(rank)];
+    sent.remove_if([](Sending& sending) {
       int done = 0;
       check_mpi(MPI_Test(&sending.request, &done, MPI_STATUS_IGNORE), "MPI_Test");
       return done != 0;
     });
-    Sending& sending = sending_.emplace_back(Sending{message.encode(), MPI_REQUEST_NULL});
+    Sending& sending = sent.emplace_back(Sending{message.encode(), MPI_REQUEST_NULL});
     check_mpi(MPI_Isend(sending.bytes.data(), mpi_size(sending.bytes), MPI_BYTE, rank, kToWorker,
                         MPI_COMM_WORLD, &sending.request),
               "MPI_Isend");
@@ -267,8 +273,9 @@ class Driver {
       if (from && from->second.kind == Kind::kBye) --waiting;
       from ? backoff.reset() : backoff.pause();
     }
-    for (Sending& sending : sending_)
-      check_mpi(MPI_Wait(&sending.request, MPI_STATUS_IGNORE), "MPI_Wait");
+    for (std::list<Sending>& sent : sending_)
+      for (Sending& sending : sent)
+        check_mpi(MPI_Wait(&sending.request, MPI_STATUS_IGNORE), "MPI_Wait");
   }
 
   struct Sending {
@@ -277,8 +284,8 @@ class Driver {
   };
   const NextChunk& next_;
   const SinkResult& sink_;
-  std::vector<int> outstanding_;  // chunks each rank has
-  std::list<Sending> sending_;
+  std::vector<int> outstanding_;             // chunks each rank has
+  std::vector<std::list<Sending>> sending_;  // to each rank
   std::optional<LocalWorker> local_;
   std::optional<Message> error_;
 };

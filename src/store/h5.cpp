@@ -97,9 +97,10 @@ void File::fail(const std::string& what) const {
   if (!writing_) throw DataError(path_, what + " (" + cause + ")");
   const bool full = cause.find("No space left") != std::string::npos ||
                     cause.find("quota exceeded") != std::string::npos;
-  throw EnvironmentError(
-      "cannot write " + path_ + ": " + what + " (" + cause + ")" +
-      (full ? "; the disk is full: free space and run the same command again" : ""));
+  // What was being written, and HDF5's account of it, do not matter then.
+  throw EnvironmentError("cannot write " + path_ + ": " +
+                         (full ? "the disk is full; free space and run the same command again"
+                               : what + " (" + cause + ")"));
 }
 
 Handle File::own(hid_t id, Handle::Closer closer, const std::string& what) const {

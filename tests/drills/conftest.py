@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from drill import Launcher, Result
+from crash import Crash
+from drill import JOURNAL, PUBLICATION, Launcher, Result, Shim, journals, stored_rows
 
 
 @dataclass
@@ -82,3 +83,60 @@ def undisturbed(sentinelnn: Launcher, campaign: Campaign, scratch: Path) -> Undi
     assert len(set(result.trials["correct"])) > 2
     assert result.trials["due"].any() and result.trials["sdc_critical"].any()
     return Undisturbed(result, time.monotonic() - begin)
+
+
+@dataclass
+class Tiny:
+    """A campaign that takes half a second and writes its journal often: a chunk never reaches over
+    the end of a point."""
+
+    data: Path
+    checkpoint: Path
+    whole: Result | None = None
+    points: int = 20
+    trials: int = 2
+
+    def args(self, output: Path, *more: str, trials: int = 0) -> list[str | Path]:
+        rates = [f"{1e-7 * 1.2**point:.2e}" for point in range(self.points)]
+        return [
+            *("inject", "--data", self.data, "--checkpoint", self.checkpoint, "--output", output),
+            *("--ber", *rates, "--repeat", str(trials or self.trials), "--images", "2"),
+            # Published at the start and the end only: the calls are the same every time.
+            *("--publish", "3600", "--seed", "11", *more),
+        ]
+
+
+@pytest.fixture(scope="session")
+def tiny(sentinelnn: Launcher, campaign: Campaign, scratch: Path) -> Tiny:
+    tiny = Tiny(campaign.data, campaign.checkpoint)
+    path = scratch / "tiny.h5"
+    outcome = sentinelnn.run(tiny.args(path))
+    assert outcome.code == 0, outcome.err
+    tiny.whole = Result.read(path)
+    tiny.whole.check_whole()
+    assert tiny.whole.complete and len(tiny.whole.trials) == tiny.points * tiny.trials
+    assert len(tiny.whole.sites) > 100
+    return tiny
+
+
+@pytest.fixture(scope="session")
+def shim(sentinelnn: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Shim:
+    return Shim(sentinelnn, tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture
+def crash(sentinelnn: Launcher, shim: Shim, tiny: Tiny, tmp_path: Path) -> Crash:
+    return Crash(sentinelnn, shim, tiny, tmp_path)
+
+
+@pytest.fixture
+def stored(crash: Crash, tiny: Tiny) -> Path:
+    """A result whose rows are all stored, in four journals, and not yet published."""
+    path = crash.new_result("stored")
+    for frame in (3, 6, 9):
+        assert crash.end(path, JOURNAL, 2 + frame, "torn")
+    assert crash.end(path, PUBLICATION, 1, "before")
+    assert len(journals(path)) == 4
+    assert len(Result.read(path).trials) == 0
+    assert stored_rows(path) == len(tiny.whole.trials)
+    return path

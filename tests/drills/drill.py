@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import os
 import re
 import signal
+import struct
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +20,9 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("SENTINELNN", ROOT / "build/release/sentinelnn")).resolve()
+SHIM = Path(
+    os.environ.get("SENTINELNN_SHIM", ROOT / "build/release/tests/libkill_at_write.so")
+).resolve()
 LOG_LINE = re.compile(r"\[\d\d:\d\d:\d\d\] ")
 # Columns of /trials that tell when and where a trial ran, not what came of it.
 PLACE_AND_TIME = ("wall_us", "rank", "session")
@@ -61,13 +68,21 @@ class Launcher:
     def __init__(self, scratch: Path) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
         self.environment = environment(scratch)
+        self.prefix: list[str] = []
+
+    def within(self, *prefix: str, **variables: str) -> Launcher:
+        """One that starts the program by another command, with other variables."""
+        other = copy.copy(self)
+        other.prefix = [*prefix, *self.prefix]
+        other.environment = self.environment | variables
+        return other
 
     def start(
         self, args: Sequence[str | Path], ranks: int = 0, cwd: Path | None = None
     ) -> subprocess.Popen[str]:
         mpirun = ["mpirun", "--oversubscribe", "-n", str(ranks)] if ranks else []
         return subprocess.Popen(
-            [*mpirun, str(PROGRAM), *map(str, args)],
+            [*self.prefix, *mpirun, str(PROGRAM), *map(str, args)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -185,9 +200,11 @@ class Result:
             fixed: dict[str, np.ndarray] = {}
             for group in ("golden", "importance", "models"):
                 file[group].visititems(
-                    lambda name, item, group=group: fixed.update({f"{group}/{name}": item[()]})
-                    if isinstance(item, h5py.Dataset)
-                    else None
+                    lambda name, item, group=group: (
+                        fixed.update({f"{group}/{name}": item[()]})
+                        if isinstance(item, h5py.Dataset)
+                        else None
+                    )
                 )
             return cls(
                 file["trials"][()],
@@ -244,3 +261,115 @@ class Result:
         assert self.fixed.keys() == other.fixed.keys()
         for name, values in self.fixed.items():
             assert values.tobytes() == other.fixed[name].tobytes(), name
+
+
+class Reader:
+    """Opens the result again and again, as a plain h5py user would, while the campaign runs."""
+
+    def __init__(self, path: Path, whole: Result) -> None:
+        self.path, self.whole = path, whole
+        self.opened, self.rows, self.error = 0, 0, None
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.loop)
+
+    def loop(self) -> None:
+        there = False
+        while not self.ended.wait(0.03):
+            there = there or self.path.exists()
+            if not there:
+                continue
+            try:
+                result = Result.read(self.path)
+                result.check_whole()
+                result.check_part_of(self.whole)
+                assert len(result.trials) >= self.rows, "published rows have disappeared"
+            except Exception as error:  # noqa: BLE001 - anything at all is a failure of the drill
+                self.error = error
+                return
+            self.rows = len(result.trials)
+            self.opened += 1
+
+    def __enter__(self) -> Reader:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.thread.join()
+
+    def check(self) -> None:
+        if self.error:
+            raise self.error
+
+
+def journals(result: Path) -> list[Path]:
+    return sorted(result.parent.glob(result.name + ".journal.*"))
+
+
+def journalled(path: Path) -> int:
+    """Rows in the complete frames of a journal (the layout is in src/store/journal.hpp)."""
+    data = path.read_bytes()
+    if len(data) < 24:
+        return 0
+    offset = 24 + struct.unpack_from("<I", data, 12)[0]
+    rows = 0
+    while offset + 12 <= len(data):
+        length = struct.unpack_from("<I", data, offset)[0]
+        if offset + 12 + length > len(data):
+            break
+        kind, _, count = struct.unpack_from("<IdI", data, offset + 12)
+        rows += count if kind == 1 else 0
+        offset += 12 + length
+    return rows
+
+
+def acknowledged(result: Path) -> int:
+    return sum(journalled(path) for path in journals(result))
+
+
+def stored_rows(result: Path) -> int:
+    """Rows in the journals or, once these are being removed, in the result."""
+    published = len(Result.read(result).trials) if result.exists() else 0
+    return max(published, acknowledged(result))
+
+
+class Shim:
+    """Starts the program with kill_at_write.c, which counts calls that change files."""
+
+    def __init__(self, sentinelnn: Launcher, scratch: Path) -> None:
+        assert SHIM.exists(), f"{SHIM} is missing; build the target kill_at_write"
+        self.sentinelnn, self.scratch = sentinelnn, scratch
+        self.numbers = itertools.count()
+
+    def run(
+        self,
+        args: Sequence[str | Path],
+        calls: str,
+        at: int = 0,
+        how: str = "before",
+        ranks: int = 0,
+    ) -> tuple[Outcome, list[str]]:
+        """The outcome, and the calls that match, each as `<call> <path>`."""
+        log = self.scratch / f"calls.{next(self.numbers)}"
+        shimmed = self.sentinelnn.within(
+            LD_PRELOAD=str(SHIM),
+            # AddressSanitizer wants to be first; it also works as the second.
+            ASAN_OPTIONS="verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", ""),
+            SENTINELNN_SHIM_CALLS=calls,
+            SENTINELNN_SHIM_AT=str(at),
+            SENTINELNN_SHIM_HOW=how,
+            SENTINELNN_SHIM_LOG=str(log),
+        )
+        outcome = shimmed.run(args, ranks)
+        lines = log.read_text().splitlines() if log.exists() else []
+        return outcome, lines
+
+
+# Calls, as patterns of the shim.
+JOURNAL = r"\.journal\.[0-9]+$"
+REMOVAL = r"^remove .*\.journal\.[0-9]+$"
+TEMPORARY = r".*\.tmp\.[0-9]+$"
+PUBLICATION_WRITES = f"^pwrite {TEMPORARY}"
+PUBLICATION_ENDS = f"^(fsync|rename) {TEMPORARY}"
+PUBLICATION = f"{PUBLICATION_WRITES}|{PUBLICATION_ENDS}"
+LOCK = r"\.lock$"

@@ -3,100 +3,41 @@ an undisturbed run; whoever reads the result meanwhile sees whole files only."""
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import re
 import signal
-import struct
-import threading
 import time
 from pathlib import Path
 
 import pytest
 from drill import (
     Ranking,
+    Reader,
     Result,
+    acknowledged,
     children,
     ended,
     is_running,
+    journals,
     kill,
     kill_job,
     rank_processes,
+    stored_rows,
     wait_until,
 )
 
 SEED = int(os.environ.get("SENTINELNN_DRILL_SEED", time.time_ns() % 2**32))
-KILLS = int(os.environ.get("SENTINELNN_DRILL_KILLS", "4"))  # per kind of victim
+KILLS = int(
+    os.environ.get("SENTINELNN_DRILL_KILLS", "50")
+)  # at random moments, of all victims together
 
 
 @pytest.fixture
 def moments(request) -> random.Random:
     print(f"random moments: SENTINELNN_DRILL_SEED={SEED}")  # pytest shows it where a test fails
     return random.Random(f"{SEED} {request.node.name}")
-
-
-class Reader:
-    """Opens the result again and again, as a plain h5py user would, while the campaign runs."""
-
-    def __init__(self, path: Path, whole: Result) -> None:
-        self.path, self.whole = path, whole
-        self.opened, self.rows, self.error = 0, 0, None
-        self.ended = threading.Event()
-        self.thread = threading.Thread(target=self.loop)
-
-    def loop(self) -> None:
-        there = False
-        while not self.ended.wait(0.03):
-            there = there or self.path.exists()
-            if not there:
-                continue
-            try:
-                result = Result.read(self.path)
-                result.check_whole()
-                result.check_part_of(self.whole)
-                assert len(result.trials) >= self.rows, "published rows have disappeared"
-            except Exception as error:  # noqa: BLE001 - anything at all is a failure of the drill
-                self.error = error
-                return
-            self.rows = len(result.trials)
-            self.opened += 1
-
-    def __enter__(self) -> Reader:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ended.set()
-        self.thread.join()
-
-    def check(self) -> None:
-        if self.error:
-            raise self.error
-
-
-def journals(result: Path) -> list[Path]:
-    return sorted(result.parent.glob(result.name + ".journal.*"))
-
-
-def journalled(path: Path) -> int:
-    """Rows in the complete frames of a journal (the layout is in src/store/journal.hpp)."""
-    data = path.read_bytes()
-    if len(data) < 24:
-        return 0
-    offset = 24 + struct.unpack_from("<I", data, 12)[0]
-    rows = 0
-    while offset + 12 <= len(data):
-        length = struct.unpack_from("<I", data, offset)[0]
-        if offset + 12 + length > len(data):
-            break
-        kind, _, count = struct.unpack_from("<IdI", data, offset + 12)
-        rows += count if kind == 1 else 0
-        offset += 12 + length
-    return rows
-
-
-def acknowledged(result: Path) -> int:
-    return sum(journalled(path) for path in journals(result))
 
 
 def kill_rank(process, rank: int) -> None:
@@ -132,8 +73,8 @@ class Drill:
         """After an incarnation ended by a kill."""
         if outcome.stored_already:  # else it may have died before it could say so
             assert 2 * outcome.stored_already >= self.stored, "acknowledged rows are lost"
-        now = acknowledged(self.path)
-        assert now >= self.stored, "journals have shrunk"
+        now = stored_rows(self.path)
+        assert now >= self.stored, "stored rows have disappeared"
         self.stored = now
 
     def complete(self, ranks: int) -> None:
@@ -169,13 +110,16 @@ def drill(sentinelnn, campaign, undisturbed, tmp_path) -> Drill:
     return Drill(sentinelnn, campaign, undisturbed, tmp_path)
 
 
-@pytest.mark.parametrize("victim", [kill_job, kill_driver, kill_worker])
+VICTIMS = (kill_job, kill_driver, kill_worker)
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
 def test_kill_at_random_moments(drill, undisturbed, moments, victim):
-    kills = 0
-    while kills < KILLS:
+    kills, wanted = 0, math.ceil(KILLS / len(VICTIMS))
+    while kills < wanted:
         first = drill.path
         with Reader(first, undisturbed.result) as reader:
-            while kills < KILLS and drill.path == first:
+            while kills < wanted and drill.path == first:
                 pause = moments.uniform(0, 0.8 * undisturbed.seconds)
                 kills += drill.kill_once(lambda _, pause=pause: time.sleep(pause), victim, 2)
             if drill.path == first:
@@ -197,9 +141,7 @@ def test_kill_right_at_the_start(drill, moments):
 def test_kill_while_publishing(drill, undisturbed, moments):
     def until_publishing(process) -> None:
         def publishing() -> bool:
-            return process.poll() is not None or any(
-                drill.folder.glob(drill.path.name + ".tmp.*")
-            )
+            return process.poll() is not None or any(drill.folder.glob(drill.path.name + ".tmp.*"))
 
         for _ in range(moments.randrange(1, 4)):
             wait_until(publishing)
@@ -325,9 +267,7 @@ def test_a_complete_result_is_left_as_it_is(sentinelnn, campaign, undisturbed, t
     Result.read(path).check_same(undisturbed.result)
 
 
-def test_the_next_process_takes_over_from_a_killed_one(
-    sentinelnn, campaign, undisturbed, tmp_path
-):
+def test_the_next_process_takes_over_from_a_killed_one(sentinelnn, campaign, undisturbed, tmp_path):
     """As a requeued job does while its first incarnation is dying."""
     path = tmp_path / "result.h5"
     first = sentinelnn.start(campaign.args(path))
