@@ -6,7 +6,6 @@
 #include "campaign/trial_runner.hpp"
 #include "sentinel/campaign/campaign.hpp"
 #include "sentinel/campaign/setup.hpp"
-#include "sentinel/campaign/trial_runner.hpp"
 #include "sentinel/store/result_store.hpp"
 
 namespace sentinel {

@@ -343,7 +343,9 @@ at::Device choose_device(const Comm& comm, const Compute& compute) {
   if (gpus == 0)
     throw EnvironmentError(
         "--device cuda: no GPU can be used here (LibTorch without CUDA, or none is visible)");
-  if (comm.local_size() > gpus && !compute.share_gpu)
+  // Under --gpus-per-task each rank sees its own GPU alone.
+  const bool bound = gpus == 1 && std::getenv("SLURM_GPUS_PER_TASK") != nullptr;
+  if (comm.local_size() > gpus && !bound && !compute.share_gpu)
     throw EnvironmentError(std::to_string(comm.local_size()) + " ranks on this host but " +
                            std::to_string(gpus) + " GPUs; start fewer ranks or say --share-gpu");
   at::globalContext().setAllowTF32CuBLAS(false);

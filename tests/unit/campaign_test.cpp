@@ -9,8 +9,8 @@
 
 #include "campaign/plan.hpp"
 #include "campaign/records.hpp"
-#include "sentinel/campaign/campaign.hpp"
 #include "campaign/trial_runner.hpp"
+#include "sentinel/campaign/campaign.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/models/model.hpp"
@@ -68,7 +68,8 @@ TEST(ChunkPlanner, WaitsForTrialsThatAreNotPlannedYetAndDoesOthersMeanwhile) {
   rounds.ready = [&] { return ready; };
   rounds.ended = [&] { return ready == 4; };
   rounds.draw = [](std::uint64_t id) { return TrialDraw{0, static_cast<std::int32_t>(id), 0.5}; };
-  ChunkPlanner planner({rounds, fixed(1)}, 5, 1, [](std::uint32_t, std::uint64_t) { return false; });
+  ChunkPlanner planner({rounds, fixed(1)}, 5, 1,
+                       [](std::uint32_t, std::uint64_t) { return false; });
   std::vector<std::pair<std::uint32_t, std::uint64_t>> seen;
   const auto drain = [&] {
     while (const auto chunk = planner.next())
@@ -78,7 +79,8 @@ TEST(ChunkPlanner, WaitsForTrialsThatAreNotPlannedYetAndDoesOthersMeanwhile) {
       }
   };
   drain();
-  EXPECT_THAT(seen, ::testing::ElementsAre(std::pair(0u, 0u), std::pair(0u, 1u), std::pair(1u, 0u)));
+  EXPECT_THAT(seen,
+              ::testing::ElementsAre(std::pair(0u, 0u), std::pair(0u, 1u), std::pair(1u, 0u)));
   ready = 4;
   drain();
   EXPECT_EQ(seen.size(), 5u);

@@ -198,11 +198,12 @@ TEST(Merge, OtherJobsAreRefusedNamingWhatDiffers) {
   EXPECT_THAT(message_of<UserError>([&] { merge({a}, b); }), HasSubstr("seed: 8 -> 7"));
   expect_trials(b, {5, 6, 7, 8, 9});
   ResultInfo adaptive = part_info();
-  adaptive.stop_rule = "half-width 0.01";
+  adaptive.plans.resize(adaptive.points.size());
+  adaptive.plans[0].sampling = "sequential";
   write_part(c, 5, 10, adaptive);
   message = message_of<UserError>([&] { merge({a, c}, dir / "all.h5"); });
   EXPECT_THAT(message, HasSubstr(c));
-  EXPECT_THAT(message, HasSubstr("half-width 0.01"));
+  EXPECT_THAT(message, HasSubstr("sequential sampling"));
   ResultInfo sure = part_info();
   sure.confidence = 0.99;
   write_part(d, 5, 10, sure);
