@@ -67,14 +67,15 @@ def test_ranks_and_stops_change_nothing(sentinelnn, campaign, tmp_path, plan):
         Result.read(path).check_whole()
 
 
-@pytest.mark.parametrize("plan", ["sequential T1", "sequential T2"])
-def test_a_narrower_half_width_goes_on(sentinelnn, campaign, tmp_path, plan):
+@pytest.mark.parametrize(
+    ("plan", "narrower"), [("sequential T1", "0.003"), ("sequential T2", "0.02")]
+)
+def test_a_narrower_half_width_goes_on(sentinelnn, campaign, tmp_path, plan, narrower):
     path, whole = tmp_path / "result.h5", tmp_path / "whole.h5"
-    options = PLANS[plan]
-    wide = [*options]
-    wide[wide.index("--half-width") + 1] = "0.09"
-    assert sentinelnn.run(args(campaign, path, *wide)).code == 0
+    options = [*PLANS[plan]]
+    assert sentinelnn.run(args(campaign, path, *options)).code == 0
     before = len(Result.read(path).trials)
+    options[options.index("--half-width") + 1] = narrower
     assert sentinelnn.run(args(campaign, path, *options)).code == 0
     assert sentinelnn.run(args(campaign, whole, *options)).code == 0
     assert len(Result.read(path).trials) > before
