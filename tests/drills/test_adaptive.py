@@ -12,7 +12,7 @@ from drill import Result, ended, stored_rows, wait_until
 
 PLANS = {
     "sequential T1": ["--single-bit", "--half-width", "0.04", "--repeat", "1500"],
-    "sequential T2": ["--ber", "1e-6", "--half-width", "0.06", "--repeat", "1500"],
+    "sequential T2": ["--ber", "3e-6", "--half-width", "0.06", "--repeat", "1500"],
     "guaranteed": ["--single-bit", "--half-width", "0.2", "--guaranteed", "--repeat", "1500"],
     "stratified T1": ["--single-bit", "--sampling", "stratified", "--repeat", "300"],
     "stratified T2": ["--ber", "4e-7", "--sampling", "stratified", "--repeat", "300"],
@@ -68,7 +68,7 @@ def test_ranks_and_stops_change_nothing(sentinelnn, campaign, tmp_path, plan):
 
 
 @pytest.mark.parametrize(
-    ("plan", "narrower"), [("sequential T1", "0.003"), ("sequential T2", "0.02")]
+    ("plan", "narrower"), [("sequential T1", "0.003"), ("sequential T2", "0.015")]
 )
 def test_a_narrower_half_width_goes_on(sentinelnn, campaign, tmp_path, plan, narrower):
     path, whole = tmp_path / "result.h5", tmp_path / "whole.h5"
