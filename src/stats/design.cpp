@@ -93,7 +93,8 @@ void Design::plan_main() {
 
 void Design::plan_round() {
   if (ready_ >= options_.trials) return;
-  const std::uint64_t trials = std::min(kRoundTrials, options_.trials - ready_);
+  const std::uint64_t length = rounds_.empty() ? kFirstRoundTrials : 2 * rounds_.back().trials;
+  const std::uint64_t trials = std::min({length, kRoundTrials, options_.trials - ready_});
   rounds_.push_back({ready_, trials, 0, draw_probabilities(options_.weights, spreads()), {}});
   ready_ += trials;
 }
@@ -118,6 +119,12 @@ std::vector<double> Design::spreads() const {
   return all;
 }
 
+const Design::Round& Design::round_of(std::uint64_t id) const {
+  return *(std::upper_bound(rounds_.begin(), rounds_.end(), id,
+                            [](std::uint64_t i, const Round& round) { return i < round.first; }) -
+           1);
+}
+
 TrialDraw Design::draw(std::uint64_t id) const {
   if (id >= ready_) throw Bug("a trial is drawn before its round is planned");
   switch (options_.sampling) {
@@ -132,7 +139,7 @@ TrialDraw Design::draw(std::uint64_t id) const {
       return {round.stage, h, round.probabilities[static_cast<std::size_t>(h)]};
     }
     case Sampling::kSequential: {
-      const Round& round = rounds_[id / kRoundTrials];
+      const Round& round = round_of(id);
       Rng rng({options_.seed, options_.point, id, Purpose::kStrata});
       const std::int32_t h = pick(round.probabilities, rng.uniform());
       return {0, h, round.probabilities[static_cast<std::size_t>(h)]};
@@ -156,7 +163,8 @@ void Design::observe(const std::vector<double>& values) {
 bool Design::at_round_end() const {
   if (observed_ == 0) return false;
   if (options_.sampling != Sampling::kSequential) return observed_ == options_.trials;
-  return observed_ % kRoundTrials == 0 || observed_ == options_.trials;
+  const Round& last = round_of(observed_ - 1);
+  return observed_ == last.first + last.trials;
 }
 
 Estimator::Estimator(const EstimateOptions& options) : options_(options) {

@@ -85,14 +85,14 @@ TEST(Design, TooFewTrialsForThePilotAreRefused) {
 }
 
 TEST(Design, SequentialRoundsKnowTheRoundBeforeTheLastOnly) {
-  constexpr std::uint64_t kRound = Design::kRoundTrials;
-  Design design(options(Sampling::kSequential, 10 * kRound));
-  EXPECT_EQ(design.ready(), 2 * kRound);
+  constexpr std::uint64_t kRound = Design::kFirstRoundTrials;
+  Design design(options(Sampling::kSequential, 3000));
+  EXPECT_EQ(design.ready(), 3 * kRound);
   for (const std::size_t round : {0u, 1u})  // nothing is known: by weight
     EXPECT_THAT(design.rounds()[round].probabilities,
                 ::testing::Pointwise(::testing::DoubleEq(), kWeights));
   const std::vector<TrialDraw> draws = run(design, kRound);
-  EXPECT_EQ(design.ready(), 3 * kRound);
+  EXPECT_EQ(design.ready(), 7 * kRound);
   EXPECT_TRUE(design.at_round_end());
   // By hand: what round 2 may know is round 0.
   std::vector<Moments> seen(3);
@@ -101,6 +101,17 @@ TEST(Design, SequentialRoundsKnowTheRoundBeforeTheLastOnly) {
   std::vector<double> spreads;
   for (const Moments& stratum : seen) spreads.push_back(smoothed_spread(stratum));
   EXPECT_EQ(design.rounds()[2].probabilities, draw_probabilities(kWeights, spreads));
+}
+
+TEST(Design, RoundsFollowEachOtherToTheLastTrial) {
+  Design design(options(Sampling::kSequential, 1000));
+  std::vector<std::uint64_t> ends;
+  for (std::uint64_t id = 0; id < 1000; ++id) {
+    design.observe({outcome(id, design.draw(id).stratum)});
+    if (design.at_round_end()) ends.push_back(id + 1);
+  }
+  EXPECT_THAT(ends, ::testing::ElementsAre(32, 96, 224, 480, 736, 992, 1000));
+  EXPECT_EQ(design.ready(), 1000u);
 }
 
 TEST(Design, IsAFunctionOfWhatWasObservedInOrder) {

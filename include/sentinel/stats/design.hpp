@@ -40,10 +40,11 @@ struct DesignOptions {
 
 /// Which strata the trials of a point come from. Everything is a function of the options and of the
 /// trials observed so far in the order of their numbers, in rounds that no number of ranks changes:
-/// round r of a sequential plan (kRoundTrials trials) is drawn by what rounds up to r - 2 showed.
+/// round r of a sequential plan is drawn by what rounds up to r - 2 showed. Its first rounds are
+/// short (32, 64, 128 trials), as they are drawn by little knowledge.
 class Design {
  public:
-  static constexpr std::uint64_t kRoundTrials = 256;
+  static constexpr std::uint64_t kRoundTrials = 256, kFirstRoundTrials = 32;
 
   /// UserError where a stratified plan has too few trials for its pilot and minimum.
   explicit Design(DesignOptions options);
@@ -71,6 +72,7 @@ class Design {
   void plan_pilot();
   void plan_main();
   void plan_round();
+  const Round& round_of(std::uint64_t id) const;
   double spread(const Moments& observed) const;
   std::vector<double> spreads() const;
 
