@@ -31,7 +31,6 @@ FIGURES = {
             "Accuracy under faults",
             plot_faults.accuracy,
             plot_faults.accuracy_caption,
-            wide=False,
         ),
         FigureKind("outcomes", "Outcomes", plot_faults.outcomes, plot_faults.outcome_caption),
         FigureKind(
@@ -63,7 +62,6 @@ FIGURES = {
             "Agreement of the importance methods",
             plot_channels.rank_correlation,
             plot_channels.correlation_caption,
-            wide=False,
         ),
         FigureKind(
             "convergence",

@@ -65,7 +65,6 @@ class FigureKind(NamedTuple):
     title: str
     draw: Callable[[Sources], Figure | None]
     caption: Callable[[Sources], str]
-    wide: bool = True
 
 
 def model_style(place: int) -> ModelStyle:

@@ -23,7 +23,7 @@ import rankings
 import report_design
 import summaries
 from cli import arguments, run
-from plot_style import save
+from plot_style import COLUMN, save
 from rankings import CHANNEL_FI, Sources, sources_of
 from results import Result
 from schema import OUTCOMES
@@ -231,7 +231,7 @@ def figure_cards(sources: Sources) -> dict[str, dict[str, Any]]:
                 "title": kind.title,
                 "caption": kind.caption(sources),
                 "source": f"data:image/svg+xml;base64,{data}",
-                "wide": kind.wide,
+                "wide": figure.get_figwidth() > COLUMN,
             }
     return cards
 

@@ -87,6 +87,11 @@ std::string share_cell(const ResultFile& result, std::uint32_t point, std::size_
   return estimate ? percent(estimate->estimate) : "";
 }
 
+/// Whether sums over rows are estimates: stratified and sequential plans prefer some trials.
+bool is_simple(const ResultFile& result, std::uint32_t point) {
+  return result.info.plans.empty() || result.info.plans[point].sampling == PlanInfo().sampling;
+}
+
 /// Trials in the estimate, and those that were run beside them.
 std::string trials_cell(const ResultFile& result, std::uint32_t point, std::size_t model,
                         std::uint64_t run) {
@@ -98,7 +103,7 @@ std::string trials_cell(const ResultFile& result, std::uint32_t point, std::size
 /// What was estimated, and how, of each point that has a plan of its own.
 void print_plans(const ResultFile& result) {
   for (const PlanInfo& plan : result.info.plans) {
-    if (plan.sampling == "simple") continue;
+    if (is_simple(result, plan.point)) continue;
     const PointInfo& point = result.info.points.at(plan.point);
     const auto strata =
         std::count_if(result.info.strata.begin(), result.info.strata.end(),
@@ -123,7 +128,9 @@ void print_accuracy(const ResultFile& result) {
     rows.push_back(
         {point_name(point), result.info.models.at(key.second).name,
          trials_cell(result, key.first, key.second, t.trials),
-         fmt::format("{:.2f}", static_cast<double>(t.faults) / static_cast<double>(t.trials)),
+         is_simple(result, key.first)
+             ? fmt::format("{:.2f}", static_cast<double>(t.faults) / static_cast<double>(t.trials))
+             : "",
          cell(result, key.first, key.second, "accuracy"),
          cell(result, key.first, key.second, "accuracy_difference"),
          cell(result, key.first, key.second, "accuracy_argmax")});
@@ -201,9 +208,7 @@ constexpr std::uint64_t kEnoughTrials = 500;
 
 void print_caveat(const ResultFile& result) {
   for (const auto& [key, t] : totals_of(result)) {
-    const auto& plans = result.info.plans;
-    if (t.trials >= kEnoughTrials || (!plans.empty() && plans[key.first].sampling != "simple"))
-      continue;
+    if (t.trials >= kEnoughTrials || !is_simple(result, key.first)) continue;
     fmt::print("With fewer than {} trials these intervals may cover less than they say.\n",
                kEnoughTrials);
     return;

@@ -79,7 +79,7 @@ double share(const TrialRow& row, double count) {
 }  // namespace
 
 double supposed_deviation(bool t1) {
-  return t1 ? 0.03 : 0.3;
+  return t1 ? 0.05 : 0.3;
 }
 
 PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point)
