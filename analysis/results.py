@@ -149,10 +149,11 @@ class Result:
         plans = plans.reindex(self.points.index)
         rule = str(self._design.get("stop_rule", "fixed number of trials"))
         defaults = {"sampling": weights.SIMPLE, "stop_rule": rule, "half_width": 0.0}
-        plans = plans.fillna(defaults | {"guaranteed": 0, "used": 0, "reached": 0})
+        plans = plans.fillna(defaults | {"guaranteed": 0, "first": 0, "used": 0, "reached": 0})
         for unknown in set(plans["sampling"]) - set(weights.SAMPLINGS):
             raise ResultError(f"{self.path}: /design/plans: sampling {unknown} is unknown")
-        return plans.astype({"guaranteed": bool, "used": "int64", "reached": bool})
+        types = {"guaranteed": bool, "first": "int64", "used": "int64", "reached": bool}
+        return plans.astype(types)
 
     @cached_property
     def strata(self) -> pd.DataFrame:
@@ -260,7 +261,8 @@ class Result:
         """Which rows of /trials belong to the planned trials of their point."""
         trials = self._stored_trials
         planned = self.points["trials"].reindex(trials["point"]).to_numpy()
-        return trials["id"].to_numpy() < planned
+        first = self.plans["first"].reindex(trials["point"]).to_numpy()
+        return (trials["id"].to_numpy() >= first) & (trials["id"].to_numpy() < planned)
 
     @property
     def rows_beyond_plan(self) -> int:

@@ -113,6 +113,7 @@ PLAN = np.dtype(
         ("stop_rule", "S128"),
         ("half_width", "f8"),
         ("guaranteed", "u1"),
+        ("first", "u8"),
         ("used", "u8"),
         ("reached", "u1"),
     ]

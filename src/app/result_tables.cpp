@@ -24,7 +24,9 @@ TotalsTable totals_of(const ResultFile& result) {
   TotalsTable table;
   for (const TrialRow& row : result.trials) {
     // Rows beyond the planned ones (a shortened campaign) are in no estimate, so in no total.
-    if (row.id >= result.info.points.at(row.point).trials) continue;
+    if (row.id >= result.info.points.at(row.point).trials || row.stage != 0) continue;
+    if (row.point < result.info.plans.size() && row.id < result.info.plans[row.point].first)
+      continue;
     Totals& t = table[{row.point, row.model}];
     ++t.trials;
     t.faults += row.n_faults;

@@ -87,7 +87,8 @@ std::string drawn_how(const CampaignPoint& point) {
 std::string stop_rule(const CampaignPoint& point) {
   if (point.sampling != Sampling::kSequential) return "fixed number of trials";
   return fmt::format(
-      "half-width {:g}, looked at after each round of at most {} trials from 200 trials on (T1: and "
+      "half-width {:g}, looked at after each round of at most {} trials from 200 trials on (T1: "
+      "and "
       "20 with failing images), at most {} trials",
       point.half_width, Design::kRoundTrials, point.trials);
 }

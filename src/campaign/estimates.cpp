@@ -95,7 +95,7 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point)
     const double whole = static_cast<double>(model.correct) / static_cast<double>(model.images);
     // Within a block all images may be right, or wrong, without faults.
     const double low = blocks ? -1 : -whole, high = blocks ? 1 : 1 - whole;
-    Model own{whole, fault_free_by_block(info, model), {}, Estimator(options(false, -1, 1)), {}, 0};
+    Model own{whole, fault_free_by_block(info, model), {}, Estimator(options(false, -2, 2)), {}, 0};
     for (const Quantity& quantity : kQuantities)
       own.estimators.emplace_back(quantity.of_labels ? options(false, low, high)
                                                      : options(true, 0, 1));
@@ -127,11 +127,15 @@ EstimateOptions PointEstimates::options(bool share, double low, double high) con
   return options;
 }
 
+double PointEstimates::fault_free(const TrialRow& row) const {
+  return models_.at(row.model).fault_free_of_block.at(
+      static_cast<std::size_t>(std::max(row.block, 0)));
+}
+
 /// Correct images of the trial more than without faults on the same images, as a share: the
 /// fault-free count takes out what only the choice of the block does.
 double PointEstimates::gain(const TrialRow& row) const {
-  const std::vector<double>& fault_free = models_.at(row.model).fault_free_of_block;
-  return share(row, row.correct) - fault_free.at(static_cast<std::size_t>(std::max(row.block, 0)));
+  return share(row, row.correct) - fault_free(row);
 }
 
 void PointEstimates::add(const std::vector<TrialRow>& trial) {
@@ -140,10 +144,9 @@ void PointEstimates::add(const std::vector<TrialRow>& trial) {
     const TrialDraw draw{row.stage, row.stratum, row.probability};
     Model& model = models_.at(row.model);
     const double own = gain(row);
-    const double fault_free = share(row, row.correct) - own;
     for (std::size_t q = 0; q < kQuantities.size(); ++q)
       model.estimators[q].add(draw, share(row, kQuantities[q].count(row)) -
-                                        (kQuantities[q].of_labels ? fault_free : 0));
+                                        (kQuantities[q].of_labels ? fault_free(row) : 0));
     model.difference.add(draw, own - first_gain);
     if (row.stage != 0) continue;
     model.gain.add(own);

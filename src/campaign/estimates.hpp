@@ -38,6 +38,7 @@ class PointEstimates {
     Moments gain;                             // of the accuracy; for Welch's interval
     std::uint64_t failing_trials = 0;
   };
+  double fault_free(const TrialRow& row) const;  // accuracy on the trial's images
   double gain(const TrialRow& row) const;
   EstimateOptions options(bool share, double low, double high) const;
   Interval interval_of(const Model& model, std::size_t quantity) const;

@@ -10,6 +10,9 @@
 namespace sentinel {
 namespace {
 
+constexpr std::uint64_t kMostTrials = 1'000'000'000'000;  // per point
+constexpr double kLeastHalfWidth = 1e-6;
+
 void require(bool holds, const std::string& message) {
   if (!holds) throw UserError(message);
 }
@@ -36,18 +39,22 @@ void validate_range(const Job& job) {
 /// Which trials, and when they are enough.
 void validate_sampling(const Job& job) {
   require(!job.trials || *job.trials > 0, "--repeat 0: at least one trial is needed");
+  require(planned_trials(job) <= kMostTrials,
+          fmt::format("{} trials per point are more than {}", planned_trials(job), kMostTrials));
   require(job.images_per_trial == -1 || job.images_per_trial > 0,
           "--images-per-trial must be at least 1, or -1 for all");
   require(job.sampling == "simple" || job.sampling == "stratified",
           "--sampling " + job.sampling + " is unknown; choose simple or stratified");
-  require(job.half_width >= 0 && job.half_width < 0.5,
-          fmt::format("--half-width {} lies outside (0, 0.5); it is a share, such as 0.003 for 0.3 "
-                      "points",
-                      job.half_width));
+  require(
+      job.half_width == 0 || (job.half_width >= kLeastHalfWidth && job.half_width < 0.5),
+      fmt::format("--half-width {} lies outside [{}, 0.5); it is a share, such as 0.003 for 0.3 "
+                  "points (0: a fixed number of trials)",
+                  job.half_width, kLeastHalfWidth));
   require(job.half_width == 0 || job.sampling == "simple",
           "--half-width draws strata trial by trial; leave out --sampling stratified");
-  require(!job.guaranteed || job.half_width > 0 || job.sampling == "stratified",
-          "--guaranteed needs --half-width, or --sampling stratified");
+  require(!job.guaranteed || job.half_width > 0 ||
+              (job.sampling == "stratified" && job.fault_count == "exact:1"),
+          "--guaranteed needs --half-width, or --single-bit --sampling stratified");
   validate_range(job);
 }
 

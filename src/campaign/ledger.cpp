@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "campaign/records.hpp"
 #include "sentinel/core/stop.hpp"
 
@@ -76,10 +78,12 @@ void Ledger::sink(const Bytes& result) {
     planner_->measured(seconds);
     points_.at(trial.front().point)->add(std::move(trial));
   }
-  const auto now = std::chrono::steady_clock::now();
-  if (now - refreshed_ < std::chrono::seconds(1)) return;
-  refreshed_ = now;
+  using Clock = std::chrono::steady_clock;
+  const auto now = Clock::now();
+  if (now < refresh_) return;
   store_findings();
+  // With many points or looks this takes long: at most a twentieth of the time.
+  refresh_ = now + std::max<Clock::duration>(std::chrono::seconds(1), 20 * (Clock::now() - now));
   progress_->update(done(), points_.at(records.back().row.point)->headline());
 }
 
@@ -88,6 +92,8 @@ ExitCode Ledger::finish() {
   store_findings();
   const bool complete = done() == wanted();
   store_.finish(complete);
+  for (const auto& point : points_)
+    if (const std::string text = point->shortfall(); !text.empty()) spdlog::warn(text);
   if (complete) return ExitCode::kDone;
   spdlog::warn(
       "stopped by signal {}: {} of {} trials are stored; run the same command again to go on",

@@ -32,7 +32,7 @@ class Ledger {
   ResultStore store_;
   std::optional<ChunkPlanner> planner_;
   std::optional<Progress> progress_;
-  std::chrono::steady_clock::time_point refreshed_{};
+  std::chrono::steady_clock::time_point refresh_{};  // when findings are due
 };
 
 }  // namespace sentinel

@@ -9,7 +9,9 @@ MergeReport merge_results(const std::vector<std::string>& inputs, const std::str
   const ResultInfo& info = merge.info();
   EstimateBuilder estimates(info);
   merge.each_trial([&](const std::vector<TrialRow>& trial) {
-    if (trial.front().id < info.points.at(trial.front().point).trials) estimates.add(trial);
+    const TrialRow& row = trial.front();
+    const bool before = row.point < info.plans.size() && row.id < info.plans[row.point].first;
+    if (!before && row.id < info.points.at(row.point).trials) estimates.add(trial);
   });
   return merge.write(estimates.estimates());
 }

@@ -1,5 +1,7 @@
 #include "campaign/point_progress.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "sentinel/core/error.hpp"
@@ -7,7 +9,10 @@
 namespace sentinel {
 namespace {
 
-constexpr double kPilotShare = 0.1;  // of all trials (T1)
+// Design 05, "Statistics": the pilot's share of all trials (T1), trials per stratum of pilot and
+// main sample (T2).
+constexpr double kPilotShare = 0.1;
+constexpr std::uint64_t kPilotOfLosses = 30, kLeastOfLosses = 30;
 
 DesignOptions design_options(const ResultInfo& info, std::uint32_t number,
                              const CampaignPoint& point) {
@@ -16,8 +21,8 @@ DesignOptions design_options(const ResultInfo& info, std::uint32_t number,
   options.trials = point.trials;
   options.losses = info.points.at(number).estimand.rfind("T1", 0) != 0;
   if (options.losses) {
-    options.pilot = 30;
-    options.minimum = 30;
+    options.pilot = kPilotOfLosses;
+    options.minimum = kLeastOfLosses;
   } else {
     options.pilot_share = kPilotShare;
   }
@@ -91,9 +96,20 @@ void PointProgress::check_draw(const TrialRow& row) const {
         "another processor computed them: give --fresh to start over, or another --output");
 }
 
+std::string PointProgress::shortfall() const {
+  if (point_.half_width == 0 || decided_ || next_ < point_.trials) return "";
+  return fmt::format(
+      "{} trials were not enough for a half-width of {:g} ({}); give a larger "
+      "--repeat to go on",
+      point_.trials, point_.half_width, headline());
+}
+
 void PointProgress::report(Findings& findings) const {
   PlanInfo plan = plan_;
-  plan.used = estimates_.used();
+  // What the estimates count: those of a sequential plan are of its last look.
+  plan.used = point_.sampling != Sampling::kSequential ? estimates_.used()
+              : looks_.empty()                         ? 0
+                                                       : looks_.back().trials;
   plan.reached = decided_ || (plan.half_width == 0 && next_ == point_.trials) ? 1 : 0;
   findings.plans.push_back(plan);
   findings.trials.push_back(last());

@@ -23,6 +23,8 @@ class PointProgress {
   std::uint64_t wanted() const { return last() - point_.first; }
   /// Of these, how many are here.
   std::uint64_t done() const { return done_; }
+  /// What to tell of a sequential plan that ended at its last trial; empty: nothing.
+  std::string shortfall() const;
   std::string headline() const { return estimates_.headline(); }
   /// Adds what is known to what the file says.
   void report(Findings& findings) const;

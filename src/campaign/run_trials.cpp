@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <array>
@@ -32,7 +33,8 @@ void check_strata(const TrialPlan& plan, const TrialRunner& runner) {
   for (std::uint32_t p = 0; p < plan.points.size(); ++p)
     if (plan.points[p].sampling == Sampling::kStratified && !runner.strata(p).divides())
       throw UserError("--sampling stratified: trials of " + sampler_name(plan.points[p].sampler) +
-                      " at this BER have no strata; leave it out (strata are known for "
+                      fmt::format(" at BER {:g}", sampler_ber(plan.points[p].sampler)) +
+                      " have no strata; leave it out (strata are known for "
                       "--single-bit, and for binomial faults where few critical bits flip)");
 }
 

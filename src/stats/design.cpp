@@ -162,7 +162,6 @@ void Design::observe(const std::vector<double>& values) {
 
 bool Design::at_round_end() const {
   if (observed_ == 0) return false;
-  if (options_.sampling != Sampling::kSequential) return observed_ == options_.trials;
   const Round& last = round_of(observed_ - 1);
   return observed_ == last.first + last.trials;
 }
@@ -172,7 +171,8 @@ Estimator::Estimator(const EstimateOptions& options) : options_(options) {
       options.estimate == Estimate::kStratified || options.estimate == Estimate::kMover;
   strata_.resize(stratified ? options.weights.size() : 1);
   if (options.estimate == Estimate::kAsymptotic)
-    sequence_ = AsymptoticSequence(options.confidence, options.tuned_for);
+    sequence_ = AsymptoticSequence(options.confidence, options.tuned_for,
+                                   kLargestWeight * std::max(-options.low, options.high));
   if (options.estimate == Estimate::kBernstein) sequence_ = BernsteinSequence(options.confidence);
 }
 

@@ -117,7 +117,8 @@ Interval welch_interval(const Moments& a, const Moments& b, double confidence, d
 
 std::uint64_t trials_for(double half_width, double deviation, double confidence) {
   const double ratio = t_quantile(INFINITY, confidence) * deviation / half_width;
-  return static_cast<std::uint64_t>(std::ceil(ratio * ratio));
+  constexpr double kMost = 1e18;  // a double beyond 2^64 would be no integer
+  return static_cast<std::uint64_t>(std::min(kMost, std::ceil(ratio * ratio)));
 }
 
 }  // namespace sentinel

@@ -8,13 +8,14 @@
 namespace sentinel {
 namespace {
 
-constexpr double kRounding = 1e-9;   // by which a y may leave [0, 1]
-constexpr double kLargestBet = 0.5;  // psi grows without bound towards 1
+constexpr double kRounding = 1e-9;      // by which a y may leave [0, 1]
+constexpr std::uint64_t kTelling = 20;  // observations that make a variance
+constexpr double kLargestBet = 0.5;     // psi grows without bound towards 1
 
 }  // namespace
 
-AsymptoticSequence::AsymptoticSequence(double confidence, double tuned_for)
-    : confidence_(confidence) {
+AsymptoticSequence::AsymptoticSequence(double confidence, double tuned_for, double largest)
+    : confidence_(confidence), largest_(largest) {
   if (!(tuned_for >= 1)) throw Bug("a confidence sequence is tuned for less than one observation");
   const double log_alpha = std::log1p(-confidence);
   rho_squared_ = (-2 * log_alpha + std::log1p(-2 * log_alpha)) / tuned_for;
@@ -22,17 +23,19 @@ AsymptoticSequence::AsymptoticSequence(double confidence, double tuned_for)
 
 void AsymptoticSequence::add(double x) {
   moments_.add(x);
+  telling_ += x != 0 ? 1 : 0;
 }
 
 Interval AsymptoticSequence::interval(double low, double high) const {
   const double t = static_cast<double>(n());
-  const double estimate = n() == 0 ? (low + high) / 2 : moments_.mean();
+  const double estimate = n() == 0 ? (low + high) / 2 : std::clamp(moments_.mean(), low, high);
   Interval interval{estimate, low, high, confidence_, "asymptotic confidence sequence", n()};
   if (n() < 2) return interval;
   const double spread = t * rho_squared_;
   const double log_ratio = std::log1p(spread) / 2 - std::log1p(-confidence_);
-  const double half_width =
-      std::sqrt(moments_.variance() * 2 * (spread + 1) / (t * spread) * log_ratio);
+  double variance = moments_.variance();
+  if (telling_ < kTelling) variance = std::max(variance, largest_ * largest_ / (2 * (t + 1)));
+  const double half_width = std::sqrt(variance * 2 * (spread + 1) / (t * spread) * log_ratio);
   interval.lower = std::max(low, estimate - half_width);
   interval.upper = std::min(high, estimate + half_width);
   return interval;

@@ -144,6 +144,10 @@ struct ResultMerge::State {
   State(std::vector<std::string> paths, std::string to);
   void take(const std::string& path, ResultFile outline);
   void count(const std::vector<TrialRow>& trial);
+  std::uint64_t first(std::size_t point) const {
+    return point < info.plans.size() ? info.plans[point].first : 0;
+  }
+  std::uint64_t wanted(std::size_t point) const { return info.points[point].trials - first(point); }
 
   std::string output;
   std::vector<MergeInput> inputs;
@@ -167,7 +171,7 @@ ResultMerge::State::State(std::vector<std::string> paths, std::string to)
   for (std::size_t i = 0; i < inputs.size(); ++i)
     inputs[i].sessions = sessions.numbers(their_sessions[i]);
   done.resize(info.points.size());
-  for (const PointInfo& point : info.points) report.planned += point.trials;
+  for (std::size_t p = 0; p < info.points.size(); ++p) report.planned += wanted(p);
 }
 
 void ResultMerge::State::take(const std::string& path, ResultFile outline) {
@@ -195,7 +199,7 @@ void ResultMerge::State::count(const std::vector<TrialRow>& trial) {
                                 " would lack the row of a model; an input is "
                                 "damaged");
   ++report.trials;
-  if (row.id < point.trials) ++done[row.point];
+  if (row.id >= first(row.point) && row.id < point.trials) ++done[row.point];
 }
 
 ResultMerge::ResultMerge(const std::vector<std::string>& inputs, const std::string& output) {
@@ -232,14 +236,13 @@ MergeReport ResultMerge::write(std::vector<EstimateRow> estimates) {
   store::ResultContents contents;
   contents.complete = state.report.complete = true;
   for (std::size_t p = 0; p < state.done.size(); ++p)
-    if (state.done[p] != state.info.points[p].trials)
-      contents.complete = state.report.complete = false;
+    if (state.done[p] != state.wanted(p)) contents.complete = state.report.complete = false;
   contents.sessions = state.sessions.rows();
   contents.findings.estimates = std::move(estimates);
   contents.findings.plans = state.info.plans;
   for (PlanInfo& plan : contents.findings.plans) {
     plan.used = state.done.at(plan.point);
-    plan.reached = plan.used == state.info.points.at(plan.point).trials ? 1 : 0;
+    plan.reached = plan.used == state.wanted(plan.point) ? 1 : 0;
   }
   for (const auto& [key, row] : state.audit) contents.audit.push_back(row);
   contents.each_record = [&](const auto& visit) {

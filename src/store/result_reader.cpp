@@ -116,6 +116,12 @@ ResultHead read_result_head(const std::string& path) {
   head.parts = read_parts(file);
   head.complete = h5::get<std::uint8_t>(file, root, "complete") != 0;
   head.sessions = h5::read_rows<SessionRow>(file, root, "provenance/sessions");
+  ResultInfo info;
+  read_design(file, info);
+  head.findings.plans = std::move(info.plans);
+  head.findings.rounds = std::move(info.rounds);
+  for (const PointInfo& point : h5::read_rows<PointInfo>(file, root, "points"))
+    head.findings.trials.push_back(point.trials);
   head.findings.estimates = h5::read_rows<EstimateRow>(file, root, "estimates");
   head.audit = h5::read_rows<AuditRow>(file, root, "audit");
   return head;

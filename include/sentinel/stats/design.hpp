@@ -49,14 +49,14 @@ class Design {
   /// UserError where a stratified plan has too few trials for its pilot and minimum.
   explicit Design(DesignOptions options);
 
-  /// Trials 0 ... ready() - 1 can be drawn now.
+  /// Trials 0 ... ready() - 1 can be drawn now; drawing or observing another is a Bug.
   std::uint64_t ready() const { return ready_; }
   TrialDraw draw(std::uint64_t id) const;
 
   /// What the next trial showed (trial number `observed()`), one value per model.
   void observe(const std::vector<double>& values);
   std::uint64_t observed() const { return observed_; }
-  /// Whether the trials observed so far end a round, the moment to look at a sequential plan.
+  /// Whether the trials observed so far end a round of a sequential plan, the moment to look at it.
   bool at_round_end() const;
 
   /// The plan as far as it is made.

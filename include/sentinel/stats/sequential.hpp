@@ -12,18 +12,23 @@ namespace sentinel {
 /// of the X_t: mean +- s sqrt(2 (t rho^2 + 1)/(t^2 rho^2) ln(sqrt(t rho^2 + 1)/alpha)), with
 /// rho^2 = (-2 ln alpha + ln(1 - 2 ln alpha))/n*, tightest near t = n*. X_t need not be
 /// independent: their conditional mean given the past is what counts.
+///
+/// Until 20 of the X_t are not 0, s^2 says little of what is rare: then it is taken to be at least
+/// that of half an X of the size `largest` in t + 1 trials, largest^2/(2 (t + 1)).
 class AsymptoticSequence {
  public:
-  /// `tuned_for`: n*, at least 1.
-  AsymptoticSequence(double confidence, double tuned_for);
+  /// `tuned_for`: n*, at least 1. `largest`: bound of |X_t|.
+  AsymptoticSequence(double confidence, double tuned_for, double largest = 1);
   void add(double x);
   std::uint64_t n() const { return moments_.n(); }
-  /// At this moment, cut to [low, high]; all of it with fewer than two observations.
+  /// At this moment, the estimate too cut to [low, high]; all of it with fewer than two
+  /// observations.
   Interval interval(double low, double high) const;
 
  private:
-  double confidence_, rho_squared_;
+  double confidence_, rho_squared_, largest_;
   Moments moments_;
+  std::uint64_t telling_ = 0;  // X_t that are not 0
 };
 
 /// Empirical-Bernstein confidence sequence (Waudby-Smith & Ramdas 2024, "Estimating means of

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+// clang-format off
 /// The result file, schema version 1. Plain HDF5: no pickles, no variable-length types except
 /// strings in attributes; units in attributes; integers stored, rates derived; readable with h5py
 /// and pandas alone. analysis/results.py is the other reader of this page.
@@ -27,16 +28,16 @@
 ///   /golden/<m>/logits     f32 [images, classes]
 ///   /golden/<m>/predictions  i32 [images]
 ///   /points                compound PointInfo
-///   /design                attributes: confidence (f64), stop_rule, images_per_trial (i64, -1:
-///   all) /design/plans          compound PlanInfo, one row per point /design/strata compound
-///   StratumInfo, of the points whose trials are stratified /design/rounds         compound
-///   RoundInfo: how each round of such a point was drawn /design/blocks         i32 [images]: block
-///   of each image; only where a trial looks at one block /trials                compound TrialRow,
-///   sorted by (point, id, model). Rows with id >= trials
-///                          of their point (left from before the campaign was shortened, or
-///                          run while a sequential plan was already decided) are kept and used in
-///                          no estimate; nor are those of stage 1. The weight of a row in a mean
-///                          over the population: stratified W_h / n_h, sequential
+///   /design                attributes: confidence (f64), stop_rule, images_per_trial (i64, -1: all)
+///   /design/plans          compound PlanInfo, one row per point
+///   /design/strata         compound StratumInfo, of the points whose trials are stratified
+///   /design/rounds         compound RoundInfo: how each round of such a point was drawn
+///   /design/blocks         i32 [images]: block of each image; only where a trial looks at one block
+///   /trials                compound TrialRow, sorted by (point, id, model). Used in no estimate are
+///                          rows of stage 1, with id < first of the point's plan or id >= trials of
+///                          the point (left from before the campaign was shortened, or run while a
+///                          sequential plan was already decided). The weight of a row in a mean over
+///                          the population: stratified W_h / n_h, sequential
 ///                          W_h / (probability n), else 1 / n
 ///   /faults/offsets        u64 [trials + 1]: the faults of row i of /trials are
 ///                          sites[offsets[i] : offsets[i + 1]]
@@ -53,6 +54,7 @@
 /// Compound members carry the names of the structs' fields below, in their order; strings in them
 /// have the fixed length of the longest, padded with zeros. The attribute `unit_<member>` of a
 /// dataset is the unit of that member.
+// clang-format on
 namespace sentinel {
 
 inline constexpr int kSchemaVersion = 1;
@@ -103,7 +105,7 @@ struct EstimateRow {
                          // "masked", "sdc_noncritical", "accuracy_argmax",
                          // "accuracy_difference"
   double estimate = 0, lower = 0, upper = 0, confidence = 0.95;
-  std::string method;  // "t over trials", "Korn-Graubard", "stratified, Satterthwaite", "MOVER",
+  std::string method;  // "t over trials", "Korn-Graubard", "stratified t", "MOVER",
                        // "asymptotic confidence sequence", "empirical-Bernstein confidence
                        // sequence", "Welch", "rule of three"; "paired " before one of them
   std::uint64_t trials = 0;
