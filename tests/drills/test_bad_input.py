@@ -20,6 +20,7 @@ from pathlib import Path
 
 import hostile_files
 import pytest
+from bad_lines import CHECKPOINTS, DATA, EVALUATE, ONE_BER, OUTPUTS, USAGE
 from drill import Launcher, Outcome, Result, ended, kill, wait_until
 
 
@@ -76,179 +77,6 @@ def run(sentinelnn: Launcher, inputs: Inputs, line: str, ranks: int = 0) -> Outc
     return sentinelnn.run([inputs.fill(word) for word in line.split()], ranks)
 
 
-EVALUATE = "evaluate --data @data --dataset synthetic --images 4 "
-CAMPAIGN = "campaign --data @data --checkpoint @net.pth --images 4 --repeat 2 "
-ONE_BER = CAMPAIGN + "--ber 1e-6 "
-PRUNE = "prune --data @data --checkpoint @net.pth --output @p.pth "
-
-CHECKPOINTS = [  # command line, what the message must name
-    (EVALUATE + "--checkpoint @missing.pth", "@missing.pth"),
-    (EVALUATE + "--checkpoint @no_folder/missing.pth", "@no_folder/missing.pth"),
-    (EVALUATE + "--model resnet20 --checkpoint @empty.pth", "@empty.pth"),
-    (EVALUATE + "--checkpoint @cut_start.pth", "@cut_start.pth"),
-    (EVALUATE + "--checkpoint @cut_half.pth", "@cut_half.pth"),
-    (EVALUATE + "--checkpoint @cut_end.pth", "@cut_end.pth"),
-    (EVALUATE + "--model resnet20 --checkpoint @text.pth", "@text.pth"),
-    (EVALUATE + "--model resnet20 --checkpoint @numbers.h5", "@numbers.h5"),
-    (EVALUATE + "--model resnet20 --checkpoint @folder.pth", "@folder.pth"),
-    (EVALUATE + "--model resnet20 --checkpoint @call_zip.pth", "@call_zip.pth"),
-    (EVALUATE + "--model resnet20 --checkpoint @call_nested.pth", "@call_nested.pth"),
-    (EVALUATE + "--model resnet20 --checkpoint @call_eval.pth", "@call_eval.pth"),
-    (EVALUATE + "--model resnet20 --checkpoint @call_plain.pth", "@call_plain.pth"),
-    (EVALUATE + "--model resnet20 --checkpoint @call_legacy.pth", "@call_legacy.pth"),
-    (EVALUATE + "--model resnet20 --checkpoint @call_protocol4.pth", "@call_protocol4.pth"),
-    ("inspect @call_nested.pth", "@call_nested.pth"),
-    ("inspect @missing.pth", "@missing.pth"),
-    ("inspect @text.pth", "@text.pth"),
-    ("inspect @folder.pth", "@folder.pth"),
-    ("summarize @missing.h5", "@missing.h5"),
-    ("summarize @net.pth", "@net.pth"),
-    ("summarize @numbers.h5", "@numbers.h5"),
-    ("summarize @text.pth", "@text.pth"),
-    ("summarize @empty.pth", "@empty.pth"),
-    ("summarize @folder.pth", "@folder.pth"),
-    ("merge @missing.h5 --output @r.h5", "@missing.h5"),
-    ("merge @numbers.h5 --output @r.h5", "@numbers.h5"),
-    ("merge @folder.pth --output @r.h5", "@folder.pth"),
-    ("replay @missing.h5 --trials 3", "@missing.h5"),
-    ("replay @numbers.h5 --trials 3", "@numbers.h5"),
-    ("replay @net.pth --trials 3", "@net.pth"),
-    ("rank --checkpoint @cut_half.pth", "@cut_half.pth"),
-    (ONE_BER + "--ranking @numbers.h5 --output @r.h5", "@numbers.h5"),
-    (ONE_BER + "--ranking @missing.h5 --output @r.h5", "@missing.h5"),
-    (ONE_BER + "--also @missing.pth --output @r.h5", "@missing.pth"),
-    (CAMPAIGN + "--job @missing.toml", "@missing.toml"),
-    (PRUNE + "--ranking @other.h5", "@other.h5"),  # of another network
-    (PRUNE + "--ranking @missing.h5", "@missing.h5"),
-    ("prune --data @data --checkpoint @cut_half.pth --output @p.pth", "@cut_half.pth"),
-]
-
-CIFAR = "evaluate --model resnet20 --checkpoint @plain.pth "
-DATA = [
-    (CIFAR + "--dataset cifar10 --data @nowhere", "@nowhere"),
-    (CIFAR + "--dataset cifar10 --data @nothing_here", "@nothing_here"),
-    (CIFAR + "--dataset cifar10 --data @net.pth", "@net.pth"),
-    (CIFAR + "--dataset cifar10 --data @cifar_empty", "@cifar_empty/test_batch.bin"),
-    (CIFAR + "--dataset cifar10 --data @cifar_short", "@cifar_short/test_batch.bin: at byte 9219"),
-    (CIFAR + "--dataset cifar10 --data @cifar_label", "@cifar_label/test_batch.bin: at byte 3073"),
-    (CIFAR + "--dataset cifar100 --data @cifar100", "@plain.pth"),
-    (
-        "harden --model resnet20 --checkpoint @plain.pth --output @h.pth "
-        "--dataset cifar10 --data @cifar_part",
-        "@cifar_part/data_batch_3.bin",
-    ),
-]
-
-USAGE = [
-    ("", "ubcommand"),
-    ("fly", "fly"),
-    ("evaluate --banana", "--banana"),
-    ("evaluate --images", "--images"),
-    ("evaluate --images many", "--images"),
-    (EVALUATE + "--checkpoint @net.pth --images 0", "--images"),
-    (EVALUATE + "--checkpoint @net.pth --images -7", "--images"),
-    ("evaluate", "--checkpoint"),
-    ("evaluate --checkpoint @net.pth --data @data --dataset mnist", "mnist"),
-    ("evaluate --checkpoint @net.pth --data @cifar_good --dataset cifar10", "@net.pth"),
-    (ONE_BER + "--output @net.pth", "@net.pth"),  # its own input
-    (EVALUATE + "--checkpoint @net.pth --model lenet5", "lenet5"),
-    (EVALUATE + "--checkpoint @net.pth --device quantum", "--device"),
-    (EVALUATE + "--checkpoint @net.pth --threads -1", "--threads"),
-    (EVALUATE + "--checkpoint @net.pth --batch-size 0", "--batch-size"),
-    ("rank --checkpoint @net.pth --importance luck", "luck"),
-    ("summarize", "summarize"),
-    ("merge", "merge"),
-    ("merge @net.pth", "--output"),
-    ("merge @net.pth --output @net.pth", "@net.pth"),
-    ("replay", "replay"),
-    ("replay @net.pth", "--trials"),
-    *((f"replay @net.pth --trials {t}", "--trials")
-      for t in ("3-", "a", "5-3", "3,,4", "random:0", "random:", "-1")),
-    ("replay @net.pth --trials 3 --point many", "--point"),
-    ("replay @net.pth --trials 3 --seed -1", "--seed"),
-    ("inspect", "inspect"),
-    ("synth", "--output"),
-    ("synth --output @x --train 0", "--train"),
-    ("harden --checkpoint @net.pth --data @data", "--output"),
-    ("rank --checkpoint @net.pth --output @net.pth", "@net.pth"),
-    ("export --checkpoint @net.pth", "--output"),
-    ("export --checkpoint @net.pth --output @net.pth", "@net.pth"),
-    ("train --output @x.pth", "--model"),
-    ("prune --checkpoint @net.pth --data @data", "--output"),
-    ("prune --checkpoint @net.pth --data @data --output @net.pth", "@net.pth"),
-    ("prune --checkpoint @hardened.pth --data @data --output @p.pth", "hardened already"),
-    *((PRUNE + f"--pruning-ratio {r}", "--pruning-ratio") for r in ("1", "-0.1", "nan", "abc")),
-    *((PRUNE + f"--pruning-ratios {r}", "--pruning-ratios")
-      for r in ("conv1", "=0.1", "conv1=", "conv1=1", "conv1=nan", "conv1=0.1,conv1=0.2")),
-    (PRUNE + "--pruning-ratios conv9=0.1", "conv9"),
-    (PRUNE + "--pruning-ratios fc=0.1", "fc cannot be pruned"),
-    (PRUNE + "--pruning-ratios conv1=0.1,layer1.0.conv2=0.2", "conv1 and layer1.0.conv2"),
-    (PRUNE + "--group-score some", "--group-score"),
-    (PRUNE + "--finetune-epochs -1", "--finetune-epochs"),
-    (PRUNE + "--finetune-batch-size 0", "--finetune-batch-size"),
-    (PRUNE + "--lr 0", "--lr"),
-    (PRUNE + "--momentum 1", "--momentum"),
-    (PRUNE + "--select luck", "--select"),
-    (PRUNE + "--importance luck", "luck"),
-    ("bench --trials 0", "--trials"),
-    (CAMPAIGN + "--ber 1e-6", "--output"),
-    (CAMPAIGN + "--output @r.h5", "--ber"),
-    *((ONE_BER + f"--output @r.h5 --hardening-ratio {r}", "--hardening-ratio")
-      for r in ("0 --clipping none", "1", "-0.1", "nan", "abc", "inf", "1e400")),
-    *((CAMPAIGN + f"--output @r.h5 --ber {p}", "--ber")
-      for p in ("-1", "2", "nan", "abc", "inf")),
-    (CAMPAIGN + "--output @r.h5 --ber 1e-6 -0.5", "-0.5"),
-    (ONE_BER + "--output @r.h5 --repeat 0", "--repeat"),
-    (ONE_BER + "--output @r.h5 --repeat 5", "--repeat"),  # given twice
-    *((f"inject --repeat {n} --ber 1e-6", "--repeat")
-      for n in ("-3", "1.5", "1e3", "99999999999999999999999")),
-    (ONE_BER + "--output @r.h5 --confidence 1", "--confidence"),
-    (ONE_BER + "--output @r.h5 --confidence nan", "--confidence"),
-    (ONE_BER + "--output @r.h5 --seed -1", "--seed"),
-    (ONE_BER + "--output @r.h5 --engine warp", "--engine"),
-    (ONE_BER + "--output @r.h5 --batch-size -4", "--batch-size"),
-    (ONE_BER + "--output @r.h5 --cache-budget -1", "--cache-budget"),
-    (ONE_BER + "--output @r.h5 --cache-budget nan", "--cache-budget"),
-    (ONE_BER + "--output @r.h5 --publish -1", "--publish"),
-    (ONE_BER + "--output @r.h5 --fault-count some", "some"),
-    (ONE_BER + "--output @r.h5 --fault-count exact:3", "--ber"),
-    (CAMPAIGN + "--output @r.h5 --fault-count exact:0", "exact:0"),
-    (CAMPAIGN + "--output @r.h5 --fault-count exact:-1", "exact:-1"),
-    (CAMPAIGN + "--output @r.h5 --fault-count exact:", "exact:"),
-    (CAMPAIGN + "--output @r.h5 --fault-count exact:99999999999", "exact:99999999999"),
-    (ONE_BER + "--output @r.h5 --clipping scissors", "--clipping"),
-    (ONE_BER + "--output @r.h5 --correction none", "--correction"),
-    (ONE_BER + "--output @r.h5 --selection mine", "--selection"),
-    (ONE_BER + "--output @r.h5 --bounds none", "--bounds"),
-    (ONE_BER + "--output @r.h5 --calibration-images 0", "--calibration-images"),
-    (ONE_BER + "--output @r.h5 --dedicated-driver", "--dedicated-driver"),
-    ("campaign --job @unknown_key.toml", "@unknown_key.toml:3: unknown key 'banana'"),
-    ("campaign --job @wrong_type.toml", "@wrong_type.toml:3:"),
-    ("campaign --job @nested.toml", "@nested.toml:2:"),
-    ("campaign --job @date.toml", "@date.toml:2:"),
-    ("campaign --job @invalid.toml", "@invalid.toml:2:"),
-    ("campaign --job @unclosed.toml", "@unclosed.toml:1:"),
-    ("campaign --job @unknown_table.toml", "@unknown_table.toml:3:"),
-    ("campaign --job @no_table.toml", "@no_table.toml"),
-    ("campaign --job @empty.toml", "@empty.toml"),
-    ("campaign --job @loose_key.toml", "@loose_key.toml:1:"),
-    ("campaign --job @array_of_tables.toml", "@array_of_tables.toml:1:"),
-    ("campaign --job @list_for_one.toml", "@list_for_one.toml:2:"),
-    ("campaign --job @bad_flag.toml", "@bad_flag.toml:2:"),
-    ("campaign --job @not_utf8.toml", "@not_utf8.toml:2:"),
-    ("campaign --job @bad_ratio.toml", "--hardening-ratio"),
-    ("campaign --job @two_counts.toml", "--single-bit and --fault-count exact:3"),
-    (ONE_BER + "--output @r.h5 --weight-bounds maybe", "--weight-bounds"),
-    (ONE_BER + "--output @r.h5 --also @net.pth @net.pth", "--also @net.pth"),
-    ("harden --checkpoint @net.pth --data @data --output @h.pth --hardening-ratio 0 "
-     "--clipping none", "--weight-bounds off"),
-    (EVALUATE + "--checkpoint @net.pth --hardening-ratio 0.1", "--hardening-ratio 0.1: layer conv1"),
-    (EVALUATE + "--checkpoint @net.pth --hardening-ratio 1", "--hardening-ratio 1"),
-    (EVALUATE + "--checkpoint @net.pth --pruning-ratio 0.1", "--pruning-ratio 0.1: layer conv1"),
-    (EVALUATE + "--checkpoint @net.pth --clipping scissors", "--clipping scissors"),
-]
-
-
 @pytest.mark.parametrize(("line", "name"), CHECKPOINTS + DATA)
 def test_bad_files(outcomes, inputs, line, name):
     check_error(outcomes[line].result(), 65, inputs.fill(name))
@@ -258,22 +86,6 @@ def test_bad_files(outcomes, inputs, line, name):
 @pytest.mark.parametrize(("line", "name"), USAGE)
 def test_bad_usage(outcomes, inputs, line, name):
     check_error(outcomes[line].result(), 64, inputs.fill(name))
-
-
-OUTPUTS = [
-    (ONE_BER + "--output @no_folder/r.h5", "@no_folder"),
-    (ONE_BER + "--output /proc/r.h5", "/proc/r.h5"),
-    (ONE_BER + "--output @folder.pth", "@folder.pth"),
-    (ONE_BER + "--output @net.pth/r.h5", "@net.pth/r.h5"),
-    ("harden --checkpoint @net.pth --data @data --output @no_folder/h.pth", "@no_folder"),
-    ("harden --checkpoint @net.pth --data @data --output @folder.pth", "@folder.pth"),
-    ("export --checkpoint @net.pth --output @no_folder/net.ts", "@no_folder"),
-    (PRUNE.replace("@p.pth", "@no_folder/p.pth"), "@no_folder"),
-    ("rank --checkpoint @net.pth --output @no_folder/r.h5", "@no_folder"),
-    ("rank --checkpoint @net.pth --output @no_folder/r.csv", "@no_folder"),
-    ("synth --train 5 --test 1 --output @net.pth", "@net.pth"),
-    ("synth --train 5 --test 1 --output /proc/images", "/proc/images"),
-]
 
 
 @pytest.mark.parametrize(("line", "name"), OUTPUTS)

@@ -1,25 +1,22 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <csignal>
-#include <filesystem>
-#include <fstream>
 #include <limits>
 #include <numeric>
 #include <set>
 
-#include "protect/deepvigor_cache.hpp"
 #include "protect/deepvigor_deviations.hpp"
 #include "protect/deepvigor_search.hpp"
 #include "sentinel/core/error.hpp"
-#include "sentinel/core/file.hpp"
-#include "sentinel/core/stop.hpp"
-#include "unit/protect_support.hpp"
+#include "unit/deepvigor_support.hpp"
 
 namespace sentinel {
 namespace {
 
-namespace fs = std::filesystem;
+using test::balanced;
+using test::noise;
+using test::numbers;
+using test::scores_of;
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
@@ -128,31 +125,6 @@ ChannelScores brute_force(const Graph& graph, const Dataset& images, std::set<do
 // ---- networks and images
 // --------------------------------------------------------------------------
 
-Dataset noise(std::array<std::int64_t, 3> shape, std::int64_t count, std::uint64_t seed) {
-  DatasetInfo info;
-  info.name = "noise";
-  info.shape = shape;
-  for (std::size_t c = 0; c < 3; ++c) {
-    info.mean[c] = 0.5;
-    info.std[c] = 0.25;
-  }
-  Rng rng({seed, 0, 0, Purpose::kSynthetic});
-  std::vector<std::uint8_t> pixels(
-      static_cast<std::size_t>(count * shape[0] * shape[1] * shape[2]));
-  for (auto& pixel : pixels) pixel = static_cast<std::uint8_t>(rng.below(256));
-  return Dataset(info, std::move(pixels),
-                 std::vector<std::int64_t>(static_cast<std::size_t>(count)));
-}
-
-/// The network with classes about equally frequent: random ones know but one class, which no shift
-/// changes.
-Graph balanced(Graph graph, const Dataset& images) {
-  const at::NoGradGuard no_grad;
-  const at::Tensor all = logits(graph, images.batch(0, images.size()).images);
-  std::get<Linear>(graph[graph.size() - 1].op).bias -= all.mean(0);
-  return graph;
-}
-
 /// Grouped and depthwise convolutions, kernels, strides and dilations that are not square, copies,
 /// every kind of bound.
 Graph grouped_net() {
@@ -185,24 +157,6 @@ Graph grouped_net() {
   x = g.add("flatten", Flatten{}, {x});
   g.add("fc", test::linear(5, 16), {x});
   return g;
-}
-
-ChannelScores scores_of(const Graph& graph, const Dataset& images, bool all_positions,
-                        std::uint64_t seed = 1, const std::string& model = {},
-                        const std::string& cache = {}) {
-  ImportanceInputs inputs{graph};
-  inputs.images = &images;
-  inputs.seed = seed;
-  inputs.model_sha256 = model;
-  inputs.deepvigor.all_positions = all_positions;
-  inputs.deepvigor.cache = cache;
-  return importance_method("deepvigor")->score(inputs);
-}
-
-std::vector<std::vector<double>> numbers(const ChannelScores& scores) {
-  std::vector<std::vector<double>> all;
-  for (const auto& layer : scores) all.push_back(layer.scores);
-  return all;
 }
 
 void expect_brute_force(Graph unbalanced, const Dataset& images) {
@@ -413,108 +367,6 @@ TEST(DeepVigor, NaNWithoutFaultsIsAnErrorThatNamesTheImage) {
     EXPECT_NE(std::string(error.what()).find("images of noise: image 0"), std::string::npos)
         << error.what();
   }
-}
-
-// ---- the cache
-// ------------------------------------------------------------------------------------
-
-class DeepVigorCache : public ::testing::Test {
- protected:
-  void SetUp() override {
-    fs::remove_all(folder_);
-    at::manual_seed(25);
-    graph_ = balanced(test::plain_residual(), images_);
-    other_ = balanced(test::plain_residual(), images_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-  std::vector<std::string> files(const std::string& kind) const {
-    std::vector<std::string> found;
-    for (const auto& entry : fs::directory_iterator(folder_)) {
-      const std::string name = entry.path().string();
-      if (name.find(kind) != std::string::npos) found.push_back(name);
-    }
-    return found;
-  }
-  std::string folder_ = ::testing::TempDir() + "deepvigor_cache/made/" +
-                        ::testing::UnitTest::GetInstance()->current_test_info()->name();
-  Graph graph_, other_;
-  Dataset images_ = noise({3, 8, 8}, 3, 9);
-};
-
-TEST_F(DeepVigorCache, WhatMatchesIsUsedAndNothingElse) {
-  const auto own = numbers(scores_of(graph_, images_, false, 1, "a", folder_));
-  const auto fresh = numbers(scores_of(other_, images_, false));
-  ASSERT_NE(own, fresh);
-  EXPECT_EQ(files(".deltas").size(), 6u);
-  EXPECT_EQ(files(".deviations").size(), 6u);
-  // Another network under the same name gets the first one's scores: nothing was computed.
-  EXPECT_EQ(numbers(scores_of(other_, images_, false, 1, "a", folder_)), own);
-  EXPECT_EQ(numbers(scores_of(other_, images_, false, 1, "b", folder_)), fresh);
-  EXPECT_EQ(numbers(scores_of(other_, images_, false, 1, "", folder_)), fresh);
-  const Dataset more = noise({3, 8, 8}, 4, 9);
-  EXPECT_EQ(numbers(scores_of(other_, more, false, 1, "a", folder_)),
-            numbers(scores_of(other_, more, false)));
-  EXPECT_EQ(numbers(scores_of(graph_, images_, false, 2, "a", folder_)),
-            numbers(scores_of(graph_, images_, false, 2)));
-}
-
-TEST_F(DeepVigorCache, OtherPositionsReuseTheSearch) {
-  scores_of(graph_, images_, false, 1, "a", folder_);
-  const auto before = files(".deltas");
-  const auto time = fs::last_write_time(before.front());
-  EXPECT_EQ(numbers(scores_of(graph_, images_, true, 1, "a", folder_)),
-            numbers(scores_of(graph_, images_, true)));
-  EXPECT_EQ(files(".deltas").size(), before.size());
-  EXPECT_EQ(fs::last_write_time(before.front()), time);
-  EXPECT_EQ(files(".deviations").size(), 12u);
-}
-
-TEST_F(DeepVigorCache, DamagedFilesAreMadeAnew) {
-  scores_of(graph_, images_, false, 1, "a", folder_);
-  const auto fresh = numbers(scores_of(other_, images_, false));
-  const auto damaged = [&](const std::function<void(std::string&)>& damage) {
-    for (const auto& file : files("")) {
-      const Bytes bytes = read_file(file);
-      std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-      damage(text);
-      std::ofstream(file, std::ios::binary) << text;
-    }
-    EXPECT_EQ(numbers(scores_of(other_, images_, false, 1, "a", folder_)), fresh);
-  };
-  damaged([](std::string& text) { text[text.size() - 20] ^= 1; });
-  damaged([](std::string& text) { text[25] ^= 1; });
-  damaged([](std::string& text) { text.resize(text.size() / 2); });
-  damaged([](std::string& text) { text.clear(); });
-}
-
-TEST_F(DeepVigorCache, AFileOfAnotherKeyIsRefused) {
-  const KeyedCache cache(folder_);
-  const Bytes content(5, std::byte{7});
-  cache.store("conv/1.deltas", "key", content);
-  EXPECT_EQ(cache.load("conv/1.deltas", "key"), content);
-  EXPECT_EQ(cache.load("conv/1.deltas", "other"), std::nullopt);
-  fs::copy(cache.path("conv/1.deltas", "key"), cache.path("conv/1.deltas", "other"));
-  EXPECT_EQ(cache.load("conv/1.deltas", "other"), std::nullopt);
-}
-
-TEST_F(DeepVigorCache, AFolderThatCannotBeMadeIsAnEnvironmentError) {
-  try {
-    scores_of(graph_, images_, false, 1, "a", "/dev/null/folder");
-    FAIL() << "no error";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kEnvironment);
-  }
-}
-
-TEST_F(DeepVigorCache, AStopSaysSo) {
-  request_stop(SIGTERM);
-  try {
-    scores_of(graph_, images_, false, 1, "a", folder_);
-    ADD_FAILURE() << "no error";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kStopped);
-  }
-  request_stop(0);
 }
 
 }  // namespace
