@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "app/command.hpp"
@@ -7,6 +8,7 @@
 #include "app/output.hpp"
 #include "sentinel/campaign/dry_run.hpp"
 #include "sentinel/campaign/setup.hpp"
+#include "sentinel/stats/interval.hpp"
 
 namespace sentinel {
 namespace {
@@ -57,7 +59,9 @@ void print_trials(const DryRun& run, const DryRun::Point& point, const Job& job,
   std::vector<std::vector<std::string>> rows = {
       {"share of failing images, all or none in a trial", "simple trials", "time"}};
   for (const double share : {0.5, 0.1, 0.02, 0.01}) {
-    const std::uint64_t trials = simple_trials(job.half_width, share, job.confidence);
+    // Images of a trial that fail together spread most.
+    const std::uint64_t trials =
+        trials_for(job.half_width, std::sqrt(share * (1 - share)), job.confidence);
     rows.push_back(
         {number(share), with_spaces(static_cast<std::int64_t>(trials)),
          time_text(static_cast<double>(trials) * seconds_per_trial(run, point) / ranks)});

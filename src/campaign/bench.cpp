@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "campaign/plan.hpp"
+#include "campaign/chunks.hpp"
 #include "campaign/records.hpp"
 #include "campaign/trial_runner.hpp"
 #include "sentinel/campaign/campaign.hpp"

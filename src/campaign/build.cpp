@@ -2,6 +2,8 @@
 
 #include <filesystem>
 
+#include "campaign/describe.hpp"
+#include "campaign/sampling.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/models/model.hpp"
 
@@ -110,6 +112,8 @@ Built begin(const Comm& comm, const Job& job) {
   // The images first: a missing folder should not wait for the calibration.
   Dataset images =
       load_dataset(comm, job.selection, models[0].graph.dataset, Split::kTest, job.images);
+  // Nor should a plan that this network does not allow.
+  comm.agree([&] { check_designs(points_of(job), models[0].graph); });
   return {std::move(models), {}, std::move(images)};
 }
 

@@ -1,4 +1,4 @@
-#include "campaign/plan.hpp"
+#include "campaign/chunks.hpp"
 
 #include <algorithm>
 

@@ -5,6 +5,7 @@
 
 #include "campaign/describe.hpp"
 #include "campaign/memory.hpp"
+#include "campaign/sampling.hpp"
 #include "sentinel/campaign/latency.hpp"
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/graph/profile.hpp"
@@ -90,6 +91,7 @@ DryRun dry_run(const Comm& comm, const Job& job) {
     const FaultSpace space(model.graph);
     const ModelCost cost = model_cost(model.graph);
     const std::vector<CampaignPoint> points = points_of(job);
+    check_designs(points, model.graph);
     run.network = model.name;
     run.bits = space.bits();
     run.images = images.size();
@@ -116,10 +118,6 @@ DryRun dry_run(const Comm& comm, const Job& job) {
     return Bytes();
   });
   return run;
-}
-
-std::uint64_t simple_trials(double half_width, double p, double confidence) {
-  return trials_for(half_width, std::sqrt(p * (1 - p)), confidence);
 }
 
 }  // namespace sentinel

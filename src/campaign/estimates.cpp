@@ -6,7 +6,6 @@
 #include <array>
 #include <cmath>
 
-#include "sentinel/campaign/campaign.hpp"
 #include "sentinel/core/error.hpp"
 
 namespace sentinel {
@@ -214,24 +213,6 @@ std::string PointEstimates::headline() const {
     text += fmt::format("{:.2f} % ± {:.2f}", 100 * i.estimate, 100 * i.half_width());
   }
   return text;
-}
-
-EstimateBuilder::EstimateBuilder(const ResultInfo& info) {
-  for (std::uint32_t point = 0; point < info.points.size(); ++point)
-    points_.push_back(std::make_unique<PointEstimates>(info, point));
-}
-
-EstimateBuilder::~EstimateBuilder() = default;
-
-void EstimateBuilder::add(const std::vector<TrialRow>& trial) {
-  points_.at(trial.at(0).point)->add(trial);
-}
-
-std::vector<EstimateRow> EstimateBuilder::estimates() const {
-  std::vector<EstimateRow> all;
-  for (const auto& point : points_)
-    for (EstimateRow& row : point->look()) all.push_back(std::move(row));
-  return all;
 }
 
 }  // namespace sentinel

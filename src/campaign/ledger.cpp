@@ -41,7 +41,7 @@ Ledger::Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionIn
         return points;
       }()),
       store_(job.output, std::move(info), std::move(session), store_options(job, plan)) {
-  recall();
+  recall(job.output);
   std::vector<TrialSource> sources;
   for (const auto& point : points_) sources.push_back(point->source(workers));
   planner_.emplace(std::move(sources), wanted() - done(), workers,
@@ -102,12 +102,16 @@ ExitCode Ledger::finish() {
 }
 
 /// Takes the rows of earlier incarnations into the estimates.
-void Ledger::recall() {
+void Ledger::recall(const std::string& path) {
   std::vector<TrialRow> trial;
   store_.for_each([&](const TrialRow& row) {
     trial.push_back(row);
     if (trial.size() < models_) return;
-    points_.at(trial.front().point)->add(std::move(trial));
+    try {
+      points_.at(trial.front().point)->add(std::move(trial));
+    } catch (const EnvironmentError& error) {
+      throw EnvironmentError(path + ": " + error.what());
+    }
     trial.clear();
   });
 }

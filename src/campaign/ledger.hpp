@@ -22,7 +22,7 @@ class Ledger {
   ExitCode finish();
 
  private:
-  void recall();
+  void recall(const std::string& path);
   void store_findings();
   std::uint64_t wanted() const;
   std::uint64_t done() const;

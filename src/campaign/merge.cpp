@@ -1,19 +1,24 @@
 #include "sentinel/campaign/merge.hpp"
 
-#include "sentinel/campaign/campaign.hpp"
+#include "campaign/estimates.hpp"
 
 namespace sentinel {
 
 MergeReport merge_results(const std::vector<std::string>& inputs, const std::string& output) {
   ResultMerge merge(inputs, output);
   const ResultInfo& info = merge.info();
-  EstimateBuilder estimates(info);
+  std::vector<PointEstimates> points;
+  for (std::uint32_t point = 0; point < info.points.size(); ++point)
+    points.emplace_back(info, point);
   merge.each_trial([&](const std::vector<TrialRow>& trial) {
     const TrialRow& row = trial.front();
     const bool before = row.point < info.plans.size() && row.id < info.plans[row.point].first;
-    if (!before && row.id < info.points.at(row.point).trials) estimates.add(trial);
+    if (!before && row.id < info.points.at(row.point).trials) points.at(row.point).add(trial);
   });
-  return merge.write(estimates.estimates());
+  std::vector<EstimateRow> estimates;
+  for (const PointEstimates& point : points)
+    for (EstimateRow& row : point.look()) estimates.push_back(std::move(row));
+  return merge.write(std::move(estimates));
 }
 
 }  // namespace sentinel

@@ -4,36 +4,20 @@
 
 #include <algorithm>
 
+#include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
 
 namespace sentinel {
 namespace {
 
-// Design 05, "Statistics": the pilot's share of all trials (T1), trials per stratum of pilot and
-// main sample (T2).
-constexpr double kPilotShare = 0.1;
-constexpr std::uint64_t kPilotOfLosses = 30, kLeastOfLosses = 30;
-
-DesignOptions design_options(const ResultInfo& info, std::uint32_t number,
-                             const CampaignPoint& point) {
-  DesignOptions options;
-  options.sampling = point.sampling;
-  options.trials = point.trials;
-  options.losses = info.points.at(number).estimand.rfind("T1", 0) != 0;
-  if (options.losses) {
-    options.pilot = kPilotOfLosses;
-    options.minimum = kLeastOfLosses;
-  } else {
-    options.pilot_share = kPilotShare;
-  }
-  options.seed = info.seed;
-  options.point = number;
+Design design_of(const ResultInfo& info, std::uint32_t number, const CampaignPoint& point) {
+  std::vector<double> weights, costs;
   for (const StratumInfo& stratum : info.strata) {
     if (stratum.point != number) continue;
-    options.weights.push_back(stratum.weight);
-    options.costs.push_back(stratum.cost);
+    weights.push_back(stratum.weight);
+    costs.push_back(stratum.cost);
   }
-  return options;
+  return Design(design_options(point, number, info.seed, std::move(weights), std::move(costs)));
 }
 
 }  // namespace
@@ -43,7 +27,7 @@ PointProgress::PointProgress(const ResultInfo& info, std::uint32_t number,
     : number_(number),
       point_(point),
       plan_(info.plans.at(number)),
-      design_(design_options(info, number, point)),
+      design_(design_of(info, number, point)),
       estimates_(info, number),
       next_(point.first) {}
 

@@ -2,8 +2,8 @@
 #include <map>
 #include <vector>
 
+#include "campaign/chunks.hpp"
 #include "campaign/estimates.hpp"
-#include "campaign/plan.hpp"
 #include "campaign/trial_runner.hpp"
 
 namespace sentinel {

@@ -1,6 +1,5 @@
 #include "sentinel/campaign/replay.hpp"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <set>
 
 #include "campaign/build.hpp"
+#include "campaign/chunks.hpp"
 #include "campaign/describe.hpp"
 #include "campaign/records.hpp"
 #include "campaign/replay_choice.hpp"
@@ -59,18 +59,9 @@ void find_made_models(Job& job, const std::string& result) {
   if (all_there(beside) || !all_there(job)) job.output = result;
 }
 
-/// Runs the trial that the row of its first model names; the only call of TrialRunner here.
-std::vector<TrialRecord> run_again(TrialRunner& runner, const TrialRow& row) {
-  return runner.run(row.point, row.id, {row.stage, row.stratum, row.probability});
-}
-
-Bytes work_on(const Bytes& chunk, TrialRunner& runner, const Comm& comm, int threads) {
-  // The pool's thread on rank 0 has a thread count of its own.
-  at::set_num_threads(threads);
-  std::vector<TrialRecord> records =
-      run_again(runner, ByteReader(chunk, "trial to replay").read<TrialRow>());
-  for (TrialRecord& record : records) record.row.rank = static_cast<std::uint32_t>(comm.rank());
-  return encode_records(records);
+/// The trial that the row of a model names.
+Chunk chunk_of(const TrialRow& row) {
+  return {row.point, {{row.id, {row.stage, row.stratum, row.probability}}}};
 }
 
 /// All stored trials once more; complete on rank 0 only.
@@ -82,9 +73,7 @@ TrialRecords run_all(const Comm& comm, const TrialRecords& stored, TrialRunner& 
       comm,
       [&]() -> std::optional<Bytes> {
         if (next == stored.end()) return std::nullopt;
-        ByteWriter writer;
-        writer.write((next++)->second.front().row);
-        return writer.take();
+        return chunk_of((next++)->second.front().row).encode();
       },
       [&](const Bytes& chunk) { return work_on(chunk, runner, comm, threads); },
       [&](const Bytes& result) {

@@ -28,16 +28,6 @@ EngineOptions engine_options(const Comm& comm, const Job& job, at::Device device
   return options;
 }
 
-/// A fixed stratified plan wants strata.
-void check_strata(const TrialPlan& plan, const TrialRunner& runner) {
-  for (std::uint32_t p = 0; p < plan.points.size(); ++p)
-    if (plan.points[p].sampling == Sampling::kStratified && !runner.strata(p).divides())
-      throw UserError("--sampling stratified: trials of " + sampler_name(plan.points[p].sampler) +
-                      fmt::format(" at BER {:g}", sampler_ber(plan.points[p].sampler)) +
-                      " have no strata; leave it out (strata are known for "
-                      "--single-bit, and for binomial faults where few critical bits flip)");
-}
-
 /// floor(BER * bits) is 0 in small layers: they never fail, whatever the figures say.
 void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const FaultSpace& space) {
   for (const CampaignPoint& point : points) {
@@ -53,6 +43,18 @@ void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const Fault
   }
 }
 
+}  // namespace
+
+TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
+                        at::Device device) {
+  TrialRunner runner(plan.models, plan.images.batch(0, plan.images.size()), job.images_per_trial,
+                     plan.points, job.seed, engine_options(comm, job, device));
+  // More faults than bits, say, is known only now; better before the result is begun.
+  for (std::uint32_t point = 0; point < plan.points.size(); ++point)
+    for (std::size_t model = 0; model < plan.models.size(); ++model) runner.faults(point, 0, model);
+  return runner;
+}
+
 Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int threads) {
   // The pool's thread on rank 0 has a thread count of its own.
   at::set_num_threads(threads);
@@ -64,19 +66,6 @@ Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int thr
       records.push_back(std::move(record));
     }
   return encode_records(records);
-}
-
-}  // namespace
-
-TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
-                        at::Device device) {
-  TrialRunner runner(plan.models, plan.images.batch(0, plan.images.size()), job.images_per_trial,
-                     plan.points, job.seed, engine_options(comm, job, device));
-  check_strata(plan, runner);
-  // More faults than bits, say, is known only now; better before the result is begun.
-  for (std::uint32_t point = 0; point < plan.points.size(); ++point)
-    for (std::size_t model = 0; model < plan.models.size(); ++model) runner.faults(point, 0, model);
-  return runner;
 }
 
 void check_result_path(const Job& job) {

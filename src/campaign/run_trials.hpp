@@ -25,6 +25,9 @@ struct TrialPlan {
 /// bits.
 TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan, at::Device device);
 
+/// What a rank does with a Chunk: the encoded records of its trials.
+Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int threads);
+
 /// Before any work, on rank 0: can the job's result be written, and is what lies there already a
 /// result (--fresh must not remove anything else)? EnvironmentError, UserError, DataError.
 void check_result_path(const Job& job);

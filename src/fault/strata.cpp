@@ -171,6 +171,8 @@ Faults StratifiedSampler::State::draw_binomial(const FaultSpace& space, std::int
 StratifiedSampler::StratifiedSampler(const Sampler& sampler, const Graph& original,
                                      const FaultSpace& space)
     : state_(std::make_unique<State>()) {
+  for (const FaultTensor& tensor : space.tensors())
+    if (word_bits(tensor.codec) != kWordBits) throw Bug("strata of words that have not 32 bits");
   state_->sampler = sampler;
   state_->strata = whole();
   const auto* binomial = std::get_if<BinomialFaults>(&sampler);

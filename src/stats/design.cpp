@@ -39,7 +39,7 @@ std::string sampling_name(Sampling sampling) {
 Sampling parse_sampling(const std::string& name) {
   for (const Sampling sampling : {Sampling::kSimple, Sampling::kStratified, Sampling::kSequential})
     if (name == sampling_name(sampling)) return sampling;
-  throw UserError("sampling " + name + " is unknown; it is simple, stratified or sequential");
+  throw Bug("sampling " + name + " is unknown");
 }
 
 Design::Design(DesignOptions options) : options_(std::move(options)) {
@@ -198,8 +198,7 @@ void Estimator::add(const TrialDraw& draw, double value) {
     case Estimate::kBernstein: {
       // Weighted values lie in [5 low, 5 high]; the sequence wants [0, 1].
       const double low = kLargestWeight * options_.low, high = kLargestWeight * options_.high;
-      const double y = (weighted(draw, value) - low) / (high - low);
-      std::get<BernsteinSequence>(sequence_).add(std::clamp(y, 0.0, 1.0));
+      std::get<BernsteinSequence>(sequence_).add((weighted(draw, value) - low) / (high - low));
       return;
     }
   }

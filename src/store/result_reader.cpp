@@ -80,7 +80,6 @@ void read_design(const h5::File& file, ResultInfo& info) {
   info.images_per_trial = h5::get<std::int64_t>(file, design, "images_per_trial");
   info.plans = h5::read_rows<PlanInfo>(file, design, "plans");
   info.strata = h5::read_rows<StratumInfo>(file, design, "strata");
-  info.rounds = h5::read_rows<RoundInfo>(file, design, "rounds");
   if (has("blocks")) info.image_blocks = h5::read_numbers<std::int32_t>(file, design, "blocks");
 }
 
@@ -118,8 +117,9 @@ ResultHead read_result_head(const std::string& path) {
   head.sessions = h5::read_rows<SessionRow>(file, root, "provenance/sessions");
   ResultInfo info;
   read_design(file, info);
+  if (!info.plans.empty())
+    head.findings.rounds = h5::read_rows<RoundInfo>(file, root, "design/rounds");
   head.findings.plans = std::move(info.plans);
-  head.findings.rounds = std::move(info.rounds);
   for (const PointInfo& point : h5::read_rows<PointInfo>(file, root, "points"))
     head.findings.trials.push_back(point.trials);
   head.findings.estimates = h5::read_rows<EstimateRow>(file, root, "estimates");

@@ -143,9 +143,32 @@ def test_a_stratified_plan_of_other_size_is_another_job(sentinelnn, campaign, tm
 def test_plan_runs_nothing_and_says_what_would_run(sentinelnn, campaign, tmp_path):
     outcome = sentinelnn.run(
         ["plan", "--data", campaign.data, "--checkpoint", campaign.checkpoint, "--ber", "1e-6"]
-        + ["--half-width", "0.01"]
+        + ["--half-width", "0.01"],
+        cwd=tmp_path,
     )
     assert outcome.code == 0, outcome.err
     for text in ("faults/trial", "0 critical bits", "at most 1000000", "Memory per rank"):
         assert text in outcome.out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--ber", "1e-3"], ["--single-bit", "--repeat", "20"]],
+    ids=["no strata", "no pilot"],
+)
+def test_plan_refuses_what_inject_refuses(sentinelnn, campaign, options):
+    base = ["plan", "--data", campaign.data, "--checkpoint", campaign.checkpoint]
+    outcome = sentinelnn.run([*base, "--sampling", "stratified", *options])
+    assert outcome.code == 64 and len(outcome.messages) == 1
+
+
+def test_a_plan_is_refused_before_anything_is_made(sentinelnn, campaign, tmp_path):
+    outcome = sentinelnn.run(
+        ["campaign", "--data", campaign.data, "--checkpoint", campaign.checkpoint]
+        + ["--single-bit", "--sampling", "stratified", "--repeat", "20"]
+        + ["--pruning-ratio", "0.1", "--output", "late.h5"],
+        cwd=tmp_path,
+    )
+    assert outcome.code == 64
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,8 @@
 #include <set>
 #include <tuple>
 
-#include "campaign/plan.hpp"
+#include "campaign/chunks.hpp"
+#include "campaign/estimates.hpp"
 #include "campaign/records.hpp"
 #include "campaign/trial_runner.hpp"
 #include "sentinel/campaign/campaign.hpp"
@@ -270,12 +271,12 @@ TEST(Estimates, MeansDifferencesAndPairing) {
     info.points[0].fault_model = paired ? "binomial" : "exact:7";
     info.models.resize(2);
     for (ModelInfo& model : info.models) model.images = model.correct = 100;
-    EstimateBuilder builder(info);
+    PointEstimates builder(info, 0);
     // Nearly the same loss in both, so that the paired difference has little spread.
     builder.add(trial(0, 50, 60));
     builder.add(trial(1, 70, 81));
     builder.add(trial(2, 30, 39));
-    const auto rows = builder.estimates();
+    const auto rows = builder.look();
     EXPECT_DOUBLE_EQ(find(rows, 0, "accuracy").estimate, 0.5);
     EXPECT_DOUBLE_EQ(find(rows, 1, "accuracy").estimate, 0.6);
     const EstimateRow& difference = find(rows, 1, "accuracy_difference");

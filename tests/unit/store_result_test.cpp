@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "sentinel/core/error.hpp"
+#include "store/result_reader.hpp"
 #include "store_fixture.hpp"
 
 namespace sentinel {
@@ -38,10 +39,11 @@ TEST(ResultFile, HoldsWhatWasGiven) {
   EXPECT_EQ(result.info.plans[0].sampling, "sequential");
   EXPECT_EQ(result.info.plans[0].used, 3000u);
   EXPECT_EQ(result.info.plans[0].half_width, 0.01);
-  ASSERT_EQ(result.info.rounds.size(), 1u);
-  EXPECT_EQ(result.info.rounds[0].first, 256u);
-  EXPECT_EQ(result.info.rounds[0].probability, 0.25);
-  EXPECT_EQ(result.info.rounds[0].allocated, 32u);
+  const std::vector<RoundInfo> rounds = store::read_result_head(path).findings.rounds;
+  ASSERT_EQ(rounds.size(), 1u);
+  EXPECT_EQ(rounds[0].first, 256u);
+  EXPECT_EQ(rounds[0].probability, 0.25);
+  EXPECT_EQ(rounds[0].allocated, 32u);
   EXPECT_EQ(result.info.points[0].trials, 3000u);
   EXPECT_EQ(result.info.command, info.command);
   EXPECT_EQ(result.info.job, info.job);

@@ -22,7 +22,7 @@ struct DryRun {
   struct Point {
     std::string fault_model, estimand;
     double ber = 0, faults = 0;   // expected faults per trial
-    std::vector<Stratum> strata;  // of a stratified or sequential plan
+    std::vector<Stratum> strata;  // that a stratified or sequential plan would have
     double relative_cost = 1;     // of a trial over a fault-free run of all layers, from MACs
     std::uint64_t trials = 0;     // planned, or at most
   };
@@ -36,11 +36,8 @@ struct DryRun {
   std::uint64_t network_bytes = 0, image_bytes = 0, cache_bytes = 0;
 };
 
-/// Reads the job's network and images, draws nothing, stores nothing. Collective; SharedErrors.
+/// Reads the job's network and images, draws nothing, stores nothing. Collective; SharedErrors,
+/// also where the job's plan cannot be made.
 DryRun dry_run(const Comm& comm, const Job& job);
-
-/// Trials of simple sampling until a 95 %-like interval is estimate +- half_width, for a share p of
-/// failing trials: what a mean over images of a trial's share cannot need more than.
-std::uint64_t simple_trials(double half_width, double p, double confidence);
 
 }  // namespace sentinel

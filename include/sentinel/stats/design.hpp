@@ -16,7 +16,7 @@ enum class Sampling : std::uint8_t {
   kSequential,  // each trial draws its stratum; stops when the interval is narrow enough
 };
 std::string sampling_name(Sampling sampling);
-/// UserError where the word is unknown.
+/// Bug where the word is unknown.
 Sampling parse_sampling(const std::string& name);
 
 /// What the plan says of one trial beside its number.

@@ -203,7 +203,6 @@ struct ResultInfo {
   std::vector<std::int32_t> image_blocks;  // [images], empty: no blocks
   std::vector<PlanInfo> plans;             // by point; none of old files
   std::vector<StratumInfo> strata;
-  std::vector<RoundInfo> rounds;
   std::map<std::string, std::string> provenance;
   std::vector<ModelInfo> models;  // index = position
   std::vector<std::int32_t> labels;
