@@ -204,6 +204,13 @@ bool PointEstimates::reached() const {
   });
 }
 
+double PointEstimates::width() const {
+  double widest = 0;
+  for (const Model& model : models_)
+    widest = std::max(widest, interval_of(model, stop_quantity()).half_width());
+  return widest / plan_.half_width;
+}
+
 std::string PointEstimates::headline() const {
   if (used() == 0) return "pilot";
   std::string text;

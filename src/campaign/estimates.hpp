@@ -25,6 +25,8 @@ class PointEstimates {
   /// Whether its interval is as narrow as the plan wants for every model: from 200 trials and, for
   /// T1, 20 of them with a failing image on.
   bool reached() const;
+  /// How many times too wide it is now, of the widest model; for an idea of what is left.
+  double width() const;
   /// "accuracy 58.8 % ± 0.8 → 88.2 % ± 0.1", for the progress line.
   std::string headline() const;
 

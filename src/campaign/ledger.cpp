@@ -57,6 +57,12 @@ std::uint64_t Ledger::wanted() const {
   return sum;
 }
 
+std::uint64_t Ledger::expected() const {
+  std::uint64_t sum = 0;
+  for (const auto& point : points_) sum += point->expected();
+  return sum;
+}
+
 std::uint64_t Ledger::done() const {
   std::uint64_t sum = 0;
   for (const auto& point : points_) sum += point->done();
@@ -84,6 +90,7 @@ void Ledger::sink(const Bytes& result) {
   store_findings();
   // With many points or looks this takes long: at most a twentieth of the time.
   refresh_ = now + std::max<Clock::duration>(std::chrono::seconds(1), 20 * (Clock::now() - now));
+  progress_->expect(expected());
   progress_->update(done(), points_.at(records.back().row.point)->headline());
 }
 

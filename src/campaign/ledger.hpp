@@ -25,6 +25,7 @@ class Ledger {
   void recall(const std::string& path);
   void store_findings();
   std::uint64_t wanted() const;
+  std::uint64_t expected() const;
   std::uint64_t done() const;
 
   std::size_t models_;

@@ -80,6 +80,13 @@ void PointProgress::check_draw(const TrialRow& row) const {
         "another processor computed them: give --fresh to start over, or another --output");
 }
 
+std::uint64_t PointProgress::expected() const {
+  if (looks_.empty() || decided_) return wanted();
+  const double width = estimates_.width();
+  const double trials = static_cast<double>(next_) * width * width;
+  return std::clamp(static_cast<std::uint64_t>(std::min(trials, 1e18)), done_, wanted());
+}
+
 std::string PointProgress::shortfall() const {
   if (point_.half_width == 0 || decided_ || next_ < point_.trials) return "";
   return fmt::format(

@@ -21,6 +21,8 @@ class PointProgress {
 
   /// Trials that are wanted as far as is known: less than planned once the stop rule is met.
   std::uint64_t wanted() const { return last() - point_.first; }
+  /// The same as far as can be guessed: the width of an interval falls as 1/sqrt(trials).
+  std::uint64_t expected() const;
   /// Of these, how many are here.
   std::uint64_t done() const { return done_; }
   /// What to tell of a sequential plan that ended at its last trial; empty: nothing.

@@ -17,6 +17,8 @@ class Progress {
  public:
   Progress(std::string what, std::string unit, std::uint64_t total, std::uint64_t done_before = 0);
   ~Progress();
+  /// Of what was not known when the work began.
+  void expect(std::uint64_t total) { total_ = total; }
   void update(std::uint64_t done, const std::string& note = {});
 
  private:
