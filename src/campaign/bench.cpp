@@ -79,10 +79,7 @@ BenchReport run_bench(const Comm& comm, const Compute& compute, std::uint64_t tr
       },
       [&](const Bytes& bytes) {
         at::set_num_threads(compute.threads);
-        std::vector<TrialRecord> own;
-        for (const TrialTask& task : Chunk::decode(bytes).tasks)
-          for (TrialRecord& record : runner.run(0, task.id)) own.push_back(std::move(record));
-        return encode_records(own);
+        return encode_records(runner.run(0, Chunk::decode(bytes).tasks));
       },
       [&](const Bytes& bytes) {
         for (TrialRecord& record : decode_records(bytes)) {

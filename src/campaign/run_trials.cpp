@@ -59,12 +59,8 @@ Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int thr
   // The pool's thread on rank 0 has a thread count of its own.
   at::set_num_threads(threads);
   const Chunk chunk = Chunk::decode(bytes);
-  std::vector<TrialRecord> records;
-  for (const TrialTask& task : chunk.tasks)
-    for (TrialRecord& record : runner.run(chunk.point, task.id, task.draw)) {
-      record.row.rank = static_cast<std::uint32_t>(comm.rank());
-      records.push_back(std::move(record));
-    }
+  std::vector<TrialRecord> records = runner.run(chunk.point, chunk.tasks);
+  for (TrialRecord& record : records) record.row.rank = static_cast<std::uint32_t>(comm.rank());
   return encode_records(records);
 }
 

@@ -1,7 +1,5 @@
 #include "campaign/trial_runner.hpp"
 
-#include <chrono>
-
 namespace sentinel {
 namespace {
 
@@ -88,27 +86,31 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
   return drawn(model, key);
 }
 
-std::vector<TrialRecord> TrialRunner::run(std::uint32_t point, std::uint64_t id,
-                                          const TrialDraw& draw) {
-  using Clock = std::chrono::steady_clock;
-  const std::int32_t block = blocks_.block_of_trial(seed_, point, id);
-  std::vector<TrialRecord> records;
+std::vector<TrialRecord> TrialRunner::run(std::uint32_t point,
+                                          const std::vector<TrialTask>& tasks) {
+  std::vector<std::vector<TrialOutcome>> outcomes;  // by model
   for (std::size_t m = 0; m < engines_.size(); ++m) {
-    const auto start = Clock::now();
-    const TrialOutcome outcome = engines_[m].run(faults(point, id, m, draw.stratum), block);
-    TrialRecord record = to_record(outcome, engines_[m].space());
-    TrialRow& row = record.row;
-    row.point = point;
-    row.id = id;
-    row.model = static_cast<std::uint32_t>(m);
-    row.stage = draw.stage;
-    row.stratum = draw.stratum;
-    row.probability = draw.probability;
-    row.block = block;
-    row.wall_us = static_cast<std::uint32_t>(
-        std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
-    records.push_back(std::move(record));
+    std::vector<TrialInput> trials;
+    for (const TrialTask& task : tasks)
+      trials.push_back({faults(point, task.id, m, task.draw.stratum),
+                        blocks_.block_of_trial(seed_, point, task.id)});
+    outcomes.push_back(engines_[m].run(trials));
   }
+  std::vector<TrialRecord> records;
+  for (std::size_t t = 0; t < tasks.size(); ++t)
+    for (std::size_t m = 0; m < engines_.size(); ++m) {
+      TrialRecord record = to_record(outcomes[m][t], engines_[m].space());
+      TrialRow& row = record.row;
+      row.point = point;
+      row.id = tasks[t].id;
+      row.model = static_cast<std::uint32_t>(m);
+      row.stage = tasks[t].draw.stage;
+      row.stratum = tasks[t].draw.stratum;
+      row.probability = tasks[t].draw.probability;
+      row.block = blocks_.block_of_trial(seed_, point, row.id);
+      row.wall_us = static_cast<std::uint32_t>(1e6 * outcomes[m][t].seconds);
+      records.push_back(std::move(record));
+    }
   return records;
 }
 

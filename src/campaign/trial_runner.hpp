@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "campaign/chunks.hpp"
 #include "campaign/image_blocks.hpp"
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/fault/sampler.hpp"
@@ -36,8 +37,9 @@ class TrialRunner {
               std::int64_t images_per_trial, const std::vector<CampaignPoint>& points,
               std::uint64_t seed, const EngineOptions& options);
 
-  /// One record per model, in model order; wall_us filled in, session and rank are the caller's.
-  std::vector<TrialRecord> run(std::uint32_t point, std::uint64_t id, const TrialDraw& draw = {});
+  /// Trials of a point together: one record per trial and model, in that order; wall_us filled in,
+  /// session and rank are the caller's.
+  std::vector<TrialRecord> run(std::uint32_t point, const std::vector<TrialTask>& tasks);
   /// The faults of a trial on one model.
   Faults faults(std::uint32_t point, std::uint64_t id, std::size_t model,
                 std::int32_t stratum = -1);

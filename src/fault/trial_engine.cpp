@@ -1,5 +1,7 @@
 #include "sentinel/fault/trial_engine.hpp"
 
+#include <chrono>
+
 #include "fault/channel_patch.hpp"
 #include "sentinel/core/error.hpp"
 
@@ -177,13 +179,24 @@ std::size_t TrialEngine::restart_points() const {
   return state_->cache ? state_->cache->cuts().size() : 0;
 }
 
+std::vector<TrialOutcome> TrialEngine::run(const std::vector<TrialInput>& trials) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<TrialOutcome> outcomes;
+  for (const TrialInput& trial : trials) {
+    const auto start = Clock::now();
+    outcomes.push_back(run(trial.faults, trial.group));
+    outcomes.back().seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  }
+  return outcomes;
+}
+
 TrialOutcome TrialEngine::run(const Faults& faults, std::int32_t group) {
   State& s = *state_;
   if (!s.cache) return run_reference(faults, group);
   const at::NoGradGuard no_grad;
   const Part part = s.part(group);
   TrialOutput output = s.fast_trial(faults, part);
-  return {s.result_of(output.logits, EnginePath::kFast, part, faults), std::move(output.faults)};
+  return {s.result_of(output.logits, EnginePath::kFast, part, faults), std::move(output.faults), 0};
 }
 
 TrialOutcome TrialEngine::run_reference(const Faults& faults, std::int32_t group) {
@@ -192,7 +205,7 @@ TrialOutcome TrialEngine::run_reference(const Faults& faults, std::int32_t group
   const Part part = s.part(group);
   const FaultGuard guard(s.graph, s.space, faults);
   const at::Tensor logits = faults.empty() ? part.of(s.golden.logits) : s.reference_logits(part);
-  return {s.result_of(logits, EnginePath::kReference, part, faults), guard.records()};
+  return {s.result_of(logits, EnginePath::kReference, part, faults), guard.records(), 0};
 }
 
 TrialLogits TrialEngine::logits(const Faults& faults) {

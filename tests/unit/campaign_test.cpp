@@ -198,7 +198,7 @@ TrialRunner small_runner(std::vector<Sampler> points) {
 TEST(TrialRunner, RecordsDependOnPointAndTrialOnly) {
   TrialRunner runner = small_runner({BinomialFaults{1e-6}, BinomialFaults{1e-5}});
   const auto row_of = [&](std::uint32_t point, std::uint64_t id) {
-    std::vector<TrialRecord> records = runner.run(point, id);
+    std::vector<TrialRecord> records = runner.run(point, {{id, {}}});
     for (TrialRecord& record : records) record.row.wall_us = 0;
     return records;
   };

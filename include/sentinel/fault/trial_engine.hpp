@@ -37,6 +37,7 @@ struct FaultRecord {
 struct TrialOutcome {
   TrialResult result;
   std::vector<FaultRecord> faults;
+  double seconds = 0;  // of wall time; trials that ran together share theirs equally
 };
 
 /// Fault-free outputs of the reference path.
@@ -61,6 +62,13 @@ struct EngineOptions {
 };
 inline constexpr std::int32_t kNoGroup = -1;
 
+/// A trial before it is run: on all images, or on one group of them, image group * size ... of
+/// EngineOptions::group.
+struct TrialInput {
+  Faults faults;
+  std::int32_t group = kNoGroup;
+};
+
 /// Turns faults into outcomes on a fixed set of images. Owns its graph and the fault-free
 /// activations; a trial flips bits in place and flips them back. Not thread safe.
 ///
@@ -80,7 +88,9 @@ class TrialEngine {
   std::uint64_t cache_bytes() const;
   std::size_t restart_points() const;
 
-  /// On all images, or on one group of them: image group * size ... of EngineOptions::group.
+  /// Outcomes in the order of the trials, each bit for bit as if it had been run alone; the more
+  /// trials at once, the more of their work is shared.
+  std::vector<TrialOutcome> run(const std::vector<TrialInput>& trials);
   TrialOutcome run(const Faults& faults, std::int32_t group = kNoGroup);
   TrialOutcome run_reference(const Faults& faults, std::int32_t group = kNoGroup);
   TrialLogits logits(const Faults& faults);
