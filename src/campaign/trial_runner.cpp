@@ -94,7 +94,7 @@ std::vector<TrialRecord> TrialRunner::run(std::uint32_t point,
     for (const TrialTask& task : tasks)
       trials.push_back({faults(point, task.id, m, task.draw.stratum),
                         blocks_.block_of_trial(seed_, point, task.id)});
-    outcomes.push_back(engines_[m].run(trials));
+    outcomes.push_back(engines_[m].run_batch(trials));
   }
   std::vector<TrialRecord> records;
   for (std::size_t t = 0; t < tasks.size(); ++t)

@@ -1,9 +1,11 @@
 #include "fault/channel_patch.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include "fault/weights.hpp"
 #include "sentinel/graph/channels.hpp"
+#include "sentinel/graph/kernels.hpp"
 #include "sentinel/graph/profile.hpp"
 
 namespace sentinel {
@@ -11,8 +13,17 @@ namespace {
 
 using Shapes = std::vector<std::vector<std::int64_t>>;
 
+constexpr std::size_t kTogether = 64;  // trials whose channels are computed at once
+// Differences up to this are added to fault-free outputs: with weights below kLargestWeight no sum
+// overflows, whatever its order.
+constexpr float kLargestDelta = 0x1p64F, kLargestWeight = 0x1p32F;
+
+std::size_t index(NodeId id) {
+  return static_cast<std::size_t>(id);
+}
+
 bool contains(const std::vector<NodeId>& nodes, NodeId id) {
-  return std::binary_search(nodes.begin(), nodes.end(), id);
+  return std::find(nodes.begin(), nodes.end(), id) != nodes.end();
 }
 
 /// Also a Flatten of maps of one pixel; `input`: shape without the batch.
@@ -21,33 +32,31 @@ bool stays_in_channel(const Op& op, const std::vector<std::int64_t>& input) {
   return std::all_of(input.begin() + 1, input.end(), [](std::int64_t size) { return size == 1; });
 }
 
-at::Tensor one(const at::Tensor& per_channel, std::int64_t channel) {
-  return per_channel.defined() && per_channel.dim() > 0 ? per_channel.narrow(0, channel, 1)
-                                                        : per_channel;
+bool stays_in_channel(const FusedNet& net, NodeId value, const Shapes& shapes) {
+  const auto& input = shapes[index(net.inputs(value)[0])];
+  for (const NodeId part : net.parts(value))
+    if (!stays_in_channel(net.graph()[part].op, input)) return false;
+  return true;
 }
 
-/// The operator on one channel alone.
-Op narrowed(const Op& op, std::int64_t channel) {
-  if (const auto* bn = std::get_if<BatchNorm>(&op)) {
-    BatchNorm single = *bn;
-    for (at::Tensor* values : {&single.weight, &single.bias, &single.mean, &single.var})
-      *values = one(*values, channel);
-    return single;
+/// The convolution of fault-free rows to whose output the effect of one input channel may be added,
+/// or none.
+std::optional<Conv> mixing_conv(const Op& op) {
+  const Conv* conv = as_conv(op);
+  if (!conv || !conv->weight.is_cpu() || conv->bounds.low.defined() ||
+      !(conv->weight.abs().max().item<float>() < kLargestWeight))
+    return std::nullopt;
+  Conv originals = *conv;
+  if (const auto* duplicated = std::get_if<DuplicatedConv>(&op)) {
+    // The copies then change nothing, as what is added is finite.
+    if (!copies_agree(*duplicated)) return std::nullopt;
+    originals.weight = conv->weight.narrow(0, 0, duplicated->out_channels());
   }
-  if (const auto* relu = std::get_if<BoundedRelu>(&op))
-    return BoundedRelu{one(relu->bound, channel), relu->clipping};
-  return op;
+  return originals;
 }
 
-/// One output channel of a convolution by this filter, [N, 1, H, W].
-at::Tensor convolve(const Conv& conv, const at::Tensor& x, std::int64_t channel,
-                    const at::Tensor& filter) {
-  Conv single = conv;
-  single.weight = filter;
-  single.bias = one(conv.bias, channel);
-  single.groups = 1;
-  const std::int64_t width = filter.size(1), group = channel / (conv.weight.size(0) / conv.groups);
-  return sentinel::apply(single, {conv.groups == 1 ? x : x.narrow(1, group * width, width)});
+at::Tensor of_channels(const at::Tensor& per_channel, const at::Tensor& channels) {
+  return per_channel.defined() ? per_channel.index_select(0, channels) : per_channel;
 }
 
 /// index_select that keeps channels_last.
@@ -58,112 +67,359 @@ at::Tensor of_images(const at::Tensor& x, const at::Tensor& images) {
 
 /// Where two tensors differ in a bit: 0.0 and -0.0 do, equal NaNs do not.
 at::Tensor differs(const at::Tensor& a, const at::Tensor& b) {
-  return a.view(at::kInt) != b.view(at::kInt);
+  return a.contiguous().view(at::kInt) != b.contiguous().view(at::kInt);
+}
+
+at::Tensor to_index(const std::vector<std::int64_t>& numbers, at::Device device) {
+  return at::tensor(numbers, at::kLong).to(device);
+}
+
+/// Rows of a convolution's weight that make up an output channel.
+std::vector<std::int64_t> rows_of(const Op& op, std::int64_t channel) {
+  const auto* conv = std::get_if<DuplicatedConv>(&op);
+  if (!conv) return {channel};
+  const auto& duplicated = conv->duplicated;
+  const auto copy = std::find(duplicated.begin(), duplicated.end(), channel);
+  if (copy == duplicated.end()) return {channel};
+  return {channel, conv->out_channels() + (copy - duplicated.begin())};
+}
+
+std::int64_t channel_of_row(const Op& op, std::int64_t row) {
+  const auto* conv = std::get_if<DuplicatedConv>(&op);
+  if (!conv || row < conv->out_channels()) return row;
+  return conv->duplicated[index(row - conv->out_channels())];
+}
+
+/// Output maps [N, F, H, W] of single rows, without bias: row f [1, in/groups, kh, kw] reads the
+/// input block of output channel channels[f].
+at::Tensor convolve_rows(const Conv& conv, std::int64_t out_channels, const at::Tensor& x,
+                         const at::Tensor& rows, const std::vector<std::int64_t>& channels) {
+  Conv geometry = conv;
+  geometry.weight = conv.weight.narrow(0, 0, out_channels);
+  geometry.bias = at::Tensor();
+  if (x.is_cpu()) return kernels::filter_outputs(geometry, x, rows, channels);
+  geometry.groups = 1;
+  geometry.weight = rows;
+  if (conv.groups == 1) return sentinel::apply(geometry, {x});
+  std::vector<at::Tensor> maps;
+  for (std::size_t f = 0; f < channels.size(); ++f) {
+    const std::int64_t width = rows.size(1), group = channels[f] / (out_channels / conv.groups);
+    geometry.weight = rows.narrow(0, static_cast<std::int64_t>(f), 1);
+    maps.push_back(sentinel::apply(geometry, {x.narrow(1, group * width, width)}));
+  }
+  return at::cat(maps, 1);
 }
 
 }  // namespace
 
-std::optional<PatchRoute> patch_route(const Graph& graph, NodeId conv) {
-  if (!std::holds_alternative<Conv>(graph[conv].op)) return std::nullopt;
+std::optional<PatchRoute> patch_route(const FusedNet& net, NodeId conv) {
+  const Graph& graph = net.graph();
+  if (!as_conv(graph[conv].op)) return std::nullopt;
   const Shapes shapes = output_shapes(graph);
-  PatchRoute route{conv, conv + 1, {conv}, {}, {graph[conv].inputs[0]}};
-  for (; route.resume < graph.size(); ++route.resume) {
-    const Node& node = graph[route.resume];
-    if (weight_of(node.op)) break;
+  PatchRoute route;
+  route.conv = conv;
+  route.path = {conv};
+  route.given = {net.inputs(conv)[0]};
+  for (route.resume = conv + 1; route.resume < graph.size(); ++route.resume) {
+    if (!net.is_value(route.resume)) continue;
+    if (weight_of(graph[route.resume].op)) break;
     const auto affected = [&](NodeId input) { return contains(route.path, input); };
-    if (std::none_of(node.inputs.begin(), node.inputs.end(), affected)) continue;
-    if (!stays_in_channel(node.op, shapes[static_cast<std::size_t>(node.inputs[0])]))
-      return std::nullopt;
-    for (const NodeId input : node.inputs)
+    const std::vector<NodeId>& inputs = net.inputs(route.resume);
+    if (std::none_of(inputs.begin(), inputs.end(), affected)) continue;
+    if (!stays_in_channel(net, route.resume, shapes)) return std::nullopt;
+    for (const NodeId input : inputs)
       if (!affected(input)) route.given.push_back(input);
     route.path.push_back(route.resume);
   }
   if (route.resume == graph.size()) return std::nullopt;
-  for (const NodeId id : live_at(graph, route.resume)) {
+  for (const NodeId id : net.live_at(route.resume)) {
     if (contains(route.path, id)) route.changed.push_back(id);
+    route.given.push_back(id);
+  }
+  route.mixing_only = true;
+  for (NodeId id = route.resume; id < graph.size(); ++id) {
+    const std::vector<NodeId>& inputs = net.inputs(id);
+    const bool reads = std::any_of(inputs.begin(), inputs.end(),
+                                   [&](NodeId input) { return contains(route.changed, input); });
+    if (!reads) continue;
+    const std::optional<Conv> own = mixing_conv(graph[id].op);
+    route.mixing_only = route.mixing_only && own;
+    if (!own) continue;
+    route.mixing.push_back({id, *own});
     route.given.push_back(id);
   }
   return route;
 }
 
-ChannelPatcher::ChannelPatcher(const Graph& graph, const PrefixCache& cache)
-    : graph_(graph), cache_(cache), clean_(cache.blocks()) {
-  for (NodeId id = 0; id < graph.size(); ++id) routes_.push_back(patch_route(graph, id));
+/// Some trials on one block of images.
+struct ChannelPatcher::Batch {
+  std::size_t block = 0;
+  const std::vector<PatchTrial*>& trials;
+  Trace given;                         // fault-free
+  std::vector<std::int64_t> channels;  // of each trial, then every one of them once
+  at::Tensor clean_of;                 // [trials] where in `channels` the trial's own is once more
+  Trace
+      outputs;  // of the path's values [n, channels, ...]: each trial's, then those without faults
+
+  at::Tensor faulty(NodeId id) const {
+    return outputs[index(id)].narrow(1, 0, static_cast<std::int64_t>(trials.size()));
+  }
+  at::Tensor clean(NodeId id) const { return outputs[index(id)].index_select(1, clean_of); }
+};
+
+/// Images of trials, sorted by trial.
+struct ChannelPatcher::Pairs {
+  std::vector<std::int64_t> trial, image;
+
+  std::size_t size() const { return trial.size(); }
+  void add(std::int64_t t, std::int64_t i) {
+    trial.push_back(t);
+    image.push_back(i);
+  }
+  Pairs part(std::size_t first, std::size_t last) const {
+    Pairs some;
+    for (std::size_t k = first; k < std::min(last, size()); ++k) some.add(trial[k], image[k]);
+    return some;
+  }
+};
+
+ChannelPatcher::ChannelPatcher(const FusedNet& net, const PrefixCache& cache, std::int64_t batch)
+    : net_(net), cache_(cache), batch_(batch) {
+  for (NodeId id = 0; id < net.graph().size(); ++id) routes_.push_back(patch_route(net, id));
+  std::int64_t images = 0;
+  for (const at::Tensor& logits : cache.logits()) {
+    first_image_.push_back(images);
+    images += logits.size(0);
+  }
 }
 
-FilterId ChannelPatcher::filter_of(const FaultSpace& space, const Faults& faults) const {
+ChannelId ChannelPatcher::channel_of(const FaultSpace& space, const Faults& faults) const {
   const FaultTensor& tensor = space.tensors()[faults.front().tensor];
-  if (!routes_[static_cast<std::size_t>(tensor.node)]) return {};
-  const std::uint64_t channel = faults.front().element / tensor.row;
+  if (!routes_[index(tensor.node)]) return {};
+  const auto channel = [&](const FaultSite& site) {
+    return channel_of_row(net_.graph()[tensor.node].op,
+                          static_cast<std::int64_t>(site.element / tensor.row));
+  };
   for (const FaultSite& site : faults)
-    if (site.tensor != faults.front().tensor || site.element / tensor.row != channel) return {};
-  return {tensor.node, static_cast<std::int64_t>(channel)};
+    if (site.tensor != faults.front().tensor || channel(site) != channel(faults.front())) return {};
+  return {tensor.node, channel(faults.front())};
 }
 
-at::Tensor ChannelPatcher::filter(const FilterId& id) const {
-  return std::get<Conv>(graph_[id.conv].op).weight.narrow(0, id.channel, 1).clone();
+at::Tensor ChannelPatcher::rows(const ChannelId& id) const {
+  const Op& op = net_.graph()[id.conv].op;
+  const at::Tensor& weight = as_conv(op)->weight;
+  return weight.index_select(0, to_index(rows_of(op, id.channel), weight.device()));
 }
 
-std::vector<at::Tensor> ChannelPatcher::logits(const FilterId& id, const at::Tensor& filter,
-                                               std::size_t first, std::size_t last) {
-  if (!(clean_of_ == id)) clean_.assign(cache_.blocks(), {});
-  clean_of_ = id;
-  const PatchRoute& route = *routes_[static_cast<std::size_t>(id.conv)];
-  std::vector<at::Tensor> parts;
-  for (std::size_t block = first; block < last; ++block)
-    parts.push_back(block_logits(block, route, id.channel, filter));
-  return parts;
+void ChannelPatcher::run(NodeId conv, std::vector<PatchTrial>& trials) const {
+  const PatchRoute& route = *routes_[index(conv)];
+  for (std::size_t block = 0; block < cache_.blocks(); ++block) {
+    std::vector<PatchTrial*> here;
+    for (PatchTrial& trial : trials) {
+      if (trial.first_block <= block && block < trial.last_block) here.push_back(&trial);
+      if (here.size() < kTogether) continue;
+      run_block(route, block, here);
+      here.clear();
+    }
+    if (!here.empty()) run_block(route, block, here);
+  }
 }
 
-/// One channel of the outputs of the route's path.
-Trace ChannelPatcher::channel_outputs(const PatchRoute& route, const Trace& given,
-                                      std::int64_t channel, const at::Tensor& filter) const {
-  Trace outputs(static_cast<std::size_t>(graph_.size()));
-  const NodeId x = graph_[route.conv].inputs[0];
-  outputs[static_cast<std::size_t>(route.conv)] = convolve(
-      std::get<Conv>(graph_[route.conv].op), given[static_cast<std::size_t>(x)], channel, filter);
+/// Maps [N, F, H, W] of output channels computed from these rows, one tensor per channel.
+at::Tensor ChannelPatcher::channel_outputs(const PatchRoute& route, const at::Tensor& x,
+                                           const std::vector<std::int64_t>& channels,
+                                           const std::vector<at::Tensor>& rows) const {
+  const Op& op = net_.graph()[route.conv].op;
+  const Conv& conv = *as_conv(op);
+  const auto* duplicated = std::get_if<DuplicatedConv>(&op);
+  const std::int64_t out = duplicated ? duplicated->out_channels() : conv.weight.size(0);
+  std::vector<std::int64_t> row_channels, row_numbers, first_row;
+  for (std::size_t f = 0; f < channels.size(); ++f) {
+    first_row.push_back(static_cast<std::int64_t>(row_channels.size()));
+    for (const std::int64_t row : rows_of(op, channels[f])) {
+      row_channels.push_back(channels[f]);
+      row_numbers.push_back(row);
+    }
+  }
+  const at::Tensor all = at::cat(rows);
+  at::Tensor maps = convolve_rows(conv, out, x, all, row_channels);
+  if (conv.bias.defined())
+    maps.add_(conv.bias.index_select(0, to_index(row_numbers, x.device())).view({1, -1, 1, 1}));
+  if (!duplicated) return maps;
+  std::vector<at::Tensor> merged;
+  for (std::size_t f = 0; f < channels.size(); ++f) {
+    const std::vector<std::int64_t> own = rows_of(op, channels[f]);
+    const at::Tensor a = maps.narrow(1, first_row[f], 1);
+    if (own.size() == 1) {
+      merged.push_back(a);
+      continue;
+    }
+    const at::Tensor copy = to_index({own[1] - out}, x.device());
+    at::Tensor same = (rows[f].narrow(0, 0, 1) == rows[f].narrow(0, 1, 1)).all().view({1});
+    if (conv.bias.defined())
+      same = same & (conv.bias.narrow(0, own[0], 1) == conv.bias.narrow(0, own[1], 1));
+    merged.push_back(correct(a, maps.narrow(1, first_row[f] + 1, 1), duplicated->correction,
+                             of_channels(duplicated->low, copy),
+                             of_channels(duplicated->high, copy), same));
+  }
+  return at::cat(merged, 1);
+}
+
+/// The path's values of all trials' channels and of the same channels without faults.
+void ChannelPatcher::follow(const PatchRoute& route, Batch& batch) const {
+  std::vector<std::int64_t> clean_of;
+  std::vector<at::Tensor> rows;
+  for (const PatchTrial* trial : batch.trials) {
+    batch.channels.push_back(trial->channel);
+    rows.push_back(trial->rows);
+  }
+  std::map<std::int64_t, std::int64_t> place;
+  for (const PatchTrial* trial : batch.trials) {
+    const auto next = static_cast<std::int64_t>(batch.channels.size());
+    const auto [at, is_new] = place.emplace(trial->channel, next);
+    clean_of.push_back(at->second);
+    if (!is_new) continue;
+    batch.channels.push_back(trial->channel);
+    rows.push_back(this->rows({route.conv, trial->channel}));
+  }
+  const at::Tensor& x = batch.given[index(net_.inputs(route.conv)[0])];
+  const at::Tensor channels = to_index(batch.channels, x.device());
+  batch.clean_of = to_index(clean_of, x.device());
+  batch.outputs.resize(batch.given.size());
+  batch.outputs[index(route.conv)] = channel_outputs(route, x, batch.channels, rows);
   for (const NodeId id : route.path) {
     if (id == route.conv) continue;
-    std::vector<at::Tensor> inputs;
-    for (const NodeId input : graph_[id].inputs) {
-      const auto i = static_cast<std::size_t>(input);
-      inputs.push_back(contains(route.path, input) ? outputs[i] : given[i].narrow(1, channel, 1));
-    }
-    outputs[static_cast<std::size_t>(id)] =
-        sentinel::apply(narrowed(graph_[id].op, channel), inputs);
+    std::vector<at::Tensor> in;
+    for (const NodeId input : net_.inputs(id))
+      in.push_back(contains(route.path, input)
+                       ? batch.outputs[index(input)]
+                       : batch.given[index(input)].index_select(1, channels));
+    batch.outputs[index(id)] = net_.compute_channels(id, in, channels);
   }
-  for (const NodeId id : route.path)
-    if (!contains(route.changed, id)) outputs[static_cast<std::size_t>(id)] = at::Tensor();
-  return outputs;
 }
 
-at::Tensor ChannelPatcher::block_logits(std::size_t block, const PatchRoute& route,
-                                        std::int64_t channel, const at::Tensor& filter) {
-  const Trace given = cache_.outputs(graph_, block, route.conv, route.given);
-  Trace& clean = clean_[block];
-  if (clean.empty())
-    clean = channel_outputs(route, given, channel, this->filter({route.conv, channel}));
-  const Trace faulty = channel_outputs(route, given, channel, filter);
-  at::Tensor hit = at::zeros({given[static_cast<std::size_t>(route.given[0])].size(0)}, at::kBool);
-  for (const NodeId id : route.changed) {
-    const auto i = static_cast<std::size_t>(id);
-    hit |= differs(faulty[i], clean[i]).flatten(1).any(1);
+/// The images of trials that have a value that differs: those whose differences can be added to
+/// fault-free outputs, and the others.
+std::array<ChannelPatcher::Pairs, 2> ChannelPatcher::find_pairs(const PatchRoute& route,
+                                                                const Batch& batch) const {
+  const auto trials = static_cast<std::int64_t>(batch.trials.size());
+  const at::Tensor& outputs = batch.outputs[index(route.conv)];
+  at::Tensor hit = at::ones({trials, outputs.size(0)}, at::kBool), huge = hit.clone();
+  if (outputs.is_cpu()) {
+    hit.fill_(false);
+    huge.fill_(route.mixing.empty());
+    const at::Tensor own = to_index(batch.channels, at::kCPU).narrow(0, 0, trials);
+    for (const NodeId id : route.changed) {
+      const at::Tensor faulty = batch.faulty(id);
+      const std::vector<std::int64_t> maps = {outputs.size(0), trials, -1};
+      hit |= differs(faulty, batch.clean(id)).reshape(maps).any(2).t();
+      const at::Tensor difference = faulty - batch.given[index(id)].index_select(1, own);
+      // A comparison with NaN is false.
+      huge |= difference.abs().le(kLargestDelta).reshape(maps).all(2).logical_not().t();
+    }
   }
-  at::Tensor images = hit.nonzero().flatten();
-  at::Tensor logits = cache_.logits()[block].clone();
-  if (images.numel() == 0) return logits;
-  // Kernels round alike for any batch but that of one image: it goes twice.
-  if (images.numel() == 1 && hit.numel() > 1) images = images.repeat({2});
-  Trace trace(given.size());
-  for (const NodeId id : live_at(graph_, route.resume)) {
-    const auto i = static_cast<std::size_t>(id);
-    trace[i] = of_images(given[i], images);
-    if (!contains(route.changed, id)) continue;
-    const at::Tensor now = of_images(faulty[i], images);
-    at::Tensor target = trace[i].narrow(1, channel, 1);
-    target.copy_(at::where(differs(now, of_images(clean[i], images)), now, target));
+  std::array<Pairs, 2> pairs;
+  const bool *is_hit = hit.data_ptr<bool>(), *is_huge = huge.data_ptr<bool>();
+  for (std::int64_t t = 0; t < trials; ++t)
+    for (std::int64_t i = 0; i < outputs.size(0); ++i, ++is_hit, ++is_huge)
+      if (*is_hit) pairs[*is_huge ? 1 : 0].add(t, i);
+  return pairs;
+}
+
+/// Whether only convolutions of `mixing` read a changed value.
+bool ChannelPatcher::mixes(const PatchRoute& route, NodeId value) const {
+  for (NodeId id = route.resume; id < net_.graph().size(); ++id) {
+    if (!contains(net_.inputs(id), value)) continue;
+    if (std::none_of(route.mixing.begin(), route.mixing.end(),
+                     [&](const MixingConv& conv) { return conv.node == id; }))
+      return false;
   }
-  return logits.index_copy_(0, images, run_lean(graph_, trace, route.resume));
+  return true;
+}
+
+/// What a run of these images from the route's end reads. `mixing`: with the outputs of the next
+/// convolutions, by differences; of the pairs only those stay of which something is noticed.
+Trace ChannelPatcher::start(const PatchRoute& route, const Batch& batch, Pairs& pairs,
+                            bool mixing) const {
+  const at::Device device = batch.clean_of.device();
+  const at::Tensor trials = to_index(pairs.trial, device), images = to_index(pairs.image, device);
+  std::vector<std::int64_t> own;
+  for (const std::int64_t t : pairs.trial) own.push_back(batch.channels[index(t)]);
+  const at::Tensor channels = to_index(own, device);
+  Trace trace(batch.given.size());
+  std::vector<bool> noticed(pairs.size(), !(mixing && route.mixing_only));
+  for (const NodeId id : net_.live_at(route.resume)) {
+    const at::Tensor& given = batch.given[index(id)];
+    if (!contains(route.changed, id)) {
+      trace[index(id)] = of_images(given, images);
+      continue;
+    }
+    const at::Tensor known = at::index(given, {images, channels});
+    at::Tensor faulty = at::index(batch.faulty(id), {images, trials});
+    faulty =
+        at::where(differs(faulty, at::index(batch.clean(id), {images, trials})), faulty, known);
+    if (!mixing || !mixes(route, id)) {
+      trace[index(id)] = of_images(given, images);
+      trace[index(id)].index_put_({at::arange(channels.numel(), channels.options()), channels},
+                                  faulty);
+    }
+    if (!mixing) continue;
+    const at::Tensor difference = (faulty - known).contiguous();
+    for (const MixingConv& conv : route.mixing) {
+      if (net_.inputs(conv.node)[0] != id) continue;
+      std::vector<bool> changed;
+      trace[index(conv.node)] = kernels::add_channel(conv.conv, batch.given[index(conv.node)],
+                                                     pairs.image, difference, own, changed);
+      for (std::size_t k = 0; k < changed.size(); ++k) noticed[k] = noticed[k] || changed[k];
+    }
+  }
+  std::vector<std::int64_t> kept;
+  for (std::size_t k = 0; k < noticed.size(); ++k)
+    if (noticed[k]) kept.push_back(static_cast<std::int64_t>(k));
+  if (kept.size() == noticed.size()) return trace;
+  if (kept.size() == 1) kept.push_back(kept[0]);  // see run_block
+  Pairs rest;
+  for (const std::int64_t k : kept) rest.add(pairs.trial[index(k)], pairs.image[index(k)]);
+  pairs = std::move(rest);
+  for (at::Tensor& values : trace)
+    if (values.defined() && !kept.empty()) values = of_images(values, to_index(kept, device));
+  return trace;
+}
+
+/// Runs images of trials to the end and puts their logits in place.
+void ChannelPatcher::finish(const PatchRoute& route, const Batch& batch, Pairs pairs,
+                            bool mixing) const {
+  Trace trace = start(route, batch, pairs, mixing);
+  if (pairs.size() == 0) return;
+  const at::Tensor logits = net_.run(std::move(trace), route.resume);
+  const std::int64_t block = first_image_[batch.block];
+  for (std::size_t first = 0, last = 0; first < pairs.size(); first = last) {
+    while (last < pairs.size() && pairs.trial[last] == pairs.trial[first]) ++last;
+    PatchTrial& trial = *batch.trials[index(pairs.trial[first])];
+    const Pairs own = pairs.part(first, last);
+    const at::Tensor places =
+        to_index(own.image, logits.device()) + (block - first_image_[trial.first_block]);
+    trial.logits.index_copy_(
+        0, places,
+        logits.narrow(0, static_cast<std::int64_t>(first), static_cast<std::int64_t>(own.size())));
+  }
+}
+
+void ChannelPatcher::run_block(const PatchRoute& route, std::size_t block,
+                               const std::vector<PatchTrial*>& trials) const {
+  Batch batch{block, trials, cache_.outputs(block, route.conv, route.given), {}, {}, {}};
+  follow(route, batch);
+  const std::array<Pairs, 2> pairs = find_pairs(route, batch);
+  const auto most = static_cast<std::size_t>(batch_);
+  for (const bool mixing : {true, false}) {
+    const Pairs& some = pairs[mixing ? 0 : 1];
+    for (std::size_t first = 0; first < some.size(); first += most) {
+      Pairs slice = some.part(first, first + most);
+      // LibTorch's kernels round alike for any batch but that of one image: it goes twice.
+      if (slice.size() == 1) slice.add(slice.trial[0], slice.image[0]);
+      finish(route, batch, std::move(slice), mixing);
+    }
+  }
 }
 
 }  // namespace sentinel

@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <optional>
 #include <vector>
 
@@ -6,56 +7,82 @@
 
 namespace sentinel {
 
-/// How a fault in one filter of a convolution spreads up to the next node with a weight. On the way
-/// there it stays in the filter's output channel; only that channel need be computed.
+/// A convolution that reads a changed channel: what it gives is its fault-free output plus a
+/// convolution of the difference alone.
+struct MixingConv {
+  NodeId node = 0;
+  Conv conv;  // the originals' rows
+};
+
+/// How a fault in one output channel of a convolution spreads up to the next node with a weight. On
+/// the way there it stays in that channel; only it need be computed. Nodes are values of a
+/// FusedNet.
 struct PatchRoute {
   NodeId conv = 0;
-  NodeId resume = 0;            // the next node with a weight: from there all channels are run
-  std::vector<NodeId> path;     // the affected nodes before it, ascending; the first is conv
-  std::vector<NodeId> changed;  // those of them that nodes from `resume` on read
-  std::vector<NodeId> given;    // fault-free outputs that path or nodes from `resume` on read
+  NodeId resume = 0;               // the next node with a weight: from there all channels are run
+  std::vector<NodeId> path;        // the affected values before it, ascending; the first is conv
+  std::vector<NodeId> changed;     // those of them that values from `resume` on read
+  std::vector<NodeId> given;       // fault-free values that path or values from `resume` on read
+  std::vector<MixingConv> mixing;  // of those that read one of `changed`; none on a GPU
+  bool mixing_only = false;        // nothing else reads them
 };
-/// Nothing where the node is no plain convolution, is the last with a weight, or the fault leaves
-/// its channel before the next weight (concatenation, flattening of maps).
-std::optional<PatchRoute> patch_route(const Graph& graph, NodeId conv);
+/// Nothing where the node is no convolution, is the last with a weight, or the fault leaves its
+/// channel before the next weight (concatenation, flattening of maps).
+std::optional<PatchRoute> patch_route(const FusedNet& net, NodeId conv);
 
-/// A row of a convolution's weight.
-struct FilterId {
+/// An output channel of a convolution.
+struct ChannelId {
   NodeId conv = -1;  // -1: none
   std::int64_t channel = 0;
-  bool operator==(const FilterId& o) const { return conv == o.conv && channel == o.channel; }
 };
 
-/// Runs trials whose faults all lie in one filter of a convolution (design 06, "Touch few
-/// channels", "Stop early"). The channel is computed from the whole filter, never by a difference
-/// of weights. Where its new values are bitwise those that the same computation gives without
-/// faults, the fault-free outputs stay; images without any other value keep their fault-free logits
-/// without being run. Not thread safe.
+/// A trial whose faults all lie in the rows of one output channel.
+struct PatchTrial {
+  std::int64_t channel = 0;
+  at::Tensor rows;  // faulty, [1 or 2 (of a duplicated channel), in/groups, kh, kw]
+  std::size_t first_block = 0, last_block = 0;  // [first, last)
+  at::Tensor logits;  // [images, classes] of these blocks; first the fault-free ones, then its own
+};
+
+/// Runs trials with faults in one output channel each (design 06, "Touch few channels", "Stop
+/// early", "Batch trials"). The channel is computed from its whole filter, never by a difference of
+/// weights. Where its new values are bitwise those that the same computation gives without faults,
+/// the fault-free outputs stay; images without any other value keep their fault-free logits without
+/// being run, and so do those of which the next convolutions notice nothing. The images that are
+/// left, of all trials, are run in batches. On a GPU nothing is asked of its results: every image
+/// is run. Not thread safe.
 class ChannelPatcher {
  public:
-  /// Both must outlive this; the graph is the cache's.
-  ChannelPatcher(const Graph& graph, const PrefixCache& cache);
+  /// Both must outlive this; the graph is free of faults. `batch`: images run at once.
+  ChannelPatcher(const FusedNet& net, const PrefixCache& cache, std::int64_t batch);
 
-  /// The filter that holds all the faults; none where there is no such or it cannot be patched.
-  FilterId filter_of(const FaultSpace& space, const Faults& faults) const;
-  /// The filter as the graph holds it now, [1, in/groups, kh, kw].
-  at::Tensor filter(const FilterId& id) const;
-  /// Logits of the blocks [first, last) with the filter replaced; the graph must be free of faults.
-  std::vector<at::Tensor> logits(const FilterId& id, const at::Tensor& filter, std::size_t first,
-                                 std::size_t last);
+  /// The channel that holds all the faults; none where there is no such or it cannot be patched.
+  ChannelId channel_of(const FaultSpace& space, const Faults& faults) const;
+  /// The channel's rows as the graph holds them now.
+  at::Tensor rows(const ChannelId& id) const;
+  /// Trials of one convolution; the graph must be free of faults. A trial's logits do not depend on
+  /// which others are there.
+  void run(NodeId conv, std::vector<PatchTrial>& trials) const;
 
  private:
-  at::Tensor block_logits(std::size_t block, const PatchRoute& route, std::int64_t channel,
-                          const at::Tensor& filter);
-  Trace channel_outputs(const PatchRoute& route, const Trace& given, std::int64_t channel,
-                        const at::Tensor& filter) const;
+  struct Batch;
+  struct Pairs;
+  void run_block(const PatchRoute& route, std::size_t block,
+                 const std::vector<PatchTrial*>& trials) const;
+  void follow(const PatchRoute& route, Batch& batch) const;
+  at::Tensor channel_outputs(const PatchRoute& route, const at::Tensor& x,
+                             const std::vector<std::int64_t>& channels,
+                             const std::vector<at::Tensor>& rows) const;
+  std::array<Pairs, 2> find_pairs(const PatchRoute& route, const Batch& batch) const;
+  Trace start(const PatchRoute& route, const Batch& batch, Pairs& pairs, bool mixing) const;
+  bool mixes(const PatchRoute& route, NodeId value) const;
+  void finish(const PatchRoute& route, const Batch& batch, Pairs pairs, bool mixing) const;
 
-  const Graph& graph_;
+  const FusedNet& net_;
   const PrefixCache& cache_;
+  std::int64_t batch_;
   std::vector<std::optional<PatchRoute>> routes_;  // by node
-  // Fault-free outputs of the last channel by block, as its next trial wants them again.
-  FilterId clean_of_;
-  std::vector<Trace> clean_;
+  std::vector<std::int64_t> first_image_;          // of each block
 };
 
 }  // namespace sentinel

@@ -33,57 +33,61 @@ std::uint64_t bytes_per_image(const std::vector<std::int64_t>& shape) {
   return bytes;
 }
 
-/// Bytes per image of everything live at any of the cuts, but the images themselves.
-std::uint64_t cost_of(const Graph& graph, const std::vector<NodeId>& cuts) {
-  const auto shapes = output_shapes(graph);
-  std::set<NodeId> stored;
+}  // namespace
+
+PrefixCache::PrefixCache(const FusedNet& net, std::vector<at::Tensor> blocks, std::uint64_t budget)
+    : net_(net) {
+  std::int64_t images = 0;
+  for (const at::Tensor& block : blocks) images += block.size(0);
+  choose_cuts(images, budget);
+  for (at::Tensor& block : blocks) {
+    Trace& trace = traces_.emplace_back(static_cast<std::size_t>(net.graph().size()));
+    trace[0] = std::move(block);
+    logits_.push_back(fill(trace));
+  }
+}
+
+/// Bytes per image of everything live at any of the cuts, and of other values; not of the images.
+std::uint64_t PrefixCache::cost(const std::vector<NodeId>& cuts,
+                                const std::vector<NodeId>& others) const {
+  const Graph& graph = net_.graph();
+  std::set<NodeId> stored(others.begin(), others.end());
   for (const NodeId cut : cuts)
-    for (const NodeId id : live_at(graph, cut)) stored.insert(storage_of(graph, id));
+    for (const NodeId id : net_.live_at(cut)) stored.insert(storage_of(graph, id));
   stored.erase(0);
+  const auto shapes = output_shapes(graph);
   std::uint64_t bytes = 0;
   for (const NodeId id : stored) bytes += bytes_per_image(shapes[static_cast<std::size_t>(id)]);
   return bytes;
 }
 
-}  // namespace
-
-PrefixCache::PrefixCache(const Graph& graph, std::vector<at::Tensor> blocks, std::uint64_t budget) {
-  std::int64_t images = 0;
-  for (const at::Tensor& block : blocks) images += block.size(0);
-  choose_cuts(graph, images, budget);
-  for (at::Tensor& block : blocks) {
-    Trace& trace = traces_.emplace_back(static_cast<std::size_t>(graph.size()));
-    trace[0] = std::move(block);
-    logits_.push_back(fill(graph, trace));
-  }
-}
-
-void PrefixCache::choose_cuts(const Graph& graph, std::int64_t images, std::uint64_t budget) {
-  const std::vector<NodeId> nodes = weighted_nodes(graph);
-  for (std::size_t stride = 1;; stride *= 2) {
+void PrefixCache::choose_cuts(std::int64_t images, std::uint64_t budget) {
+  const std::vector<NodeId> nodes = weighted_nodes(net_.graph());
+  std::vector<NodeId> others = nodes;
+  // First to go are the convolutions' own outputs, then every other cut.
+  for (std::size_t stride = 1;; stride *= others.empty() ? 2 : 1, others.clear()) {
     cuts_ = {0};
     for (std::size_t i = stride - 1; i < nodes.size(); i += stride) cuts_.push_back(nodes[i]);
-    bytes_ = cost_of(graph, cuts_) * static_cast<std::uint64_t>(images);
-    if (bytes_ <= budget || cuts_.size() == 1) break;
+    bytes_ = cost(cuts_, others) * static_cast<std::uint64_t>(images);
+    if (bytes_ <= budget || (cuts_.size() == 1 && others.empty())) break;
   }
-  kept_.assign(static_cast<std::size_t>(graph.size()), false);
+  kept_.assign(static_cast<std::size_t>(net_.graph().size()), false);
+  for (const NodeId id : others) kept_[static_cast<std::size_t>(id)] = true;
   for (const NodeId cut : cuts_) {
-    live_.push_back(cut == 0 ? std::vector<NodeId>{0} : live_at(graph, cut));
+    live_.push_back(cut == 0 ? std::vector<NodeId>{0} : net_.live_at(cut));
     for (const NodeId id : live_.back()) kept_[static_cast<std::size_t>(id)] = true;
   }
 }
 
-at::Tensor PrefixCache::fill(const Graph& graph, Trace& trace) const {
-  const auto readers = graph.consumers();
-  for (NodeId id = 1; id < graph.size(); ++id) {
-    std::vector<at::Tensor> inputs;
-    for (const NodeId input : graph[id].inputs)
-      inputs.push_back(trace[static_cast<std::size_t>(input)]);
-    trace[static_cast<std::size_t>(id)] = sentinel::apply(graph[id].op, inputs);
-    for (const NodeId input : graph[id].inputs) {
-      const auto i = static_cast<std::size_t>(input);
-      if (!kept_[i] && readers[i].back() == id) trace[i] = at::Tensor();
-    }
+at::Tensor PrefixCache::fill(Trace& trace) const {
+  for (NodeId id = 1; id < net_.graph().size(); ++id) {
+    if (!net_.is_value(id)) continue;
+    std::vector<at::Tensor> in;
+    for (const NodeId input : net_.inputs(id)) in.push_back(trace[static_cast<std::size_t>(input)]);
+    for (const NodeId input : net_.inputs(id))
+      if (!kept_[static_cast<std::size_t>(input)] && net_.last_reader(input) == id)
+        trace[static_cast<std::size_t>(input)] = at::Tensor();
+    trace[static_cast<std::size_t>(id)] = net_.compute(id, std::move(in));
   }
   const at::Tensor logits = trace.back();
   if (!kept_.back()) trace.back() = at::Tensor();
@@ -94,18 +98,17 @@ NodeId PrefixCache::cut_before(NodeId node) const {
   return *(std::upper_bound(cuts_.begin(), cuts_.end(), node) - 1);
 }
 
-Trace PrefixCache::outputs(const Graph& graph, std::size_t block, NodeId from,
-                           const std::vector<NodeId>& nodes) const {
+Trace PrefixCache::outputs(std::size_t block, NodeId from, const std::vector<NodeId>& nodes) const {
   const auto kept = [this](NodeId id) { return kept_[static_cast<std::size_t>(id)]; };
   if (std::all_of(nodes.begin(), nodes.end(), kept)) return traces_[block];
   const NodeId cut = cut_before(from);
   Trace trace = start(block, cut);
   const NodeId last = *std::max_element(nodes.begin(), nodes.end());
   for (NodeId id = std::max<NodeId>(cut, 1); id <= last; ++id) {
-    std::vector<at::Tensor> inputs;
-    for (const NodeId input : graph[id].inputs)
-      inputs.push_back(trace[static_cast<std::size_t>(input)]);
-    trace[static_cast<std::size_t>(id)] = sentinel::apply(graph[id].op, inputs);
+    if (!net_.is_value(id)) continue;
+    std::vector<at::Tensor> in;
+    for (const NodeId input : net_.inputs(id)) in.push_back(trace[static_cast<std::size_t>(input)]);
+    trace[static_cast<std::size_t>(id)] = net_.compute(id, std::move(in));
   }
   return trace;
 }

@@ -1,6 +1,7 @@
 #include "sentinel/fault/trial_engine.hpp"
 
 #include <chrono>
+#include <map>
 
 #include "fault/channel_patch.hpp"
 #include "sentinel/core/error.hpp"
@@ -42,9 +43,19 @@ at::Tensor on_host(const std::vector<at::Tensor>& blocks) {
 }
 
 struct TrialOutput {
-  at::Tensor logits;  // [N, classes], CPU
+  at::Tensor logits;  // [images, classes], on the device
   std::vector<FaultRecord> faults;
+  double seconds = 0;
 };
+
+/// Trials whose logits are kept at once [bytes].
+constexpr std::int64_t kWave = 64 << 20;
+
+using Clock = std::chrono::steady_clock;
+
+double since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 }  // namespace
 
@@ -57,18 +68,21 @@ struct TrialEngine::State {
   std::vector<Part> groups;
   at::Tensor labels;
   Golden golden;
-  std::unique_ptr<PrefixCache> cache;       // null for reference_only
-  at::Tensor fast_golden;                   // [N, classes], CPU
-  std::unique_ptr<ChannelPatcher> patcher;  // null for reference_only and on GPUs
+  // Of the fast path, null for reference_only.
+  std::unique_ptr<FusedNet> net;
+  std::unique_ptr<PrefixCache> cache;
+  std::unique_ptr<ChannelPatcher> patcher;
+  at::Tensor fast_golden, fast_host;  // fault-free logits [N, classes], on the device and the host
 
   State(Graph g, Batch images, const EngineOptions& options);
   void prepare_fast(const EngineOptions& options);
   Part part(std::int32_t group) const;
   at::Tensor reference_logits(const Part& part) const;
-  at::Tensor fast_logits(NodeId first_node, const Part& part) const;
   TrialOutput dense_trial(const Faults& faults, const Part& part);
-  TrialOutput patched_trial(const Faults& faults, const FilterId& filter, const Part& part);
-  TrialOutput fast_trial(const Faults& faults, const Part& part);
+  void patched_trials(NodeId conv, const std::vector<const TrialInput*>& trials,
+                      const std::vector<TrialOutput*>& outputs);
+  std::vector<TrialOutput> fast_trials(const TrialInput* begin, const TrialInput* end);
+  std::size_t wave() const;
   TrialResult result_of(const at::Tensor& logits, EnginePath path, const Part& part,
                         const Faults& faults) const;
   NodeId first_node(const Faults& faults) const { return space.tensors()[faults[0].tensor].node; }
@@ -98,10 +112,11 @@ void TrialEngine::State::prepare_fast(const EngineOptions& options) {
   std::vector<at::Tensor> parts;
   for (const at::Tensor& block : blocks)
     parts.push_back(block.contiguous(at::MemoryFormat::ChannelsLast));
-  cache = std::make_unique<PrefixCache>(fast, std::move(parts), options.cache_budget);
-  fast_golden = on_host(cache->logits());
-  // On a GPU asking which images changed would stall its queue in every block.
-  if (options.device.is_cpu()) patcher = std::make_unique<ChannelPatcher>(fast, *cache);
+  net = std::make_unique<FusedNet>(fast);
+  cache = std::make_unique<PrefixCache>(*net, std::move(parts), options.cache_budget);
+  fast_golden = at::cat(cache->logits());
+  fast_host = on_host(cache->logits());
+  patcher = std::make_unique<ChannelPatcher>(*net, *cache, options.block);
 }
 
 Part TrialEngine::State::part(std::int32_t group) const {
@@ -112,7 +127,7 @@ Part TrialEngine::State::part(std::int32_t group) const {
 /// Of a trial whose logits of the part these are.
 TrialResult TrialEngine::State::result_of(const at::Tensor& logits, EnginePath path,
                                           const Part& part, const Faults& faults) const {
-  const at::Tensor& fault_free = path == EnginePath::kFast ? fast_golden : golden.logits;
+  const at::Tensor& fault_free = path == EnginePath::kFast ? fast_host : golden.logits;
   TrialResult result = classify(logits, part.of(fault_free), part.of(labels));
   if (!faults.empty()) result.first_node = static_cast<std::int32_t>(first_node(faults));
   result.path = path;
@@ -126,36 +141,68 @@ at::Tensor TrialEngine::State::reference_logits(const Part& part) const {
   return on_host(parts);
 }
 
-at::Tensor TrialEngine::State::fast_logits(NodeId first_node, const Part& part) const {
-  const NodeId cut = cache->cut_before(first_node);
+TrialOutput TrialEngine::State::dense_trial(const Faults& faults, const Part& part) {
+  const auto start = Clock::now();
+  const FaultGuard guard(fast, space, faults, ranges);
+  const NodeId cut = cache->cut_before(first_node(faults));
   std::vector<at::Tensor> parts;
   for (std::size_t block = part.first_block; block < part.last_block; ++block)
-    parts.push_back(run_lean(fast, cache->start(block, cut), cut, Copies::kDiffering));
-  return on_host(parts);
+    parts.push_back(net->run(cache->start(block, cut), cut));
+  return {at::cat(parts), guard.records(), since(start)};
 }
 
-TrialOutput TrialEngine::State::dense_trial(const Faults& faults, const Part& part) {
-  const FaultGuard guard(fast, space, faults, ranges);
-  return {fast_logits(first_node(faults), part), guard.records()};
-}
-
-TrialOutput TrialEngine::State::patched_trial(const Faults& faults, const FilterId& filter,
-                                              const Part& part) {
-  std::vector<FaultRecord> records;
-  at::Tensor faulty;
-  {
-    const FaultGuard guard(fast, space, faults, ranges);
-    records = guard.records();
-    faulty = patcher->filter(filter);
+/// Trials with faults in one channel of this convolution each.
+void TrialEngine::State::patched_trials(NodeId conv, const std::vector<const TrialInput*>& trials,
+                                        const std::vector<TrialOutput*>& outputs) {
+  const auto start = Clock::now();
+  std::vector<PatchTrial> patched;
+  for (std::size_t t = 0; t < trials.size(); ++t) {
+    const FaultGuard guard(fast, space, trials[t]->faults, ranges);
+    const ChannelId channel = patcher->channel_of(space, trials[t]->faults);
+    const Part own = part(trials[t]->group);
+    outputs[t]->faults = guard.records();
+    outputs[t]->logits = own.of(fast_golden).clone();
+    patched.push_back({channel.channel, patcher->rows(channel), own.first_block, own.last_block,
+                       outputs[t]->logits});
   }
-  return {on_host(patcher->logits(filter, faulty, part.first_block, part.last_block)),
-          std::move(records)};
+  patcher->run(conv, patched);
+  for (TrialOutput* output : outputs)
+    output->seconds = since(start) / static_cast<double>(outputs.size());
 }
 
-TrialOutput TrialEngine::State::fast_trial(const Faults& faults, const Part& part) {
-  if (faults.empty()) return {part.of(fast_golden), {}};
-  const FilterId filter = patcher ? patcher->filter_of(space, faults) : FilterId{};
-  return filter.conv < 0 ? dense_trial(faults, part) : patched_trial(faults, filter, part);
+std::vector<TrialOutput> TrialEngine::State::fast_trials(const TrialInput* begin,
+                                                         const TrialInput* end) {
+  std::vector<TrialOutput> outputs(static_cast<std::size_t>(end - begin));
+  std::map<std::pair<Faults, std::int32_t>, std::size_t> first;  // of equal trials
+  std::vector<std::size_t> same;
+  std::map<NodeId, std::pair<std::vector<const TrialInput*>, std::vector<TrialOutput*>>> patched;
+  for (const TrialInput* trial = begin; trial != end; ++trial) {
+    const auto number = static_cast<std::size_t>(trial - begin);
+    same.push_back(first.emplace(std::pair(trial->faults, trial->group), number).first->second);
+    if (same.back() != number) continue;
+    const Part own = part(trial->group);
+    if (trial->faults.empty()) {
+      outputs[number].logits = own.of(fast_golden);
+      continue;
+    }
+    const NodeId conv = patcher->channel_of(space, trial->faults).conv;
+    if (conv < 0) {
+      outputs[number] = dense_trial(trial->faults, own);
+      continue;
+    }
+    patched[conv].first.push_back(trial);
+    patched[conv].second.push_back(&outputs[number]);
+  }
+  for (auto& [conv, trials] : patched) patched_trials(conv, trials.first, trials.second);
+  for (std::size_t t = 0; t < same.size(); ++t)
+    if (same[t] != t) outputs[t] = {outputs[same[t]].logits, outputs[same[t]].faults, 0};
+  return outputs;
+}
+
+/// How many trials' logits may be kept at once.
+std::size_t TrialEngine::State::wave() const {
+  const auto bytes = static_cast<std::int64_t>(golden.logits.nbytes());
+  return static_cast<std::size_t>(std::max<std::int64_t>(1, kWave / bytes));
 }
 
 TrialEngine::TrialEngine(Graph graph, Batch images, const EngineOptions& options)
@@ -179,40 +226,56 @@ std::size_t TrialEngine::restart_points() const {
   return state_->cache ? state_->cache->cuts().size() : 0;
 }
 
-std::vector<TrialOutcome> TrialEngine::run(const std::vector<TrialInput>& trials) {
-  using Clock = std::chrono::steady_clock;
+std::vector<TrialOutcome> TrialEngine::run_batch(const std::vector<TrialInput>& trials) {
+  State& s = *state_;
   std::vector<TrialOutcome> outcomes;
-  for (const TrialInput& trial : trials) {
-    const auto start = Clock::now();
-    outcomes.push_back(run(trial.faults, trial.group));
-    outcomes.back().seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  if (!s.cache) {
+    for (const TrialInput& trial : trials)
+      outcomes.push_back(run_reference(trial.faults, trial.group));
+    return outcomes;
+  }
+  const at::NoGradGuard no_grad;
+  const std::size_t wave = s.wave();
+  for (std::size_t begin = 0; begin < trials.size(); begin += wave) {
+    const std::size_t end = std::min(trials.size(), begin + wave);
+    std::vector<TrialOutput> outputs = s.fast_trials(&trials[begin], trials.data() + end);
+    std::vector<at::Tensor> logits;
+    for (const TrialOutput& output : outputs) logits.push_back(output.logits);
+    const at::Tensor host = on_host(logits);
+    std::int64_t row = 0;
+    for (std::size_t t = 0; t < outputs.size(); ++t) {
+      const TrialInput& trial = trials[begin + t];
+      const Part part = s.part(trial.group);
+      const at::Tensor own = host.narrow(0, row, part.images);
+      row += part.images;
+      outcomes.push_back({s.result_of(own, EnginePath::kFast, part, trial.faults),
+                          std::move(outputs[t].faults), outputs[t].seconds});
+    }
   }
   return outcomes;
 }
 
 TrialOutcome TrialEngine::run(const Faults& faults, std::int32_t group) {
-  State& s = *state_;
-  if (!s.cache) return run_reference(faults, group);
-  const at::NoGradGuard no_grad;
-  const Part part = s.part(group);
-  TrialOutput output = s.fast_trial(faults, part);
-  return {s.result_of(output.logits, EnginePath::kFast, part, faults), std::move(output.faults), 0};
+  return run_batch({TrialInput{faults, group}}).front();
 }
 
 TrialOutcome TrialEngine::run_reference(const Faults& faults, std::int32_t group) {
   State& s = *state_;
   const at::NoGradGuard no_grad;
   const Part part = s.part(group);
+  const auto start = Clock::now();
   const FaultGuard guard(s.graph, s.space, faults);
   const at::Tensor logits = faults.empty() ? part.of(s.golden.logits) : s.reference_logits(part);
-  return {s.result_of(logits, EnginePath::kReference, part, faults), guard.records(), 0};
+  const TrialResult result = s.result_of(logits, EnginePath::kReference, part, faults);
+  return {result, guard.records(), since(start)};
 }
 
 TrialLogits TrialEngine::logits(const Faults& faults) {
   State& s = *state_;
   if (!s.cache) return logits_reference(faults);
   const at::NoGradGuard no_grad;
-  const at::Tensor logits = s.fast_trial(faults, s.part(kNoGroup)).logits.clone();
+  const TrialInput trial{faults, kNoGroup};
+  const at::Tensor logits = on_host({s.fast_trials(&trial, &trial + 1).front().logits});
   return {logits, predictions_of(logits)};
 }
 

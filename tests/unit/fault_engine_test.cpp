@@ -22,13 +22,6 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
   return x.sizes() == y.sizes() && std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) == 0;
 }
 
-bool same_result(const TrialResult& a, const TrialResult& b) {
-  return a.images == b.images && a.correct == b.correct && a.top5 == b.top5 &&
-         a.masked == b.masked && a.sdc_noncritical == b.sdc_noncritical &&
-         a.sdc_critical == b.sdc_critical && a.due == b.due &&
-         a.correct_argmax == b.correct_argmax && a.first_node == b.first_node && a.path == b.path;
-}
-
 // ---- FaultGuard ----
 
 std::vector<at::Tensor> weights(const Graph& graph, const FaultSpace& space) {
@@ -333,19 +326,22 @@ TEST_P(Engine, FaultsMatterInThisTest) {
 // Where the run starts, and so the cache, must not change a bit of the result.
 TEST_P(Engine, CacheBudgetsGiveIdenticalResults) {
   TrialEngine none = make_engine(GetParam(), 0), all = make_engine(GetParam());
-  TrialEngine some = make_engine(GetParam(), all.cache_bytes() / 2);
+  // The convolutions' own outputs go before any restart point does.
+  std::uint64_t budget = all.cache_bytes() / 2;
+  while (make_engine(GetParam(), budget).restart_points() == all.restart_points()) budget /= 2;
+  TrialEngine some = make_engine(GetParam(), budget);
   EXPECT_EQ(none.cache_bytes(), 0u);
   EXPECT_LT(none.restart_points(), some.restart_points());
   EXPECT_LT(some.restart_points(), all.restart_points());
   EXPECT_EQ(all.restart_points(), all.space().tensors().size() + 1);
-  EXPECT_LE(some.cache_bytes(), all.cache_bytes() / 2);
+  EXPECT_LE(some.cache_bytes(), budget);
   for (const Faults& faults : awkward_faults(all.space())) {
     const at::Tensor logits = all.logits(faults).logits;
     EXPECT_TRUE(same_bits(none.logits(faults).logits, logits));
     EXPECT_TRUE(same_bits(some.logits(faults).logits, logits));
     const TrialResult result = all.run(faults).result;
-    EXPECT_TRUE(same_result(none.run(faults).result, result));
-    EXPECT_TRUE(same_result(some.run(faults).result, result));
+    EXPECT_TRUE(testing::same_result(none.run(faults).result, result));
+    EXPECT_TRUE(testing::same_result(some.run(faults).result, result));
   }
 }
 
@@ -375,7 +371,7 @@ TEST_P(Engine, TrialsLeaveNoTrace) {
   std::vector<TrialResult> first;
   for (const Faults& faults : trials) first.push_back(engine.run(faults).result);
   for (std::size_t i = trials.size(); i-- > 0;)
-    EXPECT_TRUE(same_result(engine.run(trials[i]).result, first[i])) << i;
+    EXPECT_TRUE(testing::same_result(engine.run(trials[i]).result, first[i])) << i;
   EXPECT_TRUE(same_bits(engine.logits_reference({}).logits, engine.golden().logits));
 }
 
@@ -410,7 +406,7 @@ TEST(TrialEngine, ReferenceOnlyRunsTheReferencePath) {
   const Faults faults = draw(ExactFaults{50}, engine.space(), {kSeed});
   const TrialOutcome outcome = engine.run(faults);
   EXPECT_EQ(outcome.result.path, EnginePath::kReference);
-  EXPECT_TRUE(same_result(outcome.result, engine.run_reference(faults).result));
+  EXPECT_TRUE(testing::same_result(outcome.result, engine.run_reference(faults).result));
   EXPECT_EQ(outcome.faults.size(), 50u);
 }
 

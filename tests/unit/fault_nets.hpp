@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "sentinel/core/rng.hpp"
+#include "sentinel/fault/trial_engine.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/io/dataset.hpp"
 
@@ -145,6 +146,14 @@ inline void bound_weights(Graph& graph, bool per_row) {
     *bounds = per_row ? WeightBounds{at::amin(rows, 1), at::amax(rows, 1)}
                       : WeightBounds{rows.min(), rows.max()};
   }
+}
+
+/// But for the path.
+inline bool same_result(const TrialResult& a, const TrialResult& b) {
+  return a.images == b.images && a.correct == b.correct && a.top5 == b.top5 &&
+         a.masked == b.masked && a.sdc_noncritical == b.sdc_noncritical &&
+         a.sdc_critical == b.sdc_critical && a.due == b.due &&
+         a.correct_argmax == b.correct_argmax && a.first_node == b.first_node && a.path == b.path;
 }
 
 }  // namespace sentinel::testing

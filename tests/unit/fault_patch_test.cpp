@@ -19,27 +19,46 @@ std::vector<std::string> names(const Graph& graph, const std::vector<NodeId>& no
 
 using Names = std::vector<std::string>;
 
+Names mixing(const Graph& graph, const PatchRoute& route) {
+  Names result;
+  for (const MixingConv& conv : route.mixing) result.push_back(graph[conv.node].name);
+  return result;
+}
+
 TEST(PatchRoute, FollowsAChannelToTheNextWeight) {
   const Graph graph = testing::residual_net();
-  const auto route = patch_route(graph, graph.find("layer1.0.conv2"));
+  const FusedNet net(graph);
+  const auto route = patch_route(net, graph.find("layer1.0.conv2"));
   ASSERT_TRUE(route);
-  EXPECT_EQ(names(graph, route->path),
-            (Names{"layer1.0.conv2", "layer1.0.conv2.bn", "layer1.0.add", "layer1.0.relu_1"}));
+  EXPECT_EQ(names(graph, route->path), (Names{"layer1.0.conv2", "layer1.0.relu_1"}));
   EXPECT_EQ(graph[route->resume].name, "layer2.0.conv1");
   EXPECT_EQ(names(graph, route->changed), (Names{"layer1.0.relu_1"}));
   EXPECT_EQ(graph[route->given.at(0)].name, "layer1.0.relu");
   EXPECT_EQ(graph[route->given.at(1)].name, "relu");  // the shortcut
+  EXPECT_EQ(mixing(graph, *route), (Names{"layer2.0.conv1", "layer2.0.downsample"}));
+  EXPECT_TRUE(route->mixing_only);
+}
+
+TEST(PatchRoute, KnowsWhatElseReadsTheChannel) {
+  const Graph graph = testing::residual_net();
+  const FusedNet net(graph);
+  const auto route = patch_route(net, graph.find("conv1"));
+  ASSERT_TRUE(route);
+  EXPECT_EQ(mixing(graph, *route), (Names{"layer1.0.conv1"}));
+  EXPECT_FALSE(route->mixing_only);  // the shortcut
 }
 
 TEST(PatchRoute, StopsBeforeAnotherConvolutionThatReadsSomethingElse) {
   const Graph graph = testing::residual_net();
+  const FusedNet net(graph);
   // The projection runs after conv2 and before their sum.
-  const auto route = patch_route(graph, graph.find("layer2.0.conv2"));
+  const auto route = patch_route(net, graph.find("layer2.0.conv2"));
   ASSERT_TRUE(route);
   EXPECT_EQ(graph[route->resume].name, "layer2.0.downsample");
-  EXPECT_EQ(names(graph, route->changed), (Names{"layer2.0.conv2.bn"}));
+  EXPECT_EQ(names(graph, route->changed), (Names{"layer2.0.conv2"}));
+  EXPECT_TRUE(route->mixing.empty());
   // Maps of one pixel may be flattened.
-  const auto last = patch_route(graph, graph.find("layer2.0.downsample"));
+  const auto last = patch_route(net, graph.find("layer2.0.downsample"));
   ASSERT_TRUE(last);
   EXPECT_EQ(graph[last->resume].name, "fc");
   EXPECT_EQ(names(graph, last->changed), (Names{"flatten"}));
@@ -47,26 +66,54 @@ TEST(PatchRoute, StopsBeforeAnotherConvolutionThatReadsSomethingElse) {
 
 TEST(PatchRoute, IsRefusedWhereTheFaultLeavesItsChannel) {
   const Graph plain = testing::plain_net();
-  EXPECT_TRUE(patch_route(plain, plain.find("features.0")));
-  EXPECT_FALSE(patch_route(plain, plain.find("features.3")));  // flattens 3x3 maps
-  EXPECT_FALSE(patch_route(plain, plain.find("classifier.0")));
-  const Graph hard = testing::hardened(plain, testing::random_images(4).images);
-  EXPECT_FALSE(patch_route(hard, hard.find("features.0")));
+  const FusedNet net(plain);
+  EXPECT_TRUE(patch_route(net, plain.find("features.0")));
+  EXPECT_FALSE(patch_route(net, plain.find("features.3")));  // flattens 3x3 maps
+  EXPECT_FALSE(patch_route(net, plain.find("classifier.0")));
 }
 
-TEST(ChannelPatcher, TakesTheFaultsOfOneFilterAndNoOthers) {
+TEST(PatchRoute, TakesDuplicatedConvolutionsAsTheirOriginalsWhileTheyAgree) {
+  Graph graph = testing::hardened(testing::residual_net(), testing::random_images(4).images);
+  const NodeId next = graph.find("layer1.0.conv2");
+  ASSERT_TRUE(std::holds_alternative<DuplicatedConv>(graph[next].op));
+  const auto route = patch_route(FusedNet(graph), graph.find("layer1.0.conv1"));
+  ASSERT_TRUE(route);
+  EXPECT_EQ(mixing(graph, *route), (Names{"layer1.0.conv2"}));
+  at::Tensor weight = as_conv(graph[next].op)->weight;
+  weight[weight.size(0) - 1][0][0][0] += 1.0F;
+  const auto other = patch_route(FusedNet(graph), graph.find("layer1.0.conv1"));
+  ASSERT_TRUE(other);
+  EXPECT_TRUE(other->mixing.empty());
+}
+
+TEST(ChannelPatcher, TakesTheFaultsOfOneChannelAndNoOthers) {
   const Graph graph = testing::residual_net();
-  const PrefixCache cache(graph, {testing::random_images(4).images}, 1u << 30);
-  const ChannelPatcher patcher(graph, cache);
+  const FusedNet net(graph);
+  const PrefixCache cache(net, {testing::random_images(4).images}, 1u << 30);
+  const ChannelPatcher patcher(net, cache, 32);
   const FaultSpace space(graph);
   const std::uint64_t row = 8 * 9;  // layer1.0.conv1 is tensor 1
-  const FilterId filter = patcher.filter_of(space, {{1, 2 * row, 3}, {1, 3 * row - 1, 30}});
-  EXPECT_EQ(graph[filter.conv].name, "layer1.0.conv1");
-  EXPECT_EQ(filter.channel, 2);
-  EXPECT_EQ(patcher.filter_of(space, {{1, 2 * row, 3}, {1, 3 * row, 30}}).conv, -1);
-  EXPECT_EQ(patcher.filter_of(space, {{0, 0, 3}, {1, 0, 30}}).conv, -1);
+  const ChannelId id = patcher.channel_of(space, {{1, 2 * row, 3}, {1, 3 * row - 1, 30}});
+  EXPECT_EQ(graph[id.conv].name, "layer1.0.conv1");
+  EXPECT_EQ(id.channel, 2);
+  EXPECT_EQ(patcher.channel_of(space, {{1, 2 * row, 3}, {1, 3 * row, 30}}).conv, -1);
+  EXPECT_EQ(patcher.channel_of(space, {{0, 0, 3}, {1, 0, 30}}).conv, -1);
   const auto last = static_cast<std::uint32_t>(space.tensors().size() - 1);
-  EXPECT_EQ(patcher.filter_of(space, {{last, 0, 3}}).conv, -1);  // linear
+  EXPECT_EQ(patcher.channel_of(space, {{last, 0, 3}}).conv, -1);  // linear
+}
+
+TEST(ChannelPatcher, CountsACopyToItsOriginal) {
+  const Graph graph = testing::hardened(testing::residual_net(), testing::random_images(4).images);
+  const FusedNet net(graph);
+  const PrefixCache cache(net, {testing::random_images(4).images}, 1u << 30);
+  const ChannelPatcher patcher(net, cache, 32);
+  const FaultSpace space(graph);
+  const FaultTensor& tensor = space.tensors()[1];
+  const auto& conv = std::get<DuplicatedConv>(graph[tensor.node].op);
+  const auto original = static_cast<std::uint64_t>(conv.duplicated[0]) * tensor.row;
+  const ChannelId id = patcher.channel_of(space, {{1, original, 3}, {1, tensor.originals, 30}});
+  EXPECT_EQ(id.channel, conv.duplicated[0]);
+  EXPECT_EQ(patcher.rows(id).size(0), 2);
 }
 
 /// Grouped and strided convolutions with bias, bounds per channel, a shuffle.
@@ -90,9 +137,10 @@ Graph grouped_net() {
 
 /// Every tap of every filter by bit 30 (Inf, NaN, huge values, at the borders too), some other
 /// bits.
-std::vector<Faults> flips_of_one_filter(const FaultTensor& tensor, std::uint32_t number) {
+std::vector<Faults> flips_of_one_filter(const FaultTensor& tensor, std::uint32_t number,
+                                        std::uint64_t step = 1) {
   std::vector<Faults> trials;
-  for (std::uint64_t element = 0; element < tensor.elements; ++element) {
+  for (std::uint64_t element = 0; element < tensor.elements; element += step) {
     trials.push_back({{number, element, 30}});
     if (element % 5 == 0) trials.push_back({{number, element, 3}, {number, element, 22}});
     if (element % 7 == 0)
@@ -125,8 +173,13 @@ void expect_agreement(TrialEngine& engine, const Faults& faults) {
 class Patch : public ::testing::TestWithParam<const char*> {
  protected:
   static Graph net() {
-    return GetParam() == std::string("grouped") ? grouped_net() : testing::residual_net();
+    if (GetParam() == std::string("grouped")) return grouped_net();
+    if (GetParam() == std::string("hardened"))
+      return testing::hardened(testing::residual_net(), testing::random_images(4).images);
+    return testing::residual_net();
   }
+  /// All taps of the small networks; copies and corrections take long.
+  static std::uint64_t step() { return GetParam() == std::string("hardened") ? 5 : 1; }
   static TrialEngine engine(std::uint64_t budget = 1u << 30) {
     EngineOptions options;
     options.block = 9;
@@ -139,7 +192,7 @@ TEST_P(Patch, EqualsTheReferencePath) {
   TrialEngine fast = engine();
   std::uint32_t number = 0;
   for (const FaultTensor& tensor : fast.space().tensors())
-    for (const Faults& faults : flips_of_one_filter(tensor, number++))
+    for (const Faults& faults : flips_of_one_filter(tensor, number++, step()))
       expect_agreement(fast, faults);
 }
 
@@ -147,7 +200,7 @@ TEST_P(Patch, NeitherTrialsBeforeNorTheCacheChangeABit) {
   TrialEngine all = engine(), none = engine(0), fresh = engine();
   std::uint32_t number = 0;
   for (const FaultTensor& tensor : all.space().tensors()) {
-    const auto trials = flips_of_one_filter(tensor, number++);
+    const auto trials = flips_of_one_filter(tensor, number++, step());
     for (std::size_t i = 0; i < trials.size(); i += 13) {
       const at::Tensor logits = all.logits(trials[i]).logits;
       EXPECT_EQ(0, std::memcmp(none.logits(trials[i]).logits.data_ptr(), logits.data_ptr(),
@@ -159,7 +212,36 @@ TEST_P(Patch, NeitherTrialsBeforeNorTheCacheChangeABit) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Nets, Patch, ::testing::Values("residual", "grouped"),
+// Trials of a batch in any order and company: the same rows.
+TEST_P(Patch, BatchMatesChangeNothing) {
+  TrialEngine alone = engine(), together = engine(1u << 16);
+  std::vector<TrialInput> trials;
+  std::uint32_t number = 0;
+  for (const FaultTensor& tensor : alone.space().tensors())
+    for (const Faults& faults : flips_of_one_filter(tensor, number++, 4 * step() + 1))
+      trials.push_back({faults, kNoGroup});
+  trials.push_back({{}, kNoGroup});
+  trials.push_back({{{0, 1, 30}, {1, 2, 30}}, kNoGroup});
+  trials.push_back(trials.front());
+  Rng rng({7, 0, 0, Purpose::kInitialWeights});
+  const std::vector<std::int64_t> order = rng.permutation(static_cast<std::int64_t>(trials.size()));
+  std::vector<TrialInput> shuffled;
+  for (const std::int64_t i : order) shuffled.push_back(trials[static_cast<std::size_t>(i)]);
+  const std::vector<TrialOutcome> outcomes = together.run_batch(shuffled);
+  ASSERT_EQ(outcomes.size(), trials.size());
+  for (std::size_t i = 0; i < shuffled.size(); ++i) {
+    const TrialOutcome wanted = alone.run(shuffled[i].faults);
+    ASSERT_TRUE(testing::same_result(outcomes[i].result, wanted.result)) << i;
+    ASSERT_EQ(outcomes[i].faults.size(), wanted.faults.size());
+    for (std::size_t f = 0; f < wanted.faults.size(); ++f) {
+      EXPECT_TRUE(outcomes[i].faults[f].site == wanted.faults[f].site);
+      EXPECT_EQ(outcomes[i].faults[f].before, wanted.faults[f].before);
+      EXPECT_EQ(outcomes[i].faults[f].after, wanted.faults[f].after);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Nets, Patch, ::testing::Values("residual", "grouped", "hardened"),
                          [](const auto& net) { return std::string(net.param); });
 
 // What a ReLU swallows is masked, bit for bit, however the channel's convolution rounds.

@@ -270,7 +270,8 @@ TEST(DrawPaired, EqualsDrawOnTheOriginal) {
   const SiteMap map(graph, graph);
   for (std::uint64_t trial = 0; trial < 20; ++trial) {
     const RngKey key{kSeed, 0, trial};
-    EXPECT_EQ(draw_paired({1e-3}, draw(BinomialFaults{1e-3}, space, key), map, space, key), draw(BinomialFaults{1e-3}, space, key));
+    EXPECT_EQ(draw_paired({1e-3}, draw(BinomialFaults{1e-3}, space, key), map, space, key),
+              draw(BinomialFaults{1e-3}, space, key));
   }
 }
 
@@ -286,7 +287,8 @@ TEST(DrawPaired, SharesTheOriginalsAndHitsCopiesIndependently) {
   constexpr int kTrials = 2000;
   for (std::uint64_t trial = 0; trial < kTrials; ++trial) {
     const RngKey key{kSeed, 0, trial};
-    const Faults paired = draw_paired({ber}, draw(BinomialFaults{ber}, original, key), map, model, key);
+    const Faults paired =
+        draw_paired({ber}, draw(BinomialFaults{ber}, original, key), map, model, key);
     expect_sorted_distinct(paired);
     Faults shared;
     for (const FaultSite& site : paired) {
@@ -314,8 +316,8 @@ TEST(DrawPaired, BerOneHitsEverything) {
   const Graph graph = testing::residual_net();
   const Graph hard = testing::hardened(graph, testing::random_images(4).images);
   const FaultSpace original(graph), model(hard);
-  EXPECT_EQ(draw_paired({1}, draw(BinomialFaults{1}, original, {kSeed}),
-                        SiteMap(graph, hard), model, {kSeed}),
+  EXPECT_EQ(draw_paired({1}, draw(BinomialFaults{1}, original, {kSeed}), SiteMap(graph, hard),
+                        model, {kSeed}),
             draw(BinomialFaults{1}, model, {kSeed}));
 }
 

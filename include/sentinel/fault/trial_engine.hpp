@@ -90,7 +90,7 @@ class TrialEngine {
 
   /// Outcomes in the order of the trials, each bit for bit as if it had been run alone; the more
   /// trials at once, the more of their work is shared.
-  std::vector<TrialOutcome> run(const std::vector<TrialInput>& trials);
+  std::vector<TrialOutcome> run_batch(const std::vector<TrialInput>& trials);
   TrialOutcome run(const Faults& faults, std::int32_t group = kNoGroup);
   TrialOutcome run_reference(const Faults& faults, std::int32_t group = kNoGroup);
   TrialLogits logits(const Faults& faults);

@@ -1,0 +1,64 @@
+#pragma once
+#include <vector>
+
+#include "sentinel/graph/run.hpp"
+
+namespace sentinel {
+
+/// Whether every copy of a duplicated channel is stored as its original, bias included: then they
+/// agree by definition (see correct).
+bool copies_agree(const DuplicatedConv& op);
+
+/// A network as the trial engine runs it: the nodes of a graph, of which runs of batch
+/// normalisation, add and activation are one value computed in one pass over the memory (design 06,
+/// "Lean operators"). On the CPU with our own kernels, each image's values being the same whatever
+/// else is in the batch (but a batch of one, for which LibTorch's convolutions may round
+/// otherwise); elsewhere by LibTorch's operators one by one. Same values as `run` up to rounding.
+///
+/// Copies of duplicated channels whose stored rows are equal are not computed (Copies::kDiffering).
+/// The weights are read at every use, batch normalisation when this is made.
+class FusedNet {
+ public:
+  /// The graph must outlive this; convolution weights in channels_last.
+  explicit FusedNet(const Graph& graph);
+
+  const Graph& graph() const { return graph_; }
+  /// The nodes that a value stands for, in order; empty for a node that is part of a later value.
+  const std::vector<NodeId>& parts(NodeId id) const { return values_[index(id)].parts; }
+  bool is_value(NodeId id) const { return id == 0 || !parts(id).empty(); }
+  /// The values that a value is computed from.
+  const std::vector<NodeId>& inputs(NodeId id) const { return values_[index(id)].inputs; }
+  /// The last value that reads a value, 0 where none does.
+  NodeId last_reader(NodeId id) const { return values_[index(id)].last_reader; }
+  /// Values before `from` that `from` or later ones read.
+  std::vector<NodeId> live_at(NodeId from) const;
+
+  /// One value; an input that nobody else can see may be overwritten.
+  at::Tensor compute(NodeId id, std::vector<at::Tensor> in) const;
+  /// One value by LibTorch's operators, of some of its channels alone (numbers [F] i64): `in` and
+  /// the result [N, F, ...]. Only where every part keeps channels apart.
+  at::Tensor compute_channels(NodeId id, const std::vector<at::Tensor>& in,
+                              const at::Tensor& channels) const;
+  /// Computes the values from … end that the trace does not hold and drops each after its last
+  /// reader. What of `trace` nobody else holds may be overwritten. Returns the logits.
+  at::Tensor run(Trace trace, NodeId from) const;
+
+ private:
+  struct Value {
+    std::vector<NodeId> parts, inputs;
+    NodeId last_reader = 0;
+    std::vector<float> scale, shift, bound;  // of kernels::Epilogue, empty: none
+  };
+  static std::size_t index(NodeId id) { return static_cast<std::size_t>(id); }
+  void fuse(NodeId id, const std::vector<std::vector<NodeId>>& readers);
+  void prepare(NodeId id);
+  at::Tensor finish(const Value& value, std::vector<at::Tensor>& in) const;
+  template <class Narrow>
+  at::Tensor one_by_one(const Value& value, const std::vector<at::Tensor>& in,
+                        const Narrow& narrow) const;
+
+  const Graph& graph_;
+  std::vector<Value> values_;  // by the last of the nodes that they stand for
+};
+
+}  // namespace sentinel

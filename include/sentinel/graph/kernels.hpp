@@ -1,0 +1,46 @@
+#pragma once
+#include <vector>
+
+#include "sentinel/graph/graph.hpp"
+
+/// The few kernels of our own beside LibTorch's convolutions (design 06, "Lean operators", "Touch
+/// few channels"). Activations are f32 on the CPU, [N, C, H, W] in channels_last or [N, C]; each
+/// output value is a function of its own image alone, computed in one fixed order.
+namespace sentinel::kernels {
+
+/// What follows a convolution up to the next one, in one pass: x * scale + shift, + other, then the
+/// activation. Pointers may be null: left out.
+struct Epilogue {
+  const float *scale = nullptr, *shift = nullptr;  // [C], both or none
+  const float* other = nullptr;                    // shape and layout of x
+  enum class Activation { kNone, kRelu, kRanger, kRangerClamp } activation = Activation::kNone;
+  const float* bound = nullptr;  // [C], of the bounded ones
+};
+/// `to` may be `from`; both hold `pixels` rows of `channels` values.
+void finish(const float* from, float* to, std::int64_t pixels, std::int64_t channels,
+            const Epilogue& epilogue);
+
+/// Output maps [N, F, H', W'] (contiguous) of single filters of a convolution over x [N, C, H, W]:
+/// `filters` [F, C/groups, kh, kw] f32, filter f computes output channel channels[f] (its input
+/// block and bias). Padding is skipped, never multiplied: 0 * Inf would be NaN.
+at::Tensor filter_outputs(const Conv& conv, const at::Tensor& x, const at::Tensor& filters,
+                          const std::vector<std::int64_t>& channels);
+
+/// Outputs of a convolution whose input differs in one channel from an input with known outputs:
+/// row k of the result [K, C', H', W'] (channels_last) is outputs[images[k]] + conv(delta[k]
+/// through the weights of input channel channels[k]). `delta` [K, H, W] contiguous and finite.
+/// changed[k]: whether any value of row k differs from outputs[images[k]] in a bit.
+at::Tensor add_channel(const Conv& conv, const at::Tensor& outputs,
+                       const std::vector<std::int64_t>& images, const at::Tensor& delta,
+                       const std::vector<std::int64_t>& channels, std::vector<bool>& changed);
+
+/// Merges copies into x [N, C, H, W] (channels_last, changed): channel duplicated[k] by
+/// merge_copy with channel k of `copies` [N, d, H', W'] contiguous, whose row is low[k] ...
+/// high[k]; where `own` [d] is negative with itself, else with channel own[k] of `copies`.
+void merge_copies(at::Tensor& x, const DuplicatedConv& conv, const at::Tensor& copies,
+                  const std::vector<std::int64_t>& own);
+
+/// x [N, C] times weight [O, C] transposed plus bias (undefined: none): [N, O].
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+
+}  // namespace sentinel::kernels

@@ -1,0 +1,258 @@
+#include "sentinel/graph/fused.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/graph/kernels.hpp"
+
+namespace sentinel {
+namespace {
+
+using Inputs = std::vector<at::Tensor>;
+using Readers = std::vector<std::vector<NodeId>>;
+using Activation = kernels::Epilogue::Activation;
+
+bool is_activation(const Op& op) {
+  return std::holds_alternative<Relu>(op) || std::holds_alternative<BoundedRelu>(op);
+}
+
+bool adds_two(const Node& node) {
+  return std::holds_alternative<Add>(node.op) && node.inputs.size() == 2 &&
+         node.inputs[0] != node.inputs[1];
+}
+
+Activation activation_of(const Op& op) {
+  if (std::holds_alternative<Relu>(op)) return Activation::kRelu;
+  if (const auto* bounded = std::get_if<BoundedRelu>(&op))
+    return bounded->clipping == Clipping::kRanger ? Activation::kRanger : Activation::kRangerClamp;
+  return Activation::kNone;
+}
+
+/// Nobody but this variable can see the tensor or its memory (views share the storage).
+bool owned(const at::Tensor& x) {
+  return x.use_count() == 1 && x.storage().use_count() == 1;
+}
+
+at::Tensor in_rows(const at::Tensor& x) {
+  return x.dim() == 4 ? x.contiguous(at::MemoryFormat::ChannelsLast) : x.contiguous();
+}
+
+/// Rows of a weight that read alike; NaN differs from itself.
+bool equal_rows(const at::Tensor& weight, std::int64_t a, std::int64_t b) {
+  const at::Tensor first = weight.select(0, a), second = weight.select(0, b);
+  const auto count = static_cast<std::size_t>(first.numel());
+  // A row is dense in every memory format of ours.
+  const float *x = first.data_ptr<float>(), *y = second.data_ptr<float>();
+  bool equal = true;
+  for (std::size_t i = 0; i < count; ++i) equal &= x[i] == y[i];
+  return equal;
+}
+
+/// By number of the copy: is it stored as its original? `weight`: as read.
+std::vector<bool> agreeing_copies(const DuplicatedConv& op, const at::Tensor& weight) {
+  std::vector<bool> agree;
+  for (std::size_t k = 0; k < op.duplicated.size(); ++k) {
+    const std::int64_t row = op.duplicated[k],
+                       copy = op.out_channels() + static_cast<std::int64_t>(k);
+    agree.push_back(equal_rows(weight, row, copy));
+    if (op.conv.bias.defined()) {
+      const float* bias = op.conv.bias.data_ptr<float>();
+      agree[k] = agree[k] && bias[row] == bias[copy];
+    }
+  }
+  return agree;
+}
+
+at::Tensor of_channels(const at::Tensor& per_channel, const at::Tensor& channels) {
+  return per_channel.defined() && per_channel.dim() > 0 ? per_channel.index_select(0, channels)
+                                                        : per_channel;
+}
+
+/// The operator on some channels alone.
+Op narrowed(const Op& op, const at::Tensor& channels) {
+  if (const auto* bn = std::get_if<BatchNorm>(&op)) {
+    BatchNorm some = *bn;
+    for (at::Tensor* values : {&some.weight, &some.bias, &some.mean, &some.var})
+      *values = of_channels(*values, channels);
+    return some;
+  }
+  if (const auto* relu = std::get_if<BoundedRelu>(&op))
+    return BoundedRelu{of_channels(relu->bound, channels), relu->clipping};
+  return op;
+}
+
+/// Only the copies that differ from their originals are computed.
+at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x) {
+  const std::int64_t out = op.out_channels();
+  Conv originals = op.conv;
+  const at::Tensor weight = decoded(op.conv.weight, op.conv.bounds);
+  originals.bounds = {};
+  originals.weight = weight.narrow(0, 0, out);
+  if (originals.bias.defined()) originals.bias = originals.bias.narrow(0, 0, out);
+  at::Tensor result = in_rows(sentinel::apply(originals, {x}));
+  std::vector<std::int64_t> own, channels, rows;
+  const std::vector<bool> agree = agreeing_copies(op, weight);
+  for (std::size_t k = 0; k < op.duplicated.size(); ++k) {
+    own.push_back(agree[k] ? -1 : static_cast<std::int64_t>(rows.size()));
+    if (agree[k]) continue;
+    rows.push_back(out + static_cast<std::int64_t>(k));
+    channels.push_back(op.duplicated[k]);
+  }
+  at::Tensor copies;
+  if (!rows.empty()) {
+    const at::Tensor index = at::tensor(rows);
+    // A copy reads the input block of its original and has a bias of its own.
+    Conv geometry = op.conv;
+    geometry.weight = originals.weight;
+    geometry.bias = at::Tensor();
+    copies = kernels::filter_outputs(geometry, x, weight.index_select(0, index), channels);
+    if (op.conv.bias.defined())
+      copies.add_(op.conv.bias.index_select(0, index).view({1, -1, 1, 1}));
+  }
+  kernels::merge_copies(result, op, copies, own);
+  return result;
+}
+
+}  // namespace
+
+bool copies_agree(const DuplicatedConv& op) {
+  const std::vector<bool> agree = agreeing_copies(op, op.conv.weight);
+  return std::find(agree.begin(), agree.end(), false) == agree.end();
+}
+
+FusedNet::FusedNet(const Graph& graph) : graph_(graph), values_(index(graph.size())) {
+  const Readers readers = graph.consumers();
+  for (NodeId id = 1; id < graph.size(); ++id) fuse(id, readers);
+  for (NodeId id = 1; id < graph.size(); ++id) {
+    prepare(id);
+    for (const NodeId input : inputs(id)) values_[index(input)].last_reader = id;
+  }
+}
+
+/// Takes over the value that this node continues: only where nobody else reads that one, and in the
+/// order normalisation, add, activation.
+void FusedNet::fuse(NodeId id, const Readers& readers) {
+  const Node& node = graph_[id];
+  Value& value = values_[index(id)];
+  value.parts = {id};
+  value.inputs = node.inputs;
+  const bool adds = adds_two(node);
+  if (!adds && !is_activation(node.op)) return;
+  for (std::size_t k = 0; k < (adds ? 2 : 1); ++k) {
+    const NodeId before = node.inputs[k];
+    if (before == 0 || readers[index(before)].size() != 1) continue;
+    const Op& last = graph_[before].op;
+    const bool normalises = std::holds_alternative<BatchNorm>(last);
+    if (!normalises && (adds || !adds_two(graph_[before]))) continue;
+    Value& taken = values_[index(before)];
+    value.parts = std::move(taken.parts);
+    value.parts.push_back(id);
+    value.inputs = std::move(taken.inputs);
+    if (adds) value.inputs.push_back(node.inputs[1 - k]);
+    taken = {};
+    return;
+  }
+}
+
+void FusedNet::prepare(NodeId id) {
+  Value& value = values_[index(id)];
+  for (const NodeId part : value.parts) {
+    const Op& op = graph_[part].op;
+    if (const auto* bn = std::get_if<BatchNorm>(&op)) {
+      const at::Tensor var = bn->var.to(at::kCPU), mean = bn->mean.to(at::kCPU),
+                       weight = bn->weight.to(at::kCPU), bias = bn->bias.to(at::kCPU);
+      for (std::int64_t c = 0; c < var.numel(); ++c) {
+        // As LibTorch's kernel does.
+        const float inverse =
+            1.0F / std::sqrt(var.data_ptr<float>()[c] + static_cast<float>(bn->eps));
+        value.scale.push_back(inverse * weight.data_ptr<float>()[c]);
+        value.shift.push_back(bias.data_ptr<float>()[c] -
+                              mean.data_ptr<float>()[c] * value.scale.back());
+      }
+    }
+    if (const auto* bounded = std::get_if<BoundedRelu>(&op)) {
+      const at::Tensor bound = bounded->bound.to(at::kCPU).contiguous();
+      value.bound.assign(bound.data_ptr<float>(), bound.data_ptr<float>() + bound.numel());
+    }
+  }
+}
+
+std::vector<NodeId> FusedNet::live_at(NodeId from) const {
+  std::vector<NodeId> live;
+  for (NodeId id = 0; id < std::min(from, graph_.size()); ++id)
+    if (is_value(id) && last_reader(id) >= from) live.push_back(id);
+  return live;
+}
+
+/// By LibTorch's operators, each as narrow(op) has it.
+template <class Narrow>
+at::Tensor FusedNet::one_by_one(const Value& value, const Inputs& in, const Narrow& narrow) const {
+  const Op first = narrow(graph_[value.parts[0]].op);
+  at::Tensor x =
+      sentinel::apply(first, std::holds_alternative<BatchNorm>(first) ? Inputs{in[0]} : in);
+  for (std::size_t p = 1; p < value.parts.size(); ++p) {
+    const Op op = narrow(graph_[value.parts[p]].op);
+    x = sentinel::apply(op, std::holds_alternative<Add>(op) ? Inputs{x, in[1]} : Inputs{x});
+  }
+  return x;
+}
+
+at::Tensor FusedNet::compute_channels(NodeId id, const Inputs& in,
+                                      const at::Tensor& channels) const {
+  return one_by_one(values_[index(id)], in, [&](const Op& op) { return narrowed(op, channels); });
+}
+
+/// Normalisation, add and activation by our kernel.
+at::Tensor FusedNet::finish(const Value& value, Inputs& in) const {
+  const bool mine = owned(in[0]);
+  for (at::Tensor& x : in) x = in_rows(x);
+  const at::Tensor to = mine ? in[0] : at::empty_like(in[0]);
+  const std::int64_t channels = to.size(1);
+  std::vector<float> bounds = value.bound;
+  if (bounds.size() == 1) bounds.assign(index(channels), bounds[0]);
+  kernels::Epilogue epilogue;
+  if (!value.scale.empty()) {
+    epilogue.scale = value.scale.data();
+    epilogue.shift = value.shift.data();
+  }
+  if (in.size() > 1) epilogue.other = in[1].data_ptr<float>();
+  epilogue.activation = activation_of(graph_[value.parts.back()].op);
+  epilogue.bound = bounds.data();
+  kernels::finish(in[0].data_ptr<float>(), to.data_ptr<float>(), to.numel() / channels, channels,
+                  epilogue);
+  return to;
+}
+
+at::Tensor FusedNet::compute(NodeId id, Inputs in) const {
+  const Value& value = values_[index(id)];
+  const Op& first = graph_[value.parts.at(0)].op;
+  if (!in.at(0).is_cpu()) return one_by_one(value, in, [](const Op& op) { return op; });
+  if (value.parts.size() > 1 || std::holds_alternative<BatchNorm>(first) || is_activation(first) ||
+      adds_two(graph_[value.parts[0]]))
+    return finish(value, in);
+  if (const auto* linear = std::get_if<Linear>(&first))
+    return kernels::linear(in[0], decoded(linear->weight, linear->bounds), linear->bias);
+  if (const auto* duplicated = std::get_if<DuplicatedConv>(&first))
+    return duplicated_conv(*duplicated, in[0]);
+  return sentinel::apply(first, in);
+}
+
+at::Tensor FusedNet::run(Trace trace, NodeId from) const {
+  for (NodeId id = std::max<NodeId>(from, 1); id < graph_.size(); ++id) {
+    at::Tensor& value = trace[index(id)];
+    if (!is_value(id) || value.defined()) continue;
+    Inputs in;
+    for (const NodeId input : inputs(id)) {
+      at::Tensor& source = trace[index(input)];
+      if (!source.defined()) throw Bug("the output of '" + graph_[input].name + "' is missing");
+      in.push_back(source);
+    }
+    for (const NodeId input : inputs(id))
+      if (last_reader(input) == id) trace[index(input)] = at::Tensor();
+    value = compute(id, std::move(in));
+  }
+  return trace.back();
+}
+
+}  // namespace sentinel

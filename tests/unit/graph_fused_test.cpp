@@ -1,0 +1,96 @@
+#include "sentinel/graph/fused.hpp"
+
+#include <gtest/gtest.h>
+
+#include "sentinel/core/error.hpp"
+#include "unit/graph_support.hpp"
+
+namespace sentinel {
+namespace {
+
+class Fused : public testing::TestWithParam<bool> {
+ protected:
+  Fused() {
+    at::manual_seed(5);
+    graph = GetParam() ? test::residual_graph() : test::concat_graph();
+    graph.to(at::kCPU, at::MemoryFormat::ChannelsLast);
+    const auto& input = std::get<Input>(graph[0].op);
+    images = test::values({3, input.channels, input.size[0], input.size[1]})
+                 .contiguous(at::MemoryFormat::ChannelsLast);
+  }
+  Graph graph;
+  at::Tensor images;
+};
+
+TEST_P(Fused, EqualsRunUpToRounding) {
+  const FusedNet net(graph);
+  Trace trace{images};
+  const at::Tensor wanted = run(graph, trace);
+  Trace start(trace.size());
+  start[0] = images;
+  const at::Tensor got = net.run(start, 0);
+  EXPECT_TRUE(at::allclose(got, wanted, 1e-4, 1e-4));
+  EXPECT_TRUE(test::same_bits(start[0], images));
+}
+
+TEST_P(Fused, EveryNodeBelongsToOneValue) {
+  const FusedNet net(graph);
+  std::vector<int> seen(static_cast<std::size_t>(graph.size()), 0);
+  for (NodeId id = 1; id < graph.size(); ++id) {
+    for (const NodeId part : net.parts(id)) ++seen[static_cast<std::size_t>(part)];
+    if (net.is_value(id)) {
+      EXPECT_EQ(net.parts(id).back(), id);
+    }
+  }
+  for (std::size_t id = 1; id < seen.size(); ++id) EXPECT_EQ(seen[id], 1) << id;
+}
+
+TEST_P(Fused, GoesOnFromEveryCutWithTheSameBits) {
+  const FusedNet net(graph);
+  Trace all(static_cast<std::size_t>(graph.size()));
+  all[0] = images;
+  for (NodeId id = 1; id < graph.size(); ++id) {
+    if (!net.is_value(id)) continue;
+    std::vector<at::Tensor> in;
+    for (const NodeId input : net.inputs(id)) in.push_back(all[static_cast<std::size_t>(input)]);
+    all[static_cast<std::size_t>(id)] = net.compute(id, in);
+  }
+  Trace kept;
+  for (const at::Tensor& value : all) kept.push_back(value.defined() ? value.clone() : value);
+  for (NodeId from = 1; from < graph.size(); ++from) {
+    Trace cut(all.size());
+    for (const NodeId id : net.live_at(from))
+      cut[static_cast<std::size_t>(id)] = all[static_cast<std::size_t>(id)];
+    EXPECT_TRUE(test::same_bits(net.run(cut, from), all.back())) << from;
+  }
+  for (std::size_t i = 0; i < all.size(); ++i)
+    if (all[i].defined()) {
+      EXPECT_TRUE(test::same_bits(all[i], kept[i])) << i;
+    }
+  EXPECT_THROW(net.run(Trace(all.size()), 3), Bug);
+}
+
+INSTANTIATE_TEST_SUITE_P(Graphs, Fused, testing::Bool());
+
+TEST(FusedNet, JoinsNormalisationAddAndActivation) {
+  const Graph graph = test::residual_graph();
+  const FusedNet net(graph);
+  std::size_t longest = 0;
+  for (NodeId id = 1; id < graph.size(); ++id) longest = std::max(longest, net.parts(id).size());
+  EXPECT_EQ(longest, 3u);
+}
+
+TEST(FusedNet, KnowsWhetherCopiesAgree) {
+  at::manual_seed(6);
+  DuplicatedConv op = test::duplicated(test::conv(6, 3, 3, 1, 1, true), {4, 1});
+  op.conv.weight = op.conv.weight.contiguous(at::MemoryFormat::ChannelsLast);
+  EXPECT_TRUE(copies_agree(op));
+  op.conv.bias[7] += 1;
+  EXPECT_FALSE(copies_agree(op));
+  op.conv.bias[7] -= 1;
+  op.conv.weight[6][2][1][0] += 0.5F;
+  EXPECT_FALSE(copies_agree(op));
+}
+
+}  // namespace
+}  // namespace sentinel
