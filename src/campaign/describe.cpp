@@ -71,7 +71,7 @@ ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine,
 }
 
 /// What the faults of a point's trials depend on beside their fault model.
-std::string drawn_how(const CampaignPoint& point) {
+std::string drawn_how(const CampaignPoint& point, double confidence) {
   switch (point.sampling) {
     case Sampling::kSimple:
       return "";
@@ -80,11 +80,20 @@ std::string drawn_how(const CampaignPoint& point) {
       return fmt::format(", a stratified plan of {} trials", point.trials);
     case Sampling::kSequential:
       return ", strata drawn trial by trial";
+    case Sampling::kAllocated:
+      // The strata of its rounds are allocated for this.
+      return fmt::format(", strata allocated for a half-width of {:g} with confidence {:g}",
+                         point.half_width, confidence);
   }
   throw Bug("unknown sampling");
 }
 
 std::string stop_rule(const CampaignPoint& point) {
+  if (point.sampling == Sampling::kAllocated)
+    return fmt::format(
+        "half-width {:g}, looked at after each round of trials allocated to strata for it, at most "
+        "{} trials",
+        point.half_width, point.trials);
   if (point.sampling != Sampling::kSequential) return "fixed number of trials";
   return fmt::format(
       "half-width {:g}, looked at after each round of at most {} trials from 200 trials on (T1: "
@@ -115,14 +124,15 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
 /// What tells a campaign's faults from another's. Channels need one entry together: they are all
 /// the model has, in order.
 void add_points(std::map<std::string, std::string>& parts,
-                const std::vector<CampaignPoint>& points) {
+                const std::vector<CampaignPoint>& points, double confidence) {
   for (std::size_t p = 0; p < points.size(); ++p) {
     const Sampler& sampler = points[p].sampler;
     if (std::holds_alternative<ChannelFaults>(sampler))
-      parts["points"] = "single flips in each channel of each convolution";
+      parts["points"] =
+          "single flips in each channel of each convolution" + drawn_how(points[p], confidence);
     else
       parts[fmt::format("point {}", p)] = fmt::format("{} at BER {}{}", sampler_name(sampler),
-                                                      sampler_ber(sampler), drawn_how(points[p]));
+                                                      sampler_ber(sampler), drawn_how(points[p], confidence));
   }
 }
 
@@ -138,7 +148,7 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
     if (!model.recipe.empty()) parts["recipe of " + model.name] = model.recipe;
   parts["images"] = plan.images.hash();
   parts["seed"] = std::to_string(job.seed);
-  add_points(parts, plan.points);
+  add_points(parts, plan.points, job.confidence);
   if (runner.blocks().divides()) parts["images per trial"] = std::to_string(runner.blocks().size());
   parts["arithmetic"] =
       fmt::format("float32, engine {}, {} images per batch", job.engine, job.block);
