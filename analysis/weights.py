@@ -1,9 +1,8 @@
 """Weights of trials: what a row counts for in a mean over the population of its point.
 
-A point is sampled simply (every row 1/n), by strata (a row of stratum h counts W_h/n_h), also
-where they are allocated in rounds, or
-sequentially (the stratum drawn with probability q: (W_h/q)/n). A pilot only planned the others and
-counts 0, as do rows beyond those that a sequential plan used.
+A point is sampled simply (every row 1/n), by strata, in one round or several (a row of stratum h
+counts W_h/n_h), or sequentially (the stratum drawn with probability q: (W_h/q)/n). A pilot only
+planned the others and counts 0, as do rows beyond those that a sequential plan used.
 """
 
 from __future__ import annotations

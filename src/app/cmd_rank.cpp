@@ -89,7 +89,8 @@ class Rank : public Command {
       widest = std::max(widest, (sample.upper[c] - sample.lower[c]) / 2);
     const auto channels = static_cast<double>(sample.trials.size());
     const auto& accuracy = sample.accuracy;
-    const auto trials = std::accumulate(sample.trials.begin(), sample.trials.end(), std::uint64_t{0});
+    const auto trials =
+        std::accumulate(sample.trials.begin(), sample.trials.end(), std::uint64_t{0});
     row.insert(row.end(),
                {fmt::format("{:.4f}", widest),
                 percent(std::accumulate(accuracy.begin(), accuracy.end(), 0.0) / channels),

@@ -123,16 +123,17 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
 
 /// What tells a campaign's faults from another's. Channels need one entry together: they are all
 /// the model has, in order.
-void add_points(std::map<std::string, std::string>& parts,
-                const std::vector<CampaignPoint>& points, double confidence) {
+void add_points(std::map<std::string, std::string>& parts, const std::vector<CampaignPoint>& points,
+                double confidence) {
   for (std::size_t p = 0; p < points.size(); ++p) {
     const Sampler& sampler = points[p].sampler;
     if (std::holds_alternative<ChannelFaults>(sampler))
       parts["points"] =
           "single flips in each channel of each convolution" + drawn_how(points[p], confidence);
     else
-      parts[fmt::format("point {}", p)] = fmt::format("{} at BER {}{}", sampler_name(sampler),
-                                                      sampler_ber(sampler), drawn_how(points[p], confidence));
+      parts[fmt::format("point {}", p)] =
+          fmt::format("{} at BER {}{}", sampler_name(sampler), sampler_ber(sampler),
+                      drawn_how(points[p], confidence));
   }
 }
 

@@ -66,8 +66,9 @@ void validate_half_width(const ChannelFaultsJob& job) {
                       *job.half_width, kLeastHalfWidth));
   const ChannelSampling usual;
   const auto without_part = [](const std::string& option) {
-    return option + " has no part in --channel-half-width, which chooses the flips of each channel "
-                    "itself, for --channel-confidence; leave one out";
+    return option +
+           " has no part in --channel-half-width, which chooses the flips of each channel "
+           "itself, for --channel-confidence; leave one out";
   };
   require(job.sampling.error == usual.error, without_part("--channel-error"));
   require(job.sampling.t == usual.t, without_part("--channel-t"));
@@ -123,8 +124,9 @@ void validate(const ChannelFaultsJob& job) {
           fmt::format("--channel-p {} lies outside (0, 1); 0.5 is the safe choice", s.p));
   require(s.cap > 0, "--channel-cap 0: at least one trial per channel is needed");
   validate_half_width(job);
-  require(job.confidence > 0 && job.confidence < 1,
-          fmt::format("--channel-confidence {} lies outside (0, 1); 0.95 is usual", job.confidence));
+  require(
+      job.confidence > 0 && job.confidence < 1,
+      fmt::format("--channel-confidence {} lies outside (0, 1); 0.95 is usual", job.confidence));
   require(job.images_per_trial == -1 || job.images_per_trial > 0,
           fmt::format("--channel-images-per-trial {} must be at least 1, or -1 for all",
                       job.images_per_trial));

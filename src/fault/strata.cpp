@@ -17,7 +17,8 @@ struct BitClass {
   int low, high;  // both included
 };
 using BitClasses = std::vector<std::vector<BitClass>>;  // by stratum its ranges of bits
-const BitClasses kBitClasses = {{{30, 30}}, {{27, 29}}, {{23, 26}}, {{31, 31}}, {{19, 22}}, {{0, 18}}};
+const BitClasses kBitClasses = {{{30, 30}}, {{27, 29}}, {{23, 26}},
+                                {{31, 31}}, {{19, 22}}, {{0, 18}}};
 const BitClasses kChannelBitClasses = {{{30, 30}}, {{23, 29}}, {{0, 22}, {31, 31}}};
 constexpr int kWordBits = 32;
 constexpr int kCriticalBit = 30;

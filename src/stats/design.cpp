@@ -43,8 +43,8 @@ std::string sampling_name(Sampling sampling) {
 }
 
 Sampling parse_sampling(const std::string& name) {
-  for (const Sampling sampling : {Sampling::kSimple, Sampling::kStratified, Sampling::kSequential,
-                                  Sampling::kAllocated})
+  for (const Sampling sampling :
+       {Sampling::kSimple, Sampling::kStratified, Sampling::kSequential, Sampling::kAllocated})
     if (name == sampling_name(sampling)) return sampling;
   throw Bug("sampling " + name + " is unknown");
 }

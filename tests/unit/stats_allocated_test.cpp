@@ -66,8 +66,7 @@ TEST(AllocateFor, KeepsWhatIsThereAndTheLimit) {
   for (std::size_t h = 0; h < counts.size(); ++h) EXPECT_GE(counts[h], there[h]);
   EXPECT_EQ(counts[1], 500u);
   EXPECT_EQ(allocate_for(0.5, 0.95, kWeights, kSupposed, there, kUnlimited), there);
-  const std::uint64_t limited =
-      sum(allocate_for(1e-5, 0.95, kWeights, kSupposed, {0, 0, 0}, 100));
+  const std::uint64_t limited = sum(allocate_for(1e-5, 0.95, kWeights, kSupposed, {0, 0, 0}, 100));
   EXPECT_GE(limited, 100u);
   EXPECT_LE(limited, 102u);
 }
