@@ -77,13 +77,13 @@ std::string drawn_how(const CampaignPoint& point, double confidence) {
       return "";
     case Sampling::kStratified:
       // The allocation is of so many trials: more of them are another sample.
-      return fmt::format(", a stratified plan of {} trials", point.trials);
+      return fmt::format("a stratified plan of {} trials", point.trials);
     case Sampling::kSequential:
-      return ", strata drawn trial by trial";
+      return "strata drawn trial by trial";
     case Sampling::kAllocated:
       // The strata of its rounds are allocated for this.
-      return fmt::format(", strata allocated for a half-width of {:g} with confidence {:g}",
-                         point.half_width, confidence);
+      return fmt::format("strata for half-width {:g} at confidence {:g}", point.half_width,
+                         confidence);
   }
   throw Bug("unknown sampling");
 }
@@ -121,19 +121,21 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
   if (!info.plans.empty()) info.stop_rule = info.plans.front().stop_rule;
 }
 
-/// What tells a campaign's faults from another's. Channels need one entry together: they are all
-/// the model has, in order.
+/// What tells a campaign's faults from another's. Channels need two entries together: they are all
+/// the model has, in order, and planned alike.
 void add_points(std::map<std::string, std::string>& parts, const std::vector<CampaignPoint>& points,
                 double confidence) {
   for (std::size_t p = 0; p < points.size(); ++p) {
     const Sampler& sampler = points[p].sampler;
-    if (std::holds_alternative<ChannelFaults>(sampler))
-      parts["points"] =
-          "single flips in each channel of each convolution" + drawn_how(points[p], confidence);
-    else
+    const std::string plan = drawn_how(points[p], confidence);
+    if (std::holds_alternative<ChannelFaults>(sampler)) {
+      parts["points"] = "single flips in each channel of each convolution";
+      if (!plan.empty()) parts["plan"] = plan;
+    } else {
       parts[fmt::format("point {}", p)] =
-          fmt::format("{} at BER {}{}", sampler_name(sampler), sampler_ber(sampler),
-                      drawn_how(points[p], confidence));
+          fmt::format("{} at BER {}{}{}", sampler_name(sampler), sampler_ber(sampler),
+                      plan.empty() ? "" : ", ", plan);
+    }
   }
 }
 
