@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from hdf5 import ResultError, Store
-from intervals import t_interval
 from results import Result
 from schema import RANKING, RESULT
 from scipy import stats
 from scores import COLUMNS, scores_of
+from summaries import estimate
 
 CHANNEL_FI = "channel-FI"
 # The yardstick of the other methods, best first.
@@ -36,25 +36,25 @@ def importance_of(result: Result) -> pd.DataFrame:
 
 
 def _channel_scores(result: Result) -> pd.DataFrame:
-    """Mean share of failing images under single flips in the channel, over its trials so far; not a
-    number for planned channels without trials."""
-    trials = dict(list(result.trials.groupby("point")))
+    """Share of failing images under single flips in the channel, estimated from its trials so far;
+    not a number for planned channels without trials."""
+    started = set(result.trials["point"])
     rows = []
     for point in result.points[result.points["trials"] > 0].itertuples():
         layer, channel = point.fault_model.removeprefix(CHANNEL_POINT).rsplit(":", 1)
         row = {"method": CHANNEL_FI, "layer": layer, "channel": int(channel)}
-        rows.append(row | _channel_score(trials.get(point.id), result.confidence))
+        score = _channel_score(result, point.id) if point.id in started else {"trials": 0}
+        rows.append(row | score)
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"score": float})
     best_first = table.groupby("layer", sort=False)["score"]
     return table.assign(rank=best_first.rank(method="first", ascending=False) - 1)
 
 
-def _channel_score(trials: pd.DataFrame | None, confidence: float) -> dict[str, float]:
-    if trials is None:
-        return {"trials": 0}
-    failing = t_interval(trials["failure"].to_numpy(), confidence)
+def _channel_score(result: Result, point: int) -> dict[str, float]:
+    failing = estimate(result, point, 0, "failing")
+    accuracy = estimate(result, point, 0, "accuracy")
     score = {"score": failing.estimate, "lower": failing.lower, "upper": failing.upper}
-    return score | {"accuracy": trials["accuracy"].mean(), "trials": len(trials)}
+    return score | {"accuracy": accuracy.estimate, "trials": failing.trials}
 
 
 def add_rankings(known: pd.DataFrame, paths: Iterable[Path]) -> pd.DataFrame:

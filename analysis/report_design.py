@@ -8,7 +8,7 @@ import summaries
 from rankings import CHANNEL_POINT, holds_channels
 from results import Result
 from text import count, listed, percent, share
-from weights import PILOT, SEQUENTIAL, SIMPLE, STRATIFIED
+from weights import ALLOCATED, BY_STRATA, PILOT, SEQUENTIAL, SIMPLE, STRATIFIED
 
 # Below this many trials a t interval over a skewed outcome may cover less than it says.
 ENOUGH_TRIALS = 500
@@ -68,6 +68,14 @@ def _sampling_words(result: Result, point: int, sampling: str) -> str:
             f"Stratified by {len(strata)} strata: a pilot only decides how many trials each "
             "stratum gets; the estimate is the mean of the strata's means weighted by their shares "
             "of the population."
+        )
+    if sampling == ALLOCATED:
+        rounds = result.rounds.loc[result.rounds["point"] == point, "round"].nunique()
+        return (
+            f"Stratified by {len(strata)} strata, allocated in {rounds} "
+            f"round{'s' if rounds != 1 else ''} for the half-width; the estimate is the mean of "
+            "the strata's means weighted by their shares of the population, with the conservative "
+            "interval of MOVER."
         )
     kind = "a guaranteed" if result.plans["guaranteed"][point] else "an asymptotic"
     rounds = result.rounds.loc[result.rounds["point"] == point, "round"].nunique()
@@ -157,7 +165,7 @@ def _progress(result: Result) -> str:
     if result.complete:
         return ""
     planned = int((result.points["trials"] * max(1, len(result.models))).sum())
-    at_most = "at most " if (result.plans["sampling"] == SEQUENTIAL).any() else ""
+    at_most = "at most " if result.plans["sampling"].isin((SEQUENTIAL, ALLOCATED)).any() else ""
     return (
         f"The campaign is not complete: {count(len(result.trials))} of {at_most}{count(planned)} "
         "rows (trials of a model) are stored, and every number below is of those."
@@ -169,7 +177,9 @@ def _uncovered(result: Result) -> str:
     groups = summaries.main_trials(result).groupby(["point", "model"])
     open_points = [point for (point, _), rows in groups if not summaries.is_covered(result, rows)]
     started = set(summaries.main_trials(result)["point"])
-    stratified = result.plans.index[result.plans["sampling"] == STRATIFIED]
+    stratified = result.plans.index[
+        result.plans["sampling"].isin(BY_STRATA) & (result.points["trials"] > 0)
+    ]
     open_points += [point for point in stratified if point not in started]
     if not open_points:
         return ""

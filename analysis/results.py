@@ -141,8 +141,8 @@ class Result:
 
     @cached_property
     def plans(self) -> pd.DataFrame:
-        """How each point is sampled, indexed by point: `sampling` is simple, stratified or
-        sequential; `used` trials are in the estimates; `reached`: the stopping rule was met."""
+        """How each point is sampled, indexed by point: `sampling` is simple, stratified,
+        sequential or allocated; `used` trials are in the estimates; `reached`: the stopping rule was met."""
         plans = self._store.table("design/plans", PLAN).set_index("point")
         if plans.index.has_duplicates:
             raise ResultError(f"{self.path}: /design/plans holds a point twice")

@@ -1,8 +1,8 @@
 """Weights of trials: what a row counts for in a mean over the population of its point.
 
-A point is sampled simply (every row 1/n), by strata (a row of stratum h counts W_h/n_h) or
-sequentially (the stratum drawn with probability q: (W_h/q)/n). A pilot only planned the others and
-counts 0, as do rows beyond those that a sequential plan used.
+A point is sampled simply (every row 1/n), by strata, in one round or several (a row of stratum h
+counts W_h/n_h), or sequentially (the stratum drawn with probability q: (W_h/q)/n). A pilot only
+planned the others and counts 0, as do rows beyond those that a sequential plan used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import pandas as pd
 from hdf5 import ResultError
 
 SIMPLE, STRATIFIED, SEQUENTIAL = "simple", "stratified", "sequential"
-SAMPLINGS = (SIMPLE, STRATIFIED, SEQUENTIAL)
+ALLOCATED = "allocated"  # strata too, in rounds until an interval is narrow enough
+SAMPLINGS = (SIMPLE, STRATIFIED, SEQUENTIAL, ALLOCATED)
+BY_STRATA = (STRATIFIED, ALLOCATED)
 MAIN, PILOT = 0, 1  # TrialRow::stage
 
 
@@ -33,7 +35,7 @@ def weights_of(
     drawn = share / (rows["probability"].to_numpy() * group)
     weights = np.zeros(len(trials))
     weights[used] = np.select(
-        [kind == STRATIFIED, kind == SEQUENTIAL], [share / parts, drawn], 1 / group
+        [np.isin(kind, BY_STRATA), kind == SEQUENTIAL], [share / parts, drawn], 1 / group
     )
     return weights
 

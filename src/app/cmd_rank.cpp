@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "app/command.hpp"
 #include "app/options.hpp"
@@ -64,6 +65,8 @@ class Rank : public Command {
   void print(const RankingFile& ranking) const {
     std::vector<std::vector<std::string>> rows = {
         {"layer", "channels", "most important", "largest", "median", "smallest"}};
+    const bool sampled = !ranking.layers.empty() && !ranking.layers[0].sample.trials.empty();
+    if (sampled) rows[0].insert(rows[0].end(), {"+- at most", "accuracy %", "trials"});
     for (const ImportanceInfo& layer : ranking.layers) {
       const auto at = [&](std::size_t place) {
         return fmt::format("{:.4g}",
@@ -72,9 +75,26 @@ class Rank : public Command {
       const std::size_t last = layer.order.size() - 1;
       rows.push_back({layer.layer, std::to_string(layer.scores.size()), first_of(layer.order),
                       at(0), at(last / 2), at(last)});
+      if (sampled) add_sample(layer.sample, rows.back());
     }
     fmt::print("{} of {}\n", ranking.method, ranking.architecture);
     print_table(rows);
+  }
+
+  /// What channel-FI knows of a layer beside the scores: the widest interval, the mean accuracy and
+  /// all trials.
+  static void add_sample(const ChannelSample& sample, std::vector<std::string>& row) {
+    double widest = 0;
+    for (std::size_t c = 0; c < sample.trials.size(); ++c)
+      widest = std::max(widest, (sample.upper[c] - sample.lower[c]) / 2);
+    const auto channels = static_cast<double>(sample.trials.size());
+    const auto& accuracy = sample.accuracy;
+    const auto trials =
+        std::accumulate(sample.trials.begin(), sample.trials.end(), std::uint64_t{0});
+    row.insert(row.end(),
+               {fmt::format("{:.4f}", widest),
+                percent(std::accumulate(accuracy.begin(), accuracy.end(), 0.0) / channels),
+                with_spaces(static_cast<std::int64_t>(trials))});
   }
 
   /// Sorting and pruning go by groups, all of whose convolutions share one order.

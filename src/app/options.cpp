@@ -53,6 +53,13 @@ void add_channel_faults(CLI::App& app, ChannelFaultsJob& job) {
   add("--channel-p", job.sampling.p, "channel-FI: expected share of failures, in (0, 1)");
   add_whole(app, "--channel-cap", job.sampling.cap,
             "channel-FI: at most so many flips per channel");
+  app.add_option("--channel-half-width", job.half_width,
+                 "channel-FI: instead of --channel-error, flips of each bit class until every "
+                 "score is known to +- this, in (0, 0.5); 0.01 takes some 370 flips per channel");
+  add("--channel-confidence", job.confidence, "channel-FI: of the intervals of the scores");
+  add("--channel-images-per-trial", job.images_per_trial,
+      "channel-FI: each flip on a random block of so many of the images (-1: all); the score is "
+      "the same, a flip of 16 costs a sixteenth of one of 256");
   app.add_option("--channel-trials", job.output,
                  "channel-FI: file of its trials, to resume from (<output>.trials.h5)");
   add("--channel-engine", job.engine, "channel-FI: fast, or reference");

@@ -26,13 +26,21 @@ void check_layers(const ChannelFaultsJob& job, const std::vector<FaultChannel>& 
                       ": the network has no convolution of this name; `profile` lists its layers");
 }
 
+std::uint64_t trials_of(const ChannelFaultsJob& job, const FaultChannel& channel) {
+  if (!selected(job, channel)) return 0;
+  return job.half_width ? job.sampling.cap : channel_sample_size(channel.bits, job.sampling);
+}
+
 /// A channel that nobody asks for keeps its point, with no trials.
 std::vector<CampaignPoint> points_of(const ChannelFaultsJob& job,
                                      const std::vector<FaultChannel>& channels) {
   std::vector<CampaignPoint> points;
-  for (const FaultChannel& c : channels)
-    points.push_back({ChannelFaults{c.layer, c.channel},
-                      selected(job, c) ? channel_sample_size(c.bits, job.sampling) : 0});
+  for (const FaultChannel& c : channels) {
+    CampaignPoint point{ChannelFaults{c.layer, c.channel}, trials_of(job, c)};
+    if (job.half_width) point.sampling = Sampling::kAllocated;
+    point.half_width = job.half_width.value_or(0);
+    points.push_back(std::move(point));
+  }
   return points;
 }
 
@@ -43,6 +51,8 @@ Job campaign_of(const ModelSelection& selection, const RankingJob& ranking) {
   job.selection = selection;
   job.compute.threads = at::get_num_threads();  // the caller's choice; the pool's thread needs it
   job.seed = ranking.seed;
+  job.confidence = own.confidence;
+  job.images_per_trial = own.images_per_trial;
   job.engine = own.engine;
   job.fresh = own.fresh;
   job.output = own.output;

@@ -71,20 +71,29 @@ ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine,
 }
 
 /// What the faults of a point's trials depend on beside their fault model.
-std::string drawn_how(const CampaignPoint& point) {
+std::string drawn_how(const CampaignPoint& point, double confidence) {
   switch (point.sampling) {
     case Sampling::kSimple:
       return "";
     case Sampling::kStratified:
       // The allocation is of so many trials: more of them are another sample.
-      return fmt::format(", a stratified plan of {} trials", point.trials);
+      return fmt::format("a stratified plan of {} trials", point.trials);
     case Sampling::kSequential:
-      return ", strata drawn trial by trial";
+      return "strata drawn trial by trial";
+    case Sampling::kAllocated:
+      // The strata of its rounds are allocated for this.
+      return fmt::format("strata for half-width {:g} at confidence {:g}", point.half_width,
+                         confidence);
   }
   throw Bug("unknown sampling");
 }
 
 std::string stop_rule(const CampaignPoint& point) {
+  if (point.sampling == Sampling::kAllocated)
+    return fmt::format(
+        "half-width {:g}, looked at after each round of trials allocated to strata for it, at most "
+        "{} trials",
+        point.half_width, point.trials);
   if (point.sampling != Sampling::kSequential) return "fixed number of trials";
   return fmt::format(
       "half-width {:g}, looked at after each round of at most {} trials from 200 trials on (T1: "
@@ -112,17 +121,21 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
   if (!info.plans.empty()) info.stop_rule = info.plans.front().stop_rule;
 }
 
-/// What tells a campaign's faults from another's. Channels need one entry together: they are all
-/// the model has, in order.
-void add_points(std::map<std::string, std::string>& parts,
-                const std::vector<CampaignPoint>& points) {
+/// What tells a campaign's faults from another's. Channels need two entries together: they are all
+/// the model has, in order, and planned alike.
+void add_points(std::map<std::string, std::string>& parts, const std::vector<CampaignPoint>& points,
+                double confidence) {
   for (std::size_t p = 0; p < points.size(); ++p) {
     const Sampler& sampler = points[p].sampler;
-    if (std::holds_alternative<ChannelFaults>(sampler))
+    const std::string plan = drawn_how(points[p], confidence);
+    if (std::holds_alternative<ChannelFaults>(sampler)) {
       parts["points"] = "single flips in each channel of each convolution";
-    else
-      parts[fmt::format("point {}", p)] = fmt::format("{} at BER {}{}", sampler_name(sampler),
-                                                      sampler_ber(sampler), drawn_how(points[p]));
+      if (!plan.empty()) parts["plan"] = plan;
+    } else {
+      parts[fmt::format("point {}", p)] =
+          fmt::format("{} at BER {}{}{}", sampler_name(sampler), sampler_ber(sampler),
+                      plan.empty() ? "" : ", ", plan);
+    }
   }
 }
 
@@ -138,7 +151,7 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
     if (!model.recipe.empty()) parts["recipe of " + model.name] = model.recipe;
   parts["images"] = plan.images.hash();
   parts["seed"] = std::to_string(job.seed);
-  add_points(parts, plan.points);
+  add_points(parts, plan.points, job.confidence);
   if (runner.blocks().divides()) parts["images per trial"] = std::to_string(runner.blocks().size());
   parts["arithmetic"] =
       fmt::format("float32, engine {}, {} images per batch", job.engine, job.block);

@@ -116,6 +116,9 @@ EstimateOptions PointEstimates::options(bool share, double low, double high) con
       options.estimate =
           share && t1_ && plan_.guaranteed ? Estimate::kMover : Estimate::kStratified;
       break;
+    case Sampling::kAllocated:
+      options.estimate = share && t1_ ? Estimate::kMover : Estimate::kStratified;
+      break;
     case Sampling::kSequential:
       options.estimate = plan_.guaranteed ? Estimate::kBernstein : Estimate::kAsymptotic;
       break;
@@ -197,9 +200,10 @@ std::size_t PointEstimates::stop_quantity() const {
 }
 
 bool PointEstimates::reached() const {
-  if (used() < kLeastTrials) return false;
-  return std::all_of(models_.begin(), models_.end(), [this](const Model& model) {
-    return (!t1_ || model.failing_trials >= kLeastFailing) &&
+  const bool exact = plan_.sampling == sampling_name(Sampling::kAllocated);
+  if (!exact && used() < kLeastTrials) return false;
+  return std::all_of(models_.begin(), models_.end(), [&](const Model& model) {
+    return (exact || !t1_ || model.failing_trials >= kLeastFailing) &&
            interval_of(model, stop_quantity()).half_width() <= plan_.half_width;
   });
 }

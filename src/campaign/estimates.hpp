@@ -22,8 +22,8 @@ class PointEstimates {
   /// What a plan is made and stopped by, one value per model: the share of failing images (T1), or
   /// correct images more than without faults, as a share.
   std::vector<double> observed(const std::vector<TrialRow>& trial) const;
-  /// Whether its interval is as narrow as the plan wants for every model: from 200 trials and, for
-  /// T1, 20 of them with a failing image on.
+  /// Whether its interval is as narrow as the plan wants for every model: of a sequential plan,
+  /// whose interval needs many, from 200 trials and, for T1, 20 of them with a failing image on.
   bool reached() const;
   /// How many times too wide it is now, of the widest model; for an idea of what is left.
   double width() const;

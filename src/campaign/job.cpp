@@ -58,6 +58,23 @@ void validate_sampling(const Job& job) {
   validate_range(job);
 }
 
+void validate_half_width(const ChannelFaultsJob& job) {
+  if (!job.half_width) return;
+  require(*job.half_width >= kLeastHalfWidth && *job.half_width < 0.5,
+          fmt::format("--channel-half-width {} lies outside [{}, 0.5); it is a share, such as 0.01 "
+                      "for 1 point",
+                      *job.half_width, kLeastHalfWidth));
+  const ChannelSampling usual;
+  const auto without_part = [](const std::string& option) {
+    return option +
+           " has no part in --channel-half-width, which chooses the flips of each channel "
+           "itself, for --channel-confidence; leave one out";
+  };
+  require(job.sampling.error == usual.error, without_part("--channel-error"));
+  require(job.sampling.t == usual.t, without_part("--channel-t"));
+  require(job.sampling.p == usual.p, without_part("--channel-p"));
+}
+
 }  // namespace
 
 void validate(const ProtectionJob& job) {
@@ -106,6 +123,13 @@ void validate(const ChannelFaultsJob& job) {
   require(s.p > 0 && s.p < 1,
           fmt::format("--channel-p {} lies outside (0, 1); 0.5 is the safe choice", s.p));
   require(s.cap > 0, "--channel-cap 0: at least one trial per channel is needed");
+  validate_half_width(job);
+  require(
+      job.confidence > 0 && job.confidence < 1,
+      fmt::format("--channel-confidence {} lies outside (0, 1); 0.95 is usual", job.confidence));
+  require(job.images_per_trial == -1 || job.images_per_trial > 0,
+          fmt::format("--channel-images-per-trial {} must be at least 1, or -1 for all",
+                      job.images_per_trial));
   require_engine(job.engine, "--channel-engine");
 }
 

@@ -10,6 +10,8 @@
 namespace sentinel {
 namespace {
 
+constexpr std::size_t kShortfallsShown = 3;
+
 StoreOptions store_options(const Job& job, const TrialPlan& plan) {
   StoreOptions options;
   options.remedy = plan.remedy;
@@ -99,13 +101,21 @@ ExitCode Ledger::finish() {
   store_findings();
   const bool complete = done() == wanted();
   store_.finish(complete);
-  for (const auto& point : points_)
-    if (const std::string text = point->shortfall(); !text.empty()) spdlog::warn(text);
+  warn_of_shortfalls();
   if (complete) return ExitCode::kDone;
   spdlog::warn(
       "stopped by signal {}: {} of {} trials are stored; run the same command again to go on",
       stop_signal(), done(), wanted());
   return stop_code();
+}
+
+void Ledger::warn_of_shortfalls() const {
+  std::size_t count = 0;
+  for (const auto& point : points_) {
+    const std::string text = point->shortfall();
+    if (!text.empty() && ++count <= kShortfallsShown) spdlog::warn(text);
+  }
+  if (count > kShortfallsShown) spdlog::warn("and {} more like these", count - kShortfallsShown);
 }
 
 /// Takes the rows of earlier incarnations into the estimates.

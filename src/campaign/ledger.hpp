@@ -24,6 +24,7 @@ class Ledger {
  private:
   void recall(const std::string& path);
   void store_findings();
+  void warn_of_shortfalls() const;
   std::uint64_t wanted() const;
   std::uint64_t expected() const;
   std::uint64_t done() const;

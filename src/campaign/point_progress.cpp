@@ -17,7 +17,13 @@ Design design_of(const ResultInfo& info, std::uint32_t number, const CampaignPoi
     weights.push_back(stratum.weight);
     costs.push_back(stratum.cost);
   }
-  return Design(design_options(point, number, info.seed, std::move(weights), std::move(costs)));
+  return Design(design_options(point, number, info.seed, info.confidence, std::move(weights),
+                               std::move(costs)));
+}
+
+/// Whether it ends before its last trial once the interval is narrow enough.
+bool may_stop(const CampaignPoint& point) {
+  return point.sampling == Sampling::kSequential || point.sampling == Sampling::kAllocated;
 }
 
 }  // namespace
@@ -35,7 +41,7 @@ TrialSource PointProgress::source(int workers) const {
   TrialSource source;
   source.first = point_.first;
   source.ready = [this] { return decided_ ? next_ : design_.ready(); };
-  source.ended = [this] { return decided_ || design_.ready() == point_.trials; };
+  source.ended = [this] { return decided_ || design_.ready() >= point_.trials; };
   source.draw = [this](std::uint64_t id) { return design_.draw(id); };
   if (point_.sampling == Sampling::kSequential)
     source.most = std::max<std::uint64_t>(
@@ -64,8 +70,9 @@ void PointProgress::take(const std::vector<TrialRow>& trial) {
   ++next_;
   if (point_.sampling == Sampling::kSimple) return;
   design_.observe(estimates_.observed(trial));
-  if (point_.sampling != Sampling::kSequential || !design_.at_round_end()) return;
-  for (EstimateRow& row : estimates_.look()) looks_.push_back(std::move(row));
+  if (!may_stop(point_) || !design_.at_round_end()) return;
+  if (point_.sampling == Sampling::kSequential)
+    for (EstimateRow& row : estimates_.look()) looks_.push_back(std::move(row));
   decided_ = estimates_.reached();
 }
 
@@ -81,6 +88,7 @@ void PointProgress::check_draw(const TrialRow& row) const {
 }
 
 std::uint64_t PointProgress::expected() const {
+  if (point_.sampling == Sampling::kAllocated) return std::min(design_.ready(), wanted());
   if (looks_.empty() || decided_) return wanted();
   const double width = estimates_.width();
   const double trials = static_cast<double>(next_) * width * width;
@@ -88,11 +96,13 @@ std::uint64_t PointProgress::expected() const {
 }
 
 std::string PointProgress::shortfall() const {
-  if (point_.half_width == 0 || decided_ || next_ < point_.trials) return "";
+  const bool wanted = may_stop(point_) && point_.trials > 0;
+  if (!wanted || decided_ || next_ < point_.trials) return "";
+  const auto* channel = std::get_if<ChannelFaults>(&point_.sampler);
   return fmt::format(
-      "{} trials were not enough for a half-width of {:g} ({}); give a larger "
-      "--repeat to go on",
-      point_.trials, point_.half_width, headline());
+      "{}{} trials were not enough for a half-width of {:g} ({}); give a larger {} to go on",
+      channel ? fmt::format("{} channel {}: ", channel->layer, channel->channel) : "",
+      point_.trials, point_.half_width, headline(), channel ? "--channel-cap" : "--repeat");
 }
 
 void PointProgress::report(Findings& findings) const {

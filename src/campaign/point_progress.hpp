@@ -21,11 +21,12 @@ class PointProgress {
 
   /// Trials that are wanted as far as is known: less than planned once the stop rule is met.
   std::uint64_t wanted() const { return last() - point_.first; }
-  /// The same as far as can be guessed: the width of an interval falls as 1/sqrt(trials).
+  /// The same as far as can be guessed: the width of an interval falls as 1/sqrt(trials); of an
+  /// allocated plan what is planned, which should be enough.
   std::uint64_t expected() const;
   /// Of these, how many are here.
   std::uint64_t done() const { return done_; }
-  /// What to tell of a sequential plan that ended at its last trial; empty: nothing.
+  /// What to tell of a plan that ended at its last trial and not at its half-width; empty: nothing.
   std::string shortfall() const;
   std::string headline() const { return estimates_.headline(); }
   /// Adds what is known to what the file says.

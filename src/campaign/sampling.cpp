@@ -11,6 +11,7 @@ namespace {
 // main sample (T2).
 constexpr double kPilotShare = 0.1;
 constexpr std::uint64_t kPilotOfLosses = 30, kLeastOfLosses = 30;
+constexpr double kCriticalFails = 0.5;  // share of failing images, supposed where bit 30 flips
 
 /// T1 observes shares of failing images, all others losses of accuracy.
 bool observes_shares(const Sampler& sampler) {
@@ -21,12 +22,18 @@ bool observes_shares(const Sampler& sampler) {
 }  // namespace
 
 DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, std::uint64_t seed,
-                             std::vector<double> weights, std::vector<double> costs) {
+                             double confidence, std::vector<double> weights,
+                             std::vector<double> costs) {
   DesignOptions options;
   options.sampling = point.sampling;
   options.trials = point.trials;
   options.weights = std::move(weights);
   options.costs = std::move(costs);
+  options.half_width = point.half_width;
+  options.confidence = confidence;
+  // An allocated plan has bit 30 as its first stratum (Strata); the others hardly ever fail.
+  options.supposed.resize(options.weights.size());
+  if (!options.supposed.empty()) options.supposed.front() = kCriticalFails;
   options.losses = !observes_shares(point.sampler);
   if (options.losses) {
     options.pilot = kPilotOfLosses;
@@ -49,7 +56,7 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
           "--sampling stratified: trials of {} at BER {:g} have no strata; leave it out (strata "
           "are known for --single-bit, and for binomial faults where few critical bits flip)",
           sampler_name(point.sampler), sampler_ber(point.sampler)));
-    Design(design_options(point, 0, 0, sampler.strata().weights, sampler.strata().costs));
+    Design(design_options(point, 0, 0, 0.95, sampler.strata().weights, sampler.strata().costs));
   }
 }
 

@@ -6,9 +6,10 @@
 namespace sentinel {
 
 /// How the trials of a point are drawn from its strata (weights and costs by stratum; none for a
-/// simple plan).
+/// simple plan), for intervals of this confidence.
 DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, std::uint64_t seed,
-                             std::vector<double> weights, std::vector<double> costs);
+                             double confidence, std::vector<double> weights,
+                             std::vector<double> costs);
 
 /// UserError where a point's plan cannot be made on this network: a stratified one without strata,
 /// or with too few trials for its pilot. Known as soon as the original is read.

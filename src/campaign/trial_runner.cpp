@@ -81,7 +81,7 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
   // Without pairing every model draws from a stream of its own.
   const auto stream = static_cast<std::uint32_t>(point | model << 24);
   const RngKey key{seed_, stream, id, Purpose::kFaults};
-  if (const auto* channel = std::get_if<ChannelFaults>(&sampler))
+  if (const auto* channel = std::get_if<ChannelFaults>(&sampler); channel && stratum < 0)
     return {channel_site(*channel, engines_.at(model).space(), key)};
   return drawn(model, key);
 }

@@ -19,10 +19,10 @@ namespace sentinel {
 struct CampaignPoint {
   Sampler sampler;
   std::uint64_t trials = 0;  // ids below this; may be 0: a point that keeps its number although
-                             // nobody asks for it. Sequential: at most so many
+                             // nobody asks for it. With a half-width: at most so many
   std::uint64_t first = 0;   // ids from this on
   Sampling sampling = Sampling::kSimple;
-  double half_width = 0;    // sequential: stops at this
+  double half_width = 0;    // sequential, allocated: stops at this
   bool guaranteed = false;  // intervals that hold for every number of trials
 };
 

@@ -16,7 +16,10 @@ namespace {
 struct BitClass {
   int low, high;  // both included
 };
-constexpr BitClass kBitClasses[] = {{30, 30}, {27, 29}, {23, 26}, {31, 31}, {19, 22}, {0, 18}};
+using BitClasses = std::vector<std::vector<BitClass>>;  // by stratum its ranges of bits
+const BitClasses kBitClasses = {{{30, 30}}, {{27, 29}}, {{23, 26}},
+                                {{31, 31}}, {{19, 22}}, {{0, 18}}};
+const BitClasses kChannelBitClasses = {{{30, 30}}, {{23, 29}}, {{0, 22}, {31, 31}}};
 constexpr int kWordBits = 32;
 constexpr int kCriticalBit = 30;
 constexpr double kTail = 0.01;  // share of the trials that may be pooled
@@ -27,15 +30,51 @@ Strata whole() {
   return {{"all"}, {1}, {1}};
 }
 
-Strata bit_strata() {
+int size_of(const std::vector<BitClass>& stratum) {
+  int size = 0;
+  for (const auto& [low, high] : stratum) size += high - low + 1;
+  return size;
+}
+
+/// "bit 30", "bits 29-23", "bits 22-0, 31"
+std::string name_of(const std::vector<BitClass>& stratum) {
+  std::string name = size_of(stratum) == 1 ? "bit " : "bits ";
+  for (const auto& [low, high] : stratum) {
+    if (low != stratum.front().low) name += ", ";
+    name += low == high ? fmt::format("{}", low) : fmt::format("{}-{}", high, low);
+  }
+  return name;
+}
+
+Strata bit_strata(const BitClasses& classes) {
   Strata strata;
-  for (const auto& [low, high] : kBitClasses) {
-    strata.names.push_back(low == high ? fmt::format("bit {}", low)
-                                       : fmt::format("bits {}-{}", high, low));
-    strata.weights.push_back(static_cast<double>(high - low + 1) / kWordBits);
+  for (const std::vector<BitClass>& stratum : classes) {
+    strata.names.push_back(name_of(stratum));
+    strata.weights.push_back(static_cast<double>(size_of(stratum)) / kWordBits);
     strata.costs.push_back(1);
   }
   return strata;
+}
+
+std::uint8_t draw_bit(const std::vector<BitClass>& stratum, Rng& rng) {
+  auto place = static_cast<int>(rng.below(static_cast<std::uint64_t>(size_of(stratum))));
+  for (const auto& [low, high] : stratum) {
+    if (place <= high - low) return static_cast<std::uint8_t>(low + place);
+    place -= high - low + 1;
+  }
+  throw Bug("a place beyond the bits of a stratum");
+}
+
+/// Numbers of bits in a space.
+struct BitRange {
+  std::uint64_t first, bits;
+};
+
+BitRange range_of(const Sampler& sampler, const FaultSpace& space) {
+  const auto* channel = std::get_if<ChannelFaults>(&sampler);
+  if (!channel) return {0, space.bits()};
+  const ChannelOrder order(*channel, space, {});
+  return {order.first_bit(), order.bits()};
 }
 
 /// P(K = k) of n trials with probability p, for k = 0 ... until P(K > k) < kTail, and that tail.
@@ -177,7 +216,9 @@ StratifiedSampler::StratifiedSampler(const Sampler& sampler, const Graph& origin
   state_->strata = whole();
   const auto* binomial = std::get_if<BinomialFaults>(&sampler);
   const auto* exact = std::get_if<ExactFaults>(&sampler);
-  if (exact && exact->count == 1) state_->strata = bit_strata();
+  if (exact && exact->count == 1) state_->strata = bit_strata(kBitClasses);
+  if (std::holds_alternative<ChannelFaults>(sampler))
+    state_->strata = bit_strata(kChannelBitClasses);
   if (binomial && binomial->ber > 0 && binomial->ber < 1)
     state_->divide_binomial(original, space, binomial->ber);
 }
@@ -194,11 +235,12 @@ Faults StratifiedSampler::draw(const FaultSpace& space, std::int32_t stratum,
   if (stratum < 0 || !divides()) return sentinel::draw(state_->sampler, space, key);
   if (std::holds_alternative<BinomialFaults>(state_->sampler))
     return state_->draw_binomial(space, stratum, key);
+  const bool channel = std::holds_alternative<ChannelFaults>(state_->sampler);
+  const BitClasses& classes = channel ? kChannelBitClasses : kBitClasses;
+  const BitRange range = range_of(state_->sampler, space);
   Rng rng(key);
-  const auto& [low, high] = kBitClasses[stratum];
-  FaultSite site = space.at(rng.below(space.bits() / kWordBits) * kWordBits);
-  site.bit = static_cast<std::uint8_t>(
-      low + static_cast<int>(rng.below(static_cast<std::uint64_t>(high - low + 1))));
+  FaultSite site = space.at(range.first + rng.below(range.bits / kWordBits) * kWordBits);
+  site.bit = draw_bit(classes[static_cast<std::size_t>(stratum)], rng);
   return {site};
 }
 

@@ -5,37 +5,32 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/fault_space.hpp"
-#include "sentinel/stats/interval.hpp"
 
 namespace sentinel {
 namespace {
 
-/// Over the trials of a channel.
-struct Tally {
-  Moments failing, correct;  // shares of the images
+/// What the file estimates of a channel.
+struct ChannelEstimate {
+  const EstimateRow *failing = nullptr, *accuracy = nullptr;
 };
 
-std::vector<Tally> tallies(const ResultFile& result) {
-  const double images = static_cast<double>(result.info.models.at(0).images);
-  std::vector<Tally> all(result.info.points.size());
-  for (const TrialRow& row : result.trials) {
-    // Sorted by id within a point. Rows beyond the planned ones are left from before the campaign
-    // was shortened.
-    if (row.id >= result.info.points.at(row.point).trials) continue;
-    Tally& tally = all.at(row.point);
-    tally.failing.add((static_cast<double>(row.sdc_critical) + row.due) / images);
-    tally.correct.add(row.correct / images);
+/// By point, the last look.
+std::vector<ChannelEstimate> estimates_of(const ResultFile& result) {
+  std::vector<ChannelEstimate> all(result.info.points.size());
+  for (const EstimateRow& row : result.estimates) {
+    if (row.quantity == "failing") all.at(row.point).failing = &row;
+    if (row.quantity == "accuracy") all.at(row.point).accuracy = &row;
   }
   return all;
 }
 
-void append(LayerScores& layer, const Tally& tally, double confidence) {
-  const Interval score = t_interval(tally.failing, confidence, 0, 1);
-  layer.scores.push_back(score.estimate);
-  layer.sample.lower.push_back(score.lower);
-  layer.sample.upper.push_back(score.upper);
-  layer.sample.accuracy.push_back(tally.correct.mean());
-  layer.sample.trials.push_back(tally.failing.n());
+void append(LayerScores& layer, const ChannelEstimate& channel) {
+  if (!channel.failing || !channel.accuracy) throw Bug("a channel's trials have no estimates");
+  layer.scores.push_back(channel.failing->estimate);
+  layer.sample.lower.push_back(channel.failing->lower);
+  layer.sample.upper.push_back(channel.failing->upper);
+  layer.sample.accuracy.push_back(channel.accuracy->estimate);
+  layer.sample.trials.push_back(channel.failing->trials);
 }
 
 }  // namespace
@@ -64,13 +59,13 @@ ChannelScores channel_fault_scores(const Graph& graph, const ResultFile& result)
   const std::vector<FaultChannel> channels = fault_channels(graph);
   if (result.info.points.size() != channels.size())
     throw Bug("the points of channel-FI are not the network's channels");
-  const std::vector<Tally> all = tallies(result);
+  const std::vector<ChannelEstimate> all = estimates_of(result);
   ChannelScores scores;
   for (std::size_t p = 0; p < channels.size(); ++p) {
     if (result.info.points[p].trials == 0) continue;
     if (scores.empty() || scores.back().node != channels[p].node)
       scores.push_back({channels[p].node, channels[p].layer, {}});
-    append(scores.back(), all[p], result.info.confidence);
+    append(scores.back(), all[p]);
   }
   return scores;
 }

@@ -13,6 +13,10 @@ namespace {
 
 /// One over the least share of its weight with which a stratum is drawn (draw_probabilities).
 constexpr double kLargestWeight = 5;
+/// What a further round of an allocated plan aims at, relative to the half-width.
+constexpr double kAim = 0.95;
+/// Trials of the first round of an allocated plan, at most; the others at most double the sum.
+constexpr std::uint64_t kMostAtFirst = 4096;
 
 std::int32_t pick(const std::vector<double>& probabilities, double uniform) {
   double sum = 0;
@@ -32,12 +36,15 @@ std::string sampling_name(Sampling sampling) {
       return "stratified";
     case Sampling::kSequential:
       return "sequential";
+    case Sampling::kAllocated:
+      return "allocated";
   }
   throw Bug("unknown sampling");
 }
 
 Sampling parse_sampling(const std::string& name) {
-  for (const Sampling sampling : {Sampling::kSimple, Sampling::kStratified, Sampling::kSequential})
+  for (const Sampling sampling :
+       {Sampling::kSimple, Sampling::kStratified, Sampling::kSequential, Sampling::kAllocated})
     if (name == sampling_name(sampling)) return sampling;
   throw Bug("sampling " + name + " is unknown");
 }
@@ -54,6 +61,9 @@ Design::Design(DesignOptions options) : options_(std::move(options)) {
     case Sampling::kSequential:
       plan_round();
       plan_round();
+      return;
+    case Sampling::kAllocated:
+      plan_allocated();
       return;
   }
 }
@@ -75,20 +85,44 @@ void Design::plan_pilot() {
 
 void Design::plan_main() {
   const std::uint64_t trials = options_.trials - ready_;
-  const std::vector<std::uint64_t> allocated =
-      allocate(trials, options_.weights, spreads(), options_.costs, options_.minimum);
+  allot(allocate(trials, options_.weights, spreads(), options_.costs, options_.minimum), trials);
+}
+
+/// A round of `trials` trials that are to come from the strata so often. They do in a random order,
+/// so that a campaign that is stopped, or at its last trial, has some of every stratum.
+void Design::allot(const std::vector<std::uint64_t>& allocated, std::uint64_t trials) {
   std::vector<std::int32_t> grouped;
-  Round round{ready_, trials, 0, {}, allocated};
+  Round round{ready_, std::min(trials, options_.trials - ready_), 0, {}, allocated};
   for (std::size_t h = 0; h < allocated.size(); ++h) {
     grouped.insert(grouped.end(), allocated[h], static_cast<std::int32_t>(h));
     round.probabilities.push_back(static_cast<double>(allocated[h]) / static_cast<double>(trials));
   }
-  // In a random order, so that a campaign that is stopped has some of every stratum.
-  Rng rng({options_.seed, options_.point, 0, Purpose::kStrata});
+  Rng rng({options_.seed, options_.point, main_.size(), Purpose::kStrata});
   for (const std::int64_t place : rng.permutation(static_cast<std::int64_t>(trials)))
     main_.push_back(grouped[static_cast<std::size_t>(place)]);
+  ready_ += round.trials;
   rounds_.push_back(std::move(round));
-  ready_ = options_.trials;
+}
+
+/// Nothing once the half-width is reached: then what is there is enough.
+void Design::plan_allocated() {
+  if (ready_ >= options_.trials) return;
+  std::vector<double> shares;
+  std::vector<std::uint64_t> there;
+  for (std::size_t h = 0; h < options_.weights.size(); ++h) {
+    const bool met = !observed_by_[h].empty();
+    shares.push_back(met ? observed_by_[h].front().mean() : options_.supposed.at(h));
+    there.push_back(met ? observed_by_[h].front().n() : 0);
+  }
+  const auto wanted = [&](double half_width) {
+    return allocate_for(half_width, options_.confidence, options_.weights, shares, there,
+                        ready_ == 0 ? kMostAtFirst : 2 * ready_);
+  };
+  std::vector<std::uint64_t> allocated = wanted(options_.half_width);
+  if (allocated == there) return;
+  if (ready_ > 0) allocated = wanted(kAim * options_.half_width);
+  for (std::size_t h = 0; h < there.size(); ++h) allocated[h] -= there[h];
+  allot(allocated, std::accumulate(allocated.begin(), allocated.end(), std::uint64_t{0}));
 }
 
 void Design::plan_round() {
@@ -138,6 +172,10 @@ TrialDraw Design::draw(std::uint64_t id) const {
       const Round& round = rounds_[main ? 1 : 0];
       return {round.stage, h, round.probabilities[static_cast<std::size_t>(h)]};
     }
+    case Sampling::kAllocated: {
+      const std::int32_t h = main_[id];
+      return {0, h, round_of(id).probabilities[static_cast<std::size_t>(h)]};
+    }
     case Sampling::kSequential: {
       const Round& round = round_of(id);
       Rng rng({options_.seed, options_.point, id, Purpose::kStrata});
@@ -156,6 +194,7 @@ void Design::observe(const std::vector<double>& values) {
   models.resize(values.size());
   for (std::size_t m = 0; m < values.size(); ++m) models[m].add(values[m]);
   if (options_.sampling == Sampling::kSequential && at_round_end()) plan_round();
+  if (options_.sampling == Sampling::kAllocated && at_round_end()) plan_allocated();
   if (options_.sampling == Sampling::kStratified && main_.empty() && observed_ == ready_)
     plan_main();
 }

@@ -100,12 +100,31 @@ struct Bounds {
 };
 
 /// Wilson's score interval of a share p of n trials.
-Bounds wilson(double p, double n, double confidence) {
-  const double z = t_quantile(INFINITY, confidence), z2 = z * z;
+Bounds wilson(double p, double n, double z) {
+  const double z2 = z * z;
   const double centre = p + z2 / (2 * n);
   const double half_width = z * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
   return {std::max(0.0, (centre - half_width) / (1 + z2 / n)),
           std::min(1.0, (centre + half_width) / (1 + z2 / n))};
+}
+
+/// MOVER's limits of the mean from shares of counts > 0 of trials; strata of weight 0 play no part.
+Bounds mover_bounds(const std::vector<double>& weights, const std::vector<double>& shares,
+                    const std::vector<double>& counts, double z) {
+  double estimate = 0, below = 0, above = 0;
+  for (std::size_t h = 0; h < weights.size(); ++h) {
+    if (!(weights[h] > 0)) continue;
+    const Bounds bounds = wilson(shares[h], counts[h], z);
+    estimate += weights[h] * shares[h];
+    below += std::pow(weights[h] * (shares[h] - bounds.lower), 2);
+    above += std::pow(weights[h] * (bounds.upper - shares[h]), 2);
+  }
+  return {std::max(0.0, estimate - std::sqrt(below)), std::min(1.0, estimate + std::sqrt(above))};
+}
+
+/// By how much a count of trials grows at once: few steps lead to many trials.
+double step_from(double count) {
+  return 1 + std::floor(count / 64);
 }
 
 /// What each stratum should get if trials could be divided, relative.
@@ -191,18 +210,49 @@ Interval stratified_interval(const std::vector<double>& weights, const std::vect
 Interval mover_interval(const std::vector<double>& weights, const std::vector<Moments>& strata,
                         double confidence) {
   Interval interval = estimate_of(weights, strata, confidence, 0, 1, "MOVER");
-  double below = 0, above = 0;
+  std::vector<double> shares, counts;
   for (std::size_t h = 0; h < strata.size(); ++h) {
-    if (!(weights[h] > 0)) continue;
-    if (strata[h].n() == 0) return interval;
-    const double p = strata[h].mean();
-    const Bounds bounds = wilson(p, count(strata[h]), confidence);
-    below += std::pow(weights[h] * (p - bounds.lower), 2);
-    above += std::pow(weights[h] * (bounds.upper - p), 2);
+    if (weights[h] > 0 && strata[h].n() == 0) return interval;
+    shares.push_back(strata[h].mean());
+    counts.push_back(count(strata[h]));
   }
-  interval.lower = std::max(0.0, interval.estimate - std::sqrt(below));
-  interval.upper = std::min(1.0, interval.estimate + std::sqrt(above));
+  const Bounds bounds = mover_bounds(weights, shares, counts, t_quantile(INFINITY, confidence));
+  interval.lower = bounds.lower;
+  interval.upper = bounds.upper;
   return interval;
+}
+
+std::vector<std::uint64_t> allocate_for(double half_width, double confidence,
+                                        const std::vector<double>& weights,
+                                        const std::vector<double>& shares,
+                                        const std::vector<std::uint64_t>& least,
+                                        std::uint64_t most) {
+  check_sizes(weights.size(), {shares.size(), least.size()});
+  const double z = t_quantile(INFINITY, confidence);
+  std::vector<double> counts;
+  for (const std::uint64_t n : least) counts.push_back(std::max(1.0, static_cast<double>(n)));
+  const auto width = [&] {
+    const Bounds bounds = mover_bounds(weights, shares, counts, z);
+    return (bounds.upper - bounds.lower) / 2;
+  };
+  const auto total = [&] { return std::accumulate(counts.begin(), counts.end(), 0.0); };
+  for (double now = width(); now > half_width && total() < static_cast<double>(most);
+       now = width()) {
+    std::size_t best = 0;
+    double most_gain = -1;
+    for (std::size_t h = 0; h < counts.size(); ++h) {
+      const double before = counts[h];
+      counts[h] += step_from(before);
+      const double gain = (now - width()) / step_from(before);
+      counts[h] = before;
+      if (gain > most_gain) best = h;
+      most_gain = std::max(gain, most_gain);
+    }
+    counts[best] += step_from(counts[best]);
+  }
+  std::vector<std::uint64_t> result;
+  for (const double n : counts) result.push_back(static_cast<std::uint64_t>(n));
+  return result;
 }
 
 std::vector<std::uint64_t> allocate(std::uint64_t n, const std::vector<double>& weights,

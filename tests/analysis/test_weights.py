@@ -51,7 +51,8 @@ def test_stratified_rows_estimate_the_population_and_plain_means_do_not():
     failed = (random.random(strata.shape) < FAILING[strata]).astype(float)
     rows = simulated(strata, np.ones(strata.shape), failed)
     # 4 standard errors: a right estimator fails once in 16 000 seeds, and the seed is fixed
-    assert abs(deviation(estimates(rows, "stratified"))) < 4
+    for sampling in ("stratified", "allocated"):
+        assert abs(deviation(estimates(rows, sampling))) < 4
     assert deviation(rows.groupby("point")["failure"].mean()) > 20
 
 

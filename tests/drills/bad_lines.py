@@ -6,6 +6,7 @@ from __future__ import annotations
 EVALUATE = "evaluate --data @data --dataset synthetic --images 4 "
 CAMPAIGN = "campaign --data @data --checkpoint @net.pth --images 4 --repeat 2 "
 ONE_BER = CAMPAIGN + "--ber 1e-6 "
+CHANNELS = "rank --data @data --checkpoint @net.pth --importance channel-FI --output @r.h5 "
 PRUNE = "prune --data @data --checkpoint @net.pth --output @p.pth "
 
 CHECKPOINTS = [  # command line, what the message must name
@@ -98,6 +99,15 @@ USAGE = [
     ("synth --output @x --train 0", "--train"),
     ("harden --checkpoint @net.pth --data @data", "--output"),
     ("rank --checkpoint @net.pth --output @net.pth", "@net.pth"),
+    (CHANNELS + "--channel-half-width 0", "--channel-half-width"),
+    (CHANNELS + "--channel-half-width 0.5", "--channel-half-width"),
+    (CHANNELS + "--channel-half-width some", "--channel-half-width"),
+    (CHANNELS + "--channel-half-width 0.1 --channel-error 0.02", "--channel-error"),
+    (CHANNELS + "--channel-half-width 0.1 --channel-t 2", "--channel-t"),
+    (CHANNELS + "--channel-half-width 0.1 --channel-p 0.1", "--channel-p"),
+    (CHANNELS + "--channel-half-width 0.1 --channel-cap 0", "--channel-cap"),
+    (CHANNELS + "--channel-confidence 1", "--channel-confidence"),
+    (CHANNELS + "--channel-images-per-trial 0", "--channel-images-per-trial"),
     ("export --checkpoint @net.pth", "--output"),
     ("export --checkpoint @net.pth --output @net.pth", "@net.pth"),
     ("train --output @x.pth", "--model"),

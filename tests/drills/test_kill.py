@@ -220,12 +220,16 @@ def test_a_signal_stops_gracefully(
     assert set(result.trials["session"]) == {0, 1}
 
 
-def test_channel_fi_stops_and_goes_on(sentinelnn, campaign, tmp_path):
+@pytest.mark.parametrize("plan", ["plain", "half-width"])
+def test_channel_fi_stops_and_goes_on(sentinelnn, campaign, tmp_path, plan):
     folders = [tmp_path / "undisturbed", tmp_path / "stopped"]
     for folder in folders:
         folder.mkdir()
     whole, stopped = (folder / "ranking.h5.trials.h5" for folder in folders)
-    args = [campaign.rank_args(folder, flips=40) for folder in folders]
+    if plan == "plain":
+        args = [campaign.rank_args(folder, flips=40) for folder in folders]
+    else:
+        args = [campaign.half_width_args(folder) for folder in folders]
     assert sentinelnn.run(args[0], 2).code == 0
     process = sentinelnn.start(args[1], 2)
     assert wait_until(lambda: process.poll() is not None or acknowledged(stopped) > 0)

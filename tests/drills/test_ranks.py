@@ -76,6 +76,30 @@ def test_channel_fi_does_not_depend_on_the_ranks(sentinelnn, campaign, tmp_path)
         assert abs(failing.mean() - score) < 1e-12
 
 
+def test_channel_fi_to_a_half_width_does_not_depend_on_the_ranks(sentinelnn, campaign, tmp_path):
+    rankings, results = [], []
+    for ranks in (0, 2):
+        folder = tmp_path / str(ranks)
+        folder.mkdir()
+        outcome = sentinelnn.run(campaign.half_width_args(folder), ranks)
+        assert outcome.code == 0, outcome.err
+        rankings.append(Ranking.read(folder / "ranking.h5"))
+        results.append(Result.read(folder / "ranking.h5.trials.h5"))
+        assert set(results[-1].trials["rank"]) == set(range(max(1, ranks)))
+    results[1].check_same(results[0])
+    assert rankings[1] == rankings[0]
+    trials, layer = results[0].trials, rankings[0].layers["conv1"]
+    assert set(trials["images"]) == {4, 2}, "a trial looks at a block of the images"
+    assert all(np.subtract(layer["upper"], layer["lower"]) <= 0.08)
+    # Scores from the rows, in another language.
+    for channel, score in enumerate(layer["scores"]):
+        rows = trials[trials["point"] == channel]
+        assert len(rows) == layer["trials"][channel]
+        failing = (rows["sdc_critical"] + rows["due"]) / rows["images"]
+        means = [failing[rows["stratum"] == h].mean() for h in range(3)]
+        assert abs(np.dot(means, [1 / 32, 7 / 32, 24 / 32]) - score) < 1e-12
+
+
 def test_a_ranking_of_some_layers_does_not_harden(sentinelnn, campaign, tmp_path):
     assert sentinelnn.run(campaign.rank_args(tmp_path)).code == 0
     outcome = sentinelnn.run(

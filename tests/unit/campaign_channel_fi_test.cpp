@@ -183,6 +183,107 @@ TEST(ChannelFi, LayersAndTrialsExtendTheFile) {
   expect_same(run.scores(), one);
 }
 
+// ---- to a half-width ---------------------------------------------------------------------------
+
+struct HalfWidthRun : ChannelRun {
+  HalfWidthRun(double half_width, std::int64_t images_per_trial) {
+    job.channel_faults.sampling = {};
+    job.channel_faults.half_width = half_width;
+    job.channel_faults.images_per_trial = images_per_trial;
+  }
+};
+
+/// Score of a channel by hand: sum W_h mean_h over the rows of each stratum, of their own images.
+double score_of(const ResultFile& result, std::uint32_t point) {
+  std::vector<double> sums(3), counts(3);
+  for (const TrialRow& row : result.trials) {
+    if (row.point != point) continue;
+    const auto h = static_cast<std::size_t>(row.stratum);
+    sums.at(h) += (static_cast<double>(row.sdc_critical) + row.due) / row.images;
+    ++counts[h];
+  }
+  return sums[0] / counts[0] / 32 + 7 * sums[1] / counts[1] / 32 + 24 * sums[2] / counts[2] / 32;
+}
+
+TEST(ChannelFi, HalfWidthScoresAreWeightedMeansOfTheRows) {
+  const HalfWidthRun run(0.1, 4);
+  const ChannelScores scores = run.scores();
+  const ResultFile result = run.result();
+  EXPECT_TRUE(result.complete);
+  ASSERT_EQ(result.info.image_blocks.size(), static_cast<std::size_t>(kImages));
+  EXPECT_EQ(result.info.images_per_trial, 4);
+  ASSERT_EQ(result.info.strata.size(), 4u * 3u);
+  std::uint32_t point = 0;
+  for (const LayerScores& layer : scores)
+    for (std::size_t c = 0; c < layer.scores.size(); ++c, ++point) {
+      EXPECT_NEAR(layer.scores[c], score_of(result, point), 1e-12);
+      EXPECT_LE((layer.sample.upper[c] - layer.sample.lower[c]) / 2, 0.1);
+      EXPECT_LE(layer.sample.lower[c], layer.scores[c]);
+      EXPECT_GE(layer.sample.upper[c], layer.scores[c]);
+      const auto rows = static_cast<std::uint64_t>(
+          std::count_if(result.trials.begin(), result.trials.end(),
+                        [point](const TrialRow& row) { return row.point == point; }));
+      EXPECT_EQ(layer.sample.trials[c], rows);
+      EXPECT_EQ(result.info.plans.at(point).sampling, "allocated");
+      EXPECT_EQ(result.info.plans.at(point).reached, 1);
+      EXPECT_EQ(result.info.points.at(point).trials, rows);
+    }
+  EXPECT_EQ(point, 4u);
+  for (const TrialRow& row : result.trials) EXPECT_EQ(row.images, row.block == 0 ? 4u : 2u);
+  for (const EstimateRow& row : result.estimates)
+    EXPECT_EQ(row.method == "MOVER", row.quantity.rfind("accuracy", 0) != 0) << row.quantity;
+}
+
+// The estimand is that of the plain sample: the enumeration lies in all but a few intervals.
+TEST(ChannelFi, HalfWidthIntervalsHoldTheEnumeration) {
+  const ChannelRun plain;
+  const ChannelScores truth = plain.scores();
+  int held = 0, all = 0;
+  for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+    HalfWidthRun run(0.06, 2);
+    run.job.seed = seed;
+    run.job.channel_faults.fresh = true;
+    const ChannelScores scores = run.scores();
+    for (std::size_t l = 0; l < scores.size(); ++l)
+      for (std::size_t c = 0; c < scores[l].scores.size(); ++c, ++all)
+        held += scores[l].sample.lower[c] <= truth[l].scores[c] &&
+                truth[l].scores[c] <= scores[l].sample.upper[c];
+  }
+  EXPECT_EQ(all, 24);
+  EXPECT_GE(held, 20);  // P(fewer) < 0.01 of 24 at 0.95
+}
+
+TEST(ChannelFi, HalfWidthStoppedExtendedAndResumedIsTheSame) {
+  HalfWidthRun run(0.1, 4);
+  const ChannelScores undisturbed = run.scores();
+  const ResultFile whole = run.result();
+  run.job.channel_faults.fresh = true;
+  run.job.channel_faults.layers = {"conv2"};
+  run.job.channel_faults.sampling.cap = 11;  // within the first round
+  const ChannelScores short_of_it = run.scores();
+  EXPECT_EQ(short_of_it.at(0).sample.trials, (std::vector<std::uint64_t>{11, 11}));
+  EXPECT_EQ(run.result().info.plans.back().reached, 0);
+  run.job.channel_faults.fresh = false;
+  run.job.channel_faults.layers.clear();
+  run.job.channel_faults.sampling.cap = ChannelSampling().cap;
+  expect_same(run.scores(), undisturbed);
+  EXPECT_EQ(outcomes(run.result()), outcomes(whole));
+}
+
+TEST(ChannelFi, AnotherHalfWidthIsAnotherSample) {
+  HalfWidthRun run(0.1, 4);
+  run.scores();
+  run.job.channel_faults.half_width = 0.09;
+  try {
+    run.scores();
+    ADD_FAILURE() << "no error";
+  } catch (const SharedError& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), HasSubstr("half-width 0.09"));
+    EXPECT_THAT(error.what(), HasSubstr("--channel-fresh"));
+  }
+}
+
 TEST(ChannelFi, MistakesNameTheirOption) {
   ChannelRun run;
   const auto complaint = [&](auto change) -> std::string {
@@ -207,6 +308,16 @@ TEST(ChannelFi, MistakesNameTheirOption) {
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.layers = {"conv9"}; }), HasSubstr("conv9"));
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.output.clear(); }),
               HasSubstr("--channel-trials"));
+  for (const double half_width : {0.0, 0.5, -0.1})
+    EXPECT_THAT(complaint([&](ChannelFaultsJob& j) { j.half_width = half_width; }),
+                HasSubstr("--channel-half-width"));
+  // The sample of this run has another --channel-error than usual.
+  EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.half_width = 0.1; }),
+              HasSubstr("--channel-error has no part in --channel-half-width"));
+  EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.confidence = 1; }),
+              HasSubstr("--channel-confidence"));
+  EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.images_per_trial = 0; }),
+              HasSubstr("--channel-images-per-trial"));
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.engine = "slow"; }),
               HasSubstr("--channel-engine"));
 }

@@ -87,6 +87,45 @@ TEST(BitStrata, WordsAreUniform) {
   }
 }
 
+TEST(ChannelStrata, EachHoldsItsBitsOfTheChannelAlone) {
+  const Net net;
+  const FaultTensor& tensor = net.space.tensors().at(1);
+  const std::string layer = tensor.name.substr(0, tensor.name.rfind(".weight"));
+  constexpr std::int64_t kChannel = 1;
+  const StratifiedSampler sampler(ChannelFaults{layer, kChannel}, net.graph, net.space);
+  const Strata& strata = sampler.strata();
+  EXPECT_EQ(strata.names, (std::vector<std::string>{"bit 30", "bits 29-23", "bits 22-0, 31"}));
+  EXPECT_EQ(strata.weights, (std::vector<double>{1.0 / 32, 7.0 / 32, 24.0 / 32}));
+  constexpr int kDraws = 4000;
+  std::map<int, std::int32_t> stratum_of_bit;
+  for (std::int32_t h = 0; h < 3; ++h) {
+    std::map<int, int> bits;
+    std::map<std::uint64_t, int> elements;
+    for (std::uint64_t trial = 0; trial < kDraws; ++trial) {
+      const Faults faults = sampler.draw(net.space, h, {kSeed, 4, trial});
+      ASSERT_EQ(faults.size(), 1u);
+      EXPECT_EQ(faults, sampler.draw(net.space, h, {kSeed, 4, trial}));
+      EXPECT_EQ(faults[0].tensor, 1u);
+      EXPECT_EQ(faults[0].element / tensor.row, static_cast<std::uint64_t>(kChannel));
+      ++bits[faults[0].bit];
+      ++elements[faults[0].element];
+    }
+    // Five standard deviations of a binomial count.
+    const auto near = [](int count, double expected) {
+      EXPECT_NEAR(count, expected, 5 * std::sqrt(expected));
+    };
+    EXPECT_EQ(static_cast<double>(bits.size()), 32 * strata.weights[static_cast<std::size_t>(h)]);
+    EXPECT_EQ(elements.size(), tensor.row);
+    for (const auto& [bit, count] : bits) {
+      near(count, kDraws / static_cast<double>(bits.size()));
+      EXPECT_TRUE(stratum_of_bit.emplace(bit, h).second) << "a bit in two strata";
+    }
+    for (const auto& [element, count] : elements)
+      near(count, kDraws / static_cast<double>(tensor.row));
+  }
+  EXPECT_EQ(stratum_of_bit.size(), 32u);
+}
+
 class CriticalStrata : public ::testing::TestWithParam<double> {  // expected critical flips
  protected:
   Net net;

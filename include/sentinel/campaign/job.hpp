@@ -35,9 +35,13 @@ struct Compute {
 
 /// The campaign behind `channel-FI`.
 struct ChannelFaultsJob {
-  ChannelSampling sampling;
-  std::vector<std::string> layers;  // only these convolutions; empty: all
-  std::string output;               // its result file, which a later call goes on with
+  ChannelSampling sampling;  // with a half-width only its cap counts
+  std::optional<double> half_width =
+      {};                              // of every score, from strata of bits; else a fixed number
+  double confidence = 0.95;            // of the scores' intervals
+  std::int64_t images_per_trial = -1;  // a random block of them, -1: all
+  std::vector<std::string> layers;     // only these convolutions; empty: all
+  std::string output;                  // its result file, which a later call goes on with
   std::string engine = "fast";
   bool fresh = false;
   std::string command, resolved;  // as in Job

@@ -50,8 +50,9 @@ class ChannelOrder {
  public:
   /// UserError where the space has no such layer or channel.
   ChannelOrder(const ChannelFaults& sampler, const FaultSpace& space, const RngKey& key);
-  /// N.
+  /// N, and the number in the space of the first of them; the channel's words lie side by side.
   std::uint64_t bits() const { return bits_; }
+  std::uint64_t first_bit() const { return first_; }
   /// Number in the space of the bit that trial `trial` < N flips. Draws as far as that.
   std::uint64_t at(std::uint64_t trial);
 

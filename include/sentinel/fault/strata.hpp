@@ -19,6 +19,11 @@ struct Strata {
 /// within one (design 05).
 /// exact:1: by the class of the flipped bit: {30}, {29-27}, {26-23}, {31}, {22-19}, {18-0}; the
 /// shares are the same for every network of 32-bit words.
+/// channel: the same bits of that channel in three classes, {30}, {29-23}, {31, 22-0}. Every silent
+/// stratum costs an interval trials of its own, and 30 alone fails often; so finer ones would take
+/// more trials for a half-width, not fewer (docs/methods.md). A trial takes a uniform bit of its
+/// class, with replacement: as it looks at some of the images only, a bit that was tried is not
+/// known.
 /// binomial: by the number of flipped critical bits (bit 30 of a word where it is 0; a flip of it
 /// multiplies the weight by 2^128) of the original, up to the least k_max with P(K > k_max) < 0.01,
 /// and one for all larger numbers.
@@ -34,7 +39,7 @@ class StratifiedSampler {
   /// Whether there is more than one.
   bool divides() const { return strata().names.size() > 1; }
   /// A trial's faults given its stratum, -1: of all; a pure function of its arguments. `space`: of
-  /// the original, or for exact:1 that of any network.
+  /// the original, or for single flips (exact:1, channel) that of any network.
   Faults draw(const FaultSpace& space, std::int32_t stratum, const RngKey& key) const;
 
  private:

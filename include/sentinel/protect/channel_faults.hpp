@@ -31,10 +31,11 @@ struct FaultChannel {
 /// campaign by number.
 std::vector<FaultChannel> fault_channels(const Graph& graph);
 
-/// Rows -> scores of channel-FI: the mean over a channel's planned trials of the share of images
-/// with DUE or SDC-critical, its t interval over trials (which takes no account of the population
-/// being finite: it stays wide where every bit was tried) and the mean accuracy. Layers without
-/// planned trials are left out. `result`: points as fault_channels(graph) (Bug otherwise).
+/// Estimates -> scores of channel-FI: by channel the mean share of images with DUE or SDC-critical
+/// under one flip, its interval (which takes no account of the population being finite: it stays
+/// wide where every bit was tried), the mean accuracy and the trials behind them. Layers without
+/// planned trials are left out. `result`: complete, its points as fault_channels(graph) (Bug
+/// otherwise).
 ChannelScores channel_fault_scores(const Graph& graph, const ResultFile& result);
 
 }  // namespace sentinel

@@ -14,6 +14,8 @@ enum class Sampling : std::uint8_t {
   kSimple,      // every trial from the whole population
   kStratified,  // a pilot, then a fixed allocation to strata
   kSequential,  // each trial draws its stratum; stops when the interval is narrow enough
+  kAllocated,   // an allocation to strata that should make the interval narrow enough, in further
+                // rounds until it is
 };
 std::string sampling_name(Sampling sampling);
 /// Bug where the word is unknown.
@@ -28,11 +30,15 @@ struct TrialDraw {
 
 struct DesignOptions {
   Sampling sampling = Sampling::kSimple;
-  std::uint64_t trials = 0;            // all of them, pilot included; sequential: at most
+  std::uint64_t trials = 0;  // all of them, pilot included; sequential, allocated: at most
   std::vector<double> weights, costs;  // of the strata: shares of the population; relative costs
   std::uint64_t pilot = 8;             // stratified: per stratum at least so many of the pilot …
   double pilot_share = 0;              // … and at least this share of all trials together
   std::uint64_t minimum = 3;  // stratified: per stratum at least so many of the main sample
+  // allocated: the wanted half-width of mover_interval, and by stratum the share that is supposed
+  // before anything is known
+  double half_width = 0, confidence = 0.95;
+  std::vector<double> supposed;
   bool losses = false;      // what is observed: shares in [0, 1], or losses in [-1, 1] around zero
   std::uint64_t seed = 0;   // of the campaign
   std::uint32_t point = 0;  // its number
@@ -41,7 +47,11 @@ struct DesignOptions {
 /// Which strata the trials of a point come from. Everything is a function of the options and of the
 /// trials observed so far in the order of their numbers, in rounds that no number of ranks changes:
 /// round r of a sequential plan is drawn by what rounds up to r - 2 showed. Its first rounds are
-/// short (32, 64, 128 trials), as they are drawn by little knowledge.
+/// short (32, 64, 128 trials), as they are drawn by little knowledge. A round of an allocated plan
+/// is made from all before it (of one model), by allocate_for: the first for the supposed shares,
+/// others for those observed and a little less than the half-width, so that one of them is mostly
+/// enough, and with no more trials than there were (the first: 4096); none once the half-width is
+/// reached.
 class Design {
  public:
   static constexpr std::uint64_t kRoundTrials = 256, kFirstRoundTrials = 32;
@@ -56,7 +66,7 @@ class Design {
   /// What the next trial showed (trial number `observed()`), one value per model.
   void observe(const std::vector<double>& values);
   std::uint64_t observed() const { return observed_; }
-  /// Whether the trials observed so far end a round of a sequential plan, the moment to look at it.
+  /// Whether the trials observed so far end a round, the moment to look at a plan that may stop.
   bool at_round_end() const;
 
   /// The plan as far as it is made.
@@ -64,7 +74,8 @@ class Design {
     std::uint64_t first = 0, trials = 0;
     std::uint8_t stage = 0;
     std::vector<double> probabilities;     // by stratum
-    std::vector<std::uint64_t> allocated;  // by stratum; empty where they are drawn
+    std::vector<std::uint64_t> allocated;  // by stratum; empty where they are drawn. A last round
+                                           // that is cut short by `trials` has its first of them
   };
   const std::vector<Round>& rounds() const { return rounds_; }
 
@@ -72,6 +83,8 @@ class Design {
   void plan_pilot();
   void plan_main();
   void plan_round();
+  void plan_allocated();
+  void allot(const std::vector<std::uint64_t>& allocated, std::uint64_t trials);
   const Round& round_of(std::uint64_t id) const;
   double spread(const Moments& observed) const;
   std::vector<double> spreads() const;
@@ -79,7 +92,7 @@ class Design {
   DesignOptions options_;
   std::uint64_t ready_ = 0, observed_ = 0;
   std::vector<Round> rounds_;
-  std::vector<std::int32_t> main_;                 // stratum of each trial of the main sample
+  std::vector<std::int32_t> main_;  // stratum of each trial of allotted rounds (stage 0)
   std::vector<std::vector<Moments>> observed_by_;  // [stratum][model]
 };
 

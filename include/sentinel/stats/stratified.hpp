@@ -45,6 +45,15 @@ std::vector<std::uint64_t> allocate(std::uint64_t n, const std::vector<double>& 
                                     const std::vector<double>& spreads,
                                     const std::vector<double>& costs, std::uint64_t minimum);
 
+/// The fewest trials by stratum, about (within 2 %), for which mover_interval would have this half
+/// width if the strata went on to show these shares: none less than `least` or 1, and no more once
+/// they are `most` together. Greedy: ever to the stratum whose next trials narrow it most.
+std::vector<std::uint64_t> allocate_for(double half_width, double confidence,
+                                        const std::vector<double>& weights,
+                                        const std::vector<double>& shares,
+                                        const std::vector<std::uint64_t>& least,
+                                        std::uint64_t most);
+
 /// Probabilities of drawing each stratum in a sequential plan: 0.2 W_h + 0.8 W_h S_h / sum W S; so
 /// W_h/q_h <= 5. With all S_h = 0: W_h.
 std::vector<double> draw_probabilities(const std::vector<double>& weights,

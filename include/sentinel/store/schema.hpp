@@ -37,7 +37,7 @@
 ///                          rows of stage 1, with id < first of the point's plan or id >= trials of
 ///                          the point (left from before the campaign was shortened, or run while a
 ///                          sequential plan was already decided). The weight of a row in a mean over
-///                          the population: stratified W_h / n_h, sequential
+///                          the population: stratified and allocated W_h / n_h, sequential
 ///                          W_h / (probability n), else 1 / n
 ///   /faults/offsets        u64 [trials + 1]: the faults of row i of /trials are
 ///                          sites[offsets[i] : offsets[i + 1]]
@@ -145,7 +145,7 @@ struct ModelInfo {
 /// How the trials of a point are chosen, and when they are enough.
 struct PlanInfo {
   std::uint32_t point = 0;
-  std::string sampling = "simple";  // simple | stratified | sequential
+  std::string sampling = "simple";  // simple | stratified | sequential | allocated
   std::string stop_rule = "fixed number of trials";
   double half_width = 0;        // wanted, of the share (T1) or accuracy; 0: none
   std::uint8_t guaranteed = 0;  // intervals that hold for every number of trials
