@@ -208,20 +208,23 @@ TrialOutcome TrialEngine::run_reference(const Faults& faults, std::int32_t group
   return {s.result_of(logits, EnginePath::kReference, part, faults), guard.records(), 0};
 }
 
-TrialLogits TrialEngine::logits(const Faults& faults) {
+TrialLogits TrialEngine::logits(const Faults& faults, std::int32_t group) {
   State& s = *state_;
-  if (!s.cache) return logits_reference(faults);
+  if (!s.cache) return logits_reference(faults, group);
   const at::NoGradGuard no_grad;
-  const at::Tensor logits = s.fast_trial(faults, s.part(kNoGroup)).logits.clone();
-  return {logits, predictions_of(logits)};
+  const Part part = s.part(group);
+  const at::Tensor logits = s.fast_trial(faults, part).logits.clone();
+  return {logits, predictions_of(logits), s.result_of(logits, EnginePath::kFast, part, faults)};
 }
 
-TrialLogits TrialEngine::logits_reference(const Faults& faults) {
+TrialLogits TrialEngine::logits_reference(const Faults& faults, std::int32_t group) {
   State& s = *state_;
   const at::NoGradGuard no_grad;
+  const Part part = s.part(group);
   const FaultGuard guard(s.graph, s.space, faults);
-  const at::Tensor logits = s.reference_logits(s.part(kNoGroup));
-  return {logits, predictions_of(logits)};
+  const at::Tensor logits = s.reference_logits(part);
+  return {logits, predictions_of(logits),
+          s.result_of(logits, EnginePath::kReference, part, faults)};
 }
 
 }  // namespace sentinel
