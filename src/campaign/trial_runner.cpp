@@ -152,23 +152,23 @@ ChunkResult TrialRunner::run(std::uint32_t point, const std::vector<TrialTask>& 
       row.wall_us = static_cast<std::uint32_t>(1e6 * outcomes[m][t].seconds);
       result.records.push_back(std::move(record));
     }
-  audit(result);
+  add_audits(result);
   return result;
 }
 
-void TrialRunner::audit(ChunkResult& result) {
+void TrialRunner::add_audits(ChunkResult& result) {
   const auto start = std::chrono::steady_clock::now();
   for (TrialRecord& record : result.records) {
     TrialRow& row = record.row;
     if (!is_audited(audit_rates_[row.point], seed_, row.point, row.id)) continue;
     row.audited = 1;
-    result.audits.push_back(audit(row));
+    result.audits.push_back(audit_of(row));
   }
   result.audit_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-AuditRow TrialRunner::audit(const TrialRow& row) {
+AuditRow TrialRunner::audit_of(const TrialRow& row) {
   const Faults flips = faults(row.point, row.id, row.model, row.stratum);
   TrialEngine& engine = engines_.at(row.model);
   const TrialLogits fast = engine.logits(flips, row.block);

@@ -6,9 +6,10 @@ namespace sentinel {
 namespace {
 
 constexpr double kAuditShare = 0.02;  // of the time of the trials themselves
-/// Time of a MAC in the reference path (NCHW, one layer after the other) over one in the fast path.
+// Both on the safe side: what a machine makes of MACs is not known before the run.
+/// Time of a MAC in the reference path (NCHW, operator by operator) over one in the fast path.
 constexpr double kReferenceMac = 2;
-/// Where one flip touches one channel, little of its layer and not every image is run on.
+/// Where one flip touches one channel, most of its layers and of the images need no run.
 constexpr double kOneFlip = 0.1;
 
 /// Probability that a trial has a fault in the first tensors, which hold the share `share` of the

@@ -138,6 +138,7 @@ class LedgerAudit : public ::testing::Test {
       ChunkResult result{sample_trial(0, id), {}, 0};
       for (TrialRecord& record : result.records) {
         record.row.audited = 1;
+        record.row.block = -1;  // this campaign has none
         result.audits.push_back(audit_of(record.row, record.row.model == 1 ? count : 0));
       }
       ledger.sink(result.encode());

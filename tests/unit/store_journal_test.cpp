@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include <gmock/gmock.h>
 
 #include "sentinel/core/error.hpp"
@@ -164,7 +166,8 @@ TEST(Journal, EqualDuplicatesAcrossJournalsCountOnce) {
   expect_trials(path, range(3));
 }
 
-// Whatever is left of a chunk with audits, resuming gives every audited trial its one audit.
+// Whatever is left of a chunk with audits, whose frame comes first, resuming gives every audited
+// trial its one audit.
 TEST(Journal, AChunkWithAuditsCutAnywhere) {
   const TempDir dir;
   const std::string path = dir / "r.h5", journal = path + ".journal.0";
@@ -185,7 +188,11 @@ TEST(Journal, AChunkWithAuditsCutAnywhere) {
   const Bytes whole = read_file(journal);
   const Quiet quiet;
   std::set<std::size_t> first;  // audits that were there at once
-  for (std::size_t end = begin; end <= whole.size(); ++end) {
+  std::uint32_t length = 0;     // of the payload of the audits' frame
+  std::memcpy(&length, whole.data() + begin, sizeof(length));
+  const std::uint64_t between = begin + 12 + length, size = whole.size();
+  for (const std::uint64_t end :
+       {begin, begin + 5, between - 1, between, between + 1, size - 1, size}) {
     const TempDir other;
     write_file_atomic(other / "r.h5.journal.0",
                       Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(end)));
