@@ -58,9 +58,9 @@ class Store:
 
     def table(self, path: str, dtype: np.dtype) -> pd.DataFrame:
         """A compound dataset with the columns of `dtype` at least; empty where it is absent."""
-        if path not in self._file:
+        data = self.array(path) if path in self._file else np.zeros(0, dtype)
+        if not len(data):  # of earlier versions it may have fewer columns
             return _frame(np.zeros(0, dtype))
-        data = self.array(path)
         for name in dtype.names or ():
             if name not in (data.dtype.names or ()):
                 raise ResultError(f"{self.path}: /{path} has no column {name}: not schema 1")

@@ -20,6 +20,7 @@ from typing import Any
 import figures
 import jinja2
 import rankings
+import report_audit
 import report_design
 import summaries
 from cli import arguments, run
@@ -185,17 +186,6 @@ def channel_rows(sources: Sources) -> list[dict[str, str]]:
     return report_design.channel_rows(sources.importance, CHANNEL_FI)
 
 
-def audit_sentence(result: Result) -> str:
-    audit = result.audit
-    if audit.empty:
-        return ""
-    return (
-        f"{count(len(audit))} trials were run again through the reference path: "
-        f"{count(audit['mismatches'].sum())} of {count(audit['images'].sum())} images differ "
-        f"({count(audit['near_ties'].sum())} near ties)."
-    )
-
-
 def load_sentence(result: Result) -> str:
     load = summaries.load_table(result)
     if load.empty:
@@ -284,7 +274,8 @@ def _numbers(result: Result) -> dict[str, Any]:
         "outcomes": outcome_rows(result),
         "times": time_rows(result),
         "load": load_sentence(result),
-        "audit": audit_sentence(result),
+        "audit": report_audit.audit_sentence(result),
+        "mismatches": report_audit.audit_rows(result),
         "sessions": session_rows(result),
         "provenance": provenance_rows(result),
     }

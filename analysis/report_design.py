@@ -156,7 +156,8 @@ def notes(result: Result) -> list[str]:
     mismatches = int(result.audit["mismatches"].sum())
     if mismatches:
         found.append(
-            f"The audit found {count(mismatches)} images that differ from the reference path."
+            f"The audit found {count(mismatches)} images whose outcome differs from that of the "
+            "reference path: the fast engine cannot be trusted here (below, Audit)."
         )
     return [note for note in found if note]
 

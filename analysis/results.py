@@ -26,6 +26,7 @@ from schema import (
     AUDIT,
     ESTIMATE,
     FAULT,
+    FOUND,
     MODEL_NUMBERS,
     NODE,
     PLAN,
@@ -237,8 +238,20 @@ class Result:
 
     @cached_property
     def audit(self) -> pd.DataFrame:
-        """Trials that were run again through the reference path."""
-        return self._store.table("audit", AUDIT)
+        """Trials that were run again by the reference path, one row per trial and model: what it
+        found (`reference_correct` …), what is stored in /trials (`fast_correct` …), images of
+        another outcome (`mismatches`; `near_ties`, which rounding decides, are none), `deviation`
+        of the logits relative to the image's largest."""
+        key = ["point", "id", "model"]
+        audit = self._store.table("audit", AUDIT)
+        audit = audit.rename(columns={name: f"reference_{name}" for name in FOUND})
+        fast = self._stored_trials[[*key, *FOUND]]
+        fast = fast.rename(columns={name: f"fast_{name}" for name in FOUND})
+        joined = audit.merge(fast, on=key, how="left", validate="one_to_one")
+        if len(joined) and joined["fast_correct"].isna().any():
+            raise ResultError(f"{self.path}: /audit names a trial that is not in /trials")
+        joined["model_name"] = self.models["name"].reindex(joined["model"]).to_numpy()
+        return joined
 
     @cached_property
     def importance(self) -> pd.DataFrame:
@@ -263,6 +276,11 @@ class Result:
         planned = self.points["trials"].reindex(trials["point"]).to_numpy()
         first = self.plans["first"].reindex(trials["point"]).to_numpy()
         return (trials["id"].to_numpy() >= first) & (trials["id"].to_numpy() < planned)
+
+    @property
+    def stored_trials(self) -> int:
+        """Trials of which rows are stored, whether in `trials` or left out."""
+        return len(self._stored_trials[["point", "id"]].drop_duplicates())
 
     @property
     def rows_beyond_plan(self) -> int:

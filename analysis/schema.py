@@ -71,6 +71,14 @@ AUDIT = np.dtype(
         ("images", "u4"),
         ("mismatches", "u4"),
         ("near_ties", "u4"),
+        ("correct", "u4"),
+        ("top5", "u4"),
+        ("masked", "u4"),
+        ("sdc_noncritical", "u4"),
+        ("sdc_critical", "u4"),
+        ("due", "u4"),
+        ("correct_argmax", "u4"),
+        ("deviation", "f8"),
     ]
 )
 SESSION = np.dtype(
@@ -138,4 +146,9 @@ ROUND = np.dtype(
 KINDS = {"S": "SO", "u": "u", "i": "ui", "f": "f"}
 
 MODEL_NUMBERS = ("parameters", "macs", "memory_bytes", "images", "correct", "top5")
+# What a trial found, by the fast path in /trials, by the reference path in /audit.
+FOUND = (
+    *("correct", "top5", "masked", "sdc_noncritical", "sdc_critical", "due"),
+    "correct_argmax",
+)
 OUTCOMES = ("masked", "sdc_noncritical", "sdc_critical", "due")

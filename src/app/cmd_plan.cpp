@@ -27,8 +27,10 @@ std::string time_text(double seconds) {
   return fmt::format("{:.1f} h", seconds / 3600);
 }
 
+/// With its share of the audits, each of which runs a trial by either path.
 double seconds_per_trial(const DryRun& run, const DryRun::Point& point) {
-  return point.relative_cost * static_cast<double>(run.images_per_trial) * run.seconds_per_image;
+  const double networks = point.relative_cost + point.audit_rate * (1 + point.relative_cost);
+  return networks * static_cast<double>(run.images_per_trial) * run.seconds_per_image;
 }
 
 void print_layers(const DryRun& run) {
@@ -92,6 +94,7 @@ nlohmann::json to_json(const DryRun& run) {
                           {"ber", point.ber},
                           {"faults", point.faults},
                           {"relative_cost", point.relative_cost},
+                          {"audit_rate", point.audit_rate},
                           {"seconds_per_trial", seconds_per_trial(run, point)},
                           {"trials", point.trials}};
     for (const DryRun::Stratum& stratum : point.strata)
@@ -138,13 +141,14 @@ class Plan : public Command {
                with_spaces(static_cast<std::int64_t>(run.bits)), run.network, run.images,
                run.images_per_trial);
     std::vector<std::vector<std::string>> rows = {
-        {"faults", "estimates", "faults/trial", "layers run", "trials", "time per trial",
+        {"faults", "estimates", "faults/trial", "layers run", "audited", "trials", "time per trial",
          fmt::format("on {} rank{}", ranks, ranks == 1 ? "" : "s")}};
     for (const DryRun::Point& point : run.points) {
       const double seconds = seconds_per_trial(run, point);
       rows.push_back(
           {point.ber > 0 ? fmt::format("{:g} {}", point.ber, point.fault_model) : point.fault_model,
            point.estimand, number(point.faults), percent(point.relative_cost) + " %",
+           number(100 * point.audit_rate) + " %",
            (job_.half_width > 0 ? "at most " : "") + std::to_string(point.trials),
            fmt::format("{:.1f} ms", 1e3 * seconds),
            time_text(seconds * static_cast<double>(point.trials) / ranks)});

@@ -63,6 +63,7 @@ void add_channel_faults(CLI::App& app, ChannelFaultsJob& job) {
   app.add_option("--channel-trials", job.output,
                  "channel-FI: file of its trials, to resume from (<output>.trials.h5)");
   add("--channel-engine", job.engine, "channel-FI: fast, or reference");
+  app.add_option("--channel-audit", job.audit, "channel-FI: as --audit of `inject`");
   app.add_flag("--channel-fresh", job.fresh, "channel-FI: throw away trials that are there");
 }
 
@@ -306,6 +307,9 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
       ->capture_default_str();
   app.add_option("--engine", job.engine, "fast, or reference: the whole network for every trial")
       ->capture_default_str();
+  app.add_option("--audit", job.audit,
+                 "Share of the trials, in [0, 1], that are run again by the reference engine and "
+                 "compared (default: as many as cost 2 % of the time; 0: none)");
   app.add_option("--batch-size", job.block, "Images per batch")->capture_default_str();
   app.add_option("--cache-budget", job.cache_budget_gib,
                  "GiB per rank for fault-free activations (0: half of the rank's share of memory)")

@@ -79,10 +79,10 @@ BenchReport run_bench(const Comm& comm, const Compute& compute, std::uint64_t tr
       },
       [&](const Bytes& bytes) {
         at::set_num_threads(compute.threads);
-        return encode_records(runner.run(0, Chunk::decode(bytes).tasks));
+        return runner.run(0, Chunk::decode(bytes).tasks).encode();
       },
       [&](const Bytes& bytes) {
-        for (TrialRecord& record : decode_records(bytes)) {
+        for (TrialRecord& record : ChunkResult::decode(bytes).records) {
           if (record.row.model == 0) planner.measured(2e-6 * record.row.wall_us);
           records.push_back(std::move(record));
         }

@@ -54,6 +54,7 @@ Job campaign_of(const ModelSelection& selection, const RankingJob& ranking) {
   job.confidence = own.confidence;
   job.images_per_trial = own.images_per_trial;
   job.engine = own.engine;
+  job.audit = own.audit;
   job.fresh = own.fresh;
   job.output = own.output;
   job.command = own.command;
@@ -88,6 +89,11 @@ ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
                        "give --channel-fresh to start over, or another --channel-trials"};
   install_stop_handlers();
   const ExitCode code = run_trials(comm, campaign, plan, device);
+  if (code == ExitCode::kMismatch)
+    throw SharedError(code, fmt::format("{}: its audit found a mismatch, so there is no ranking; "
+                                        "all trials are stored in {}; rank again with "
+                                        "--channel-engine reference and another --channel-trials",
+                                        kChannelFaults, campaign.output));
   if (code != ExitCode::kDone)
     throw SharedError(code, fmt::format("{} was stopped before every channel had its trials, so "
                                         "there is no ranking yet; run the same command again",

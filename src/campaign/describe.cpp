@@ -119,6 +119,7 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
           {p, static_cast<std::int32_t>(h), strata.names[h], strata.weights[h], strata.costs[h]});
   }
   if (!info.plans.empty()) info.stop_rule = info.plans.front().stop_rule;
+  info.audit_rates = runner.audit_rates();
 }
 
 /// What tells a campaign's faults from another's. Channels need two entries together: they are all

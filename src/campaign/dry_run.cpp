@@ -1,13 +1,13 @@
 #include "sentinel/campaign/dry_run.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include "campaign/describe.hpp"
 #include "campaign/memory.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/latency.hpp"
 #include "sentinel/campaign/setup.hpp"
+#include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/graph/profile.hpp"
 
 namespace sentinel {
@@ -16,33 +16,7 @@ namespace {
 constexpr std::int64_t kTimedImages = 32;
 constexpr int kWarmup = 1, kRuns = 5;
 
-/// Probability that a trial has a fault in the first tensors, which hold the share `share` of the
-/// bits and `expected` faults per trial.
-double hit_probability(const Sampler& sampler, double share, double expected) {
-  if (const auto* exact = std::get_if<ExactFaults>(&sampler))
-    return 1 - std::pow(1 - share, static_cast<double>(exact->count));
-  if (const auto* binomial = std::get_if<BinomialFaults>(&sampler); binomial && binomial->ber < 1)
-    return -std::expm1(-expected);
-  return expected > 0 ? 1 : 0;
-}
-
-/// Share of the MACs that a trial runs: of the layers from the first faulty one on.
-double relative_cost(const Sampler& sampler, const FaultSpace& space, const ModelCost& cost) {
-  const std::vector<double> expected = expected_faults(sampler, space);
-  double run = 0, total = 0, faults = 0;
-  for (std::size_t t = 0; t < expected.size(); ++t) {
-    const FaultTensor& tensor = space.tensors()[t];
-    faults += expected[t];
-    const double bits = static_cast<double>(tensor.first_bit) +
-                        static_cast<double>(tensor.elements) * word_bits(tensor.codec);
-    const auto macs = static_cast<double>(cost.layers[static_cast<std::size_t>(tensor.node)].macs);
-    run += macs * hit_probability(sampler, bits / static_cast<double>(space.bits()), faults);
-    total += macs;
-  }
-  return run / total;
-}
-
-DryRun::Point describe_point(const CampaignPoint& point, const Graph& graph,
+DryRun::Point describe_point(const Job& job, const CampaignPoint& point, const Graph& graph,
                              const FaultSpace& space, const ModelCost& cost) {
   DryRun::Point own;
   own.fault_model = sampler_name(point.sampler);
@@ -50,6 +24,8 @@ DryRun::Point describe_point(const CampaignPoint& point, const Graph& graph,
   own.estimand = estimand_of(point.sampler);
   own.trials = point.trials - point.first;
   own.relative_cost = relative_cost(point.sampler, space, cost);
+  if (job.engine == "fast")
+    own.audit_rate = job.audit.value_or(default_audit_rate(point.sampler, own.relative_cost));
   for (const double faults : expected_faults(point.sampler, space)) own.faults += faults;
   const StratifiedSampler sampler(point.sampler, graph, space);
   const Strata& strata = sampler.strata();
@@ -103,7 +79,7 @@ DryRun dry_run(const Comm& comm, const Job& job) {
                             cost.layers[static_cast<std::size_t>(tensor.node)].macs,
                             {}});
     for (const CampaignPoint& point : points) {
-      run.points.push_back(describe_point(point, model.graph, space, cost));
+      run.points.push_back(describe_point(job, point, model.graph, space, cost));
       const std::vector<double> expected = expected_faults(point.sampler, space);
       for (std::size_t t = 0; t < expected.size(); ++t) run.layers[t].faults.push_back(expected[t]);
     }

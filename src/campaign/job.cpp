@@ -22,6 +22,19 @@ void require_engine(const std::string& engine, const std::string& option) {
           option + " " + engine + " is unknown; choose fast or reference");
 }
 
+void validate_audit(const std::optional<double>& rate, const std::string& engine,
+                    const std::string& option) {
+  if (!rate) return;
+  require(*rate >= 0 && *rate <= 1,
+          fmt::format("{} {} lies outside [0, 1]; give the share of trials to run again by the "
+                      "reference path, such as 0.01 (0: none)",
+                      option, *rate));
+  require(*rate == 0 || engine == "fast",
+          fmt::format("{} {} needs the fast engine: with the reference engine there is nothing to "
+                      "compare",
+                      option, *rate));
+}
+
 void validate_range(const Job& job) {
   if (!job.range) return;
   const auto& [begin, end] = *job.range;
@@ -131,6 +144,7 @@ void validate(const ChannelFaultsJob& job) {
           fmt::format("--channel-images-per-trial {} must be at least 1, or -1 for all",
                       job.images_per_trial));
   require_engine(job.engine, "--channel-engine");
+  validate_audit(job.audit, job.engine, "--channel-audit");
 }
 
 void validate(const Job& job) {
@@ -145,6 +159,7 @@ void validate(const Job& job) {
           "--cache-budget lies outside 0 … 1000000 GiB");
   require(job.publish_seconds >= 0, "--publish must not be negative");
   require_engine(job.engine, "--engine");
+  validate_audit(job.audit, job.engine, "--audit");
   const bool exact = job.fault_count.rfind("exact:", 0) == 0;
   require(exact || !job.ber.empty(),
           "--ber is missing: the probability that a bit flips, such as 1e-6");

@@ -11,6 +11,7 @@ namespace sentinel {
 namespace {
 
 constexpr std::size_t kShortfallsShown = 3;
+constexpr std::size_t kMismatchesNamed = 5;
 
 StoreOptions store_options(const Job& job, const TrialPlan& plan) {
   StoreOptions options;
@@ -18,6 +19,12 @@ StoreOptions store_options(const Job& job, const TrialPlan& plan) {
   options.fresh = job.fresh;
   options.publish = std::chrono::seconds(job.publish_seconds);
   return options;
+}
+
+std::vector<std::string> names_of(const std::vector<ModelInfo>& models) {
+  std::vector<std::string> names;
+  for (const ModelInfo& model : models) names.push_back(model.name);
+  return names;
 }
 
 /// Trials of all models, in model order.
@@ -35,7 +42,8 @@ std::vector<std::vector<TrialRow>> by_trial(const std::vector<TrialRecord>& reco
 
 Ledger::Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionInfo session,
                int workers)
-    : models_(info.models.size()),
+    : path_(job.output),
+      models_(names_of(info.models)),
       points_([&] {
         std::vector<std::unique_ptr<PointProgress>> points;
         for (std::uint32_t p = 0; p < plan.points.size(); ++p)
@@ -78,10 +86,11 @@ std::optional<Bytes> Ledger::next() {
 }
 
 void Ledger::sink(const Bytes& result) {
-  std::vector<TrialRecord> records = decode_records(result);
-  store_.append(records);
-  for (std::vector<TrialRow>& trial : by_trial(records, models_)) {
-    double seconds = 0;
+  const auto [records, audits, audit_seconds] = ChunkResult::decode(result);
+  store_.append(records, audits);
+  std::vector<std::vector<TrialRow>> trials = by_trial(records, models_.size());
+  for (std::vector<TrialRow>& trial : trials) {
+    double seconds = audit_seconds / static_cast<double>(trials.size());
     for (const TrialRow& row : trial) seconds += 1e-6 * row.wall_us;
     planner_->measured(seconds);
     points_.at(trial.front().point)->add(std::move(trial));
@@ -102,7 +111,8 @@ ExitCode Ledger::finish() {
   const bool complete = done() == wanted();
   store_.finish(complete);
   warn_of_shortfalls();
-  if (complete) return ExitCode::kDone;
+  const bool agree = audits_agree();
+  if (complete) return agree ? ExitCode::kDone : ExitCode::kMismatch;
   spdlog::warn(
       "stopped by signal {}: {} of {} trials are stored; run the same command again to go on",
       stop_signal(), done(), wanted());
@@ -118,12 +128,32 @@ void Ledger::warn_of_shortfalls() const {
   if (count > kShortfallsShown) spdlog::warn("and {} more like these", count - kShortfallsShown);
 }
 
+/// Warns of mismatches in what is stored, of this incarnation or another.
+bool Ledger::audits_agree() const {
+  std::vector<AuditRow> found = store_.audits();
+  found.erase(std::remove_if(found.begin(), found.end(),
+                             [](const AuditRow& row) { return row.mismatches == 0; }),
+              found.end());
+  for (std::size_t i = 0; i < std::min(found.size(), kMismatchesNamed); ++i) {
+    const AuditRow& row = found[i];
+    spdlog::warn(
+        "audit: the fast engine and the reference path disagree on {} of {} images in trial {} of "
+        "point {}, model {}; see: {}",
+        row.mismatches, row.images, row.id, row.point, models_.at(row.model),
+        points_.at(row.point)->replay_command(path_, row.id));
+  }
+  if (found.size() > kMismatchesNamed)
+    spdlog::warn("audit: {} more mismatches are in /audit of {}", found.size() - kMismatchesNamed,
+                 path_);
+  return found.empty();
+}
+
 /// Takes the rows of earlier incarnations into the estimates.
 void Ledger::recall(const std::string& path) {
   std::vector<TrialRow> trial;
   store_.for_each([&](const TrialRow& row) {
     trial.push_back(row);
-    if (trial.size() < models_) return;
+    if (trial.size() < models_.size()) return;
     try {
       points_.at(trial.front().point)->add(std::move(trial));
     } catch (const EnvironmentError& error) {

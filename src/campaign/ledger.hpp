@@ -16,20 +16,22 @@ class Ledger {
 
   /// The next chunk of missing trials; nothing where all are handed out or a stop was asked for.
   std::optional<Bytes> next();
-  /// Stores the records of a chunk.
+  /// Stores the result of a chunk.
   void sink(const Bytes& result);
-  /// Publishes; kDone or the code of the stop.
+  /// Publishes; kDone, kMismatch where an audit found one, or the code of the stop.
   ExitCode finish();
 
  private:
   void recall(const std::string& path);
+  bool audits_agree() const;
   void store_findings();
   void warn_of_shortfalls() const;
   std::uint64_t wanted() const;
   std::uint64_t expected() const;
   std::uint64_t done() const;
 
-  std::size_t models_;
+  std::string path_;
+  std::vector<std::string> models_;  // names
   std::vector<std::unique_ptr<PointProgress>> points_;
   ResultStore store_;
   std::optional<ChunkPlanner> planner_;

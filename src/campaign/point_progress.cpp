@@ -105,6 +105,14 @@ std::string PointProgress::shortfall() const {
       point_.trials, point_.half_width, headline(), channel ? "--channel-cap" : "--repeat");
 }
 
+std::string PointProgress::replay_command(const std::string& result, std::uint64_t id) const {
+  // Trials of channel-FI are not replayed.
+  if (std::holds_alternative<ChannelFaults>(point_.sampler))
+    return "sentinelnn rank --importance channel-FI --channel-engine reference";
+  return fmt::format("sentinelnn replay {} --point {} --trials {} --engine reference", result,
+                     number_, id);
+}
+
 void PointProgress::report(Findings& findings) const {
   PlanInfo plan = plan_;
   // What the estimates count: those of a sequential plan are of its last look.

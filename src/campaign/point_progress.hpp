@@ -28,6 +28,8 @@ class PointProgress {
   std::uint64_t done() const { return done_; }
   /// What to tell of a plan that ended at its last trial and not at its half-width; empty: nothing.
   std::string shortfall() const;
+  /// What a user types to run a stored trial of `result` again by the reference path.
+  std::string replay_command(const std::string& result, std::uint64_t id) const;
   std::string headline() const { return estimates_.headline(); }
   /// Adds what is known to what the file says.
   void report(Findings& findings) const;

@@ -6,25 +6,36 @@
 
 namespace sentinel {
 
-/// Trial records as a message between ranks.
-inline Bytes encode_records(const std::vector<TrialRecord>& records) {
-  ByteWriter writer;
-  writer.write<std::uint64_t>(records.size());
-  for (const TrialRecord& record : records) {
-    writer.write(record.row);
-    writer.vector(record.faults);
-  }
-  return writer.take();
-}
+/// What comes of a Chunk.
+struct ChunkResult {
+  std::vector<TrialRecord> records;  // one per trial and model, in that order
+  std::vector<AuditRow> audits;      // of the audited ones of these
+  double audit_seconds = 0;          // of wall time, all audits together
 
-inline std::vector<TrialRecord> decode_records(const Bytes& bytes) {
-  ByteReader reader(bytes, "trial records");
-  std::vector<TrialRecord> records(reader.read<std::uint64_t>());
-  for (TrialRecord& record : records) {
-    record.row = reader.read<TrialRow>();
-    record.faults = read_vector<FaultRow>(reader);
+  Bytes encode() const {
+    ByteWriter writer;
+    writer.write<std::uint64_t>(records.size());
+    for (const TrialRecord& record : records) {
+      writer.write(record.row);
+      writer.vector(record.faults);
+    }
+    writer.vector(audits);
+    writer.write(audit_seconds);
+    return writer.take();
   }
-  return records;
-}
+
+  static ChunkResult decode(const Bytes& bytes) {
+    ByteReader reader(bytes, "trial records");
+    ChunkResult result;
+    result.records.resize(reader.read<std::uint64_t>());
+    for (TrialRecord& record : result.records) {
+      record.row = reader.read<TrialRow>();
+      record.faults = read_vector<FaultRow>(reader);
+    }
+    result.audits = read_vector<AuditRow>(reader);
+    result.audit_seconds = reader.read<double>();
+    return result;
+  }
+};
 
 }  // namespace sentinel

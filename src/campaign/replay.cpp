@@ -77,7 +77,7 @@ TrialRecords run_all(const Comm& comm, const TrialRecords& stored, TrialRunner& 
       },
       [&](const Bytes& chunk) { return work_on(chunk, runner, comm, threads); },
       [&](const Bytes& result) {
-        std::vector<TrialRecord> records = decode_records(result);
+        std::vector<TrialRecord> records = ChunkResult::decode(result).records;
         const TrialKey key = key_of(records.front().row);
         again[key] = std::move(records);
       });
@@ -191,6 +191,7 @@ ReplayReport run_replay(const Comm& comm, const ReplayJob& replay) {
   const TrialPlan plan{"replay", built.models, built.images, points_of(job), {}};
   Job own = job;
   if (!replay.engine.empty()) own.engine = replay.engine;
+  own.audit.reset();  // of the job; a replay is one itself
   std::optional<TrialRunner> runner;
   comm.agree([&] {
     validate(own);

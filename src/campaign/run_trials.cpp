@@ -59,9 +59,10 @@ Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int thr
   // The pool's thread on rank 0 has a thread count of its own.
   at::set_num_threads(threads);
   const Chunk chunk = Chunk::decode(bytes);
-  std::vector<TrialRecord> records = runner.run(chunk.point, chunk.tasks);
-  for (TrialRecord& record : records) record.row.rank = static_cast<std::uint32_t>(comm.rank());
-  return encode_records(records);
+  ChunkResult result = runner.run(chunk.point, chunk.tasks);
+  for (TrialRecord& record : result.records)
+    record.row.rank = static_cast<std::uint32_t>(comm.rank());
+  return result.encode();
 }
 
 void check_result_path(const Job& job) {
@@ -78,7 +79,10 @@ void check_result_path(const Job& job) {
 ExitCode run_trials(const Comm& comm, const Job& job, const TrialPlan& plan, at::Device device,
                     const std::function<void()>& begun) {
   std::optional<TrialRunner> runner;
-  comm.agree([&] { runner.emplace(make_runner(comm, job, plan, device)); });
+  comm.agree([&] {
+    runner.emplace(make_runner(comm, job, plan, device));
+    if (job.engine == "fast") runner->audit(job.audit);
+  });
   const SessionInfo session = describe_session(comm, job, device);
   std::optional<Ledger> ledger;  // rank 0 only
   comm.from_root([&] {

@@ -25,7 +25,7 @@ struct TrialPlan {
 /// bits.
 TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan, at::Device device);
 
-/// What a rank does with a Chunk: the encoded records of its trials.
+/// What a rank does with a Chunk: the encoded ChunkResult.
 Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int threads);
 
 /// Before any work, on rank 0: can the job's result be written, and is what lies there already a
@@ -33,8 +33,9 @@ Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int thr
 void check_result_path(const Job& job);
 
 /// Runs the trials that job.output lacks and publishes it. Of the job counts how to run and store,
-/// not what. `begun` is called on rank 0 once the result is ours. kDone, or the code of the stop
-/// that was asked for, on every rank. Collective; errors are SharedErrors.
+/// not what. `begun` is called on rank 0 once the result is ours. kDone, kMismatch where an audit
+/// of the complete result found one, or the code of the stop that was asked for, on every rank.
+/// Collective; errors are SharedErrors.
 ExitCode run_trials(
     const Comm& comm, const Job& job, const TrialPlan& plan, at::Device device,
     const std::function<void()>& begun = [] {});

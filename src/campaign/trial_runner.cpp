@@ -1,5 +1,11 @@
 #include "campaign/trial_runner.hpp"
 
+#include <algorithm>
+#include <chrono>
+
+#include "sentinel/fault/audit.hpp"
+#include "sentinel/fault/trial_cost.hpp"
+
 namespace sentinel {
 namespace {
 
@@ -35,12 +41,31 @@ TrialRecord to_record(const TrialOutcome& outcome, const FaultSpace& space) {
   return record;
 }
 
+/// How many images at least have another outcome in one than in the other.
+std::uint32_t differing_images(const TrialRow& a, const TrialResult& b) {
+  std::uint32_t most = 0;
+  const auto add = [&](std::uint32_t x, std::uint32_t y) {
+    most = std::max(most, x > y ? x - y : y - x);
+  };
+  add(a.images, b.images);
+  add(a.correct, b.correct);
+  add(a.top5, b.top5);
+  add(a.masked, b.masked);
+  add(a.sdc_noncritical, b.sdc_noncritical);
+  add(a.sdc_critical, b.sdc_critical);
+  add(a.due, b.due);
+  add(a.correct_argmax, b.correct_argmax);
+  return most;
+}
+
 }  // namespace
 
 TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Batch& images,
                          std::int64_t images_per_trial, const std::vector<CampaignPoint>& points,
                          std::uint64_t seed, const EngineOptions& options)
-    : blocks_(images.images.size(0), images_per_trial, seed), seed_(seed) {
+    : audit_rates_(points.size(), 0.0),
+      blocks_(images.images.size(0), images_per_trial, seed),
+      seed_(seed) {
   EngineOptions own = options;
   own.cache_budget = options.cache_budget / std::max<std::size_t>(models.size(), 1);
   if (blocks_.divides()) own.group = blocks_.size();
@@ -86,17 +111,33 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
   return drawn(model, key);
 }
 
-std::vector<TrialRecord> TrialRunner::run(std::uint32_t point,
-                                          const std::vector<TrialTask>& tasks) {
-  std::vector<std::vector<TrialOutcome>> outcomes;  // by model
-  for (std::size_t m = 0; m < engines_.size(); ++m) {
-    std::vector<TrialInput> trials;
-    for (const TrialTask& task : tasks)
-      trials.push_back({faults(point, task.id, m, task.draw.stratum),
-                        blocks_.block_of_trial(seed_, point, task.id)});
-    outcomes.push_back(engines_[m].run_batch(trials));
+/// No model's audits cost more than they may: the rate is that of the cheapest to run.
+void TrialRunner::audit(std::optional<double> rate) {
+  std::vector<ModelCost> costs;
+  for (const TrialEngine& engine : engines_) costs.push_back(model_cost(engine.graph()));
+  for (std::size_t p = 0; p < points_.size(); ++p) {
+    double least = 1;
+    for (std::size_t m = 0; m < engines_.size(); ++m)
+      least = std::min(least, relative_cost(points_[p], engines_[m].space(), costs[m]));
+    audit_rates_[p] = rate.value_or(default_audit_rate(points_[p], least));
   }
-  std::vector<TrialRecord> records;
+}
+
+std::vector<TrialInput> TrialRunner::inputs(std::uint32_t point,
+                                            const std::vector<TrialTask>& tasks,
+                                            std::size_t model) {
+  std::vector<TrialInput> trials;
+  for (const TrialTask& task : tasks)
+    trials.push_back({faults(point, task.id, model, task.draw.stratum),
+                      blocks_.block_of_trial(seed_, point, task.id)});
+  return trials;
+}
+
+ChunkResult TrialRunner::run(std::uint32_t point, const std::vector<TrialTask>& tasks) {
+  std::vector<std::vector<TrialOutcome>> outcomes;  // by model
+  for (std::size_t m = 0; m < engines_.size(); ++m)
+    outcomes.push_back(engines_[m].run_batch(inputs(point, tasks, m)));
+  ChunkResult result;
   for (std::size_t t = 0; t < tasks.size(); ++t)
     for (std::size_t m = 0; m < engines_.size(); ++m) {
       TrialRecord record = to_record(outcomes[m][t], engines_[m].space());
@@ -109,9 +150,44 @@ std::vector<TrialRecord> TrialRunner::run(std::uint32_t point,
       row.probability = tasks[t].draw.probability;
       row.block = blocks_.block_of_trial(seed_, point, row.id);
       row.wall_us = static_cast<std::uint32_t>(1e6 * outcomes[m][t].seconds);
-      records.push_back(std::move(record));
+      result.records.push_back(std::move(record));
     }
-  return records;
+  add_audits(result);
+  return result;
+}
+
+void TrialRunner::add_audits(ChunkResult& result) {
+  const auto start = std::chrono::steady_clock::now();
+  for (TrialRecord& record : result.records) {
+    TrialRow& row = record.row;
+    if (!is_audited(audit_rates_[row.point], seed_, row.point, row.id)) continue;
+    row.audited = 1;
+    result.audits.push_back(audit_of(row));
+  }
+  result.audit_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+AuditRow TrialRunner::audit_of(const TrialRow& row) {
+  const Faults flips = faults(row.point, row.id, row.model, row.stratum);
+  TrialEngine& engine = engines_.at(row.model);
+  const TrialLogits fast = engine.logits(flips, row.block);
+  const TrialLogits reference = engine.logits_reference(flips, row.block);
+  const Agreement agreement = compare(fast, reference);
+  const TrialResult& found = reference.result;
+  AuditRow audit{row.point, row.id, row.model, agreement.images};
+  // The trial ran together with others; alone it must have the same outcome bit for bit.
+  audit.mismatches = std::max(agreement.mismatches, differing_images(row, fast.result));
+  audit.near_ties = agreement.near_ties;
+  audit.correct = found.correct;
+  audit.top5 = found.top5;
+  audit.masked = found.masked;
+  audit.sdc_noncritical = found.sdc_noncritical;
+  audit.sdc_critical = found.sdc_critical;
+  audit.due = found.due;
+  audit.correct_argmax = found.correct_argmax;
+  audit.deviation = agreement.deviation;
+  return audit;
 }
 
 }  // namespace sentinel

@@ -6,6 +6,7 @@
 
 #include "campaign/chunks.hpp"
 #include "campaign/image_blocks.hpp"
+#include "campaign/records.hpp"
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/strata.hpp"
@@ -37,9 +38,14 @@ class TrialRunner {
               std::int64_t images_per_trial, const std::vector<CampaignPoint>& points,
               std::uint64_t seed, const EngineOptions& options);
 
-  /// Trials of a point together: one record per trial and model, in that order; wall_us filled in,
-  /// session and rank are the caller's.
-  std::vector<TrialRecord> run(std::uint32_t point, const std::vector<TrialTask>& tasks);
+  /// From now on a share `rate` of the trials are run again by the reference path after those they
+  /// came with; empty: as many as cost 2 % of the time by MACs. Before this none are.
+  void audit(std::optional<double> rate);
+  /// By point.
+  const std::vector<double>& audit_rates() const { return audit_rates_; }
+
+  /// Trials of a point together; wall_us filled in, session and rank are the caller's.
+  ChunkResult run(std::uint32_t point, const std::vector<TrialTask>& tasks);
   /// The faults of a trial on one model.
   Faults faults(std::uint32_t point, std::uint64_t id, std::size_t model,
                 std::int32_t stratum = -1);
@@ -51,11 +57,16 @@ class TrialRunner {
   const StratifiedSampler& strata(std::uint32_t point) const { return *strata_.at(point); }
 
  private:
+  std::vector<TrialInput> inputs(std::uint32_t point, const std::vector<TrialTask>& tasks,
+                                 std::size_t model);
+  void add_audits(ChunkResult& result);
+  AuditRow audit_of(const TrialRow& row);
   FaultSite channel_site(const ChannelFaults& sampler, const FaultSpace& space, const RngKey& key);
 
   std::vector<TrialEngine> engines_;
   std::vector<SiteMap> maps_;  // from models[0]
   std::vector<Sampler> points_;
+  std::vector<double> audit_rates_;                         // by point
   std::vector<std::unique_ptr<StratifiedSampler>> strata_;  // by point; null: simple
   ImageBlocks blocks_;
   std::uint64_t seed_;

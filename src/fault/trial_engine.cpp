@@ -270,21 +270,24 @@ TrialOutcome TrialEngine::run_reference(const Faults& faults, std::int32_t group
   return {result, guard.records(), since(start)};
 }
 
-TrialLogits TrialEngine::logits(const Faults& faults) {
+TrialLogits TrialEngine::logits(const Faults& faults, std::int32_t group) {
   State& s = *state_;
-  if (!s.cache) return logits_reference(faults);
+  if (!s.cache) return logits_reference(faults, group);
   const at::NoGradGuard no_grad;
-  const TrialInput trial{faults, kNoGroup};
+  const TrialInput trial{faults, group};
   const at::Tensor logits = on_host({s.fast_trials(&trial, &trial + 1).front().logits});
-  return {logits, predictions_of(logits)};
+  return {logits, predictions_of(logits),
+          s.result_of(logits, EnginePath::kFast, s.part(group), faults)};
 }
 
-TrialLogits TrialEngine::logits_reference(const Faults& faults) {
+TrialLogits TrialEngine::logits_reference(const Faults& faults, std::int32_t group) {
   State& s = *state_;
   const at::NoGradGuard no_grad;
+  const Part part = s.part(group);
   const FaultGuard guard(s.graph, s.space, faults);
-  const at::Tensor logits = s.reference_logits(s.part(kNoGroup));
-  return {logits, predictions_of(logits)};
+  const at::Tensor logits = s.reference_logits(part);
+  return {logits, predictions_of(logits),
+          s.result_of(logits, EnginePath::kReference, part, faults)};
 }
 
 }  // namespace sentinel

@@ -41,7 +41,10 @@ struct Describe<AuditRow> {
   template <class R, class F>
   static constexpr void each(R& r, F&& f) {
     f("point", r.point), f("id", r.id), f("model", r.model), f("images", r.images);
-    f("mismatches", r.mismatches), f("near_ties", r.near_ties);
+    f("mismatches", r.mismatches), f("near_ties", r.near_ties), f("correct", r.correct);
+    f("top5", r.top5), f("masked", r.masked), f("sdc_noncritical", r.sdc_noncritical);
+    f("sdc_critical", r.sdc_critical), f("due", r.due), f("correct_argmax", r.correct_argmax);
+    f("deviation", r.deviation);
   }
 };
 

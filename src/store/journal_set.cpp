@@ -112,8 +112,10 @@ void JournalSet::start(const JournalHeader& header) {
   sessions_.push_back(header.session);
 }
 
-std::uint64_t JournalSet::append(const std::vector<TrialRecord>& records) {
+std::uint64_t JournalSet::append(const std::vector<TrialRecord>& records,
+                                 const std::vector<AuditRow>& audits) {
   const std::lock_guard lock(mutex_);
+  add_audits_locked(audits);
   const std::uint64_t added =
       add_locked(records, true, [](const std::string& message) { throw Bug(message); });
   new_rows_ += added;
@@ -163,6 +165,10 @@ std::uint64_t JournalSet::add_locked(const std::vector<TrialRecord>& records, bo
 
 void JournalSet::add(const std::vector<AuditRow>& rows) {
   const std::lock_guard lock(mutex_);
+  add_audits_locked(rows);
+}
+
+void JournalSet::add_audits_locked(const std::vector<AuditRow>& rows) {
   frame_.begin(Frame::Kind::kAudits, unix_time());
   std::map<AuditKey, AuditRow> added;
   for (const AuditRow& row : rows) {
@@ -217,7 +223,8 @@ JournalSet::Snapshot JournalSet::snapshot() const {
   Snapshot snapshot{index_.snapshot(), paths_, writer_ ? writer_->size() : 0,
                     sessions_,         {},     version_};
   snapshot.audit.reserve(audit_.size());
-  for (const auto& [key, row] : audit_) snapshot.audit.push_back(row);
+  for (const auto& [key, row] : audit_)
+    if (!index_.find({row.point, row.id, row.model}).none()) snapshot.audit.push_back(row);
   return snapshot;
 }
 

@@ -32,8 +32,10 @@ class JournalSet {
   /// full; then nothing of the call is stored.
   std::uint64_t add(const std::vector<TrialRecord>& records,
                     const std::function<void(const std::string&)>& disagree);
-  /// The same for rows of this session: `session` is set, disagreement is a Bug.
-  std::uint64_t append(const std::vector<TrialRecord>& records);
+  /// The same for rows of this session: `session` is set, disagreement is a Bug. Their audits are
+  /// written before them.
+  std::uint64_t append(const std::vector<TrialRecord>& records,
+                       const std::vector<AuditRow>& audits);
   void add(const std::vector<AuditRow>& rows);
   /// fdatasync of the own journal if it has news.
   void sync();
@@ -52,7 +54,7 @@ class JournalSet {
     std::vector<std::string> paths;
     std::uint64_t end = 0;  // of the last journal, the growing one
     std::vector<SessionRow> sessions;
-    std::vector<AuditRow> audit;
+    std::vector<AuditRow> audit;  // of these rows
     std::uint64_t version = 0;
 
     /// In (point, id, model) order. Throws DataError, EnvironmentError.
@@ -69,6 +71,7 @@ class JournalSet {
                   std::unique_ptr<RecordReader>& reader,
                   const std::function<void(const std::string&)>& disagree) const;
   PackedRecord stored_record(Location stored, std::unique_ptr<RecordReader>& reader) const;
+  void add_audits_locked(const std::vector<AuditRow>& rows);
   std::uint64_t add_locked(const std::vector<TrialRecord>& records, bool own,
                            const std::function<void(const std::string&)>& disagree);
 
@@ -80,7 +83,7 @@ class JournalSet {
   RowIndex index_;
   std::vector<std::string> paths_;
   std::vector<SessionRow> sessions_;
-  std::map<AuditKey, AuditRow> audit_;
+  std::map<AuditKey, AuditRow> audit_;  // of rows that may not be stored: a kill came between
   std::unique_ptr<JournalWriter> writer_;
   Frame frame_;
   std::uint64_t new_rows_ = 0, version_ = 0;

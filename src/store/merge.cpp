@@ -148,6 +148,12 @@ struct ResultMerge::State {
     return point < info.plans.size() ? info.plans[point].first : 0;
   }
   std::uint64_t wanted(std::size_t point) const { return info.points[point].trials - first(point); }
+  std::uint64_t each_record(const std::function<void(const store::PackedRecord&)>& visit) const {
+    const auto is_audited = [this](const TrialRow& row) {
+      return audit.count(AuditKey{row.point, row.id, row.model}) > 0;
+    };
+    return store::merge_records(inputs, info, is_audited, visit);
+  }
 
   std::string output;
   std::vector<MergeInput> inputs;
@@ -184,8 +190,11 @@ void ResultMerge::State::take(const std::string& path, ResultFile outline) {
   for (std::size_t p = 0; p < std::min(info.plans.size(), outline.info.plans.size()); ++p)
     info.plans[p].first = std::min(info.plans[p].first, outline.info.plans[p].first);
   warn_of_journals(path);
-  for (const AuditRow& row : outline.audit)
-    audit.emplace(AuditKey{row.point, row.id, row.model}, row);
+  for (const AuditRow& row : outline.audit) {
+    AuditRow& kept = audit.emplace(AuditKey{row.point, row.id, row.model}, row).first->second;
+    // Audits on other machines may find other deviations: a mismatch must not get lost.
+    if (row.mismatches > kept.mismatches) kept = row;
+  }
   sessions.add(outline.sessions);
   their_sessions.push_back(std::move(outline.sessions));
   inputs.push_back({path, {}});
@@ -222,12 +231,11 @@ void ResultMerge::each_trial(const std::function<void(const std::vector<TrialRow
     visit(trial);
     trial.clear();
   };
-  state_->report.duplicates =
-      store::merge_records(state_->inputs, state_->info, [&](const store::PackedRecord& record) {
-        const TrialRow row = record.row();
-        if (!trial.empty() && (trial[0].point != row.point || trial[0].id != row.id)) finish();
-        trial.push_back(row);
-      });
+  state_->report.duplicates = state_->each_record([&](const store::PackedRecord& record) {
+    const TrialRow row = record.row();
+    if (!trial.empty() && (trial[0].point != row.point || trial[0].id != row.id)) finish();
+    trial.push_back(row);
+  });
   finish();
 }
 
@@ -245,9 +253,7 @@ MergeReport ResultMerge::write(std::vector<EstimateRow> estimates) {
     plan.reached = plan.used == state.wanted(plan.point) ? 1 : 0;
   }
   for (const auto& [key, row] : state.audit) contents.audit.push_back(row);
-  contents.each_record = [&](const auto& visit) {
-    store::merge_records(state.inputs, state.info, visit);
-  };
+  contents.each_record = [&](const auto& visit) { state.each_record(visit); };
   // Throws where the lock was lost: what its new holder publishes must not be overwritten.
   state.keeper.rethrow();
   state.lock.heartbeat();

@@ -27,8 +27,10 @@ StreamLimits limits_for(std::size_t inputs) {
 /// The records of one input, each as it will be written.
 class Cursor {
  public:
-  Cursor(const MergeInput& input, const ResultInfo& info, const StreamLimits& limits)
-      : input_(input), info_(info), stream_(input.path, limits) {
+  using IsAudited = std::function<bool(const TrialRow&)>;
+  Cursor(const MergeInput& input, const ResultInfo& info, const IsAudited& is_audited,
+         const StreamLimits& limits)
+      : input_(input), info_(info), is_audited_(is_audited), stream_(input.path, limits) {
     next();
   }
 
@@ -50,6 +52,7 @@ class Cursor {
     if (!first && key <= key_) damaged(record.row, "is out of order");
     key_ = key;
     record.row.session = input_.sessions.at(record.row.session);
+    record.row.audited = is_audited_(record.row) ? 1 : 0;
     packed_.clear();
     pack_record(record.row, record.faults, packed_);
   }
@@ -69,6 +72,7 @@ class Cursor {
 
   const MergeInput& input_;
   const ResultInfo& info_;
+  const IsAudited& is_audited_;
   RecordStream stream_;
   std::vector<TrialRecord> block_;
   std::size_t at_ = 0;
@@ -104,10 +108,11 @@ std::uint64_t drop_equals(const Cursors& cursors, const Cursor& kept) {
 }  // namespace
 
 std::uint64_t merge_records(const std::vector<MergeInput>& inputs, const ResultInfo& info,
+                            const std::function<bool(const TrialRow&)>& is_audited,
                             const std::function<void(const PackedRecord&)>& visit) {
   Cursors cursors;
   for (const MergeInput& input : inputs)
-    cursors.push_back(std::make_unique<Cursor>(input, info, limits_for(inputs.size())));
+    cursors.push_back(std::make_unique<Cursor>(input, info, is_audited, limits_for(inputs.size())));
   std::uint64_t dropped = 0;
   while (Cursor* cursor = lowest(cursors)) {
     dropped += drop_equals(cursors, *cursor);

@@ -81,6 +81,13 @@ void read_design(const h5::File& file, ResultInfo& info) {
   info.plans = h5::read_rows<PlanInfo>(file, design, "plans");
   info.strata = h5::read_rows<StratumInfo>(file, design, "strata");
   if (has("blocks")) info.image_blocks = h5::read_numbers<std::int32_t>(file, design, "blocks");
+  if (has("audit_rates")) info.audit_rates = h5::read_numbers<double>(file, design, "audit_rates");
+}
+
+/// In files of earlier versions the table is empty and has fewer members.
+std::vector<AuditRow> read_audit(const h5::File& file) {
+  if (h5::Dataset(file, file.id(), "audit").rows() == 0) return {};
+  return h5::read_rows<AuditRow>(file, file.id(), "audit");
 }
 
 ResultInfo read_info(const h5::File& file) {
@@ -123,7 +130,7 @@ ResultHead read_result_head(const std::string& path) {
   for (const PointInfo& point : h5::read_rows<PointInfo>(file, root, "points"))
     head.findings.trials.push_back(point.trials);
   head.findings.estimates = h5::read_rows<EstimateRow>(file, root, "estimates");
-  head.audit = h5::read_rows<AuditRow>(file, root, "audit");
+  head.audit = read_audit(file);
   return head;
 }
 
@@ -137,7 +144,7 @@ ResultFile read_all_but_trials(const h5::File& file) {
   result.info = store::read_info(file);
   result.complete = h5::get<std::uint8_t>(file, root, "complete") != 0;
   result.estimates = h5::read_rows<EstimateRow>(file, root, "estimates");
-  result.audit = h5::read_rows<AuditRow>(file, root, "audit");
+  result.audit = store::read_audit(file);
   result.sessions = h5::read_rows<SessionRow>(file, root, "provenance/sessions");
   return result;
 }

@@ -187,11 +187,16 @@ void ResultStore::for_each(const std::function<void(const TrialRow&)>& visit) co
       [&](const store::PackedRecord& record) { visit(record.row()); });
 }
 
-void ResultStore::append(const std::vector<TrialRecord>& records) {
+std::vector<AuditRow> ResultStore::audits() const {
+  return state_->journals->snapshot().audit;
+}
+
+void ResultStore::append(const std::vector<TrialRecord>& records,
+                         const std::vector<AuditRow>& audits) {
   if (state_->finished) throw Bug("append to a finished result " + state_->path);
   state_->keeper->rethrow();
   state_->publisher->rethrow();
-  state_->journals->append(records);
+  state_->journals->append(records, audits);
   state_->publisher->request_if_due();
 }
 
@@ -199,11 +204,6 @@ void ResultStore::set_findings(Findings findings) {
   const std::lock_guard guard(state_->findings_mutex);
   state_->findings = std::move(findings);
   ++state_->findings_version;
-}
-
-void ResultStore::add_audit(const AuditRow& row) {
-  if (state_->finished) throw Bug("audit of a finished result " + state_->path);
-  state_->journals->add(std::vector<AuditRow>{row});
 }
 
 void ResultStore::finish(bool complete) {

@@ -91,6 +91,7 @@ void write_design(const File& file, const ResultInfo& info, const Findings& find
   h5::write_rows(file, design, "strata", info.strata);
   h5::write_rows(file, design, "rounds", findings.rounds);
   if (!info.image_blocks.empty()) h5::write_numbers(file, design, "blocks", info.image_blocks);
+  if (!info.audit_rates.empty()) h5::write_numbers(file, design, "audit_rates", info.audit_rates);
 }
 
 void write_points(const File& file, const ResultInfo& info, const Findings& findings) {

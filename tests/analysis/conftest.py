@@ -40,6 +40,7 @@ class Sample:
     rounds: list[dict] = field(default_factory=list)
     blocks: tuple[int, ...] = ()  # of the images
     estimands: tuple[str, ...] = ()  # of the points, where not T2
+    audit: list[dict] = field(default_factory=list)
 
     def write(self, path: Path) -> Path:
         with h5py.File(path, "w") as file:
@@ -56,7 +57,7 @@ class Sample:
             )
             self._trials(file)
             file["estimates"] = _rows(schema.ESTIMATE, self.estimates)
-            file["audit"] = _rows(schema.AUDIT, [])
+            file["audit"] = _rows(schema.AUDIT, self.audit)
         return path
 
     def _head(self, file: h5py.File) -> None:
@@ -181,6 +182,30 @@ def paired(tmp_path: Path) -> Path:
         trials.append(outcome(0, trial, 1, after, 90 - after))
         faults += [[(0, 1, 30), (1, 11, 2)], [(0, 1, 30)]]
     return Sample(trials=trials, faults=faults, importance=True).write(tmp_path / "paired.h5")
+
+
+def audit_of(row: dict, **differences: int) -> dict:
+    """The audit of a row of /trials, found by the reference path to be the same but for some."""
+    found = {name: row[name] for name in schema.FOUND if name in row}
+    key = {name: row[name] for name in ("point", "id", "model")}
+    return key | {"images": 100, "deviation": 2e-6} | found | differences
+
+
+@pytest.fixture
+def audited(tmp_path: Path) -> Path:
+    """One model, ten trials, three audited: a near tie in trial 4, three mismatches in trial 7."""
+    trials = [outcome(0, i, 0, 50 + i, 40 - i) for i in range(10)]
+    for i in (2, 4, 7):
+        trials[i]["audited"] = 1
+    audit = [
+        audit_of(trials[2]),
+        audit_of(trials[4], near_ties=1, correct=53),
+        audit_of(trials[7], mismatches=3, correct=54, due=3),
+    ]
+    sample = Sample(
+        models=("unprotected",), points=(("binomial", 1e-5, 10),), trials=trials, audit=audit
+    )
+    return sample.write(tmp_path / "audited.h5")
 
 
 @pytest.fixture

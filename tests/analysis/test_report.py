@@ -60,6 +60,21 @@ def test_report_of_a_campaign_that_has_just_begun(empty):
     assert "No trial is stored yet." in text and "0 of 8 rows" in text
 
 
+def test_report_shows_the_audit_and_its_mismatches(audited):
+    text = rendered(audited).replace("\u202f", " ")
+    assert "3 of 10 trials (30.000 %) were run again by the reference path" in text
+    assert "300 images compared, 3 mismatches, 1 near tie." in text
+    assert "by 2.0e-06 of" in text
+    assert "The audit found 3 images" in text
+    row = r'<td class="n">7</td><td>unprotected</td>\s*<td class="n">3 of 100</td>'
+    assert re.search(row, text) and "57 / 33 / 0" in text and "54 / 33 / 3" in text
+    assert "<h2>Audit</h2>" in text
+
+
+def test_report_without_an_audit_says_nothing_of_it(paired):
+    assert "Audit" not in rendered(paired) and "reference path" not in rendered(paired)
+
+
 def test_report_of_single_flips_on_one_model(single):
     text = page(single)
     assert "exact:1" in text and "when the one flipped bit is in this" in text

@@ -52,6 +52,33 @@ def test_importance_ranks_the_best_channel_first(paired):
         assert list(table["rank"][:3]) == [2, 0, 1]
 
 
+def test_the_audit_has_both_outcomes(audited):
+    with Result(audited) as result:
+        audit = result.audit.set_index("id")
+        assert list(audit.index) == [2, 4, 7] and result.stored_trials == 10
+        assert list(audit["fast_correct"]) == [52, 54, 57]
+        assert list(audit["reference_correct"]) == [52, 53, 54]
+        assert audit["reference_due"][7] == 3 and audit["fast_due"][7] == 0
+        assert audit["mismatches"].sum() == 3 and set(audit["model_name"]) == {"unprotected"}
+
+
+def test_an_empty_audit_of_an_earlier_version_is_read(paired):
+    with h5py.File(paired, "r+") as file:
+        del file["audit"]
+        file["audit"] = np.zeros(0, [("point", "u4"), ("id", "u8"), ("model", "u4")])
+    with Result(paired) as result:
+        assert result.audit.empty and "reference_correct" in result.audit
+
+
+def test_an_audit_of_a_trial_that_is_not_there_is_an_error(audited):
+    with h5py.File(audited, "r+") as file:
+        rows = file["audit"][:]
+        rows["id"][0] = 77
+        file["audit"][:] = rows
+    with Result(audited) as result, pytest.raises(ResultError, match="not in /trials"):
+        _ = result.audit
+
+
 def test_a_campaign_that_has_just_begun_reads_as_empty_tables(empty):
     with Result(empty) as result:
         assert result.trials.empty and result.faults.empty and result.estimates.empty

@@ -88,7 +88,7 @@ Bytes work_on(const Bytes& chunk, std::uint32_t faults, int rank) {
   std::vector<TrialRecord> records;
   for (const std::uint64_t id : read_vector<std::uint64_t>(reader))
     records.push_back(fake_trial(id, faults, static_cast<std::uint32_t>(rank)));
-  return encode_records(records);
+  return ChunkResult{std::move(records), {}, 0}.encode();
 }
 
 ResultInfo fake_info() {
@@ -114,7 +114,8 @@ void run_trials(const Comm& comm, const Load& load, ResultStore* store, Measured
         return encode_ids(first, next - first, *store);
       },
       [&](const Bytes& chunk) { return work_on(chunk, load.faults, comm.rank()); },
-      [&](const Bytes& result) { store->append(decode_records(result)); }, {load.dedicated});
+      [&](const Bytes& result) { store->append(ChunkResult::decode(result).records); },
+      {load.dedicated});
   measured.driver_cpu = thread_cpu() - cpu;
   measured.wall = seconds_since(begin);
 }

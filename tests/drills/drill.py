@@ -188,6 +188,7 @@ class Result:
     offsets: np.ndarray
     sites: np.ndarray
     estimates: np.ndarray
+    audit: np.ndarray
     sessions: np.ndarray
     fixed: dict[str, np.ndarray]  # known before the first trial: golden run, points, importance
     models: int
@@ -211,6 +212,7 @@ class Result:
                 file["faults/offsets"][()],
                 file["faults/sites"][()],
                 file["estimates"][()],
+                file["audit"][()],
                 file["provenance/sessions"][()],
                 fixed,
                 len(file["models"]),
@@ -219,6 +221,9 @@ class Result:
 
     def keys(self) -> list[tuple[int, int, int]]:
         return [(int(r["point"]), int(r["id"]), int(r["model"])) for r in self.trials]
+
+    def audits(self) -> dict[tuple[int, int, int], tuple]:
+        return {(int(r["point"]), int(r["id"]), int(r["model"])): r.tolist() for r in self.audit}
 
     def faults(self, row: int) -> np.ndarray:
         return self.sites[int(self.offsets[row]) : int(self.offsets[row + 1])]
@@ -241,6 +246,8 @@ class Result:
         )
         assert np.array_equal(kinds, self.trials["images"])
         assert set(self.trials["session"]) <= set(self.sessions["number"])
+        audited = [key for key, yes in zip(keys, self.trials["audited"]) if yes]
+        assert list(self.audits()) == audited and len(self.audit) == len(audited)
 
     def check_part_of(self, whole: Result) -> None:
         """Every row, with its faults, is the row of `whole`."""
@@ -250,6 +257,7 @@ class Result:
             assert np.array_equal(self.trials[name], whole.trials[name][rows]), name
         for row, other in enumerate(rows):
             assert np.array_equal(self.faults(row), whole.faults(other))
+        assert self.audits().items() <= whole.audits().items()
 
     def check_same(self, other: Result) -> None:
         """Identical rows, faults, estimates and everything known before the first trial."""

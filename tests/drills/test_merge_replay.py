@@ -30,7 +30,9 @@ def keep_trials(source: Path, target: Path, first: int, end: int) -> Path:
         counts = trials["n_faults"][kept].astype("u8")
         spans = [np.arange(offsets[row], offsets[row + 1]) for row in kept]
         sites = file["faults/sites"][()][np.concatenate(spans).astype(int)]
-        del file["trials"], file["faults/offsets"], file["faults/sites"]
+        audit = file["audit"][()]
+        del file["trials"], file["faults/offsets"], file["faults/sites"], file["audit"]
+        file["audit"] = audit[(audit["id"] >= first) & (audit["id"] < end)]
         file["trials"] = trials[kept]
         file["faults/offsets"] = np.concatenate([[0], np.cumsum(counts)]).astype("u8")
         file["faults/sites"] = sites

@@ -42,7 +42,7 @@ def test_the_reference_engine_finds_the_same_outcomes(
     slow.check_whole()
     assert slow.keys() == fast.keys()
     # The split of masked and non-critical belongs to the path that ran; only their sum is compared.
-    split = ("masked", "sdc_noncritical", "path")
+    split = ("masked", "sdc_noncritical", "path", "audited")
     for name in slow.trials.dtype.names:
         if name not in PLACE_AND_TIME and name not in split:
             assert np.array_equal(slow.trials[name], fast.trials[name]), name

@@ -101,7 +101,7 @@ TEST(Messages, ChunksAndRecordsSurviveTheWay) {
   record.row.correct = 99;
   record.faults.resize(2);
   record.faults[1].element = 1234;
-  const auto back = decode_records(encode_records({record, {}}));
+  const auto back = ChunkResult::decode(ChunkResult{{record, {}}, {}, 0}.encode()).records;
   ASSERT_EQ(back.size(), 2u);
   EXPECT_EQ(back[0].row.correct, 99u);
   EXPECT_EQ(back[0].faults.at(1).element, 1234u);
@@ -138,6 +138,14 @@ TEST(Job, ValidIsSilentAndEachMistakeNamesItsOption) {
   EXPECT_THAT(with([](Job& j) { j.ber = {1e-5, 1.5}; }), HasSubstr("1.5"));
   EXPECT_THAT(with([](Job& j) { j.ber = {std::nan("")}; }), HasSubstr("nan"));
   EXPECT_THAT(with([](Job& j) { j.ber = {}; }), HasSubstr("--ber"));
+  for (const double rate : {-0.1, 1.1, std::nan("")})
+    EXPECT_THAT(with([&](Job& j) { j.audit = rate; }), HasSubstr("--audit"));
+  EXPECT_EQ(with([](Job& j) { j.audit = 1; }), "");
+  const auto reference = [&](double rate) {
+    return with([&](Job& j) { j.engine = "reference", j.audit = rate; });
+  };
+  EXPECT_THAT(reference(0.5), HasSubstr("nothing to compare"));
+  EXPECT_EQ(reference(0), "");
   EXPECT_THAT(with([](Job& j) { j.fault_count = "exact:1"; }), HasSubstr("contradict"));
   EXPECT_THAT(with([](Job& j) { j.fault_count = "often"; }), HasSubstr("often"));
   EXPECT_THAT(with([](Job& j) { j.trials = 0; }), HasSubstr("--repeat"));
@@ -198,7 +206,7 @@ TrialRunner small_runner(std::vector<Sampler> points) {
 TEST(TrialRunner, RecordsDependOnPointAndTrialOnly) {
   TrialRunner runner = small_runner({BinomialFaults{1e-6}, BinomialFaults{1e-5}});
   const auto row_of = [&](std::uint32_t point, std::uint64_t id) {
-    std::vector<TrialRecord> records = runner.run(point, {{id, {}}});
+    std::vector<TrialRecord> records = runner.run(point, {{id, {}}}).records;
     for (TrialRecord& record : records) record.row.wall_us = 0;
     return records;
   };

@@ -377,7 +377,7 @@ TEST_P(Engine, TrialsLeaveNoTrace) {
 
 TEST_P(Engine, WithoutFaultsEverythingIsMasked) {
   TrialEngine engine = make_engine(GetParam());
-  for (const TrialOutcome& outcome : {engine.run({}), engine.run_reference({})}) {
+  for (const TrialOutcome& outcome : {engine.run(Faults{}), engine.run_reference({})}) {
     EXPECT_EQ(outcome.result.masked, kImages);
     EXPECT_EQ(outcome.result.correct, engine.golden().correct);
     EXPECT_EQ(outcome.result.top5, engine.golden().top5);

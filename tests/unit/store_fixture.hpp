@@ -75,6 +75,7 @@ inline ResultInfo sample_info() {
   }
   info.labels = {1, 0, 0};
   info.points = {{0, "T2", "binomial", 1e-5, 100, ""}, {1, "T1", "exact:1", 0, 50, "hardened"}};
+  info.audit_rates = {0.25, 0};
   info.importance = {{"l2-norm", "conv1", {0.5, 2, 1}, {1, 2, 0}},
                      {"l2-norm", "a.conv", {3, 4}, {1, 0}}};
   return info;
@@ -112,6 +113,11 @@ inline std::vector<TrialRecord> sample_trial(std::uint32_t point, std::uint64_t 
   return {sample_record(point, id, 0), sample_record(point, id, 1)};
 }
 
+/// An audit that differs from the default in every member.
+inline AuditRow sample_audit(std::uint32_t point, std::uint64_t id, std::uint32_t model) {
+  return {point, id, model, 256, 2, 1, 10, 20, 30, 40, 50, 60, 70, 0.25};
+}
+
 /// {0, ..., end - 1}
 inline std::set<std::uint64_t> range(std::uint64_t end) {
   std::set<std::uint64_t> ids;
@@ -143,6 +149,12 @@ inline auto content(const TrialRow& r) {
       r.point, r.id, r.model, r.stage, r.stratum, r.probability, r.block, r.n_faults, r.first_node,
       r.images, r.correct, r.top5, r.masked,
       std::make_tuple(r.sdc_noncritical, r.sdc_critical, r.due, r.correct_argmax));
+}
+
+inline auto content(const AuditRow& r) {
+  return std::make_tuple(r.point, r.id, r.model, r.images, r.mismatches, r.near_ties, r.correct,
+                         r.top5, r.masked, r.sdc_noncritical, r.sdc_critical, r.due,
+                         r.correct_argmax, r.deviation);
 }
 
 /// The published result holds exactly these trials of point 0, both models, in order, unchanged.

@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include <gmock/gmock.h>
 
 #include "sentinel/core/error.hpp"
@@ -164,13 +166,58 @@ TEST(Journal, EqualDuplicatesAcrossJournalsCountOnce) {
   expect_trials(path, range(3));
 }
 
+// Whatever is left of a chunk with audits, whose frame comes first, resuming gives every audited
+// trial its one audit.
+TEST(Journal, AChunkWithAuditsCutAnywhere) {
+  const TempDir dir;
+  const std::string path = dir / "r.h5", journal = path + ".journal.0";
+  std::vector<TrialRecord> chunk = sample_trial(0, 1);
+  std::vector<AuditRow> audits;
+  for (TrialRecord& record : chunk) {
+    record.row.audited = 1;
+    audits.push_back(sample_audit(0, 1, record.row.model));
+  }
+  std::uint64_t begin = 0;  // of the chunk
+  {
+    ResultStore store = open_store(path);
+    store.append(sample_trial(0, 0));
+    begin = fs::file_size(journal);
+    store.append(chunk, audits);
+    EXPECT_EQ(store.audits().size(), 2u);
+  }
+  const Bytes whole = read_file(journal);
+  const Quiet quiet;
+  std::set<std::size_t> first;  // audits that were there at once
+  std::uint32_t length = 0;     // of the payload of the audits' frame
+  std::memcpy(&length, whole.data() + begin, sizeof(length));
+  const std::uint64_t between = begin + 12 + length, size = whole.size();
+  for (const std::uint64_t end :
+       {begin, begin + 5, between - 1, between, between + 1, size - 1, size}) {
+    const TempDir other;
+    write_file_atomic(other / "r.h5.journal.0",
+                      Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(end)));
+    ResultStore store = open_store(other / "r.h5");
+    // Never a row without its audit, nor an audit without its row.
+    ASSERT_EQ(store.audits().size(), store.has(0, 1) ? 2u : 0u) << end;
+    first.insert(store.audits().size());
+    if (!store.has(0, 1)) store.append(chunk, audits);
+    store.finish(true);
+    const ResultFile result = read_result(other / "r.h5");
+    ASSERT_EQ(result.audit.size(), 2u) << end;
+    for (std::size_t m = 0; m < 2; ++m) ASSERT_EQ(content(result.audit[m]), content(audits[m]));
+    for (const TrialRow& row : result.trials) ASSERT_EQ(row.audited, row.id == 1 ? 1 : 0);
+  }
+  EXPECT_EQ(first, (std::set<std::size_t>{0, 2}));
+}
+
 TEST(Resume, AFinishedResultCanBeExtended) {
   const TempDir dir;
   const std::string path = dir / "r.h5";
   {
     ResultStore store = open_store(path);
-    for (std::uint64_t id = 0; id < 3; ++id) store.append(sample_trial(0, id));
-    store.add_audit({0, 1, 0, 256, 0, 0});
+    for (std::uint64_t id = 0; id < 3; ++id)
+      store.append(sample_trial(0, id),
+                   id == 1 ? std::vector<AuditRow>{{0, 1, 0, 256, 0, 0}} : std::vector<AuditRow>{});
     Findings findings;
     findings.estimates = {{0, 0, -1, "due", 0.5, 0.4, 0.6, 0.95, "t over trials", 3}};
     store.set_findings(findings);

@@ -129,6 +129,34 @@ TEST(Merge, EqualRowsAreStoredOnce) {
   EXPECT_EQ(read_result(dir / "again.h5").sessions.size(), 2u);
 }
 
+// A trial audited in one part only is no conflict, and is audited in the whole.
+TEST(Merge, AuditsOfAllPartsAreCarried) {
+  const TempDir dir;
+  const std::string a = dir / "a.h5", b = dir / "b.h5", all = dir / "all.h5";
+  write_part(a, 0, 25);
+  {
+    ResultStore store = open_store(b, quick_options(), part_info());
+    for (std::uint64_t id = 20; id < 40; ++id) {
+      std::vector<TrialRecord> records = sample_trial(0, id);
+      std::vector<AuditRow> audits;
+      for (TrialRecord& record : records) {
+        record.row.audited = id % 10 == 2;
+        if (record.row.audited) audits.push_back(sample_audit(0, id, record.row.model));
+      }
+      store.append(records, audits);
+    }
+    store.finish(true);
+  }
+  const MergeReport report = merge({a, b}, all);
+  EXPECT_EQ(report.duplicates, 2u * 5);
+  const ResultFile merged = read_result(all);
+  ASSERT_EQ(merged.audit.size(), 4u);
+  EXPECT_EQ(content(merged.audit[1]), content(sample_audit(0, 22, 1)));
+  EXPECT_EQ(content(merged.audit[2]), content(sample_audit(0, 32, 0)));
+  for (const TrialRow& row : merged.trials)
+    EXPECT_EQ(row.audited, row.id == 22 || row.id == 32 ? 1 : 0) << row.id;
+}
+
 TEST(Merge, AResultOfTheSameCampaignAtTheOutputIsKept) {
   const TempDir dir;
   const std::string a = dir / "a.h5", b = dir / "b.h5", all = dir / "all.h5";

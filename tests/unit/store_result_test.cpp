@@ -19,7 +19,9 @@ TEST(ResultFile, HoldsWhatWasGiven) {
   const ResultInfo info = sample_info();
   {
     ResultStore store = open_store(path);
-    for (const std::uint64_t id : {4U, 2U, 3000U}) store.append(sample_trial(0, id));
+    store.append(sample_trial(0, 4), {sample_audit(0, 4, 1)});
+    store.append(sample_trial(0, 2), {{0, 2, 0, 256, 0, 0}});
+    store.append(sample_trial(0, 3000));
     store.append({sample_record(1, 1, 1)});
     Findings findings;
     findings.estimates = {{0, 0, -1, "accuracy", 0.5, 0.4, 0.6, 0.95, "t over trials", 3},
@@ -28,8 +30,6 @@ TEST(ResultFile, HoldsWhatWasGiven) {
     findings.rounds = {{0, 1, 1, 256, 128, 2, 0.25, 32}};
     findings.trials = {3000, 1};
     store.set_findings(findings);
-    store.add_audit({0, 4, 1, 256, 2, 1});
-    store.add_audit({0, 2, 0, 256, 0, 0});
     store.finish(true);
   }
   EXPECT_THAT(files_in(dir.path()), ElementsAre("r.h5"));
@@ -74,7 +74,9 @@ TEST(ResultFile, HoldsWhatWasGiven) {
   EXPECT_EQ(result.estimates[1].against, 0);
   EXPECT_EQ(result.estimates[0].upper, 0.6);
   ASSERT_EQ(result.audit.size(), 2u);
-  EXPECT_EQ(result.audit[1].mismatches, 2u);
+  EXPECT_EQ(result.audit[0].id, 2u);
+  EXPECT_EQ(content(result.audit[1]), content(sample_audit(0, 4, 1)));
+  EXPECT_EQ(result.info.audit_rates, info.audit_rates);
   ASSERT_EQ(result.sessions.size(), 1u);
   EXPECT_EQ(result.sessions[0].host, "node1");
   EXPECT_EQ(result.sessions[0].new_trials, 4u);
@@ -108,12 +110,13 @@ TEST(ResultFile, PlainPythonReadsIt) {
   {
     ResultStore store = open_store(path);
     for (std::uint64_t id = 0; id < 10; ++id) store.append(sample_trial(0, id));
+    store.append(sample_trial(1, 3), {sample_audit(1, 3, 1)});
     store.finish(false);
   }
   const std::string out = python(R"(
 import sys, json, h5py, pandas as pd
 with h5py.File(sys.argv[1]) as f:
-    t = pd.DataFrame(f['trials'][:])
+    t = pd.DataFrame(f['trials'][:-2])
     s = pd.DataFrame(f['faults/sites'][:])
     o = f['faults/offsets'][:]
     assert list(t.columns) == ('point id model stage stratum probability block n_faults first_node '
@@ -123,7 +126,7 @@ with h5py.File(sys.argv[1]) as f:
     assert list(t.id) == sorted(list(range(10)) * 2) and list(t.model) == [0, 1] * 10
     assert t.correct.tolist() == [(i * 37 + m) % 257 for i in range(10) for m in (0, 1)]
     assert t.block.min() == -1 and t.stratum.tolist() == [-1] * 20
-    assert (o[1:] - o[:-1]).tolist() == t.n_faults.tolist() and o[-1] == len(s)
+    assert (o[1:-2] - o[:-3]).tolist() == t.n_faults.tolist() and o[-1] == len(s)
     assert s.element[o[16]] == 800 and s.after[o[16]] == 0x3f800000 ^ (1 << 8)
     a = f.attrs
     assert a['schema'] == 'sentinelnn-result' and a['schema_version'] == 1 and a['seed'] == 7
@@ -138,8 +141,12 @@ with h5py.File(sys.argv[1]) as f:
     assert f['models/hardened/tensors']['name'].tolist()[1] == b'layer1.0.conv1.weight'
     assert f['importance/l2-norm/a.conv/scores'][:].tolist() == [3, 4]
     assert f['provenance/fingerprint'].attrs['ber'] == '1e-5'
-    assert f['provenance/sessions']['new_trials'].tolist() == [10]
-    assert len(f['estimates']) == 0 and len(f['audit']) == 0
+    assert f['provenance/sessions']['new_trials'].tolist() == [11]
+    assert len(f['estimates']) == 0
+    assert f['audit'].dtype.names == tuple('point id model images mismatches near_ties correct top5 '
+        'masked sdc_noncritical sdc_critical due correct_argmax deviation'.split())
+    assert f['audit'][:].tolist() == [(1, 3, 1, 256, 2, 1, 10, 20, 30, 40, 50, 60, 70, 0.25)]
+    assert f['design/audit_rates'][:].tolist() == [0.25, 0]
     def no_varlen(name, o):
         if isinstance(o, h5py.Dataset):
             for n in (o.dtype.names or ()): assert o.dtype[n].kind != 'O', (name, n)

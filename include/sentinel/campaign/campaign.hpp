@@ -9,8 +9,8 @@ namespace sentinel {
 
 /// Runs or resumes a campaign: builds the models on every rank, hands out the missing trials,
 /// stores every trial, keeps going until all are there or a stop was asked for. Returns kDone,
-/// kStopped (75) or kInterrupted (130), the same on every rank. Collective; errors are
-/// SharedErrors.
+/// kMismatch (1) where all are there and an audit found a mismatch, kStopped (75) or kInterrupted
+/// (130), the same on every rank. Collective; errors are SharedErrors.
 ExitCode run_campaign(const Comm& comm, const Job& job);
 
 /// What `bench` measures.

@@ -24,6 +24,7 @@ struct DryRun {
     double ber = 0, faults = 0;   // expected faults per trial
     std::vector<Stratum> strata;  // that a stratified or sequential plan would have
     double relative_cost = 1;     // of a trial over a fault-free run of all layers, from MACs
+    double audit_rate = 0;        // share of the trials that are run again by the reference path
     std::uint64_t trials = 0;     // planned, or at most
   };
   std::string network;

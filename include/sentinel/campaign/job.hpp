@@ -43,6 +43,7 @@ struct ChannelFaultsJob {
   std::vector<std::string> layers;     // only these convolutions; empty: all
   std::string output;                  // its result file, which a later call goes on with
   std::string engine = "fast";
+  std::optional<double> audit;  // as in Job
   bool fresh = false;
   std::string command, resolved;  // as in Job
 };
@@ -102,7 +103,10 @@ struct Job {
   double confidence = 0.95;
 
   std::string engine = "fast";  // fast | reference
-  std::int64_t block = 32;      // images per batch
+  // Share of the trials that are run again by the reference path, 0 ... 1; empty: as many as cost
+  // 2 % of the time.
+  std::optional<double> audit;
+  std::int64_t block = 32;  // images per batch
   double cache_budget_gib =
       0;  // of fault-free activations per rank; 0: half of this rank's share of memory
   int publish_seconds = 30;

@@ -51,6 +51,7 @@ struct Golden {
 struct TrialLogits {
   at::Tensor logits;       // [N, classes] f32, CPU
   at::Tensor predictions;  // [N] i64, CPU; -1 = DUE
+  TrialResult result = {};
 };
 
 struct EngineOptions {
@@ -93,8 +94,8 @@ class TrialEngine {
   std::vector<TrialOutcome> run_batch(const std::vector<TrialInput>& trials);
   TrialOutcome run(const Faults& faults, std::int32_t group = kNoGroup);
   TrialOutcome run_reference(const Faults& faults, std::int32_t group = kNoGroup);
-  TrialLogits logits(const Faults& faults);
-  TrialLogits logits_reference(const Faults& faults);
+  TrialLogits logits(const Faults& faults, std::int32_t group = kNoGroup);
+  TrialLogits logits_reference(const Faults& faults, std::int32_t group = kNoGroup);
 
  private:
   struct State;

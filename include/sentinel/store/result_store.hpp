@@ -50,11 +50,13 @@ class ResultStore {
   /// Acknowledges records: one frame, one write(). Records already stored must be equal in all but
   /// wall_us, rank, session, path and audited (Bug otherwise) and are dropped. Starts a publication
   /// in the background when one is due; errors of a background publication are thrown here or in
-  /// finish().
-  void append(const std::vector<TrialRecord>& records);
+  /// finish(). `audits`: of these records; in a frame before theirs, so that no record is ever
+  /// stored as audited without its audit, and an audit counts only where its record is stored.
+  void append(const std::vector<TrialRecord>& records, const std::vector<AuditRow>& audits = {});
+  /// Those of all stored rows, in (point, id, model) order.
+  std::vector<AuditRow> audits() const;
   /// Replaces what the next publication writes beside rows.
   void set_findings(Findings findings);
-  void add_audit(const AuditRow& row);
 
   /// Syncs, publishes, closes. `complete`: every planned trial is stored; then the journals are
   /// removed.

@@ -33,6 +33,7 @@
 ///   /design/strata         compound StratumInfo, of the points whose trials are stratified
 ///   /design/rounds         compound RoundInfo: how each round of such a point was drawn
 ///   /design/blocks         i32 [images]: block of each image; only where a trial looks at one block
+///   /design/audit_rates    f64 [points]: share of the trials that the last session audits
 ///   /trials                compound TrialRow, sorted by (point, id, model). Used in no estimate are
 ///                          rows of stage 1, with id < first of the point's plan or id >= trials of
 ///                          the point (left from before the campaign was shortened, or run while a
@@ -42,7 +43,8 @@
 ///   /faults/offsets        u64 [trials + 1]: the faults of row i of /trials are
 ///                          sites[offsets[i] : offsets[i + 1]]
 ///   /faults/sites          compound FaultRow
-///   /audit                 compound AuditRow, sorted by (point, id, model)
+///   /audit                 compound AuditRow, sorted by (point, id, model): the rows of /trials with
+///                          audited = 1, run again by the reference path
 ///   /importance/<method>/<layer>         attribute index (u32, execution order)
 ///   /importance/<method>/<layer>/scores  f64 [channels]
 ///   /importance/<method>/<layer>/order   i64 [channels], order[0] = most important
@@ -75,7 +77,7 @@ struct TrialRow {
   std::uint32_t correct_argmax =
       0;  // PyTorch's arg max = label, not-finite logits or not (as the seed tool counts)
   std::uint32_t session = 0;  // set by ResultStore::append
-  std::uint8_t audited = 0;
+  std::uint8_t audited = 0;   // 1: /audit has the row's
   std::uint8_t path = 0;      // EnginePath: 0 reference, 1 fast
   std::uint32_t wall_us = 0;  // [us]
   std::uint32_t rank = 0;
@@ -111,11 +113,24 @@ struct EstimateRow {
   std::uint64_t trials = 0;
 };
 
+/// What the reference path found where the fast one found a TrialRow.
 struct AuditRow {
   std::uint32_t point = 0;
   std::uint64_t id = 0;
   std::uint32_t model = 0;
-  std::uint32_t images = 0, mismatches = 0, near_ties = 0;
+  std::uint32_t images = 0;
+  /// Images with DUE in one path only, another predicted class, or logits that deviate by more than
+  /// 1e-3 of max|z|; at least as many as the row's counts differ by from those of the fast path run
+  /// once more.
+  std::uint32_t mismatches = 0;
+  /// Images with another predicted class, and no mismatch, as the two largest logits lie closer
+  /// together than 1e-4 of max|z|.
+  std::uint32_t near_ties = 0;
+  // Of the reference path, as in TrialRow. The split of masked and sdc_noncritical belongs to a
+  // path.
+  std::uint32_t correct = 0, top5 = 0, masked = 0, sdc_noncritical = 0, sdc_critical = 0, due = 0,
+                correct_argmax = 0;
+  double deviation = 0;  // largest |fast - reference| / max|reference| of an image without DUE
 };
 
 struct TensorInfo {
@@ -202,6 +217,7 @@ struct ResultInfo {
   std::int64_t images_per_trial = -1;      // -1: all
   std::vector<std::int32_t> image_blocks;  // [images], empty: no blocks
   std::vector<PlanInfo> plans;             // by point; none of old files
+  std::vector<double> audit_rates;         // by point; none of old files
   std::vector<StratumInfo> strata;
   std::map<std::string, std::string> provenance;
   std::vector<ModelInfo> models;  // index = position

@@ -1,0 +1,149 @@
+#include "sentinel/fault/audit.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/fault/sampler.hpp"
+#include "sentinel/fault/trial_cost.hpp"
+#include "unit/fault_nets.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+const float kNaN = std::nanf("");
+
+TrialLogits logits_of(std::vector<std::vector<float>> images) {
+  at::Tensor logits = at::empty(
+      {static_cast<std::int64_t>(images.size()), static_cast<std::int64_t>(images[0].size())});
+  float* next = logits.data_ptr<float>();
+  for (const auto& image : images)
+    for (const float value : image) *next++ = value;
+  return {logits, predictions_of(logits)};
+}
+
+/// Mismatches, near ties and deviation of one image.
+void expect(const std::vector<float>& fast, const std::vector<float>& reference,
+            std::uint32_t mismatches, std::uint32_t near_ties, double deviation) {
+  const Agreement found = compare(logits_of({fast}), logits_of({reference}));
+  EXPECT_EQ(found.images, 1u);
+  EXPECT_EQ(found.mismatches, mismatches);
+  EXPECT_EQ(found.near_ties, near_ties);
+  EXPECT_NEAR(found.deviation, deviation, 1e-9);
+}
+
+TEST(Compare, EachKindOfImageByHand) {
+  expect({1, 8, 3}, {1, 8, 3}, 0, 0, 0);
+  expect({1, 8, 3.0078125F}, {1, 8, 3}, 0, 0, 0.0078125 / 8);  // just within 1e-3
+  expect({1, 8, 3.015625F}, {1, 8, 3}, 1, 0, 0.015625 / 8);    // beyond, though of the same class
+  expect({-8, 2, 1}, {-8, 1, 2}, 1, 0, 1.0 / 8);               // another class
+  expect({0, 8, 8.0001F}, {0, 8.0001F, 8}, 0, 1, (8.0001F - 8.0) / 8.0001F);
+  // A near tie excuses the class, not the logits.
+  expect({1, 8, 8.0001F}, {0, 8.0001F, 8}, 1, 0, 1 / 8.0001F);
+  // The fast path's margin does not count: the reference's is wide.
+  expect({0, 8, 8.0001F}, {0, 8.01F, 8}, 1, 0, (8.01F - 8.0) / 8.01F);
+}
+
+TEST(Compare, DueIsAClassOfItsOwnThatNoTieExcuses) {
+  expect({1, kNaN, 3}, {kInf, 2, 3}, 0, 0, 0);
+  expect({1, kNaN, 3}, {1, 2, 3}, 1, 0, 0);
+  expect({2, 2, 2}, {kInf, 2, 2}, 1, 0, 0);
+  expect({kNaN, 2, 2}, {2, 2, 2}, 1, 0, 0);
+}
+
+TEST(Compare, HugeAndZeroLogits) {
+  constexpr float kHuge = std::numeric_limits<float>::max();
+  expect({kHuge, 0}, {-kHuge, 0}, 1, 0, 2);  // their difference is no float
+  expect({0, 0}, {-0.0F, 0}, 0, 0, 0);
+  EXPECT_TRUE(std::isinf(compare(logits_of({{0, 1}}), logits_of({{0, 0}})).deviation));
+  EXPECT_EQ(compare(logits_of({{0, 1}}), logits_of({{0, 0}})).mismatches, 1u);
+}
+
+TEST(Compare, ImagesAddUp) {
+  const Agreement found = compare(logits_of({{1, 2}, {2, 1}, {1, kNaN}, {1, 2}}),
+                                  logits_of({{1, 2.001F}, {1, 2}, {1, 2}, {1, 2.0005F}}));
+  EXPECT_EQ(found.images, 4u);
+  EXPECT_EQ(found.mismatches, 2u);
+  EXPECT_EQ(found.near_ties, 0u);
+  EXPECT_EQ(found.deviation, 0.5);
+  EXPECT_THROW(compare(logits_of({{1, 2}}), logits_of({{1, 2}, {1, 2}})), Bug);
+}
+
+TEST(AuditDraw, IsAPureFunctionOfItsTrialAndGrowsWithTheRate) {
+  int audited = 0;
+  for (std::uint64_t trial = 0; trial < 10000; ++trial) {
+    EXPECT_FALSE(is_audited(0, 1, 2, trial));
+    EXPECT_TRUE(is_audited(1, 1, 2, trial));
+    const bool drawn = is_audited(0.03, 1, 2, trial);
+    audited += drawn;
+    EXPECT_EQ(is_audited(0.03, 1, 2, trial), drawn);
+    EXPECT_GE(is_audited(0.05, 1, 2, trial), drawn);
+  }
+  EXPECT_NEAR(audited, 300, 5 * std::sqrt(300.0));
+}
+
+TEST(AuditDraw, OtherPointsAndSeedsDrawOtherTrials) {
+  int as_seed = 0, as_point = 0;
+  for (std::uint64_t trial = 0; trial < 1000; ++trial) {
+    const bool drawn = is_audited(0.5, 1, 0, trial);
+    as_seed += drawn == is_audited(0.5, 2, 0, trial);
+    as_point += drawn == is_audited(0.5, 1, 1, trial);
+  }
+  EXPECT_NEAR(as_seed, 500, 5 * std::sqrt(250.0));
+  EXPECT_NEAR(as_point, 500, 5 * std::sqrt(250.0));
+}
+
+// The first layer's every trial runs all layers; of the last one's only the last.
+TEST(TrialCost, IsTheShareOfMacsFromTheFirstFaultyLayerOn) {
+  const Graph net = testing::plain_net();
+  const FaultSpace space(net);
+  const ModelCost cost = model_cost(net);
+  EXPECT_DOUBLE_EQ(relative_cost(ChannelFaults{"features.0", 0}, space, cost), 1);
+  const double first =
+      static_cast<double>(cost.layers[static_cast<std::size_t>(net.find("features.0"))].macs);
+  EXPECT_NEAR(relative_cost(ChannelFaults{"features.3", 0}, space, cost),
+              1 - first / static_cast<double>(cost.macs), 1e-12);
+  const double one = relative_cost(ExactFaults{1}, space, cost);
+  const double many = relative_cost(BinomialFaults{1e-2}, space, cost);
+  EXPECT_GT(one, 0);
+  EXPECT_LT(one, many);
+  EXPECT_LE(many, 1);
+}
+
+TEST(TrialCost, DefaultAuditsCostAtMostTwoPercentByMacs) {
+  for (const double cost : {0.01, 0.3, 1.0}) {
+    const double rate = default_audit_rate(BinomialFaults{1e-6}, cost);
+    EXPECT_GT(rate, 0);
+    EXPECT_LE(rate * (1 + cost), 0.02 * cost);
+    EXPECT_LT(default_audit_rate(ExactFaults{1}, cost), rate);
+    EXPECT_EQ(default_audit_rate(ExactFaults{2}, cost), rate);
+  }
+}
+
+TEST(TrialLogits, OfAGroupAreThoseOfItsImagesWithTheResultThatRunGives) {
+  EngineOptions options;
+  options.block = 4;
+  options.group = 6;
+  TrialEngine engine(testing::residual_net(), testing::random_images(20), options);
+  const Faults faults = draw(BinomialFaults{1e-3}, engine.space(), {5});
+  const at::Tensor all = engine.logits(faults).logits;
+  for (const std::int32_t group : {kNoGroup, 0, 3}) {
+    const std::int64_t first = group == kNoGroup ? 0 : group * 6;
+    const std::int64_t images = group == kNoGroup ? 20 : std::min<std::int64_t>(6, 20 - first);
+    const TrialLogits fast = engine.logits(faults, group);
+    const TrialLogits reference = engine.logits_reference(faults, group);
+    ASSERT_EQ(fast.logits.size(0), images);
+    EXPECT_TRUE(at::allclose(fast.logits, all.narrow(0, first, images), 1e-3, 1e-3, true));
+    EXPECT_EQ(compare(fast, reference).mismatches, 0u);
+    EXPECT_EQ(fast.result.path, EnginePath::kFast);
+    EXPECT_EQ(fast.result.correct, engine.run(faults, group).result.correct);
+    EXPECT_EQ(reference.result.path, EnginePath::kReference);
+    EXPECT_EQ(reference.result.masked, engine.run_reference(faults, group).result.masked);
+  }
+}
+
+}  // namespace
+}  // namespace sentinel
