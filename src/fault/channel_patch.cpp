@@ -121,11 +121,10 @@ std::optional<PatchRoute> patch_route(const FusedNet& net, NodeId conv) {
   route.path = {conv};
   route.given = {net.inputs(conv)[0]};
   for (route.resume = conv + 1; route.resume < graph.size(); ++route.resume) {
-    if (!net.is_value(route.resume)) continue;
-    if (weight_of(graph[route.resume].op)) break;
     const auto affected = [&](NodeId input) { return contains(route.path, input); };
     const std::vector<NodeId>& inputs = net.inputs(route.resume);
     if (std::none_of(inputs.begin(), inputs.end(), affected)) continue;
+    if (weight_of(graph[route.resume].op)) break;
     if (!stays_in_channel(net, route.resume, shapes)) return std::nullopt;
     for (const NodeId input : inputs)
       if (!affected(input)) route.given.push_back(input);
@@ -153,7 +152,6 @@ std::optional<PatchRoute> patch_route(const FusedNet& net, NodeId conv) {
 
 /// Some trials on one block of images.
 struct ChannelPatcher::Batch {
-  std::size_t block = 0;
   const std::vector<PatchTrial*>& trials;
   Trace given;                         // fault-free
   std::vector<std::int64_t> channels;  // of each trial, then every one of them once
@@ -211,18 +209,26 @@ at::Tensor ChannelPatcher::rows(const ChannelId& id) const {
   return weight.index_select(0, to_index(rows_of(op, id.channel), weight.device()));
 }
 
+/// Images of trials, of any blocks, to be run together from the route's end on.
+struct ChannelPatcher::Waiting {
+  std::vector<Trace> traces;                               // what the run reads
+  std::vector<std::pair<PatchTrial*, std::int64_t>> rows;  // where each image's logits go
+};
+
 void ChannelPatcher::run(NodeId conv, std::vector<PatchTrial>& trials) const {
   const PatchRoute& route = *routes_[index(conv)];
+  std::array<Waiting, 2> waiting;  // with and without the next convolutions' outputs
   for (std::size_t block = 0; block < cache_.blocks(); ++block) {
     std::vector<PatchTrial*> here;
     for (PatchTrial& trial : trials) {
       if (trial.first_block <= block && block < trial.last_block) here.push_back(&trial);
       if (here.size() < kTogether) continue;
-      run_block(route, block, here);
+      run_block(route, block, here, waiting);
       here.clear();
     }
-    if (!here.empty()) run_block(route, block, here);
+    if (!here.empty()) run_block(route, block, here, waiting);
   }
+  for (Waiting& queue : waiting) flush(route, queue);
 }
 
 /// Maps [N, F, H, W] of output channels computed from these rows, one tensor per channel.
@@ -377,7 +383,6 @@ Trace ChannelPatcher::start(const PatchRoute& route, const Batch& batch, Pairs& 
   for (std::size_t k = 0; k < noticed.size(); ++k)
     if (noticed[k]) kept.push_back(static_cast<std::int64_t>(k));
   if (kept.size() == noticed.size()) return trace;
-  if (kept.size() == 1) kept.push_back(kept[0]);  // see run_block
   Pairs rest;
   for (const std::int64_t k : kept) rest.add(pairs.trial[index(k)], pairs.image[index(k)]);
   pairs = std::move(rest);
@@ -386,38 +391,52 @@ Trace ChannelPatcher::start(const PatchRoute& route, const Batch& batch, Pairs& 
   return trace;
 }
 
-/// Runs images of trials to the end and puts their logits in place.
-void ChannelPatcher::finish(const PatchRoute& route, const Batch& batch, Pairs pairs,
-                            bool mixing) const {
-  Trace trace = start(route, batch, pairs, mixing);
-  if (pairs.size() == 0) return;
-  const at::Tensor logits = net_.run(std::move(trace), route.resume);
-  const std::int64_t block = first_image_[batch.block];
-  for (std::size_t first = 0, last = 0; first < pairs.size(); first = last) {
-    while (last < pairs.size() && pairs.trial[last] == pairs.trial[first]) ++last;
-    PatchTrial& trial = *batch.trials[index(pairs.trial[first])];
-    const Pairs own = pairs.part(first, last);
-    const at::Tensor places =
-        to_index(own.image, logits.device()) + (block - first_image_[trial.first_block]);
-    trial.logits.index_copy_(
-        0, places,
-        logits.narrow(0, static_cast<std::int64_t>(first), static_cast<std::int64_t>(own.size())));
+/// Runs the images that wait and puts their logits in place.
+void ChannelPatcher::flush(const PatchRoute& route, Waiting& waiting) const {
+  if (waiting.rows.empty()) return;
+  // LibTorch's kernels round alike for any batch but that of one image: it goes twice.
+  if (waiting.rows.size() == 1) waiting.traces.push_back(waiting.traces.front());
+  Trace trace(waiting.traces.front().size());
+  for (std::size_t id = 0; id < trace.size(); ++id) {
+    if (!waiting.traces.front()[id].defined()) continue;
+    std::vector<at::Tensor> parts;
+    for (Trace& part : waiting.traces) parts.push_back(std::move(part[id]));
+    trace[id] = parts.size() == 1 ? std::move(parts[0]) : at::cat(parts);
   }
+  waiting.traces.clear();
+  const at::Tensor logits = net_.run(std::move(trace), route.resume);
+  for (std::size_t first = 0, last = 0; first < waiting.rows.size(); first = last) {
+    PatchTrial& trial = *waiting.rows[first].first;
+    std::vector<std::int64_t> places;
+    for (; last < waiting.rows.size() && waiting.rows[last].first == &trial; ++last)
+      places.push_back(waiting.rows[last].second);
+    trial.logits.index_copy_(0, to_index(places, logits.device()),
+                             logits.narrow(0, static_cast<std::int64_t>(first),
+                                           static_cast<std::int64_t>(places.size())));
+  }
+  waiting.rows.clear();
 }
 
 void ChannelPatcher::run_block(const PatchRoute& route, std::size_t block,
-                               const std::vector<PatchTrial*>& trials) const {
-  Batch batch{block, trials, cache_.outputs(block, route.conv, route.given), {}, {}, {}};
+                               const std::vector<PatchTrial*>& trials,
+                               std::array<Waiting, 2>& waiting) const {
+  Batch batch{trials, cache_.outputs(block, route.conv, route.given), {}, {}, {}};
   follow(route, batch);
   const std::array<Pairs, 2> pairs = find_pairs(route, batch);
   const auto most = static_cast<std::size_t>(batch_);
   for (const bool mixing : {true, false}) {
+    Waiting& queue = waiting[mixing ? 0 : 1];
     const Pairs& some = pairs[mixing ? 0 : 1];
     for (std::size_t first = 0; first < some.size(); first += most) {
       Pairs slice = some.part(first, first + most);
-      // LibTorch's kernels round alike for any batch but that of one image: it goes twice.
-      if (slice.size() == 1) slice.add(slice.trial[0], slice.image[0]);
-      finish(route, batch, std::move(slice), mixing);
+      Trace trace = start(route, batch, slice, mixing);
+      if (queue.rows.size() + slice.size() > most) flush(route, queue);
+      if (slice.size() > 0) queue.traces.push_back(std::move(trace));
+      for (std::size_t k = 0; k < slice.size(); ++k) {
+        PatchTrial* trial = trials[index(slice.trial[k])];
+        queue.rows.emplace_back(
+            trial, slice.image[k] + first_image_[block] - first_image_[trial->first_block]);
+      }
     }
   }
 }

@@ -19,7 +19,7 @@ struct MixingConv {
 /// FusedNet.
 struct PatchRoute {
   NodeId conv = 0;
-  NodeId resume = 0;               // the next node with a weight: from there all channels are run
+  NodeId resume = 0;  // the next node with a weight that reads it: from there all channels are run
   std::vector<NodeId> path;        // the affected values before it, ascending; the first is conv
   std::vector<NodeId> changed;     // those of them that values from `resume` on read
   std::vector<NodeId> given;       // fault-free values that path or values from `resume` on read
@@ -67,8 +67,9 @@ class ChannelPatcher {
  private:
   struct Batch;
   struct Pairs;
-  void run_block(const PatchRoute& route, std::size_t block,
-                 const std::vector<PatchTrial*>& trials) const;
+  struct Waiting;
+  void run_block(const PatchRoute& route, std::size_t block, const std::vector<PatchTrial*>& trials,
+                 std::array<Waiting, 2>& waiting) const;
   void follow(const PatchRoute& route, Batch& batch) const;
   at::Tensor channel_outputs(const PatchRoute& route, const at::Tensor& x,
                              const std::vector<std::int64_t>& channels,
@@ -76,7 +77,7 @@ class ChannelPatcher {
   std::array<Pairs, 2> find_pairs(const PatchRoute& route, const Batch& batch) const;
   Trace start(const PatchRoute& route, const Batch& batch, Pairs& pairs, bool mixing) const;
   bool mixes(const PatchRoute& route, NodeId value) const;
-  void finish(const PatchRoute& route, const Batch& batch, Pairs pairs, bool mixing) const;
+  void flush(const PatchRoute& route, Waiting& waiting) const;
 
   const FusedNet& net_;
   const PrefixCache& cache_;

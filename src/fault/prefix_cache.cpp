@@ -51,7 +51,8 @@ PrefixCache::PrefixCache(const FusedNet& net, std::vector<at::Tensor> blocks, st
 std::uint64_t PrefixCache::cost(const std::vector<NodeId>& cuts,
                                 const std::vector<NodeId>& others) const {
   const Graph& graph = net_.graph();
-  std::set<NodeId> stored(others.begin(), others.end());
+  std::set<NodeId> stored;
+  for (const NodeId id : others) stored.insert(storage_of(graph, id));
   for (const NodeId cut : cuts)
     for (const NodeId id : net_.live_at(cut)) stored.insert(storage_of(graph, id));
   stored.erase(0);
@@ -63,8 +64,10 @@ std::uint64_t PrefixCache::cost(const std::vector<NodeId>& cuts,
 
 void PrefixCache::choose_cuts(std::int64_t images, std::uint64_t budget) {
   const std::vector<NodeId> nodes = weighted_nodes(net_.graph());
-  std::vector<NodeId> others = nodes;
-  // First to go are the convolutions' own outputs, then every other cut.
+  std::vector<NodeId> others;
+  for (NodeId id = 1; id < net_.graph().size(); ++id)
+    if (net_.is_value(id)) others.push_back(id);
+  // First to go are the values that no cut needs, then every other cut.
   for (std::size_t stride = 1;; stride *= others.empty() ? 2 : 1, others.clear()) {
     cuts_ = {0};
     for (std::size_t i = stride - 1; i < nodes.size(); i += stride) cuts_.push_back(nodes[i]);

@@ -5,8 +5,8 @@
 namespace sentinel {
 
 /// Fault-free values from which a trial may start late: a set of cuts (nodes to start at), and per
-/// block of images the values that are live at any of them. Where the budget allows also what every
-/// convolution gives, to which a change of one of its input channels is added.
+/// block of images the values that are live at any of them. Where the budget allows all others too:
+/// trials with faults in one channel read them.
 class PrefixCache {
  public:
   /// Runs the fault-free network once. `blocks`: images of each block [n, C, H, W]; `budget`:

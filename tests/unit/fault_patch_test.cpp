@@ -48,20 +48,19 @@ TEST(PatchRoute, KnowsWhatElseReadsTheChannel) {
   EXPECT_FALSE(route->mixing_only);  // the shortcut
 }
 
-TEST(PatchRoute, StopsBeforeAnotherConvolutionThatReadsSomethingElse) {
+TEST(PatchRoute, PassesConvolutionsThatReadSomethingElse) {
   const Graph graph = testing::residual_net();
   const FusedNet net(graph);
   // The projection runs after conv2 and before their sum.
   const auto route = patch_route(net, graph.find("layer2.0.conv2"));
   ASSERT_TRUE(route);
-  EXPECT_EQ(graph[route->resume].name, "layer2.0.downsample");
-  EXPECT_EQ(names(graph, route->changed), (Names{"layer2.0.conv2"}));
-  EXPECT_TRUE(route->mixing.empty());
+  EXPECT_EQ(names(graph, route->path),
+            (Names{"layer2.0.conv2", "layer2.0.relu_1", "avgpool", "flatten"}));
+  EXPECT_EQ(graph[route->given.at(1)].name, "layer2.0.downsample.bn");
   // Maps of one pixel may be flattened.
-  const auto last = patch_route(net, graph.find("layer2.0.downsample"));
-  ASSERT_TRUE(last);
-  EXPECT_EQ(graph[last->resume].name, "fc");
-  EXPECT_EQ(names(graph, last->changed), (Names{"flatten"}));
+  EXPECT_EQ(graph[route->resume].name, "fc");
+  EXPECT_EQ(names(graph, route->changed), (Names{"flatten"}));
+  EXPECT_TRUE(route->mixing.empty());
 }
 
 TEST(PatchRoute, IsRefusedWhereTheFaultLeavesItsChannel) {
