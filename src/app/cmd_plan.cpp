@@ -34,13 +34,13 @@ double seconds_per_trial(const DryRun& run, const DryRun::Point& point) {
 }
 
 void print_layers(const DryRun& run) {
-  std::vector<std::vector<std::string>> rows = {{"weights", "bits", "MACs"}};
+  std::vector<std::vector<std::string>> rows = {{"weights", "bits", "MACs", "run for one flip"}};
   for (const DryRun::Point& point : run.points)
     rows[0].push_back(point.ber > 0 ? fmt::format("faults/trial at {:g}", point.ber)
                                     : "faults/trial, " + point.fault_model);
   for (const DryRun::Layer& layer : run.layers) {
-    rows.push_back(
-        {layer.name, with_spaces(static_cast<std::int64_t>(layer.bits)), with_spaces(layer.macs)});
+    rows.push_back({layer.name, with_spaces(static_cast<std::int64_t>(layer.bits)),
+                    with_spaces(layer.macs), percent(layer.one_channel) + " %"});
     for (const double faults : layer.faults) rows.back().push_back(number(faults));
   }
   print_table(rows);
@@ -87,6 +87,7 @@ nlohmann::json to_json(const DryRun& run) {
     json["layers"].push_back({{"name", layer.name},
                               {"bits", layer.bits},
                               {"macs", layer.macs},
+                              {"one_channel", layer.one_channel},
                               {"faults", layer.faults}});
   for (const DryRun::Point& point : run.points) {
     nlohmann::json own = {{"fault_model", point.fault_model},
@@ -158,7 +159,7 @@ class Plan : public Command {
     if (job_.half_width > 0)
       for (const DryRun::Point& point : run.points) print_trials(run, point, job_, ranks);
     fmt::print(
-        "\nTimes: MACs from the first faulty layer on, at {:.2f} ms per image measured here.\n"
+        "\nTimes: MACs that the faults can reach, at {:.2f} ms per image measured here.\n"
         "Memory per rank beside the libraries: network {}, images {}, fault-free activations up to "
         "{} (--cache-budget).\n",
         1e3 * run.seconds_per_image, bytes_text(run.network_bytes), bytes_text(run.image_bytes),

@@ -83,7 +83,7 @@ BenchReport run_bench(const Comm& comm, const Compute& compute, std::uint64_t tr
       },
       [&](const Bytes& bytes) {
         for (TrialRecord& record : ChunkResult::decode(bytes).records) {
-          if (record.row.model == 0) planner.measured(2e-6 * record.row.wall_us);
+          if (record.row.model == 0) planner.measured(0, 2e-6 * record.row.wall_us);
           records.push_back(std::move(record));
         }
       });

@@ -31,11 +31,10 @@ ChunkPlanner::ChunkPlanner(std::vector<TrialSource> sources, std::uint64_t missi
 }
 
 std::optional<Chunk> ChunkPlanner::next() {
-  const std::uint64_t wanted = chunk_size();
   for (std::uint32_t point = open_; point < sources_.size(); ++point) {
     const TrialSource& source = sources_[point];
     Chunk chunk{point, {}};
-    const std::uint64_t size = std::min(wanted, source.most);
+    const std::uint64_t size = std::min(chunk_size(source), source.most);
     std::uint64_t& id = next_id_[point];
     for (; id < source.ready() && chunk.tasks.size() < size; ++id)
       if (!has_(point, id)) chunk.tasks.push_back({id, source.draw(id)});
@@ -47,14 +46,16 @@ std::optional<Chunk> ChunkPlanner::next() {
   return std::nullopt;
 }
 
-void ChunkPlanner::measured(double seconds) {
-  seconds_per_trial_ = seconds_per_trial_ == 0 ? seconds : 0.9 * seconds_per_trial_ + 0.1 * seconds;
+void ChunkPlanner::measured(std::uint32_t point, double seconds) {
+  const double now = seconds / sources_.at(point).cost;
+  seconds_per_cost_ = seconds_per_cost_ == 0 ? now : 0.9 * seconds_per_cost_ + 0.1 * now;
 }
 
-std::uint64_t ChunkPlanner::chunk_size() const {
-  if (seconds_per_trial_ <= 0) return 1;
+std::uint64_t ChunkPlanner::chunk_size(const TrialSource& source) const {
+  if (seconds_per_cost_ <= 0) return 1;
+  const double seconds = seconds_per_cost_ * source.cost;
   const auto by_time =
-      static_cast<std::uint64_t>(std::clamp(kChunkSeconds / seconds_per_trial_, 1.0, kMaxChunk));
+      static_cast<std::uint64_t>(std::clamp(kChunkSeconds / seconds, 1.0, kMaxChunk));
   // Towards the end smaller ones, so that all ranks finish together.
   const std::uint64_t by_share = left_ / (4 * static_cast<std::uint64_t>(workers_)) + 1;
   return std::min(by_time, by_share);

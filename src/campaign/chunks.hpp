@@ -31,6 +31,7 @@ struct TrialSource {
   std::function<bool()> ended;           // no more will become ready
   std::function<TrialDraw(std::uint64_t)> draw;
   std::uint64_t most = UINT64_MAX;  // in one chunk: rounds are short, and all ranks want some
+  double cost = 1;                  // of a trial, relative to those of other points
 };
 
 /// Cuts the missing trials into chunks of about `kChunkSeconds` of work, by the cost measured so
@@ -44,17 +45,17 @@ class ChunkPlanner {
   /// Nothing where no trial can be handed out now: later there may be some, when results are in.
   std::optional<Chunk> next();
   /// A trial of all models took this long.
-  void measured(double seconds);
+  void measured(std::uint32_t point, double seconds);
 
  private:
-  std::uint64_t chunk_size() const;
+  std::uint64_t chunk_size(const TrialSource& source) const;
   std::vector<TrialSource> sources_;
   std::vector<std::uint64_t> next_id_;  // by point
   std::uint32_t open_ = 0;              // the first point that has not ended
   std::uint64_t left_;
   int workers_;
   Has has_;
-  double seconds_per_trial_ = 0;  // 0: not known yet
+  double seconds_per_cost_ = 0;  // 0: not known yet
 };
 
 }  // namespace sentinel

@@ -17,15 +17,16 @@ constexpr std::int64_t kTimedImages = 32;
 constexpr int kWarmup = 1, kRuns = 5;
 
 DryRun::Point describe_point(const Job& job, const CampaignPoint& point, const Graph& graph,
-                             const FaultSpace& space, const ModelCost& cost) {
+                             const FaultSpace& space, const TrialCost& cost) {
   DryRun::Point own;
   own.fault_model = sampler_name(point.sampler);
   own.ber = sampler_ber(point.sampler);
   own.estimand = estimand_of(point.sampler);
   own.trials = point.trials - point.first;
-  own.relative_cost = relative_cost(point.sampler, space, cost);
-  if (job.engine == "fast")
-    own.audit_rate = job.audit.value_or(default_audit_rate(point.sampler, own.relative_cost));
+  if (job.engine == "fast") {
+    own.relative_cost = cost.expected(point.sampler);
+    own.audit_rate = job.audit.value_or(default_audit_rate(own.relative_cost));
+  }
   for (const double faults : expected_faults(point.sampler, space)) own.faults += faults;
   const StratifiedSampler sampler(point.sampler, graph, space);
   const Strata& strata = sampler.strata();
@@ -73,13 +74,15 @@ DryRun dry_run(const Comm& comm, const Job& job) {
     run.images = images.size();
     run.images_per_trial =
         job.images_per_trial > 0 ? std::min(job.images_per_trial, images.size()) : images.size();
+    const TrialCost trial_cost(model.graph, space);
     for (const FaultTensor& tensor : space.tensors())
       run.layers.push_back({tensor.name,
                             tensor.elements * static_cast<std::uint64_t>(word_bits(tensor.codec)),
                             cost.layers[static_cast<std::size_t>(tensor.node)].macs,
+                            trial_cost.one_channel(run.layers.size()),
                             {}});
     for (const CampaignPoint& point : points) {
-      run.points.push_back(describe_point(job, point, model.graph, space, cost));
+      run.points.push_back(describe_point(job, point, model.graph, space, trial_cost));
       const std::vector<double> expected = expected_faults(point.sampler, space);
       for (std::size_t t = 0; t < expected.size(); ++t) run.layers[t].faults.push_back(expected[t]);
     }

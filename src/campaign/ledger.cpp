@@ -6,6 +6,7 @@
 
 #include "campaign/records.hpp"
 #include "sentinel/core/stop.hpp"
+#include "sentinel/fault/trial_cost.hpp"
 
 namespace sentinel {
 namespace {
@@ -25,6 +26,18 @@ std::vector<std::string> names_of(const std::vector<ModelInfo>& models) {
   std::vector<std::string> names;
   for (const ModelInfo& model : models) names.push_back(model.name);
   return names;
+}
+
+/// Of a trial of all models, by point.
+std::vector<double> trial_costs(const Job& job, const TrialPlan& plan) {
+  std::vector<double> costs(plan.points.size(), job.engine == "fast" ? 0 : 1);
+  if (job.engine != "fast") return costs;
+  for (const NamedModel& model : plan.models) {
+    const TrialCost cost(model.graph, FaultSpace(model.graph));
+    for (std::size_t p = 0; p < costs.size(); ++p)
+      costs[p] += std::max(1e-3, cost.expected(plan.points[p].sampler));
+  }
+  return costs;
 }
 
 /// Trials of all models, in model order.
@@ -53,7 +66,11 @@ Ledger::Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionIn
       store_(job.output, std::move(info), std::move(session), store_options(job, plan)) {
   recall(job.output);
   std::vector<TrialSource> sources;
-  for (const auto& point : points_) sources.push_back(point->source(workers));
+  const std::vector<double> costs = trial_costs(job, plan);
+  for (std::size_t p = 0; p < points_.size(); ++p) {
+    sources.push_back(points_[p]->source(workers));
+    sources.back().cost = costs[p];
+  }
   planner_.emplace(std::move(sources), wanted() - done(), workers,
                    [this](std::uint32_t point, std::uint64_t id) { return store_.has(point, id); });
   progress_.emplace(plan.what, "trials", wanted(), done());
@@ -92,7 +109,7 @@ void Ledger::sink(const Bytes& result) {
   for (std::vector<TrialRow>& trial : trials) {
     double seconds = audit_seconds / static_cast<double>(trials.size());
     for (const TrialRow& row : trial) seconds += 1e-6 * row.wall_us;
-    planner_->measured(seconds);
+    planner_->measured(trial.front().point, seconds);
     points_.at(trial.front().point)->add(std::move(trial));
   }
   using Clock = std::chrono::steady_clock;

@@ -113,13 +113,12 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
 
 /// No model's audits cost more than they may: the rate is that of the cheapest to run.
 void TrialRunner::audit(std::optional<double> rate) {
-  std::vector<ModelCost> costs;
-  for (const TrialEngine& engine : engines_) costs.push_back(model_cost(engine.graph()));
+  std::vector<TrialCost> costs;
+  for (const TrialEngine& engine : engines_) costs.emplace_back(engine.graph(), engine.space());
   for (std::size_t p = 0; p < points_.size(); ++p) {
     double least = 1;
-    for (std::size_t m = 0; m < engines_.size(); ++m)
-      least = std::min(least, relative_cost(points_[p], engines_[m].space(), costs[m]));
-    audit_rates_[p] = rate.value_or(default_audit_rate(points_[p], least));
+    for (const TrialCost& cost : costs) least = std::min(least, cost.expected(points_[p]));
+    audit_rates_[p] = rate.value_or(default_audit_rate(least));
   }
 }
 

@@ -2,52 +2,99 @@
 
 #include <cmath>
 
+#include "fault/channel_patch.hpp"
+#include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/graph/profile.hpp"
+
 namespace sentinel {
 namespace {
 
 constexpr double kAuditShare = 0.02;  // of the time of the trials themselves
-// Both on the safe side: what a machine makes of MACs is not known before the run.
-/// Time of a MAC in the reference path (NCHW, operator by operator) over one in the fast path.
+/// Time of a MAC in the reference path (NCHW, operator by operator) over one in the fast path, on
+/// the safe side: what a machine makes of MACs is not known before the run.
 constexpr double kReferenceMac = 2;
-/// Where one flip touches one channel, most of its layers and of the images need no run.
-constexpr double kOneFlip = 0.1;
 
-/// Probability that a trial has a fault in the first tensors, which hold the share `share` of the
-/// bits and `expected` faults per trial.
-double hit_probability(const Sampler& sampler, double share, double expected) {
-  if (const auto* exact = std::get_if<ExactFaults>(&sampler))
-    return 1 - std::pow(1 - share, static_cast<double>(exact->count));
-  if (const auto* binomial = std::get_if<BinomialFaults>(&sampler); binomial && binomial->ber < 1)
-    return -std::expm1(-expected);
-  return expected > 0 ? 1 : 0;
+double bits_of(const FaultTensor& tensor) {
+  return static_cast<double>(tensor.elements) * word_bits(tensor.codec);
 }
 
-bool flips_once(const Sampler& sampler) {
-  const auto* exact = std::get_if<ExactFaults>(&sampler);
-  return (exact && exact->count == 1) || std::holds_alternative<ChannelFaults>(sampler);
+/// Channels of a layer's output and input that its MACs are shared by.
+double outputs_of(const Conv& conv) {
+  return static_cast<double>(conv.weight.size(0));
+}
+double inputs_of(const Conv& conv) {
+  return static_cast<double>(conv.weight.size(1) * conv.groups);
 }
 
 }  // namespace
 
-double relative_cost(const Sampler& sampler, const FaultSpace& space, const ModelCost& cost) {
-  const std::vector<double> expected = expected_faults(sampler, space);
-  double run = 0, total = 0, faults = 0;
-  for (std::size_t t = 0; t < expected.size(); ++t) {
-    const FaultTensor& tensor = space.tensors()[t];
-    faults += expected[t];
-    const double bits = static_cast<double>(tensor.first_bit) +
-                        static_cast<double>(tensor.elements) * word_bits(tensor.codec);
-    const auto macs = static_cast<double>(cost.layers[static_cast<std::size_t>(tensor.node)].macs);
-    run += macs * hit_probability(sampler, bits / static_cast<double>(space.bits()), faults);
-    total += macs;
+TrialCost::TrialCost(const Graph& network, const FaultSpace& space) : space_(space) {
+  Graph graph = network.clone();
+  graph.to(at::kCPU);
+  take_weight_bounds(graph, space);  // as the fast engine does
+  const ModelCost cost = model_cost(graph);
+  const FusedNet net(graph);
+  const auto macs = [&](NodeId node) {
+    return static_cast<double>(cost.layers[static_cast<std::size_t>(node)].macs) /
+           static_cast<double>(cost.macs);
+  };
+  const auto from = [&](NodeId node) {
+    double sum = 0;
+    for (; node < graph.size(); ++node) sum += macs(node);
+    return sum;
+  };
+  for (const FaultTensor& tensor : space.tensors()) {
+    macs_.push_back(macs(tensor.node));
+    dense_.push_back(from(tensor.node));
+    one_channel_.push_back(dense_.back());
+    const std::optional<PatchRoute> route = patch_route(net, tensor.node);
+    if (!route) continue;
+    double one = macs(tensor.node) / outputs_of(*as_conv(graph[tensor.node].op));
+    one += from(route->resume);
+    for (const MixingConv& conv : route->mixing)
+      one -= macs(conv.node) * (1 - 1 / inputs_of(conv.conv));
+    one_channel_.back() = one;
   }
-  return run / total;
 }
 
-double default_audit_rate(const Sampler& sampler, double relative_cost) {
-  const double trial = relative_cost * (flips_once(sampler) ? kOneFlip : 1);
+/// Mean of trials with one fault.
+double TrialCost::single(const Sampler& sampler) const {
+  double sum = 0, faults = 0;
+  const std::vector<double> expected = expected_faults(sampler, space_);
+  for (std::size_t t = 0; t < expected.size(); ++t) {
+    sum += expected[t] * one_channel_[t];
+    faults += expected[t];
+  }
+  return faults > 0 ? sum / faults : 0;
+}
+
+double TrialCost::expected(const Sampler& sampler) const {
+  const auto* exact = std::get_if<ExactFaults>(&sampler);
+  if ((exact && exact->count == 1) || std::holds_alternative<ChannelFaults>(sampler))
+    return single(sampler);
+  const auto* binomial = std::get_if<BinomialFaults>(&sampler);
+  // A layer is run where a fault lies in it or before.
+  double all = 0, faults = 0, dense_of_one = 0;
+  const std::vector<double> expected = expected_faults(sampler, space_);
+  for (std::size_t t = 0; t < expected.size(); ++t) {
+    const FaultTensor& tensor = space_.tensors()[t];
+    faults += expected[t];
+    dense_of_one += expected[t] * dense_[t];
+    const double share = (static_cast<double>(tensor.first_bit) + bits_of(tensor)) /
+                         static_cast<double>(space_.bits());
+    double hit = expected[t] > 0 || faults > 0 ? 1 : 0;
+    if (exact) hit = 1 - std::pow(1 - share, static_cast<double>(exact->count));
+    if (binomial) hit = -std::expm1(-faults);
+    all += macs_[t] * hit;
+  }
+  if (!binomial || faults == 0) return all;
+  const double one = faults * std::exp(-faults);  // probability of a single fault
+  return all - one * (dense_of_one / faults - single(sampler));
+}
+
+double default_audit_rate(double expected_cost) {
   // An audit runs the trial once more by either path.
-  return kAuditShare * trial / (kReferenceMac + relative_cost);
+  return kAuditShare * expected_cost / (kReferenceMac + expected_cost);
 }
 
 }  // namespace sentinel

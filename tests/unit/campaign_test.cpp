@@ -42,7 +42,7 @@ TEST(ChunkPlanner, HandsOutEveryMissingTrialOnce) {
   ChunkPlanner planner({fixed(100), fixed(100)}, missing, 3, has);
   std::set<std::pair<std::uint32_t, std::uint64_t>> seen;
   while (const auto chunk = planner.next()) {
-    planner.measured(0.01);
+    planner.measured(0, 0.01);
     for (const TrialTask& task : chunk->tasks) {
       EXPECT_FALSE(has(chunk->point, task.id));
       EXPECT_TRUE(seen.emplace(chunk->point, task.id).second) << "twice";
@@ -55,11 +55,19 @@ TEST(ChunkPlanner, ChunksFollowTheMeasuredCost) {
   const auto none = [](std::uint32_t, std::uint64_t) { return false; };
   ChunkPlanner planner({fixed(1'000'000)}, 1'000'000, 2, none);
   EXPECT_EQ(planner.next()->tasks.size(), 1u);  // nothing is known yet
-  planner.measured(0.1);
+  planner.measured(0, 0.1);
   EXPECT_EQ(planner.next()->tasks.size(), 15u);
-  planner.measured(0.1);
+  planner.measured(0, 0.1);
+  // Another point's trials are known to be ten times as long.
+  std::vector<TrialSource> both = {fixed(20), fixed(1'000'000)};
+  both[1].cost = 10;
+  ChunkPlanner two(both, 1'000'000, 2, none);
+  two.measured(0, 0.1);
+  EXPECT_EQ(two.next()->tasks.size(), 15u);
+  EXPECT_EQ(two.next()->tasks.size(), 5u);
+  EXPECT_EQ(two.next()->tasks.size(), 1u);
   ChunkPlanner last({fixed(8)}, 8, 2, none);
-  last.measured(1e-3);
+  last.measured(0, 1e-3);
   EXPECT_EQ(last.next()->tasks.size(), 2u);  // the end is shared out
 }
 

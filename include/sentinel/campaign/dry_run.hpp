@@ -13,6 +13,7 @@ struct DryRun {
     std::string name;
     std::uint64_t bits = 0;
     std::int64_t macs = 0;
+    double one_channel = 1;      // of a trial with faults in one channel of it, in network runs
     std::vector<double> faults;  // expected per trial, by point
   };
   struct Stratum {
@@ -23,7 +24,7 @@ struct DryRun {
     std::string fault_model, estimand;
     double ber = 0, faults = 0;   // expected faults per trial
     std::vector<Stratum> strata;  // that a stratified or sequential plan would have
-    double relative_cost = 1;     // of a trial over a fault-free run of all layers, from MACs
+    double relative_cost = 1;     // of a trial, in network runs, from MACs
     double audit_rate = 0;        // share of the trials that are run again by the reference path
     std::uint64_t trials = 0;     // planned, or at most
   };

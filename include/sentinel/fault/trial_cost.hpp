@@ -1,15 +1,34 @@
 #pragma once
+#include <vector>
+
 #include "sentinel/fault/sampler.hpp"
-#include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/graph.hpp"
 
 namespace sentinel {
 
-/// Share of the MACs that a trial of the fast engine runs, on the average: of the layers from the
-/// first faulty one on. A reference trial runs all of them.
-double relative_cost(const Sampler& sampler, const FaultSpace& space, const ModelCost& cost);
+/// What trials of the fast engine cost, from MACs and never from the clock, in runs of the whole
+/// network on the same images. Images that nothing reaches cost less than this says.
+class TrialCost {
+ public:
+  TrialCost(const Graph& graph, const FaultSpace& space);
+  /// First fault in this tensor of the space: everything from its layer on is run.
+  double dense(std::size_t tensor) const { return dense_[tensor]; }
+  /// All faults in one output channel of it: that channel, what it adds to the next convolutions,
+  /// and everything behind them.
+  double one_channel(std::size_t tensor) const { return one_channel_[tensor]; }
+  /// Mean of a sampler's trials.
+  double expected(const Sampler& sampler) const;
+
+ private:
+  double single(const Sampler& sampler) const;
+
+  FaultSpace space_;
+  std::vector<double> macs_;  // of each tensor's layer, in runs
+  std::vector<double> dense_, one_channel_;
+};
 
 /// Share of the trials that can be run again by the reference path at a cost of at most 2 % of the
-/// trials' own, by their relative cost.
-double default_audit_rate(const Sampler& sampler, double relative_cost);
+/// trials' own, by their expected cost.
+double default_audit_rate(double expected_cost);
 
 }  // namespace sentinel
