@@ -22,23 +22,18 @@ std::int64_t offset_of(const at::Tensor& tensor, std::uint64_t element) {
 
 std::uint32_t load_word(const at::Tensor& tensor, std::int64_t offset) {
   std::uint32_t word = 0;
-  if (tensor.is_cpu()) {
-    std::memcpy(&word, tensor.data_ptr<float>() + offset, sizeof word);
-    return word;
-  }
-  const at::Tensor words = tensor.detach().view(at::kInt);
-  return static_cast<std::uint32_t>(
-      words.as_strided({1}, {1}, words.storage_offset() + offset).item<std::int32_t>());
+  std::memcpy(&word, tensor.data_ptr<float>() + offset, sizeof word);
+  return word;
 }
 
-void store_word(const at::Tensor& tensor, std::int64_t offset, std::uint32_t word) {
-  if (tensor.is_cpu()) {
-    std::memcpy(tensor.data_ptr<float>() + offset, &word, sizeof word);
-    return;
-  }
-  const at::Tensor words = tensor.detach().view(at::kInt);
-  words.as_strided({1}, {1}, words.storage_offset() + offset)
-      .fill_(static_cast<std::int32_t>(word));
+/// What the network reads: 0 where the value is outside its range, or NaN.
+std::uint32_t decode(std::uint32_t word, const ReadRange& range, std::uint64_t element) {
+  if (range.low.empty()) return word;
+  float value = 0;
+  std::memcpy(&value, &word, sizeof value);
+  const auto row = static_cast<std::size_t>(element / range.row);
+  // A comparison with NaN is false.
+  return value >= range.low[row] && value <= range.high[row] ? word : 0;
 }
 
 std::vector<float> numbers(const at::Tensor& bounds) {
@@ -62,47 +57,81 @@ std::vector<ReadRange> take_weight_bounds(Graph& graph, const FaultSpace& space)
   return ranges;
 }
 
+std::vector<at::Tensor> words_on_host(const Graph& graph, const FaultSpace& space) {
+  std::vector<at::Tensor> words;
+  for (const FaultTensor& tensor : space.tensors()) {
+    const at::Tensor& weight = *weight_of(graph[tensor.node].op);
+    if (weight.is_cpu()) return {};
+    words.push_back(weight.to(at::kCPU));
+  }
+  return words;
+}
+
 FaultGuard::FaultGuard(Graph& graph, const FaultSpace& space, const Faults& faults,
-                       const std::vector<ReadRange>& ranges)
+                       const std::vector<ReadRange>& ranges, const std::vector<at::Tensor>& words)
     : graph_(graph), space_(space) {
   for (std::size_t i = 0; i < faults.size(); ++i) {
     space.index(faults[i]);  // throws where there is no such bit, before anything is flipped
     if (i > 0 && !(faults[i - 1] < faults[i])) throw Bug("faults are not sorted and distinct");
   }
-  records_.reserve(faults.size());
-  for (const FaultSite& site : faults) flip(records_.emplace_back(FaultRecord{site, 0, 0}));
+  for (const FaultSite& site : faults) {
+    Word& word = word_of(site, words);
+    const std::uint32_t before = word.faulty;
+    word.faulty ^= 1u << site.bit;
+    records_.push_back({site, before, word.faulty});
+  }
   // Only now: a word may have several flips.
-  if (ranges.empty()) return;
-  for (const FaultRecord& record : records_) decode(record, ranges.at(record.site.tensor));
+  if (!ranges.empty()) {
+    std::size_t word = 0;
+    for (std::size_t i = 0; i < faults.size(); ++i) {
+      const bool last = i + 1 == faults.size() || faults[i + 1].tensor != faults[i].tensor ||
+                        faults[i + 1].element != faults[i].element;
+      if (!last) continue;
+      words_[word].faulty =
+          decode(words_[word].faulty, ranges.at(faults[i].tensor), faults[i].element);
+      ++word;
+    }
+  }
+  store(&Word::faulty);
 }
 
 FaultGuard::~FaultGuard() {
-  // Backwards: of several flips of a word the first knows the word without faults.
-  for (auto record = records_.rbegin(); record != records_.rend(); ++record)
-    store(record->site, record->before);
+  store(&Word::clean);
 }
 
-void FaultGuard::flip(FaultRecord& record) const {
-  const at::Tensor& weight = *weight_of(graph_[space_.tensors()[record.site.tensor].node].op);
-  record.before = load_word(weight, offset_of(weight, record.site.element));
-  record.after = record.before ^ 1u << record.site.bit;
-  store(record.site, record.after);
+/// The word that holds this bit; sites come in order.
+FaultGuard::Word& FaultGuard::word_of(const FaultSite& site, const std::vector<at::Tensor>& words) {
+  const at::Tensor& tensor = words.empty()
+                                 ? *weight_of(graph_[space_.tensors()[site.tensor].node].op)
+                                 : words.at(site.tensor);
+  const std::int64_t offset = offset_of(tensor, site.element);
+  if (words_.empty() || words_.back().tensor != site.tensor || words_.back().offset != offset) {
+    const std::uint32_t word = load_word(tensor, offset);
+    words_.push_back({site.tensor, offset, word, word});
+  }
+  return words_.back();
 }
 
-void FaultGuard::decode(const FaultRecord& record, const ReadRange& range) const {
-  if (range.low.empty()) return;
-  const at::Tensor& weight = *weight_of(graph_[space_.tensors()[record.site.tensor].node].op);
-  const std::uint32_t word = load_word(weight, offset_of(weight, record.site.element));
-  float value = 0;
-  std::memcpy(&value, &word, sizeof value);
-  const auto row = static_cast<std::size_t>(record.site.element / range.row);
-  // A comparison with NaN is false.
-  if (!(value >= range.low[row] && value <= range.high[row])) store(record.site, 0);
-}
-
-void FaultGuard::store(const FaultSite& site, std::uint32_t word) const {
-  const at::Tensor& weight = *weight_of(graph_[space_.tensors()[site.tensor].node].op);
-  store_word(weight, offset_of(weight, site.element), word);
+void FaultGuard::store(std::uint32_t Word::*value) const {
+  for (std::size_t first = 0, last = 0; first < words_.size(); first = last) {
+    while (last < words_.size() && words_[last].tensor == words_[first].tensor) ++last;
+    const at::Tensor& weight = *weight_of(graph_[space_.tensors()[words_[first].tensor].node].op);
+    if (weight.is_cpu()) {
+      for (std::size_t w = first; w < last; ++w)
+        std::memcpy(weight.data_ptr<float>() + words_[w].offset, &(words_[w].*value),
+                    sizeof(std::uint32_t));
+      continue;
+    }
+    std::vector<std::int64_t> offsets;
+    std::vector<std::int32_t> values;
+    for (std::size_t w = first; w < last; ++w) {
+      offsets.push_back(words_[w].offset);
+      values.push_back(static_cast<std::int32_t>(words_[w].*value));
+    }
+    at::Tensor all = weight.detach().view(at::kInt).as_strided({weight.numel()}, {1});
+    all.index_copy_(0, at::tensor(offsets, at::kLong).to(weight.device()),
+                    at::tensor(values, at::kInt).to(weight.device()));
+  }
 }
 
 }  // namespace sentinel

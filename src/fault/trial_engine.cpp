@@ -63,8 +63,9 @@ struct TrialEngine::State {
   Graph graph;  // reference path, NCHW
   Graph fast;   // channels_last, without weight bounds; empty for reference_only
   FaultSpace space;
-  std::vector<ReadRange> ranges;   // the weight bounds of the fast path
-  std::vector<at::Tensor> blocks;  // images of the reference path
+  std::vector<ReadRange> ranges;              // the weight bounds of the fast path
+  std::vector<at::Tensor> words, fast_words;  // without faults on the host, of either path
+  std::vector<at::Tensor> blocks;             // images of the reference path
   std::vector<Part> groups;
   at::Tensor labels;
   Golden golden;
@@ -94,6 +95,7 @@ TrialEngine::State::State(Graph g, Batch images, const EngineOptions& options)
   if (options.block < 1) throw UserError("the block size must be at least 1");
   const at::NoGradGuard no_grad;
   graph.to(options.device);
+  words = words_on_host(graph, space);
   Blocks split = split_blocks(images.images.to(options.device).contiguous(), options);
   blocks = std::move(split.images);
   groups = std::move(split.groups);
@@ -109,6 +111,7 @@ void TrialEngine::State::prepare_fast(const EngineOptions& options) {
   fast = graph.clone();
   ranges = take_weight_bounds(fast, space);
   fast.to(options.device, at::MemoryFormat::ChannelsLast);
+  fast_words = words_on_host(fast, space);
   std::vector<at::Tensor> parts;
   for (const at::Tensor& block : blocks)
     parts.push_back(block.contiguous(at::MemoryFormat::ChannelsLast));
@@ -143,7 +146,7 @@ at::Tensor TrialEngine::State::reference_logits(const Part& part) const {
 
 TrialOutput TrialEngine::State::dense_trial(const Faults& faults, const Part& part) {
   const auto start = Clock::now();
-  const FaultGuard guard(fast, space, faults, ranges);
+  const FaultGuard guard(fast, space, faults, ranges, fast_words);
   const NodeId cut = cache->cut_before(first_node(faults));
   std::vector<at::Tensor> parts;
   for (std::size_t block = part.first_block; block < part.last_block; ++block)
@@ -157,7 +160,7 @@ void TrialEngine::State::patched_trials(NodeId conv, const std::vector<const Tri
   const auto start = Clock::now();
   std::vector<PatchTrial> patched;
   for (std::size_t t = 0; t < trials.size(); ++t) {
-    const FaultGuard guard(fast, space, trials[t]->faults, ranges);
+    const FaultGuard guard(fast, space, trials[t]->faults, ranges, fast_words);
     const ChannelId channel = patcher->channel_of(space, trials[t]->faults);
     const Part own = part(trials[t]->group);
     outputs[t]->faults = guard.records();
@@ -264,7 +267,7 @@ TrialOutcome TrialEngine::run_reference(const Faults& faults, std::int32_t group
   const at::NoGradGuard no_grad;
   const Part part = s.part(group);
   const auto start = Clock::now();
-  const FaultGuard guard(s.graph, s.space, faults);
+  const FaultGuard guard(s.graph, s.space, faults, {}, s.words);
   const at::Tensor logits = faults.empty() ? part.of(s.golden.logits) : s.reference_logits(part);
   const TrialResult result = s.result_of(logits, EnginePath::kReference, part, faults);
   return {result, guard.records(), since(start)};
@@ -284,7 +287,7 @@ TrialLogits TrialEngine::logits_reference(const Faults& faults, std::int32_t gro
   State& s = *state_;
   const at::NoGradGuard no_grad;
   const Part part = s.part(group);
-  const FaultGuard guard(s.graph, s.space, faults);
+  const FaultGuard guard(s.graph, s.space, faults, {}, s.words);
   const at::Tensor logits = s.reference_logits(part);
   return {logits, predictions_of(logits),
           s.result_of(logits, EnginePath::kReference, part, faults)};

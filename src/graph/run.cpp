@@ -121,9 +121,9 @@ at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x, Copies
   if (op.duplicated.empty()) return originals;
   const at::Tensor index = at::tensor(op.duplicated).to(x.device());
   const at::Tensor same = same_rows(op, weight, index), a = originals.index_select(1, index);
-  at::Tensor computed = same.logical_not().to(at::kCPU);
-  if (copies == Copies::kAll) computed.fill_(true);
-  const at::Tensor which = computed.nonzero().flatten();
+  const at::Tensor which = copies == Copies::kAll
+                               ? at::arange(index.numel(), at::kLong)
+                               : same.logical_not().to(at::kCPU).nonzero().flatten();
   if (which.numel() == 0 && at::isfinite(a).all().item<bool>()) return originals;
   const at::Tensor b = which.numel() == 0 ? a
                                           : a.index_copy(1, which.to(x.device()),

@@ -62,7 +62,7 @@ std::vector<SingleFault> read_faults(const ReferenceFile& file, const FaultSpace
 
 class SingleFaults : public RealData {
  protected:
-  using Logits = TrialLogits (TrialEngine::*)(const Faults&);
+  using Logits = TrialLogits (TrialEngine::*)(const Faults&, std::int32_t);
 
   TrialEngine engine(const ReferenceFile& file, bool reference_only) {
     const Batch batch = images(Split::kTest).batch(0, file.number("single_faults", "test_images"));
@@ -81,7 +81,7 @@ class SingleFaults : public RealData {
 
     Comparison comparison;
     for (std::size_t k = 0; k < faults.size(); ++k) {
-      const TrialLogits ours = (engine.*logits)({faults[k].site});
+      const TrialLogits ours = (engine.*logits)({faults[k].site}, kNoGroup);
       EXPECT_TRUE(at::equal(ours.predictions, predictions_of(ours.logits)));
       const std::int64_t ties = comparison.near_ties;
       comparison.add(faults[k].name(), ours.logits, theirs[static_cast<std::int64_t>(k)]);

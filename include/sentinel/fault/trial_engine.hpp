@@ -115,21 +115,31 @@ std::vector<ReadRange> take_weight_bounds(Graph& graph, const FaultSpace& space)
 /// when it goes. With `ranges` (by tensor) the graph holds decoded values.
 class FaultGuard {
  public:
+  /// `words`: the tensors of the space without faults on the host, so that nothing is asked of a
+  /// GPU; empty: they are read from the graph.
   FaultGuard(Graph& graph, const FaultSpace& space, const Faults& faults,
-             const std::vector<ReadRange>& ranges = {});
+             const std::vector<ReadRange>& ranges = {}, const std::vector<at::Tensor>& words = {});
   FaultGuard(const FaultGuard&) = delete;
   FaultGuard& operator=(const FaultGuard&) = delete;
   ~FaultGuard();
   const std::vector<FaultRecord>& records() const { return records_; }
 
  private:
-  void flip(FaultRecord& record) const;
-  void decode(const FaultRecord& record, const ReadRange& range) const;
-  void store(const FaultSite& site, std::uint32_t word) const;
+  struct Word {
+    std::uint32_t tensor = 0;
+    std::int64_t offset = 0;  // in elements from the tensor's first
+    std::uint32_t clean = 0, faulty = 0;
+  };
+  Word& word_of(const FaultSite& site, const std::vector<at::Tensor>& words);
+  void store(std::uint32_t Word::*value) const;
   Graph& graph_;
   const FaultSpace& space_;
   std::vector<FaultRecord> records_;
+  std::vector<Word> words_;  // distinct, by tensor
 };
+
+/// Copies of the space's tensors on the host, layout kept; empty where they are there already.
+std::vector<at::Tensor> words_on_host(const Graph& graph, const FaultSpace& space);
 
 /// Outcome classes of the images given faulty and fault-free logits of the same path [N, classes]
 /// (CPU f32) and labels [N].
