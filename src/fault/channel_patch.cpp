@@ -13,7 +13,8 @@ namespace {
 
 using Shapes = std::vector<std::vector<std::int64_t>>;
 
-constexpr std::size_t kTogether = 64;  // trials whose channels are computed at once
+// Trials whose channels are computed at once: so many, and so many values of one layer's maps.
+constexpr std::size_t kTogether = 64, kValuesTogether = 1 << 22;
 // Differences up to this are added to fault-free outputs: with weights below kLargestWeight no sum
 // overflows, whatever its order.
 constexpr float kLargestDelta = 0x1p64F, kLargestWeight = 0x1p32F;
@@ -118,6 +119,7 @@ std::optional<PatchRoute> patch_route(const FusedNet& net, NodeId conv) {
   const Shapes shapes = output_shapes(graph);
   PatchRoute route;
   route.conv = conv;
+  route.map = static_cast<std::size_t>(shapes[index(conv)][1] * shapes[index(conv)][2]);
   route.path = {conv};
   route.given = {net.inputs(conv)[0]};
   for (route.resume = conv + 1; route.resume < graph.size(); ++route.resume) {
@@ -189,6 +191,7 @@ ChannelPatcher::ChannelPatcher(const FusedNet& net, const PrefixCache& cache, st
     first_image_.push_back(images);
     images += logits.size(0);
   }
+  first_image_.push_back(images);
 }
 
 ChannelId ChannelPatcher::channel_of(const FaultSpace& space, const Faults& faults) const {
@@ -219,10 +222,13 @@ void ChannelPatcher::run(NodeId conv, std::vector<PatchTrial>& trials) const {
   const PatchRoute& route = *routes_[index(conv)];
   std::array<Waiting, 2> waiting;  // with and without the next convolutions' outputs
   for (std::size_t block = 0; block < cache_.blocks(); ++block) {
+    const auto images = static_cast<std::size_t>(first_image_[block + 1] - first_image_[block]);
+    const std::size_t most =
+        std::clamp<std::size_t>(kValuesTogether / (2 * images * route.map), 1, kTogether);
     std::vector<PatchTrial*> here;
     for (PatchTrial& trial : trials) {
       if (trial.first_block <= block && block < trial.last_block) here.push_back(&trial);
-      if (here.size() < kTogether) continue;
+      if (here.size() < most) continue;
       run_block(route, block, here, waiting);
       here.clear();
     }

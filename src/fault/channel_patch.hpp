@@ -19,6 +19,7 @@ struct MixingConv {
 /// FusedNet.
 struct PatchRoute {
   NodeId conv = 0;
+  std::size_t map = 0;  // values of one of its output channels for one image
   NodeId resume = 0;  // the next node with a weight that reads it: from there all channels are run
   std::vector<NodeId> path;        // the affected values before it, ascending; the first is conv
   std::vector<NodeId> changed;     // those of them that values from `resume` on read
@@ -83,7 +84,7 @@ class ChannelPatcher {
   const PrefixCache& cache_;
   std::int64_t batch_;
   std::vector<std::optional<PatchRoute>> routes_;  // by node
-  std::vector<std::int64_t> first_image_;          // of each block
+  std::vector<std::int64_t> first_image_;          // of each block, and the number of all
 };
 
 }  // namespace sentinel
