@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """The long check that the trial engine gives what the reference path gives (design 06, "Equality").
 
-  engine_parity.py cells --work W [--trials 30] [--models resnet20 ...] [--ranks 2] [--device cpu]
-  engine_parity.py order --work W [--trials 30] [--models resnet20]
+  engine_parity.py cells --work W [--trials 80] [--made-trials 8] [--models M ...] [--ranks 2]
+  engine_parity.py order --work W --models resnet20 [--trials 80] [--faults single ber]
 
 cells: every model family x kind of faults x network (unprotected, pruned, hardened in each way).
 Each trial runs by both paths (--audit 1); sums of /audit are printed as Markdown tables.
@@ -11,7 +11,8 @@ whatever else was in a trial's chunk.
 
 Networks, results and a log are kept in W. Run again, it goes on; with more --trials it adds them.
 Results of another build of the program are never mixed in: they go to a folder of their own.
-Families without trained weights in DATA/models get some by twenty steps of training.
+Families without trained weights in DATA/models get some by twenty steps of training, and run
+--made-trials. The default is 20 384 audited (trial, network) rows.
 Exit code 0: the paths agree; 1: a mismatch, or rows that differ.
 """
 
@@ -19,9 +20,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import resource
 import shutil
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,7 +75,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=support.DATA, help="has cifar10/ and models/")
     parser.add_argument("--models", nargs="+", choices=support.FAMILIES, default=support.FAMILIES)
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
-    parser.add_argument("--trials", type=int, default=30, help="per point of each network")
+    parser.add_argument("--trials", type=int, default=80, help="per point of each network")
+    parser.add_argument("--made-trials", type=int, default=8, help="where weights are made")
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -101,38 +103,37 @@ class Bench:
     def run(self, ranks: int, *args: object, codes: tuple[int, ...] = (0,)) -> int:
         return support.run(self.o.work / "log.txt", self.program, ranks, *args, codes=codes)
 
-    def selection(self, model: str) -> list[object]:
-        path = support.checkpoint(model, self.o.data, self.networks, self.program)
-        named = ["--model", model, "--dataset", "cifar10"]
-        return [*named, "--data", self.o.data / "cifar10", "--checkpoint", path]
+    def trials(self, model: str) -> int:
+        trained = support.trained(model, self.o.data).exists()
+        return self.o.trials if trained else self.o.made_trials
 
-    def made(self, model: str, command: str, how: dict[str, str], base: list[object]) -> list[Path]:
-        """The networks that `command` makes of `base`."""
+    def made(self, model: str, command: str, how: dict[str, str], base: Path) -> list[Path]:
+        """The networks that `command` makes of the network `base`."""
+        few = support.few_images(self.o.data, self.networks)
+        network = ["--model", model, "--dataset", "cifar10", "--data", few, "--checkpoint", base]
         paths = []
         for name, flags in how.items():
             path = self.networks / model / f"{name}.pth"
             path.parent.mkdir(exist_ok=True)
             if not path.exists():
-                images = ["--calibration-images", 256] if command == "harden" else []
                 end = ["--threads", 1, "--output", path]
-                self.run(1, command, *base, *flags.split(), *images, *end)
+                self.run(1, command, *network, *flags.split(), *end)
             paths.append(path)
         return paths
 
-    def others(self, model: str) -> list[Path]:
-        """All networks made from the unprotected one."""
-        base = self.selection(model)
+    def others(self, model: str, base: Path) -> list[Path]:
+        """All networks made from the unprotected one, `base`."""
         pruned = self.made(model, "prune", PRUNED, base)
-        data = ["--data", self.o.data / "cifar10"]
-        again = [*data, "--checkpoint", pruned[0]]
         hardened = self.made(model, "harden", HARDENED, base)
-        return [*pruned, *hardened, *self.made(model, "harden", PRUNED_HARDENED, again)]
+        return [*pruned, *hardened, *self.made(model, "harden", PRUNED_HARDENED, pruned[0])]
 
     def campaign(self, model: str, faults: str, ranks: int, output: Path, *more: object) -> None:
         """Every trial of every network by both paths."""
-        nothing = ["--hardening-ratio", 0, "--clipping", "none", "--weight-bounds", "off"]
-        job = ["campaign", *self.selection(model), *nothing, "--also", *self.others(model)]
-        job += ["--images", self.o.images, "--repeat", self.o.trials, "--audit", 1]
+        base = support.checkpoint(model, self.o.data, self.networks, self.program)
+        job = ["campaign", "--model", model, "--dataset", "cifar10", "--checkpoint", base]
+        job += ["--data", self.o.data / "cifar10", "--also", *self.others(model, base)]
+        job += ["--hardening-ratio", 0, "--clipping", "none", "--weight-bounds", "off"]
+        job += ["--images", self.o.images, "--repeat", self.trials(model), "--audit", 1]
         job += ["--device", self.o.device, *FAULTS[faults].split(), "--output", output, *more]
         if ranks > 1 and self.o.device == "cuda":
             job.append("--share-gpu")
@@ -150,20 +151,25 @@ class Sum:
     due: int = 0
     deviation: float = 0.0
 
-    def add(self, rows: np.ndarray) -> None:
-        self.rows += len(rows)
-        for name in ("images", "mismatches", "near_ties", "due"):
-            setattr(self, name, getattr(self, name) + int(rows[name].sum()))
+    @classmethod
+    def of(cls, rows: np.ndarray) -> Sum:
+        counts = (int(rows[n].sum()) for n in ("images", "mismatches", "near_ties", "due"))
+        return cls(len(rows), *counts, float(rows["deviation"].max(initial=0)))
+
+    def counts(self) -> tuple[int, ...]:
+        return self.rows, self.images, self.mismatches, self.near_ties, self.due
+
+    def __add__(self, other: Sum) -> Sum:
+        counts = (a + b for a, b in zip(self.counts(), other.counts()))
         # A NaN stays one.
-        self.deviation = float(np.maximum(self.deviation, rows["deviation"].max()))
+        return Sum(*counts, float(np.maximum(self.deviation, other.deviation)))
 
     @property
     def agrees(self) -> bool:
         return self.rows > 0 and self.mismatches == 0 and self.deviation <= TOLERANCE
 
     def line(self) -> list[str]:
-        counts = (self.rows, self.images, self.mismatches, self.near_ties, self.due)
-        return [*(str(count) for count in counts), f"{self.deviation:.1e}"]
+        return [*(str(count) for count in self.counts()), f"{self.deviation:.1e}"]
 
 
 Cell = tuple[str, str, str]  # family, network, faults
@@ -176,7 +182,7 @@ def point_name(point: np.void) -> str:
 
 
 def cells_of(path: Path, model: str, faults: str) -> Iterator[tuple[Cell, np.ndarray]]:
-    """The audited rows of a result, by network and point; ends the script where some are missing."""
+    """The audited rows of a result, by network and point; ends the script where any lacks."""
     with h5py.File(path) as file:
         trials, audit = file["trials"][:], file["audit"][:]
         names = {file["models"][name].attrs["index"]: name for name in file["models"]}
@@ -195,6 +201,7 @@ def cells_of(path: Path, model: str, faults: str) -> Iterator[tuple[Cell, np.nda
 
 
 def whole(path: Path, trials: int) -> bool:
+    """Are so many trials of each point there?"""
     if not path.exists():
         return False
     with h5py.File(path) as file:
@@ -205,13 +212,10 @@ def print_sums(found: dict[Cell, Sum], title: str, axes: tuple[int, ...]) -> Non
     """Sums over the other axes of the cells."""
     sums: dict[tuple[str, ...], Sum] = defaultdict(Sum)
     for cell, part in found.items():
-        total = sums[tuple(cell[axis] for axis in axes)]
-        for name in ("rows", "images", "mismatches", "near_ties", "due"):
-            setattr(total, name, getattr(total, name) + getattr(part, name))
-        total.deviation = float(np.maximum(total.deviation, part.deviation))
-    heads = ["family", "network", "faults"]
+        sums[tuple(cell[axis] for axis in axes)] += part
+    heads = [("family", "network", "faults")[axis] for axis in axes]
     print(f"\n{title}\n")
-    support.table([[*(heads[a] for a in axes), *HEAD]] + [[*k, *s.line()] for k, s in sums.items()])
+    support.table([[*heads, *HEAD], *([*key, *part.line()] for key, part in sums.items())])
 
 
 def name_mismatches(path: Path, rows: np.ndarray, cell: Cell, shown: list[str]) -> None:
@@ -220,20 +224,26 @@ def name_mismatches(path: Path, rows: np.ndarray, cell: Cell, shown: list[str]) 
         shown.append(f"{path}: {at}: {row['mismatches']} of {row['images']} images")
 
 
+def cpu_seconds() -> float:
+    """Of all programs that have ended so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def cells(bench: Bench) -> int:
     found: dict[Cell, Sum] = defaultdict(Sum)
     mismatches: list[str] = []
     for model in bench.o.models:
         for faults in bench.o.faults:
             path = bench.results / f"{model}-{faults}.h5"
-            start = time.monotonic()
-            if not whole(path, bench.o.trials):
+            start = cpu_seconds()
+            if not whole(path, bench.trials(model)):
                 bench.campaign(model, faults, bench.o.ranks, path)
             for cell, rows in cells_of(path, model, faults):
-                found[cell].add(rows)
+                found[cell] += Sum.of(rows)
                 name_mismatches(path, rows, cell, mismatches)
-            took = time.monotonic() - start
-            print(f"{model} {faults}: {took:.0f} s", file=sys.stderr, flush=True)
+            took = cpu_seconds() - start
+            print(f"{model} {faults}: {took:.0f} s of CPU", file=sys.stderr, flush=True)
     if bench.o.all:
         print_sums(found, "Every cell", (0, 1, 2))
     for axis, title in enumerate(("By family", "By network", "By faults")):
@@ -248,7 +258,10 @@ def cells(bench: Bench) -> int:
 
 def merged_ranges(bench: Bench, model: str, faults: str) -> Path:
     """The campaign in three ranges of its trials, on other ranks each."""
-    cuts = [0, 1, bench.o.trials // 3 + 1, bench.o.trials]
+    trials = bench.trials(model)
+    if trials < 4:
+        support.fail(f"order: {model} has {trials} trials; 4 are the least to be cut in ranges", 64)
+    cuts = [0, 1, trials // 3 + 1, trials]
     parts = []
     for ranks, (first, end) in enumerate(zip(cuts, cuts[1:]), 1):
         part = bench.results / f"order-{model}-{faults}-{first}.h5"
@@ -261,8 +274,6 @@ def merged_ranges(bench: Bench, model: str, faults: str) -> Path:
 
 
 def order(bench: Bench) -> int:
-    if bench.o.trials < 4:
-        support.fail("order: --trials must be 4 or more, to be cut into ranges", 64)
     different = 0
     for model in bench.o.models:
         for faults in bench.o.faults:

@@ -1,4 +1,4 @@
-"""What engine_parity.py and memory.py share: how the program is started, a network of each family."""
+"""What engine_parity.py and memory.py share: starting the program, a network of each family."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def command(program: Path, ranks: int, *args: object) -> list[str]:
 def run(
     log: Path, program: Path, ranks: int, *args: object, codes: tuple[int, ...] = (0,)
 ) -> int:
-    """Runs the program, its output appended to `log`; ends the script on an unexpected exit code."""
+    """Runs the program, its output appended to `log`; ends the script on any other exit code."""
     line = command(program, ranks, *args)
     with log.open("a") as out:
         print("$", *line, file=out, flush=True)
@@ -66,11 +66,15 @@ def few_images(data: Path, work: Path) -> Path:
     return few
 
 
+def trained(model: str, data: Path) -> Path:
+    """Where trained weights would be."""
+    return data / f"models/cifar10_{model}.pth"
+
+
 def checkpoint(model: str, data: Path, work: Path, program: Path) -> Path:
     """Trained weights where `data` has them, else weights after some twenty steps of training."""
-    trained = data / f"models/cifar10_{model}.pth"
-    if trained.exists():
-        return trained
+    if trained(model, data).exists():
+        return trained(model, data)
     made = work / f"{model}.pth"
     if not made.exists():
         selection = ["--model", model, "--dataset", "cifar10", "--data", few_images(data, work)]
