@@ -114,20 +114,15 @@ at::Tensor same_rows(const DuplicatedConv& op, const at::Tensor& weight, const a
   return rows & (bias.index_select(0, index) == bias.narrow(0, out, copies));
 }
 
-at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x, Copies copies) {
+at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x) {
   const at::Tensor weight = decoded(op.conv.weight, op.conv.bounds);
   // Two convolutions, so that the originals are computed exactly as without duplication.
   at::Tensor originals = convolve(op.conv, weight, x, 0, op.out_channels());
   if (op.duplicated.empty()) return originals;
   const at::Tensor index = at::tensor(op.duplicated).to(x.device());
   const at::Tensor same = same_rows(op, weight, index), a = originals.index_select(1, index);
-  const at::Tensor which = copies == Copies::kAll
-                               ? at::arange(index.numel(), at::kLong)
-                               : same.logical_not().to(at::kCPU).nonzero().flatten();
-  if (which.numel() == 0 && at::isfinite(a).all().item<bool>()) return originals;
-  const at::Tensor b = which.numel() == 0 ? a
-                                          : a.index_copy(1, which.to(x.device()),
-                                                         convolve_copies(op, weight, x, which));
+  const at::Tensor which = at::arange(index.numel(), at::kLong);
+  const at::Tensor b = convolve_copies(op, weight, x, which);
   const at::Tensor merged = correct(a, b, op.correction, op.low, op.high, same);
   if (originals.requires_grad() || merged.requires_grad()) {
     return originals.index_copy(1, index, merged);
@@ -138,15 +133,12 @@ at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x, Copies
 /// Evaluation mode, one operator.
 struct Apply {
   const Inputs& in;
-  Copies copies = Copies::kAll;
 
   at::Tensor operator()(const Input&) const { throw Bug("an Input is not computed"); }
   at::Tensor operator()(const Conv& op) const {
     return convolve(op, decoded(op.weight, op.bounds), in[0], 0, op.weight.size(0));
   }
-  at::Tensor operator()(const DuplicatedConv& op) const {
-    return duplicated_conv(op, in[0], copies);
-  }
+  at::Tensor operator()(const DuplicatedConv& op) const { return duplicated_conv(op, in[0]); }
   at::Tensor operator()(const BatchNorm& op) const { return normalise(op, in[0], false); }
   at::Tensor operator()(const Relu&) const { return at::relu(in[0]); }
   at::Tensor operator()(const BoundedRelu& op) const { return restrict(op, in[0]); }
@@ -182,8 +174,8 @@ bool owned(const at::Tensor& x) {
 }
 
 /// Like apply, but overwrites the first input where nobody else can see it.
-at::Tensor apply_in_place(const Op& op, Inputs& in, Copies copies) {
-  const auto apply = [&] { return std::visit(Apply{in, copies}, op); };
+at::Tensor apply_in_place(const Op& op, Inputs& in) {
+  const auto apply = [&] { return std::visit(Apply{in}, op); };
   if (in.empty() || !owned(in[0])) return apply();
   if (std::holds_alternative<Relu>(op)) {
     at::relu_(in[0]);
@@ -277,10 +269,9 @@ at::Tensor logits(const Graph& graph, const at::Tensor& images) {
   return run_lean(graph, {images}, 0);
 }
 
-at::Tensor run_lean(const Graph& graph, const Trace& trace, NodeId from, Copies copies) {
-  return run_dropping(graph, trace, from, [&](NodeId id, Inputs& in) {
-    return apply_in_place(graph[id].op, in, copies);
-  });
+at::Tensor run_lean(const Graph& graph, const Trace& trace, NodeId from) {
+  return run_dropping(graph, trace, from,
+                      [&](NodeId id, Inputs& in) { return apply_in_place(graph[id].op, in); });
 }
 
 at::Tensor run_training(Graph& graph, const at::Tensor& images, Rng& dropout) {

@@ -64,7 +64,7 @@ struct Convolutions {
           apply(graph[id].op, {trace[static_cast<std::size_t>(graph[id].inputs[0])]});
   }
   void operators() const {
-    for (const Trace& trace : blocks) run_lean(graph, {trace[0]}, 0, Copies::kDiffering);
+    for (const Trace& trace : blocks) run_lean(graph, {trace[0]}, 0);
   }
 };
 

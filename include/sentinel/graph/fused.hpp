@@ -15,7 +15,7 @@ bool copies_agree(const DuplicatedConv& op);
 /// else is in the batch (but a batch of one, for which LibTorch's convolutions may round
 /// otherwise); elsewhere by LibTorch's operators one by one. Same values as `run` up to rounding.
 ///
-/// Copies of duplicated channels whose stored rows are equal are not computed (Copies::kDiffering).
+/// Copies of duplicated channels whose stored rows are equal are not computed on the CPU.
 /// The weights are read at every use, batch normalisation when this is made.
 class FusedNet {
  public:

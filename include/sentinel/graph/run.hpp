@@ -18,14 +18,9 @@ at::Tensor run(const Graph& graph, Trace& trace, NodeId from = 0);
 /// Logits of images, other outputs dropped as soon as nobody reads them.
 at::Tensor logits(const Graph& graph, const at::Tensor& images);
 
-/// Which copies of duplicated channels are computed. Copies that read as their originals agree with
-/// them by definition (see correct), so that leaving them out changes no result, only the time.
-enum class Copies { kAll, kDiffering };
-
 /// Like run, but drops outputs when their last reader is done and works in place where that gives
 /// the same bits. Entries of `trace` that were defined on entry are read, never changed or dropped.
-at::Tensor run_lean(const Graph& graph, const Trace& trace, NodeId from,
-                    Copies copies = Copies::kAll);
+at::Tensor run_lean(const Graph& graph, const Trace& trace, NodeId from);
 
 /// Training mode: batch statistics (running ones updated, momentum 0.1), dropout from `rng`;
 /// gradients flow to parameters that require them. images [N, C, H, W].
