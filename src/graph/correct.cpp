@@ -27,20 +27,20 @@ at::Tensor correct(const at::Tensor& a, const at::Tensor& computed, Correction c
                    const at::Tensor& low, const at::Tensor& high, const at::Tensor& same) {
   const at::Tensor b = same.defined() ? at::where(per_channel(same, a), a, computed) : computed;
   const at::Tensor finite_a = at::isfinite(a), finite_b = at::isfinite(b);
-  at::Tensor good_a = finite_a, good_b = finite_b, prefer_a;
+  at::Tensor prefer_a;
   switch (correction) {
-    case Correction::kRange:
-      good_a = finite_a & inside(a, low, high);
-      good_b = finite_b & inside(b, low, high);
-      prefer_a = a.abs() <= b.abs();
+    case Correction::kRange: {
+      const at::Tensor inside_a = inside(a, low, high), inside_b = inside(b, low, high);
+      prefer_a = at::where(inside_a == inside_b, a.abs() <= b.abs(), inside_a);
       break;
+    }
     case Correction::kMin:
       prefer_a = a <= b;
       break;
   }
   const at::Tensor take_a =
-      agree(a, b, finite_a, finite_b) | (good_a & (good_b.logical_not() | prefer_a));
-  return at::where(take_a, a, at::where(good_b, b, at::zeros({}, b.options())));
+      agree(a, b, finite_a, finite_b) | (finite_a & (finite_b.logical_not() | prefer_a));
+  return at::where(take_a, a, at::where(finite_b, b, at::zeros({}, b.options())));
 }
 
 }  // namespace sentinel

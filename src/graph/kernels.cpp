@@ -286,12 +286,13 @@ float merge(float a, float b, Correction correction, float low, float high) {
   const bool finite_a = finite(a), finite_b = finite(b);
   if (finite_a && finite_b && std::fabs(a - b) <= std::max(std::fabs(a), std::fabs(b)) * 1e-5F)
     return a;
-  const bool ranged = correction == Correction::kRange;
-  const bool good_a = finite_a && (!ranged || (a >= low && a <= high));
-  const bool good_b = finite_b && (!ranged || (b >= low && b <= high));
-  const bool prefer_a = ranged ? std::fabs(a) <= std::fabs(b) : a <= b;
-  if (good_a && (!good_b || prefer_a)) return a;
-  return good_b ? b : 0.0F;
+  bool prefer_a = a <= b;
+  if (correction == Correction::kRange) {
+    const bool inside_a = a >= low && a <= high, inside_b = b >= low && b <= high;
+    prefer_a = inside_a == inside_b ? std::fabs(a) <= std::fabs(b) : inside_a;
+  }
+  if (finite_a && (!finite_b || prefer_a)) return a;
+  return finite_b ? b : 0.0F;
 }
 
 }  // namespace

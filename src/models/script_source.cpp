@@ -30,15 +30,16 @@ def ranger_clamp(self, x: Tensor, bound: Tensor) -> Tensor:
     clamped = torch.minimum(x, self.per_channel(bound, x))
     return torch.where(x > 0, clamped, x.new_zeros([]))
 
-def merge(self, a: Tensor, b: Tensor, good_a: Tensor, good_b: Tensor, prefer_a: Tensor) -> Tensor:
+def merge(self, a: Tensor, b: Tensor, prefer_a: Tensor) -> Tensor:
+    finite_a = torch.isfinite(a)
+    finite_b = torch.isfinite(b)
     near = torch.abs(a - b) <= torch.maximum(torch.abs(a), torch.abs(b)) * 1e-5
-    equal = near & torch.isfinite(a) & torch.isfinite(b)
-    take_a = equal | (good_a & (torch.logical_not(good_b) | prefer_a))
-    return torch.where(take_a, a, torch.where(good_b, b, b.new_zeros([])))
+    equal = near & finite_a & finite_b
+    take_a = equal | (finite_a & (torch.logical_not(finite_b) | prefer_a))
+    return torch.where(take_a, a, torch.where(finite_b, b, b.new_zeros([])))
 
 def inside(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    good = (x >= self.per_channel(low, x)) & (x <= self.per_channel(high, x))
-    return torch.isfinite(x) & good
+    return (x >= self.per_channel(low, x)) & (x <= self.per_channel(high, x))
 
 def bias_rows(self, bias: Optional[Tensor], first: int, rows: int) -> Optional[Tensor]:
     return None if bias is None else bias.narrow(0, first, rows)
@@ -79,10 +80,12 @@ def duplicated_conv(self, x: Tensor, weight: Tensor, bias: Optional[Tensor], dup
     computed = self.copied_channels(x, weight, bias, duplicated, stride, padding, dilation, groups)
     b = torch.where(self.per_channel(self.same_rows(weight, bias, duplicated), a), a, computed)
     if low is not None and high is not None:
-        merged = self.merge(a, b, self.inside(a, low, high), self.inside(b, low, high),
-                            torch.abs(a) <= torch.abs(b))
+        inside_a = self.inside(a, low, high)
+        inside_b = self.inside(b, low, high)
+        smaller = torch.abs(a) <= torch.abs(b)
+        merged = self.merge(a, b, torch.where(inside_a == inside_b, smaller, inside_a))
     else:
-        merged = self.merge(a, b, torch.isfinite(a), torch.isfinite(b), a <= b)
+        merged = self.merge(a, b, a <= b)
     return originals.index_copy_(1, duplicated, merged)
 )";
 

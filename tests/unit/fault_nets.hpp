@@ -120,7 +120,7 @@ inline DuplicatedConv duplicate(const Conv& conv, std::vector<std::int64_t> chan
 }
 
 /// The network with three channels of every convolution duplicated and every ReLU bounded.
-inline Graph hardened(const Graph& graph, const at::Tensor& images) {
+inline Graph hardened(const Graph& graph, const at::Tensor& images, bool restricted = true) {
   Graph result = graph.clone();
   Trace trace(static_cast<std::size_t>(graph.size()));
   trace[0] = images;
@@ -129,7 +129,7 @@ inline Graph hardened(const Graph& graph, const at::Tensor& images) {
     const at::Tensor& output = trace[static_cast<std::size_t>(id)];
     if (const auto* conv = std::get_if<Conv>(&graph[id].op))
       result[id].op = duplicate(*conv, {5, 0, 2}, output);
-    if (std::holds_alternative<Relu>(graph[id].op))
+    if (restricted && std::holds_alternative<Relu>(graph[id].op))
       result[id].op = BoundedRelu{output.max() * 1.001, Clipping::kRanger};
   }
   return result;

@@ -14,11 +14,12 @@ using NodeId = std::int64_t;
 using Pair = std::array<std::int64_t, 2>;  // {height, width}
 
 /// Merging of a duplicated channel's two results a (original) and b (copy); copies with
-/// |a-b| <= 1e-5 max(|a|,|b|) count as equal and a passes (design 02).
+/// |a-b| <= 1e-5 max(|a|,|b|) count as equal and a passes (design 02). A finite one wins over a
+/// non-finite one; of two non-finite ones 0. What passes changes by no more than a and b do where
+/// they are near the threshold, so that rounding does not decide between a huge value and 0.
 enum class Correction {
-  kRange,  // the only one finite and inside [low, high]; of two such the smaller magnitude; of none
-           // 0
-  kMin,    // the smaller; a finite one wins over a non-finite one (the seed tool's, made NaN-safe)
+  kRange,  // the one inside [low, high]; of two such, or of none, the smaller magnitude
+  kMin,    // the smaller (the seed tool's, made NaN-safe)
 };
 enum class Clipping {
   kRanger,       // x > bound -> 0 (the seed tool's)
