@@ -18,22 +18,26 @@ namespace {
 
 std::string op_name(const Op& op) {
   struct Name {
-    const char* operator()(const Input&) const { return "input"; }
-    const char* operator()(const Conv&) const { return "conv"; }
-    const char* operator()(const DuplicatedConv&) const { return "duplicated_conv"; }
-    const char* operator()(const BatchNorm&) const { return "batch_norm"; }
-    const char* operator()(const Relu&) const { return "relu"; }
-    const char* operator()(const BoundedRelu&) const { return "bounded_relu"; }
-    const char* operator()(const MaxPool&) const { return "max_pool"; }
-    const char* operator()(const AvgPool&) const { return "avg_pool"; }
-    const char* operator()(const AdaptiveAvgPool&) const { return "adaptive_avg_pool"; }
-    const char* operator()(const Add&) const { return "add"; }
-    const char* operator()(const Concat&) const { return "concat"; }
-    const char* operator()(const Slice&) const { return "slice"; }
-    const char* operator()(const ChannelShuffle&) const { return "channel_shuffle"; }
-    const char* operator()(const Flatten&) const { return "flatten"; }
-    const char* operator()(const Linear&) const { return "linear"; }
-    const char* operator()(const Dropout&) const { return "dropout"; }
+    std::string operator()(const Input&) const { return "input"; }
+    std::string operator()(const Conv&) const { return "conv"; }
+    std::string operator()(const DuplicatedConv&) const { return "duplicated_conv"; }
+    std::string operator()(const BatchNorm&) const { return "batch_norm"; }
+    std::string operator()(const Activation& op) const { return activation_name(op.kind); }
+    std::string operator()(const BoundedActivation& op) const {
+      return std::string("bounded_") + activation_name(op.kind);
+    }
+    std::string operator()(const MaxPool&) const { return "max_pool"; }
+    std::string operator()(const AvgPool&) const { return "avg_pool"; }
+    std::string operator()(const AdaptiveAvgPool&) const { return "adaptive_avg_pool"; }
+    std::string operator()(const Add&) const { return "add"; }
+    std::string operator()(const Multiply&) const { return "multiply"; }
+    std::string operator()(const ChannelAffine&) const { return "channel_affine"; }
+    std::string operator()(const Concat&) const { return "concat"; }
+    std::string operator()(const Slice&) const { return "slice"; }
+    std::string operator()(const ChannelShuffle&) const { return "channel_shuffle"; }
+    std::string operator()(const Flatten&) const { return "flatten"; }
+    std::string operator()(const Linear&) const { return "linear"; }
+    std::string operator()(const Dropout&) const { return "dropout"; }
   };
   return std::visit(Name{}, op);
 }

@@ -47,7 +47,7 @@ void check_copies(const Graph& graph, double ratio) {
 void check_clipping(const Graph& graph, const std::string& word) {
   const Clipping clipping = clipping_of(word);
   for (const Node& node : graph.nodes()) {
-    const auto* relu = std::get_if<BoundedRelu>(&node.op);
+    const auto* relu = std::get_if<BoundedActivation>(&node.op);
     if (relu && relu->clipping != clipping)
       throw UserError("--clipping " + word +
                       ": the checkpoint was made with the other kind; leave "

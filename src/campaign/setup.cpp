@@ -58,7 +58,7 @@ void require_same(const Comm& comm, const std::string& hash, const std::string& 
 bool is_protected(const Graph& graph) {
   for (const Node& node : graph.nodes())
     if (std::holds_alternative<DuplicatedConv>(node.op) ||
-        std::holds_alternative<BoundedRelu>(node.op) ||
+        std::holds_alternative<BoundedActivation>(node.op) ||
         (weight_bounds_of(node.op) && weight_bounds_of(node.op)->low.defined()))
       return true;
   return false;
@@ -67,7 +67,7 @@ bool is_protected(const Graph& graph) {
 bool is_restricted(const Graph& graph) {
   const auto& nodes = graph.nodes();
   return std::any_of(nodes.begin(), nodes.end(),
-                     [](const Node& node) { return std::holds_alternative<BoundedRelu>(node.op); });
+                     [](const Node& node) { return std::holds_alternative<BoundedActivation>(node.op); });
 }
 
 void require_seed_hardened(const Bytes& file, const Graph& graph, const std::string& path) {

@@ -11,10 +11,13 @@ namespace {
 
 using Inputs = std::vector<at::Tensor>;
 using Readers = std::vector<std::vector<NodeId>>;
-using Activation = kernels::Epilogue::Activation;
 
-bool is_activation(const Op& op) {
-  return std::holds_alternative<Relu>(op) || std::holds_alternative<BoundedRelu>(op);
+/// One that our kernel knows.
+bool is_relu(const Op& op) {
+  const auto* plain = std::get_if<Activation>(&op);
+  const auto* bounded = std::get_if<BoundedActivation>(&op);
+  return (plain && plain->kind == ActivationKind::kRelu) ||
+         (bounded && bounded->kind == ActivationKind::kRelu);
 }
 
 bool adds_two(const Node& node) {
@@ -22,11 +25,12 @@ bool adds_two(const Node& node) {
          node.inputs[0] != node.inputs[1];
 }
 
-Activation activation_of(const Op& op) {
-  if (std::holds_alternative<Relu>(op)) return Activation::kRelu;
-  if (const auto* bounded = std::get_if<BoundedRelu>(&op))
-    return bounded->clipping == Clipping::kRanger ? Activation::kRanger : Activation::kRangerClamp;
-  return Activation::kNone;
+kernels::Epilogue::Activation activation_of(const Op& op) {
+  using Kind = kernels::Epilogue::Activation;
+  if (!is_relu(op)) return Kind::kNone;
+  const auto* bounded = std::get_if<BoundedActivation>(&op);
+  if (!bounded) return Kind::kRelu;
+  return bounded->clipping == Clipping::kRanger ? Kind::kRanger : Kind::kRangerClamp;
 }
 
 /// Nobody but this variable can see the tensor or its memory (views share the storage).
@@ -77,9 +81,27 @@ Op narrowed(const Op& op, const at::Tensor& channels) {
       *values = of_channels(*values, channels);
     return some;
   }
-  if (const auto* relu = std::get_if<BoundedRelu>(&op))
-    return BoundedRelu{of_channels(relu->bound, channels), relu->clipping};
+  if (const auto* relu = std::get_if<BoundedActivation>(&op))
+    return BoundedActivation{of_channels(relu->bound, channels), relu->clipping, relu->kind};
+  if (const auto* affine = std::get_if<ChannelAffine>(&op)) {
+    ChannelAffine some;
+    for (std::int64_t k = 0; k < channels.numel(); ++k) {
+      const auto channel = static_cast<std::size_t>(channels[k].item<std::int64_t>());
+      some.scale.push_back(affine->scale.at(channel));
+      some.shift.push_back(affine->shift.at(channel));
+    }
+    return some;
+  }
   return op;
+}
+
+/// LibTorch's operator, or ours where its rounding depends on the place in memory.
+at::Tensor apply_alone(const Op& op, const Inputs& in) {
+  if (!in[0].is_cpu() || is_relu(op)) return sentinel::apply(op, in);
+  if (const auto* plain = std::get_if<Activation>(&op)) return kernels::activate(*plain, in_rows(in[0]));
+  if (const auto* bounded = std::get_if<BoundedActivation>(&op))
+    return kernels::activate(*bounded, in_rows(in[0]));
+  return sentinel::apply(op, in);
 }
 
 /// Only the copies that differ from their originals are computed.
@@ -138,7 +160,7 @@ void FusedNet::fuse(NodeId id, const Readers& readers) {
   value.parts = {id};
   value.inputs = node.inputs;
   const bool adds = adds_two(node);
-  if (!adds && !is_activation(node.op)) return;
+  if (!adds && !is_relu(node.op)) return;
   for (std::size_t k = 0; k < (adds ? 2 : 1); ++k) {
     const NodeId before = node.inputs[k];
     if (before == 0 || readers[index(before)].size() != 1) continue;
@@ -171,7 +193,7 @@ void FusedNet::prepare(NodeId id) {
                               mean.data_ptr<float>()[c] * value.scale.back());
       }
     }
-    if (const auto* bounded = std::get_if<BoundedRelu>(&op)) {
+    if (const auto* bounded = std::get_if<BoundedActivation>(&op)) {
       const at::Tensor bound = bounded->bound.to(at::kCPU).contiguous();
       value.bound.assign(bound.data_ptr<float>(), bound.data_ptr<float>() + bound.numel());
     }
@@ -190,10 +212,10 @@ template <class Narrow>
 at::Tensor FusedNet::one_by_one(const Value& value, const Inputs& in, const Narrow& narrow) const {
   const Op first = narrow(graph_[value.parts[0]].op);
   at::Tensor x =
-      sentinel::apply(first, std::holds_alternative<BatchNorm>(first) ? Inputs{in[0]} : in);
+      apply_alone(first, std::holds_alternative<BatchNorm>(first) ? Inputs{in[0]} : in);
   for (std::size_t p = 1; p < value.parts.size(); ++p) {
     const Op op = narrow(graph_[value.parts[p]].op);
-    x = sentinel::apply(op, std::holds_alternative<Add>(op) ? Inputs{x, in[1]} : Inputs{x});
+    x = apply_alone(op, std::holds_alternative<Add>(op) ? Inputs{x, in[1]} : Inputs{x});
   }
   return x;
 }
@@ -228,14 +250,14 @@ at::Tensor FusedNet::compute(NodeId id, Inputs in) const {
   const Value& value = values_[index(id)];
   const Op& first = graph_[value.parts.at(0)].op;
   if (!in.at(0).is_cpu()) return one_by_one(value, in, [](const Op& op) { return op; });
-  if (value.parts.size() > 1 || std::holds_alternative<BatchNorm>(first) || is_activation(first) ||
+  if (value.parts.size() > 1 || std::holds_alternative<BatchNorm>(first) || is_relu(first) ||
       adds_two(graph_[value.parts[0]]))
     return finish(value, in);
   if (const auto* linear = std::get_if<Linear>(&first))
     return kernels::linear(in[0], decoded(linear->weight, linear->bounds), linear->bias);
   if (const auto* duplicated = std::get_if<DuplicatedConv>(&first))
     return duplicated_conv(*duplicated, in[0]);
-  return sentinel::apply(first, in);
+  return apply_alone(first, in);
 }
 
 at::Tensor FusedNet::run(Trace trace, NodeId from) const {

@@ -87,6 +87,24 @@ WeightBounds* weight_bounds_of(Op& op) {
   return const_cast<WeightBounds*>(weight_bounds_of(static_cast<const Op&>(op)));
 }
 
+const char* activation_name(ActivationKind kind) {
+  switch (kind) {
+    case ActivationKind::kRelu:
+      return "relu";
+    case ActivationKind::kRelu6:
+      return "relu6";
+    case ActivationKind::kSilu:
+      return "silu";
+    case ActivationKind::kSigmoid:
+      return "sigmoid";
+    case ActivationKind::kHardswish:
+      return "hardswish";
+    case ActivationKind::kHardsigmoid:
+      return "hardsigmoid";
+  }
+  throw Bug("unknown activation");
+}
+
 const Conv* as_conv(const Op& op) {
   if (const auto* conv = std::get_if<Conv>(&op)) return conv;
   if (const auto* duplicated = std::get_if<DuplicatedConv>(&op)) return &duplicated->conv;

@@ -281,6 +281,43 @@ std::vector<float> row_of(const at::Tensor& filter) {
   return values;
 }
 
+// LibTorch's formulas; NaN passes where a comparison with it is false.
+float clamped(float x, float low, float high) {
+  const float above = x < low ? low : x;
+  return above > high ? high : above;
+}
+
+template <class Bounded>
+at::Tensor map_values(ActivationKind kind, const at::Tensor& x, const Bounded& bounded) {
+  at::Tensor result = at::empty_like(x);
+  const float* from = x.data_ptr<float>();
+  float* to = result.data_ptr<float>();
+  const auto each = [&](const auto& function) {
+    for (Index i = 0; i < x.numel(); ++i) to[i] = bounded(function(from[i]), i);
+  };
+  switch (kind) {
+    case ActivationKind::kRelu:
+      each([](float v) { return v < 0.0F ? 0.0F : v; });
+      break;
+    case ActivationKind::kRelu6:
+      each([](float v) { return clamped(v, 0.0F, 6.0F); });
+      break;
+    case ActivationKind::kSilu:
+      each([](float v) { return v / (1.0F + std::exp(-v)); });
+      break;
+    case ActivationKind::kSigmoid:
+      each([](float v) { return 1.0F / (1.0F + std::exp(-v)); });
+      break;
+    case ActivationKind::kHardswish:
+      each([](float v) { return v * clamped(v + 3.0F, 0.0F, 6.0F) / 6.0F; });
+      break;
+    case ActivationKind::kHardsigmoid:
+      each([](float v) { return clamped(v + 3.0F, 0.0F, 6.0F) / 6.0F; });
+      break;
+  }
+  return result;
+}
+
 /// correct() for one value.
 float merge(float a, float b, Correction correction, float low, float high) {
   const bool finite_a = finite(a), finite_b = finite(b);
@@ -303,6 +340,23 @@ SENTINEL_CLONES void finish(const float* from, float* to, Index pixels, Index ch
   if (e.scale) return finish_with<true, false>(from, to, pixels, channels, e);
   if (e.other) return finish_with<false, true>(from, to, pixels, channels, e);
   finish_with<false, false>(from, to, pixels, channels, e);
+}
+
+at::Tensor activate(const Activation& op, const at::Tensor& x) {
+  return map_values(op.kind, x, [](float v, Index) { return v; });
+}
+
+at::Tensor activate(const BoundedActivation& op, const at::Tensor& x) {
+  const bool clamps = op.clipping == Clipping::kRangerClamp;
+  const at::Tensor bounds = op.bound.contiguous();
+  const float* bound = bounds.data_ptr<float>();
+  const Index channels = bounds.numel();
+  // Values in memory from one channel to the next.
+  const Index step = x.dim() == 4 && x.is_contiguous() ? x.size(2) * x.size(3) : 1;
+  return map_values(op.kind, x, [&](float v, Index i) {
+    const float high = bound[channels == 1 ? 0 : i / step % channels];
+    return v <= high ? v : v > high && clamps ? high : 0.0F;
+  });
 }
 
 at::Tensor filter_outputs(const Conv& conv, const at::Tensor& x, const at::Tensor& filters,

@@ -27,13 +27,16 @@ void require_channels(const Node& node, const Shape& in, std::int64_t expected) 
 
 /// Shape of `in` after a window slides over its rows and columns.
 Shape windowed(const Node& node, const Shape& in, std::int64_t channels, Pair kernel, Pair stride,
-               Pair padding, Pair dilation = {1, 1}) {
+               Pair padding, Pair dilation = {1, 1}, bool ceil = false) {
   if (in.size() != 3) mismatch(node, "it needs rows and columns");
   Shape out{channels};
   for (std::size_t i = 0; i < 2; ++i) {
     const std::int64_t room = in[i + 1] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1;
     if (room < 0) mismatch(node, "the image is smaller than the window");
-    out.push_back(room / stride[i] + 1);
+    std::int64_t size = room / stride[i] + 1;
+    // The last window starts inside the image or its left border.
+    if (ceil && room % stride[i] > 0 && size * stride[i] < in[i + 1] + padding[i]) ++size;
+    out.push_back(size);
   }
   return out;
 }
@@ -60,13 +63,14 @@ struct ShapeRule {
     require_channels(node, in.front(), op.mean.size(0));
     return in.front();
   }
-  Shape operator()(const Relu&) const { return in.front(); }
-  Shape operator()(const BoundedRelu& op) const {
+  Shape operator()(const Activation&) const { return in.front(); }
+  Shape operator()(const BoundedActivation& op) const {
     if (op.bound.dim() == 1) require_channels(node, in.front(), op.bound.size(0));
     return in.front();
   }
   Shape operator()(const MaxPool& op) const {
-    return windowed(node, in.front(), in.front().front(), op.kernel, op.stride, op.padding);
+    return windowed(node, in.front(), in.front().front(), op.kernel, op.stride, op.padding, {1, 1},
+                    op.ceil);
   }
   Shape operator()(const AvgPool& op) const {
     return windowed(node, in.front(), in.front().front(), op.kernel, op.stride, op.padding);
@@ -78,6 +82,16 @@ struct ShapeRule {
     for (const Shape& shape : in) {
       if (shape != in.front()) mismatch(node, "the inputs of the sum have different shapes");
     }
+    return in.front();
+  }
+  Shape operator()(const Multiply&) const {
+    const Shape& gate = in.at(1);
+    if (gate.front() != in.front().front() || elements(gate) != gate.front())
+      mismatch(node, "the gate is not one number per channel");
+    return in.front();
+  }
+  Shape operator()(const ChannelAffine& op) const {
+    require_channels(node, in.front(), static_cast<std::int64_t>(op.scale.size()));
     return in.front();
   }
   Shape operator()(const Concat&) const {
@@ -108,7 +122,7 @@ struct ShapeRule {
 };
 
 bool is_parameter(const Op& op, std::string_view suffix) {
-  return !std::holds_alternative<BoundedRelu>(op) && (suffix == "weight" || suffix == "bias");
+  return !std::holds_alternative<BoundedActivation>(op) && (suffix == "weight" || suffix == "bias");
 }
 
 std::int64_t macs(const Op& op, const Shape& out) {

@@ -33,21 +33,42 @@ at::Tensor broadcast_bound(const at::Tensor& bound, const at::Tensor& x) {
   return bound.view(shape);
 }
 
+at::Tensor activate(ActivationKind kind, const at::Tensor& x) {
+  switch (kind) {
+    case ActivationKind::kRelu:
+      return at::relu(x);
+    case ActivationKind::kRelu6:
+      return at::hardtanh(x, 0, 6);
+    case ActivationKind::kSilu:
+      return at::silu(x);
+    case ActivationKind::kSigmoid:
+      return at::sigmoid(x);
+    case ActivationKind::kHardswish:
+      return at::hardswish(x);
+    case ActivationKind::kHardsigmoid:
+      return at::hardsigmoid(x);
+  }
+  throw Bug("unknown activation");
+}
+
 // Comparisons with NaN are false, so that NaN never passes. Not masked_fill: LibTorch 1.13's loses
 // channels_last.
-at::Tensor restrict(const BoundedRelu& op, const at::Tensor& x) {
+at::Tensor restrict(const BoundedActivation& op, const at::Tensor& input) {
+  const bool relu = op.kind == ActivationKind::kRelu;
+  const at::Tensor x = relu ? input : activate(op.kind, input);
   const at::Tensor bound = broadcast_bound(op.bound, x), zero = at::zeros({}, x.options());
+  const at::Tensor good = relu ? x > 0 : x == x;
   switch (op.clipping) {
     case Clipping::kRanger:
-      return at::where((x > 0) & (x <= bound), x, zero);
+      return at::where(good & (x <= bound), x, zero);
     case Clipping::kRangerClamp:
-      return at::where(x > 0, at::minimum(x, bound), zero);
+      return at::where(good, at::minimum(x, bound), zero);
   }
   throw Bug("unknown clipping");
 }
 
-/// restrict_in_place in one pass over the memory instead of five; the same bits.
-void restrict_memory(const BoundedRelu& op, at::Tensor& x) {
+/// A bounded ReLU in one pass over the memory instead of five; the same bits.
+void restrict_memory(const BoundedActivation& op, at::Tensor& x) {
   const float bound = op.bound.item<float>();
   const bool clamp = op.clipping == Clipping::kRangerClamp;
   float* values = x.data_ptr<float>();
@@ -60,7 +81,8 @@ void restrict_memory(const BoundedRelu& op, at::Tensor& x) {
   });
 }
 
-void restrict_in_place(const BoundedRelu& op, at::Tensor& x) {
+/// A bounded ReLU.
+void restrict_in_place(const BoundedActivation& op, at::Tensor& x) {
   if (x.is_cpu() && x.is_non_overlapping_and_dense() && op.bound.dim() == 0) {
     return restrict_memory(op, x);
   }
@@ -140,10 +162,10 @@ struct Apply {
   }
   at::Tensor operator()(const DuplicatedConv& op) const { return duplicated_conv(op, in[0]); }
   at::Tensor operator()(const BatchNorm& op) const { return normalise(op, in[0], false); }
-  at::Tensor operator()(const Relu&) const { return at::relu(in[0]); }
-  at::Tensor operator()(const BoundedRelu& op) const { return restrict(op, in[0]); }
+  at::Tensor operator()(const Activation& op) const { return activate(op.kind, in[0]); }
+  at::Tensor operator()(const BoundedActivation& op) const { return restrict(op, in[0]); }
   at::Tensor operator()(const MaxPool& op) const {
-    return at::max_pool2d(in[0], op.kernel, op.stride, op.padding);
+    return at::max_pool2d(in[0], op.kernel, op.stride, op.padding, {1, 1}, op.ceil);
   }
   at::Tensor operator()(const AvgPool& op) const {
     return at::avg_pool2d(in[0], op.kernel, op.stride, op.padding);
@@ -155,6 +177,13 @@ struct Apply {
     at::Tensor sum = at::add(in[0], in.at(1));
     for (std::size_t i = 2; i < in.size(); ++i) sum = at::add(sum, in[i]);
     return sum;
+  }
+  at::Tensor operator()(const Multiply&) const { return at::mul(in[0], in.at(1)); }
+  at::Tensor operator()(const ChannelAffine& op) const {
+    const auto numbers = [&](const std::vector<double>& values) {
+      return at::tensor(values, in[0].options()).view({1, -1, 1, 1});
+    };
+    return at::add(at::mul(in[0], numbers(op.scale)), numbers(op.shift));
   }
   at::Tensor operator()(const Concat&) const { return at::cat(in, 1); }
   at::Tensor operator()(const Slice& op) const {
@@ -177,9 +206,11 @@ bool owned(const at::Tensor& x) {
 at::Tensor apply_in_place(const Op& op, Inputs& in) {
   const auto apply = [&] { return std::visit(Apply{in}, op); };
   if (in.empty() || !owned(in[0])) return apply();
-  if (std::holds_alternative<Relu>(op)) {
+  const auto* activation = std::get_if<Activation>(&op);
+  const auto* bounded = std::get_if<BoundedActivation>(&op);
+  if (activation && activation->kind == ActivationKind::kRelu) {
     at::relu_(in[0]);
-  } else if (const auto* bounded = std::get_if<BoundedRelu>(&op)) {
+  } else if (bounded && bounded->kind == ActivationKind::kRelu) {
     restrict_in_place(*bounded, in[0]);
   } else if (std::holds_alternative<Add>(op) && in.size() == 2 && !in[1].requires_grad() &&
              in[0].strides() == in[1].strides()) {

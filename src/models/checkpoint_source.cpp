@@ -210,11 +210,14 @@ Op CheckpointSource::duplicate(const ConvSpec& spec, Conv conv,
 
 Op CheckpointSource::conv(const ConvSpec& spec) {
   Conv op;
-  op.weight = take(spec.name + ".weight", {kAny, spec.in, spec.kernel, spec.kernel}, spec.out);
+  op.groups = spec.groups;
+  op.weight = take(spec.name + ".weight",
+                   {kAny, spec.in / spec.groups, spec.kernel, spec.kernel}, spec.out);
+  if (spec.classifier) check_classes(spec.name, op.weight.size(0));
   const std::int64_t rows = op.weight.size(0);
   if (spec.bias) op.bias = take(spec.name + ".bias", {rows});
   op.stride = {spec.stride, spec.stride};
-  op.padding = {spec.kernel / 2, spec.kernel / 2};
+  op.padding = padding_of(spec);
   op.bounds = take_bounds(spec.name, op.weight);
   auto duplicated = take_duplicated(spec.name + ".duplicated", rows);
   if (!duplicated.empty()) return duplicate(spec, std::move(op), std::move(duplicated));
@@ -251,20 +254,22 @@ Op CheckpointSource::batch_norm(const std::string& name, std::int64_t channels) 
   return op;
 }
 
-Op CheckpointSource::relu(const std::string& name, std::int64_t channels) {
+Op CheckpointSource::activation(const std::string& name, ActivationKind kind,
+                                std::int64_t channels) {
   const at::Tensor* bound = tensors_.find(name + ".bound");
   const bool recorded = protection_ != nullptr;
   if (bound == nullptr) {
     if (recorded && protection_->restricted) missing_.push_back(name + ".bound");
-    return Relu{};
+    return Activation{kind};
   }
   if (recorded && !protection_->restricted) {
     wrong_.push_back(name + ".bound, but the record has no restriction");
   }
-  BoundedRelu op;
+  BoundedActivation op;
+  op.kind = kind;
   op.bound = take(name + ".bound", bound->dim() == 0 ? Shape{} : Shape{channels});
-  // A comparison with NaN is false.
-  if (!(op.bound >= 0).all().item<bool>()) {
+  // A comparison with NaN is false. SiLU and Hardswish have values down to -0.375.
+  if (!(op.bound >= -1).all().item<bool>()) {
     wrong_.push_back(name + ".bound is negative or not a number");
   }
   if (recorded) op.clipping = protection_->clipping;
@@ -276,12 +281,20 @@ Op CheckpointSource::linear(const LinearSpec& spec) {
   op.weight = take(spec.name + ".weight", {kAny, spec.in}, spec.out);
   op.bias = take(spec.name + ".bias", {op.weight.size(0)});
   op.bounds = take_bounds(spec.name, op.weight);
-  if (spec.role == LinearRole::kClassifier && classes_ >= 0 && op.weight.size(0) != classes_) {
-    classes_differ_ = true;
-    wrong_.push_back(spec.name + ".weight is for " + std::to_string(op.weight.size(0)) +
-                     " classes, the data set has " + std::to_string(classes_));
-  }
+  if (spec.role == LinearRole::kClassifier) check_classes(spec.name, op.weight.size(0));
   return op;
+}
+
+void CheckpointSource::check_classes(const std::string& layer, std::int64_t found) {
+  if (classes_ < 0 || found == classes_) return;
+  classes_differ_ = true;
+  wrong_.push_back(layer + ".weight is for " + std::to_string(found) +
+                   " classes, the data set has " + std::to_string(classes_));
+}
+
+void CheckpointSource::ignore(const std::string& prefix) {
+  for (const auto& entry : tensors_)
+    if (entry.first.compare(0, prefix.size(), prefix) == 0) used_.insert(entry.first);
 }
 
 void CheckpointSource::widths_differ(const std::string& name, std::int64_t a, std::int64_t b) {

@@ -30,8 +30,9 @@ class CheckpointSource : public LayerSource {
       : tensors_(tensors), protection_(protection), classes_(classes) {}
   Op conv(const ConvSpec& spec) override;
   Op batch_norm(const std::string& name, std::int64_t channels) override;
-  Op relu(const std::string& name, std::int64_t channels) override;
+  Op activation(const std::string& name, ActivationKind kind, std::int64_t channels) override;
   Op linear(const LinearSpec& spec) override;
+  void ignore(const std::string& prefix) override;
   void widths_differ(const std::string& name, std::int64_t a, std::int64_t b) override;
 
   /// Marks what nobody asked for as unexpected; call after building.
@@ -59,6 +60,7 @@ class CheckpointSource : public LayerSource {
   /// Of the layer with this weight, in the file's row order.
   WeightBounds take_bounds(const std::string& name, const at::Tensor& weight);
   std::vector<std::int64_t> take_duplicated(const std::string& name, std::int64_t rows);
+  void check_classes(const std::string& layer, std::int64_t found);
   Op duplicate(const ConvSpec& spec, Conv conv, std::vector<std::int64_t> duplicated);
   /// Number of copies in a file of the seed tool, which does not list them; 0 if it is none.
   std::int64_t seed_copies(const ConvSpec& spec, const at::Tensor& weight);

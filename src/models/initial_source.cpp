@@ -27,12 +27,14 @@ at::Tensor InitialSource::constant(const std::string& name, std::int64_t size, f
 
 Op InitialSource::conv(const ConvSpec& spec) {
   Conv op;
+  op.groups = spec.groups;
   const double fan_out = static_cast<double>(spec.out * spec.kernel * spec.kernel);
-  op.weight = draw(spec.name + ".weight", {spec.out, spec.in, spec.kernel, spec.kernel},
-                   Draw::kNormal, std::sqrt(2 / fan_out));
+  op.weight =
+      draw(spec.name + ".weight", {spec.out, spec.in / spec.groups, spec.kernel, spec.kernel},
+           Draw::kNormal, std::sqrt(2 / fan_out));
   if (spec.bias) op.bias = constant(spec.name + ".bias", spec.out, 0);
   op.stride = {spec.stride, spec.stride};
-  op.padding = {spec.kernel / 2, spec.kernel / 2};
+  op.padding = padding_of(spec);
   return op;
 }
 
@@ -47,8 +49,8 @@ Op InitialSource::batch_norm(const std::string& name, std::int64_t channels) {
   return op;
 }
 
-Op InitialSource::relu(const std::string&, std::int64_t) {
-  return Relu{};
+Op InitialSource::activation(const std::string&, ActivationKind kind, std::int64_t) {
+  return Activation{kind};
 }
 
 Op InitialSource::linear(const LinearSpec& spec) {

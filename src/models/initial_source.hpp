@@ -13,8 +13,9 @@ class InitialSource : public LayerSource {
   explicit InitialSource(std::uint64_t seed) : seed_(seed) {}
   Op conv(const ConvSpec& spec) override;
   Op batch_norm(const std::string& name, std::int64_t channels) override;
-  Op relu(const std::string& name, std::int64_t channels) override;
+  Op activation(const std::string& name, ActivationKind kind, std::int64_t channels) override;
   Op linear(const LinearSpec& spec) override;
+  void ignore(const std::string&) override {}
   void widths_differ(const std::string& name, std::int64_t a, std::int64_t b) override;
   /// Names of all tensors made, in PyTorch's order.
   const std::vector<std::string>& names() const { return names_; }

@@ -1,12 +1,13 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "sentinel/graph/graph.hpp"
 
 namespace sentinel {
 
-/// What a family's builder knows of a convolution. Kernels are square and centred (padding k/2).
+/// What a family's builder knows of a convolution. Kernels are square.
 struct ConvSpec {
   std::string name;
   std::string norm;  // the BatchNorm behind it; tells the width of the seed tool's hardened files
@@ -14,7 +15,16 @@ struct ConvSpec {
   std::int64_t out = 0;  // default width; tensors of a checkpoint may be narrower
   std::int64_t kernel = 3, stride = 1;
   bool bias = false;
+  std::int64_t groups = 1;  // kDepthwise: one for each channel it gets, which `out` is too
+  std::optional<std::int64_t> padding = {};  // absent: centred, kernel / 2
+  bool classifier = false;                   // `out` is the class count
+  static constexpr std::int64_t kDepthwise = 0;
 };
+
+inline Pair padding_of(const ConvSpec& spec) {
+  const std::int64_t padding = spec.padding.value_or(spec.kernel / 2);
+  return {padding, padding};
+}
 
 enum class LinearRole { kHidden, kClassifier };  // the width of a classifier is the class count
 enum class LinearInit { kUniform, kNormal };     // PyTorch's default, or N(0, 0.01) with bias 0
@@ -32,8 +42,11 @@ class LayerSource {
   virtual ~LayerSource() = default;
   virtual Op conv(const ConvSpec& spec) = 0;  // Conv or DuplicatedConv
   virtual Op batch_norm(const std::string& name, std::int64_t channels) = 0;
-  virtual Op relu(const std::string& name, std::int64_t channels) = 0;  // Relu or BoundedRelu
+  /// Activation or BoundedActivation.
+  virtual Op activation(const std::string& name, ActivationKind kind, std::int64_t channels) = 0;
   virtual Op linear(const LinearSpec& spec) = 0;
+  /// Entries of a checkpoint that evaluation does not need, by the beginning of their names.
+  virtual void ignore(const std::string& prefix) = 0;
   /// Two branches of a sum have different widths.
   virtual void widths_differ(const std::string& name, std::int64_t a, std::int64_t b) = 0;
 };

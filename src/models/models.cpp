@@ -30,11 +30,55 @@ std::string advice(const StateDict& tensors) {
 }  // namespace
 
 const std::vector<Family>& families() {
+  constexpr Images kCifar = Images::kCifar, kImageNet = Images::kImageNet;
+  const std::vector<std::int64_t> vgg11{1, 1, 2, 2, 2}, vgg13{2, 2, 2, 2, 2}, vgg16{2, 2, 3, 3, 3},
+      vgg19{2, 2, 4, 4, 4}, shuffle_x0_5{24, 48, 96, 192, 1024}, shuffle_x1_0{24, 116, 232, 464, 1024};
   static const std::vector<Family> table{
-      {"resnet20", build_resnet, {3, 3, 3}},    {"resnet32", build_resnet, {5, 5, 5}},
-      {"resnet44", build_resnet, {7, 7, 7}},    {"resnet56", build_resnet, {9, 9, 9}},
-      {"vgg11_bn", build_vgg, {1, 1, 2, 2, 2}}, {"vgg13_bn", build_vgg, {2, 2, 2, 2, 2}},
-      {"vgg16_bn", build_vgg, {2, 2, 3, 3, 3}}, {"vgg19_bn", build_vgg, {2, 2, 4, 4, 4}},
+      // pytorch-cifar-models
+      {"resnet20", cifar_resnet(3)},
+      {"resnet32", cifar_resnet(5)},
+      {"resnet44", cifar_resnet(7)},
+      {"resnet56", cifar_resnet(9)},
+      {"vgg11_bn", vgg(vgg11, kCifar)},
+      {"vgg13_bn", vgg(vgg13, kCifar)},
+      {"vgg16_bn", vgg(vgg16, kCifar)},
+      {"vgg19_bn", vgg(vgg19, kCifar)},
+      {"mobilenetv2_x0_5", mobilenet_v2(0.5, kCifar)},
+      {"mobilenetv2_x0_75", mobilenet_v2(0.75, kCifar)},
+      {"mobilenetv2_x1_0", mobilenet_v2(1, kCifar)},
+      {"mobilenetv2_x1_4", mobilenet_v2(1.4, kCifar)},
+      {"shufflenetv2_x0_5", shufflenet_v2(shuffle_x0_5, kCifar)},
+      {"shufflenetv2_x1_0", shufflenet_v2(shuffle_x1_0, kCifar)},
+      {"shufflenetv2_x1_5", shufflenet_v2({24, 176, 352, 704, 1024}, kCifar)},
+      {"shufflenetv2_x2_0", shufflenet_v2({24, 244, 488, 976, 2048}, kCifar)},
+      {"repvgg_a0", repvgg(0.75, 2.5)},
+      {"repvgg_a1", repvgg(1, 2.5)},
+      {"repvgg_a2", repvgg(1.5, 2.75)},
+      // torchvision
+      {"alexnet", alexnet()},
+      {"vgg11", vgg(vgg11, kImageNet, false)},
+      {"vgg13", vgg(vgg13, kImageNet, false)},
+      {"vgg16", vgg(vgg16, kImageNet, false)},
+      {"vgg19", vgg(vgg19, kImageNet, false)},
+      {"imagenet_vgg11_bn", vgg(vgg11, kImageNet)},
+      {"imagenet_vgg13_bn", vgg(vgg13, kImageNet)},
+      {"imagenet_vgg16_bn", vgg(vgg16, kImageNet)},
+      {"imagenet_vgg19_bn", vgg(vgg19, kImageNet)},
+      {"resnet18", imagenet_resnet({{2, 2, 2, 2}})},
+      {"resnet34", imagenet_resnet({{3, 4, 6, 3}})},
+      {"resnet50", imagenet_resnet({{3, 4, 6, 3}, true})},
+      {"resnet101", imagenet_resnet({{3, 4, 23, 3}, true})},
+      {"resnet152", imagenet_resnet({{3, 8, 36, 3}, true})},
+      {"wide_resnet50_2", imagenet_resnet({{3, 4, 6, 3}, true, 1, 128})},
+      {"resnext50_32x4d", imagenet_resnet({{3, 4, 6, 3}, true, 32, 4})},
+      {"mobilenet_v2", mobilenet_v2(1, kImageNet)},
+      {"squeezenet1_1", squeezenet1_1()},
+      {"googlenet", googlenet()},
+      {"densenet121", densenet121()},
+      {"shufflenet_v2_x1_0", shufflenet_v2(shuffle_x1_0, kImageNet)},
+      {"mnasnet1_0", mnasnet1_0()},
+      {"efficientnet_b0", efficientnet_b0()},
+      {"regnet_y_400mf", regnet_y_400mf()},
   };
   return table;
 }
@@ -57,7 +101,7 @@ Graph build_protected_model(const std::string& name, std::int64_t classes, const
                             const std::string& source, const Protection* protection) {
   const Family& family = family_of(name);
   CheckpointSource layers(tensors, protection, classes);
-  Graph graph = family.build(layers, family.depth, classes);
+  Graph graph = family.build(layers, classes);
   layers.finish();
   if (layers.only_classes_differ()) {
     throw DataError(source, layers.first_wrong() + "; give the data set it was trained on");
@@ -85,7 +129,7 @@ Graph initial_model(const std::string& name, std::int64_t classes, std::uint64_t
   if (classes < 1) throw UserError("a model needs at least one class");
   const Family& family = family_of(name);
   InitialSource layers(seed);
-  Graph graph = family.build(layers, family.depth, classes);
+  Graph graph = family.build(layers, classes);
   graph.architecture = name;
   graph.state_order = layers.names();
   return graph;
@@ -97,7 +141,7 @@ std::vector<std::string> matching_models(const StateDict& tensors) {
   for (const std::string& name : model_names()) {
     const Family& family = family_of(name);
     CheckpointSource layers(tensors, nullptr, kAnyNumberOfClasses);
-    family.build(layers, family.depth, 1);
+    family.build(layers, 1);
     layers.finish();
     if (layers.fits()) fitting.push_back(name);
   }

@@ -2,8 +2,8 @@
 
 namespace sentinel {
 
-NetBuilder::NetBuilder(LayerSource& source) : source_(source) {
-  append("x", Input{3, {32, 32}}, {}, 3);
+NetBuilder::NetBuilder(LayerSource& source, std::int64_t size) : source_(source) {
+  append("x", Input{3, {size, size}}, {}, 3);
 }
 
 NodeId NetBuilder::append(const std::string& name, Op op, std::vector<NodeId> inputs,
@@ -12,8 +12,16 @@ NodeId NetBuilder::append(const std::string& name, Op op, std::vector<NodeId> in
   return graph_.add(name, std::move(op), std::move(inputs));
 }
 
+void NetBuilder::require_same(const std::string& name, NodeId a, NodeId b) {
+  if (channels(a) != channels(b)) source_.widths_differ(name, channels(a), channels(b));
+}
+
 NodeId NetBuilder::conv(ConvSpec spec, NodeId input) {
   spec.in = channels(input);
+  if (spec.groups == ConvSpec::kDepthwise) {
+    spec.groups = spec.in;
+    spec.out = spec.in;
+  }
   Op op = source_.conv(spec);
   const auto* duplicated = std::get_if<DuplicatedConv>(&op);
   const std::int64_t out =
@@ -21,17 +29,40 @@ NodeId NetBuilder::conv(ConvSpec spec, NodeId input) {
   return append(spec.name, std::move(op), {input}, out);
 }
 
-NodeId NetBuilder::batch_norm(const std::string& name, NodeId input) {
-  return append(name, source_.batch_norm(name, channels(input)), {input}, channels(input));
+NodeId NetBuilder::batch_norm(const std::string& name, NodeId input, double eps) {
+  Op op = source_.batch_norm(name, channels(input));
+  std::get<BatchNorm>(op).eps = eps;
+  return append(name, std::move(op), {input}, channels(input));
 }
 
-NodeId NetBuilder::relu(const std::string& name, NodeId input) {
-  return append(name, source_.relu(name, channels(input)), {input}, channels(input));
+NodeId NetBuilder::activation(const std::string& name, ActivationKind kind, NodeId input) {
+  return append(name, source_.activation(name, kind, channels(input)), {input}, channels(input));
 }
 
 NodeId NetBuilder::add(const std::string& name, NodeId a, NodeId b) {
-  if (channels(a) != channels(b)) source_.widths_differ(name, channels(a), channels(b));
+  require_same(name, a, b);
   return append(name, Add{}, {a, b}, channels(a));
+}
+
+NodeId NetBuilder::multiply(const std::string& name, NodeId x, NodeId gate) {
+  require_same(name, x, gate);
+  return append(name, Multiply{}, {x, gate}, channels(x));
+}
+
+NodeId NetBuilder::concat(const std::string& name, const std::vector<NodeId>& inputs) {
+  std::int64_t sum = 0;
+  for (const NodeId input : inputs) sum += channels(input);
+  return append(name, Concat{}, inputs, sum);
+}
+
+NodeId NetBuilder::half(const std::string& name, int which, NodeId input) {
+  const std::int64_t all = channels(input), first = (all + 1) / 2;
+  const Slice slice = which == 0 ? Slice{0, first} : Slice{first, all};
+  return append(name, slice, {input}, slice.end - slice.begin);
+}
+
+NodeId NetBuilder::flatten(const std::string& name, NodeId input, std::int64_t pixels) {
+  return append(name, Flatten{}, {input}, channels(input) * pixels);
 }
 
 NodeId NetBuilder::linear(LinearSpec spec, NodeId input) {

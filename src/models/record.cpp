@@ -69,7 +69,7 @@ json layers_record(const Graph& graph) {
 json restriction_record(const Graph& graph) {
   json restriction;
   for (const Node& node : graph.nodes()) {
-    const auto* relu = std::get_if<BoundedRelu>(&node.op);
+    const auto* relu = std::get_if<BoundedActivation>(&node.op);
     if (relu == nullptr) continue;
     const json own{{"kind", to_name(kClippings, relu->clipping)},
                    {"per", relu->bound.dim() == 0 ? "layer" : "channel"}};

@@ -51,7 +51,7 @@ class ModuleTree {
 
 /// As in PyTorch: what training would change by gradients.
 bool is_parameter(const Op& op, std::string_view suffix) {
-  return !std::holds_alternative<BoundedRelu>(op) && (suffix == "weight" || suffix == "bias");
+  return !std::holds_alternative<BoundedActivation>(op) && (suffix == "weight" || suffix == "bias");
 }
 
 /// Sharing nothing: of a view the file would hold the whole storage.

@@ -22,13 +22,11 @@ def bounded_weight(self, weight: Tensor, low: Tensor, high: Tensor) -> Tensor:
 def per_channel(self, numbers: Tensor, x: Tensor) -> Tensor:
     return numbers.reshape([1, -1] + [1] * (x.dim() - 2))
 
-def ranger(self, x: Tensor, bound: Tensor) -> Tensor:
-    good = (x > 0) & (x <= self.per_channel(bound, x))
-    return torch.where(good, x, x.new_zeros([]))
+def ranger(self, x: Tensor, good: Tensor, bound: Tensor) -> Tensor:
+    return torch.where(good & (x <= self.per_channel(bound, x)), x, x.new_zeros([]))
 
-def ranger_clamp(self, x: Tensor, bound: Tensor) -> Tensor:
-    clamped = torch.minimum(x, self.per_channel(bound, x))
-    return torch.where(x > 0, clamped, x.new_zeros([]))
+def ranger_clamp(self, x: Tensor, good: Tensor, bound: Tensor) -> Tensor:
+    return torch.where(good, torch.minimum(x, self.per_channel(bound, x)), x.new_zeros([]))
 
 def merge(self, a: Tensor, b: Tensor, prefer_a: Tensor) -> Tensor:
     finite_a = torch.isfinite(a)
@@ -129,18 +127,19 @@ struct Expression {
     return fmt::format("torch.batch_norm({}, {}, {}, {}, {}, False, 0.1, {}, True)", in[0],
                        own("weight"), own("bias"), own("running_mean"), own("running_var"), op.eps);
   }
-  std::string operator()(const Relu&) const { return fmt::format("torch.relu({})", in[0]); }
-  std::string operator()(const BoundedRelu& op) const {
+  std::string operator()(const Activation& op) const { return activated(op.kind); }
+  std::string operator()(const BoundedActivation& op) const {
     switch (op.clipping) {
       case Clipping::kRanger:
-        return fmt::format("self.ranger({}, {})", in[0], own("bound"));
+        return restricted("ranger", op.kind);
       case Clipping::kRangerClamp:
-        return fmt::format("self.ranger_clamp({}, {})", in[0], own("bound"));
+        return restricted("ranger_clamp", op.kind);
     }
     throw Bug("unknown clipping");
   }
   std::string operator()(const MaxPool& op) const {
-    return fmt::format("torch.max_pool2d({}, {})", in[0], window(op));
+    return fmt::format("torch.max_pool2d({}, {}, [1, 1], {})", in[0], window(op),
+                       op.ceil ? "True" : "False");
   }
   std::string operator()(const AvgPool& op) const {
     return fmt::format("torch.avg_pool2d({}, {})", in[0], window(op));
@@ -152,6 +151,17 @@ struct Expression {
     std::string sum = fmt::format("torch.add({}, {})", in[0], in.at(1));
     for (std::size_t i = 2; i < in.size(); ++i) sum = fmt::format("torch.add({}, {})", sum, in[i]);
     return sum;
+  }
+  std::string operator()(const Multiply&) const {
+    return fmt::format("torch.mul({}, {})", in[0], in.at(1));
+  }
+  std::string operator()(const ChannelAffine& op) const {
+    const auto numbers = [&](const std::vector<double>& values) {
+      return fmt::format("self.per_channel(torch.tensor({}, dtype={}.dtype, device={}.device), {})",
+                         values, in[0], in[0], in[0]);
+    };
+    return fmt::format("torch.add(torch.mul({}, {}), {})", in[0], numbers(op.scale),
+                       numbers(op.shift));
   }
   std::string operator()(const Concat&) const {
     return fmt::format("torch.cat([{}], 1)", fmt::join(in, ", "));
@@ -171,6 +181,15 @@ struct Expression {
   std::string operator()(const Dropout&) const { return in[0]; }
 
  private:
+  std::string restricted(const char* how, ActivationKind kind) const {
+    const bool relu = kind == ActivationKind::kRelu;
+    const std::string x = relu ? in[0] : activated(kind);
+    const std::string good = relu ? x + " > 0" : fmt::format("{0} == {0}", x);
+    return fmt::format("self.{}({}, {}, {})", how, x, good, own("bound"));
+  }
+  std::string activated(ActivationKind kind) const {
+    return fmt::format("torch.{}({})", activation_name(kind), in[0]);
+  }
   std::string own(const std::string& tensor) const { return attribute(name, tensor); }
   std::string optional(const std::string& suffix, const at::Tensor& tensor) const {
     return tensor.defined() ? own(suffix) : "None";

@@ -17,7 +17,7 @@ constexpr double kWidening = 0.1;    // of an interval, on each side, in widths
 using Site = ActivationRanges::Site;
 
 bool is_relu(const Op& op) {
-  return std::holds_alternative<Relu>(op) || std::holds_alternative<BoundedRelu>(op);
+  return std::holds_alternative<Activation>(op) || std::holds_alternative<BoundedActivation>(op);
 }
 
 /// Running extremes of the nodes that are profiled; NaN stays NaN.
@@ -142,7 +142,7 @@ at::Tensor like(const std::vector<float>& numbers, const at::Tensor& tensor) {
       .to(tensor.device());
 }
 
-void set_bound(BoundedRelu& op, const Site& site) {
+void set_bound(BoundedActivation& op, const Site& site) {
   std::vector<float> bounds;
   for (double high : site.high) bounds.push_back(static_cast<float>(high) * (1.0f + kMargin));
   if (op.bound.dim() == 0) bounds = {*std::max_element(bounds.begin(), bounds.end())};
@@ -194,7 +194,7 @@ void calibrate(Graph& graph, const ActivationRanges& ranges) {
   for (NodeId id = 0; id < graph.size(); ++id) {
     Node& node = graph[id];
     const auto count = static_cast<std::size_t>(channels[static_cast<std::size_t>(id)]);
-    if (auto* relu = std::get_if<BoundedRelu>(&node.op)) {
+    if (auto* relu = std::get_if<BoundedActivation>(&node.op)) {
       set_bound(*relu, find(ranges.relus, node.name, count));
     } else if (auto* conv = std::get_if<DuplicatedConv>(&node.op)) {
       if (conv->correction == Correction::kRange) {
@@ -213,7 +213,7 @@ void remove_limits(Graph& graph) {
       bounds->low = at::full_like(bounds->low, std::numeric_limits<float>::lowest());
       bounds->high = at::full_like(bounds->high, std::numeric_limits<float>::max());
     }
-    if (auto* relu = std::get_if<BoundedRelu>(&graph[id].op)) {
+    if (auto* relu = std::get_if<BoundedActivation>(&graph[id].op)) {
       relu->bound = at::full_like(relu->bound, kInfinity);
     } else if (auto* conv = std::get_if<DuplicatedConv>(&graph[id].op)) {
       if (conv->correction != Correction::kRange) continue;
@@ -228,7 +228,7 @@ void recalibrate(Graph& graph, const Dataset& images, const Comm& comm, at::Devi
   const auto& nodes = graph.nodes();
   const bool limited = std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
     const auto* conv = std::get_if<DuplicatedConv>(&node.op);
-    return std::holds_alternative<BoundedRelu>(node.op) ||
+    return std::holds_alternative<BoundedActivation>(node.op) ||
            (conv && conv->correction == Correction::kRange);
   });
   if (!limited) return;

@@ -27,10 +27,6 @@ void check(const Graph& graph, const DuplicationPlan& plan) {
       throw UserError("layer " + node.name +
                       " already has weight bounds; harden the model it was made from");
     }
-    if (conv && conv->groups > 1) {
-      throw UserError("layer " + node.name +
-                      " is a grouped convolution, whose channels cannot be duplicated");
-    }
   }
 }
 
@@ -146,15 +142,17 @@ Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per)
   const auto options = at::TensorOptions(at::kFloat).device(device_of(graph));
   for (NodeId id = 0; id < restricted.size(); ++id) {
     Node& node = restricted[id];
-    if (std::holds_alternative<BoundedRelu>(node.op)) {
+    if (std::holds_alternative<BoundedActivation>(node.op)) {
       throw UserError("the activations after " + node.name +
                       " are restricted already; restrict the model it was made from");
     }
-    if (!std::holds_alternative<Relu>(node.op)) continue;
+    const auto* plain = std::get_if<Activation>(&node.op);
+    if (!plain) continue;
+    const bool by_channel = per == BoundsPer::kChannel;
     const std::int64_t count = channels[static_cast<std::size_t>(id)];
-    node.op = per == BoundsPer::kChannel
-                  ? BoundedRelu{at::full({count}, kInfinity, options), clipping}
-                  : BoundedRelu{at::full({}, kInfinity, options), clipping};
+    node.op = BoundedActivation{by_channel ? at::full({count}, kInfinity, options)
+                                           : at::full({}, kInfinity, options),
+                                clipping, plain->kind};
   }
   return restricted;
 }

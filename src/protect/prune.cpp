@@ -29,7 +29,7 @@ void check_ratio(double ratio, const std::string& what) {
 bool is_protected(const Op& op) {
   const Conv* conv = as_conv(op);
   const auto* linear = std::get_if<Linear>(&op);
-  return std::holds_alternative<DuplicatedConv>(op) || std::holds_alternative<BoundedRelu>(op) ||
+  return std::holds_alternative<DuplicatedConv>(op) || std::holds_alternative<BoundedActivation>(op) ||
          (conv && conv->bounds.low.defined()) || (linear && linear->bounds.low.defined());
 }
 

@@ -62,11 +62,20 @@ struct Reorder {
       *tensor = select(*tensor, 0, order.out);
     }
   }
-  void operator()(BoundedRelu& op) const { op.bound = select(op.bound, 0, order.out); }
+  void operator()(BoundedActivation& op) const { op.bound = select(op.bound, 0, order.out); }
   void operator()(Linear& op) const {
     op.weight = select(select(op.weight, 0, order.out), 1, order.in);
     op.bias = select(op.bias, 0, order.out);
     reorder_bounds(op.bounds, order.out);
+  }
+  void operator()(ChannelAffine& op) const {
+    const ChannelAffine old = op;
+    op.scale.clear();
+    op.shift.clear();
+    for (const std::int64_t channel : order.out) {
+      op.scale.push_back(old.scale.at(static_cast<std::size_t>(channel)));
+      op.shift.push_back(old.shift.at(static_cast<std::size_t>(channel)));
+    }
   }
   void operator()(Slice& op) const {
     op.begin = kept_before(op.begin);
@@ -74,11 +83,12 @@ struct Reorder {
   }
   // Nothing in these is indexed by channels.
   void operator()(Input&) const {}
-  void operator()(Relu&) const {}
+  void operator()(Activation&) const {}
   void operator()(MaxPool&) const {}
   void operator()(AvgPool&) const {}
   void operator()(AdaptiveAvgPool&) const {}
   void operator()(Add&) const {}
+  void operator()(Multiply&) const {}
   void operator()(Concat&) const {}
   void operator()(ChannelShuffle&) const {}
   void operator()(Flatten&) const {}

@@ -36,12 +36,14 @@ struct Propagate {
     for (std::size_t c = 0; c < scaled.size(); ++c) scaled[c] *= scales[c];
     follow(scaled);
   }
-  void operator()(const Relu&) const { follow(out); }
-  void operator()(const BoundedRelu&) const { follow(out); }
+  void operator()(const Activation&) const { follow(out); }
+  void operator()(const BoundedActivation&) const { follow(out); }
   void operator()(const MaxPool&) const { follow(out); }
   void operator()(const AvgPool&) const { follow(out); }
   void operator()(const AdaptiveAvgPool&) const { follow(out); }
   void operator()(const Add&) const { follow(out); }
+  void operator()(const Multiply&) const { follow(out); }
+  void operator()(const ChannelAffine&) const { follow(out); }
   void operator()(const Concat&) const { follow(out); }
   void operator()(const Slice&) const { follow(out); }
   void operator()(const ChannelShuffle&) const { follow(out); }

@@ -18,9 +18,9 @@ constexpr std::int64_t kImages = 32;
 Graph toy_net() {
   Builder b(kSeed, {1, {8, 8}});
   NodeId x = b.graph.add("conv1", b.conv(1, 3, 3, 2, true), {0});
-  x = b.graph.add("relu1", Relu{}, {x});
+  x = b.graph.add("relu1", Activation{}, {x});
   x = b.graph.add("conv2", b.conv(3, 4, 3, 2, true), {x});
-  x = b.graph.add("relu2", Relu{}, {x});
+  x = b.graph.add("relu2", Activation{}, {x});
   x = b.graph.add("flatten", Flatten{}, {x});
   b.linear("fc", x, 4 * 2 * 2, 4);
   return std::move(b.graph);
@@ -33,9 +33,9 @@ Graph protect(const Graph& graph, const at::Tensor& images) {
   trace[0] = images;
   run(graph, trace);
   for (NodeId id = 0; id < graph.size(); ++id)
-    if (std::holds_alternative<Relu>(graph[id].op))
+    if (std::holds_alternative<Activation>(graph[id].op))
       result[id].op =
-          BoundedRelu{trace[static_cast<std::size_t>(id)].max().clone(), Clipping::kRanger};
+          BoundedActivation{trace[static_cast<std::size_t>(id)].max().clone(), Clipping::kRanger};
   return result;
 }
 

@@ -42,10 +42,10 @@ TEST(ChannelSampleSize, AgreesWithHandNumbers) {
 NamedModel tiny_model() {
   testing::Builder b(3, {3, {32, 32}});
   NodeId x = b.graph.add("conv1", b.conv(3, 2, 1, 1, false), {0});
-  x = b.graph.add("relu", Relu{}, {x});
+  x = b.graph.add("relu", Activation{}, {x});
   x = b.graph.add("pool", AdaptiveAvgPool{{8, 8}}, {x});
   x = b.graph.add("conv2", b.conv(2, 2, 3, 1, true), {x});
-  x = b.graph.add("relu2", Relu{}, {x});
+  x = b.graph.add("relu2", Activation{}, {x});
   x = b.graph.add("avgpool", AdaptiveAvgPool{}, {x});
   x = b.graph.add("flatten", Flatten{}, {x});
   b.linear("fc", x, 2, 10);

@@ -53,11 +53,11 @@ struct Builder {
   NodeId block(const std::string& name, NodeId x, std::int64_t in, std::int64_t out) {
     const std::int64_t stride = in == out ? 1 : 2;
     NodeId y = conv_norm(name + ".conv1", x, in, out, 3, stride);
-    y = graph.add(name + ".relu", Relu{}, {y});
+    y = graph.add(name + ".relu", Activation{}, {y});
     y = conv_norm(name + ".conv2", y, out, out, 3, 1);
     const NodeId skip = stride == 1 ? x : conv_norm(name + ".downsample", x, in, out, 1, stride);
     y = graph.add(name + ".add", Add{}, {y, skip});
-    return graph.add(name + ".relu_1", Relu{}, {y});
+    return graph.add(name + ".relu_1", Activation{}, {y});
   }
   NodeId linear(const std::string& name, NodeId x, std::int64_t in, std::int64_t out) {
     Linear op;
@@ -70,7 +70,7 @@ struct Builder {
 inline Graph residual_net() {
   Builder b(11);
   NodeId x = b.conv_norm("conv1", 0, 3, 8, 3, 1);
-  x = b.graph.add("relu", Relu{}, {x});
+  x = b.graph.add("relu", Activation{}, {x});
   x = b.block("layer1.0", x, 8, 8);
   x = b.block("layer2.0", x, 8, 12);
   x = b.graph.add("avgpool", AdaptiveAvgPool{}, {x});
@@ -82,14 +82,14 @@ inline Graph residual_net() {
 inline Graph plain_net() {
   Builder b(12);
   NodeId x = b.graph.add("features.0", b.conv(3, 8, 3, 1, true), {0});
-  x = b.graph.add("features.1", Relu{}, {x});
+  x = b.graph.add("features.1", Activation{}, {x});
   x = b.graph.add("features.2", MaxPool{}, {x});
   x = b.graph.add("features.3", b.conv(8, 12, 3, 1, true), {x});
-  x = b.graph.add("features.4", Relu{}, {x});
+  x = b.graph.add("features.4", Activation{}, {x});
   x = b.graph.add("features.5", MaxPool{}, {x});
   x = b.graph.add("flatten", Flatten{}, {x});
   x = b.linear("classifier.0", x, 12 * 3 * 3, 16);
-  x = b.graph.add("classifier.1", Relu{}, {x});
+  x = b.graph.add("classifier.1", Activation{}, {x});
   x = b.graph.add("classifier.2", Dropout{}, {x});
   b.linear("classifier.3", x, 16, 10);
   return std::move(b.graph);
@@ -129,8 +129,8 @@ inline Graph hardened(const Graph& graph, const at::Tensor& images, bool restric
     const at::Tensor& output = trace[static_cast<std::size_t>(id)];
     if (const auto* conv = std::get_if<Conv>(&graph[id].op))
       result[id].op = duplicate(*conv, {5, 0, 2}, output);
-    if (restricted && std::holds_alternative<Relu>(graph[id].op))
-      result[id].op = BoundedRelu{output.max() * 1.001, Clipping::kRanger};
+    if (restricted && std::holds_alternative<Activation>(graph[id].op))
+      result[id].op = BoundedActivation{output.max() * 1.001, Clipping::kRanger};
   }
   return result;
 }

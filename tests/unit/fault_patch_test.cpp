@@ -119,7 +119,7 @@ TEST(ChannelPatcher, CountsACopyToItsOriginal) {
 Graph grouped_net() {
   testing::Builder b(21);
   NodeId x = b.graph.add("conv1", b.conv(3, 8, 3, 1, true), {0});
-  x = b.graph.add("relu", BoundedRelu{at::full({8}, 2.0F), Clipping::kRangerClamp}, {x});
+  x = b.graph.add("relu", BoundedActivation{at::full({8}, 2.0F), Clipping::kRangerClamp}, {x});
   Conv grouped = b.conv(4, 8, 3, 2, true);
   grouped.groups = 2;
   x = b.graph.add("conv2", grouped, {x});
@@ -127,7 +127,7 @@ Graph grouped_net() {
   x = b.graph.add("conv3", b.conv(8, 6, 1, 1, false), {x});
   x = b.graph.add("shuffle", ChannelShuffle{2}, {x});
   x = b.graph.add("conv4", b.conv(6, 6, 3, 1, false), {x});
-  x = b.graph.add("relu4", Relu{}, {x});
+  x = b.graph.add("relu4", Activation{}, {x});
   x = b.graph.add("avgpool", AdaptiveAvgPool{}, {x});
   x = b.graph.add("flatten", Flatten{}, {x});
   b.linear("fc", x, 6, 10);

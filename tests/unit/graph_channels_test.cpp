@@ -97,7 +97,7 @@ TEST_P(ChannelsTest, OnlyReadersOfAChangedChannelChange) {
       }
       // +10 shows in a reader unless a bound or a correction hides it.
       const Op& op = g[e.node].op;
-      if (std::holds_alternative<BoundedRelu>(op)) continue;
+      if (std::holds_alternative<BoundedActivation>(op)) continue;
       for (const std::int64_t o : readers) {
         EXPECT_FALSE(test::same_bits(now.select(1, o), old.select(1, o))) << g[e.node].name;
       }

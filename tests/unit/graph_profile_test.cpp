@@ -54,7 +54,7 @@ TEST(ModelCost, ByHand) {
   NodeId x = g.add("x", Input{3, {8, 8}}, {});
   x = g.add("conv", test::duplicated(test::conv(4, 3, 3, 2, 1, true), {1}), {x});
   x = g.add("bn", test::batch_norm(4), {x});
-  x = g.add("relu", BoundedRelu{at::ones({4}), Clipping::kRanger}, {x});
+  x = g.add("relu", BoundedActivation{at::ones({4}), Clipping::kRanger}, {x});
   x = g.add("flatten", Flatten{}, {x});
   g.add("fc", test::linear(10, 64), {x});
   const ModelCost cost = model_cost(g);

@@ -174,7 +174,7 @@ TEST(Operators, DuplicatedGroupedConvolutionUsesTheOriginalsInput) {
 TEST(BoundedReluTest, CaseByCase) {
   const at::Tensor x = at::tensor({-1.F, -0.F, 0.F, 1.F, 2.F, 2.5F, kInf, -kInf, kNan});
   const auto check = [&](Clipping clipping, float beyond) {
-    const BoundedRelu op{at::scalar_tensor(2.0, at::kFloat), clipping};
+    const BoundedActivation op{at::scalar_tensor(2.0, at::kFloat), clipping};
     const at::Tensor y = apply(op, {x.view({1, 9})}).flatten();
     const float expected[] = {0, 0, 0, 1, 2, beyond, beyond, 0, 0};
     for (int i = 0; i < 9; ++i) EXPECT_EQ(y[i].item<float>(), expected[i]) << i;
@@ -192,14 +192,14 @@ TEST(BoundedReluTest, InPlaceGivesTheSameBits) {
       Graph g;
       const NodeId in = g.add("x", Input{3, {2, 2}}, {});
       const NodeId sum = g.add("sum", Add{}, {in, in});  // its output is the network's own
-      g.add("relu", BoundedRelu{bound, clipping}, {sum});
+      g.add("relu", BoundedActivation{bound, clipping}, {sum});
       EXPECT_TRUE(same_bits(logits(g, x), apply(g[2].op, {x + x})));
     }
   }
 }
 
 TEST(BoundedReluTest, BoundsPerChannel) {
-  const BoundedRelu op{at::tensor({1.F, 3.F}), Clipping::kRanger};
+  const BoundedActivation op{at::tensor({1.F, 3.F}), Clipping::kRanger};
   const at::Tensor y = apply(op, {at::full({1, 2, 1, 1}, 2.F)}).flatten();
   EXPECT_EQ(y[0].item<float>(), 0);
   EXPECT_EQ(y[1].item<float>(), 2);
@@ -356,13 +356,13 @@ TEST(Operators, EqualRowsPassTheIntervalAndUnequalOnesDoNot) {
 
 TEST(GraphTest, AddRejectsWhatIsNotAGraph) {
   Graph g;
-  EXPECT_THROW(g.add("relu", Relu{}, {}), Bug);
+  EXPECT_THROW(g.add("relu", Activation{}, {}), Bug);
   g.add("x", Input{}, {});
   EXPECT_THROW(g.add("y", Input{}, {}), Bug);
-  EXPECT_THROW(g.add("x", Relu{}, {0}), Bug);
-  EXPECT_THROW(g.add("relu", Relu{}, {1}), Bug);
+  EXPECT_THROW(g.add("x", Activation{}, {0}), Bug);
+  EXPECT_THROW(g.add("relu", Activation{}, {1}), Bug);
   EXPECT_THROW(g.find("relu"), Bug);
-  EXPECT_EQ(g.add("relu", Relu{}, {0}), 1);
+  EXPECT_EQ(g.add("relu", Activation{}, {0}), 1);
   EXPECT_EQ(g.find("relu"), 1);
 }
 

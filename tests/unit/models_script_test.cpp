@@ -49,7 +49,7 @@ Graph grouped_graph(Correction correction, bool bias) {
   x = g.add("pool", AdaptiveAvgPool{{2, 3}}, {x});
   const NodeId sum = g.add("sum", Add{}, {x, x, x});
   x = g.add("flatten", Flatten{}, {sum});
-  x = g.add("flat.relu", BoundedRelu{at::rand({54}), Clipping::kRanger}, {x});
+  x = g.add("flat.relu", BoundedActivation{at::rand({54}), Clipping::kRanger}, {x});
   Linear last = linear(4, 54);
   if (!bias) last.bias = at::Tensor();
   g.add("fc", std::move(last), {x});

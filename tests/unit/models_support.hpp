@@ -77,8 +77,8 @@ inline void expect_same_graph(const Graph& a, const Graph& b) {
       EXPECT_EQ(conv->correction, twin.correction);
       EXPECT_EQ(conv->layout, twin.layout);
     }
-    if (const auto* relu = std::get_if<BoundedRelu>(&a[id].op)) {
-      EXPECT_EQ(relu->clipping, std::get<BoundedRelu>(b[id].op).clipping);
+    if (const auto* relu = std::get_if<BoundedActivation>(&a[id].op)) {
+      EXPECT_EQ(relu->clipping, std::get<BoundedActivation>(b[id].op).clipping);
     }
   }
 }
@@ -102,8 +102,8 @@ inline void protect(Graph& g, RowLayout layout, Correction correction, bool per_
   for (NodeId id = 0; id < g.size(); ++id) {
     const std::int64_t c = counts[static_cast<std::size_t>(id)];
     Op& op = g[id].op;
-    if (std::holds_alternative<Relu>(op)) {
-      op = BoundedRelu{per_channel ? at::rand({c}) : at::scalar_tensor(2.5, at::kFloat),
+    if (std::holds_alternative<Activation>(op)) {
+      op = BoundedActivation{per_channel ? at::rand({c}) : at::scalar_tensor(2.5, at::kFloat),
                        Clipping::kRangerClamp};
     } else if (const auto* conv = std::get_if<Conv>(&op)) {
       const auto chosen = layout == RowLayout::kGroup ? std::vector<std::int64_t>{0, 1, 2}

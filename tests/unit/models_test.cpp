@@ -62,7 +62,7 @@ TEST(Models, CallSitesAreNamedAsTorchvisionDoes) {
   const Graph g = initial_model("resnet20", 10, 1);
   std::vector<std::string> relus;
   for (const Node& node : g.nodes()) {
-    if (std::holds_alternative<Relu>(node.op)) relus.push_back(node.name);
+    if (std::holds_alternative<Activation>(node.op)) relus.push_back(node.name);
   }
   ASSERT_EQ(relus.size(), 19U);
   EXPECT_EQ(relus[0], "relu");

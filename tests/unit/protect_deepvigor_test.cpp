@@ -131,7 +131,7 @@ Graph grouped_net() {
   Graph g;
   NodeId x = g.add("x", Input{3, {9, 7}}, {});
   x = g.add("stem", test::conv(8, 3, 3, 1, 1, true), {x});
-  x = g.add("stem.relu", Relu{}, {x});
+  x = g.add("stem.relu", Activation{}, {x});
   Conv wide;
   wide.weight = test::values({6, 4, 3, 2}) * 0.3;
   wide.groups = 2;
@@ -141,7 +141,7 @@ Graph grouped_net() {
   wide.bounds = {wide.weight.min(), wide.weight.max()};
   x = g.add("wide", wide, {x});
   x = g.add("wide.bn", test::batch_norm(6), {x});
-  x = g.add("wide.relu", BoundedRelu{at::rand({6}) + 1, Clipping::kRangerClamp}, {x});
+  x = g.add("wide.relu", BoundedActivation{at::rand({6}) + 1, Clipping::kRangerClamp}, {x});
   Conv depthwise;
   depthwise.weight = test::values({6, 1, 2, 3}) * 0.5;
   depthwise.groups = 6;
@@ -150,9 +150,9 @@ Graph grouped_net() {
   const at::Tensor rows = depthwise.weight.flatten(1);
   depthwise.bounds = {at::amin(rows, 1), at::amax(rows, 1)};
   x = g.add("depthwise", depthwise, {x});
-  x = g.add("depthwise.relu", BoundedRelu{at::scalar_tensor(1.5F), Clipping::kRanger}, {x});
+  x = g.add("depthwise.relu", BoundedActivation{at::scalar_tensor(1.5F), Clipping::kRanger}, {x});
   x = g.add("copied", test::duplicated(test::conv(4, 6, 3, 1, 2, true), {3, 1}), {x});
-  x = g.add("copied.relu", Relu{}, {x});
+  x = g.add("copied.relu", Activation{}, {x});
   x = g.add("pool", AdaptiveAvgPool{{2, 2}}, {x});
   x = g.add("flatten", Flatten{}, {x});
   g.add("fc", test::linear(5, 16), {x});
@@ -260,7 +260,7 @@ Graph twin_channels() {
   Conv conv = test::conv(4, 3);
   conv.weight[1] = conv.weight[0];
   x = g.add("conv", conv, {x});
-  x = g.add("relu", Relu{}, {x});
+  x = g.add("relu", Activation{}, {x});
   x = g.add("pool", AdaptiveAvgPool{}, {x});
   x = g.add("flatten", Flatten{}, {x});
   Linear fc = test::linear(5, 4);

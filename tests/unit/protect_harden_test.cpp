@@ -188,8 +188,8 @@ TEST_P(Hardening, SetsEveryBoundJustAboveTheLargestActivation) {
     Trace trace{all_images()};
     run(graph_, trace);
     for (NodeId id = 0; id < graph_.size(); ++id) {
-      if (!std::holds_alternative<Relu>(graph_[id].op)) continue;
-      const auto& bound = std::get<BoundedRelu>(hardened[id].op).bound;
+      if (!std::holds_alternative<Activation>(graph_[id].op)) continue;
+      const auto& bound = std::get<BoundedActivation>(hardened[id].op).bound;
       const auto& output = trace[static_cast<std::size_t>(id)];
       const auto largest =
           per == BoundsPer::kLayer ? output.max() : output.transpose(0, 1).flatten(1).amax(1);
@@ -246,8 +246,8 @@ TEST_P(Hardening, UnrestrictedKeepsRelu) {
   how.restricted = false;
   const Graph hardened = harden_as(how);
   for (NodeId id = 0; id < graph_.size(); ++id) {
-    EXPECT_EQ(std::holds_alternative<Relu>(graph_[id].op),
-              std::holds_alternative<Relu>(hardened[id].op));
+    EXPECT_EQ(std::holds_alternative<Activation>(graph_[id].op),
+              std::holds_alternative<Activation>(hardened[id].op));
   }
 }
 
@@ -306,7 +306,7 @@ TEST_P(WeightBounding, AloneIsAHardeningOfRatioZero) {
   const Graph hardened = harden(graph, {}, plan, test::quadrants(5, 8), Comm::local(), at::kCPU);
   for (const auto& node : hardened.nodes()) {
     EXPECT_FALSE(std::holds_alternative<DuplicatedConv>(node.op));
-    EXPECT_FALSE(std::holds_alternative<BoundedRelu>(node.op));
+    EXPECT_FALSE(std::holds_alternative<BoundedActivation>(node.op));
     if (const auto* bounds = weight_bounds_of(node.op)) {
       EXPECT_TRUE(bounds->low.defined()) << node.name;
     }
@@ -314,7 +314,7 @@ TEST_P(WeightBounding, AloneIsAHardeningOfRatioZero) {
   plan.restricted = true;
   const Graph restricted = harden(graph, {}, plan, test::quadrants(5, 8), Comm::local(), at::kCPU);
   for (const auto& node : restricted.nodes()) {
-    if (const auto* relu = std::get_if<BoundedRelu>(&node.op)) {
+    if (const auto* relu = std::get_if<BoundedActivation>(&node.op)) {
       EXPECT_TRUE(at::isfinite(relu->bound).all().item<bool>()) << node.name;
     }
   }

@@ -28,11 +28,11 @@ Graph concat_net() {
   NodeId r = g.add("right", Slice{4, 10}, {x});
   r = g.add("depthwise", test::conv(12, 6, 3, 1, 6, true), {r});
   r = g.add("bn", test::batch_norm(12), {r});
-  r = g.add("relu", Relu{}, {r});
+  r = g.add("relu", Activation{}, {r});
   x = g.add("cat", Concat{}, {left, r, left});
   x = g.add("max", MaxPool{}, {x});
   x = g.add("mix", test::conv(6, 20, 3), {x});
-  x = g.add("mix_relu", Relu{}, {x});
+  x = g.add("mix_relu", Activation{}, {x});
   x = g.add("pool", MaxPool{}, {x});
   x = g.add("flatten", Flatten{}, {x});
   g.add("fc", test::linear(3, 24), {x});
@@ -50,7 +50,7 @@ Graph shuffle_net() {
     r = g.add(unit + ".depthwise", test::conv(8, 8, 3, 1, 8), {r});
     r = g.add(unit + ".bn", test::batch_norm(8), {r});
     r = g.add(unit + ".conv", test::conv(8, 8, 1), {r});
-    r = g.add(unit + ".relu", Relu{}, {r});
+    r = g.add(unit + ".relu", Activation{}, {r});
     x = g.add(unit + ".cat", Concat{}, {left, r});
     x = g.add(unit + ".shuffle", ChannelShuffle{2}, {x});
   }

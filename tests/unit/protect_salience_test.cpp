@@ -53,8 +53,8 @@ at::Tensor filled(at::IntArrayRef shape) {
 TEST(Salience, PassesPointwiseOperatorsAndPoolsUnchanged) {
   const auto unchanged = ElementsAre(1, 2, 3, 4);
   EXPECT_THAT(arriving([](Graph&, NodeId x) { return x; }), unchanged);
-  EXPECT_THAT(behind(Relu{}), unchanged);
-  EXPECT_THAT(behind(BoundedRelu{at::full({4}, 0.1F), Clipping::kRanger}), unchanged);
+  EXPECT_THAT(behind(Activation{}), unchanged);
+  EXPECT_THAT(behind(BoundedActivation{at::full({4}, 0.1F), Clipping::kRanger}), unchanged);
   EXPECT_THAT(behind(MaxPool{}), unchanged);
   EXPECT_THAT(behind(AvgPool{}), unchanged);
   EXPECT_THAT(behind(AdaptiveAvgPool{{2, 2}}), unchanged);
@@ -73,7 +73,7 @@ TEST(Salience, BatchNormScalesByItsMagnitude) {
 
 TEST(Salience, ConsumersAddUp) {
   EXPECT_THAT(arriving([](Graph& g, NodeId x) {
-                const NodeId y = g.add("relu", Relu{}, {x});
+                const NodeId y = g.add("relu", Activation{}, {x});
                 return g.add("add", Add{}, {x, y, x});
               }),
               ElementsAre(3, 6, 9, 12));
@@ -134,7 +134,7 @@ TEST(Salience, LinearLayersMix) {
     at::Tensor weight = filled({2, 4});
     weight[0].neg_();
     x = g.add("hidden", Linear{weight, at::ones({2})}, {x});
-    x = g.add("relu", Relu{}, {x});
+    x = g.add("relu", Activation{}, {x});
     return g.add("last", Linear{at::tensor({1.F, -10.F}).view({1, 2}), {}}, {x});
   };
   Graph g;
@@ -201,8 +201,8 @@ Op surrogate(const Op& op, std::int64_t positions) {
                            bn.eps};
             return Op(made);
           },
-          [](const Relu&) { return Op(Relu{}); },
-          [](const BoundedRelu&) { return Op(Relu{}); },
+          [](const Activation&) { return Op(Activation{}); },
+          [](const BoundedActivation&) { return Op(Activation{}); },
           [&](const MaxPool&) {
             return Op(MaxPool{one, one, {0, 0}});
           },

@@ -219,11 +219,11 @@ TEST(Training, RecalibrationFollowsTheNewActivations) {
   const auto ranges = activation_ranges(free, images, Comm::local(), at::kCPU);
   std::size_t relus = 0;
   for (NodeId id = 0; id < graph.size(); ++id) {
-    if (const auto* relu = std::get_if<BoundedRelu>(&graph[id].op)) {
+    if (const auto* relu = std::get_if<BoundedActivation>(&graph[id].op)) {
       const auto& high = ranges.relus.at(relus++).high;
       const double bound = relu->bound.item<double>();
       EXPECT_NEAR(bound / *std::max_element(high.begin(), high.end()), 1 + 0x1p-10, 1e-6);
-      EXPECT_NE(bound, std::get<BoundedRelu>(before[id].op).bound.item<double>());
+      EXPECT_NE(bound, std::get<BoundedActivation>(before[id].op).bound.item<double>());
     } else if (const auto* conv = std::get_if<DuplicatedConv>(&graph[id].op)) {
       EXPECT_TRUE(at::isfinite(conv->low).all().item<bool>());
       EXPECT_FALSE(test::same_bits(conv->low, std::get<DuplicatedConv>(before[id].op).low));
@@ -235,7 +235,7 @@ TEST(Training, RecalibrationFollowsTheNewActivations) {
   // Old bounds do not matter: nothing changes from bounds that would stop everything.
   Graph stuck = graph.clone();
   for (NodeId id = 0; id < stuck.size(); ++id) {
-    if (auto* relu = std::get_if<BoundedRelu>(&stuck[id].op)) relu->bound.fill_(1e-6);
+    if (auto* relu = std::get_if<BoundedActivation>(&stuck[id].op)) relu->bound.fill_(1e-6);
   }
   recalibrate(stuck, images, Comm::local(), at::kCPU);
   EXPECT_TRUE(same_tensors(stuck, graph));

@@ -67,14 +67,20 @@ struct BatchNorm {
   at::Tensor batches_tracked;          // [] i64 or undefined; only carried along
   double eps = 1e-5;
 };
-struct Relu {};
-/// ReLU with an upper bound; NaN -> 0.
-struct BoundedRelu {
+enum class ActivationKind { kRelu, kRelu6, kSilu, kSigmoid, kHardswish, kHardsigmoid };
+/// As torch.nn.functional has them. All are bounded from below.
+struct Activation {
+  ActivationKind kind = ActivationKind::kRelu;
+};
+/// An activation with an upper bound; NaN -> 0.
+struct BoundedActivation {
   at::Tensor bound;  // [] per layer or [C] per channel
   Clipping clipping = Clipping::kRanger;
+  ActivationKind kind = ActivationKind::kRelu;
 };
 struct MaxPool {
   Pair kernel{2, 2}, stride{2, 2}, padding{0, 0};
+  bool ceil = false;  // the last window may reach beyond the border (torch's ceil_mode)
 };
 struct AvgPool {
   Pair kernel{2, 2}, stride{2, 2}, padding{0, 0};
@@ -83,6 +89,12 @@ struct AdaptiveAvgPool {
   Pair size{1, 1};
 };
 struct Add {};
+/// [N, C, H, W] times a gate [N, C, 1, 1] (squeeze and excitation).
+struct Multiply {};
+/// x * scale + shift per channel, constants of the architecture (GoogLeNet's transform_input).
+struct ChannelAffine {
+  std::vector<double> scale, shift;  // [C]
+};
 struct Concat {};  // along channels
 /// Channels begin … end-1 of the input.
 struct Slice {
@@ -102,8 +114,9 @@ struct Dropout {
 };
 
 using Op =
-    std::variant<Input, Conv, DuplicatedConv, BatchNorm, Relu, BoundedRelu, MaxPool, AvgPool,
-                 AdaptiveAvgPool, Add, Concat, Slice, ChannelShuffle, Flatten, Linear, Dropout>;
+    std::variant<Input, Conv, DuplicatedConv, BatchNorm, Activation, BoundedActivation, MaxPool,
+                 AvgPool, AdaptiveAvgPool, Add, Multiply, ChannelAffine, Concat, Slice,
+                 ChannelShuffle, Flatten, Linear, Dropout>;
 
 struct Node {
   std::string name;  // PyTorch's dotted module name; second call sites of a module as torchvision's
@@ -163,6 +176,9 @@ std::int64_t class_count(const Graph& graph);
 /// none), null for other operators.
 const WeightBounds* weight_bounds_of(const Op& op);
 WeightBounds* weight_bounds_of(Op& op);
+
+/// "relu", "silu" …: torch's name of the function.
+const char* activation_name(ActivationKind kind);
 
 /// The Conv inside a Conv or DuplicatedConv, null for other operators.
 const Conv* as_conv(const Op& op);

@@ -20,6 +20,12 @@ struct Epilogue {
 void finish(const float* from, float* to, std::int64_t pixels, std::int64_t channels,
             const Epilogue& epilogue);
 
+/// Activation, then its upper bound if it has one: value by value, so that the bits do not depend
+/// on the place in memory (LibTorch rounds exp otherwise behind the last whole vector). x f32
+/// [N, C, ...] on the CPU, contiguous or channels_last; the result has its layout.
+at::Tensor activate(const Activation& op, const at::Tensor& x);
+at::Tensor activate(const BoundedActivation& op, const at::Tensor& x);
+
 /// Output maps [N, F, H', W'] (contiguous) of single filters of a convolution over x [N, C, H, W]:
 /// `filters` [F, C/groups, kh, kw] f32, filter f computes output channel channels[f] (its input
 /// block and bias). Padding is skipped, never multiplied: 0 * Inf would be NaN.

@@ -22,8 +22,9 @@ inline constexpr bool kUnknownOp = false;
 /// Operators that hold no tensor.
 template <class T>
 inline constexpr bool kTensorless =
-    std::is_same_v<T, Input> || std::is_same_v<T, Relu> || std::is_same_v<T, MaxPool> ||
+    std::is_same_v<T, Input> || std::is_same_v<T, Activation> || std::is_same_v<T, MaxPool> ||
     std::is_same_v<T, AvgPool> || std::is_same_v<T, AdaptiveAvgPool> || std::is_same_v<T, Add> ||
+    std::is_same_v<T, Multiply> || std::is_same_v<T, ChannelAffine> ||
     std::is_same_v<T, Concat> || std::is_same_v<T, Slice> || std::is_same_v<T, ChannelShuffle> ||
     std::is_same_v<T, Flatten> || std::is_same_v<T, Dropout>;
 
@@ -50,7 +51,7 @@ void visit_tensors(AnyOp& op, Fn& fn) {
     fn("running_mean", op.mean);
     fn("running_var", op.var);
     fn("num_batches_tracked", op.batches_tracked);
-  } else if constexpr (std::is_same_v<T, BoundedRelu>) {
+  } else if constexpr (std::is_same_v<T, BoundedActivation>) {
     fn("bound", op.bound);
   } else {
     static_assert(kTensorless<T> || kUnknownOp<T>, "for_each_tensor: a new operator's tensors");

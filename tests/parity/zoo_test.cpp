@@ -1,0 +1,118 @@
+// Every family of networks: state_dicts of torchvision and pytorch-cifar-models through all that is
+// done with a network, at small sizes of images.
+#include <fmt/format.h>
+#include <torch/script.h>
+
+#include "parity/support.hpp"
+#include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/graph/run.hpp"
+#include "sentinel/models/model.hpp"
+#include "sentinel/models/script.hpp"
+#include "sentinel/protect/importance.hpp"
+#include "sentinel/protect/prune.hpp"
+#include "sentinel/protect/transform.hpp"
+
+namespace sentinel::parity {
+namespace {
+
+constexpr double kTolerance = 1e-4;  // of max|z|
+constexpr std::int64_t kImages = 2, kClasses = 10;
+
+struct Net {
+  std::string name;
+  std::int64_t size;
+};
+
+// One of each kind; the others of a builder differ in numbers, which models_zoo_test checks.
+const std::vector<Net> kNets{
+    {"mobilenetv2_x0_5", 32}, {"mobilenetv2_x1_4", 32}, {"shufflenetv2_x0_5", 32},
+    {"shufflenetv2_x1_5", 32}, {"repvgg_a0", 32},       {"resnet18", 64},
+    {"resnet50", 64},         {"resnext50_32x4d", 64},  {"mobilenet_v2", 64},
+    {"squeezenet1_1", 64},    {"googlenet", 64},        {"densenet121", 64},
+    {"shufflenet_v2_x1_0", 64}, {"mnasnet1_0", 64},     {"efficientnet_b0", 64},
+    {"regnet_y_400mf", 64}};
+
+double deviation(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).abs().amax(1) / b.abs().amax(1)).max().item<double>();
+}
+
+at::Tensor exported_logits(const TemporaryFolder& folder, const Graph& graph,
+                           const at::Tensor& images) {
+  export_script(graph, folder / "net.ts");
+  return torch::jit::load(folder / "net.ts").forward({images}).toTensor();
+}
+
+Dataset calibration(std::int64_t size) {
+  DatasetInfo info = dataset_info("synthetic");
+  info.shape = {3, size, size};
+  constexpr std::int64_t kCount = 4;
+  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(kCount * 3 * size * size));
+  for (std::size_t i = 0; i < pixels.size(); ++i)
+    pixels[i] = static_cast<std::uint8_t>(i * 2654435761U >> 13);
+  return Dataset(info, std::move(pixels), std::vector<std::int64_t>(kCount, 0));
+}
+
+/// Faults everywhere, by both paths of the engine.
+void expect_same_trials(const Net& net, const Graph& graph, const at::Tensor& images) {
+  EngineOptions options;
+  TrialEngine engine(graph.clone(), {images, at::zeros({kImages}, at::kLong)}, options);
+  constexpr std::uint64_t kTrials = 20;
+  for (std::uint64_t trial = 0; trial < kTrials; ++trial) {
+    const auto count = trial % 2 == 0 ? 1U : 3U;
+    const Faults faults = draw(ExactFaults{count}, engine.space(), {5, 0, trial});
+    Comparison comparison;
+    comparison.add(net.name, engine.logits(faults).logits, engine.logits_reference(faults).logits);
+    EXPECT_LE(comparison.relative, 1e-3) << net.name << " trial " << trial;
+    EXPECT_EQ(comparison.wrong, 0) << net.name << " trial " << trial;
+  }
+}
+
+void sweep(const Net& net, const TemporaryFolder& folder) {
+  SCOPED_TRACE(net.name);
+  const std::string path = folder / (net.name + ".pth");
+  const at::Tensor images =
+      read_floats(folder / (net.name + ".images"), {kImages, 3, net.size, net.size});
+  const at::Tensor theirs = read_floats(folder / (net.name + ".logits"), {kImages, kClasses});
+  const Graph graph = build_model(net.name, kClasses, read_pth(path).tensors, path);
+  const at::Tensor ours = logits(graph, images);
+  EXPECT_LE(deviation(ours, theirs), kTolerance);
+  EXPECT_LE(deviation(exported_logits(folder, graph, images), theirs), kTolerance);
+
+  const ChannelScores scores = importance_method("l2-norm")->score({graph});
+  EXPECT_LE(deviation(logits(sort_channels(graph, scores), images), ours), kTolerance);
+  PruningPlan pruning;
+  pruning.ratio = 0.25;
+  const Graph pruned = prune(graph, scores, pruning);
+  const at::Tensor fewer = logits(pruned, images);
+  EXPECT_LE(deviation(exported_logits(folder, pruned, images), fewer), kTolerance);
+  EXPECT_TRUE(same_bits(
+      logits(build_model(net.name, kClasses, state_dict(pruned), "pruned"), images), fewer));
+
+  HardeningPlan hardening;
+  hardening.restricted = false;
+  const Graph hardened =
+      harden(graph, scores, hardening, calibration(net.size), Comm::local(), at::kCPU);
+  EXPECT_LE(deviation(logits(hardened, images), ours), kTolerance);
+  hardening.restricted = true;
+  const Graph restricted =
+      harden(graph, scores, hardening, calibration(net.size), Comm::local(), at::kCPU);
+  const at::Tensor bounded = logits(restricted, images);
+  EXPECT_LE(deviation(exported_logits(folder, restricted, images), bounded), kTolerance);
+  const Graph again = parse_model(serialize_model(restricted, {}), "restricted", "", "");
+  EXPECT_TRUE(same_bits(logits(again, images), bounded));
+  expect_same_trials(net, graph, images);
+  expect_same_trials(net, restricted, images);
+}
+
+TEST(Zoo, EveryFamilyIsLoadedSortedPrunedHardenedExportedAndInjected) {
+  if (!have_pytorch()) GTEST_SKIP() << "/usr/bin/python3 has no torch";
+  const at::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  std::vector<std::string> arguments{folder.path()};
+  for (const Net& net : kNets) arguments.push_back(fmt::format("{}:{}", net.name, net.size));
+  ASSERT_EQ(run_script(folder, "make_zoo.py", arguments), "");
+  for (const Net& net : kNets) sweep(net, folder);
+}
+
+}  // namespace
+}  // namespace sentinel::parity
