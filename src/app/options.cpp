@@ -89,8 +89,10 @@ CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& va
 void add_selection(CLI::App& app, ModelSelection& selection) {
   app.add_option("--model", selection.model,
                  "Architecture, such as resnet20 (not needed for sentinelnn checkpoints)");
-  app.add_option("--dataset", selection.dataset, "cifar10, cifar100 or synthetic");
+  app.add_option("--dataset", selection.dataset, "cifar10, cifar100, imagenet or synthetic");
   app.add_option("--data", selection.data, "Folder with the data set's files");
+  app.add_flag("--skip-broken", selection.skip_broken,
+               "Leave out images of imagenet that cannot be read, instead of ending");
   app.add_option("--checkpoint", selection.checkpoint, "Trained network, a .pth state_dict");
 }
 

@@ -6,9 +6,6 @@
 
 namespace sentinel {
 
-/// Memory this process's node (or container, or SLURM allocation's cgroup) has [bytes].
-std::uint64_t memory_of_node();
-
 /// What this rank may keep of fault-free activations [bytes]: what the job says, or half of the
 /// rank's share of the node's memory.
 std::uint64_t cache_budget(const Comm& comm, const Job& job);

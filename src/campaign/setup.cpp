@@ -81,6 +81,21 @@ void require_seed_hardened(const Bytes& file, const Graph& graph, const std::str
                   "--clipping out, or harden it");
 }
 
+/// The first `images` of a split, or as many as there are.
+Dataset load_at_most(const Comm& comm, const ModelSelection& selection, const std::string& fallback,
+                     Split split, std::int64_t images) {
+  const std::string& name = selection.dataset.empty() ? fallback : selection.dataset;
+  const Bytes bytes = comm.from_root([&] {
+    if (name.empty())
+      throw UserError("--dataset is missing: cifar10, cifar100, imagenet or synthetic");
+    const ImageRequest request{images, at::get_num_threads(), selection.skip_broken};
+    return read_dataset(name, selection.data, split, request).serialize();
+  });
+  Dataset dataset = Dataset::deserialize(bytes);
+  require_same(comm, dataset.hash(), "image set");
+  return dataset;
+}
+
 /// Bounds every ReLU of a checkpoint that the seed tool hardened, which does not hold its bounds.
 void restrict(const Comm& comm, NamedModel& model, const ModelSelection& selection) {
   const Dataset images =
@@ -261,24 +276,20 @@ NamedModel load_model(const Comm& comm, const ModelSelection& selection) {
 
 Dataset load_dataset(const Comm& comm, const ModelSelection& selection, const std::string& fallback,
                      Split split, std::int64_t images) {
-  const std::string& name = selection.dataset.empty() ? fallback : selection.dataset;
-  const Bytes bytes = comm.from_root([&] {
-    if (name.empty()) throw UserError("--dataset is missing: cifar10, cifar100 or synthetic");
-    const Dataset all = read_dataset(name, selection.data, split);
-    if (images > all.size())
+  Dataset dataset = load_at_most(comm, selection, fallback, split, images);
+  comm.agree([&] {
+    if (images > dataset.size())
       throw UserError(fmt::format("{} images are asked for, but the {} split of {} has {}", images,
-                                  split == Split::kTrain ? "training" : "test", name, all.size()));
-    return all.first(images).serialize();
+                                  split == Split::kTrain ? "training" : "test", dataset.info().name,
+                                  dataset.size()));
   });
-  Dataset dataset = Dataset::deserialize(bytes);
-  require_same(comm, dataset.hash(), "image set");
   return dataset;
 }
 
 Dataset ranking_images(const Comm& comm, const ModelSelection& selection,
                        const std::string& fallback, const RankingJob& job, std::int64_t usual) {
-  const Dataset images = load_dataset(comm, selection, fallback, Split::kTrain, job.images);
-  return job.images < 0 ? images.first(usual) : images;
+  if (job.images < 0) return load_at_most(comm, selection, fallback, Split::kTrain, usual);
+  return load_dataset(comm, selection, fallback, Split::kTrain, job.images);
 }
 
 std::string method_of(const Comm& comm, const RankingJob& job) {

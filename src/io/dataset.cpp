@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cifar.hpp"
+#include "imagenet.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/hash.hpp"
 
@@ -12,10 +13,10 @@ namespace {
 
 constexpr std::uint64_t kSyntheticSeed = 1;
 
-/// Every known data set. Constants of CIFAR as in design 02; the synthetic set's were measured on
-/// its training images and rounded.
-const std::array<DatasetInfo, 3>& dataset_table() {
-  static const std::array<DatasetInfo, 3> table{{
+/// Every known data set. Constants of CIFAR and ImageNet as in design 02; the synthetic set's were
+/// measured on its training images and rounded.
+const std::array<DatasetInfo, 4>& dataset_table() {
+  static const std::array<DatasetInfo, 4> table{{
       {"cifar10",
        10,
        {3, 32, 32},
@@ -26,6 +27,7 @@ const std::array<DatasetInfo, 3>& dataset_table() {
        {3, 32, 32},
        {0.5070751592371323, 0.48654887331495095, 0.4409178433670343},
        {0.2673342858792401, 0.2564384629170883, 0.27615047132568404}},
+      {"imagenet", 1000, {3, 224, 224}, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}},
       {"synthetic", 10, {3, 32, 32}, {0.5, 0.5, 0.5}, {0.186, 0.186, 0.186}},
   }};
   return table;
@@ -131,15 +133,16 @@ Dataset Dataset::deserialize(const Bytes& bytes) {
   return Dataset(std::move(info), std::move(pixels), std::move(labels));
 }
 
-Dataset read_dataset(const std::string& name, const std::string& folder, Split split) {
+Dataset read_dataset(const std::string& name, const std::string& folder, Split split,
+                     const ImageRequest& request) {
   const DatasetInfo& info = dataset_info(name);
-  if (name != "synthetic") {
-    if (folder.empty()) throw UserError("the data set " + name + " needs its folder; give --data");
-    return read_cifar(info, folder, split);
+  if (name == "synthetic" && folder.empty()) {
+    const std::int64_t count = split == Split::kTrain ? kSyntheticTrain : kSyntheticTest;
+    return synthetic_dataset(split, count, kSyntheticSeed).first(request.images);
   }
-  if (!folder.empty()) return read_cifar(info, folder, split);
-  const std::int64_t count = split == Split::kTrain ? kSyntheticTrain : kSyntheticTest;
-  return synthetic_dataset(split, count, kSyntheticSeed);
+  if (folder.empty()) throw UserError("the data set " + name + " needs its folder; give --data");
+  if (name == "imagenet") return load_images(info, imagenet_files(info, folder, split), request);
+  return read_cifar(info, folder, split).first(request.images);
 }
 
 }  // namespace sentinel

@@ -29,7 +29,7 @@ TEST(Dataset, KnownNames) {
     dataset_info("mnist");
     FAIL();
   } catch (const UserError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("cifar10, cifar100, synthetic"));
+    EXPECT_THAT(error.what(), HasSubstr("cifar10, cifar100, imagenet, synthetic"));
   }
 }
 

@@ -20,7 +20,7 @@ enum class Split { kTrain, kTest };
 
 /// What is known of a data set before reading it. One row of the table in dataset.cpp.
 struct DatasetInfo {
-  std::string name;  // "cifar10", "cifar100", "synthetic"
+  std::string name;  // "cifar10", "cifar100", "imagenet", "synthetic"
   std::int64_t classes = 10;
   std::array<std::int64_t, 3> shape{3, 32, 32};  // C, H, W
   std::array<double, 3> mean{}, std{};           // of pixels / 255
@@ -57,12 +57,30 @@ class Dataset {
   std::vector<std::int64_t> labels_;  // [N]
 };
 
-/// Reads one split of a data set from a folder: CIFAR-10/100 in the binary or the python-pickle
-/// release (the folder itself or the release's subfolder in it, whichever is found). data_batch
-/// files of the training split are read in order; a release with fewer images is accepted. Throws
-/// DataError (file, offset) or UserError. For "synthetic", `folder` may be empty: then the images
-/// are made (synthetic_dataset with default sizes).
-Dataset read_dataset(const std::string& name, const std::string& folder, Split split);
+/// Which images of a split are wanted, and how they are read.
+struct ImageRequest {
+  std::int64_t images = -1;  // the first n, -1: all
+  int threads = 1;           // that decode images
+  bool skip_broken = false;  // leave images out that cannot be decoded, with a warning
+};
+
+/// Reads one split of a data set from a folder: the images asked for, or as many of them as there
+/// are. Throws DataError (file, offset) or UserError.
+/// - CIFAR-10/100: the binary or the python-pickle release (the folder itself or the release's
+///   subfolder in it, whichever is found). data_batch files of the training split are read in
+///   order; a release with fewer images is accepted.
+/// - "imagenet": train/ and val/ (the test split), there or in Kaggle's ILSVRC/Data/CLS-LOC/. Each
+///   has a folder per class; or val/ has none, then LOC_val_solution.csv or
+///   ILSVRC2012_val_labels.json (file name -> class or its number) says what its images are.
+///   Classes are numbered by imagenet_class_index.json or LOC_synset_mapping.txt, or else as their
+///   names are sorted, of which there must be 1000. JPEG and PNG, resized to a shorter side of 256,
+///   the middle 224 x 224 of it. Test images in the order of their file names, training images in a
+///   fixed mixed order. Nothing is decoded but the images asked for; a broken one is a DataError,
+///   or with skip_broken its place is taken by the next.
+/// - "synthetic": CIFAR-10's binary format, or where `folder` is empty synthetic_dataset with
+///   default sizes.
+Dataset read_dataset(const std::string& name, const std::string& folder, Split split,
+                     const ImageRequest& request = {});
 
 /// The built-in synthetic set: ten classes of textured shapes on clutter with noise, 3x32x32, made
 /// from (seed, split, index) alone, hard enough that a small ResNet trained on 5000 images lands
