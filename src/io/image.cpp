@@ -24,13 +24,18 @@ struct Taps {
   std::vector<std::int32_t> weights;
 };
 
+/// Rounded down or, by a half added before, to the nearest.
+std::int64_t whole(double value) {
+  return static_cast<std::int64_t>(std::floor(value));
+}
+
 /// The triangle filter, widened by `stretch` where the image shrinks, around the middle of an
 /// output pixel. In double and in Pillow's order of operations, on which the last bits depend.
 Taps taps_at(std::int64_t place, std::int64_t inputs, double scale) {
   const double stretch = std::max(scale, 1.0), narrow = 1.0 / stretch;
   const double centre = (static_cast<double>(place) + 0.5) * scale;
-  Taps taps{std::max<std::int64_t>(0, static_cast<std::int64_t>(centre - stretch + 0.5)), {}};
-  const std::int64_t end = std::min(inputs, static_cast<std::int64_t>(centre + stretch + 0.5));
+  Taps taps{std::max<std::int64_t>(0, whole(centre - stretch + 0.5)), {}};
+  const std::int64_t end = std::min(inputs, whole(centre + stretch + 0.5));
   std::vector<double> exact;
   double sum = 0;
   for (std::int64_t i = taps.first; i < end; ++i) {
@@ -39,7 +44,7 @@ Taps taps_at(std::int64_t place, std::int64_t inputs, double scale) {
     sum += exact.back();
   }
   for (const double weight : exact)
-    taps.weights.push_back(static_cast<std::int32_t>(0.5 + weight / sum * (1 << kFraction)));
+    taps.weights.push_back(static_cast<std::int32_t>(whole(weight / sum * (1 << kFraction) + 0.5)));
   return taps;
 }
 

@@ -85,7 +85,7 @@ nlohmann::json read_json(const fs::path& path) {
     nlohmann::json json = nlohmann::json::parse(text, text + bytes.size());
     if (json.is_object()) return json;
   } catch (const nlohmann::json::parse_error& error) {
-    throw DataError(path.string(), error.byte, "is no JSON; download it again");
+    throw DataError(path.string(), error.byte - 1, "is no JSON; download it again");
   }
   throw DataError(path.string(), "a JSON object is wanted; download it again");
 }
@@ -108,7 +108,8 @@ std::vector<std::string> read_lines(const fs::path& path) {
 /// {"0": ["n01440764", "tench"], ...}
 Classes classes_of_index(const fs::path& path) {
   Classes classes;
-  for (const auto& [number, names] : read_json(path).items()) {
+  const nlohmann::json index = read_json(path);
+  for (const auto& [number, names] : index.items()) {
     const bool digits = !number.empty() && number.size() < 10 &&
                         number.find_first_not_of("0123456789") == std::string::npos;
     if (!digits || !names.is_array() || names.empty() || !names[0].is_string())
@@ -189,7 +190,8 @@ Labels labels_of_solution(const fs::path& path) {
 /// {"ILSVRC2012_val_00000001.JPEG": "n01751748", ...}, or numbers of classes.
 Labels labels_of_json(const DatasetInfo& info, const fs::path& path) {
   Labels labels;
-  for (const auto& [file, value] : read_json(path).items()) {
+  const nlohmann::json files = read_json(path);
+  for (const auto& [file, value] : files.items()) {
     Label& label = labels[fs::path(file).stem().string()];
     if (value.is_string()) label.name = value.get<std::string>();
     if (value.is_number_integer()) label.number = value.get<std::int64_t>();

@@ -60,8 +60,6 @@ DATA = [
     (CIFAR + "--dataset cifar10 --data @cifar_short", "@cifar_short/test_batch.bin: at byte 9219"),
     (CIFAR + "--dataset cifar10 --data @cifar_label", "@cifar_label/test_batch.bin: at byte 3073"),
     (CIFAR + "--dataset cifar100 --data @cifar100", "@plain.pth"),
-    (CIFAR + "--dataset imagenet --data @nothing_here", "@nothing_here"),
-    (CIFAR + "--dataset imagenet --data @imagenet", "@plain.pth"),  # a network of ten classes
     (
         "harden --model resnet20 --checkpoint @plain.pth --output @h.pth "
         "--dataset cifar10 --data @cifar_part",

@@ -64,19 +64,6 @@ def write_vgg(path: Path, torch) -> None:
     torch.save(net.state_dict(), path)
 
 
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-# A PNG of one black pixel.
-ONE_PIXEL = (
-    b"\x89PNG\r\n\x1a\n"
-    + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
-    + png_chunk(b"IDAT", zlib.compress(b"\0\0"))
-    + png_chunk(b"IEND", b"")
-)
-
-
 def cifar_folder(folder: Path, test: bytes, label_bytes: int = 1) -> None:
     """Good training images of the binary release, and `test` as its test images."""
     folder.mkdir()
@@ -100,10 +87,6 @@ def write_folders(folder: Path) -> None:
     cifar_folder(folder / "cifar_part", good)
     (folder / "cifar_part" / "data_batch_3.bin").unlink()
     (folder / "nothing_here").mkdir()
-    (folder / "imagenet" / "val").mkdir(parents=True)
-    (folder / "imagenet" / "ILSVRC2012_val_labels.json").write_text('{"a": 3, "b": 4}')
-    (folder / "imagenet" / "val" / "a.JPEG").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF\0")
-    (folder / "imagenet" / "val" / "b.png").write_bytes(ONE_PIXEL)
 
 
 JOBS = {

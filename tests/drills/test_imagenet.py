@@ -1,0 +1,77 @@
+"""ImageNet's layout through the whole program, on a few made images."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+
+BROKEN = b"\xff\xd8\xff\xe0\0\x10JFIF\0"
+
+
+def png(gray: int) -> bytes:
+    """Nine pixels of one gray."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 3, 8, 0, 0, 0, 0))
+    rows = chunk(b"IDAT", zlib.compress((b"\0" + bytes([gray] * 3)) * 3))
+    return b"\x89PNG\r\n\x1a\n" + head + rows + chunk(b"IEND", b"")
+
+
+@pytest.fixture(scope="module")
+def data(scratch) -> Path:
+    """Five images per split, each its own class; the third test image is broken."""
+    folder = scratch / "imagenet"
+    place = folder / "ILSVRC/Data/CLS-LOC"
+    names = [f"n{number:08}" for number in range(1000)]
+    for number, name in enumerate(names[:5]):
+        (place / "train" / name).mkdir(parents=True)
+        (place / "train" / name / f"{name}_1.JPEG").write_bytes(png(50 * number))
+    (place / "val").mkdir()
+    for number in range(5):
+        image = place / f"val/ILSVRC2012_val_{number + 1:08}.JPEG"
+        image.write_bytes(BROKEN if number == 2 else png(50 * number))
+    index = {str(number): [name, "a thing"] for number, name in enumerate(names)}
+    (folder / "imagenet_class_index.json").write_text(json.dumps(index))
+    labels = {f"ILSVRC2012_val_{number + 1:08}.JPEG": names[number] for number in range(5)}
+    (folder / "ILSVRC2012_val_labels.json").write_text(json.dumps(labels))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(sentinelnn, data, scratch) -> list[str | Path]:
+    path = scratch / "imagenet.pth"
+    selection = ["--model", "resnet20", "--dataset", "imagenet", "--data", data, "--skip-broken"]
+    train = sentinelnn.run(["train", *selection, "--epochs", "1", "--output", path])
+    assert train.code == 0, train.err
+    return ["--data", data, "--checkpoint", path]
+
+
+def test_a_broken_image_ends_the_program(sentinelnn, network):
+    for more in ([], ["--images", "3", "--threads", "2"]):
+        outcome = sentinelnn.run(["evaluate", *network, *more])
+        assert outcome.code == 65 and len(outcome.messages) == 1, outcome.err
+        assert "val/ILSVRC2012_val_00000003.JPEG: is a broken JPEG file: " in outcome.messages[0]
+
+
+def test_or_is_left_out(sentinelnn, network):
+    first = sentinelnn.run(["evaluate", *network, "--images", "2", "--json"])
+    assert first.code == 0 and json.loads(first.out)["images"] == 2, first.err
+    for ranks in (0, 2):
+        rest = sentinelnn.run(["evaluate", *network, "--skip-broken", "--json"], ranks)
+        assert rest.code == 0 and json.loads(rest.out)["images"] == 4, rest.err
+        assert rest.err.count("left out: ") == 1
+        assert "1 of 5 images cannot be read and are left out" in rest.err
+    more = sentinelnn.run(["evaluate", *network, "--skip-broken", "--images", "5"])
+    assert more.code == 64 and "5 images are asked for" in more.messages[0]
+
+
+def test_faults_into_a_network_for_imagenet(sentinelnn, network, tmp_path):
+    job = ["inject", *network, "--images", "2", "--ber", "1e-6", "--repeat", "2"]
+    done = sentinelnn.run([*job, "--output", tmp_path / "r.h5"])
+    assert done.code == 0, done.err
