@@ -98,6 +98,13 @@ std::int64_t middle(std::int64_t all, std::int64_t part) {
 
 }  // namespace
 
+Image blank_image(std::int64_t height, std::int64_t width, const std::string& name) {
+  if (width > kMaxPixels / height)
+    throw DataError(name, "has " + std::to_string(width) + " x " + std::to_string(height) +
+                              " pixels, more than the " + std::to_string(kMaxPixels) + " allowed");
+  return {height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(height * width * 3))};
+}
+
 Image decode_image(const Bytes& bytes, const std::string& name) {
   if (begins_with(bytes, "\xff\xd8\xff")) return decode_jpeg(bytes, name);
   if (begins_with(bytes, "\x89PNG\r\n\x1a\n")) return decode_png(bytes, name);

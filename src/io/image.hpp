@@ -19,6 +19,9 @@ struct Image {
 /// a progressive JPEG is decoded up to 768 MiB more.
 inline constexpr std::int64_t kMaxPixels = std::int64_t{1} << 27;
 
+/// Room for the pixels. Throws DataError, which calls the file `name`, where they are too many.
+Image blank_image(std::int64_t height, std::int64_t width, const std::string& name);
+
 /// A JPEG or PNG file, told apart by its first bytes. `name` is what errors call it. Throws
 /// DataError where it is neither, broken, cut off, or of more than kMaxPixels.
 Image decode_image(const Bytes& bytes, const std::string& name);

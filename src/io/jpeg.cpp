@@ -56,12 +56,7 @@ class JpegReader {
 
   Image read(const Bytes& bytes) {
     read_header(bytes);
-    Image image{info_.image_height, info_.image_width, {}};
-    if (image.height * image.width > kMaxPixels)
-      throw DataError(name_, "has " + std::to_string(image.width) + " x " +
-                                 std::to_string(image.height) + " pixels, more than the " +
-                                 std::to_string(kMaxPixels) + " allowed");
-    image.pixels.resize(static_cast<std::size_t>(image.height * image.width * 3));
+    Image image = blank_image(info_.image_height, info_.image_width, name_);
     read_rows(image);
     return image;
   }

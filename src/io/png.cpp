@@ -52,12 +52,8 @@ class PngReader {
       png_set_read_fn(png_, &source_, take);
       png_read_info(png_, info_);
     });
-    Image image{png_get_image_height(png_, info_), png_get_image_width(png_, info_), {}};
-    if (image.width > kMaxPixels / image.height)
-      throw DataError(name_, "has " + std::to_string(image.width) + " x " +
-                                 std::to_string(image.height) + " pixels, more than the " +
-                                 std::to_string(kMaxPixels) + " allowed");
-    image.pixels.resize(static_cast<std::size_t>(image.height * image.width * 3));
+    Image image =
+        blank_image(png_get_image_height(png_, info_), png_get_image_width(png_, info_), name_);
     if (is_deep_gray())
       read_deep_gray(image);
     else

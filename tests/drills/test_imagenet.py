@@ -16,7 +16,8 @@ def png(gray: int) -> bytes:
     """Nine pixels of one gray."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 3, 8, 0, 0, 0, 0))
     rows = chunk(b"IDAT", zlib.compress((b"\0" + bytes([gray] * 3)) * 3))
@@ -72,6 +73,10 @@ def test_or_is_left_out(sentinelnn, network):
 
 
 def test_faults_into_a_network_for_imagenet(sentinelnn, network, tmp_path):
-    job = ["inject", *network, "--images", "2", "--ber", "1e-6", "--repeat", "2"]
-    done = sentinelnn.run([*job, "--output", tmp_path / "r.h5"])
+    """A replay reads the images as the campaign did, without the broken one."""
+    result = tmp_path / "r.h5"
+    job = ["inject", *network, "--skip-broken", "--images", "3", "--ber", "1e-6", "--repeat", "2"]
+    done = sentinelnn.run([*job, "--output", result])
     assert done.code == 0, done.err
+    again = sentinelnn.run(["replay", result, "--trials", "0-1"])
+    assert again.code == 0, again.err

@@ -21,7 +21,8 @@ import torchvision
 from PIL import Image, features
 from torchvision import transforms
 
-SIZES = [(257, 301), (640, 427), (33, 500), (500, 33), (224, 224), (256, 259), (1500, 1001), (3, 700)]
+SIZES = [(257, 301), (640, 427), (33, 500), (500, 33), (224, 224), (256, 259), (3, 700)]
+SIZES += [(1500, 1001)]
 ADOBE = b"\xff\xee\x00\x0eAdobe"
 
 
@@ -29,8 +30,8 @@ def waves(width: int, height: int, channels: int) -> numpy.ndarray:
     """[height, width, channels] uint8: smooth waves under noise."""
     noise = numpy.random.default_rng([width, height, channels])
     y, x = numpy.mgrid[0:height, 0:width]
-    planes = [127 + 100 * numpy.sin(x / (5 + 3 * c) + c) * numpy.cos(y / (9 + c)) for c in range(channels)]
-    values = numpy.stack(planes, -1) + noise.normal(0, 20, (height, width, channels))
+    planes = [numpy.sin(x / (5 + 3 * c) + c) * numpy.cos(y / (9 + c)) for c in range(channels)]
+    values = 127 + 100 * numpy.stack(planes, -1) + noise.normal(0, 20, (height, width, channels))
     return values.clip(0, 255).astype(numpy.uint8)
 
 
@@ -38,12 +39,17 @@ def png(path: Path, rows: numpy.ndarray, width: int, bits: int, colour: int) -> 
     """PNG files of kinds that Pillow cannot write. `rows` [height, bytes in a row] uint8."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
 
     head = struct.pack(">IIBBBBB", width, len(rows), bits, colour, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
     chunks = chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+# One entry: orientation 6, a quarter turn.
+TURNED = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
 
 
 def save_jpegs(stem: str, width: int, height: int) -> None:
@@ -53,7 +59,7 @@ def save_jpegs(stem: str, width: int, height: int) -> None:
         "422": {"quality": 85, "subsampling": 1},
         "420": {"quality": 75, "subsampling": 2},
         "progressive": {"progressive": True},
-        "turned": {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"},
+        "turned": {"exif": TURNED},
     }.items():
         colours.save(f"{stem}_{name}.JPEG", **options)
     Image.fromarray(waves(width, height, 1)[..., 0]).save(f"{stem}_gray.JPEG")
@@ -74,7 +80,8 @@ def save_pngs(stem: str, width: int, height: int) -> None:
     gray.convert("1").save(f"{stem}_1bit.png")
     Image.fromarray(waves(width, height, 4), "RGBA").save(f"{stem}_rgba.png")
     Image.fromarray(waves(width, height, 2), "LA").save(f"{stem}_la.png")
-    Image.fromarray(waves(width, height, 1)[..., 0].astype(numpy.int32) * 4).save(f"{stem}_gray16.png")
+    deep = waves(width, height, 1)[..., 0].astype(numpy.int32) * 4  # beyond 255 as well
+    Image.fromarray(deep).save(f"{stem}_gray16.png")
     for name, colour, channels in (("rgb16", 2, 3), ("la16", 4, 2), ("rgba16", 6, 4)):
         rows = waves(width * 2, height, channels).reshape(height, -1)
         png(Path(f"{stem}_{name}.png"), rows, width, 16, colour)
@@ -84,8 +91,9 @@ def save_pngs(stem: str, width: int, height: int) -> None:
 def write_tables(folder: Path, stems: list[str]) -> None:
     synsets = [f"n{number:08} thing" for number in range(1000)]
     (folder / "LOC_synset_mapping.txt").write_text("\n".join(synsets) + "\n")
-    rows = [f"{stem},n{number:08} 1 2 3 4 " for number, stem in enumerate(stems)]
-    (folder / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *rows]) + "\n")
+    rows = ["ImageId,PredictionString"]
+    rows += [f"{stem},n{number:08} 1 2 3 4 " for number, stem in enumerate(stems)]
+    (folder / "LOC_val_solution.csv").write_text("\n".join(rows) + "\n")
 
 
 def main() -> None:
@@ -108,7 +116,8 @@ def main() -> None:
     images = torch.stack([view(Image.open(path).convert("RGB")) for path in paths])
     images.numpy().tofile(folder / "expected.f32")
     turbo = features.version("libjpeg_turbo")
-    print(f"Pillow {PIL.__version__} (libjpeg-turbo {turbo}), torchvision {torchvision.__version__}")
+    pillow = f"Pillow {PIL.__version__} (libjpeg-turbo {turbo})"
+    print(f"{pillow}, torchvision {torchvision.__version__}")
 
 
 if __name__ == "__main__":
