@@ -40,8 +40,8 @@ Builder regnet_y_400mf() {
     NodeId x = net.relu("stem.2", conv_bn(net, "stem", 32, 3, 2, 1, 0));
     int number = 0;
     for (const Stage& stage : kStages) {
-      const std::string prefix = "trunk_output.block" + std::to_string(++number) + ".block" +
-                                 std::to_string(number) + "-";
+      const std::string name = "block" + std::to_string(++number);
+      const std::string prefix = "trunk_output." + name + "." + name + "-";
       for (std::int64_t i = 0; i < stage.blocks; ++i)
         x = block(net, prefix + std::to_string(i), stage.width, i == 0 ? 2 : 1, i == 0, x);
     }

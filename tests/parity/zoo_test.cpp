@@ -4,6 +4,7 @@
 #include <torch/script.h>
 
 #include "parity/support.hpp"
+#include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/trial_engine.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/models/model.hpp"

@@ -211,6 +211,8 @@ Op surrogate(const Op& op, std::int64_t positions) {
           },
           [](const AdaptiveAvgPool&) { return Op(AdaptiveAvgPool{}); },
           [](const Add&) { return Op(Add{}); },
+          [](const Multiply&) { return Op(Add{}); },  // both factors get all of it
+          [](const ChannelAffine&) { return Op(Activation{}); },
           [](const Concat&) { return Op(Concat{}); },
           [](const Slice& slice) { return Op(slice); },
           [](const ChannelShuffle& shuffle) { return Op(shuffle); },
