@@ -66,8 +66,9 @@ bool is_protected(const Graph& graph) {
 
 bool is_restricted(const Graph& graph) {
   const auto& nodes = graph.nodes();
-  return std::any_of(nodes.begin(), nodes.end(),
-                     [](const Node& node) { return std::holds_alternative<BoundedActivation>(node.op); });
+  return std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
+    return std::holds_alternative<BoundedActivation>(node.op);
+  });
 }
 
 void require_seed_hardened(const Bytes& file, const Graph& graph, const std::string& path) {

@@ -98,7 +98,8 @@ Op narrowed(const Op& op, const at::Tensor& channels) {
 /// LibTorch's operator, or ours where its rounding depends on the place in memory.
 at::Tensor apply_alone(const Op& op, const Inputs& in) {
   if (!in[0].is_cpu() || is_relu(op)) return sentinel::apply(op, in);
-  if (const auto* plain = std::get_if<Activation>(&op)) return kernels::activate(*plain, in_rows(in[0]));
+  if (const auto* plain = std::get_if<Activation>(&op))
+    return kernels::activate(*plain, in_rows(in[0]));
   if (const auto* bounded = std::get_if<BoundedActivation>(&op))
     return kernels::activate(*bounded, in_rows(in[0]));
   return sentinel::apply(op, in);
@@ -211,8 +212,7 @@ std::vector<NodeId> FusedNet::live_at(NodeId from) const {
 template <class Narrow>
 at::Tensor FusedNet::one_by_one(const Value& value, const Inputs& in, const Narrow& narrow) const {
   const Op first = narrow(graph_[value.parts[0]].op);
-  at::Tensor x =
-      apply_alone(first, std::holds_alternative<BatchNorm>(first) ? Inputs{in[0]} : in);
+  at::Tensor x = apply_alone(first, std::holds_alternative<BatchNorm>(first) ? Inputs{in[0]} : in);
   for (std::size_t p = 1; p < value.parts.size(); ++p) {
     const Op op = narrow(graph_[value.parts[p]].op);
     x = apply_alone(op, std::holds_alternative<Add>(op) ? Inputs{x, in[1]} : Inputs{x});

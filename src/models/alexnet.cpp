@@ -9,9 +9,11 @@ struct Layer {
   std::int64_t width, kernel, stride, padding;
   bool pooled;
 };
-constexpr Layer kLayers[] = {
-    {64, 11, 4, 2, true}, {192, 5, 1, 2, true}, {384, 3, 1, 1, false}, {256, 3, 1, 1, false},
-    {256, 3, 1, 1, true}};
+constexpr Layer kLayers[] = {{64, 11, 4, 2, true},
+                             {192, 5, 1, 2, true},
+                             {384, 3, 1, 1, false},
+                             {256, 3, 1, 1, false},
+                             {256, 3, 1, 1, true}};
 constexpr std::int64_t kHidden = 4096;
 
 }  // namespace

@@ -208,12 +208,11 @@ Op CheckpointSource::duplicate(const ConvSpec& spec, Conv conv,
   return op;
 }
 
-Op CheckpointSource::conv(const ConvSpec& spec) {
+Op CheckpointSource::conv_or_duplicated(const ConvSpec& spec) {
   Conv op;
   op.groups = spec.groups;
-  op.weight = take(spec.name + ".weight",
-                   {kAny, spec.in / spec.groups, spec.kernel, spec.kernel}, spec.out);
-  if (spec.classifier) check_classes(spec.name, op.weight.size(0));
+  op.weight = take(spec.name + ".weight", {kAny, spec.in / spec.groups, spec.kernel, spec.kernel},
+                   spec.out);
   const std::int64_t rows = op.weight.size(0);
   if (spec.bias) op.bias = take(spec.name + ".bias", {rows});
   op.stride = {spec.stride, spec.stride};
@@ -232,6 +231,18 @@ Op CheckpointSource::conv(const ConvSpec& spec) {
     if (spec.bias) twice.conv.bias = rows_from_file(twice.conv.bias, copies, twice.layout);
     return twice;
   }
+  return op;
+}
+
+Op CheckpointSource::conv(const ConvSpec& spec) {
+  Op op = conv_or_duplicated(spec);
+  const auto* duplicated = std::get_if<DuplicatedConv>(&op);
+  const std::int64_t out =
+      duplicated != nullptr ? duplicated->out_channels() : as_conv(op)->weight.size(0);
+  if (spec.classifier) check_classes(spec.name, out);
+  if (out % spec.groups != 0)
+    wrong_.push_back(spec.name + ".weight has " + std::to_string(out) + " filters in " +
+                     std::to_string(spec.groups) + " groups");
   return op;
 }
 
@@ -269,7 +280,8 @@ Op CheckpointSource::activation(const std::string& name, ActivationKind kind,
   op.kind = kind;
   op.bound = take(name + ".bound", bound->dim() == 0 ? Shape{} : Shape{channels});
   // A comparison with NaN is false. SiLU and Hardswish have values down to -0.375.
-  if (!(op.bound >= -1).all().item<bool>()) {
+  const bool dips = kind == ActivationKind::kSilu || kind == ActivationKind::kHardswish;
+  if (!(op.bound >= (dips ? -0.375 : 0.0)).all().item<bool>()) {
     wrong_.push_back(name + ".bound is negative or not a number");
   }
   if (recorded) op.clipping = protection_->clipping;
@@ -294,7 +306,7 @@ void CheckpointSource::check_classes(const std::string& layer, std::int64_t foun
 
 void CheckpointSource::ignore(const std::string& prefix) {
   for (const auto& entry : tensors_)
-    if (entry.first.compare(0, prefix.size(), prefix) == 0) used_.insert(entry.first);
+    if (entry.first.compare(0, prefix.size(), prefix) == 0) ignored_.insert(entry.first);
 }
 
 void CheckpointSource::widths_differ(const std::string& name, std::int64_t a, std::int64_t b) {
@@ -304,7 +316,7 @@ void CheckpointSource::widths_differ(const std::string& name, std::int64_t a, st
 
 void CheckpointSource::finish() {
   for (const auto& entry : tensors_) {
-    if (used_.count(entry.first) == 0) unexpected_.push_back(entry.first);
+    if (used_.count(entry.first) == 0 && !ignores(entry.first)) unexpected_.push_back(entry.first);
   }
 }
 

@@ -35,6 +35,8 @@ class CheckpointSource : public LayerSource {
   void ignore(const std::string& prefix) override;
   void widths_differ(const std::string& name, std::int64_t a, std::int64_t b) override;
 
+  /// Whether an entry was named as one that is not needed.
+  bool ignores(const std::string& name) const { return ignored_.count(name) > 0; }
   /// Marks what nobody asked for as unexpected; call after building.
   void finish();
   bool fits() const { return missing_.empty() && unexpected_.empty() && wrong_.empty(); }
@@ -60,6 +62,7 @@ class CheckpointSource : public LayerSource {
   /// Of the layer with this weight, in the file's row order.
   WeightBounds take_bounds(const std::string& name, const at::Tensor& weight);
   std::vector<std::int64_t> take_duplicated(const std::string& name, std::int64_t rows);
+  Op conv_or_duplicated(const ConvSpec& spec);
   void check_classes(const std::string& layer, std::int64_t found);
   Op duplicate(const ConvSpec& spec, Conv conv, std::vector<std::int64_t> duplicated);
   /// Number of copies in a file of the seed tool, which does not list them; 0 if it is none.
@@ -68,7 +71,7 @@ class CheckpointSource : public LayerSource {
   const StateDict& tensors_;
   const Protection* protection_;
   std::int64_t classes_;
-  std::set<std::string> used_;
+  std::set<std::string> used_, ignored_;
   std::vector<std::string> missing_, unexpected_, wrong_;
   bool classes_differ_ = false;
 };

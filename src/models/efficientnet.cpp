@@ -10,8 +10,9 @@ namespace {
 struct Stage {
   std::int64_t expansion, kernel, stride, width, blocks;
 };
-constexpr Stage kStages[] = {{1, 3, 1, 16, 1}, {6, 3, 2, 24, 2},  {6, 5, 2, 40, 2}, {6, 3, 2, 80, 3},
-                             {6, 5, 1, 112, 3}, {6, 5, 2, 192, 4}, {6, 3, 1, 320, 1}};
+constexpr Stage kStages[] = {{1, 3, 1, 16, 1}, {6, 3, 2, 24, 2},  {6, 5, 2, 40, 2},
+                             {6, 3, 2, 80, 3}, {6, 5, 1, 112, 3}, {6, 5, 2, 192, 4},
+                             {6, 3, 1, 320, 1}};
 
 NodeId conv_bn(NetBuilder& net, const std::string& name, ConvSpec spec, NodeId x) {
   spec.name = name + ".0";

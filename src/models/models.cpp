@@ -32,7 +32,8 @@ std::string advice(const StateDict& tensors) {
 const std::vector<Family>& families() {
   constexpr Images kCifar = Images::kCifar, kImageNet = Images::kImageNet;
   const std::vector<std::int64_t> vgg11{1, 1, 2, 2, 2}, vgg13{2, 2, 2, 2, 2}, vgg16{2, 2, 3, 3, 3},
-      vgg19{2, 2, 4, 4, 4}, shuffle_x0_5{24, 48, 96, 192, 1024}, shuffle_x1_0{24, 116, 232, 464, 1024};
+      vgg19{2, 2, 4, 4, 4}, shuffle_x0_5{24, 48, 96, 192, 1024},
+      shuffle_x1_0{24, 116, 232, 464, 1024};
   static const std::vector<Family> table{
       // pytorch-cifar-models
       {"resnet20", cifar_resnet(3)},
@@ -115,7 +116,8 @@ Graph build_protected_model(const std::string& name, std::int64_t classes, const
   }
   graph.architecture = name;
   for (const auto& entry : tensors) {
-    if (!is_additional(entry.first)) graph.state_order.push_back(entry.first);
+    if (!is_additional(entry.first) && !layers.ignores(entry.first))
+      graph.state_order.push_back(entry.first);
   }
   return graph;
 }

@@ -9,8 +9,8 @@ namespace {
 struct Fire {
   std::int64_t squeeze, expand;
 };
-constexpr Fire kModules[] = {{0, 0},    {16, 64},  {16, 64},  {0, 0},    {32, 128}, {32, 128},
-                             {0, 0},    {48, 192}, {48, 192}, {64, 256}, {64, 256}};
+constexpr Fire kModules[] = {{0, 0}, {16, 64},  {16, 64},  {0, 0},    {32, 128}, {32, 128},
+                             {0, 0}, {48, 192}, {48, 192}, {64, 256}, {64, 256}};
 
 NodeId conv_relu(NetBuilder& net, const std::string& name, std::int64_t width, std::int64_t kernel,
                  NodeId x) {
@@ -21,8 +21,7 @@ NodeId conv_relu(NetBuilder& net, const std::string& name, std::int64_t width, s
 NodeId fire(NetBuilder& net, const std::string& name, const Fire& fire, NodeId x) {
   x = conv_relu(net, name + ".squeeze", fire.squeeze, 1, x);
   const NodeId small = conv_relu(net, name + ".expand1x1", fire.expand, 1, x);
-  return net.concat(name + ".cat",
-                    {small, conv_relu(net, name + ".expand3x3", fire.expand, 3, x)});
+  return net.concat(name + ".cat", {small, conv_relu(net, name + ".expand3x3", fire.expand, 3, x)});
 }
 
 }  // namespace

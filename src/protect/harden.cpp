@@ -150,9 +150,9 @@ Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per)
     if (!plain) continue;
     const bool by_channel = per == BoundsPer::kChannel;
     const std::int64_t count = channels[static_cast<std::size_t>(id)];
-    node.op = BoundedActivation{by_channel ? at::full({count}, kInfinity, options)
-                                           : at::full({}, kInfinity, options),
-                                clipping, plain->kind};
+    node.op = BoundedActivation{
+        by_channel ? at::full({count}, kInfinity, options) : at::full({}, kInfinity, options),
+        clipping, plain->kind};
   }
   return restricted;
 }

@@ -29,8 +29,9 @@ void check_ratio(double ratio, const std::string& what) {
 bool is_protected(const Op& op) {
   const Conv* conv = as_conv(op);
   const auto* linear = std::get_if<Linear>(&op);
-  return std::holds_alternative<DuplicatedConv>(op) || std::holds_alternative<BoundedActivation>(op) ||
-         (conv && conv->bounds.low.defined()) || (linear && linear->bounds.low.defined());
+  return std::holds_alternative<DuplicatedConv>(op) ||
+         std::holds_alternative<BoundedActivation>(op) || (conv && conv->bounds.low.defined()) ||
+         (linear && linear->bounds.low.defined());
 }
 
 void check_plain(const Graph& graph) {
@@ -122,16 +123,6 @@ void spread(const Graph& graph, const Numbers& counts, Masks& masks) {
   }
 }
 
-Masks kept_channels(const Graph& graph, const Numbers& counts, const PruningPlan& plan) {
-  const auto groups = prunable_groups(graph);
-  check_named(graph, groups, plan);
-  Masks masks;
-  for (const std::int64_t count : counts) masks.emplace_back(static_cast<std::size_t>(count), true);
-  for (const ChannelGroup& group : groups) remove_last(group, ratio_of(graph, group, plan), masks);
-  spread(graph, counts, masks);
-  return masks;
-}
-
 Numbers positions(const std::vector<bool>& mask) {
   Numbers kept;
   for (std::size_t i = 0; i < mask.size(); ++i) {
@@ -154,18 +145,49 @@ bool shuffles_alike(const ChannelShuffle& op, const Numbers& in, const Numbers& 
   return true;
 }
 
-void check_shuffles(const Graph& graph, const Numbers& counts, const Masks& masks) {
+/// A shuffle that cannot pass what would stay, or none.
+const Node* stuck_shuffle(const Graph& graph, const Numbers& counts, const Masks& masks) {
   for (NodeId id = 0; id < graph.size(); ++id) {
     const auto* op = std::get_if<ChannelShuffle>(&graph[id].op);
     if (!op) continue;
     const auto in = positions(masks[static_cast<std::size_t>(graph[id].inputs.front())]);
     const auto out = positions(masks[static_cast<std::size_t>(id)]);
-    if (shuffles_alike(*op, in, out, channel_maps(graph, counts, id).front())) continue;
+    if (!shuffles_alike(*op, in, out, channel_maps(graph, counts, id).front())) return &graph[id];
+  }
+  return nullptr;
+}
+
+/// What stays when these groups lose their shares.
+Masks without(const Graph& graph, const Numbers& counts, const std::vector<ChannelGroup>& groups,
+              const PruningPlan& plan) {
+  Masks masks;
+  for (const std::int64_t count : counts) masks.emplace_back(static_cast<std::size_t>(count), true);
+  for (const ChannelGroup& group : groups) remove_last(group, ratio_of(graph, group, plan), masks);
+  spread(graph, counts, masks);
+  return masks;
+}
+
+/// Where shuffles cannot pass what would stay, the groups that one sees stay whole, unless a ratio
+/// of their own was asked for.
+Masks kept_channels(const Graph& graph, const Numbers& counts, const PruningPlan& plan) {
+  auto groups = prunable_groups(graph);
+  check_named(graph, groups, plan);
+  Masks masks = without(graph, counts, groups, plan);
+  if (!stuck_shuffle(graph, counts, masks)) return masks;
+  PruningPlan named = plan;
+  named.ratio = 0;
+  const auto is_seen = [&](const ChannelGroup& group) {
+    const bool own = ratio_of(graph, group, named) > 0;
+    return !own && stuck_shuffle(graph, counts, without(graph, counts, {group}, plan));
+  };
+  groups.erase(std::remove_if(groups.begin(), groups.end(), is_seen), groups.end());
+  masks = without(graph, counts, groups, plan);
+  if (const Node* shuffle = stuck_shuffle(graph, counts, masks))
     throw UserError(fmt::format(
         "the channel shuffle {} cannot pass the channels that would stay: its {} parts must lose "
-        "the same ones; choose one pruning ratio for all layers before it, or 0",
-        graph[id].name, op->groups));
-  }
+        "the same ones; leave the layers before it out of --pruning-ratios",
+        shuffle->name, std::get<ChannelShuffle>(shuffle->op).groups));
+  return masks;
 }
 
 void keep_only(Numbers& order, const std::vector<bool>& mask) {
@@ -183,7 +205,6 @@ Graph prune(const Graph& graph, const ChannelScores& scores, const PruningPlan& 
   check_plain(graph);
   const Numbers counts = channel_counts(graph);
   const Masks masks = kept_channels(graph, counts, plan);
-  check_shuffles(graph, counts, masks);
   auto orders = channel_orders(graph, scores, plan.group_score);
   for (NodeId id = 0; id < graph.size(); ++id) {
     NodeOrder& order = orders.at(static_cast<std::size_t>(id));

@@ -25,13 +25,11 @@ struct Net {
 };
 
 // One of each kind; the others of a builder differ in numbers, which models_zoo_test checks.
-const std::vector<Net> kNets{
-    {"mobilenetv2_x0_5", 32}, {"mobilenetv2_x1_4", 32}, {"shufflenetv2_x0_5", 32},
-    {"shufflenetv2_x1_5", 32}, {"repvgg_a0", 32},       {"resnet18", 64},
-    {"resnet50", 64},         {"resnext50_32x4d", 64},  {"mobilenet_v2", 64},
-    {"squeezenet1_1", 64},    {"googlenet", 64},        {"densenet121", 64},
-    {"shufflenet_v2_x1_0", 64}, {"mnasnet1_0", 64},     {"efficientnet_b0", 64},
-    {"regnet_y_400mf", 64}};
+const std::vector<Net> kNets{{"mobilenetv2_x0_5", 32}, {"shufflenetv2_x0_5", 32},
+                             {"repvgg_a0", 32},        {"resnext50_32x4d", 64},
+                             {"squeezenet1_1", 64},    {"googlenet", 64},
+                             {"densenet121", 64},      {"mnasnet1_0", 64},
+                             {"efficientnet_b0", 64},  {"regnet_y_400mf", 64}};
 
 double deviation(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).abs().amax(1) / b.abs().amax(1)).max().item<double>();
@@ -69,7 +67,6 @@ void expect_same_trials(const Net& net, const Graph& graph, const at::Tensor& im
 }
 
 void sweep(const Net& net, const TemporaryFolder& folder) {
-  SCOPED_TRACE(net.name);
   const std::string path = folder / (net.name + ".pth");
   const at::Tensor images =
       read_floats(folder / (net.name + ".images"), {kImages, 3, net.size, net.size});
@@ -112,7 +109,10 @@ TEST(Zoo, EveryFamilyIsLoadedSortedPrunedHardenedExportedAndInjected) {
   std::vector<std::string> arguments{folder.path()};
   for (const Net& net : kNets) arguments.push_back(fmt::format("{}:{}", net.name, net.size));
   ASSERT_EQ(run_script(folder, "make_zoo.py", arguments), "");
-  for (const Net& net : kNets) sweep(net, folder);
+  for (const Net& net : kNets) {
+    SCOPED_TRACE(net.name);
+    EXPECT_NO_THROW(sweep(net, folder));
+  }
 }
 
 }  // namespace

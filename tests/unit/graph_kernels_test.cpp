@@ -36,7 +36,8 @@ at::Tensor finished(const at::Tensor& x, const at::Tensor& scale, const at::Tens
   if (activation == 1) return at::relu(y);
   if (activation > 1)
     return sentinel::apply(
-        BoundedActivation{bound, activation == 2 ? Clipping::kRanger : Clipping::kRangerClamp}, {y});
+        BoundedActivation{bound, activation == 2 ? Clipping::kRanger : Clipping::kRangerClamp},
+        {y});
   return y;
 }
 

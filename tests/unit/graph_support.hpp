@@ -63,11 +63,13 @@ inline Graph residual_graph() {
   NodeId skip = g.add("relu", Activation{}, {x});
   x = g.add("a.conv1", conv(4, 6, 3, 1, 1, true), {skip});
   x = g.add("a.bn1", batch_norm(4), {x});
-  x = g.add("a.relu", BoundedActivation{at::scalar_tensor(2.0, at::kFloat), Clipping::kRanger}, {x});
+  x = g.add("a.relu", BoundedActivation{at::scalar_tensor(2.0, at::kFloat), Clipping::kRanger},
+            {x});
   x = g.add("a.conv2", duplicated(conv(6, 4, 3, 1, 1, true), {4, 1}), {x});
   x = g.add("a.bn2", batch_norm(6), {x});
   x = g.add("a.add", Add{}, {x, skip});
-  const NodeId in = g.add("a.relu_1", BoundedActivation{at::rand({6}) + 1, Clipping::kRangerClamp}, {x});
+  const NodeId in =
+      g.add("a.relu_1", BoundedActivation{at::rand({6}) + 1, Clipping::kRangerClamp}, {x});
   x = g.add("b.conv1", duplicated(conv(8, 6, 3, 2), {0}, Correction::kMin), {in});
   x = g.add("b.bn1", batch_norm(8), {x});
   skip = g.add("b.downsample.0", conv(8, 6, 1, 2), {in});

@@ -104,7 +104,7 @@ inline void protect(Graph& g, RowLayout layout, Correction correction, bool per_
     Op& op = g[id].op;
     if (std::holds_alternative<Activation>(op)) {
       op = BoundedActivation{per_channel ? at::rand({c}) : at::scalar_tensor(2.5, at::kFloat),
-                       Clipping::kRangerClamp};
+                             Clipping::kRangerClamp};
     } else if (const auto* conv = std::get_if<Conv>(&op)) {
       const auto chosen = layout == RowLayout::kGroup ? std::vector<std::int64_t>{0, 1, 2}
                                                       : std::vector<std::int64_t>{c - 1, 3};

@@ -22,14 +22,16 @@ using testing::HasSubstr;
 
 // ---- building ----
 
-TEST(Models, NamesAreSortedAndAllBuild) {
-  EXPECT_THAT(model_names(), ElementsAre("resnet20", "resnet32", "resnet44", "resnet56", "vgg11_bn",
-                                         "vgg13_bn", "vgg16_bn", "vgg19_bn"));
-  for (const std::string& name : model_names()) {
+TEST(Models, NamesAreSortedAndKnown) {
+  const std::vector<std::string> names = model_names();
+  EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
+  for (const std::string name : {"resnet20", "vgg16_bn", "mobilenetv2_x0_5", "shufflenetv2_x0_5"}) {
     const Graph g = initial_model(name, 100, 1);
     EXPECT_EQ(class_count(g), 100) << name;
-    EXPECT_THAT(matching_models(state_dict(g)), ElementsAre(name));
+    EXPECT_THAT(matching_models(state_dict(g)), testing::Contains(name));
   }
+  EXPECT_THAT(matching_models(state_dict(initial_model("resnet20", 100, 1))),
+              ElementsAre("resnet20"));
   EXPECT_THAT(error_of<UserError>([] { initial_model("resnet21", 10, 1); }), HasSubstr("resnet20"));
 }
 

@@ -113,10 +113,9 @@ struct Dropout {
   double probability = 0.5;  // identity except in training
 };
 
-using Op =
-    std::variant<Input, Conv, DuplicatedConv, BatchNorm, Activation, BoundedActivation, MaxPool,
-                 AvgPool, AdaptiveAvgPool, Add, Multiply, ChannelAffine, Concat, Slice,
-                 ChannelShuffle, Flatten, Linear, Dropout>;
+using Op = std::variant<Input, Conv, DuplicatedConv, BatchNorm, Activation, BoundedActivation,
+                        MaxPool, AvgPool, AdaptiveAvgPool, Add, Multiply, ChannelAffine, Concat,
+                        Slice, ChannelShuffle, Flatten, Linear, Dropout>;
 
 struct Node {
   std::string name;  // PyTorch's dotted module name; second call sites of a module as torchvision's

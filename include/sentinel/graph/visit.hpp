@@ -24,9 +24,9 @@ template <class T>
 inline constexpr bool kTensorless =
     std::is_same_v<T, Input> || std::is_same_v<T, Activation> || std::is_same_v<T, MaxPool> ||
     std::is_same_v<T, AvgPool> || std::is_same_v<T, AdaptiveAvgPool> || std::is_same_v<T, Add> ||
-    std::is_same_v<T, Multiply> || std::is_same_v<T, ChannelAffine> ||
-    std::is_same_v<T, Concat> || std::is_same_v<T, Slice> || std::is_same_v<T, ChannelShuffle> ||
-    std::is_same_v<T, Flatten> || std::is_same_v<T, Dropout>;
+    std::is_same_v<T, Multiply> || std::is_same_v<T, ChannelAffine> || std::is_same_v<T, Concat> ||
+    std::is_same_v<T, Slice> || std::is_same_v<T, ChannelShuffle> || std::is_same_v<T, Flatten> ||
+    std::is_same_v<T, Dropout>;
 
 template <class ConvOp, class Fn>
 void visit_conv(ConvOp& conv, Fn& fn) {

@@ -49,8 +49,8 @@ Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
                          const DuplicationPlan& plan);
 
 enum class BoundsPer { kLayer, kChannel };
-/// Replaces every ReLU call site by a BoundedActivation without a bound yet (+inf). UserError where there
-/// is a BoundedActivation already.
+/// Replaces every ReLU call site by a BoundedActivation without a bound yet (+inf). UserError where
+/// there is a BoundedActivation already.
 Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per);
 
 enum class WeightBoundsPer { kLayer, kChannel };
