@@ -259,6 +259,35 @@ void Appender::finish() {
   file_.check(dataset_.close(), name_);
 }
 
+namespace {
+
+/// HDF5 1.10 converts values by what the file says of their type, and reads and writes beyond them
+/// where that is damaged.
+bool is_sound(hid_t type) {
+  const std::size_t size = H5Tget_size(type);
+  const H5T_class_t kind = H5Tget_class(type);
+  if (kind == H5T_INTEGER || kind == H5T_FLOAT) {
+    const int offset = H5Tget_offset(type);
+    return offset >= 0 && static_cast<std::size_t>(offset) + H5Tget_precision(type) <= 8 * size;
+  }
+  if (kind != H5T_COMPOUND) return size > 0;
+  std::size_t end = 0;  // of the members so far, which we write in their order
+  for (int i = 0; i < H5Tget_nmembers(type); ++i) {
+    const auto number = static_cast<unsigned>(i);
+    const std::size_t offset = H5Tget_member_offset(type, number);
+    const hid_t member = H5Tget_member_type(type, number);
+    if (member < 0) return false;
+    const bool sound =
+        is_sound(member) && offset >= end && offset <= size && H5Tget_size(member) <= size - offset;
+    end = offset + H5Tget_size(member);
+    H5Tclose(member);
+    if (!sound) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 Dataset::Dataset(const File& file, hid_t parent, const std::string& name)
     : file_(file),
       name_(name),
@@ -267,6 +296,7 @@ Dataset::Dataset(const File& file, hid_t parent, const std::string& name)
   // A damaged or hostile shape must not ask for more memory than the data could be: deflate shrinks
   // to no less than a thousandth.
   const Handle type = file.own(H5Dget_type(id_), H5Tclose, name);
+  if (!is_sound(type)) file.fail("has a damaged type of " + name);
   double bytes = static_cast<double>(H5Tget_size(type));
   for (const hsize_t extent : shape_) bytes *= static_cast<double>(extent);
   constexpr double kHarmless = 64 << 20, kMostCompression = 2000;
