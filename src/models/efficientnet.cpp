@@ -24,13 +24,6 @@ NodeId conv_bn_silu(NetBuilder& net, const std::string& name, const ConvSpec& sp
   return net.activation(name + ".2", ActivationKind::kSilu, conv_bn(net, name, spec, x));
 }
 
-ConvSpec pointwise(std::int64_t out) {
-  ConvSpec spec;
-  spec.out = out;
-  spec.kernel = 1;
-  return spec;
-}
-
 NodeId mb_conv(NetBuilder& net, const std::string& name, const Stage& stage, std::int64_t stride,
                NodeId in) {
   Numbered modules(name + ".block.");
@@ -38,11 +31,7 @@ NodeId mb_conv(NetBuilder& net, const std::string& name, const Stage& stage, std
   NodeId x = in;
   if (stage.expansion > 1)
     x = conv_bn_silu(net, modules.next(), pointwise(width * stage.expansion), x);
-  ConvSpec depthwise;
-  depthwise.kernel = stage.kernel;
-  depthwise.stride = stride;
-  depthwise.groups = ConvSpec::kDepthwise;
-  x = conv_bn_silu(net, modules.next(), depthwise, x);
+  x = conv_bn_silu(net, modules.next(), depthwise(stage.kernel, stride), x);
   const std::int64_t squeezed = std::max<std::int64_t>(1, width / 4);
   x = squeeze_excitation(net, modules.next(), squeezed, ActivationKind::kSilu, x);
   x = conv_bn(net, modules.next(), pointwise(stage.width), x);

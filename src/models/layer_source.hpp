@@ -21,6 +21,22 @@ struct ConvSpec {
   static constexpr std::int64_t kDepthwise = 0;
 };
 
+/// A 1 x 1 convolution without bias; names are to be set.
+inline ConvSpec pointwise(std::int64_t out) {
+  ConvSpec spec;
+  spec.out = out;
+  spec.kernel = 1;
+  return spec;
+}
+/// One filter for each channel, without bias; names are to be set.
+inline ConvSpec depthwise(std::int64_t kernel, std::int64_t stride) {
+  ConvSpec spec;
+  spec.kernel = kernel;
+  spec.stride = stride;
+  spec.groups = ConvSpec::kDepthwise;
+  return spec;
+}
+
 inline Pair padding_of(const ConvSpec& spec) {
   const std::int64_t padding = spec.padding.value_or(spec.kernel / 2);
   return {padding, padding};

@@ -24,21 +24,6 @@ NodeId conv_bn_relu(NetBuilder& net, Numbered& modules, const ConvSpec& spec, No
   return net.relu(modules.next(), x);
 }
 
-ConvSpec pointwise(std::int64_t out) {
-  ConvSpec spec;
-  spec.out = out;
-  spec.kernel = 1;
-  return spec;
-}
-
-ConvSpec depthwise(std::int64_t kernel, std::int64_t stride) {
-  ConvSpec spec;
-  spec.kernel = kernel;
-  spec.stride = stride;
-  spec.groups = ConvSpec::kDepthwise;
-  return spec;
-}
-
 NodeId inverted_residual(NetBuilder& net, const std::string& name, const Stack& stack,
                          std::int64_t stride, NodeId in) {
   Numbered modules(name + ".layers.");

@@ -31,17 +31,12 @@ NodeId inverted_residual(NetBuilder& net, const std::string& name, const Stage& 
                          std::int64_t width, std::int64_t stride, NodeId in) {
   Numbered modules(name + ".conv.");
   NodeId x = in;
-  ConvSpec expand, depthwise, project;
-  expand.out = net.channels(in) * stage.expansion;
-  expand.kernel = 1;
-  depthwise.groups = ConvSpec::kDepthwise;
-  depthwise.stride = stride;
-  if (stage.expansion > 1) x = conv_bn_relu6(net, modules.next(), expand, x);
-  x = conv_bn_relu6(net, modules.next(), depthwise, x);
+  if (stage.expansion > 1)
+    x = conv_bn_relu6(net, modules.next(), pointwise(net.channels(in) * stage.expansion), x);
+  x = conv_bn_relu6(net, modules.next(), depthwise(3, stride), x);
+  ConvSpec project = pointwise(width);
   project.name = modules.next();
   project.norm = modules.next();
-  project.out = width;
-  project.kernel = 1;
   x = net.batch_norm(project.norm, net.conv(project, x));
   return stride == 1 && net.channels(in) == net.channels(x) ? net.add(name + ".add", in, x) : x;
 }
@@ -53,7 +48,7 @@ Builder mobilenet_v2(double width, Images images) {
     const bool cifar = images == Images::kCifar;
     NetBuilder net(source, cifar ? 32 : 224);
     Numbered modules("features.");
-    ConvSpec first, last;
+    ConvSpec first;
     first.out = multiple_of_8(32 * width);
     first.stride = cifar ? 1 : 2;
     NodeId x = conv_bn_relu6(net, modules.next(), first, 0);
@@ -65,9 +60,8 @@ Builder mobilenet_v2(double width, Images images) {
                               keeps_size ? 1 : stage.stride, x);
       }
     }
-    last.out = multiple_of_8(1280 * std::max(1.0, width));
-    last.kernel = 1;
-    x = conv_bn_relu6(net, modules.next(), last, x);
+    x = conv_bn_relu6(net, modules.next(), pointwise(multiple_of_8(1280 * std::max(1.0, width))),
+                      x);
     x = net.flatten("flatten", net.plain("avgpool", AdaptiveAvgPool{}, x));
     x = net.plain("classifier.0", Dropout{0.2}, x);
     net.linear({"classifier.1", 0, classes, LinearRole::kClassifier, LinearInit::kNormal}, x);

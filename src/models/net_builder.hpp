@@ -30,7 +30,6 @@ class NetBuilder {
   /// An operator without tensors that keeps the number of channels.
   NodeId plain(const std::string& name, Op op, NodeId input);
   std::int64_t channels(NodeId id) const { return channels_[static_cast<std::size_t>(id)]; }
-  LayerSource& source() { return source_; }
   Graph take() { return std::move(graph_); }
 
  private:

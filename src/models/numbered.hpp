@@ -10,7 +10,6 @@ class Numbered {
   explicit Numbered(std::string prefix) : prefix_(std::move(prefix)) {}
   std::string name() const { return prefix_ + std::to_string(number_); }
   std::string next() { return prefix_ + std::to_string(number_++); }
-  void skip() { ++number_; }
 
  private:
   std::string prefix_;

@@ -15,22 +15,8 @@ NodeId conv_bn(NetBuilder& net, const std::string& prefix, int first, ConvSpec s
   return net.batch_norm(spec.norm, net.conv(spec, x));
 }
 
-ConvSpec pointwise(std::int64_t out) {
-  ConvSpec spec;
-  spec.out = out;
-  spec.kernel = 1;
-  return spec;
-}
-
-ConvSpec depthwise(std::int64_t stride) {
-  ConvSpec spec;
-  spec.groups = ConvSpec::kDepthwise;
-  spec.stride = stride;
-  return spec;
-}
-
 NodeId first_branch(NetBuilder& net, const std::string& prefix, std::int64_t width, NodeId x) {
-  x = conv_bn(net, prefix, 0, depthwise(2), x);
+  x = conv_bn(net, prefix, 0, depthwise(3, 2), x);
   x = conv_bn(net, prefix, 2, pointwise(width), x);
   return net.relu(prefix + "4", x);
 }
@@ -39,7 +25,7 @@ NodeId second_branch(NetBuilder& net, const std::string& prefix, std::int64_t wi
                      std::int64_t stride, NodeId x) {
   x = conv_bn(net, prefix, 0, pointwise(width), x);
   x = net.relu(prefix + "2", x);
-  x = conv_bn(net, prefix, 3, depthwise(stride), x);
+  x = conv_bn(net, prefix, 3, depthwise(3, stride), x);
   x = conv_bn(net, prefix, 5, pointwise(width), x);
   return net.relu(prefix + "7", x);
 }

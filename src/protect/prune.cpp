@@ -1,14 +1,17 @@
 #include "sentinel/protect/prune.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <functional>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "protect/reorder.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/log.hpp"
 #include "sentinel/graph/channels.hpp"
 
 namespace sentinel {
@@ -180,13 +183,19 @@ Masks kept_channels(const Graph& graph, const Numbers& counts, const PruningPlan
     const bool own = ratio_of(graph, group, named) > 0;
     return !own && stuck_shuffle(graph, counts, without(graph, counts, {group}, plan));
   };
-  groups.erase(std::remove_if(groups.begin(), groups.end(), is_seen), groups.end());
+  const auto whole = std::stable_partition(groups.begin(), groups.end(), std::not_fn(is_seen));
+  std::set<std::string> layers;
+  for (auto group = whole; group != groups.end(); ++group)
+    layers.insert(graph[group->producers.front()].name);
+  groups.erase(whole, groups.end());
   masks = without(graph, counts, groups, plan);
   if (const Node* shuffle = stuck_shuffle(graph, counts, masks))
     throw UserError(fmt::format(
         "the channel shuffle {} cannot pass the channels that would stay: its {} parts must lose "
         "the same ones; leave the layers before it out of --pruning-ratios",
         shuffle->name, std::get<ChannelShuffle>(shuffle->op).groups));
+  spdlog::warn("not pruned, as a channel shuffle could not pass what would stay: {}",
+               fmt::join(layers, ", "));
   return masks;
 }
 

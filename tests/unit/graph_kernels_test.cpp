@@ -136,6 +136,47 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Channels,
                                          Shape{20, 10, 5, 1, 2, 1, 11}, Shape{6, 6, 3, 1, 6, 1, 8},
                                          Shape{6, 12, 3, 2, 6, 1, 5}));
 
+// ---- activations that the pass above does not know ----
+
+constexpr ActivationKind kKinds[] = {ActivationKind::kRelu,      ActivationKind::kRelu6,
+                                     ActivationKind::kSilu,      ActivationKind::kSigmoid,
+                                     ActivationKind::kHardswish, ActivationKind::kHardsigmoid};
+
+at::Tensor odd_values() {
+  at::manual_seed(6);
+  at::Tensor x = test::values({3, 5, 7, 3}) * 4;  // no whole number of vectors
+  float* first = x.data_ptr<float>();
+  const float special[] = {kInf, -kInf, kNan, 0.0F, -0.0F, 1e30F, -1e30F, 1e-40F, 3.0F, -3.0F};
+  std::copy(std::begin(special), std::end(special), first);
+  return x;
+}
+
+TEST(Activate, EqualsLibTorchInAnyLayout) {
+  const at::Tensor bounds = at::tensor({0.1F, 1.0F, 2.0F, 0.5F, 3.0F});
+  for (const ActivationKind kind : kKinds)
+    for (const at::Tensor& x : {odd_values(), odd_values().contiguous(kLast)}) {
+      SCOPED_TRACE(activation_name(kind));
+      expect_close(kernels::activate(Activation{kind}, x), apply(Activation{kind}, {x}));
+      for (const Clipping clipping : {Clipping::kRanger, Clipping::kRangerClamp})
+        for (const at::Tensor& bound : {bounds, at::scalar_tensor(0.7F)}) {
+          const BoundedActivation op{bound, clipping, kind};
+          expect_close(kernels::activate(op, x), apply(op, {x}));
+          EXPECT_TRUE(at::isfinite(apply(op, {x})).all().item<bool>());
+        }
+    }
+}
+
+TEST(Activate, TheBitsDoNotDependOnThePlaceInMemory) {
+  const at::Tensor x = test::values({4, 5, 7, 3});
+  for (const ActivationKind kind : kKinds) {
+    const Activation op{kind};
+    const at::Tensor all = kernels::activate(op, x);
+    for (std::int64_t i = 0; i < x.size(0); ++i)
+      EXPECT_TRUE(test::same_bits(kernels::activate(op, x.narrow(0, i, 1).contiguous())[0], all[i]))
+          << activation_name(kind);
+  }
+}
+
 // ---- duplicated channels, linear layers ----
 
 TEST(MergeCopies, EqualsCorrect) {

@@ -37,6 +37,37 @@ TEST(OutputShapes, OddWindows) {
   EXPECT_EQ(output_shapes(g).back(), trace.back().sizes().slice(1).vec());
 }
 
+TEST(OutputShapes, WindowsThatMayReachBeyondTheBorder) {
+  for (std::int64_t size = 3; size < 15; ++size)
+    for (std::int64_t kernel = 2; kernel < 4; ++kernel)
+      for (std::int64_t stride = 1; stride < 5; ++stride)
+        for (std::int64_t padding = 0; padding < 2; ++padding) {
+          Graph g;
+          const NodeId x = g.add("x", Input{1, {size, size}}, {});
+          const MaxPool pool{{kernel, kernel}, {stride, stride}, {padding, padding}, true};
+          g.add("pool", pool, {x});
+          Trace trace{test::values({1, 1, size, size})};
+          run(g, trace, 0);
+          EXPECT_EQ(output_shapes(g).back(), trace.back().sizes().slice(1).vec())
+              << size << " " << kernel << " " << stride << " " << padding;
+        }
+}
+
+TEST(OutputShapes, GateAndAffine) {
+  Graph g;
+  NodeId x = g.add("x", Input{3, {4, 5}}, {});
+  x = g.add("affine", ChannelAffine{{2, 1, -1}, {0, 0.5, 1}}, {x});
+  const NodeId gate = g.add("pool", AdaptiveAvgPool{}, {x});
+  g.add("mul", Multiply{}, {x, gate});
+  Trace trace{at::ones({1, 3, 4, 5})};
+  const at::Tensor y = run(g, trace, 0);
+  EXPECT_EQ(output_shapes(g).back(), y.sizes().slice(1).vec());
+  const at::Tensor wanted = at::tensor({4.0F, 2.25F, 0.0F}).view({1, 3, 1, 1}).expand_as(y);
+  EXPECT_TRUE(at::equal(y, wanted));
+  g.add("wrong", Multiply{}, {gate, x});
+  EXPECT_THROW(output_shapes(g), Bug);
+}
+
 TEST(OutputShapes, NameTheLayerThatDoesNotFit) {
   Graph g;
   NodeId x = g.add("x", Input{3, {8, 8}}, {});

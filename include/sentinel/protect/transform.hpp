@@ -42,15 +42,15 @@ struct DuplicationPlan {
   Correction correction = Correction::kRange;
   GroupScore group_score = GroupScore::kMean;
 };
-/// UserError for a ratio outside [0, 1), a graph that is hardened already or a grouped convolution.
+/// UserError for a ratio outside [0, 1), or a graph that is hardened already.
 /// With kGroup, a convolution without a permutable group of its own takes its own best. Intervals
 /// of kRange stay infinite until calibrate() sets them.
 Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
                          const DuplicationPlan& plan);
 
 enum class BoundsPer { kLayer, kChannel };
-/// Replaces every ReLU call site by a BoundedActivation without a bound yet (+inf). UserError where
-/// there is a BoundedActivation already.
+/// Replaces every activation's call site by a BoundedActivation without a bound yet (+inf).
+/// UserError where there is a BoundedActivation already.
 Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per);
 
 enum class WeightBoundsPer { kLayer, kChannel };
