@@ -22,7 +22,7 @@ python=/usr/bin/python3 # Debian's packages belong to Debian's Python
 
 step "Build $sentinelnn (minutes the first time)"
 mkdir -p "$work"
-if ! { cmake --preset release && cmake --build --preset release --parallel "$(nproc)" --target sentinelnn; } \
+if ! { cmake --preset release && cmake --build --preset release --target sentinelnn; } \
   >"$work/build.log" 2>&1 </dev/null; then
   tail -n 30 "$work/build.log" >&2
   echo "quickstart.sh: the build failed; all of its output is in $work/build.log" >&2

@@ -20,7 +20,7 @@ log=build/tests-build.log
 mkdir -p build
 echo "Building into build/release, output in $log"
 if ! { cmake --preset release -DSENTINEL_TESTS=ON -DSENTINEL_WERROR=ON "${python[@]}" &&
-  cmake --build --preset release --parallel "$(nproc)"; } >"$log" 2>&1 </dev/null; then
+  cmake --build --preset release; } >"$log" 2>&1 </dev/null; then
   grep -nE 'error|Error|FAILED' "$log" | head -n 20 >&2 || true
   tail -n 30 "$log" >&2
   echo "run.sh: the build failed; all of its output is in $log" >&2
