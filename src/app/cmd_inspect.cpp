@@ -8,6 +8,7 @@
 #include "sentinel/core/file.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/models/script.hpp"
 #include "sentinel/store/result_file.hpp"
 
 namespace sentinel {
@@ -22,13 +23,16 @@ bool is_hdf5(const std::string& path) {
 }
 
 void print_checkpoint(const Bytes& bytes, const std::string& path) {
-  const CheckpointFile file = parse_pth(bytes, path);
+  const bool script = is_script_archive(bytes);
+  const CheckpointFile file =
+      script ? CheckpointFile{script_tensors(bytes, path), {}} : parse_pth(bytes, path);
   std::vector<std::vector<std::string>> rows = {{"tensor", "type", "shape"}};
   for (const auto& [name, tensor] : file.tensors)
     rows.push_back({name, at::toString(tensor.scalar_type()),
                     fmt::format("[{}]", fmt::join(tensor.sizes(), ", "))});
   print_table(rows);
   if (file.metadata) fmt::print("\nsentinelnn.json\n{}\n", *file.metadata);
+  if (script) fmt::print("\nTorchScript: give it as --model\n");
   const std::vector<std::string> names = matching_models(file.tensors);
   fmt::print("\nfits: {}\n", names.empty() ? "no architecture known here"
                                            : fmt::format("{}", fmt::join(names, ", ")));
@@ -37,8 +41,8 @@ void print_checkpoint(const Bytes& bytes, const std::string& path) {
 class Inspect : public Command {
  public:
   CLI::App* add_to(CLI::App& parent) override {
-    CLI::App* app = parent.add_subcommand("inspect", "What is in a .pth or .h5 file");
-    app->add_option("file", path_, "Checkpoint, ranking or result");
+    CLI::App* app = parent.add_subcommand("inspect", "What is in a .pth, TorchScript or .h5 file");
+    app->add_option("file", path_, "Network, ranking or result");
     return app;
   }
 

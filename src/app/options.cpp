@@ -67,6 +67,22 @@ void add_channel_faults(CLI::App& app, ChannelFaultsJob& job) {
   app.add_flag("--channel-fresh", job.fresh, "channel-FI: throw away trials that are there");
 }
 
+void choose_file(const std::string& path, ModelSelection& selection) {
+  if (!selection.checkpoint.empty() && selection.checkpoint != path)
+    throw UserError("two networks are given, " + selection.checkpoint + " and " + path +
+                    "; a TorchScript file has its weights in it, leave one out");
+  selection.checkpoint = path;
+}
+
+/// The name of an architecture, or a file.
+void choose_model(const std::string& word, ModelSelection& selection) {
+  const std::string end = std::filesystem::path(word).extension().string();
+  const bool file = word.find('/') != std::string::npos || end == ".ts" || end == ".pt" ||
+                    end == ".pth" || std::filesystem::is_regular_file(word);
+  if (file) return choose_file(word, selection);
+  selection.model = word;
+}
+
 TrialRange parse_range(const std::string& text) {
   const std::size_t colon = text.find(':');
   const std::string begin = text.substr(0, colon);
@@ -87,13 +103,17 @@ CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& va
 }
 
 void add_selection(CLI::App& app, ModelSelection& selection) {
-  app.add_option("--model", selection.model,
-                 "Architecture, such as resnet20 (not needed for sentinelnn checkpoints)");
+  app.add_option_function<std::string>(
+      "--model", [&selection](const std::string& word) { choose_model(word, selection); },
+      "Architecture, such as resnet20 (not needed for sentinelnn checkpoints), or a TorchScript "
+      "file with its weights");
   app.add_option("--dataset", selection.dataset, "cifar10, cifar100, imagenet or synthetic");
   app.add_option("--data", selection.data, "Folder with the data set's files");
   app.add_flag("--skip-broken", selection.skip_broken,
                "Leave out images of imagenet that cannot be read, instead of ending");
-  app.add_option("--checkpoint", selection.checkpoint, "Trained network, a .pth state_dict");
+  app.add_option_function<std::string>(
+      "--checkpoint", [&selection](const std::string& path) { choose_file(path, selection); },
+      "Trained network: a .pth state_dict, or a TorchScript file");
 }
 
 void add_seed_checkpoint(CLI::App& app, ModelSelection& selection) {

@@ -170,9 +170,7 @@ void TrialRunner::add_audits(ChunkResult& result) {
 AuditRow TrialRunner::audit_of(const TrialRow& row) {
   const Faults flips = faults(row.point, row.id, row.model, row.stratum);
   TrialEngine& engine = engines_.at(row.model);
-  const TrialLogits fast = engine.logits(flips, row.block);
-  const TrialLogits reference = engine.logits_reference(flips, row.block);
-  const Agreement agreement = compare(fast, reference);
+  const auto [fast, reference, agreement] = sentinel::audit(engine, flips, row.block);
   const TrialResult& found = reference.result;
   AuditRow audit{row.point, row.id, row.model, agreement.images};
   // The trial ran together with others; alone it must have the same outcome bit for bit.

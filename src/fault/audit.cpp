@@ -12,9 +12,11 @@ namespace {
 
 constexpr std::int64_t kDue = -1;  // a prediction
 
+/// Of one image.
 struct Logits {
   const float* values = nullptr;
   std::int64_t classes = 0;
+  std::int64_t prediction = kDue;
 
   double scale() const {
     double largest = 0;
@@ -45,39 +47,70 @@ bool near_tie(const Logits& z) {
   return first - second < kNearTie * z.scale();
 }
 
-/// Adds one image.
-void add(Agreement& agreement, const Logits& fast, std::int64_t fast_class, const Logits& reference,
-         std::int64_t reference_class) {
-  if (fast_class == kDue || reference_class == kDue) {
-    agreement.mismatches += fast_class != reference_class;
-    return;
+enum class Verdict { kSame, kNearTie, kOther };
+
+/// One image of two runs.
+Verdict verdict_of(const Logits& z, const Logits& reference) {
+  if (z.prediction == kDue || reference.prediction == kDue)
+    return z.prediction == reference.prediction ? Verdict::kSame : Verdict::kOther;
+  if (deviation_of(z, reference) > kLogitTolerance) return Verdict::kOther;
+  if (z.prediction == reference.prediction) return Verdict::kSame;
+  return near_tie(reference) ? Verdict::kNearTie : Verdict::kOther;
+}
+
+/// The images of one run.
+class Run {
+ public:
+  Run(const at::Tensor& logits, const at::Tensor& predictions)
+      : logits_(logits.contiguous()), predictions_(predictions.contiguous()) {}
+  explicit Run(const at::Tensor& logits) : Run(logits, predictions_of(logits)) {}
+
+  Logits operator[](std::int64_t image) const {
+    const std::int64_t classes = logits_.size(1);
+    return {logits_.data_ptr<float>() + image * classes, classes,
+            predictions_.data_ptr<std::int64_t>()[image]};
   }
-  const double deviation = deviation_of(fast, reference);
-  agreement.deviation = std::max(agreement.deviation, deviation);
-  const bool other_class = fast_class != reference_class;
-  const bool excused = other_class && near_tie(reference);
-  if (deviation > kLogitTolerance || (other_class && !excused))
-    ++agreement.mismatches;
-  else
-    agreement.near_ties += excused;
+
+ private:
+  at::Tensor logits_, predictions_;
+};
+
+/// Whether another run of the reference is at odds with it.
+bool contradicts(const at::Tensor& other, const Logits& reference, std::int64_t image) {
+  return other.defined() && verdict_of(Run(other)[image], reference) == Verdict::kOther;
 }
 
 }  // namespace
 
-Agreement compare(const TrialLogits& fast, const TrialLogits& reference) {
+Agreement compare(const TrialLogits& fast, const TrialLogits& reference,
+                  const TrialEngine::OtherRoundings& others) {
   if (fast.logits.dim() != 2 || fast.logits.sizes() != reference.logits.sizes())
     throw Bug("the logits of an audit's two paths differ in shape");
-  const at::Tensor a = fast.logits.contiguous(), b = reference.logits.contiguous();
-  const at::Tensor a_class = fast.predictions.contiguous();
-  const at::Tensor b_class = reference.predictions.contiguous();
-  const std::int64_t images = a.size(0), classes = a.size(1);
+  const Run ours(fast.logits, fast.predictions), theirs(reference.logits, reference.predictions);
   Agreement agreement;
-  agreement.images = static_cast<std::uint32_t>(images);
-  for (std::int64_t i = 0; i < images; ++i)
-    add(agreement, {a.data_ptr<float>() + i * classes, classes},
-        a_class.data_ptr<std::int64_t>()[i], {b.data_ptr<float>() + i * classes, classes},
-        b_class.data_ptr<std::int64_t>()[i]);
+  agreement.images = static_cast<std::uint32_t>(fast.logits.size(0));
+  for (std::int64_t i = 0; i < fast.logits.size(0); ++i) {
+    const Logits a = ours[i], b = theirs[i];
+    const bool finite = a.prediction != kDue && b.prediction != kDue;
+    if (finite) agreement.deviation = std::max(agreement.deviation, deviation_of(a, b));
+    Verdict verdict = verdict_of(a, b);
+    // Doubles overflow later, so that they tell nothing of a DUE.
+    if (verdict == Verdict::kOther &&
+        (contradicts(others.channels_last, b, i) || (finite && contradicts(others.doubles, b, i))))
+      verdict = Verdict::kNearTie;
+    agreement.mismatches += verdict == Verdict::kOther;
+    agreement.near_ties += verdict == Verdict::kNearTie;
+  }
   return agreement;
+}
+
+Audit audit(TrialEngine& engine, const Faults& faults, std::int32_t group) {
+  Audit both{engine.logits(faults, group), engine.logits_reference(faults, group), {}};
+  both.agreement = compare(both.fast, both.reference);
+  if (both.agreement.mismatches > 0)
+    both.agreement =
+        compare(both.fast, both.reference, engine.logits_rounded_otherwise(faults, group));
+  return both;
 }
 
 bool is_audited(double rate, std::uint64_t seed, std::uint32_t point, std::uint64_t trial) {

@@ -28,6 +28,14 @@ Channels channels_of(const Graph& graph, const std::string& node, std::int64_t c
   return channels;
 }
 
+/// The same of the columns of a weight. In a grouped convolution they are the channels of a block;
+/// all blocks have the same places of theirs, so that the first tells.
+Channels columns_of(const Graph& graph, const Node& node, std::int64_t count) {
+  Channels channels = channels_of(graph, node.name, count * groups_of(node.op), &ChannelOrigin::in);
+  channels.resize(static_cast<std::size_t>(count));
+  return channels;
+}
+
 /// For each channel of `from` its position in `to`, -1 where it is gone.
 Channels positions(const Channels& from, const Channels& to) {
   std::unordered_map<std::int64_t, std::int64_t> position;
@@ -69,14 +77,11 @@ SiteMap::SiteMap(const Graph& original, const Graph& model) {
     map.window = old_weight[0][0].numel();
     map.model_in = new_weight.size(1);
     const std::int64_t model_out = original_rows(new_node.op);
-    const bool grouped = groups_of(old_node.op) > 1;
-    require_known_origin(model, name, model_out == map.out && (grouped || map.model_in == map.in));
+    require_known_origin(model, name, model_out == map.out && map.model_in == map.in);
     map.row_of = positions(channels_of(original, name, map.out, &ChannelOrigin::out),
                            channels_of(model, name, model_out, &ChannelOrigin::out));
-    // The columns of a grouped convolution count within its group, not over the network's channels.
-    map.column_of = grouped ? positions(identity(map.in), identity(map.model_in))
-                            : positions(channels_of(original, name, map.in, &ChannelOrigin::in),
-                                        channels_of(model, name, map.model_in, &ChannelOrigin::in));
+    map.column_of = positions(columns_of(original, old_node, map.in),
+                              columns_of(model, new_node, map.model_in));
   }
 }
 

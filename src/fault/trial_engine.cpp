@@ -5,6 +5,7 @@
 
 #include "fault/channel_patch.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/visit.hpp"
 
 namespace sentinel {
 namespace {
@@ -78,7 +79,12 @@ struct TrialEngine::State {
   State(Graph g, Batch images, const EngineOptions& options);
   void prepare_fast(const EngineOptions& options);
   Part part(std::int32_t group) const;
-  at::Tensor reference_logits(const Part& part) const;
+  at::Tensor reference_logits(const Part& part) const {
+    return logits_of(graph, part, at::MemoryFormat::Contiguous, at::kFloat);
+  }
+  /// By LibTorch's operators, the images in another format and type.
+  at::Tensor logits_of(const Graph& network, const Part& part, at::MemoryFormat format,
+                       at::ScalarType type) const;
   TrialOutput dense_trial(const Faults& faults, const Part& part);
   void patched_trials(NodeId conv, const std::vector<const TrialInput*>& trials,
                       const std::vector<TrialOutput*>& outputs);
@@ -137,10 +143,11 @@ TrialResult TrialEngine::State::result_of(const at::Tensor& logits, EnginePath p
   return result;
 }
 
-at::Tensor TrialEngine::State::reference_logits(const Part& part) const {
+at::Tensor TrialEngine::State::logits_of(const Graph& network, const Part& part,
+                                         at::MemoryFormat format, at::ScalarType type) const {
   std::vector<at::Tensor> parts;
   for (std::size_t block = part.first_block; block < part.last_block; ++block)
-    parts.push_back(sentinel::logits(graph, blocks[block]));
+    parts.push_back(sentinel::logits(network, blocks[block].to(type).contiguous(format)));
   return on_host(parts);
 }
 
@@ -291,6 +298,25 @@ TrialLogits TrialEngine::logits_reference(const Faults& faults, std::int32_t gro
   const at::Tensor logits = s.reference_logits(part);
   return {logits, predictions_of(logits),
           s.result_of(logits, EnginePath::kReference, part, faults)};
+}
+
+TrialEngine::OtherRoundings TrialEngine::logits_rounded_otherwise(const Faults& faults,
+                                                                  std::int32_t group) {
+  State& s = *state_;
+  const at::NoGradGuard no_grad;
+  const Part part = s.part(group);
+  const FaultGuard guard(s.graph, s.space, faults, {}, s.words);
+  Graph other = s.graph.clone();
+  other.to(s.blocks.front().device(), at::MemoryFormat::ChannelsLast);
+  OtherRoundings found;
+  found.channels_last = s.logits_of(other, part, at::MemoryFormat::ChannelsLast, at::kFloat);
+  for (NodeId id = 0; id < other.size(); ++id)
+    for_each_tensor(other[id].op, [](const char*, at::Tensor& tensor) {
+      if (tensor.is_floating_point()) tensor = tensor.to(at::kDouble);
+    });
+  found.doubles =
+      s.logits_of(other, part, at::MemoryFormat::ChannelsLast, at::kDouble).to(at::kFloat);
+  return found;
 }
 
 }  // namespace sentinel

@@ -38,6 +38,20 @@ class Slots {
 /// All slots that are one channel: node -> its channel numbers.
 using Component = std::map<NodeId, std::vector<std::int64_t>>;
 
+/// Grouped but not depthwise.
+bool is_blocked(const Op& op) {
+  const Conv* conv = as_conv(op);
+  return conv != nullptr && conv->groups > 1 && conv->weight.size(1) > 1;
+}
+
+/// The blocks of a grouped convolution stay equally wide where channels go, and each reads its own
+/// inputs, so that the channels with the same place in every block move together.
+void join_blocks(Slots& slots, NodeId node, const std::vector<std::int64_t>& counts,
+                 const Conv& conv) {
+  const std::int64_t all = counts[static_cast<std::size_t>(node)], width = all / conv.groups;
+  for (std::int64_t c = width; c < all; ++c) slots.join(node, c, node, c - width);
+}
+
 std::vector<Component> components(const Graph& graph, const std::vector<std::int64_t>& counts) {
   Slots slots(counts);
   for (NodeId id = 0; id < graph.size(); ++id) {
@@ -47,6 +61,10 @@ std::vector<Component> components(const Graph& graph, const std::vector<std::int
         const std::int64_t source = maps[k].source[o];
         if (source >= 0) slots.join(id, static_cast<std::int64_t>(o), graph[id].inputs[k], source);
       }
+    }
+    if (is_blocked(graph[id].op)) {
+      join_blocks(slots, id, counts, *as_conv(graph[id].op));
+      join_blocks(slots, graph[id].inputs[0], counts, *as_conv(graph[id].op));
     }
   }
   std::map<std::int64_t, Component> by_root;
@@ -60,14 +78,67 @@ std::vector<Component> components(const Graph& graph, const std::vector<std::int
   return result;
 }
 
-/// Channels with the same nodes, as often each, are interchangeable and form one group.
-std::vector<std::vector<Component>> interchangeable(std::vector<Component> all) {
-  using Signature = std::vector<std::pair<NodeId, std::size_t>>;
-  std::map<Signature, std::vector<Component>> by_signature;
-  for (Component& component : all) {
-    Signature signature;
-    for (const auto& [node, channels] : component) signature.emplace_back(node, channels.size());
-    by_signature[signature].push_back(std::move(component));
+/// What a component must share with others to change places with them, its k-th channel of each
+/// node with their k-th.
+class Signatures {
+ public:
+  Signatures(const Graph& graph, const std::vector<std::int64_t>& counts)
+      : graph_(graph), consumers_(graph.consumers()) {
+    for (NodeId id = 0; id < graph.size(); ++id) maps_.push_back(channel_maps(graph, counts, id));
+  }
+
+  /// Its nodes, as often each; which of its channels reads which; the blocks they lie in.
+  std::vector<std::int64_t> of(const Component& component) const {
+    std::vector<std::int64_t> signature;
+    for (const auto& [node, channels] : component) {
+      signature.insert(signature.end(), {node, static_cast<std::int64_t>(channels.size())});
+      add_sources(component, node, channels, signature);
+      if (is_blocked(graph_[node].op)) {
+        const Conv& conv = *as_conv(graph_[node].op);
+        add_blocks(channels, conv.weight.size(0) / conv.groups, signature);
+      }
+      for (const NodeId reader : consumers_[static_cast<std::size_t>(node)])
+        if (is_blocked(graph_[reader].op))
+          add_blocks(channels, as_conv(graph_[reader].op)->weight.size(1), signature);
+    }
+    return signature;
+  }
+
+ private:
+  void add_sources(const Component& component, NodeId node,
+                   const std::vector<std::int64_t>& channels,
+                   std::vector<std::int64_t>& signature) const {
+    const auto& maps = maps_[static_cast<std::size_t>(node)];
+    for (std::size_t k = 0; k < maps.size(); ++k) {
+      if (maps[k].mixing) continue;
+      for (const std::int64_t channel : channels) {
+        const std::int64_t source = maps[k].source[static_cast<std::size_t>(channel)];
+        if (source < 0) {
+          signature.push_back(-1);
+          continue;
+        }
+        const auto& there = component.at(graph_[node].inputs[k]);
+        signature.push_back(std::lower_bound(there.begin(), there.end(), source) - there.begin());
+      }
+    }
+  }
+  static void add_blocks(const std::vector<std::int64_t>& channels, std::int64_t width,
+                         std::vector<std::int64_t>& signature) {
+    for (const std::int64_t channel : channels) signature.push_back(channel / width);
+  }
+
+  const Graph& graph_;
+  std::vector<std::vector<NodeId>> consumers_;
+  std::vector<std::vector<ChannelMap>> maps_;
+};
+
+/// Channels that can change places form one group.
+std::vector<std::vector<Component>> interchangeable(const Graph& graph,
+                                                    const std::vector<std::int64_t>& counts) {
+  const Signatures signatures(graph, counts);
+  std::map<std::vector<std::int64_t>, std::vector<Component>> by_signature;
+  for (Component& component : components(graph, counts)) {
+    by_signature[signatures.of(component)].push_back(std::move(component));
   }
   std::vector<std::vector<Component>> sets;
   for (auto& entry : by_signature) sets.push_back(std::move(entry.second));
@@ -76,13 +147,6 @@ std::vector<std::vector<Component>> interchangeable(std::vector<Component> all) 
 
 bool is_producer(const Op& op) {
   return as_conv(op) != nullptr || std::holds_alternative<Linear>(op);
-}
-
-/// Grouped but not depthwise: channels may only move within their block, which groups do not
-/// express yet, so that neighbours of such a convolution stay as they are.
-bool is_blocked(const Op& op) {
-  const Conv* conv = as_conv(op);
-  return conv != nullptr && conv->groups > 1 && conv->weight.size(1) > 1;
 }
 
 bool is_depthwise(const Op& op) {
@@ -118,11 +182,10 @@ ChannelGroup make_group(const Graph& graph, const std::vector<std::vector<NodeId
       group.members.push_back(member(id, GroupMember::Side::kOut, channels, id));
     }
     if (is_producer(op)) group.producers.push_back(id);
-    if (id == 0 || id + 1 == graph.size() || is_blocked(op)) group.permutable = false;
+    if (id == 0 || id + 1 == graph.size()) group.permutable = false;
     for (const NodeId reader : consumers[static_cast<std::size_t>(id)]) {
       if (!is_producer(graph[reader].op) || is_depthwise(graph[reader].op)) continue;
       group.members.push_back(member(reader, GroupMember::Side::kIn, channels, id));
-      if (is_blocked(graph[reader].op)) group.permutable = false;
     }
   }
   std::stable_sort(group.members.begin(), group.members.end(),
@@ -136,7 +199,7 @@ std::vector<ChannelGroup> channel_groups(const Graph& graph) {
   const auto counts = channel_counts(graph);
   const auto consumers = graph.consumers();
   std::vector<ChannelGroup> groups;
-  for (const auto& channels : interchangeable(components(graph, counts))) {
+  for (const auto& channels : interchangeable(graph, counts)) {
     ChannelGroup group = make_group(graph, consumers, channels);
     if (!group.producers.empty()) groups.push_back(std::move(group));
   }

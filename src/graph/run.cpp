@@ -83,7 +83,8 @@ void restrict_memory(const BoundedActivation& op, at::Tensor& x) {
 
 /// A bounded ReLU.
 void restrict_in_place(const BoundedActivation& op, at::Tensor& x) {
-  if (x.is_cpu() && x.is_non_overlapping_and_dense() && op.bound.dim() == 0) {
+  if (x.is_cpu() && x.scalar_type() == at::kFloat && x.is_non_overlapping_and_dense() &&
+      op.bound.dim() == 0) {
     return restrict_memory(op, x);
   }
   const at::Tensor bound = broadcast_bound(op.bound, x);

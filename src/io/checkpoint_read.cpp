@@ -54,8 +54,8 @@ std::string read_text(ZipArchive& archive, const std::string& record) {
 void check_zip_kind(ZipArchive& archive, const std::string& prefix, const std::string& name) {
   if (archive.contains(prefix + "/constants.pkl"))
     throw DataError(name,
-                    "this is a TorchScript archive, a state_dict is wanted; save "
-                    "model.state_dict() with torch.save");
+                    "this is a TorchScript file, a state_dict is wanted; save model.state_dict() "
+                    "with torch.save, or give this file as --model");
   if (archive.contains(prefix + "/byteorder") &&
       read_text(archive, prefix + "/byteorder") != "little")
     throw DataError(name, "written on a big-endian machine; load and save it with PyTorch here");
@@ -179,6 +179,20 @@ CheckpointFile parse_pth(const Bytes& bytes, const std::string& name) {
   throw DataError(name, 0,
                   "not a PyTorch checkpoint (neither a zip archive nor a pickle); give a "
                   "file that torch.save wrote, or download it again");
+}
+
+bool is_script_archive(const Bytes& bytes) {
+  constexpr std::string_view kConstants = "/constants.pkl";
+  if (!starts_with(bytes, "PK\x03\x04")) return false;
+  try {
+    const auto names = ZipArchive(bytes, "").names();
+    return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+      return name.size() > kConstants.size() &&
+             name.compare(name.size() - kConstants.size(), std::string::npos, kConstants) == 0;
+    });
+  } catch (const DataError&) {
+    return false;
+  }
 }
 
 CheckpointFile read_pth(const std::string& path) {

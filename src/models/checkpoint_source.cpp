@@ -211,11 +211,13 @@ Op CheckpointSource::duplicate(const ConvSpec& spec, Conv conv,
 Op CheckpointSource::conv_or_duplicated(const ConvSpec& spec) {
   Conv op;
   op.groups = spec.groups;
-  op.weight = take(spec.name + ".weight", {kAny, spec.in / spec.groups, spec.kernel, spec.kernel},
-                   spec.out);
+  op.weight =
+      take(spec.name + ".weight",
+           {kAny, spec.in / spec.groups, spec.kernel.height, spec.kernel.width}, spec.out);
   const std::int64_t rows = op.weight.size(0);
   if (spec.bias) op.bias = take(spec.name + ".bias", {rows});
-  op.stride = {spec.stride, spec.stride};
+  op.stride = spec.stride;
+  op.dilation = spec.dilation;
   op.padding = padding_of(spec);
   op.bounds = take_bounds(spec.name, op.weight);
   auto duplicated = take_duplicated(spec.name + ".duplicated", rows);
@@ -291,7 +293,7 @@ Op CheckpointSource::activation(const std::string& name, ActivationKind kind,
 Op CheckpointSource::linear(const LinearSpec& spec) {
   Linear op;
   op.weight = take(spec.name + ".weight", {kAny, spec.in}, spec.out);
-  op.bias = take(spec.name + ".bias", {op.weight.size(0)});
+  if (spec.bias) op.bias = take(spec.name + ".bias", {op.weight.size(0)});
   op.bounds = take_bounds(spec.name, op.weight);
   if (spec.role == LinearRole::kClassifier) check_classes(spec.name, op.weight.size(0));
   return op;

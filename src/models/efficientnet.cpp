@@ -35,7 +35,7 @@ NodeId mb_conv(NetBuilder& net, const std::string& name, const Stage& stage, std
   const std::int64_t squeezed = std::max<std::int64_t>(1, width / 4);
   x = squeeze_excitation(net, modules.next(), squeezed, ActivationKind::kSilu, x);
   x = conv_bn(net, modules.next(), pointwise(stage.width), x);
-  return stride == 1 && width == net.channels(x) ? net.add(name + ".add", x, in) : x;
+  return stride == 1 && width == net.channels(x) ? net.add(name + ".add", {x, in}) : x;
 }
 
 }  // namespace

@@ -7,17 +7,26 @@
 
 namespace sentinel {
 
-/// What a family's builder knows of a convolution. Kernels are square.
+/// {height, width}; one number stands for both.
+struct Extent {
+  std::int64_t height, width;
+  Extent(std::int64_t both) : height(both), width(both) {}
+  Extent(Pair pair) : height(pair[0]), width(pair[1]) {}
+  operator Pair() const { return {height, width}; }
+};
+
+/// What a builder knows of a convolution.
 struct ConvSpec {
   std::string name;
   std::string norm;  // the BatchNorm behind it; tells the width of the seed tool's hardened files
   std::int64_t in = 0;   // channels it gets
   std::int64_t out = 0;  // default width; tensors of a checkpoint may be narrower
-  std::int64_t kernel = 3, stride = 1;
+  Extent kernel = 3, stride = 1;
   bool bias = false;
   std::int64_t groups = 1;  // kDepthwise: one for each channel it gets, which `out` is too
-  std::optional<std::int64_t> padding = {};  // absent: centred, kernel / 2
-  bool classifier = false;                   // `out` is the class count
+  std::optional<Extent> padding = {};  // absent: centred, kernel / 2
+  Extent dilation = 1;
+  bool classifier = false;  // `out` is the class count
   static constexpr std::int64_t kDepthwise = 0;
 };
 
@@ -38,8 +47,7 @@ inline ConvSpec depthwise(std::int64_t kernel, std::int64_t stride) {
 }
 
 inline Pair padding_of(const ConvSpec& spec) {
-  const std::int64_t padding = spec.padding.value_or(spec.kernel / 2);
-  return {padding, padding};
+  return spec.padding.value_or(Pair{spec.kernel.height / 2, spec.kernel.width / 2});
 }
 
 enum class LinearRole { kHidden, kClassifier };  // the width of a classifier is the class count
@@ -50,6 +58,7 @@ struct LinearSpec {
   std::int64_t in = 0, out = 0;
   LinearRole role = LinearRole::kHidden;
   LinearInit init = LinearInit::kUniform;
+  bool bias = true;
 };
 
 /// Where a family's builder gets its layers from: a checkpoint or an initialisation.

@@ -30,7 +30,7 @@ NodeId inverted_residual(NetBuilder& net, const std::string& name, const Stack& 
   NodeId x = conv_bn_relu(net, modules, pointwise(net.channels(in) * stack.expansion), in);
   x = conv_bn_relu(net, modules, depthwise(stack.kernel, stride), x);
   x = conv_bn(net, modules, pointwise(stack.width), x);
-  return stride == 1 && net.channels(in) == net.channels(x) ? net.add(name + ".add", x, in) : x;
+  return stride == 1 && net.channels(in) == net.channels(x) ? net.add(name + ".add", {x, in}) : x;
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ NodeId inverted_residual(NetBuilder& net, const std::string& name, const Stage& 
   project.name = modules.next();
   project.norm = modules.next();
   x = net.batch_norm(project.norm, net.conv(project, x));
-  return stride == 1 && net.channels(in) == net.channels(x) ? net.add(name + ".add", in, x) : x;
+  return stride == 1 && net.channels(in) == net.channels(x) ? net.add(name + ".add", {in, x}) : x;
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <regex>
 
 #include "models/build.hpp"
 #include "models/families.hpp"
@@ -17,7 +18,17 @@ std::string joined(const std::vector<std::string>& names) {
 
 const Family& family_of(const std::string& name) {
   if (const Family* family = find_family(name)) return *family;
-  throw UserError("unknown model '" + name + "'; known are " + joined(model_names()));
+  throw UserError("unknown model '" + name + "'; known are " + joined(model_names()) +
+                  "; or give a TorchScript file");
+}
+
+/// DenseNet's published weights have the names of PyTorch before 0.4: "denselayer1.norm.1.weight".
+StateDict with_new_names(const StateDict& tensors) {
+  static const std::regex old(R"((.*denselayer\d+\.(?:norm|conv))\.([12]\..*))");
+  StateDict renamed;
+  for (const auto& [name, tensor] : tensors)
+    renamed.set(std::regex_replace(name, old, "$1$2"), tensor);
+  return renamed;
 }
 
 /// What the error for a file that does not fit should advise.
@@ -98,9 +109,8 @@ std::vector<std::string> model_names() {
   return names;
 }
 
-Graph build_protected_model(const std::string& name, std::int64_t classes, const StateDict& tensors,
+Graph build_protected_model(const Family& family, std::int64_t classes, const StateDict& tensors,
                             const std::string& source, const Protection* protection) {
-  const Family& family = family_of(name);
   CheckpointSource layers(tensors, protection, classes);
   Graph graph = family.build(layers, classes);
   layers.finish();
@@ -109,12 +119,12 @@ Graph build_protected_model(const std::string& name, std::int64_t classes, const
   }
   if (!layers.fits()) {
     throw DataError(source,
-                    "this is not a checkpoint of " + name + ": " + layers.problems() + "; " +
+                    "this is not a checkpoint of " + family.name + ": " + layers.problems() + "; " +
                         (protection == nullptr ? advice(tensors)
                                                : "tensors and record sentinelnn.json do not belong "
                                                  "together; use the file sentinelnn wrote"));
   }
-  graph.architecture = name;
+  graph.architecture = family.name;
   for (const auto& entry : tensors) {
     if (!is_additional(entry.first) && !layers.ignores(entry.first))
       graph.state_order.push_back(entry.first);
@@ -124,7 +134,7 @@ Graph build_protected_model(const std::string& name, std::int64_t classes, const
 
 Graph build_model(const std::string& name, std::int64_t classes, const StateDict& tensors,
                   const std::string& source) {
-  return build_protected_model(name, classes, tensors, source, nullptr);
+  return build_protected_model(family_of(name), classes, with_new_names(tensors), source, nullptr);
 }
 
 Graph initial_model(const std::string& name, std::int64_t classes, std::uint64_t seed) {
@@ -137,7 +147,8 @@ Graph initial_model(const std::string& name, std::int64_t classes, std::uint64_t
   return graph;
 }
 
-std::vector<std::string> matching_models(const StateDict& tensors) {
+std::vector<std::string> matching_models(const StateDict& entries) {
+  const StateDict tensors = with_new_names(entries);
   constexpr std::int64_t kAnyNumberOfClasses = -1;
   std::vector<std::string> fitting;
   for (const std::string& name : model_names()) {

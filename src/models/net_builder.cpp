@@ -2,8 +2,8 @@
 
 namespace sentinel {
 
-NetBuilder::NetBuilder(LayerSource& source, std::int64_t size) : source_(source) {
-  append("x", Input{3, {size, size}}, {}, 3);
+NetBuilder::NetBuilder(LayerSource& source, const Input& input) : source_(source) {
+  append("x", input, {}, input.channels);
 }
 
 NodeId NetBuilder::append(const std::string& name, Op op, std::vector<NodeId> inputs,
@@ -39,9 +39,9 @@ NodeId NetBuilder::activation(const std::string& name, ActivationKind kind, Node
   return append(name, source_.activation(name, kind, channels(input)), {input}, channels(input));
 }
 
-NodeId NetBuilder::add(const std::string& name, NodeId a, NodeId b) {
-  require_same(name, a, b);
-  return append(name, Add{}, {a, b}, channels(a));
+NodeId NetBuilder::add(const std::string& name, const std::vector<NodeId>& inputs) {
+  for (const NodeId input : inputs) require_same(name, inputs.at(0), input);
+  return append(name, Add{}, inputs, channels(inputs.at(0)));
 }
 
 NodeId NetBuilder::multiply(const std::string& name, NodeId x, NodeId gate) {
@@ -57,7 +57,10 @@ NodeId NetBuilder::concat(const std::string& name, const std::vector<NodeId>& in
 
 NodeId NetBuilder::half(const std::string& name, int which, NodeId input) {
   const std::int64_t all = channels(input), first = (all + 1) / 2;
-  const Slice slice = which == 0 ? Slice{0, first} : Slice{first, all};
+  return slice(name, which == 0 ? Slice{0, first} : Slice{first, all}, input);
+}
+
+NodeId NetBuilder::slice(const std::string& name, const Slice& slice, NodeId input) {
   return append(name, slice, {input}, slice.end - slice.begin);
 }
 

@@ -9,8 +9,9 @@ namespace sentinel {
 /// Puts layers of a LayerSource into a graph and keeps count of their channels.
 class NetBuilder {
  public:
-  /// Starts with the Input, 3 x size x size, node 0.
-  NetBuilder(LayerSource& source, std::int64_t size);
+  /// Starts with the Input, node 0; of 3 x size x size.
+  NetBuilder(LayerSource& source, const Input& input);
+  NetBuilder(LayerSource& source, std::int64_t size) : NetBuilder(source, Input{3, {size, size}}) {}
 
   /// ConvSpec::in is filled in here.
   NodeId conv(ConvSpec spec, NodeId input);
@@ -19,10 +20,11 @@ class NetBuilder {
   NodeId relu(const std::string& name, NodeId input) {
     return activation(name, ActivationKind::kRelu, input);
   }
-  NodeId add(const std::string& name, NodeId a, NodeId b);
+  NodeId add(const std::string& name, const std::vector<NodeId>& inputs);
   /// `gate`: one number per channel of `x`.
   NodeId multiply(const std::string& name, NodeId x, NodeId gate);
   NodeId concat(const std::string& name, const std::vector<NodeId>& inputs);
+  NodeId slice(const std::string& name, const Slice& slice, NodeId input);
   /// The first (0) or second (1) half of the channels.
   NodeId half(const std::string& name, int which, NodeId input);
   NodeId flatten(const std::string& name, NodeId input, std::int64_t pixels = 1);
@@ -30,6 +32,7 @@ class NetBuilder {
   /// An operator without tensors that keeps the number of channels.
   NodeId plain(const std::string& name, Op op, NodeId input);
   std::int64_t channels(NodeId id) const { return channels_[static_cast<std::size_t>(id)]; }
+  NodeId size() const { return graph_.size(); }
   Graph take() { return std::move(graph_); }
 
  private:

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "models/families.hpp"
+#include "models/structure.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/log.hpp"
 
@@ -140,6 +142,7 @@ Record interpret(const json& root) {
     record.protection.clipping = from_name(kClippings, restriction.at("kind").get<std::string>());
   }
   record.protection.weights_bounded = !root.value("weight_bounds", json()).is_null();
+  record.structure = root.value("structure", json());
   for (const auto& [name, value] : root.at("origin").items()) {
     record.origin[name] = {channel_list(value.at("out")), channel_list(value.at("in"))};
   }
@@ -166,6 +169,7 @@ std::string write_record(const Graph& graph, const Provenance& provenance) {
               {"command", provenance.command},
               {"seed", provenance.seed},
               {"version", version()}}}};
+  if (find_family(graph.architecture) == nullptr) root["structure"] = write_structure(graph);
   if (!provenance.recipe.empty()) root["provenance"]["recipe"] = provenance.recipe;
   // A command line need not be valid UTF-8.
   return root.dump(1, ' ', false, json::error_handler_t::replace) + "\n";

@@ -1,5 +1,6 @@
 #pragma once
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "models/checkpoint_source.hpp"
@@ -17,6 +18,7 @@ struct Record {
   std::map<std::string, Layer> layers;  // convolutions and linear layers
   Protection protection;
   std::map<std::string, ChannelOrigin> origin;
+  nlohmann::json structure;  // of an imported network, null where the architecture is a family's
 };
 
 /// JSON with sorted keys, so that the same network and provenance give the same bytes.

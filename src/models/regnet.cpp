@@ -29,7 +29,7 @@ NodeId block(NetBuilder& net, const std::string& name, std::int64_t width, std::
   const auto squeezed = std::lrint(kSqueezed * static_cast<double>(net.channels(in)));
   x = squeeze_excitation(net, name + ".f.se", squeezed, ActivationKind::kRelu, x);
   x = conv_bn(net, name + ".f.c", width, 1, 1, 1, x);
-  return net.relu(name + ".activation", net.add(name + ".add", skip, x));
+  return net.relu(name + ".activation", net.add(name + ".add", {skip, x}));
 }
 
 }  // namespace

@@ -17,8 +17,8 @@ NodeId branch(NetBuilder& net, const std::string& name, std::int64_t width, std:
 NodeId block(NetBuilder& net, const std::string& name, std::int64_t width, std::int64_t stride,
              bool identity, NodeId in) {
   const NodeId dense = branch(net, name + "rbr_dense", width, 3, stride, in);
-  NodeId x = net.add(name + "add", dense, branch(net, name + "rbr_1x1", width, 1, stride, in));
-  if (identity) x = net.add(name + "add_1", x, net.batch_norm(name + "rbr_identity", in));
+  NodeId x = net.add(name + "add", {dense, branch(net, name + "rbr_1x1", width, 1, stride, in)});
+  if (identity) x = net.add(name + "add_1", {x, net.batch_norm(name + "rbr_identity", in)});
   return net.relu(name + "nonlinearity", x);
 }
 

@@ -15,7 +15,7 @@ NodeId with_shortcut(NetBuilder& net, const std::string& prefix, NodeId x, NodeI
     const std::string name = prefix + "downsample.";
     in = conv_bn(net, {name + "0", name + "1", 0, width, 1, stride, false}, in);
   }
-  return net.add(prefix + "add", x, in);
+  return net.add(prefix + "add", {x, in});
 }
 
 NodeId basic_block(NetBuilder& net, const std::string& prefix, std::int64_t width,

@@ -1,9 +1,11 @@
 #include "models/build.hpp"
 #include "models/families.hpp"
 #include "models/record.hpp"
+#include "models/structure.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/models/script.hpp"
 
 namespace sentinel {
 namespace {
@@ -59,18 +61,41 @@ void require_same(const std::string& option, const std::string& given, const std
                   "; leave the option out");
 }
 
+/// An imported network, of which the record is the only description.
+Graph from_structure(const CheckpointFile& file, const Record& record, const std::string& source) {
+  const Builder build = [&](LayerSource& layers, std::int64_t) {
+    return read_structure(record.structure, layers);
+  };
+  try {
+    Graph graph = build_protected_model({record.architecture, build}, record.classes, file.tensors,
+                                        source, &record.protection);
+    if (class_count(graph) != record.classes)
+      throw std::invalid_argument("another number of classes than the network");
+    return graph;
+  } catch (const nlohmann::json::exception& e) {
+    throw DataError(source, std::string("the record sentinelnn.json is damaged: ") + e.what());
+  } catch (const std::invalid_argument& e) {
+    throw DataError(source, std::string("the record sentinelnn.json has ") + e.what());
+  } catch (const Bug& e) {  // shapes that do not fit
+    throw DataError(source,
+                    std::string("the record sentinelnn.json describes no network: ") + e.what());
+  }
+}
+
 Graph from_record(const CheckpointFile& file, const std::string& source, const std::string& name,
                   const std::string& dataset) {
   const Record record = read_record(*file.metadata, source);
-  if (find_family(record.architecture) == nullptr) {
+  const Family* family = find_family(record.architecture);
+  if (family == nullptr && record.structure.is_null()) {
     throw DataError(
         source, "the record sentinelnn.json names the unknown model '" + record.architecture + "'");
   }
   if (record.classes < 1) throw DataError(source, "the record sentinelnn.json has no classes");
   require_same("model", name, record.architecture, source);
   require_same("dataset", dataset, record.dataset, source);
-  Graph graph = build_protected_model(record.architecture, record.classes, file.tensors, source,
-                                      &record.protection);
+  Graph graph = family != nullptr ? build_protected_model(*family, record.classes, file.tensors,
+                                                          source, &record.protection)
+                                  : from_structure(file, record, source);
   check_record(graph, record, source);
   graph.dataset = record.dataset;
   graph.origin = record.origin;
@@ -97,6 +122,10 @@ Bytes serialize_model(const Graph& graph, const Provenance& provenance) {
 
 Graph parse_model(const Bytes& file, const std::string& source, const std::string& name,
                   const std::string& dataset) {
+  if (is_script_archive(file)) {
+    if (dataset.empty()) throw UserError(source + " does not say what it is for; give --dataset");
+    return import_script(file, source, dataset_info(dataset));
+  }
   const CheckpointFile content = parse_pth(file, source);
   if (content.metadata) return from_record(content, source, name, dataset);
   refuse_protected(content.tensors, source);

@@ -35,6 +35,10 @@ at::Tensor select(const at::Tensor& tensor, std::int64_t dim, const Numbers& ord
   return tensor.index_select(dim, index);
 }
 
+bool is_depthwise(const Conv& conv) {
+  return conv.groups > 1 && conv.weight.size(1) == 1;
+}
+
 struct Reorder {
   const NodeOrder& order;
   const std::string& name;
@@ -100,22 +104,26 @@ struct Reorder {
     bounds.high = select(bounds.high, 0, rows);
   }
   void reorder_conv(Conv& conv, const Numbers& rows) const {
-    const std::int64_t old_rows = conv.weight.size(0);
-    const bool depthwise = conv.groups > 1 && conv.weight.size(1) == 1;
-    if (conv.groups > 1 && !depthwise) {
-      if (unchanged(rows, old_rows) && unchanged(order.in, conv.weight.size(1) * conv.groups)) {
-        return;
-      }
-      throw Bug("channels of the grouped convolution " + name + " cannot be sorted");
-    }
+    const std::int64_t old_rows = conv.weight.size(0), old_columns = conv.weight.size(1);
     conv.weight = select(conv.weight, 0, rows);
-    if (depthwise) {
+    if (is_depthwise(conv)) {
       conv.groups = conv.weight.size(0) * conv.groups / old_rows;
     } else {
-      conv.weight = select(conv.weight, 1, order.in);
+      conv.weight = select(conv.weight, 1, columns(order.in, old_columns, conv.groups));
     }
     conv.bias = select(conv.bias, 0, rows);
     reorder_bounds(conv.bounds, rows);
+  }
+  /// The inputs of one block, of which every other takes those in the same places.
+  Numbers columns(const Numbers& in, std::int64_t width, std::int64_t groups) const {
+    const auto block = static_cast<std::ptrdiff_t>(in.size()) / groups;
+    for (std::size_t i = 0; i < in.size(); ++i) {
+      const auto number = static_cast<std::int64_t>(i) / block,
+                 place = static_cast<std::int64_t>(i) % block;
+      if (in[i] != number * width + in[static_cast<std::size_t>(place)])
+        throw Bug("the blocks of the grouped convolution " + name + " would read other inputs");
+    }
+    return Numbers(in.begin(), in.begin() + block);
   }
   /// How many of the input's channels before `channel` stay.
   std::int64_t kept_before(std::int64_t channel) const {
@@ -154,13 +162,13 @@ void reorder(Graph& graph, NodeId id, const NodeOrder& order) {
   Node& node = graph[id];
   const auto before = widths_of(node.op);
   const Conv* conv = as_conv(node.op);
-  const bool grouped = conv && conv->groups > 1;
+  const bool depthwise = conv && is_depthwise(*conv);
   std::visit(Reorder{order, node.name}, node.op);
   if (!before) return;
   ChannelOrigin& origin = graph.origin[node.name];
   compose(origin.out, order.out, before->out);
-  // The inputs of a grouped convolution go with its outputs.
-  if (!grouped) compose(origin.in, order.in, before->in);
+  // The inputs of a depthwise convolution go with its outputs.
+  if (!depthwise) compose(origin.in, order.in, before->in);
   if (origin.out.empty() && origin.in.empty()) graph.origin.erase(node.name);
 }
 

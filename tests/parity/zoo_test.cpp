@@ -1,5 +1,5 @@
-// Every family of networks: state_dicts of torchvision and pytorch-cifar-models through all that is
-// done with a network, at small sizes of images.
+// Every family of networks, state_dicts of torchvision and pytorch-cifar-models, and TorchScript
+// files: through all that is done with a network, at small sizes of images.
 #include <fmt/format.h>
 #include <torch/script.h>
 
@@ -31,6 +31,23 @@ const std::vector<Net> kNets{{"mobilenetv2_x0_5", 32}, {"shufflenetv2_x0_5", 32}
                              {"densenet121", 64},      {"mnasnet1_0", 64},
                              {"efficientnet_b0", 64},  {"regnet_y_400mf", 64}};
 
+// Of more kinds than there are builders for.
+const std::vector<Net> kTraced{{"odd", 32},
+                               {"resnet18", 64},
+                               {"squeezenet1_0", 64},
+                               {"googlenet", 64},
+                               {"inception_v3", 96},
+                               {"densenet121", 64},
+                               {"mobilenet_v3_small", 64},
+                               {"shufflenet_v2_x0_5", 64},
+                               {"efficientnet_b0", 64},
+                               {"regnet_x_400mf", 64},
+                               {"mnasnet0_5", 64}};
+const std::vector<Net> kScripted{
+    {"scripted_odd", 32},          {"scripted_resnet18", 64},
+    {"scripted_googlenet", 64},    {"scripted_densenet121", 64},
+    {"scripted_mobilenet_v2", 64}, {"scripted_shufflenet_v2_x0_5", 64}};
+
 double deviation(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).abs().amax(1) / b.abs().amax(1)).max().item<double>();
 }
@@ -41,14 +58,18 @@ at::Tensor exported_logits(const TemporaryFolder& folder, const Graph& graph,
   return torch::jit::load(folder / "net.ts").forward({images}).toTensor();
 }
 
-Dataset calibration(std::int64_t size) {
+DatasetInfo images_of(std::int64_t size) {
   DatasetInfo info = dataset_info("synthetic");
   info.shape = {3, size, size};
+  return info;
+}
+
+Dataset calibration(std::int64_t size) {
   constexpr std::int64_t kCount = 4;
   std::vector<std::uint8_t> pixels(static_cast<std::size_t>(kCount * 3 * size * size));
   for (std::size_t i = 0; i < pixels.size(); ++i)
     pixels[i] = static_cast<std::uint8_t>(i * 2654435761U >> 13);
-  return Dataset(info, std::move(pixels), std::vector<std::int64_t>(kCount, 0));
+  return Dataset(images_of(size), std::move(pixels), std::vector<std::int64_t>(kCount, 0));
 }
 
 /// Faults everywhere, by both paths of the engine.
@@ -66,12 +87,18 @@ void expect_same_trials(const Net& net, const Graph& graph, const at::Tensor& im
   }
 }
 
-void sweep(const Net& net, const TemporaryFolder& folder) {
-  const std::string path = folder / (net.name + ".pth");
-  const at::Tensor images =
-      read_floats(folder / (net.name + ".images"), {kImages, 3, net.size, net.size});
+at::Tensor images_of(const Net& net, const TemporaryFolder& folder) {
+  return read_floats(folder / (net.name + ".images"), {kImages, 3, net.size, net.size});
+}
+
+Graph again(const Graph& graph) {
+  return parse_model(serialize_model(graph, {}), "again", "", "");
+}
+
+/// Returns the pruned network.
+Graph sweep(const Net& net, const Graph& graph, const TemporaryFolder& folder) {
+  const at::Tensor images = images_of(net, folder);
   const at::Tensor theirs = read_floats(folder / (net.name + ".logits"), {kImages, kClasses});
-  const Graph graph = build_model(net.name, kClasses, read_pth(path).tensors, path);
   const at::Tensor ours = logits(graph, images);
   EXPECT_LE(deviation(ours, theirs), kTolerance);
   EXPECT_LE(deviation(exported_logits(folder, graph, images), theirs), kTolerance);
@@ -80,11 +107,10 @@ void sweep(const Net& net, const TemporaryFolder& folder) {
   EXPECT_LE(deviation(logits(sort_channels(graph, scores), images), ours), kTolerance);
   PruningPlan pruning;
   pruning.ratio = 0.25;
-  const Graph pruned = prune(graph, scores, pruning);
+  Graph pruned = prune(graph, scores, pruning);
   const at::Tensor fewer = logits(pruned, images);
   EXPECT_LE(deviation(exported_logits(folder, pruned, images), fewer), kTolerance);
-  EXPECT_TRUE(same_bits(
-      logits(build_model(net.name, kClasses, state_dict(pruned), "pruned"), images), fewer));
+  EXPECT_TRUE(same_bits(logits(again(pruned), images), fewer));
 
   HardeningPlan hardening;
   hardening.restricted = false;
@@ -96,22 +122,61 @@ void sweep(const Net& net, const TemporaryFolder& folder) {
       harden(graph, scores, hardening, calibration(net.size), Comm::local(), at::kCPU);
   const at::Tensor bounded = logits(restricted, images);
   EXPECT_LE(deviation(exported_logits(folder, restricted, images), bounded), kTolerance);
-  const Graph again = parse_model(serialize_model(restricted, {}), "restricted", "", "");
-  EXPECT_TRUE(same_bits(logits(again, images), bounded));
+  EXPECT_TRUE(same_bits(logits(again(restricted), images), bounded));
   expect_same_trials(net, graph, images);
   expect_same_trials(net, restricted, images);
+  return pruned;
+}
+
+/// Files made by PyTorch for each of the networks.
+void make(const TemporaryFolder& folder, const std::string& script, const std::vector<Net>& nets) {
+  std::vector<std::string> arguments{folder.path()};
+  for (const Net& net : nets) arguments.push_back(fmt::format("{}:{}", net.name, net.size));
+  ASSERT_EQ(run_script(folder, script, arguments), "");
 }
 
 TEST(Zoo, EveryFamilyIsLoadedSortedPrunedHardenedExportedAndInjected) {
   if (!have_pytorch()) GTEST_SKIP() << "/usr/bin/python3 has no torch";
   const at::NoGradGuard no_grad;
   const TemporaryFolder folder;
-  std::vector<std::string> arguments{folder.path()};
-  for (const Net& net : kNets) arguments.push_back(fmt::format("{}:{}", net.name, net.size));
-  ASSERT_EQ(run_script(folder, "make_zoo.py", arguments), "");
+  make(folder, "make_zoo.py", kNets);
   for (const Net& net : kNets) {
     SCOPED_TRACE(net.name);
-    EXPECT_NO_THROW(sweep(net, folder));
+    const std::string path = folder / (net.name + ".pth");
+    const Graph graph = build_model(net.name, kClasses, read_pth(path).tensors, path);
+    const Graph pruned = sweep(net, graph, folder);
+    // Without a record, by the widths of its tensors.
+    const Graph widths = build_model(net.name, kClasses, state_dict(pruned), "pruned");
+    const at::Tensor images = images_of(net, folder);
+    EXPECT_TRUE(same_bits(logits(widths, images), logits(pruned, images)));
+  }
+}
+
+Graph imported(const Net& net, const TemporaryFolder& folder) {
+  const std::string path = folder / (net.name + ".ts");
+  return import_script(read_file(path), path, images_of(net.size));
+}
+
+TEST(Zoo, TracedNetworksAreSortedPrunedHardenedExportedAndInjected) {
+  if (!have_pytorch()) GTEST_SKIP() << "/usr/bin/python3 has no torch";
+  const at::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  make(folder, "make_traced.py", kTraced);
+  for (const Net& net : kTraced) {
+    SCOPED_TRACE(net.name);
+    sweep(net, imported(net, folder), folder);
+  }
+}
+
+TEST(Zoo, ScriptedNetworksGiveTheLogitsOfPyTorch) {
+  if (!have_pytorch()) GTEST_SKIP() << "/usr/bin/python3 has no torch";
+  const at::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  make(folder, "make_traced.py", kScripted);
+  for (const Net& net : kScripted) {
+    SCOPED_TRACE(net.name);
+    const at::Tensor theirs = read_floats(folder / (net.name + ".logits"), {kImages, kClasses});
+    EXPECT_LE(deviation(logits(imported(net, folder), images_of(net, folder)), theirs), kTolerance);
   }
 }
 

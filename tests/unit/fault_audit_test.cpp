@@ -78,6 +78,48 @@ TEST(Compare, RoundingAtTheCorrectionsThresholdIsNoMismatch) {
     }
 }
 
+/// One image; what the reference gives with other roundings.
+Agreement with_others(const std::vector<float>& fast, const std::vector<float>& reference,
+                      const std::vector<float>& channels_last, const std::vector<float>& doubles) {
+  return compare(logits_of({fast}), logits_of({reference}),
+                 {logits_of({channels_last}).logits, logits_of({doubles}).logits});
+}
+
+TEST(Compare, AReferenceAtOddsWithItselfIsANearTie) {
+  const std::vector<float> a{1, 8}, b{1, 9}, nan{1, kNaN};
+  EXPECT_EQ(with_others(a, b, b, b).mismatches, 1u);
+  EXPECT_EQ(with_others(a, b, b, b).near_ties, 0u);
+  for (const Agreement& found : {with_others(a, b, a, b), with_others(a, b, b, a),
+                                 with_others(nan, b, nan, b), with_others(a, nan, b, nan)}) {
+    EXPECT_EQ(found.mismatches, 0u);
+    EXPECT_EQ(found.near_ties, 1u);
+  }
+  // Doubles do not overflow where floats do.
+  EXPECT_EQ(with_others(nan, b, b, nan).mismatches, 1u);
+  EXPECT_EQ(with_others(a, nan, nan, a).mismatches, 1u);
+  EXPECT_EQ(with_others(b, b, a, a).near_ties, 0u);
+}
+
+TEST(Compare, OtherRoundingsOfTheReferenceAreTheSameTrial) {
+  const Graph net = testing::residual_net();
+  EngineOptions options;
+  options.block = 4;
+  options.group = 6;
+  TrialEngine engine(testing::hardened(net, testing::random_images(4).images, true),
+                     testing::random_images(20), options);
+  for (std::uint64_t trial = 0; trial < 20; ++trial) {
+    const Faults faults = draw(ExactFaults{3}, engine.space(), {5, 0, trial});
+    const at::Tensor reference = engine.logits_reference(faults, 3).logits;
+    const auto others = engine.logits_rounded_otherwise(faults, 3);
+    EXPECT_TRUE(at::allclose(others.channels_last, reference, 1e-3, 1e-3, true)) << trial;
+    EXPECT_TRUE(at::allclose(others.doubles, reference, 1e-3, 1e-3, true)) << trial;
+    EXPECT_FALSE(at::equal(others.doubles, engine.golden().logits.narrow(0, 18, 2))) << trial;
+  }
+  const Audit both = audit(engine, draw(ExactFaults{1}, engine.space(), {5}), 3);
+  EXPECT_EQ(both.agreement.images, 2u);
+  EXPECT_EQ(both.agreement.mismatches, 0u);
+}
+
 TEST(Compare, ImagesAddUp) {
   const Agreement found = compare(logits_of({{1, 2}, {2, 1}, {1, kNaN}, {1, 2}}),
                                   logits_of({{1, 2.001F}, {1, 2}, {1, 2}, {1, 2.0005F}}));

@@ -83,6 +83,32 @@ inline Graph residual_graph() {
   return g;
 }
 
+/// A bottleneck of grouped convolutions with squeeze and excitation, as in ResNeXt and RegNet; two
+/// grouped convolutions in a row with other blocks, flatten h*w.
+inline Graph grouped_graph() {
+  Graph g;
+  NodeId x = g.add("x", Input{3, {8, 8}}, {});
+  const NodeId stem = g.add("stem", conv(6, 3), {x});
+  x = g.add("a", conv(20, 6, 1), {stem});
+  x = g.add("a_bn", batch_norm(20), {x});
+  x = g.add("a_relu", Activation{}, {x});
+  x = g.add("b", conv(20, 20, 3, 2, 2, true), {x});
+  x = g.add("b_bn", batch_norm(20), {x});
+  x = g.add("b_silu", Activation{ActivationKind::kSilu}, {x});
+  NodeId gate = g.add("pool", AdaptiveAvgPool{}, {x});
+  gate = g.add("gate", conv(20, 20, 1, 1, 1, true), {gate});
+  gate = g.add("sigmoid", Activation{ActivationKind::kSigmoid}, {gate});
+  x = g.add("gated", Multiply{}, {x, gate});
+  x = g.add("c", conv(6, 20, 1), {x});
+  x = g.add("add", Add{}, {x, g.add("skip", conv(6, 6, 1, 2), {stem})});
+  x = g.add("d", conv(30, 6, 1), {x});
+  x = g.add("e", conv(30, 30, 3, 1, 3), {x});
+  x = g.add("f", conv(20, 30, 3, 2, 2), {x});
+  x = g.add("flatten", Flatten{}, {x});
+  g.add("fc", linear(4, 80), {x});
+  return g;
+}
+
 /// Slices, shuffle, depthwise convolution, concat of three (one read twice), pools, flatten h*w.
 inline Graph concat_graph(std::int64_t groups = 2) {
   Graph g;

@@ -87,6 +87,25 @@ TEST(Zoo, FiltersThatTheGroupsDoNotDivideAreRefused) {
       testing::HasSubstr(name + " has 15 filters in 16 groups"));
 }
 
+TEST(Zoo, DenseNetsOfBefore2018Load) {
+  const StateDict tensors = state_dict(initial_model("densenet121", 10, 1));
+  StateDict old;
+  std::int64_t renamed = 0;
+  for (const auto& [name, tensor] : tensors) {
+    std::string before = name;
+    for (const char* kind : {"norm1.", "norm2.", "conv1.", "conv2."}) {
+      const std::size_t at = name.find(kind);
+      if (name.find("denselayer") == std::string::npos || at == std::string::npos) continue;
+      before.insert(at + 4, ".");
+      ++renamed;
+    }
+    old.set(before, tensor);
+  }
+  EXPECT_EQ(renamed, 58 * 2 * (5 + 1));
+  test::expect_same_state(state_dict(build_model("densenet121", 10, old, "old.pth")), tensors);
+  EXPECT_THAT(matching_models(old), testing::ElementsAre("densenet121"));
+}
+
 TEST(Zoo, TheTableIsWhole) {
   EXPECT_EQ(model_names().size(), kCifar.size() + kImageNet.size());
 }

@@ -60,10 +60,6 @@ Graph shuffle_net() {
   return g;
 }
 
-Graph blocked_net() {
-  return test::concat_graph(2);
-}
-
 PruningPlan by(double ratio, std::map<std::string, double> ratios = {}) {
   return {ratio, std::move(ratios), GroupScore::kMean};
 }
@@ -214,15 +210,23 @@ INSTANTIATE_TEST_SUITE_P(Nets, Pruning,
                          testing::Values(Case{"residual", test::plain_residual, 3},
                                          Case{"vgg", test::vgg_like, 3},
                                          Case{"concat", concat_net, 4},
+                                         Case{"grouped", test::grouped_graph, 3},
                                          Case{"shuffle", shuffle_net, 4}),
                          [](const auto& test) { return std::string(test.param.name); });
 
-TEST(PruningNets, WhatCannotMoveStays) {
+TEST(PruningNets, EveryBlockOfAGroupedConvolutionLosesTheSamePlaces) {
   at::manual_seed(1);
-  const Graph graph = blocked_net();
+  const Graph graph = test::grouped_graph();
   const Graph pruned = prune(graph, test::random_scores(graph, 1), by(0.5));
-  EXPECT_TRUE(same_tensors(pruned, graph));
-  EXPECT_TRUE(pruned.origin.empty());
+  const auto shape = [&](const char* layer) {
+    const Conv& conv = *as_conv(pruned[pruned.find(layer)].op);
+    EXPECT_EQ(conv.groups, as_conv(graph[graph.find(layer)].op)->groups);
+    return conv.weight.sizes().vec();
+  };
+  EXPECT_EQ(shape("a"), (std::vector<std::int64_t>{10, 3, 1, 1}));
+  EXPECT_EQ(shape("b"), (std::vector<std::int64_t>{10, 5, 3, 3}));
+  const auto& out = pruned.origin.at("b").out;
+  for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(out[i + 5], out[i] + 10);
 }
 
 TEST(PruningNets, HiddenLinearLayersKeepTheirOutputs) {
@@ -273,7 +277,6 @@ TEST(PruningRatios, NonsenseIsRefusedByName) {
   EXPECT_THAT(refusal(graph, by(0.1, {{"bn1", 0.1}})), HasSubstr("bn1 cannot be pruned"));
   EXPECT_THAT(refusal(graph, by(0.1, {{"conv1", 0.1}, {"layer1.0.conv2", 0.2}})),
               AllOf(HasSubstr("conv1 and layer1.0.conv2"), HasSubstr("0.1"), HasSubstr("0.2")));
-  EXPECT_THAT(refusal(blocked_net(), by(0.1, {{"grouped", 0.1}})), HasSubstr("grouped"));
   EXPECT_EQ(refusal(graph, by(0.1, {{"conv1", 0.2}, {"layer1.0.conv2", 0.2}})), "");
 }
 

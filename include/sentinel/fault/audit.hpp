@@ -11,8 +11,10 @@ struct Agreement {
   /// Images that are DUE in one path only, or of another predicted class without a near tie, or
   /// with a logit that deviates by more than kLogitTolerance.
   std::uint32_t mismatches = 0;
-  /// Images of another predicted class, and no mismatch: the two largest logits of the reference
-  /// lie closer together than kNearTie, so that rounding decides.
+  /// Images that would be a mismatch, but rounding decides: the two largest logits of the reference
+  /// lie closer together than kNearTie, or the reference itself gives another result in another
+  /// memory format or in double precision (an activation that is 0 or 1e-7 before a weight of 1e36,
+  /// a value at its bound).
   std::uint32_t near_ties = 0;
   /// The largest |fast - reference| / max|reference| of an image without DUE in either path.
   double deviation = 0;
@@ -20,8 +22,17 @@ struct Agreement {
 inline constexpr double kLogitTolerance = 1e-3;  // of max|z| of the image
 inline constexpr double kNearTie = 1e-4;         // of max|z| of the image
 
-/// Throws Bug where the two are not of the same images and classes.
-Agreement compare(const TrialLogits& fast, const TrialLogits& reference);
+/// Throws Bug where the two are not of the same images and classes. Without other roundings of the
+/// reference only near ties of logits are excused.
+Agreement compare(const TrialLogits& fast, const TrialLogits& reference,
+                  const TrialEngine::OtherRoundings& others = {});
+
+/// One trial by both paths; other roundings are asked where the two differ.
+struct Audit {
+  TrialLogits fast, reference;
+  Agreement agreement;
+};
+Audit audit(TrialEngine& engine, const Faults& faults, std::int32_t group = kNoGroup);
 
 /// Whether a trial is among the share `rate` of them (0: none ... 1: all) that is audited: a pure
 /// function of its arguments; a larger rate adds trials.

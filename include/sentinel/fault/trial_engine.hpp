@@ -96,6 +96,13 @@ class TrialEngine {
   TrialOutcome run_reference(const Faults& faults, std::int32_t group = kNoGroup);
   TrialLogits logits(const Faults& faults, std::int32_t group = kNoGroup);
   TrialLogits logits_reference(const Faults& faults, std::int32_t group = kNoGroup);
+  /// The reference's logits, [N, classes] f32, once with the memory format channels_last and once
+  /// in double precision (then rounded): where logits_reference gives something else, rounding
+  /// decides.
+  struct OtherRoundings {
+    at::Tensor channels_last, doubles;
+  };
+  OtherRoundings logits_rounded_otherwise(const Faults& faults, std::int32_t group = kNoGroup);
 
  private:
   struct State;

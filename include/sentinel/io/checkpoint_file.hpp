@@ -39,6 +39,9 @@ CheckpointFile read_pth(const std::string& path);
 /// The same from memory; `name` is what errors call it.
 CheckpointFile parse_pth(const Bytes& bytes, const std::string& name);
 
+/// Whether it is a TorchScript file, which torch.jit.save wrote; false for anything else or broken.
+bool is_script_archive(const Bytes& bytes);
+
 /// Writes the zip format such that torch.load(f, weights_only=True) gives an OrderedDict of plain
 /// contiguous tensors in this order, with `metadata` as the record sentinelnn.json. Same input,
 /// same bytes.

@@ -33,7 +33,7 @@ std::vector<std::string> matching_models(const StateDict& tensors);
 StateDict state_dict(const Graph& graph);
 
 /// A whole checkpoint: state_dict plus the record sentinelnn.json, so that it loads without any
-/// option.
+/// option. Of an imported network the record holds the structure too.
 struct Provenance {
   std::vector<std::string> parents;  // SHA-256 of the files this model was made from
   std::string command;
@@ -46,7 +46,8 @@ Bytes serialize_model(const Graph& graph, const Provenance& provenance);
 /// its record is damaged.
 Provenance read_provenance(const Bytes& file, const std::string& source);
 
-/// The inverse, bit for bit; also reads plain state_dicts where name and data set are given.
+/// The inverse, bit for bit; also reads plain state_dicts where name and data set are given, and
+/// TorchScript files (script.hpp) where the data set is.
 /// `name`/`dataset` empty: taken from the record (UserError where there is none); given and
 /// contradicting the record: UserError.
 Graph parse_model(const Bytes& file, const std::string& source, const std::string& name,

@@ -2,6 +2,8 @@
 #include <string>
 
 #include "sentinel/graph/graph.hpp"
+#include "sentinel/io/checkpoint_file.hpp"
+#include "sentinel/io/dataset.hpp"
 
 namespace sentinel {
 
@@ -17,5 +19,18 @@ namespace sentinel {
 /// network is for evaluation. The same graph gives the same bytes. EnvironmentError where the file
 /// cannot be written.
 void export_script(const Graph& graph, const std::string& path);
+
+/// A traced or scripted network of PyTorch, in evaluation mode, as a Graph for the images of a data
+/// set. It is run once on made images while its operators are recorded, so that control flow,
+/// sizes, lists and submodules need no rules of their own; then its logits on other images are
+/// compared with the graph's. Layers have the names of the modules that own their parameters,
+/// operators without parameters those of the modules that call them; entries of the state_dict stay
+/// as they are named, without those that evaluation does not use. DataError where the file is
+/// damaged, has another number of classes, or uses something that a Graph has no operator for: the
+/// first such operator and its place are named.
+Graph import_script(const Bytes& file, const std::string& source, const DatasetInfo& dataset);
+
+/// Its parameters and buffers, in PyTorch's order.
+StateDict script_tensors(const Bytes& file, const std::string& source);
 
 }  // namespace sentinel

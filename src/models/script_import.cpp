@@ -1,0 +1,98 @@
+#include <torch/script.h>
+
+#include <filesystem>
+#include <sstream>
+
+#include "models/families.hpp"
+#include "models/script_recorder.hpp"
+#include "sentinel/core/error.hpp"
+#include "sentinel/core/rng.hpp"
+#include "sentinel/graph/run.hpp"
+#include "sentinel/models/model.hpp"
+#include "sentinel/models/script.hpp"
+
+namespace sentinel {
+namespace {
+
+torch::jit::Module load(const Bytes& file, const std::string& source) {
+  std::istringstream stream(std::string(reinterpret_cast<const char*>(file.data()), file.size()));
+  try {
+    torch::jit::Module network = torch::jit::load(stream, at::Device(at::kCPU));
+    network.eval();
+    network.to(at::kFloat);
+    return network;
+  } catch (const std::exception& error) {
+    throw DataError(source, "LibTorch cannot load this TorchScript file: " + first_line(error));
+  }
+}
+
+/// Standard normal, as normalised images are about.
+at::Tensor probes(std::int64_t count, const std::array<std::int64_t, 3>& shape) {
+  Rng rng({0, 0, static_cast<std::uint64_t>(count), Purpose::kInitialWeights});
+  at::Tensor images = at::empty({count, shape[0], shape[1], shape[2]}, at::kFloat);
+  float* values = images.data_ptr<float>();
+  for (std::int64_t i = 0; i < images.numel(); ++i) values[i] = static_cast<float>(rng.normal());
+  return images;
+}
+
+/// What is not understood must not go unnoticed: an in-place operator on a view, say, or a size
+/// that the tracing made a constant.
+void require_same_logits(torch::jit::Module& network, const Graph& graph, const at::Tensor& images,
+                         const std::string& source) {
+  constexpr double kTolerance = 1e-3;  // of max|z|: rounding is below it, a wrong operator is not
+  const at::Tensor theirs = tensors_in(network.forward({images})).at(0);
+  const at::Tensor ours = logits(graph, images);
+  const double scale = theirs.abs().max().item<double>();
+  if (theirs.sizes() == ours.sizes() &&
+      at::allclose(ours, theirs, 0, kTolerance * std::max(scale, 1e-30), true))
+    return;
+  throw DataError(source,
+                  "its operators were understood, but give other logits than the file itself; is "
+                  "a view changed in place, or was it traced with a constant number of images?");
+}
+
+std::string architecture_of(const std::string& source) {
+  const std::string name = std::filesystem::path(source).filename().string();
+  return find_family(name) == nullptr ? name : name + ".ts";
+}
+
+Graph convert(torch::jit::Module& network, const DatasetInfo& dataset, const std::string& source) {
+  constexpr std::int64_t kRecorded = 2, kChecked = 3;  // images; another number to tell constants
+  const at::Tensor images = probes(kRecorded, dataset.shape);
+  ScriptRecorder recorder(network, images, source);
+  Graph graph = recorder.finish(walk_script(network, images, recorder, source));
+  if (class_count(graph) != dataset.classes)
+    throw DataError(source, "this network has " + std::to_string(class_count(graph)) +
+                                " outputs, the data set " + dataset.name + " has " +
+                                std::to_string(dataset.classes) + " classes");
+  require_same_logits(network, graph, probes(kChecked, dataset.shape), source);
+  return graph;
+}
+
+}  // namespace
+
+StateDict script_tensors(const Bytes& file, const std::string& source) {
+  StateDict tensors;
+  for (const auto& [name, tensor] : script_state(load(file, source)))
+    tensors.set(name, tensor.detach().contiguous());
+  return tensors;
+}
+
+Graph import_script(const Bytes& file, const std::string& source, const DatasetInfo& dataset) {
+  const at::NoGradGuard no_grad;
+  torch::jit::Module network = load(file, source);
+  Graph graph;
+  try {
+    graph = convert(network, dataset, source);
+  } catch (const c10::Error& error) {
+    throw DataError(source, "this TorchScript network cannot be run: " + first_line(error));
+  }
+  graph.architecture = architecture_of(source);
+  graph.dataset = dataset.name;
+  const StateDict kept = state_dict(graph);
+  for (const auto& entry : script_state(network))
+    if (kept.contains(entry.first)) graph.state_order.push_back(entry.first);
+  return graph;
+}
+
+}  // namespace sentinel
