@@ -1,5 +1,7 @@
 #include "sentinel/campaign/latency.hpp"
 
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <chrono>
 

@@ -1,5 +1,7 @@
 #include "sentinel/fault/trial_engine.hpp"
 
+#include <ATen/core/grad_mode.h>
+
 #include <chrono>
 #include <map>
 

@@ -1,5 +1,7 @@
 #include "sentinel/protect/train.hpp"
 
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <cmath>
 #include <optional>

@@ -1,5 +1,6 @@
 #include "protect/train_state.hpp"
 
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include <filesystem>

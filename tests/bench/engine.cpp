@@ -3,6 +3,7 @@
 //   bench_engine MODEL [CHECKPOINT DATA] [images] [rounds]   random weights and images without
 //   files
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,4 +1,6 @@
 // Networks that the PyTorch of this machine makes, saves and runs; needs no test data.
+#include <ATen/core/grad_mode.h>
+
 #include "parity/support.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/models/model.hpp"

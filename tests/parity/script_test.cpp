@@ -1,4 +1,5 @@
 // Exported networks in the PyTorch of this machine.
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include <cstring>

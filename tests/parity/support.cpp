@@ -1,5 +1,7 @@
 #include "parity/support.hpp"
 
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <cstring>
 #include <iostream>

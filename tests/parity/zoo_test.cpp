@@ -1,5 +1,6 @@
 // Every family of networks, state_dicts of torchvision and pytorch-cifar-models, and TorchScript
 // files: through all that is done with a network, at small sizes of images.
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 #include <torch/script.h>
 

@@ -1,4 +1,6 @@
 #pragma once
+#include <ATen/core/grad_mode.h>
+
 #include "unit/protect_support.hpp"
 
 /// What the tests of deepvigor and of its cache share.

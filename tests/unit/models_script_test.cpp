@@ -1,5 +1,6 @@
 #include "sentinel/models/script.hpp"
 
+#include <ATen/core/grad_mode.h>
 #include <torch/script.h>
 
 #include <cstring>
