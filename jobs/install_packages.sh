@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing, and only those.
-#   install_packages.sh [build] [analysis] [tests]
+#   install_packages.sh [build] [analysis] [tests] [pip]
 # On other systems it says what is needed and leaves the rest to the build, which names what it lacks.
 set -euo pipefail
 
@@ -11,6 +11,7 @@ build=(build-essential cmake ninja-build ccache git ca-certificates pkg-config l
 analysis=(python3 python3-h5py python3-pandas python3-matplotlib python3-jinja2 python3-scipy)
 tests=(python3-torch python3-torchvision python3-pil python3-pytest curl hdf5-tools slurm-wlm munge
   iproute2 util-linux)
+pip=(python3 python3-venv)  # for LibTorch 2.x, which Debian lacks
 
 wanted=()
 for set in "$@"; do
@@ -18,7 +19,8 @@ for set in "$@"; do
     build) wanted+=("${build[@]}") ;;
     analysis) wanted+=("${analysis[@]}") ;;
     tests) wanted+=("${tests[@]}") ;;
-    *) echo "install_packages.sh: no set '$set' (build, analysis, tests)" >&2; exit 64 ;;
+    pip) wanted+=("${pip[@]}") ;;
+    *) echo "install_packages.sh: no set '$set' (build, analysis, tests, pip)" >&2; exit 64 ;;
   esac
 done
 

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds with warnings as errors, runs the tests.
 #   tests/run.sh [--all] [CTEST OPTIONS]     --all: the long ones too
+#
+# Variables, with their defaults:
+#   TREE        build/release   where it builds
+#   LIBTORCH    a folder with another LibTorch than Debian's (tests/libtorch2.sh: pip's)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,15 +16,20 @@ fi
 
 bash jobs/install_packages.sh build analysis tests
 
+tree=${TREE:-build/release}
+configure=(--preset release -B "$tree" -DSENTINEL_TESTS=ON -DSENTINEL_WERROR=ON)
 # Debian's Python first: the packages of the parity tests belong to it.
-python=()
-[ -x /usr/bin/python3 ] && python=(-DPython3_EXECUTABLE=/usr/bin/python3)
+[ ! -x /usr/bin/python3 ] || configure+=(-DPython3_EXECUTABLE=/usr/bin/python3)
+if [ -n "${LIBTORCH:-}" ]; then
+  configure+=(-DCMAKE_PREFIX_PATH="$LIBTORCH")
+  # CMake keeps what it found before.
+  grep -qsxF "CMAKE_PREFIX_PATH:UNINITIALIZED=$LIBTORCH" "$tree/CMakeCache.txt" || rm -rf "$tree"
+fi
 
-log=build/tests-build.log
-mkdir -p build
-echo "Building into build/release, output in $log"
-if ! { cmake --preset release -DSENTINEL_TESTS=ON -DSENTINEL_WERROR=ON "${python[@]}" &&
-  cmake --build --preset release; } >"$log" 2>&1 </dev/null; then
+log=$tree/tests-build.log
+mkdir -p "$tree"
+echo "Building into $tree, output in $log"
+if ! { cmake "${configure[@]}" && cmake --build "$tree"; } >"$log" 2>&1 </dev/null; then
   grep -nE 'error|Error|FAILED' "$log" | head -n 20 >&2 || true
   tail -n 30 "$log" >&2
   echo "run.sh: the build failed; all of its output is in $log" >&2
@@ -33,9 +42,9 @@ if [ "$(id -u)" -eq 0 ]; then
 fi
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 
-output=build/tests-output.log
+output=$tree/tests-output.log
 code=0
-ctest --preset release -j2 "${selection[@]}" "$@" </dev/null >"$output" 2>&1 || code=$?
+ctest --test-dir "$tree" --output-on-failure -j2 "${selection[@]}" "$@" </dev/null >"$output" 2>&1 || code=$?
 if [ "$code" -ne 0 ]; then
   grep -vE '^ *(Start|[0-9]+/[0-9]+ Test .* Passed)' "$output" | tail -n 200 || true
 else

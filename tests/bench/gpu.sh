@@ -8,12 +8,12 @@
 # Variables, with their defaults:
 #   PYTHON      a Python with torch (CUDA), numpy and h5py; build/gpu/venv otherwise, made with pip
 #   TORCH_PIP   torch          what pip installs into that venv, such as torch==2.9.0
-#   Torch_DIR   the folder of TorchConfig.cmake; that of PYTHON's torch otherwise
 #   TRIALS      20             of the peer per round
 #   JOBS        all cores
-# Exit codes: 71 no GPU, no CUDA compiler or no fitting torch; 65 no data; else that of the first step that failed.
+# Exit codes: 71 no GPU or no fitting torch; 65 no data; else that of the first step that failed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. tests/pip_torch.sh
 
 dry=
 if [ "${1:-}" = --dry-run ]; then
@@ -43,46 +43,18 @@ say "Packages"
 bash jobs/install_packages.sh build
 
 say "LibTorch"
-python=${PYTHON:-$build/venv/bin/python}
-if [ -z "${PYTHON:-}" ] && [ -n "$dry" ] && [ ! -x "$python" ]; then
-  python=/usr/bin/python3
-  echo "would make $build/venv with pip install ${TORCH_PIP:-torch} numpy h5py; looking at $python instead"
-elif [ -z "${PYTHON:-}" ] && [ ! -e "$build/venv/complete" ]; then
-  { python3 -m venv "$build/venv" && "$python" -m pip install --quiet "${TORCH_PIP:-torch}" numpy h5py; } ||
-    refuse "pip could not install torch; set PYTHON to a Python that has torch, numpy and h5py"
-  touch "$build/venv/complete"
+if [ -z "${PYTHON:-}" ] && [ -n "$dry" ] && [ ! -e "$build/venv/complete" ]; then
+  PYTHON=/usr/bin/python3
+  echo "would make $build/venv with pip install ${TORCH_PIP:-torch} numpy h5py; looking at $PYTHON instead"
 fi
-# One line: version, CUDA it was built for, standard library ABI, whether it sees a GPU, its CMake folder.
-if ! torch=$("$python" -c '
-import h5py, numpy, torch
-print(torch.__version__, torch.version.cuda or "none", int(torch._C._GLIBCXX_USE_CXX11_ABI),
-      int(torch.cuda.is_available()), torch.utils.cmake_prefix_path, sep="\t")'); then
-  echo "gpu.sh: $python cannot import torch, numpy and h5py; set PYTHON, or TORCH_PIP for the venv" >&2
-  exit 71
-fi
-IFS=$'\t' read -r version cuda abi sees prefix <<<"$torch"
-Torch_DIR=${Torch_DIR:-$prefix/Torch}
-# Debian's own torch keeps its CMake files with its libraries.
-[ -f "$Torch_DIR/TorchConfig.cmake" ] || Torch_DIR=$(echo /usr/lib/*/cmake/Torch)
-[ -f "$Torch_DIR/TorchConfig.cmake" ] || refuse "no TorchConfig.cmake in $Torch_DIR; set Torch_DIR"
-echo "torch $version, CUDA $cuda, $Torch_DIR"
+pip_torch "$build/venv" numpy h5py || refuse "no fitting torch"
 [ "$cuda" != none ] || refuse "torch $version is built without CUDA"
-[ "$abi" = 1 ] || refuse "torch $version has the old C++ ABI, other libraries here the new one; take 2.7 or later"
-[ "$sees" = 1 ] || refuse "torch $version sees no GPU (CUDA $cuda; does the driver fit?)"
-
-# TorchConfig.cmake of a torch with CUDA wants the toolkit.
-nvcc=$(command -v nvcc || true)
-[ -n "$nvcc" ] || [ ! -x /usr/local/cuda/bin/nvcc ] || nvcc=/usr/local/cuda/bin/nvcc
-if [ -n "$nvcc" ]; then
-  export CUDACXX=$nvcc
-  "$nvcc" --version | tail -n 2 | head -n 1
-else
-  refuse "no nvcc: install the CUDA toolkit of version $cuda, or put its bin/ on PATH"
-fi
+"$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' ||
+  refuse "torch $version sees no GPU (CUDA $cuda; does the driver fit?)"
 
 say "Build in $build"
 configure=(cmake -S . -B "$build/tree" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSENTINEL_TESTS=ON
-  -DTorch_DIR="$Torch_DIR" -DPython3_EXECUTABLE="$(command -v "$python")")
+  -DCMAKE_PREFIX_PATH="$libtorch" -DPython3_EXECUTABLE="$(command -v "$python")")
 targets=(sentinelnn unit_graph unit_fault unit_campaign)
 # Each step's output goes to a file; its end is shown where it fails.
 quietly() {
@@ -95,7 +67,7 @@ quietly() {
   exit "$code"
 }
 quietly configure "${configure[@]}"
-grep -E '^(Torch_DIR|CMAKE_CUDA_COMPILER):' "$build/tree/CMakeCache.txt"
+grep -E '^Torch_DIR:' "$build/tree/CMakeCache.txt"
 if [ -n "$dry" ]; then
   echo "would build: ${targets[*]}"
   echo "tests with Cuda or Gpu in their names: $(grep -rhoE '^TEST[_FP]*\([^)]*(Cuda|Gpu)[^)]*\)' tests | wc -l)"
