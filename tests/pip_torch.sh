@@ -7,7 +7,7 @@
 pip_torch() {
   local folder=$1 packages=("${@:2}") wanted abi found
   read -ra wanted <<<"${TORCH_PIP:-torch} ${packages[*]}"
-  python=${PYTHON:-$folder/bin/python}
+  python=${PYTHON:-$folder/bin/python} version=none cuda=none libtorch=
   if [ -z "${PYTHON:-}" ] && [ "$(cat "$folder/complete" 2>/dev/null)" != "${wanted[*]}" ]; then
     bash jobs/install_packages.sh pip || return 1
     echo "Making $folder with pip: ${wanted[*]} (gigabytes), output in $folder.log"

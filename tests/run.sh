@@ -23,7 +23,9 @@ configure=(--preset release -B "$tree" -DSENTINEL_TESTS=ON -DSENTINEL_WERROR=ON)
 if [ -n "${LIBTORCH:-}" ]; then
   configure+=(-DCMAKE_PREFIX_PATH="$LIBTORCH")
   # CMake keeps what it found before.
-  grep -qsxF "CMAKE_PREFIX_PATH:UNINITIALIZED=$LIBTORCH" "$tree/CMakeCache.txt" || rm -rf "$tree"
+  if [ -f "$tree/CMakeCache.txt" ] && ! grep -qxF "CMAKE_PREFIX_PATH:UNINITIALIZED=$LIBTORCH" "$tree/CMakeCache.txt"; then
+    rm -rf "$tree"
+  fi
 fi
 
 log=$tree/tests-build.log
