@@ -100,6 +100,15 @@ class ScriptRecorder : public OperatorSink {
   std::vector<at::Tensor> kept_;  // an object's address is its name here
 };
 
+/// A tensor as an object.
+inline const void* script_key(const at::Tensor& tensor) {
+  return tensor.unsafeGetTensorImpl();
+}
+
+/// "aten::relu_" -> "relu".
+std::string plain_name(const std::string& name);
+
+std::vector<at::Tensor> tensors_of(c10::ArrayRef<c10::IValue> values);
 /// A tensor, or those of a list or tuple, at any depth.
 std::vector<at::Tensor> tensors_in(const c10::IValue& value);
 

@@ -72,12 +72,60 @@ def cifar_shufflenet(*widths: int) -> nn.Module:
     return net
 
 
+class CifarResnet(nn.Module):
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        before = 16
+        for number, width in enumerate((16, 32, 64), 1):
+            modules = []
+            for block in range(blocks):
+                stride = 2 if number > 1 and block == 0 else 1
+                project = None
+                if stride > 1:
+                    conv = nn.Conv2d(before, width, 1, stride, bias=False)
+                    project = nn.Sequential(conv, nn.BatchNorm2d(width))
+                modules.append(zoo.resnet.BasicBlock(before, width, stride, project))
+                before = width
+            self.add_module(f"layer{number}", nn.Sequential(*modules))
+        self.fc = nn.Linear(64, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(x.mean([2, 3]))
+
+
+def cifar_vgg(setting: str) -> nn.Module:
+    net = nn.Sequential()
+    net.add_module("features", zoo.vgg.make_layers(zoo.vgg.cfgs[setting], batch_norm=True))
+    net.add_module("flatten", nn.Flatten())
+    hidden = [nn.Linear(512, 512), nn.ReLU(), nn.Dropout(), nn.Linear(512, 512), nn.ReLU()]
+    net.add_module("classifier", nn.Sequential(*hidden, nn.Dropout(), nn.Linear(512, CLASSES)))
+    return net
+
+
 CIFAR = {
+    "resnet20": lambda: CifarResnet(3),
+    "resnet32": lambda: CifarResnet(5),
+    "resnet44": lambda: CifarResnet(7),
+    "resnet56": lambda: CifarResnet(9),
+    "vgg11_bn": lambda: cifar_vgg("A"),
+    "vgg13_bn": lambda: cifar_vgg("B"),
+    "vgg16_bn": lambda: cifar_vgg("D"),
+    "vgg19_bn": lambda: cifar_vgg("E"),
     "mobilenetv2_x0_5": lambda: cifar_mobilenet(0.5),
+    "mobilenetv2_x0_75": lambda: cifar_mobilenet(0.75),
+    "mobilenetv2_x1_0": lambda: cifar_mobilenet(1.0),
     "mobilenetv2_x1_4": lambda: cifar_mobilenet(1.4),
     "shufflenetv2_x0_5": lambda: cifar_shufflenet(24, 48, 96, 192, 1024),
+    "shufflenetv2_x1_0": lambda: cifar_shufflenet(24, 116, 232, 464, 1024),
     "shufflenetv2_x1_5": lambda: cifar_shufflenet(24, 176, 352, 704, 1024),
+    "shufflenetv2_x2_0": lambda: cifar_shufflenet(24, 244, 488, 976, 2048),
     "repvgg_a0": lambda: RepVgg(0.75, 2.5),
+    "repvgg_a1": lambda: RepVgg(1, 2.5),
+    "repvgg_a2": lambda: RepVgg(1.5, 2.75),
 }
 
 
