@@ -2,6 +2,7 @@
 #include <toml++/toml.h>
 
 #include "app/command.hpp"
+#include "app/options.hpp"
 #include "sentinel/core/file.hpp"
 
 namespace sentinel {
@@ -55,12 +56,16 @@ void check_tables(const std::string& path, const toml::table& file, CLI::App& ro
   }
 }
 
-/// Whether the command line says otherwise how many faults there are.
-bool replaced(const std::string& key, const CLI::App& command) {
+/// Whether the command line says otherwise by another option: how many faults there are, or which
+/// file the network is.
+bool replaced(const std::string& key, const std::string& value, const CLI::App& command) {
   const auto given = [&](const char* name) {
     const CLI::Option* option = command.get_option_no_throw(name);
     return option && option->count() > 0;
   };
+  if (key == "model") return given("--checkpoint") && is_network_file(value);
+  if (key == "checkpoint")
+    return given("--model") && is_network_file(command.get_option("--model")->as<std::string>());
   // --ber alone keeps the file's fault-count.
   if (key == "fault-count" || key == "ber")
     return given("--single-bit") ||
@@ -85,7 +90,8 @@ void apply_job_text(const std::string& path, std::string_view text, CLI::App& ro
       fail(path, node,
            fmt::format("unknown key '{}'; `sentinelnn {} --help` lists the options", key.str(),
                        command.get_name()));
-    if (option->count() == 0 && !replaced(std::string(key.str()), command))
+    if (option->count() == 0 &&
+        !replaced(std::string(key.str()), node.value_or(std::string()), command))
       wanted.emplace_back(option, &node);
   }
   for (const auto& [option, node] : wanted) give(path, *node, *option);

@@ -11,6 +11,7 @@
 
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/models/model.hpp"
 
 namespace sentinel {
 namespace {
@@ -69,17 +70,13 @@ void add_channel_faults(CLI::App& app, ChannelFaultsJob& job) {
 
 void choose_file(const std::string& path, ModelSelection& selection) {
   if (!selection.checkpoint.empty() && selection.checkpoint != path)
-    throw UserError("two networks are given, " + selection.checkpoint + " and " + path +
-                    "; a TorchScript file has its weights in it, leave one out");
+    throw CLI::ValidationError("two networks are given, " + selection.checkpoint + " and " + path +
+                               "; a TorchScript file has its weights in it, leave one out");
   selection.checkpoint = path;
 }
 
-/// The name of an architecture, or a file.
 void choose_model(const std::string& word, ModelSelection& selection) {
-  const std::string end = std::filesystem::path(word).extension().string();
-  const bool file = word.find('/') != std::string::npos || end == ".ts" || end == ".pt" ||
-                    end == ".pth" || std::filesystem::is_regular_file(word);
-  if (file) return choose_file(word, selection);
+  if (is_network_file(word)) return choose_file(word, selection);
   selection.model = word;
 }
 
@@ -94,6 +91,15 @@ TrialRange parse_range(const std::string& text) {
 }
 
 }  // namespace
+
+bool is_network_file(const std::string& model) {
+  const auto known = model_names();
+  if (std::find(known.begin(), known.end(), model) != known.end()) return false;
+  const std::string end = std::filesystem::path(model).extension().string();
+  std::error_code none;
+  return model.find('/') != std::string::npos || end == ".ts" || end == ".pt" || end == ".pth" ||
+         std::filesystem::is_regular_file(model, none);
+}
 
 CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& value,
                        const std::string& what) {

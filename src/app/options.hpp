@@ -13,6 +13,9 @@ namespace sentinel {
 CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& value,
                        const std::string& what);
 
+/// Whether what --model says is a file rather than the name of an architecture.
+bool is_network_file(const std::string& model);
+
 /// Options that several subcommands share.
 void add_selection(CLI::App& app, ModelSelection& selection);
 /// What the seed tool's own checkpoints do not say of themselves.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
@@ -75,9 +76,13 @@ class Run {
   at::Tensor logits_, predictions_;
 };
 
+std::optional<Run> run_of(const at::Tensor& logits) {
+  return logits.defined() ? std::optional<Run>(logits) : std::nullopt;
+}
+
 /// Whether another run of the reference is at odds with it.
-bool contradicts(const at::Tensor& other, const Logits& reference, std::int64_t image) {
-  return other.defined() && verdict_of(Run(other)[image], reference) == Verdict::kOther;
+bool contradicts(const std::optional<Run>& other, const Logits& reference, std::int64_t image) {
+  return other && verdict_of((*other)[image], reference) == Verdict::kOther;
 }
 
 }  // namespace
@@ -87,6 +92,8 @@ Agreement compare(const TrialLogits& fast, const TrialLogits& reference,
   if (fast.logits.dim() != 2 || fast.logits.sizes() != reference.logits.sizes())
     throw Bug("the logits of an audit's two paths differ in shape");
   const Run ours(fast.logits, fast.predictions), theirs(reference.logits, reference.predictions);
+  const std::optional<Run> channels_last = run_of(others.channels_last);
+  const std::optional<Run> doubles = run_of(others.doubles);
   Agreement agreement;
   agreement.images = static_cast<std::uint32_t>(fast.logits.size(0));
   for (std::int64_t i = 0; i < fast.logits.size(0); ++i) {
@@ -96,7 +103,7 @@ Agreement compare(const TrialLogits& fast, const TrialLogits& reference,
     Verdict verdict = verdict_of(a, b);
     // Doubles overflow later, so that they tell nothing of a DUE.
     if (verdict == Verdict::kOther &&
-        (contradicts(others.channels_last, b, i) || (finite && contradicts(others.doubles, b, i))))
+        (contradicts(channels_last, b, i) || (finite && contradicts(doubles, b, i))))
       verdict = Verdict::kNearTie;
     agreement.mismatches += verdict == Verdict::kOther;
     agreement.near_ties += verdict == Verdict::kNearTie;

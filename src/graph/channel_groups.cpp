@@ -83,7 +83,7 @@ std::vector<Component> components(const Graph& graph, const std::vector<std::int
 class Signatures {
  public:
   Signatures(const Graph& graph, const std::vector<std::int64_t>& counts)
-      : graph_(graph), consumers_(graph.consumers()) {
+      : graph_(graph), counts_(counts), consumers_(graph.consumers()) {
     for (NodeId id = 0; id < graph.size(); ++id) maps_.push_back(channel_maps(graph, counts, id));
   }
 
@@ -95,7 +95,7 @@ class Signatures {
       add_sources(component, node, channels, signature);
       if (is_blocked(graph_[node].op)) {
         const Conv& conv = *as_conv(graph_[node].op);
-        add_blocks(channels, conv.weight.size(0) / conv.groups, signature);
+        add_blocks(channels, counts_[static_cast<std::size_t>(node)] / conv.groups, signature);
       }
       for (const NodeId reader : consumers_[static_cast<std::size_t>(node)])
         if (is_blocked(graph_[reader].op))
@@ -128,6 +128,7 @@ class Signatures {
   }
 
   const Graph& graph_;
+  const std::vector<std::int64_t>& counts_;
   std::vector<std::vector<NodeId>> consumers_;
   std::vector<std::vector<ChannelMap>> maps_;
 };

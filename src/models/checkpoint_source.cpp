@@ -126,6 +126,8 @@ at::Tensor CheckpointSource::take_optional(const std::string& name, const Shape&
 
 WeightBounds CheckpointSource::take_bounds(const std::string& name, const at::Tensor& weight) {
   const std::string low = name + ".weight_low", high = name + ".weight_high";
+  const bool stand_in = weight.storage().nbytes() < weight.nbytes();  // see take
+  if (stand_in) return {};
   const bool there = tensors_.contains(low) || tensors_.contains(high);
   const bool wanted = protection_ != nullptr && protection_->weights_bounded;
   if (!there && !wanted) return {};
@@ -211,9 +213,8 @@ Op CheckpointSource::duplicate(const ConvSpec& spec, Conv conv,
 Op CheckpointSource::conv_or_duplicated(const ConvSpec& spec) {
   Conv op;
   op.groups = spec.groups;
-  op.weight =
-      take(spec.name + ".weight",
-           {kAny, spec.in / spec.groups, spec.kernel.height, spec.kernel.width}, spec.out);
+  op.weight = take(spec.name + ".weight",
+                   {kAny, spec.in / spec.groups, spec.kernel.height, spec.kernel.width}, spec.out);
   const std::int64_t rows = op.weight.size(0);
   if (spec.bias) op.bias = take(spec.name + ".bias", {rows});
   op.stride = spec.stride;

@@ -29,9 +29,9 @@ Op InitialSource::conv(const ConvSpec& spec) {
   Conv op;
   op.groups = spec.groups;
   const double fan_out = static_cast<double>(spec.out * spec.kernel.height * spec.kernel.width);
-  op.weight =
-      draw(spec.name + ".weight", {spec.out, spec.in / spec.groups, spec.kernel.height, spec.kernel.width},
-           Draw::kNormal, std::sqrt(2 / fan_out));
+  op.weight = draw(spec.name + ".weight",
+                   {spec.out, spec.in / spec.groups, spec.kernel.height, spec.kernel.width},
+                   Draw::kNormal, std::sqrt(2 / fan_out));
   if (spec.bias) op.bias = constant(spec.name + ".bias", spec.out, 0);
   op.stride = spec.stride;
   op.dilation = spec.dilation;

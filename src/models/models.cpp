@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <regex>
 
 #include "models/build.hpp"
 #include "models/families.hpp"
@@ -24,10 +23,15 @@ const Family& family_of(const std::string& name) {
 
 /// DenseNet's published weights have the names of PyTorch before 0.4: "denselayer1.norm.1.weight".
 StateDict with_new_names(const StateDict& tensors) {
-  static const std::regex old(R"((.*denselayer\d+\.(?:norm|conv))\.([12]\..*))");
   StateDict renamed;
-  for (const auto& [name, tensor] : tensors)
-    renamed.set(std::regex_replace(name, old, "$1$2"), tensor);
+  for (auto [name, tensor] : tensors) {
+    const std::size_t layer = name.find("denselayer");
+    for (const char* kind : {".norm.1.", ".norm.2.", ".conv.1.", ".conv.2."}) {
+      const std::size_t at = layer == std::string::npos ? layer : name.find(kind, layer);
+      if (at != std::string::npos) name.erase(at + 5, 1);
+    }
+    renamed.set(name, tensor);
+  }
   return renamed;
 }
 

@@ -1,9 +1,7 @@
 #include <torch/script.h>
 
-#include <filesystem>
 #include <sstream>
 
-#include "models/families.hpp"
 #include "models/script_recorder.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
@@ -19,11 +17,19 @@ torch::jit::Module load(const Bytes& file, const std::string& source) {
   try {
     torch::jit::Module network = torch::jit::load(stream, at::Device(at::kCPU));
     network.eval();
-    network.to(at::kFloat);
     return network;
   } catch (const std::exception& error) {
     throw DataError(source, "LibTorch cannot load this TorchScript file: " + first_line(error));
   }
+}
+
+/// Half and double parameters and buffers become f32.
+void use_floats(torch::jit::Module& network) {
+  const auto convert = [](const at::Tensor& tensor) {
+    if (tensor.is_floating_point()) const_cast<at::Tensor&>(tensor).set_data(tensor.to(at::kFloat));
+  };
+  for (const auto& parameter : network.parameters()) convert(parameter);
+  for (const auto& buffer : network.buffers()) convert(buffer);
 }
 
 /// Standard normal, as normalised images are about.
@@ -42,6 +48,8 @@ void require_same_logits(torch::jit::Module& network, const Graph& graph, const 
   constexpr double kTolerance = 1e-3;  // of max|z|: rounding is below it, a wrong operator is not
   const at::Tensor theirs = tensors_in(network.forward({images})).at(0);
   const at::Tensor ours = logits(graph, images);
+  if (!at::isfinite(theirs).all().item<bool>())
+    throw DataError(source, "its logits are not finite on normal random images; train it first");
   const double scale = theirs.abs().max().item<double>();
   if (theirs.sizes() == ours.sizes() &&
       at::allclose(ours, theirs, 0, kTolerance * std::max(scale, 1e-30), true))
@@ -51,13 +59,15 @@ void require_same_logits(torch::jit::Module& network, const Graph& graph, const 
                   "a view changed in place, or was it traced with a constant number of images?");
 }
 
-std::string architecture_of(const std::string& source) {
-  const std::string name = std::filesystem::path(source).filename().string();
-  return find_family(name) == nullptr ? name : name + ".ts";
+/// "ResNet.ts": the class, wherever the file lies; no family has such a name.
+std::string architecture_of(const torch::jit::Module& network) {
+  const auto name = network.type()->name();
+  return (name ? name->name() : "Network") + ".ts";
 }
 
 Graph convert(torch::jit::Module& network, const DatasetInfo& dataset, const std::string& source) {
-  constexpr std::int64_t kRecorded = 2, kChecked = 3;  // images; another number to tell constants
+  constexpr std::int64_t kRecorded = 2;        // images
+  constexpr std::int64_t kChecked[] = {1, 5};  // other numbers, to tell constants
   const at::Tensor images = probes(kRecorded, dataset.shape);
   ScriptRecorder recorder(network, images, source);
   Graph graph = recorder.finish(walk_script(network, images, recorder, source));
@@ -65,7 +75,8 @@ Graph convert(torch::jit::Module& network, const DatasetInfo& dataset, const std
     throw DataError(source, "this network has " + std::to_string(class_count(graph)) +
                                 " outputs, the data set " + dataset.name + " has " +
                                 std::to_string(dataset.classes) + " classes");
-  require_same_logits(network, graph, probes(kChecked, dataset.shape), source);
+  for (const std::int64_t count : kChecked)
+    require_same_logits(network, graph, probes(count, dataset.shape), source);
   return graph;
 }
 
@@ -83,11 +94,16 @@ Graph import_script(const Bytes& file, const std::string& source, const DatasetI
   torch::jit::Module network = load(file, source);
   Graph graph;
   try {
+    use_floats(network);
     graph = convert(network, dataset, source);
-  } catch (const c10::Error& error) {
+  } catch (const Error&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& error) {
     throw DataError(source, "this TorchScript network cannot be run: " + first_line(error));
   }
-  graph.architecture = architecture_of(source);
+  graph.architecture = architecture_of(network);
   graph.dataset = dataset.name;
   const StateDict kept = state_dict(graph);
   for (const auto& entry : script_state(network))

@@ -27,17 +27,27 @@ const std::map<std::string, ActivationKind>& activation_kinds() {
 
 // ---- layers with parameters ----
 
+at::Tensor ScriptRecorder::bias_of(const OperatorCall& call, const std::string& name,
+                                   std::int64_t rows) const {
+  const IValue& value = argument(call, name);
+  if (!value.isTensor() || !value.toTensor().defined()) return {};
+  const at::Tensor bias = value.toTensor();
+  const bool fits = bias.dim() == 1 && bias.size(0) == rows;
+  if (!fits || tracked(value) != nullptr)
+    refuse(call, "with a bias that is not one constant for each output is not supported");
+  return own(bias);
+}
+
 void ScriptRecorder::convolution(const OperatorCall& call) {
   const NodeId x = image(call, "input");
   const at::Tensor weight = argument(call, "weight").toTensor();
-  const IValue& bias = argument(call, "bias");
   const IValue* transposed = call.find("transposed");
   if (weight.dim() != 4 || (transposed != nullptr && transposed->toBool()) ||
       tracked(argument(call, "weight")) != nullptr)
     refuse(call, "is supported as a two-dimensional convolution with constant weights only");
   Conv op;
   op.weight = own(weight);
-  if (bias.isTensor() && bias.toTensor().defined()) op.bias = own(bias.toTensor());
+  op.bias = bias_of(call, "bias", weight.size(0));
   op.stride = pair(call, "stride");
   op.dilation = pair(call, "dilation");
   op.groups = argument(call, "groups").toInt();
@@ -75,13 +85,13 @@ void ScriptRecorder::batch_norm(const OperatorCall& call) {
 
 void ScriptRecorder::linear(const OperatorCall& call) {
   const NodeId x = input(call, "input");
-  const IValue& bias = argument(call, "bias");
   const at::Tensor weight = argument(call, "weight").toTensor();
-  if (argument(call, "input").toTensor().dim() != 2 || weight.dim() != 2)
+  if (argument(call, "input").toTensor().dim() != 2 || weight.dim() != 2 ||
+      tracked(argument(call, "weight")) != nullptr)
     refuse(call, "is supported for features [N, F] only");
   Linear op;
   op.weight = own(weight);
-  if (bias.isTensor() && bias.toTensor().defined()) op.bias = own(bias.toTensor());
+  op.bias = bias_of(call, "bias", weight.size(0));
   append(call, layer_name(call, weight, "linear"), std::move(op), {x});
 }
 
@@ -106,7 +116,7 @@ void ScriptRecorder::matrix_product(const OperatorCall& call) {
     if (argument(call, "beta").toScalar().toDouble() != 1 ||
         argument(call, "alpha").toScalar().toDouble() != 1)
       refuse(call, "with factors is not supported");
-    op.bias = own(argument(call, "self").toTensor());
+    op.bias = bias_of(call, "self", op.weight.size(0));
   }
   append(call, layer_name(call, found->second, "linear"), std::move(op), {x});
 }
@@ -175,7 +185,9 @@ void ScriptRecorder::sum(const OperatorCall& call) {
 void ScriptRecorder::product(const OperatorCall& call) {
   const bool divides = plain_name(call.name) == "div";
   const IValue *self = call.find("self"), *other = call.find("other");
-  if (self == nullptr || other == nullptr) refuse(call, "is not supported");
+  const IValue* rounding = call.find("rounding_mode");
+  if (self == nullptr || other == nullptr || (rounding != nullptr && !rounding->isNone()))
+    refuse(call, "is not supported");
   if (tracked(*self) != nullptr && tracked(*other) != nullptr) {
     const auto is_gate = [](const IValue& gate, const IValue& x) {
       const at::Tensor g = gate.toTensor(), t = x.toTensor();
@@ -345,7 +357,7 @@ void ScriptRecorder::same(const OperatorCall& call) {
       refuse(call, "gives another type than 32-bit floats, which is not supported");
     return remember(output, Tracked(*found));
   }
-  if (is_parameter(from))
+  if (is_parameter(from) && output.scalar_type() == at::kFloat)
     parameters_.emplace(script_key(output),
                         std::string(parameters_.at(script_key(from.toTensor()))));
 }

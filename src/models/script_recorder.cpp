@@ -24,6 +24,13 @@ void collect_state(const torch::jit::Module& module, const std::string& prefix,
     collect_state(child.value, prefix + child.name + ".", state);
 }
 
+/// Operators on lists that give what is in them.
+bool moves_only(const std::string& name) {
+  static const std::set<std::string> names{"append", "__getitem__", "list", "add",
+                                           "extend", "insert",      "pop"};
+  return names.count(name) > 0;
+}
+
 /// Operators that ask a tensor about itself.
 bool asks_only(const std::string& name) {
   static const std::set<std::string> names{"size",          "dim",          "numel",
@@ -39,7 +46,8 @@ bool asks_only(const std::string& name) {
 std::string plain_name(const std::string& name) {
   const std::size_t colons = name.rfind(':');
   std::string plain = colons == std::string::npos ? name : name.substr(colons + 1);
-  if (!plain.empty() && plain.back() == '_') plain.pop_back();
+  const bool special = plain.size() > 1 && plain[plain.size() - 2] == '_';  // __getitem__
+  if (!plain.empty() && plain.back() == '_' && !special) plain.pop_back();
   return plain;
 }
 
@@ -146,13 +154,27 @@ void ScriptRecorder::called(const OperatorCall& call) {
   const bool reads = std::any_of(inputs.begin(), inputs.end(), known);
   const std::string name = plain_name(call.name);
   for (const at::Tensor& tensor : outputs) kept_.push_back(tensor);
-  if (!reads && name != "t" && name != "detach") return;  // constants
-  const bool on_list = !call.inputs.empty() && call.inputs[0].isList();
-  if (on_list && std::all_of(outputs.begin(), outputs.end(), known)) return;  // moved about
+  if (!reads) return constant(call, name, inputs, outputs);
+  const bool on_list = !call.inputs.empty() && !call.inputs[0].isTensor();
+  if (on_list && moves_only(name) && std::all_of(outputs.begin(), outputs.end(), known)) return;
   if (asks_only(name) && outputs.empty()) return;
   const auto found = operators().find(name);
   if (found == operators().end()) refuse(call, "is not supported");
   (this->*found->second)(call);
+}
+
+void ScriptRecorder::constant(const OperatorCall& call, const std::string& name,
+                              const std::vector<at::Tensor>& inputs,
+                              const std::vector<at::Tensor>& outputs) {
+  const bool trained = std::any_of(inputs.begin(), inputs.end(), [&](const at::Tensor& tensor) {
+    return trained_.count(script_key(tensor)) > 0;
+  });
+  if (trained)
+    for (const at::Tensor& tensor : outputs) trained_.insert(script_key(tensor));
+  const auto found = operators().find(name);
+  if (found == operators().end()) return;
+  if (found->second == &ScriptRecorder::same || found->second == &ScriptRecorder::transposed)
+    (this->*found->second)(call);
 }
 
 // ---- what the operators share ----

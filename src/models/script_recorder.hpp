@@ -64,6 +64,11 @@ class ScriptRecorder : public OperatorSink {
   static const std::map<std::string, Operator>& operators();
 
   // ---- what they share ----
+  /// An operator that reads no activation.
+  void constant(const OperatorCall& call, const std::string& name,
+                const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs);
+  /// Undefined where there is none; of shape [rows], whatever its own that broadcasts to it.
+  at::Tensor bias_of(const OperatorCall& call, const std::string& name, std::int64_t rows) const;
   [[noreturn]] void refuse(const OperatorCall& call, const std::string& why) const;
   const Tracked* tracked(const c10::IValue& value) const;
   /// The node whose whole output this argument is; refuses what is not.
@@ -94,8 +99,8 @@ class ScriptRecorder : public OperatorSink {
   std::set<std::string> names_, owners_, used_;
   std::unordered_map<const void*, Tracked> tracked_;
   std::unordered_map<const void*, std::string> parameters_;  // and buffers: tensor -> dotted name
-  std::set<const void*> trained_;                            // parameters alone
-  std::unordered_map<const void*, at::Tensor> transposed_;   // its transpose -> parameter
+  std::set<const void*> trained_;  // parameters, and what is computed from them alone
+  std::unordered_map<const void*, at::Tensor> transposed_;  // its transpose -> parameter
   std::unordered_map<std::string, at::Tensor> state_;
   std::vector<at::Tensor> kept_;  // an object's address is its name here
 };

@@ -28,11 +28,11 @@ bool is_of_torch_nn(const c10::ClassType& type) {
 
 bool holds_tensor(const IValue& value) {
   if (value.isTensor()) return value.toTensor().defined();
-  if (value.isList()) {
-    const auto list = value.toListRef();
-    return std::any_of(list.begin(), list.end(), holds_tensor);
-  }
-  return false;
+  const auto any = [](const auto& items) {
+    return std::any_of(items.begin(), items.end(), holds_tensor);
+  };
+  if (value.isList()) return any(value.toListRef());
+  return value.isTuple() && any(value.toTupleRef().elements());
 }
 
 class Walk {
@@ -55,8 +55,16 @@ class Walk {
   IValue function(torch::jit::Function& function, const std::vector<IValue>& inputs,
                   const Scope& scope) {
     const auto graph = torch::jit::toGraphFunction(function).graph();
+    std::vector<IValue> all = inputs;
+    const auto& arguments = function.getSchema().arguments();
+    for (std::size_t i = all.size(); i < arguments.size(); ++i) {
+      if (!arguments[i].default_value())
+        throw DataError(source_, "its " + function.name() + " wants '" + arguments[i].name() +
+                                     "' beside the images; a network of one input is wanted");
+      all.push_back(*arguments[i].default_value());
+    }
     Frame frame;
-    const auto results = run(*graph->block(), inputs, frame, scope);
+    const auto results = run(*graph->block(), all, frame, scope);
     return results.at(0);
   }
 
@@ -131,6 +139,10 @@ class Walk {
       case prim::TupleUnpack:
         out = in.at(0).toTupleRef().elements().vec();
         return true;
+      case prim::TupleIndex:
+        out = {in.at(0).toTupleRef().elements().at(
+            static_cast<std::size_t>(tuple_index(in.at(1).toInt(), in.at(0))))};
+        return true;
       case prim::ListUnpack:
         out = in.at(0).toListRef().vec();
         return true;
@@ -177,6 +189,11 @@ class Walk {
     c10::impl::GenericList made(node.output()->type()->expectRef<c10::ListType>().getElementType());
     for (const IValue& item : items) made.push_back(item);
     return made;
+  }
+
+  static std::int64_t tuple_index(std::int64_t index, const IValue& tuple) {
+    const auto size = static_cast<std::int64_t>(tuple.toTupleRef().elements().size());
+    return index < 0 ? index + size : index;
   }
 
   static bool is_instance(const IValue& value, const std::vector<c10::TypePtr>& types) {

@@ -1,8 +1,12 @@
+#include <ATen/core/grad_mode.h>
+
 #include "models/build.hpp"
 #include "models/families.hpp"
 #include "models/record.hpp"
 #include "models/structure.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/run.hpp"
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/models/script.hpp"
@@ -61,6 +65,29 @@ void require_same(const std::string& option, const std::string& given, const std
                   "; leave the option out");
 }
 
+/// Shapes that fit, of a size that a network has, with operators that accept them.
+void check_runs(const Graph& graph, const Record& record) {
+  constexpr std::int64_t kLargest = 1 << 28;  // numbers of one image's activation
+  const auto shapes = output_shapes(graph);
+  for (const auto& shape : shapes) {
+    std::int64_t count = 1;
+    for (const std::int64_t size : shape)
+      count = size > kLargest / count ? kLargest + 1 : count * size;
+    if (count > kLargest) throw std::invalid_argument("an activation of impossible size");
+  }
+  const auto& expected = dataset_info(record.dataset).shape;
+  if (shapes.front().front() != expected[0] || shapes.back() != std::vector{record.classes})
+    throw std::invalid_argument("a network for other images or classes than its data set has");
+  const auto& size = shapes.front();
+  const at::NoGradGuard no_grad;
+  try {
+    logits(graph, at::zeros({1, size[0], size[1], size[2]}));
+  } catch (const c10::Error& error) {
+    throw std::invalid_argument(std::string("a network that cannot be run: ") +
+                                error.what_without_backtrace());
+  }
+}
+
 /// An imported network, of which the record is the only description.
 Graph from_structure(const CheckpointFile& file, const Record& record, const std::string& source) {
   const Builder build = [&](LayerSource& layers, std::int64_t) {
@@ -69,8 +96,7 @@ Graph from_structure(const CheckpointFile& file, const Record& record, const std
   try {
     Graph graph = build_protected_model({record.architecture, build}, record.classes, file.tensors,
                                         source, &record.protection);
-    if (class_count(graph) != record.classes)
-      throw std::invalid_argument("another number of classes than the network");
+    check_runs(graph, record);
     return graph;
   } catch (const nlohmann::json::exception& e) {
     throw DataError(source, std::string("the record sentinelnn.json is damaged: ") + e.what());
@@ -123,6 +149,9 @@ Bytes serialize_model(const Graph& graph, const Provenance& provenance) {
 Graph parse_model(const Bytes& file, const std::string& source, const std::string& name,
                   const std::string& dataset) {
   if (is_script_archive(file)) {
+    if (!name.empty())
+      throw UserError(source + " is a TorchScript network of its own, not a " + name +
+                      "; leave --model out");
     if (dataset.empty()) throw UserError(source + " does not say what it is for; give --dataset");
     return import_script(file, source, dataset_info(dataset));
   }

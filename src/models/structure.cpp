@@ -114,6 +114,8 @@ Pair pair(const json& text, const char* key, std::int64_t least) {
   return value;
 }
 
+constexpr std::int64_t kMostChannels = 1 << 24;
+
 class Reader {
  public:
   Reader(const json& nodes, LayerSource& source) : nodes_(nodes), net_(source, input_of(nodes)) {}
@@ -132,6 +134,7 @@ class Reader {
 
   void add(const json& node) {
     const auto name = node.at("name").get<std::string>(), op = node.at("op").get<std::string>();
+    require(!name.empty(), "a node without a name");
     require(names_.insert(name).second && name != "x", "two nodes named '" + name + "'");
     const auto in = node.at("inputs").get<std::vector<NodeId>>();
     for (const NodeId id : in)
@@ -150,13 +153,18 @@ class Reader {
       net_.multiply(name, in[0], in[1]);
     } else if (op == "concat") {
       net_.concat(name, in);
+      require(net_.channels(net_.size() - 1) <= kMostChannels,
+              "too many channels in '" + name + "'");
     } else if (op == "slice") {
       const Slice slice{number(node, "begin", 0), number(node, "end", 1)};
       require(slice.begin < slice.end && slice.end <= net_.channels(in[0]),
               "'" + name + "' taking channels that are not there");
       net_.slice(name, slice, in[0]);
     } else if (op == "flatten") {
-      net_.flatten(name, in[0], number(node, "pixels", 1));
+      const std::int64_t pixels = number(node, "pixels", 1);
+      require(pixels <= kMostChannels / net_.channels(in[0]),
+              "too many features in '" + name + "'");
+      net_.flatten(name, in[0], pixels);
     } else if (const auto kind = activation(op)) {
       net_.activation(name, *kind, in[0]);
     } else {

@@ -167,8 +167,10 @@ void reorder(Graph& graph, NodeId id, const NodeOrder& order) {
   if (!before) return;
   ChannelOrigin& origin = graph.origin[node.name];
   compose(origin.out, order.out, before->out);
-  // The inputs of a depthwise convolution go with its outputs.
+  // The inputs of a depthwise convolution go with its outputs. One that was grouped still says
+  // which input of its block it kept, the same in every block.
   if (!depthwise) compose(origin.in, order.in, before->in);
+  if (depthwise && !origin.in.empty()) origin.in.resize(static_cast<std::size_t>(conv->groups));
   if (origin.out.empty() && origin.in.empty()) graph.origin.erase(node.name);
 }
 

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Optional as Opt
 
 import pytest
 from drill import ROOT, Result
@@ -91,7 +92,9 @@ def test_a_campaign_does_not_depend_on_ranks(sentinelnn, selection, scratch):
              "--repeat", "6", "--importance", "l2-norm", "--audit", "1", "--output", result,
              ranks=ranks)  # fmt: skip
         results.append(Result.read(result))
-        made(sentinelnn, "replay", result, "--trials", "0-2")
+        moved = scratch / "moved.ts"
+        moved.write_bytes(selection[1].read_bytes())
+        made(sentinelnn, "replay", result, "--trials", "0-2", "--checkpoint", moved)
     results[0].check_same(results[1])
     assert len(results[0].audit) == 12 and not results[0].audit["mismatches"].any()
 
@@ -128,6 +131,28 @@ class Learnt(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * self.scale
+
+
+class Derived(Learnt):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.exp(self.scale.view(1, -1, 1, 1))
+
+
+class Optional(nn.Module):
+    """Scripted: an argument that nobody gives, a tuple, a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Body(nn.ReLU())
+
+    def both(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.body(x), x
+
+    def forward(self, x: torch.Tensor, y: Opt[torch.Tensor] = None) -> torch.Tensor:
+        if y is not None:
+            x = x + y
+        pair = self.both(x)
+        return [pair[0]][0]
 
 
 class InView(nn.Module):
@@ -171,6 +196,7 @@ REFUSED = {
     ),
     "twice": (body(Twice()), "in middle.same uses middle.same.weight again"),
     "learnt": (body(Learnt()), "operator aten::mul in middle with something else than a constant"),
+    "derived": (body(Derived()), "operator aten::mul in middle with something else than"),
     "view": (body(InView()), "give other logits than the file itself"),
     "batch": (body(Batch()), "operator aten::view in middle fails on a batch of these images"),
     "pair": (lambda: traced(Pair().eval()), "returns 2 tensors that depend on its images"),
@@ -189,6 +215,20 @@ def test_refused(sentinelnn, scratch, name):
     outcome = sentinelnn.run(["evaluate", "--model", path, "--dataset", "synthetic"])
     assert outcome.code == 65 and len(outcome.messages) == 1, outcome.err
     assert f"{path}: " in outcome.messages[0] and message in outcome.messages[0]
+
+
+def test_arguments_with_defaults_half_weights_and_names_of_models(sentinelnn, scratch):
+    torch.manual_seed(2)
+    torch.jit.script(Optional().eval()).save(str(scratch / "optional.ts"))
+    torch.jit.script(Body(nn.ReLU()).half().eval()).save(str(scratch / "half.ts"))
+    for name in ("optional.ts", "half.ts"):
+        report = evaluated(sentinelnn, "--model", scratch / name, "--dataset", "synthetic")
+        assert report["parameters"] == 4 * 27 + 4 + 40 + 10
+    # A file of this name in the folder is not what is meant.
+    (scratch / "resnet20").write_bytes((scratch / "half.ts").read_bytes())
+    arguments = ["--model", "resnet20", "--dataset", "synthetic", "--checkpoint", "half.ts"]
+    outcome = sentinelnn.run(["evaluate", *arguments], cwd=scratch)
+    assert outcome.code == 64 and "a network of its own, not a resnet20" in outcome.err
 
 
 def test_damaged_missing_or_two_files(sentinelnn, script, scratch):

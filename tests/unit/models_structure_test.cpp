@@ -26,6 +26,9 @@ Graph imported(Graph graph) {
 
 Graph shuffled() {
   Graph graph = test::concat_graph(3);
+  std::get<Input>(graph[0].op).channels = 3;
+  Conv& stem = std::get<Conv>(graph[graph.find("stem")].op);
+  stem.weight = stem.weight.narrow(1, 0, 3).contiguous();
   NodeId x = graph.find("fc2");
   x = graph.add("drop", Dropout{0.25}, {x});
   graph.add("last", Linear{test::values({10, 3}), {}}, {x});
@@ -103,6 +106,10 @@ TEST(Structure, DamagedOnesAreRefused) {
   EXPECT_THAT(error("/3/name", "tall"), HasSubstr("two nodes named 'tall'"));
   EXPECT_THAT(error("/4/kernel", json{3, 40}), HasSubstr("describes no network"));
   EXPECT_THAT(error("/0/op", "conv"), HasSubstr("without an input"));
+  EXPECT_THAT(error("/0/channels", 1), HasSubstr("another number of channels"));
+  EXPECT_THAT(error("/4/padding", json{2, 0}), HasSubstr("a network that cannot be run"));
+  EXPECT_THAT(error("/7/size", json{4096, 4096}), HasSubstr("record sentinelnn.json"));
+  EXPECT_THAT(error("/8/pixels", 1 << 24), HasSubstr("too many features in 'flatten'"));
   EXPECT_THAT(error("/9/out", "ten"), HasSubstr("record sentinelnn.json is damaged"));
 }
 

@@ -229,6 +229,24 @@ TEST(PruningNets, EveryBlockOfAGroupedConvolutionLosesTheSamePlaces) {
   for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(out[i + 5], out[i] + 10);
 }
 
+TEST(PruningNets, AGroupedConvolutionMayEndAsADepthwiseOne) {
+  at::manual_seed(1);
+  Graph graph;
+  NodeId x = graph.add("x", Input{3, {8, 8}}, {});
+  x = graph.add("a", test::conv(8, 3), {x});
+  x = graph.add("b", test::conv(8, 8, 3, 1, 4), {x});
+  x = graph.add("flatten", Flatten{}, {graph.add("pool", AdaptiveAvgPool{}, {x})});
+  graph.add("fc", test::linear(4, 8), {x});
+  const Graph once = prune(graph, test::random_scores(graph, 1), by(0.5));
+  EXPECT_EQ(as_conv(once[once.find("b")].op)->weight.sizes(), (at::IntArrayRef{4, 1, 3, 3}));
+  const Graph twice = prune(once, test::random_scores(once, 2), by(0.5));
+  EXPECT_EQ(as_conv(twice[twice.find("b")].op)->weight.sizes(), (at::IntArrayRef{2, 1, 3, 3}));
+  EXPECT_EQ(twice.origin.at("b").in.size(), 2U);
+  expect_same_words(graph, once);
+  expect_same_words(graph, twice);
+  expect_same_words(once, twice);
+}
+
 TEST(PruningNets, HiddenLinearLayersKeepTheirOutputs) {
   at::manual_seed(1);
   const Graph graph = test::vgg_like();
