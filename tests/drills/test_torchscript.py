@@ -228,7 +228,7 @@ def test_arguments_with_defaults_half_weights_and_names_of_models(sentinelnn, sc
     (scratch / "resnet20").write_bytes((scratch / "half.ts").read_bytes())
     arguments = ["--model", "resnet20", "--dataset", "synthetic", "--checkpoint", "half.ts"]
     outcome = sentinelnn.run(["evaluate", *arguments], cwd=scratch)
-    assert outcome.code == 64 and "a network of its own, not a resnet20" in outcome.err
+    assert outcome.code == 64 and "TorchScript network of its own, not a resnet20" in outcome.err
 
 
 def test_damaged_missing_or_two_files(sentinelnn, script, scratch):
