@@ -80,9 +80,9 @@ std::optional<Run> run_of(const at::Tensor& logits) {
   return logits.defined() ? std::optional<Run>(logits) : std::nullopt;
 }
 
-/// Whether another run of the reference is at odds with it.
-bool contradicts(const std::optional<Run>& other, const Logits& reference, std::int64_t image) {
-  return other && verdict_of((*other)[image], reference) == Verdict::kOther;
+/// Whether another run of the reference gives what the engine gives.
+bool confirms(const std::optional<Run>& other, const Logits& fast, std::int64_t image) {
+  return other && verdict_of(fast, (*other)[image]) != Verdict::kOther;
 }
 
 }  // namespace
@@ -103,7 +103,7 @@ Agreement compare(const TrialLogits& fast, const TrialLogits& reference,
     Verdict verdict = verdict_of(a, b);
     // Doubles overflow later, so that they tell nothing of a DUE.
     if (verdict == Verdict::kOther &&
-        (contradicts(channels_last, b, i) || (finite && contradicts(doubles, b, i))))
+        (confirms(channels_last, a, i) || (finite && confirms(doubles, a, i))))
       verdict = Verdict::kNearTie;
     agreement.mismatches += verdict == Verdict::kOther;
     agreement.near_ties += verdict == Verdict::kNearTie;

@@ -97,8 +97,7 @@ class TrialEngine {
   TrialLogits logits(const Faults& faults, std::int32_t group = kNoGroup);
   TrialLogits logits_reference(const Faults& faults, std::int32_t group = kNoGroup);
   /// The reference's logits, [N, classes] f32, once with the memory format channels_last and once
-  /// in double precision (then rounded): where logits_reference gives something else, rounding
-  /// decides.
+  /// in double precision (then rounded): what it gives where rounding decides otherwise.
   struct OtherRoundings {
     at::Tensor channels_last, doubles;
   };
