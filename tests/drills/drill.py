@@ -28,16 +28,19 @@ LOG_LINE = re.compile(r"\[\d\d:\d\d:\d\d\] ")
 PLACE_AND_TIME = ("wall_us", "rank", "session")
 
 
-def environment(scratch: Path) -> dict[str, str]:
-    """One thread per rank; what a killed mpirun leaves behind stays in `scratch`."""
-    return os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "passive",  # threads that spin starve each other on a busy machine
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "OMPI_MCA_orte_tmpdir_base": str(scratch),
-        "OMPI_MCA_btl_vader_backing_directory": str(scratch),
-    }
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",  # threads that spin starve each other on a busy machine
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+}
+
+
+def files_of_mpi_in(folder: Path) -> dict[str, str]:
+    """Variables for Open MPI; what a killed mpirun leaves behind stays in `folder`, made here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("orte_tmpdir_base", "btl_vader_backing_directory")
+    return {f"OMPI_MCA_{name}": str(folder) for name in names}
 
 
 @dataclass
@@ -66,8 +69,8 @@ class Launcher:
     """Starts the program alone (ranks 0) or under mpirun."""
 
     def __init__(self, scratch: Path) -> None:
-        scratch.mkdir(parents=True, exist_ok=True)
-        self.environment = environment(scratch)
+        self.scratch, self.numbers = scratch, itertools.count()
+        self.environment = os.environ | ENVIRONMENT | files_of_mpi_in(scratch)
         self.prefix: list[str] = []
 
     def within(self, *prefix: str, **variables: str) -> Launcher:
@@ -81,13 +84,15 @@ class Launcher:
         self, args: Sequence[str | Path], ranks: int = 0, cwd: Path | None = None
     ) -> subprocess.Popen[str]:
         mpirun = ["mpirun", "--oversubscribe", "-n", str(ranks)] if ranks else []
+        # Of two that share a folder one may remove it when it ends, just as the other looks for it.
+        own = files_of_mpi_in(self.scratch / str(next(self.numbers))) if ranks else {}
         return subprocess.Popen(
             [*self.prefix, *mpirun, str(PROGRAM), *map(str, args)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=self.environment,
+            env=self.environment | own,
             cwd=cwd,
         )
 

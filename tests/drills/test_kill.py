@@ -296,24 +296,38 @@ TRAINING = {
 }
 
 
-@pytest.mark.parametrize("command", ["train", "prune"])
+def training(command: str, campaign) -> list[str | Path]:
+    files = ["--data", campaign.data, "--checkpoint", campaign.checkpoint, "--output", "net.pth"]
+    return [*TRAINING[command], *files, "--threads", "1"]
+
+
+@pytest.fixture(scope="session")
+def trained(sentinelnn, campaign, scratch) -> dict[str, bytes]:
+    """The checkpoint of each undisturbed training, in one process."""
+    files = {}
+    for command in TRAINING:
+        folder = scratch / command
+        folder.mkdir()
+        outcome = sentinelnn.run(training(command, campaign), cwd=folder)
+        assert outcome.code == 0, outcome.err
+        (output,) = folder.iterdir()
+        files[command] = output.read_bytes()
+    return files
+
+
+@pytest.mark.parametrize("command", TRAINING)
 @pytest.mark.parametrize(
     ("number", "ranks", "code"),
     [(signal.SIGUSR1, 2, 75), (signal.SIGTERM, 0, 75), (signal.SIGKILL, 0, -signal.SIGKILL)],
     ids=["USR1-mpirun", "TERM", "KILL"],
 )
 def test_a_training_goes_on_after_its_last_epoch(
-    sentinelnn, campaign, tmp_path, command, number, ranks, code
+    sentinelnn, campaign, trained, tmp_path, command, number, ranks, code
 ):
     output = tmp_path / "net.pth"
     state = tmp_path / "net.pth.training"
-    args = [*TRAINING[command], "--data", campaign.data, "--checkpoint", campaign.checkpoint]
-    args += ["--threads", "1", "--output", output]
-    assert sentinelnn.run(args, ranks).code == 0
-    assert not state.exists()
-    undisturbed = output.read_bytes()
-    output.unlink()
-    process = sentinelnn.start(args, ranks)
+    args = training(command, campaign)
+    process = sentinelnn.start(args, ranks, cwd=tmp_path)
     assert wait_until(lambda: process.poll() is not None or state.exists())
     process.send_signal(number)
     stopped = ended(process, 60)
@@ -321,8 +335,8 @@ def test_a_training_goes_on_after_its_last_epoch(
     assert state.exists() and not output.exists()
     if code == 75:
         assert "run the same command again" in stopped.err
-    resumed = sentinelnn.run(args, ranks)
+    resumed = sentinelnn.run(args, ranks, cwd=tmp_path)
     assert resumed.code == 0, resumed.err
     assert "done before the stop" in resumed.out
-    assert output.read_bytes() == undisturbed
+    assert output.read_bytes() == trained[command]
     assert not state.exists()
