@@ -152,8 +152,7 @@ void check_partners(const Given& given) {
 }
 
 void check(const Given& given) {
-  for (const char* name : {"--model", "--dataset"})
-    if (!has(given, name)) throw UserError(std::string(name) + " is missing");
+  if (!has(given, "--dataset")) throw UserError("--dataset is missing");
   for (const auto& [first, second, why] : kContradictions)
     if (has(given, first) && has(given, second))
       throw UserError(fmt::format("{} and {} contradict each other: {}", first, second, why));
@@ -194,7 +193,9 @@ Network network_of(const Given& given) {
 class Translator {
  public:
   explicit Translator(const Given& given) : given_(given), network_(network_of(given)) {
-    result_.folder = given.at("--model") + "-" + given.at("--dataset");
+    // A network may say itself what it is: a TorchScript file, a checkpoint with a record.
+    const std::string model = has(given, "--model") ? given.at("--model") : network_.stem();
+    result_.folder = model + "-" + given.at("--dataset");
     result_.log = fmt::format("{}/log-{}-{}.txt", result_.folder, mode(), result_.folder);
   }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "sentinel/models/model.hpp"
 
 namespace sentinel {
@@ -15,6 +17,10 @@ void check_ratio(const std::string& option, double ratio) {
 /// The widths against those of the whole architecture.
 void check_pruning(const Graph& graph, double ratio) {
   check_ratio("pruning-ratio", ratio);
+  const auto known = model_names();
+  if (std::find(known.begin(), known.end(), graph.architecture) == known.end())
+    throw UserError("--pruning-ratio: the seed tool prunes no " + graph.architecture +
+                    "; leave the option out");
   const Graph whole = initial_model(graph.architecture, class_count(graph), 0);
   const auto now = channel_counts(graph), before = channel_counts(whole);
   for (NodeId id = 0; id < graph.size(); ++id) {

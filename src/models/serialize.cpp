@@ -102,6 +102,8 @@ Graph from_structure(const CheckpointFile& file, const Record& record, const std
     throw DataError(source, std::string("the record sentinelnn.json is damaged: ") + e.what());
   } catch (const std::invalid_argument& e) {
     throw DataError(source, std::string("the record sentinelnn.json has ") + e.what());
+  } catch (const UserError& e) {  // a data set of another name
+    throw DataError(source, std::string("by the record sentinelnn.json ") + e.what());
   } catch (const Bug& e) {  // shapes that do not fit
     throw DataError(source,
                     std::string("the record sentinelnn.json describes no network: ") + e.what());

@@ -99,6 +99,16 @@ def test_a_campaign_does_not_depend_on_ranks(sentinelnn, selection, scratch):
     assert len(results[0].audit) == 12 and not results[0].audit["mismatches"].any()
 
 
+def test_the_seed_tools_options_without_a_model(sentinelnn, script, tmp_path):
+    words = ["--dataset=synthetic", f"--checkpoint={script}", "--is-pruning", "--pruning-ratio=0.1"]
+    outcome = sentinelnn.run([*words, "--importance=l2-norm"], cwd=tmp_path, timeout=400)
+    assert outcome.code == 0, outcome.err
+    pruned = tmp_path / "odd-synthetic/pruned_l2-norm_0.1.pth"
+    words = ["--checkpoint", pruned, "--pruning-ratio", "0.1"]
+    outcome = sentinelnn.run(["evaluate", *words, "--images", "2"])
+    assert outcome.code == 64 and "the seed tool prunes no Odd.ts" in outcome.err
+
+
 # ---- what is refused ----
 
 

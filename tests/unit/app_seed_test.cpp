@@ -49,6 +49,21 @@ TEST(SeedCommand, NothingTests) {
   EXPECT_THAT(steps(kTrained), ElementsAre("evaluate " + kSelection + "net.pth --batch-size 64"));
 }
 
+/// A TorchScript file is a network of its own.
+TEST(SeedCommand, ANetworkMaySayItselfWhatItIs) {
+  const SeedCommand command =
+      translated("--dataset=cifar10 --checkpoint=nets/own.ts --is-hardening --hardening-ratio=0.1 "
+                 "--importance=l2-norm --clipping=ranger");
+  EXPECT_EQ(command.folder, "own-cifar10");
+  const std::string line = "--dataset cifar10 --checkpoint ";
+  const std::string file = "own-cifar10/hardened_l2-norm_0.1.pth";
+  ASSERT_EQ(command.steps.size(), 2u);
+  const auto found = steps("--dataset=cifar10 --checkpoint=nets/own.ts --is-hardening "
+                           "--hardening-ratio=0.1 --importance=l2-norm --clipping=ranger");
+  EXPECT_EQ(found[0].find("harden " + line + "nets/own.ts "), 0u) << found[0];
+  EXPECT_EQ(found[1], "evaluate " + line + file);
+}
+
 TEST(SeedCommand, ValuesMayStandApart) {
   EXPECT_EQ(steps("--dataset cifar10 --model resnet20 --batch-size 64 --data images --checkpoint "
                   "net.pth"),
@@ -199,7 +214,6 @@ const std::string kLoaded = "--is-pruned --pruned-checkpoint=p.pth ";
 INSTANTIATE_TEST_SUITE_P(
     Partners, RefusedSeedCommand,
     testing::Values(
-        Refused{"--dataset=cifar10 --checkpoint=f.pth", {"--model"}},
         Refused{"--model=resnet20 --checkpoint=f.pth", {"--dataset"}},
         Refused{kNet, {"--checkpoint"}},
         Refused{kNet + "--is-FI --BER=1 --repeat=1", {"--checkpoint"}},

@@ -13,6 +13,7 @@ namespace sentinel {
 namespace {
 
 using nlohmann::json;
+using testing::AllOf;
 using testing::HasSubstr;
 
 /// As if it had been imported from a TorchScript file.
@@ -86,6 +87,14 @@ TEST(Structure, OfAFamilysNetworkIsNot) {
   const Graph graph = initial_model("resnet20", 10, 1);
   const CheckpointFile file = parse_pth(serialize_model(graph, {}), "resnet20.pth");
   EXPECT_FALSE(json::parse(*file.metadata).contains("structure"));
+}
+
+TEST(Structure, OfAnUnknownDataSetNamesTheFile) {
+  Graph graph = rare();
+  graph.dataset = "pictures";
+  const Bytes file = serialize_model(graph, {});
+  EXPECT_THAT(test::error_of<DataError>([&] { parse_model(file, "mine.pth", "", ""); }),
+              AllOf(HasSubstr("mine.pth"), HasSubstr("\"pictures\"")));
 }
 
 TEST(Structure, DamagedOnesAreRefused) {
