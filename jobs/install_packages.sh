@@ -7,7 +7,7 @@ set -euo pipefail
 build=(build-essential cmake ninja-build ccache git ca-certificates pkg-config libtorch-dev
   libopenmpi-dev openmpi-bin libhdf5-dev libcli11-dev libgtest-dev libgmock-dev librandom123-dev
   libboost-math-dev nlohmann-json3-dev libtomlplusplus-dev libspdlog-dev libssl-dev zlib1g-dev
-  libjpeg-dev libpng-dev)
+  libjpeg-dev libpng-dev libjemalloc-dev)
 analysis=(python3 python3-h5py python3-pandas python3-matplotlib python3-jinja2 python3-scipy)
 tests=(python3-torch python3-torchvision python3-pil python3-pytest curl hdf5-tools slurm-wlm munge
   iproute2 util-linux)

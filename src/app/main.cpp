@@ -1,7 +1,5 @@
-#include <c10/util/Exception.h>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <malloc.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -16,6 +14,7 @@
 #include "app/command.hpp"
 #include "app/seed_command.hpp"
 #include "app/transcript.hpp"
+#include "sentinel/core/failure.hpp"
 #include "sentinel/core/log.hpp"
 
 namespace sentinel {
@@ -188,19 +187,10 @@ int guarded_main(int argc, char** argv) {
     comm.emplace(Comm::world());
     setup_logging(comm->rank());
     return static_cast<int>(run_app(*comm, argc, argv));
-  } catch (const SharedError& error) {
-    return report(with(), error.code(), error.what(), true);
-  } catch (const Error& error) {
-    return report(with(), error.code(), error.what(), false);
-  } catch (const c10::OutOfMemoryError& error) {
-    return report(with(), ExitCode::kEnvironment,
-                  std::string("out of device memory: ") + error.what_without_backtrace(), false);
-  } catch (const std::bad_alloc&) {
-    return report(with(), ExitCode::kEnvironment,
-                  "out of memory; use fewer images, ranks or a smaller --cache-budget", false);
   } catch (const std::exception& error) {
-    return report(with(), ExitCode::kBug, std::string("bug, please report: ") + error.what(),
-                  false);
+    const Failure failure = failure_of(error);
+    const bool shared = dynamic_cast<const SharedError*>(&error) != nullptr;
+    return report(with(), failure.code, failure.message, shared);
   }
 }
 
@@ -208,11 +198,5 @@ int guarded_main(int argc, char** argv) {
 }  // namespace sentinel
 
 int main(int argc, char** argv) {
-#ifdef __GLIBC__
-  // Outputs of layers come and go: glibc would give each back to the kernel, which then clears
-  // every page anew (a tenth of the time of a dense trial). Up to 256 MiB stay.
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, 256 << 20);
-#endif
   return sentinel::guarded_main(argc, argv);
 }

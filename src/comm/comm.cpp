@@ -7,7 +7,7 @@
 #include <cstdlib>
 
 #include "comm/world.hpp"
-#include "sentinel/core/error.hpp"
+#include "sentinel/core/failure.hpp"
 
 namespace sentinel {
 namespace {
@@ -26,14 +26,11 @@ Bytes outcome_of(const std::function<Bytes()>& body) {
     const Bytes bytes = body();
     writer.write<std::int32_t>(0);
     writer.append(bytes.data(), bytes.size());
-  } catch (const Error& error) {
-    writer = ByteWriter();
-    writer.write<std::int32_t>(static_cast<std::int32_t>(error.code()));
-    writer.text(error.what());
   } catch (const std::exception& error) {
+    const Failure failure = failure_of(error);
     writer = ByteWriter();
-    writer.write<std::int32_t>(static_cast<std::int32_t>(ExitCode::kBug));
-    writer.text(error.what());
+    writer.write<std::int32_t>(static_cast<std::int32_t>(failure.code));
+    writer.text(failure.message);
   }
   return writer.take();
 }

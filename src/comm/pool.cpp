@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "comm/world.hpp"
-#include "sentinel/core/error.hpp"
+#include "sentinel/core/failure.hpp"
 #include "sentinel/core/stop.hpp"
 
 namespace sentinel {
@@ -48,10 +48,11 @@ struct Message {
   }
 };
 
-Message error_message(Kind kind, ExitCode code, const std::string& text) {
+Message error_message(Kind kind, const std::exception& error) {
+  const Failure failure = failure_of(error);
   ByteWriter writer;
-  writer.text(text);
-  return {kind, static_cast<std::int32_t>(code), 0, writer.take()};
+  writer.text(failure.message);
+  return {kind, static_cast<std::int32_t>(failure.code), 0, writer.take()};
 }
 
 [[noreturn]] void throw_shared(const Message& message) {
@@ -63,10 +64,8 @@ Message error_message(Kind kind, ExitCode code, const std::string& text) {
 Message work_on(const WorkOnChunk& work, const Bytes& chunk) {
   try {
     return {Kind::kResult, 0, stop_signal(), work(chunk)};
-  } catch (const Error& error) {
-    return error_message(Kind::kError, error.code(), error.what());
   } catch (const std::exception& error) {
-    return error_message(Kind::kError, ExitCode::kBug, error.what());
+    return error_message(Kind::kError, error);
   }
 }
 
@@ -192,10 +191,8 @@ class Driver {
   void guarded(const F& body) {
     try {
       if (!error_) body();
-    } catch (const Error& error) {
-      error_ = error_message(Kind::kEnd, error.code(), error.what());
     } catch (const std::exception& error) {
-      error_ = error_message(Kind::kEnd, ExitCode::kBug, error.what());
+      error_ = error_message(Kind::kEnd, error);
     }
   }
 
@@ -301,7 +298,7 @@ void send_result(const Message& result) {
   try {
     send_to_driver(result);
   } catch (const EnvironmentError& error) {
-    send_to_driver(error_message(Kind::kError, error.code(), error.what()));
+    send_to_driver(error_message(Kind::kError, error));
   }
 }
 

@@ -214,6 +214,24 @@ def test_a_lost_record(sentinelnn, inputs, tmp_path, damage):
     check_error(sentinelnn.run(["rank", *told, "--checkpoint", bad]), 65, str(bad))
 
 
+@pytest.mark.parametrize("ranks", [0, 2])
+@pytest.mark.parametrize(
+    "line",
+    ["evaluate --batch-size 2000", "inject --cache-budget 99 --ber 1e-6 --repeat 2 --output @m.h5"],
+)
+def test_too_little_memory(sentinelnn, inputs, line, ranks):
+    many = inputs.folder / "many"
+    if not many.exists():
+        made = run(sentinelnn, inputs, "synth --output @many --train 8 --test 2000")
+        assert made.code == 0, made.err
+    line += " --checkpoint @net.pth --data @many --threads 1"
+    outcome = run(sentinelnn.within("prlimit", f"--as={2**30}"), inputs, line, ranks)
+    assert outcome.code == 71, outcome.err
+    for message in outcome.messages:
+        assert message.startswith("sentinelnn: out of memory; use fewer images")
+    assert outcome.messages
+
+
 # ---- results that belong to somebody else --------------------------------------------------------
 
 

@@ -83,3 +83,11 @@ def test_channel_groups(sentinelnn, campaign):
     assert "--group-score first" in whole
     assert "conv1 layer1.0.conv2 layer1.1.conv2 layer1.2.conv2  " in whole
     assert sentinelnn.run([*rank, "--group-score", "last"]).code == 64
+
+
+def test_the_allocator_has_its_options(sentinelnn):
+    """Half of a campaign's speed: tests/bench/README.md, "Pages"."""
+    said = sentinelnn.within(MALLOC_CONF="stats_print:true").run(["--version"]).err
+    assert "opt.dirty_decay_ms: -1" in said and "opt.oversize_threshold: 0" in said
+    if Path("/sys/kernel/mm/transparent_hugepage/enabled").exists():
+        assert 'opt.thp: "always"' in said

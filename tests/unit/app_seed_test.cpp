@@ -51,15 +51,16 @@ TEST(SeedCommand, NothingTests) {
 
 /// A TorchScript file is a network of its own.
 TEST(SeedCommand, ANetworkMaySayItselfWhatItIs) {
-  const SeedCommand command =
-      translated("--dataset=cifar10 --checkpoint=nets/own.ts --is-hardening --hardening-ratio=0.1 "
-                 "--importance=l2-norm --clipping=ranger");
+  const SeedCommand command = translated(
+      "--dataset=cifar10 --checkpoint=nets/own.ts --is-hardening --hardening-ratio=0.1 "
+      "--importance=l2-norm --clipping=ranger");
   EXPECT_EQ(command.folder, "own-cifar10");
   const std::string line = "--dataset cifar10 --checkpoint ";
   const std::string file = "own-cifar10/hardened_l2-norm_0.1.pth";
   ASSERT_EQ(command.steps.size(), 2u);
-  const auto found = steps("--dataset=cifar10 --checkpoint=nets/own.ts --is-hardening "
-                           "--hardening-ratio=0.1 --importance=l2-norm --clipping=ranger");
+  const auto found = steps(
+      "--dataset=cifar10 --checkpoint=nets/own.ts --is-hardening "
+      "--hardening-ratio=0.1 --importance=l2-norm --clipping=ranger");
   EXPECT_EQ(found[0].find("harden " + line + "nets/own.ts "), 0u) << found[0];
   EXPECT_EQ(found[1], "evaluate " + line + file);
 }

@@ -6,10 +6,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <limits>
+#include <new>
 #include <set>
 
 #include "sentinel/core/bytes.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/failure.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/portable_math.hpp"
@@ -22,6 +24,28 @@ Bytes bytes_of(std::initializer_list<int> values) {
   Bytes bytes;
   for (int value : values) bytes.push_back(static_cast<std::byte>(value));
   return bytes;
+}
+
+TEST(Failure, SaysHowTheProgramEnds) {
+  const auto of = [](auto throws) {
+    try {
+      throws();
+    } catch (const std::exception& error) {
+      return failure_of(error);
+    }
+    return Failure{ExitCode::kDone, ""};
+  };
+  const Failure own = of([] { throw DataError("net.pth", 7, "is cut"); });
+  EXPECT_EQ(own.code, ExitCode::kData);
+  EXPECT_EQ(own.message, "net.pth: at byte 7: is cut");
+  const std::runtime_error torch("DefaultCPUAllocator: can't allocate memory: you tried ...");
+  for (const Failure& memory : {of([] { throw std::bad_alloc(); }), of([&] { throw torch; })}) {
+    EXPECT_EQ(memory.code, ExitCode::kEnvironment);
+    EXPECT_EQ(memory.message.find("out of memory; "), 0u);
+  }
+  const Failure bug = of([] { throw std::runtime_error("shapes differ"); });
+  EXPECT_EQ(bug.code, ExitCode::kBug);
+  EXPECT_EQ(bug.message.find("bug, please report: shapes differ"), 0u);
 }
 
 TEST(Rng, PhiloxKnownAnswer) {
