@@ -156,7 +156,7 @@ ExitCode run_seed_command(const Comm& comm, const std::string& program,
   try {
     return run_steps(comm, program, seed);
   } catch (const std::exception& error) {
-    if (transcript) transcript->add("sentinelnn: " + printable(error.what()));
+    if (transcript) transcript->add("sentinelnn: " + printable(failure_of(error).message));
     throw;
   }
 }

@@ -194,7 +194,7 @@ class Translator {
  public:
   explicit Translator(const Given& given) : given_(given), network_(network_of(given)) {
     // A network may say itself what it is: a TorchScript file, a checkpoint with a record.
-    const std::string model = has(given, "--model") ? given.at("--model") : network_.stem();
+    const std::string model = has(given, "--model") ? given.at("--model") : name_of_network();
     result_.folder = model + "-" + given.at("--dataset");
     result_.log = fmt::format("{}/log-{}-{}.txt", result_.folder, mode(), result_.folder);
   }
@@ -211,6 +211,15 @@ class Translator {
   }
 
  private:
+  /// Of the network that everything here is made of, where no --model says it.
+  std::string name_of_network() const {
+    const Network first{has(given_, "--checkpoint") ? given_.at("--checkpoint") : network_.file,
+                        {}};
+    if (!is_name(first.stem()) || first.stem()[0] == '-')
+      throw UserError(first.file + " has no name for a folder; give --model");
+    return first.stem();
+  }
+
   /// As the seed tool names its logs.
   std::string mode() const {
     std::string mode = "test";

@@ -1,16 +1,24 @@
 #include "sentinel/core/failure.hpp"
 
 #include <new>
+#include <string_view>
 
 namespace sentinel {
 namespace {
 
-/// LibTorch has no type for it on the host, and this module does not know LibTorch.
+bool has(const std::exception& error, std::string_view part) {
+  return std::string_view(error.what()).find(part) != std::string_view::npos;
+}
+
+/// LibTorch has no type for it, and this module does not know LibTorch.
 bool lacks_memory(const std::exception& error) {
-  if (dynamic_cast<const std::bad_alloc*>(&error)) return true;
-  const std::string text = error.what();
-  return text.find("DefaultCPUAllocator: ") != std::string::npos ||
-         text.find("CUDA out of memory") != std::string::npos;
+  return dynamic_cast<const std::bad_alloc*>(&error) || has(error, "DefaultCPUAllocator: ");
+}
+
+/// "CUDA out of memory. Tried …", "HIP out of memory", "CUDA error: out of memory",
+/// "CUBLAS_STATUS_ALLOC_FAILED".
+bool lacks_device_memory(const std::exception& error) {
+  return has(error, "out of memory") || has(error, "ALLOC_FAILED");
 }
 
 }  // namespace
@@ -20,6 +28,10 @@ Failure failure_of(const std::exception& error) {
   if (lacks_memory(error))
     return {ExitCode::kEnvironment,
             "out of memory; use fewer images, ranks or a smaller --cache-budget"};
+  if (lacks_device_memory(error)) {
+    const std::string text = error.what();
+    return {ExitCode::kEnvironment, "out of device memory: " + text.substr(0, text.find('\n'))};
+  }
   return {ExitCode::kBug, std::string("bug, please report: ") + error.what()};
 }
 

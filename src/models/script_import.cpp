@@ -3,7 +3,7 @@
 #include <sstream>
 
 #include "models/script_recorder.hpp"
-#include "sentinel/core/error.hpp"
+#include "sentinel/core/failure.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/models/model.hpp"
@@ -19,6 +19,7 @@ torch::jit::Module load(const Bytes& file, const std::string& source) {
     network.eval();
     return network;
   } catch (const std::exception& error) {
+    if (failure_of(error).code == ExitCode::kEnvironment) throw;
     throw DataError(source, "LibTorch cannot load this TorchScript file: " + first_line(error));
   }
 }
@@ -98,9 +99,8 @@ Graph import_script(const Bytes& file, const std::string& source, const DatasetI
     graph = convert(network, dataset, source);
   } catch (const Error&) {
     throw;
-  } catch (const std::bad_alloc&) {
-    throw;
   } catch (const std::exception& error) {
+    if (failure_of(error).code == ExitCode::kEnvironment) throw;
     throw DataError(source, "this TorchScript network cannot be run: " + first_line(error));
   }
   graph.architecture = architecture_of(network);

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "sentinel/core/error.hpp"
+#include "sentinel/core/failure.hpp"
 
 namespace sentinel {
 namespace {
@@ -208,6 +208,7 @@ class Walk {
     try {
       node.getOperation()(stack);
     } catch (const std::exception& error) {
+      if (failure_of(error).code == ExitCode::kEnvironment) throw;
       refuse(node, scope,
              "fails on a batch of these images (traced with another size, or with the number of "
              "images as a constant?): " +

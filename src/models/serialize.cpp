@@ -4,7 +4,7 @@
 #include "models/families.hpp"
 #include "models/record.hpp"
 #include "models/structure.hpp"
-#include "sentinel/core/error.hpp"
+#include "sentinel/core/failure.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/io/dataset.hpp"
@@ -83,6 +83,7 @@ void check_runs(const Graph& graph, const Record& record) {
   try {
     logits(graph, at::zeros({1, size[0], size[1], size[2]}));
   } catch (const c10::Error& error) {
+    if (failure_of(error).code == ExitCode::kEnvironment) throw;
     throw std::invalid_argument(std::string("a network that cannot be run: ") +
                                 error.what_without_backtrace());
   }
@@ -102,11 +103,17 @@ Graph from_structure(const CheckpointFile& file, const Record& record, const std
     throw DataError(source, std::string("the record sentinelnn.json is damaged: ") + e.what());
   } catch (const std::invalid_argument& e) {
     throw DataError(source, std::string("the record sentinelnn.json has ") + e.what());
-  } catch (const UserError& e) {  // a data set of another name
-    throw DataError(source, std::string("by the record sentinelnn.json ") + e.what());
   } catch (const Bug& e) {  // shapes that do not fit
     throw DataError(source,
                     std::string("the record sentinelnn.json describes no network: ") + e.what());
+  }
+}
+
+void require_known_dataset(const Record& record, const std::string& source) {
+  try {
+    dataset_info(record.dataset);
+  } catch (const UserError& e) {
+    throw DataError(source, std::string("by the record sentinelnn.json ") + e.what());
   }
 }
 
@@ -118,6 +125,7 @@ Graph from_record(const CheckpointFile& file, const std::string& source, const s
     throw DataError(
         source, "the record sentinelnn.json names the unknown model '" + record.architecture + "'");
   }
+  require_known_dataset(record, source);
   if (record.classes < 1) throw DataError(source, "the record sentinelnn.json has no classes");
   require_same("model", name, record.architecture, source);
   require_same("dataset", dataset, record.dataset, source);

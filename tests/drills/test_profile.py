@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
+from drill import PROGRAM
 
 SHORT = ["--batch-size", "2", "--warmup", "1", "--runs", "3", "--images", "20", "--threads", "1"]
 
@@ -86,7 +88,9 @@ def test_channel_groups(sentinelnn, campaign):
 
 
 def test_the_allocator_has_its_options(sentinelnn):
-    """Half of a campaign's speed: tests/bench/README.md, "Pages"."""
+    """What they bring: tests/bench/README.md, "Pages"."""
+    if "libasan" in subprocess.run(["ldd", PROGRAM], capture_output=True, text=True).stdout:
+        pytest.skip("sanitizers bring their own allocator")
     said = sentinelnn.within(MALLOC_CONF="stats_print:true").run(["--version"]).err
     assert "opt.dirty_decay_ms: -1" in said and "opt.oversize_threshold: 0" in said
     if Path("/sys/kernel/mm/transparent_hugepage/enabled").exists():

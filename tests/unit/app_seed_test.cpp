@@ -14,6 +14,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
+using testing::StartsWith;
 
 std::vector<std::string> words(const std::string& line) {
   std::istringstream stream(line);
@@ -51,18 +52,18 @@ TEST(SeedCommand, NothingTests) {
 
 /// A TorchScript file is a network of its own.
 TEST(SeedCommand, ANetworkMaySayItselfWhatItIs) {
-  const SeedCommand command = translated(
-      "--dataset=cifar10 --checkpoint=nets/own.ts --is-hardening --hardening-ratio=0.1 "
-      "--importance=l2-norm --clipping=ranger");
-  EXPECT_EQ(command.folder, "own-cifar10");
-  const std::string line = "--dataset cifar10 --checkpoint ";
-  const std::string file = "own-cifar10/hardened_l2-norm_0.1.pth";
-  ASSERT_EQ(command.steps.size(), 2u);
-  const auto found = steps(
-      "--dataset=cifar10 --checkpoint=nets/own.ts --is-hardening "
-      "--hardening-ratio=0.1 --importance=l2-norm --clipping=ranger");
-  EXPECT_EQ(found[0].find("harden " + line + "nets/own.ts "), 0u) << found[0];
-  EXPECT_EQ(found[1], "evaluate " + line + file);
+  const std::string net = "--dataset=cifar10 --checkpoint=nets/own.ts ";
+  const auto hardened = steps(net +
+                              "--is-hardening --hardening-ratio=0.1 --importance=l2-norm "
+                              "--clipping=ranger");
+  ASSERT_EQ(hardened.size(), 2u);
+  EXPECT_THAT(hardened[0], StartsWith("harden --dataset cifar10 --checkpoint nets/own.ts "));
+  EXPECT_EQ(hardened[1],
+            "evaluate --dataset cifar10 --checkpoint own-cifar10/hardened_l2-norm_0.1.pth");
+  // What is made of it stays in one folder.
+  EXPECT_EQ(translated(net + "--is-pruned --pruned-checkpoint=p.pth").folder, "own-cifar10");
+  EXPECT_EQ(translated("--dataset=cifar10 --is-pruned --pruned-checkpoint=p.pth").folder,
+            "p-cifar10");
 }
 
 TEST(SeedCommand, ValuesMayStandApart) {
@@ -216,6 +217,8 @@ INSTANTIATE_TEST_SUITE_P(
     Partners, RefusedSeedCommand,
     testing::Values(
         Refused{"--model=resnet20 --checkpoint=f.pth", {"--dataset"}},
+        Refused{"--dataset=cifar10 --checkpoint=nets/", {"nets/", "--model"}},
+        Refused{"--dataset=cifar10 --checkpoint=-f.pth", {"-f.pth", "--model"}},
         Refused{kNet, {"--checkpoint"}},
         Refused{kNet + "--is-FI --BER=1 --repeat=1", {"--checkpoint"}},
         Refused{kTrained + "--is-ranking", {"--is-ranking", "--importance"}},

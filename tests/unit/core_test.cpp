@@ -43,6 +43,14 @@ TEST(Failure, SaysHowTheProgramEnds) {
     EXPECT_EQ(memory.code, ExitCode::kEnvironment);
     EXPECT_EQ(memory.message.find("out of memory; "), 0u);
   }
+  for (const char* text :
+       {"CUDA out of memory. Tried to allocate 2.00 GiB\nmore", "HIP out of memory",
+        "CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"}) {
+    const Failure device = of([&] { throw std::runtime_error(text); });
+    EXPECT_EQ(device.code, ExitCode::kEnvironment);
+    EXPECT_EQ(device.message.find("out of device memory: "), 0u);
+    EXPECT_EQ(device.message.find('\n'), std::string::npos);
+  }
   const Failure bug = of([] { throw std::runtime_error("shapes differ"); });
   EXPECT_EQ(bug.code, ExitCode::kBug);
   EXPECT_EQ(bug.message.find("bug, please report: shapes differ"), 0u);

@@ -90,11 +90,13 @@ TEST(Structure, OfAFamilysNetworkIsNot) {
 }
 
 TEST(Structure, OfAnUnknownDataSetNamesTheFile) {
-  Graph graph = rare();
-  graph.dataset = "pictures";
-  const Bytes file = serialize_model(graph, {});
-  EXPECT_THAT(test::error_of<DataError>([&] { parse_model(file, "mine.pth", "", ""); }),
-              AllOf(HasSubstr("mine.pth"), HasSubstr("\"pictures\"")));
+  for (const bool own : {true, false}) {
+    Graph graph = own ? rare() : initial_model("resnet20", 10, 1);
+    graph.dataset = "pictures";
+    const Bytes file = serialize_model(graph, {});
+    EXPECT_THAT(test::error_of<DataError>([&] { parse_model(file, "mine.pth", "", ""); }),
+                AllOf(HasSubstr("mine.pth"), HasSubstr("\"pictures\"")));
+  }
 }
 
 TEST(Structure, DamagedOnesAreRefused) {

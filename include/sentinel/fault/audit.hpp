@@ -13,8 +13,8 @@ struct Agreement {
   std::uint32_t mismatches = 0;
   /// Images that would be a mismatch, but rounding decides: the two largest logits of the reference
   /// lie closer together than kNearTie, or the reference gives the engine's result in another
-  /// memory format or in double precision (an activation that is 0 or 1e-7 before a weight of
-  /// 1e36).
+  /// memory format or, where neither is DUE, in double precision (an activation that is 0 or tiny
+  /// before a weight of 1e36).
   std::uint32_t near_ties = 0;
   /// The largest |fast - reference| / max|reference| of an image without DUE in either path.
   double deviation = 0;
