@@ -125,7 +125,7 @@ Graph from_record(const CheckpointFile& file, const std::string& source, const s
     throw DataError(
         source, "the record sentinelnn.json names the unknown model '" + record.architecture + "'");
   }
-  require_known_dataset(record, source);
+  if (family == nullptr || !record.dataset.empty()) require_known_dataset(record, source);
   if (record.classes < 1) throw DataError(source, "the record sentinelnn.json has no classes");
   require_same("model", name, record.architecture, source);
   require_same("dataset", dataset, record.dataset, source);
