@@ -27,10 +27,12 @@ Failure failure_of(const std::exception& error) {
   if (const auto* own = dynamic_cast<const Error*>(&error)) return {own->code(), own->what()};
   if (lacks_memory(error))
     return {ExitCode::kEnvironment,
-            "out of memory; use fewer images, ranks or a smaller --cache-budget"};
+            "out of memory; use fewer images or ranks, a smaller --batch-size or --cache-budget"};
   if (lacks_device_memory(error)) {
     const std::string text = error.what();
-    return {ExitCode::kEnvironment, "out of device memory: " + text.substr(0, text.find('\n'))};
+    return {ExitCode::kEnvironment,
+            "out of device memory; use a smaller --batch-size or --cache-budget: " +
+                text.substr(0, text.find('\n'))};
   }
   return {ExitCode::kBug, std::string("bug, please report: ") + error.what()};
 }

@@ -36,9 +36,15 @@ ENVIRONMENT = {
 }
 
 
+def sanitized() -> bool:
+    """Whether the program is built with AddressSanitizer, which brings its own allocator."""
+    libraries = subprocess.run(["ldd", PROGRAM], capture_output=True, text=True, check=True)
+    return "libasan" in libraries.stdout
+
+
 def files_of_mpi_in(folder: Path) -> dict[str, str]:
     """Variables for Open MPI; what a killed mpirun leaves behind stays in `folder`, made here."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
     names = ("orte_tmpdir_base", "btl_vader_backing_directory")
     return {f"OMPI_MCA_{name}": str(folder) for name in names}
 
@@ -70,7 +76,7 @@ class Launcher:
 
     def __init__(self, scratch: Path) -> None:
         self.scratch, self.numbers = scratch, itertools.count()
-        self.environment = os.environ | ENVIRONMENT | files_of_mpi_in(scratch)
+        self.environment = os.environ | ENVIRONMENT
         self.prefix: list[str] = []
 
     def within(self, *prefix: str, **variables: str) -> Launcher:

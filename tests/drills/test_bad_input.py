@@ -21,7 +21,7 @@ from pathlib import Path
 import hostile_files
 import pytest
 from bad_lines import CHECKPOINTS, DATA, EVALUATE, ONE_BER, OUTPUTS, USAGE
-from drill import PROGRAM, Launcher, Outcome, Result, ended, kill, wait_until
+from drill import Launcher, Outcome, Result, ended, kill, sanitized, wait_until
 
 
 def check_error(outcome: Outcome, code: int, *names: str) -> None:
@@ -215,8 +215,13 @@ def test_a_lost_record(sentinelnn, inputs, tmp_path, damage):
 
 
 @pytest.fixture(scope="session")
-def little(sentinelnn) -> int:
-    """Address space for the program, but for few images; another LibTorch maps much more."""
+def little(sentinelnn, inputs) -> int:
+    """Address space for the program, but for few of the images in @many; another LibTorch maps
+    much more."""
+    if sanitized():
+        pytest.skip("AddressSanitizer reserves all of the address space")
+    made = run(sentinelnn, inputs, "synth --output @many --train 8 --test 8000")
+    assert made.code == 0, made.err
     process = sentinelnn.start(["bench", "--trials", "10"])
     peak = 0
     while process.poll() is None:
@@ -233,12 +238,6 @@ def little(sentinelnn) -> int:
     ["evaluate --batch-size 8000", "inject --cache-budget 99 --ber 1e-6 --repeat 2 --output @m.h5"],
 )
 def test_too_little_memory(sentinelnn, inputs, little, line, ranks):
-    if "libasan" in subprocess.run(["ldd", PROGRAM], capture_output=True, text=True).stdout:
-        pytest.skip("AddressSanitizer reserves all of the address space")
-    many = inputs.folder / "many"
-    if not many.exists():
-        made = run(sentinelnn, inputs, "synth --output @many --train 8 --test 8000")
-        assert made.code == 0, made.err
     line += " --checkpoint @net.pth --data @many --threads 1"
     outcome = run(sentinelnn.within("prlimit", f"--as={little}"), inputs, line, ranks)
     assert outcome.code == 71, outcome.err

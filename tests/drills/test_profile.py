@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
-from drill import PROGRAM
+from drill import sanitized
 
 SHORT = ["--batch-size", "2", "--warmup", "1", "--runs", "3", "--images", "20", "--threads", "1"]
 
@@ -89,8 +88,8 @@ def test_channel_groups(sentinelnn, campaign):
 
 def test_the_allocator_has_its_options(sentinelnn):
     """What they bring: tests/bench/README.md, "Pages"."""
-    if "libasan" in subprocess.run(["ldd", PROGRAM], capture_output=True, text=True).stdout:
-        pytest.skip("sanitizers bring their own allocator")
+    if sanitized():
+        pytest.skip("AddressSanitizer brings its own allocator")
     said = sentinelnn.within(MALLOC_CONF="stats_print:true").run(["--version"]).err
     assert "opt.dirty_decay_ms: -1" in said and "opt.oversize_threshold: 0" in said
     if Path("/sys/kernel/mm/transparent_hugepage/enabled").exists():

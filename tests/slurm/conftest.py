@@ -69,8 +69,6 @@ def cluster(scratch: Path):
 @pytest.fixture(scope="session")
 def jobs(cluster: Cluster, sentinelnn: Launcher) -> Jobs:
     own = {k: v for k, v in sentinelnn.environment.items() if k.startswith(("OMP_", "OMPI_"))}
-    # Folders that two nodes share, where real nodes have their own.
-    del own["OMPI_MCA_orte_tmpdir_base"], own["OMPI_MCA_btl_vader_backing_directory"]
     return Jobs(cluster, own | {"SENTINELNN": str(PROGRAM)})
 
 

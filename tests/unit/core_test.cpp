@@ -48,7 +48,7 @@ TEST(Failure, SaysHowTheProgramEnds) {
         "CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"}) {
     const Failure device = of([&] { throw std::runtime_error(text); });
     EXPECT_EQ(device.code, ExitCode::kEnvironment);
-    EXPECT_EQ(device.message.find("out of device memory: "), 0u);
+    EXPECT_EQ(device.message.find("out of device memory; "), 0u);
     EXPECT_EQ(device.message.find('\n'), std::string::npos);
   }
   const Failure bug = of([] { throw std::runtime_error("shapes differ"); });
