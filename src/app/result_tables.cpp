@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "app/channel_tables.hpp"
 #include "app/output.hpp"
@@ -86,7 +87,7 @@ void print_models(const ResultFile& result) {
   print_table(rows);
 }
 
-/// Of a result whose data set is known here.
+/// The model's own constants, or the usual ones of a data set that is known here.
 std::optional<Normalisation> normalisation_of(const ResultFile& result, const ModelInfo& model) {
   Normalisation own;
   if (model.mean.size() == own.mean.size() && model.std.size() == own.std.size()) {

@@ -44,7 +44,7 @@ void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const Fault
   }
 }
 
-/// What was assumed of the images, and whether the networks look as if it were wrong.
+/// Says what is assumed of the images, and warns where a network looks as if it were wrong.
 void report_images(const TrialPlan& plan, const TrialRunner& runner) {
   log_normalisation(plan.models, plan.images);
   for (std::size_t m = 0; m < plan.models.size(); ++m)

@@ -306,6 +306,7 @@ class Finder {
     std::set<std::string> names;
     for (const auto& [file, label] : labels)
       if (!label.name.empty()) names.insert(label.name);
+    if (names.empty()) say_numbered(table, "there");
     // Numbers need no names of classes beside them.
     const Classes classes = names.empty() ? Classes() : classes_of(info_, folder_, table, names);
     for (const fs::path& image : images) {

@@ -53,9 +53,9 @@ Normalisation constants_of(const std::string& option, const std::string& name) {
 Values numbers(const std::string& option, const Words& words) {
   Values values{};
   if (words.size() != values.size())
-    throw UserError(fmt::format(
-        "{} has {} numbers, but the images have {} channels; give one for each, or a name", option,
-        words.size(), values.size()));
+    throw UserError(
+        fmt::format("{} wants {} numbers, one for each channel of the images, or a name; it has {}",
+                    option, values.size(), words.size()));
   for (std::size_t c = 0; c < values.size(); ++c) {
     const std::optional<double> number = number_in(words[c]);
     if (!number) throw UserError(option + ": " + words[c] + " is no number");

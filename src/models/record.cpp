@@ -17,7 +17,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kSchemaVersion = 1;
-/// Of a network with a normalisation of its own: an earlier program would evaluate it with another.
+/// For a network with a normalisation of its own: an earlier program would use another.
 constexpr int kNormalisedVersion = 2;
 
 // ---- names of kinds ----

@@ -79,16 +79,6 @@ bool holds_tensors(const Op& op) {
   return any;
 }
 
-Module as_module(const Graph& graph) {
-  ModuleTree tree;
-  for (const Node& node : graph.nodes()) {
-    if (holds_tensors(node.op)) add_tensors(tree.at(node.name), node.op);
-  }
-  describe(tree.root(), graph);
-  tree.root().define(script_source(graph));
-  return tree.root();
-}
-
 /// TorchScript keeps no docstrings: this attribute is the file's.
 std::string description_of(const Graph& graph) {
   const auto& input = std::get<Input>(graph[0].op);
@@ -120,6 +110,16 @@ void describe(Module root, const Graph& graph) {
   if (!normalisation) return;
   add(kScriptMean, c10::ListType::ofFloats(), list_of(normalisation->mean));
   add(kScriptStd, c10::ListType::ofFloats(), list_of(normalisation->std));
+}
+
+Module as_module(const Graph& graph) {
+  ModuleTree tree;
+  for (const Node& node : graph.nodes()) {
+    if (holds_tensors(node.op)) add_tensors(tree.at(node.name), node.op);
+  }
+  describe(tree.root(), graph);
+  tree.root().define(script_source(graph));
+  return tree.root();
 }
 
 }  // namespace

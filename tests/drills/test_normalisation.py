@@ -15,6 +15,9 @@ from drill import ROOT
 IMAGES = 40
 NONE = "mean 0, 0, 0, std 1, 1, 1 (none)"
 USUAL = "mean 0.5, 0.5, 0.5, std 0.186, 0.186, 0.186 (synthetic)"
+# The version before --mean gave these for the network and the job of the last test.
+HASH = "189c5cc521e7dcfc294d39ecc56960bb56c07be298c4c810ab11c7e3835851ce"
+FINGERPRINT = "26d5545d478142cb93f8789bffaad4d4828a70304c185f6e1e5a412451bc256a"
 DATA = Path(os.environ.get("SENTINELNN_TEST_DATA", ROOT / "../shared/data")).resolve()
 
 
@@ -75,9 +78,7 @@ def test_what_is_made_of_a_network_keeps_its_constants(sentinelnn, campaign, raw
         assert f"images normalised by: {NONE}" in made(sentinelnn, "inspect", path)
 
 
-def test_every_network_of_a_campaign_sees_images_by_its_own(
-    sentinelnn, campaign, raw, raw_result
-):
+def test_every_network_of_a_campaign_sees_images_by_its_own(sentinelnn, campaign, raw, raw_result):
     found = constants(raw_result)
     own = [0, 0, 0, 1, 1, 1]
     assert found.pop("net") is None
@@ -141,7 +142,7 @@ def test_options_win_and_are_stored(sentinelnn, campaign, tmp_path):
     ("options", "sentence"),
     [
         (["--mean", "cifar11"], "--mean cifar11 is no name of constants; choose one of cifar10, "),
-        (["--mean", "0.5,0.5"], "--mean has 2 numbers, but the images have 3 channels"),
+        (["--mean", "0.5,0.5"], "--mean wants 3 numbers, one for each channel of the images, or a name; it has 2"),
         (["--std", "0.5", "0", "0.5"], "the std 0 is not a finite number above 0"),
         (["--mean", "124,116,104"], "the mean 124 is not from 0 to 1; it is of pixels / 255"),
     ],
@@ -272,6 +273,6 @@ def test_the_network_of_earlier_versions_is_the_same(sentinelnn, tmp_path):
          "--data", DATA / "cifar10", "--checkpoint", checkpoint, "--images", "2", "--ber", "1e-6",
          "--repeat", "1", "--seed", "5", "--output", result)  # fmt: skip
     with h5py.File(result) as file:
-        assert file["provenance/fingerprint"].attrs["model 0 unprotected"] == "189c5cc521e7dcfc294d39ecc56960bb56c07be298c4c810ab11c7e3835851ce"
-        assert file.attrs["fingerprint"] == "26d5545d478142cb93f8789bffaad4d4828a70304c185f6e1e5a412451bc256a"
+        assert file["provenance/fingerprint"].attrs["model 0 unprotected"] == HASH
+        assert file.attrs["fingerprint"] == FINGERPRINT
         assert np.isfinite(file["golden/unprotected/logits"]).all()

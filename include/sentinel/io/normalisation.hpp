@@ -16,11 +16,11 @@ bool operator!=(const Normalisation& a, const Normalisation& b);
 std::string numbers_of(const Normalisation& normalisation);
 /// The same and, where the constants have a name, " (imagenet)".
 std::string in_words(const Normalisation& normalisation);
-/// What is wrong with the constants; empty where every mean is from 0 to 1 and every std finite and
+/// Says why the constants cannot be; empty where every mean is from 0 to 1 and every std finite and
 /// above 0.
 std::string fault_of(const Normalisation& normalisation);
 
-/// What --mean and --std say, as typed: one number a channel, or one name. Empty: nothing.
+/// The words of --mean and --std, as typed: one number a channel, or one name. Empty: nothing.
 struct NormalisationChoice {
   std::vector<std::string> mean, std;
   bool empty() const { return mean.empty() && std.empty(); }
