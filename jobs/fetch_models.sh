@@ -2,6 +2,7 @@
 # Downloads published weights and CIFAR-10/100, checked by SHA-256.
 #   fetch_models.sh [--to DIR] NAME...     into DIR (data): weights as NAME.pth, a data set as the folder NAME
 #   fetch_models.sh --list                 the names and their addresses, from models.tsv beside this script
+# Of weights it prints the options for the normalisation that they were trained with.
 # Stopped or cut off, the same command goes on where it was; what is there is checked, not fetched again.
 # SENTINEL_MIRROR=URL fetches URL/FILE instead of the address that ends in FILE (file:///FOLDER is a URL too).
 # Exit codes as the program's: 64 wrong option or name, 65 not the published file, 71 network, disk, tools.
@@ -16,8 +17,8 @@ fail() { # CODE MESSAGE
   exit "$1"
 }
 
-row_of() { # NAME -> its SHA-256 and address, or nothing
-  awk -F'\t' -v name="$1" '$1 == name { print $2, $3 }' "$table"
+row_of() { # NAME -> its SHA-256, address, mean and std, or nothing
+  awk -F'\t' -v name="$1" '$1 == name { print $2, $3, $4, $5 }' "$table"
 }
 
 # Whether FILE's SHA-256 begins with HASH; sets found to what it is.
@@ -128,11 +129,12 @@ flock --nonblock 9 || {
 }
 
 for name in "${names[@]}"; do
-  read -r hash url < <(row_of "$name")
+  read -r hash url mean std < <(row_of "$name")
   file=${url##*/}
   [ -z "${SENTINEL_MIRROR:-}" ] || url=${SENTINEL_MIRROR%/}/$file
   case $file in
     *.tar.gz) fetch_data_set "$name" "$hash" "$url" ;;
     *) fetch_weights "$name" "$hash" "$url" ;;
   esac
+  [ -z "$std" ] || echo "  trained on images normalised by --mean $mean --std $std"
 done

@@ -98,7 +98,7 @@ class Script:
             "LC_ALL": "C",
         }
 
-    def table(self, *rows: tuple[str, str, str]) -> None:
+    def table(self, *rows: tuple[str, ...]) -> None:
         lines = ["# name, hash, address", *("\t".join(row) for row in rows)]
         (self.root / "models.tsv").write_text("\n".join(lines) + "\n")
 
@@ -171,6 +171,14 @@ def test_fresh(script, server):
     assert "data/net.pth" in out
     assert_fetched(script)
     assert server.requests == [("/net-1.pt", None)]
+
+
+def test_the_constants_of_weights_are_printed_as_options(script, server):
+    address = f"{server.address}/net-1.pt"
+    script.table(("net", sha256(BODY)[:8], address, "0.1,0.2,0.3", "0.4,0.5,0.6"))
+    for _ in range(2):  # fetched, and there already
+        code, out, _ = script.run("net")
+        assert code == 0 and out.endswith("normalised by --mean 0.1,0.2,0.3 --std 0.4,0.5,0.6\n")
 
 
 def test_another_folder(script):
@@ -405,17 +413,19 @@ def real_rows() -> list[list[str]]:
 
 def test_the_real_table_can_be_checked_and_mirrored():
     rows = real_rows()
-    assert len(rows) > 60 and all(len(row) == 3 for row in rows)
-    names = [name for name, _, _ in rows]
-    files = [url.rsplit("/", 1)[1] for _, _, url in rows]
+    assert len(rows) > 60 and all(len(row) in (3, 5) for row in rows)
+    names = [row[0] for row in rows]
+    files = [row[2].rsplit("/", 1)[1] for row in rows]
     assert len(set(names)) == len(names) and len(set(files)) == len(files)
-    for (name, digits, url), file in zip(rows, files):
+    for (name, digits, url, *constants), file in zip(rows, files):
         assert re.fullmatch(r"[a-z0-9_]+", name) and re.fullmatch(r"https://[!-~]+", url)
         if file.endswith(".tar.gz"):
-            assert re.fullmatch(r"[0-9a-f]{64}", digits), name
+            assert re.fullmatch(r"[0-9a-f]{64}", digits) and not constants, name
         else:
             ending = re.search(r"-([0-9a-f]{8,10})\.pth?$", file)
             assert ending and digits.startswith(ending[1]), name
+            three = r"(0\.\d+,){2}0\.\d+"
+            assert [bool(re.fullmatch(three, text)) for text in constants] == [True, True], name
             assert digits == ending[1] or len(digits) == 64, name
 
 

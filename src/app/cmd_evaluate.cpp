@@ -5,7 +5,7 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
-#include "sentinel/campaign/setup.hpp"
+#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/protect/train.hpp"
 
 namespace sentinel {
@@ -38,29 +38,34 @@ class Evaluate : public Command {
         load_dataset(comm, selection_, model.graph.dataset, Split::kTest, images_);
     comm.from_root([&] {
       model.graph.to(device);
-      print(model.graph, evaluate(model.graph, images, device, batch_size_));
+      const Accuracy accuracy = evaluate(model.graph, images, device, batch_size_);
+      print(model.graph, normalisation_of(model.graph, images), accuracy);
+      warn_if_guessing(model.name, model.graph, images, accuracy.correct);
       return Bytes();
     });
     return ExitCode::kDone;
   }
 
  private:
-  void print(const Graph& graph, const Accuracy& accuracy) const {
+  void print(const Graph& graph, const Normalisation& normalisation,
+             const Accuracy& accuracy) const {
     const ModelCost cost = model_cost(graph);
     const auto share = [&](std::int64_t n) {
       return static_cast<double>(n) / static_cast<double>(accuracy.images);
     };
     if (json_) {
       const nlohmann::json report = {
-          {"images", accuracy.images},        {"correct", accuracy.correct},
-          {"top1", share(accuracy.correct)},  {"top5", share(accuracy.top5)},
-          {"parameters", cost.parameters},    {"macs", cost.macs},
-          {"memory_bytes", cost.memory_bytes}};
+          {"images", accuracy.images},         {"correct", accuracy.correct},
+          {"top1", share(accuracy.correct)},   {"top5", share(accuracy.top5)},
+          {"parameters", cost.parameters},     {"macs", cost.macs},
+          {"memory_bytes", cost.memory_bytes}, {"mean", normalisation.mean},
+          {"std", normalisation.std}};
       fmt::print("{}\n", report.dump());
       return;
     }
     fmt::print("{} on {}: {} of {} test images right\n", graph.architecture, graph.dataset,
                accuracy.correct, accuracy.images);
+    fmt::print("images normalised by {}\n", in_words(normalisation));
     print_table({{"top-1 accuracy", percent(share(accuracy.correct)) + " %"},
                  {"top-5 accuracy", percent(share(accuracy.top5)) + " %"},
                  {"parameters", with_spaces(cost.parameters)},

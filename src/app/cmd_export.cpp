@@ -4,6 +4,7 @@
 #include "app/options.hpp"
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/models/script.hpp"
+#include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
 namespace {
@@ -15,6 +16,8 @@ class Export : public Command {
         "export", "TorchScript file that plain PyTorch or LibTorch runs, protection included");
     add_selection(*app, selection_);
     add_seed_checkpoint(*app, selection_);
+    app->add_flag("!--no-weight-bounds", weight_bounds_,
+                  "Leave weight bounds out, as for training; all other protection stays");
     app->add_option("--output", output_, "Where the TorchScript file goes");
     return app;
   }
@@ -27,10 +30,13 @@ class Export : public Command {
       require_distinct(output_, {selection_.checkpoint});
       return Bytes();
     });
-    const NamedModel model = load_model(comm, selection_);
+    NamedModel model = load_model(comm, selection_);
     comm.from_root([&] {
+      const bool bounded = has_weight_bounds(model.graph);
+      if (!weight_bounds_) remove_weight_bounds(model.graph);
       export_script(model.graph, output_);
       print_use(model.graph);
+      if (bounded) print_bounds();
       return Bytes();
     });
     return ExitCode::kDone;
@@ -39,13 +45,27 @@ class Export : public Command {
  private:
   void print_use(const Graph& graph) const {
     const auto& input = std::get<Input>(graph[0].op);
-    fmt::print("written to {}; in PyTorch, images [N, {}, {}, {}] f32 normalised as {}:\n", output_,
-               input.channels, input.size[0], input.size[1], graph.dataset);
+    const auto normalisation = sentinel::normalisation_of(graph);
+    fmt::print("written to {}; in PyTorch, images [N, {}, {}, {}] f32, {}:\n", output_,
+               input.channels, input.size[0], input.size[1],
+               normalisation ? "(pixel / 255 - mean) / std by " + in_words(*normalisation)
+                             : "normalised as in training");
     fmt::print("logits = torch.jit.load(\"{}\")(images)\n", output_);
+  }
+
+  void print_bounds() const {
+    if (!weight_bounds_) {
+      fmt::print("Its weight bounds are left out: no weight is checked.\n");
+      return;
+    }
+    fmt::print(
+        "Its weight bounds are frozen: a weight outside them counts as 0, and training moves "
+        "weights out of them.\nTo train it elsewhere, export it with --no-weight-bounds.\n");
   }
 
   ModelSelection selection_;
   std::string output_;
+  bool weight_bounds_ = true;
 };
 
 }  // namespace

@@ -22,6 +22,16 @@ bool is_hdf5(const std::string& path) {
   return begin == magic;
 }
 
+std::string normalisation_in(const Bytes& bytes, const std::string& path) {
+  try {
+    const auto recorded = recorded_normalisation(bytes, path);
+    if (recorded) return in_words(*recorded);
+  } catch (const DataError& damaged) {
+    return std::string("not known, ") + damaged.what();
+  }
+  return "the file does not say; --mean and --std do, or else the data set's usual constants hold";
+}
+
 void print_checkpoint(const Bytes& bytes, const std::string& path) {
   const bool script = is_script_archive(bytes);
   const CheckpointFile file =
@@ -33,6 +43,7 @@ void print_checkpoint(const Bytes& bytes, const std::string& path) {
   print_table(rows);
   if (file.metadata) fmt::print("\nsentinelnn.json\n{}\n", *file.metadata);
   if (script) fmt::print("\nTorchScript: give it as --model\n");
+  fmt::print("\nimages normalised by: {}\n", normalisation_in(bytes, path));
   const std::vector<std::string> names = matching_models(file.tensors);
   fmt::print("\nfits: {}\n", names.empty() ? "no architecture known here"
                                            : fmt::format("{}", fmt::join(names, ", ")));

@@ -77,6 +77,8 @@ void print_trials(const DryRun& run, const DryRun::Point& point, const Job& job,
 nlohmann::json to_json(const DryRun& run) {
   nlohmann::json json = {{"network", run.network},
                          {"bits", run.bits},
+                         {"mean", run.normalisation.mean},
+                         {"std", run.normalisation.std},
                          {"images", run.images},
                          {"images_per_trial", run.images_per_trial},
                          {"seconds_per_image", run.seconds_per_image},
@@ -141,6 +143,7 @@ class Plan : public Command {
     fmt::print("\n{} bits may flip in the {} network; {} test images, {} per trial\n",
                with_spaces(static_cast<std::int64_t>(run.bits)), run.network, run.images,
                run.images_per_trial);
+    fmt::print("images normalised by {}\n", in_words(run.normalisation));
     std::vector<std::vector<std::string>> rows = {
         {"faults", "estimates", "faults/trial", "layers run", "audited", "trials", "time per trial",
          fmt::format("on {} rank{}", ranks, ranks == 1 ? "" : "s")}};

@@ -9,7 +9,7 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "sentinel/campaign/latency.hpp"
-#include "sentinel/campaign/setup.hpp"
+#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/protect/train.hpp"
 
 namespace sentinel {
@@ -95,11 +95,13 @@ class Profile : public Command {
       model.graph.to(device_);
       model.cost = model_cost(model.graph);
       model.accuracy = evaluate(model.graph, images, device_);
+      warn_if_guessing(model.checkpoint, model.graph, images, model.accuracy.correct);
       graphs.push_back(&model.graph);
     }
     batch_size_ = std::min(batch_size_, images.size());
-    const auto latencies = measure_latency(graphs, images.batch(0, batch_size_).images.to(device_),
-                                           warmup_, runs_, all_layers_ ? models.size() : 1);
+    const auto latencies = measure_latency(
+        graphs, images.batch(0, batch_size_, models.front().graph.normalisation).images.to(device_),
+        warmup_, runs_, all_layers_ ? models.size() : 1);
     for (std::size_t k = 0; k < models.size(); ++k) models[k].latency = latencies[k];
   }
 

@@ -3,7 +3,7 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
-#include "sentinel/campaign/setup.hpp"
+#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/stop.hpp"
 
@@ -64,7 +64,10 @@ class Prune : public Command {
     comm.from_root([&] {
       const Graph pruned = prune(model.graph, scores, job_.plan);
       print_overhead({model.name, model_cost(model.graph)}, {"pruned", model_cost(pruned)});
-      fmt::print("before pruning: {}\n", in_words(evaluate(model.graph, test, device_)));
+      const Accuracy before = evaluate(model.graph, test, device_);
+      fmt::print("before pruning: {}, images normalised by {}\n", in_words(before),
+                 in_words(normalisation_of(model.graph, test)));
+      warn_if_guessing(model.name, model.graph, test, before.correct);
       fmt::print("after pruning: {}\n", in_words(evaluate(pruned, test, device_)));
       std::fflush(stdout);
       return Bytes();

@@ -5,7 +5,7 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
-#include "sentinel/campaign/setup.hpp"
+#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/models/model.hpp"
@@ -78,6 +78,8 @@ class Train : public Command {
     Graph graph = start ? start->graph.clone()
                         : initial_model(selection_.model, images.info().classes, options_.seed);
     graph.dataset = images.info().name;
+    const Normalisation usual = normalisation_of(graph, images);
+    if (!start) set_normalisation(graph, chosen(selection_.normalisation, usual));
     const bool ended = fit(graph, images, test, select_, options_, [&](const EpochReport& report) {
       print_epoch(report, options_.epochs, select_);
     });
@@ -86,7 +88,10 @@ class Train : public Command {
         start ? std::vector<std::string>{start->file_sha256} : std::vector<std::string>{};
     write_file_atomic(output_,
                       serialize_model(graph, {parents, context.command, options_.seed, ""}));
-    fmt::print("{}; written to {}\n", in_words(evaluate(graph, test, options_.device)), output_);
+    const Accuracy accuracy = evaluate(graph, test, options_.device);
+    fmt::print("{}, images normalised by {}; written to {}\n", in_words(accuracy),
+               in_words(normalisation_of(graph, test)), output_);
+    warn_if_guessing("trained", graph, test, accuracy.correct);
   }
 
   ModelSelection selection_;

@@ -64,6 +64,8 @@ bool replaced(const std::string& key, const std::string& value, const CLI::App& 
     return option && option->count() > 0;
   };
   if (key == "model") return given("--checkpoint") && is_network_file(value);
+  // --mean NAME gives both.
+  if (key == "std") return given("--mean") && command.get_option("--mean")->count() == 1;
   if (key == "checkpoint")
     return given("--model") && is_network_file(command.get_option("--model")->as<std::string>());
   // --ber alone keeps the file's fault-count.

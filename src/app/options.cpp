@@ -68,6 +68,15 @@ void add_channel_faults(CLI::App& app, ChannelFaultsJob& job) {
   app.add_flag("--channel-fresh", job.fresh, "channel-FI: throw away trials that are there");
 }
 
+void add_normalisation(CLI::App& app, NormalisationChoice& choice) {
+  app.add_option("--mean", choice.mean,
+                 "Images are (pixel / 255 - mean) / std: a number for each channel, or cifar10, "
+                 "cifar10-2023, cifar100, imagenet, none (for both); otherwise as the checkpoint "
+                 "says, or as usual for the data set")
+      ->delimiter(',');
+  app.add_option("--std", choice.std, "See --mean")->delimiter(',');
+}
+
 void choose_file(const std::string& path, ModelSelection& selection) {
   if (!selection.checkpoint.empty() && selection.checkpoint != path)
     throw CLI::ValidationError("two networks are given, " + selection.checkpoint + " and " + path +
@@ -115,6 +124,7 @@ void add_selection(CLI::App& app, ModelSelection& selection) {
       "file with its weights");
   app.add_option("--dataset", selection.dataset, "cifar10, cifar100, imagenet or synthetic");
   app.add_option("--data", selection.data, "Folder with the data set's files");
+  add_normalisation(app, selection.normalisation);
   app.add_flag("--skip-broken", selection.skip_broken,
                "Leave out images of imagenet that cannot be read, instead of ending");
   app.add_option_function<std::string>(

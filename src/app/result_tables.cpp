@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "app/channel_tables.hpp"
 #include "app/output.hpp"
+#include "sentinel/io/dataset.hpp"
 #include "sentinel/store/result_file.hpp"
 
 namespace sentinel {
@@ -83,6 +85,36 @@ void print_models(const ResultFile& result) {
          ratio(m.macs, first.macs), with_spaces(m.memory_bytes)});
   }
   print_table(rows);
+}
+
+/// The model's own constants, or the usual ones of a data set that is known here.
+std::optional<Normalisation> normalisation_of(const ResultFile& result, const ModelInfo& model) {
+  Normalisation own;
+  if (model.mean.size() == own.mean.size() && model.std.size() == own.std.size()) {
+    std::copy(model.mean.begin(), model.mean.end(), own.mean.begin());
+    std::copy(model.std.begin(), model.std.end(), own.std.begin());
+    return own;
+  }
+  const auto dataset = result.info.provenance.find("dataset");
+  const std::vector<std::string> known = dataset_names();
+  if (!model.mean.empty() || dataset == result.info.provenance.end() ||
+      std::find(known.begin(), known.end(), dataset->second) == known.end())
+    return std::nullopt;
+  return dataset_info(dataset->second).normalisation();
+}
+
+/// One line, or one for each model where they differ.
+void print_normalisation(const ResultFile& result) {
+  std::vector<std::pair<std::string, std::string>> lines;  // model, constants
+  for (const ModelInfo& model : result.info.models)
+    if (const auto constants = normalisation_of(result, model))
+      lines.emplace_back(model.name, in_words(*constants));
+  const bool alike = std::all_of(lines.begin(), lines.end(), [&](const auto& line) {
+    return line.second == lines.front().second;
+  });
+  if (alike) lines.resize(std::min<std::size_t>(lines.size(), 1));
+  for (const auto& [model, constants] : lines)
+    fmt::print("images{} normalised by {}\n", alike ? "" : " of " + model, constants);
 }
 
 std::string share_cell(const ResultFile& result, std::uint32_t point, std::size_t model,
@@ -227,13 +259,16 @@ nlohmann::json to_json(const ResultFile& result) {
   nlohmann::json json = {{"complete", result.complete},
                          {"fingerprint", result.info.fingerprint},
                          {"seed", result.info.seed}};
-  for (const ModelInfo& m : result.info.models)
+  for (const ModelInfo& m : result.info.models) {
     json["models"].push_back({{"name", m.name},
                               {"parameters", m.parameters},
                               {"macs", m.macs},
                               {"memory_bytes", m.memory_bytes},
                               {"images", m.images},
                               {"correct", m.correct}});
+    if (const auto constants = normalisation_of(result, m))
+      json["models"].back().update({{"mean", constants->mean}, {"std", constants->std}});
+  }
   for (const auto& [key, t] : totals_of(result)) {
     nlohmann::json row = {{"point", key.first},
                           {"ber", result.info.points.at(key.first).ber},
@@ -296,6 +331,7 @@ void print_result(const std::string& path, bool json) {
   fmt::print("{} ({})\n\n", path,
              result.complete ? "complete" : "not complete: run the same command again to go on");
   print_models(result);
+  print_normalisation(result);
   fmt::print("\n");
   if (holds_channels(result)) {
     print_channels(result);

@@ -30,6 +30,8 @@ const std::vector<SeedOption>& seed_options() {
       {"--dataset", Value::kName, {}},
       {"--batch-size", Value::kCount, {}},
       {"--data", Value::kText, {}},
+      {"--mean", Value::kText, {}},
+      {"--std", Value::kText, {}},
       {"--checkpoint", Value::kText, {}},
       {"--is-ranking", Value::kNone, {"--importance"}},
       {"--is-pruning", Value::kNone, {"--pruning-ratio", "--importance"}},
@@ -276,7 +278,7 @@ class Translator {
   /// A step on the network as it now is.
   void step(const std::string& subcommand, const Words& options) {
     Words words = {subcommand};
-    append(words, passed(given_, {"--model", "--dataset", "--data"}));
+    append(words, passed(given_, {"--model", "--dataset", "--data", "--mean", "--std"}));
     append(words, {"--checkpoint", network_.file});
     append(words, options);
     result_.steps.push_back(std::move(words));

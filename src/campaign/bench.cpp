@@ -60,9 +60,8 @@ BenchReport run_bench(const Comm& comm, const Compute& compute, std::uint64_t tr
   const at::Device device = choose_device(comm, compute);
   EngineOptions options;
   options.device = device;
-  TrialRunner runner(bench_models(comm, device),
-                     synthetic_dataset(Split::kTest, kImages, kSeed).batch(0, kImages), -1,
-                     {{BinomialFaults{kBer}, trials}}, kSeed, options);
+  TrialRunner runner(bench_models(comm, device), synthetic_dataset(Split::kTest, kImages, kSeed),
+                     -1, {{BinomialFaults{kBer}, trials}}, kSeed, options);
   TrialSource source;
   source.ready = [trials] { return trials; };
   source.ended = [] { return true; };

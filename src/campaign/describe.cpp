@@ -59,6 +59,10 @@ ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine,
   ModelInfo info;
   info.name = model.name;
   info.checkpoint_sha256 = model.file_sha256;
+  if (const auto& own = model.graph.normalisation) {
+    info.mean.assign(own->mean.begin(), own->mean.end());
+    info.std.assign(own->std.begin(), own->std.end());
+  }
   info.structure = parse_pth(serialize_model(model.graph, {}), model.name).metadata.value_or("{}");
   const ModelCost cost = model_cost(model.graph);
   info.parameters = cost.parameters;
@@ -154,6 +158,9 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
     parts[fmt::format("model {} {}", m, models[m].name)] = models[m].sha256;
   for (const NamedModel& model : models)
     if (!model.recipe.empty()) parts["recipe of " + model.name] = model.recipe;
+  for (const NamedModel& model : models)
+    if (const auto& own = model.graph.normalisation)
+      parts["normalisation of " + model.name] = numbers_of(*own);
   parts["images"] = plan.images.hash();
   parts["seed"] = std::to_string(job.seed);
   add_points(parts, plan.points, job.confidence);

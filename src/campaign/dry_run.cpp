@@ -6,6 +6,7 @@
 #include "campaign/memory.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/latency.hpp"
+#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/graph/profile.hpp"
@@ -70,6 +71,7 @@ DryRun dry_run(const Comm& comm, const Job& job) {
     const std::vector<CampaignPoint> points = points_of(job);
     check_designs(points, model.graph);
     run.network = model.name;
+    run.normalisation = normalisation_of(model.graph, images);
     run.bits = space.bits();
     run.images = images.size();
     run.images_per_trial =
@@ -90,8 +92,9 @@ DryRun dry_run(const Comm& comm, const Job& job) {
     Graph timed = model.graph.clone();
     timed.to(device, at::MemoryFormat::ChannelsLast);
     const std::int64_t batch = std::min(kTimedImages, images.size());
-    const at::Tensor pixels =
-        images.batch(0, batch).images.to(device).contiguous(at::MemoryFormat::ChannelsLast);
+    const at::Tensor pixels = images.batch(0, batch, model.graph.normalisation)
+                                  .images.to(device)
+                                  .contiguous(at::MemoryFormat::ChannelsLast);
     const Latency latency = measure_latency({&timed}, pixels, kWarmup, kRuns, 0).front();
     run.seconds_per_image = 1e-3 * quartiles(latency.runs).median / static_cast<double>(batch);
     return Bytes();

@@ -13,6 +13,7 @@
 #include "campaign/ledger.hpp"
 #include "campaign/memory.hpp"
 #include "campaign/records.hpp"
+#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/file.hpp"
 
@@ -43,12 +44,20 @@ void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const Fault
   }
 }
 
+/// Says what is assumed of the images, and warns where a network looks as if it were wrong.
+void report_images(const TrialPlan& plan, const TrialRunner& runner) {
+  log_normalisation(plan.models, plan.images);
+  for (std::size_t m = 0; m < plan.models.size(); ++m)
+    warn_if_guessing(plan.models[m].name, plan.models[m].graph, plan.images,
+                     runner.engine(m).golden().correct);
+}
+
 }  // namespace
 
 TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
                         at::Device device) {
-  TrialRunner runner(plan.models, plan.images.batch(0, plan.images.size()), job.images_per_trial,
-                     plan.points, job.seed, engine_options(comm, job, device));
+  TrialRunner runner(plan.models, plan.images, job.images_per_trial, plan.points, job.seed,
+                     engine_options(comm, job, device));
   // More faults than bits, say, is known only now; better before the result is begun.
   for (std::uint32_t point = 0; point < plan.points.size(); ++point)
     for (std::size_t model = 0; model < plan.models.size(); ++model) runner.faults(point, 0, model);
@@ -89,6 +98,7 @@ ExitCode run_trials(const Comm& comm, const Job& job, const TrialPlan& plan, at:
     const int workers = comm.size() - (job.dedicated_driver ? 1 : 0);
     ledger.emplace(job, plan, describe(job, plan, *runner), session, workers);
     begun();
+    report_images(plan, *runner);
     warn_of_spared_layers(plan.points, runner->engine(0).space());
     return Bytes();
   });

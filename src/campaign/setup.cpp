@@ -15,6 +15,7 @@
 #include "campaign/channel_fi.hpp"
 #include "campaign/recipe.hpp"
 #include "campaign/seed_checkpoint.hpp"
+#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
@@ -127,6 +128,7 @@ ChannelScores computed_scores(const Comm& comm, const NamedModel& model,
   std::optional<Dataset> images;
   if (method->default_images() > 0)
     images = ranking_images(comm, selection, model.graph.dataset, job, method->default_images());
+  if (images && comm.rank() == 0) warn_if_guessing(model, *images, device);
   ImportanceInputs inputs{model.graph};
   inputs.images = images ? &*images : nullptr;
   inputs.comm = comm;
@@ -193,6 +195,8 @@ NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::stri
   NamedModel model;
   comm.agree([&] {
     model.graph = parse_model(file, source, selection.model, selection.dataset);
+    if (!selection.normalisation.empty())
+      choose_normalisation(model.graph, selection, recorded_normalisation(file, source));
     model.sha256 = content_hash(model.graph);
   });
   require_same(comm, model.sha256, source);
@@ -328,6 +332,7 @@ NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelS
                          const ChannelScores& scores, const ProtectionJob& protection,
                          at::Device device, const std::string& command, const std::string& reuse) {
   const Dataset calibration = calibration_images(comm, model, selection, protection);
+  if (comm.rank() == 0) warn_if_guessing(model, calibration, device);
   const std::string recipe = recipe_of(model, scores, protection, calibration);
   Bytes file = comm.from_root([&] { return made_by(recipe, reuse); });
   if (file.empty()) {

@@ -60,17 +60,21 @@ std::uint32_t differing_images(const TrialRow& a, const TrialResult& b) {
 
 }  // namespace
 
-TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Batch& images,
+TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& images,
                          std::int64_t images_per_trial, const std::vector<CampaignPoint>& points,
                          std::uint64_t seed, const EngineOptions& options)
     : audit_rates_(points.size(), 0.0),
-      blocks_(images.images.size(0), images_per_trial, seed),
+      blocks_(images.size(), images_per_trial, seed),
       seed_(seed) {
   EngineOptions own = options;
   own.cache_budget = options.cache_budget / std::max<std::size_t>(models.size(), 1);
   if (blocks_.divides()) own.group = blocks_.size();
-  const Batch in_blocks = blocks_.in_blocks(images);
+  const NamedModel* before = nullptr;
+  Batch in_blocks;  // shared by models in a row that want the same
   for (const NamedModel& model : models) {
+    if (before == nullptr || before->graph.normalisation != model.graph.normalisation)
+      in_blocks = blocks_.in_blocks(images.batch(0, images.size(), model.graph.normalisation));
+    before = &model;
     maps_.emplace_back(models.front().graph, model.graph);
     engines_.emplace_back(model.graph.clone(), in_blocks, own);
   }

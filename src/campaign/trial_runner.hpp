@@ -32,9 +32,9 @@ struct CampaignPoint {
 /// the trial's draw, whatever was run before.
 class TrialRunner {
  public:
-  /// `models[0]` is the original; `points` by number; `images` are those evaluated, and
-  /// `images_per_trial` how many of them in one trial (-1: all).
-  TrialRunner(const std::vector<NamedModel>& models, const Batch& images,
+  /// `models[0]` is the original; `points` by number; `images` are those evaluated, normalised for
+  /// each model as it wants them, and `images_per_trial` how many of them in one trial (-1: all).
+  TrialRunner(const std::vector<NamedModel>& models, const Dataset& images,
               std::int64_t images_per_trial, const std::vector<CampaignPoint>& points,
               std::uint64_t seed, const EngineOptions& options);
 

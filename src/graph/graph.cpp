@@ -5,6 +5,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/visit.hpp"
+#include "sentinel/io/dataset.hpp"
 
 namespace sentinel {
 
@@ -16,6 +17,7 @@ Graph Graph::clone() const {
   }
   copy.architecture = architecture;
   copy.dataset = dataset;
+  copy.normalisation = normalisation;
   copy.state_order = state_order;
   copy.origin = origin;
   return copy;
@@ -67,6 +69,16 @@ void Graph::to(at::Device device, at::MemoryFormat conv_format) {
   }
 }
 
+std::optional<Normalisation> normalisation_of(const Graph& graph) {
+  if (graph.normalisation || graph.dataset.empty()) return graph.normalisation;
+  return dataset_info(graph.dataset).normalisation();
+}
+
+void set_normalisation(Graph& graph, const Normalisation& normalisation) {
+  graph.normalisation.reset();
+  if (normalisation_of(graph) != normalisation) graph.normalisation = normalisation;
+}
+
 std::vector<std::int64_t> channel_counts(const Graph& graph) {
   std::vector<std::int64_t> counts;
   for (const auto& shape : output_shapes(graph)) counts.push_back(shape.front());
@@ -85,6 +97,14 @@ const WeightBounds* weight_bounds_of(const Op& op) {
 
 WeightBounds* weight_bounds_of(Op& op) {
   return const_cast<WeightBounds*>(weight_bounds_of(static_cast<const Op&>(op)));
+}
+
+bool has_weight_bounds(const Graph& graph) {
+  const auto& nodes = graph.nodes();
+  return std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
+    const WeightBounds* bounds = weight_bounds_of(node.op);
+    return bounds != nullptr && bounds->low.defined();
+  });
 }
 
 const char* activation_name(ActivationKind kind) {

@@ -39,12 +39,12 @@ std::int64_t image_bytes(const DatasetInfo& info) {
 
 /// What each byte becomes in each channel: the same three roundings as PyTorch's float32
 /// (x / 255 - mean) / std, done once per value instead of once per pixel.
-std::vector<float> normalisation_table(const DatasetInfo& info) {
+std::vector<float> normalisation_table(const Normalisation& by) {
   std::vector<float> table;
   for (std::size_t c = 0; c < 3; ++c)
     for (int value = 0; value < 256; ++value)
-      table.push_back((static_cast<float>(value) / 255.0f - static_cast<float>(info.mean[c])) /
-                      static_cast<float>(info.std[c]));
+      table.push_back((static_cast<float>(value) / 255.0f - static_cast<float>(by.mean[c])) /
+                      static_cast<float>(by.std[c]));
   return table;
 }
 
@@ -59,6 +59,12 @@ const DatasetInfo& dataset_info(const std::string& name) {
   throw UserError("there is no data set \"" + name + "\"; choose one of " + known);
 }
 
+std::vector<std::string> dataset_names() {
+  std::vector<std::string> names;
+  for (const DatasetInfo& info : dataset_table()) names.push_back(info.name);
+  return names;
+}
+
 Dataset::Dataset(DatasetInfo info, std::vector<std::uint8_t> pixels,
                  std::vector<std::int64_t> labels)
     : info_(std::move(info)), pixels_(std::move(pixels)), labels_(std::move(labels)) {
@@ -68,16 +74,18 @@ Dataset::Dataset(DatasetInfo info, std::vector<std::uint8_t> pixels,
               std::to_string(pixels_.size()) + " bytes of pixels");
 }
 
-Batch Dataset::batch(std::int64_t begin, std::int64_t end) const {
+Batch Dataset::batch(std::int64_t begin, std::int64_t end,
+                     const std::optional<Normalisation>& own) const {
   if (begin < 0 || begin > end || end > size()) throw Bug("a batch beyond the data set's images");
   std::vector<std::int64_t> indices;
   for (std::int64_t i = begin; i < end; ++i) indices.push_back(i);
-  return batch(indices);
+  return batch(indices, own);
 }
 
-Batch Dataset::batch(const std::vector<std::int64_t>& indices) const {
+Batch Dataset::batch(const std::vector<std::int64_t>& indices,
+                     const std::optional<Normalisation>& own) const {
   const auto count = static_cast<std::int64_t>(indices.size());
-  const std::vector<float> table = normalisation_table(info_);
+  const std::vector<float> table = normalisation_table(own.value_or(info_.normalisation()));
   const std::int64_t plane = info_.shape[1] * info_.shape[2];
   Batch batch{at::empty({count, info_.shape[0], info_.shape[1], info_.shape[2]}, at::kFloat),
               at::empty({count}, at::kLong)};

@@ -1,5 +1,7 @@
 #include "imagenet.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
@@ -11,6 +13,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/log.hpp"
 
 namespace sentinel {
 namespace {
@@ -105,14 +108,17 @@ std::vector<std::string> read_lines(const fs::path& path) {
   return lines;
 }
 
+bool is_number(const std::string& name) {
+  return !name.empty() && name.size() < 10 &&
+         name.find_first_not_of("0123456789") == std::string::npos;
+}
+
 /// {"0": ["n01440764", "tench"], ...}
 Classes classes_of_index(const fs::path& path) {
   Classes classes;
   const nlohmann::json index = read_json(path);
   for (const auto& [number, names] : index.items()) {
-    const bool digits = !number.empty() && number.size() < 10 &&
-                        number.find_first_not_of("0123456789") == std::string::npos;
-    if (!digits || !names.is_array() || names.empty() || !names[0].is_string())
+    if (!is_number(number) || !names.is_array() || names.empty() || !names[0].is_string())
       throw DataError(path.string(),
                       "the entry \"" + number + "\" is not like \"0\": [\"n01440764\", \"tench\"]");
     classes[names[0].get<std::string>()] = std::stoll(number);
@@ -128,6 +134,10 @@ Classes classes_of_synsets(const fs::path& path) {
   return classes;
 }
 
+void say_numbered(const fs::path& source, const std::string& how) {
+  spdlog::info("{}: classes are numbered {}", source.string(), how);
+}
+
 const Classes& checked(const Classes& classes, const fs::path& path, std::int64_t wanted) {
   std::set<std::int64_t> numbers;  // none is negative
   for (const auto& [name, number] : classes) numbers.insert(number);
@@ -138,18 +148,53 @@ const Classes& checked(const Classes& classes, const fs::path& path, std::int64_
   return classes;
 }
 
+/// "0", "1" ... "999" or a part of them, as ImageNetV2 names its folders.
+Classes classes_of_numbers(const DatasetInfo& info, const fs::path& source,
+                           const std::set<std::string>& names) {
+  Classes classes;
+  std::map<std::int64_t, std::string> taken;
+  for (const std::string& name : names) {
+    const std::int64_t number = classes[name] = std::stoll(name);
+    const auto [other, fresh] = taken.emplace(number, name);
+    if (!fresh)
+      throw DataError(source.string(), "\"" + other->second + "\" and \"" + name +
+                                           "\" are the same class number; rename one");
+  }
+  const std::int64_t first = taken.begin()->first, last = taken.rbegin()->first;
+  if (last >= info.classes)
+    throw DataError(source.string(),
+                    fmt::format("its classes are named {} to {}, but class numbers are 0 to {}{}",
+                                taken.begin()->second, taken.rbegin()->second, info.classes - 1,
+                                first == 1 && last == info.classes
+                                    ? "; rename each to one less, or, where they are ILSVRC's own "
+                                      "ids (another order), to the WordNet ids"
+                                    : "; rename them"));
+  spdlog::info("{}: {} classes are named by whole numbers, {} to {}, taken as class numbers",
+               source.string(), classes.size(), first, last);
+  return classes;
+}
+
 /// From a table in `folder`, or else the places of `names` in their order. `source` holds `names`.
 Classes classes_of(const DatasetInfo& info, const fs::path& folder, const fs::path& source,
                    const std::set<std::string>& names) {
+  if (std::all_of(names.begin(), names.end(), is_number))
+    return classes_of_numbers(info, source, names);
   const fs::path index = folder / kClassIndex, synsets = folder / kSynsets;
-  if (is_there(index)) return checked(classes_of_index(index), index, info.classes);
-  if (is_there(synsets)) return checked(classes_of_synsets(synsets), synsets, info.classes);
+  if (is_there(index)) {
+    say_numbered(source, "by " + index.string());
+    return checked(classes_of_index(index), index, info.classes);
+  }
+  if (is_there(synsets)) {
+    say_numbered(source, "by " + synsets.string());
+    return checked(classes_of_synsets(synsets), synsets, info.classes);
+  }
   if (static_cast<std::int64_t>(names.size()) != info.classes)
     throw DataError(source.string(), "names " + std::to_string(names.size()) + " classes, but " +
                                          info.name + " has " + std::to_string(info.classes) +
                                          ", and their order numbers them; put " + kClassIndex +
                                          " or " + kSynsets + " into " + folder.string() +
                                          ", which number these");
+  say_numbered(source, "in the order of their names");
   Classes classes;
   for (const std::string& name : names)
     classes.emplace(name, static_cast<std::int64_t>(classes.size()));
@@ -261,6 +306,7 @@ class Finder {
     std::set<std::string> names;
     for (const auto& [file, label] : labels)
       if (!label.name.empty()) names.insert(label.name);
+    if (names.empty()) say_numbered(table, "there");
     // Numbers need no names of classes beside them.
     const Classes classes = names.empty() ? Classes() : classes_of(info_, folder_, table, names);
     for (const fs::path& image : images) {

@@ -17,6 +17,8 @@ namespace {
 using nlohmann::json;
 
 constexpr int kSchemaVersion = 1;
+/// For a network with a normalisation of its own: an earlier program would use another.
+constexpr int kNormalisedVersion = 2;
 
 // ---- names of kinds ----
 
@@ -101,7 +103,23 @@ json weight_bounds_record(const Graph& graph) {
   return record;
 }
 
+json normalisation_record(const Normalisation& normalisation) {
+  return {{"mean", normalisation.mean}, {"std", normalisation.std}};
+}
+
 // ---- reading ----
+
+Normalisation read_normalisation(const json& value) {
+  const auto list = [&](const char* name) {
+    if (value.at(name).size() != Normalisation().mean.size())
+      throw std::invalid_argument(std::string("another number of ") + name + " than three");
+    return value.at(name).get<std::array<double, 3>>();
+  };
+  const Normalisation normalisation{list("mean"), list("std")};
+  const std::string fault = fault_of(normalisation);
+  if (!fault.empty()) throw std::invalid_argument("a normalisation that cannot be: " + fault);
+  return normalisation;
+}
 
 /// Throws invalid_argument unless it is a list of different numbers >= 0.
 std::vector<std::int64_t> channel_list(const json& list) {
@@ -126,15 +144,18 @@ void read_layer(const std::string& name, const json& value, Record& record) {
 
 Record interpret(const json& root) {
   const int version = root.at("schema_version").get<int>();
-  if (version != kSchemaVersion) {
+  if (version < kSchemaVersion || version > kNormalisedVersion) {
     throw std::invalid_argument("schema version " + std::to_string(version) +
-                                ", this program reads " + std::to_string(kSchemaVersion) +
+                                ", this program reads " + std::to_string(kSchemaVersion) + " and " +
+                                std::to_string(kNormalisedVersion) +
                                 "; use the program that wrote it");
   }
   Record record;
   record.architecture = root.at("architecture").get<std::string>();
   record.dataset = root.at("dataset").get<std::string>();
   record.classes = root.at("classes").get<std::int64_t>();
+  if (root.contains("normalisation"))
+    record.normalisation = read_normalisation(root.at("normalisation"));
   for (const auto& [name, value] : root.at("layers").items()) read_layer(name, value, record);
   const json& restriction = root.at("restriction");
   if (!restriction.is_null()) {
@@ -156,7 +177,7 @@ std::string write_record(const Graph& graph, const Provenance& provenance) {
   for (const auto& [name, channels] : graph.origin) {
     origin[name] = {{"out", channels.out}, {"in", channels.in}};
   }
-  json root{{"schema_version", kSchemaVersion},
+  json root{{"schema_version", graph.normalisation ? kNormalisedVersion : kSchemaVersion},
             {"architecture", graph.architecture},
             {"dataset", graph.dataset},
             {"classes", class_count(graph)},
@@ -170,6 +191,7 @@ std::string write_record(const Graph& graph, const Provenance& provenance) {
               {"seed", provenance.seed},
               {"version", version()}}}};
   if (find_family(graph.architecture) == nullptr) root["structure"] = write_structure(graph);
+  if (graph.normalisation) root["normalisation"] = normalisation_record(*graph.normalisation);
   if (!provenance.recipe.empty()) root["provenance"]["recipe"] = provenance.recipe;
   // A command line need not be valid UTF-8.
   return root.dump(1, ' ', false, json::error_handler_t::replace) + "\n";

@@ -1,6 +1,7 @@
 #pragma once
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "models/checkpoint_source.hpp"
@@ -15,7 +16,8 @@ struct Record {
   };
   std::string architecture, dataset;
   std::int64_t classes = 0;
-  std::map<std::string, Layer> layers;  // convolutions and linear layers
+  std::optional<Normalisation> normalisation;  // where it is not the data set's
+  std::map<std::string, Layer> layers;         // convolutions and linear layers
   Protection protection;
   std::map<std::string, ChannelOrigin> origin;
   nlohmann::json structure;  // of an imported network, null where the architecture is a family's

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <torch/script.h>
 
 #include <memory>
@@ -78,11 +79,45 @@ bool holds_tensors(const Op& op) {
   return any;
 }
 
+/// TorchScript keeps no docstrings: this attribute is the file's.
+std::string description_of(const Graph& graph) {
+  const auto& input = std::get<Input>(graph[0].op);
+  const auto normalisation = normalisation_of(graph);
+  std::string text = fmt::format(
+      "{} exported by sentinelnn. Input: images [N, {}, {}, {}] f32, {}. Output: logits [N, {}].",
+      graph.architecture, input.channels, input.size[0], input.size[1],
+      normalisation ? "(pixel / 255 - mean) / std with " + in_words(*normalisation)
+                    : "normalised as in training",
+      class_count(graph));
+  if (has_weight_bounds(graph))
+    text +=
+        " Its weight bounds are frozen: a weight outside them counts as 0. Training moves weights "
+        "out of them. To train it, export it with --no-weight-bounds.";
+  return text;
+}
+
+c10::List<double> list_of(const std::array<double, 3>& values) {
+  return c10::List<double>({values[0], values[1], values[2]});
+}
+
+/// A layer that has one of the names keeps it.
+void describe(Module root, const Graph& graph) {
+  const auto add = [&](const char* name, const c10::TypePtr& type, const c10::IValue& value) {
+    if (!root.hasattr(name)) root.register_attribute(name, type, value);
+  };
+  add("description", c10::StringType::get(), description_of(graph));
+  const auto normalisation = normalisation_of(graph);
+  if (!normalisation) return;
+  add(kScriptMean, c10::ListType::ofFloats(), list_of(normalisation->mean));
+  add(kScriptStd, c10::ListType::ofFloats(), list_of(normalisation->std));
+}
+
 Module as_module(const Graph& graph) {
   ModuleTree tree;
   for (const Node& node : graph.nodes()) {
     if (holds_tensors(node.op)) add_tensors(tree.at(node.name), node.op);
   }
+  describe(tree.root(), graph);
   tree.root().define(script_source(graph));
   return tree.root();
 }

@@ -1,8 +1,10 @@
 #include <torch/script.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "models/script_recorder.hpp"
+#include "models/script_source.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/graph/run.hpp"
@@ -31,6 +33,27 @@ void use_floats(torch::jit::Module& network) {
   };
   for (const auto& parameter : network.parameters()) convert(parameter);
   for (const auto& buffer : network.buffers()) convert(buffer);
+}
+
+std::array<double, 3> three_numbers(const torch::jit::Module& network, const char* name,
+                                    const std::string& source) {
+  std::array<double, 3> numbers{};
+  const c10::IValue value = network.attr(name);
+  if (!value.isDoubleList() || value.toDoubleVector().size() != numbers.size())
+    throw DataError(source, std::string("its ") + name + " is no list of three numbers");
+  const std::vector<double> list = value.toDoubleVector();
+  std::copy(list.begin(), list.end(), numbers.begin());
+  return numbers;
+}
+
+std::optional<Normalisation> normalisation_in(const torch::jit::Module& network,
+                                              const std::string& source) {
+  if (!network.hasattr(kScriptMean) || !network.hasattr(kScriptStd)) return std::nullopt;
+  const Normalisation normalisation{three_numbers(network, kScriptMean, source),
+                                    three_numbers(network, kScriptStd, source)};
+  const std::string fault = fault_of(normalisation);
+  if (!fault.empty()) throw DataError(source, "its normalisation cannot be: " + fault);
+  return normalisation;
 }
 
 /// Standard normal, as normalised images are about.
@@ -83,6 +106,10 @@ Graph convert(torch::jit::Module& network, const DatasetInfo& dataset, const std
 
 }  // namespace
 
+std::optional<Normalisation> script_normalisation(const Bytes& file, const std::string& source) {
+  return normalisation_in(load(file, source), source);
+}
+
 StateDict script_tensors(const Bytes& file, const std::string& source) {
   StateDict tensors;
   for (const auto& [name, tensor] : script_state(load(file, source)))
@@ -105,6 +132,7 @@ Graph import_script(const Bytes& file, const std::string& source, const DatasetI
   }
   graph.architecture = architecture_of(network);
   graph.dataset = dataset.name;
+  if (const auto own = normalisation_in(network, source)) set_normalisation(graph, *own);
   const StateDict kept = state_dict(graph);
   for (const auto& entry : script_state(network))
     if (kept.contains(entry.first)) graph.state_order.push_back(entry.first);

@@ -134,6 +134,7 @@ Graph from_record(const CheckpointFile& file, const std::string& source, const s
                                   : from_structure(file, record, source);
   check_record(graph, record, source);
   graph.dataset = record.dataset;
+  if (record.normalisation) set_normalisation(graph, *record.normalisation);
   graph.origin = record.origin;
   return graph;
 }
@@ -154,6 +155,16 @@ void refuse_protected(const StateDict& tensors, const std::string& source) {
 
 Bytes serialize_model(const Graph& graph, const Provenance& provenance) {
   return serialize_pth(state_dict(graph), write_record(graph, provenance));
+}
+
+std::optional<Normalisation> recorded_normalisation(const Bytes& file, const std::string& source) {
+  if (is_script_archive(file)) return script_normalisation(file, source);
+  const std::optional<std::string> metadata = parse_pth(file, source).metadata;
+  if (!metadata) return std::nullopt;
+  const Record record = read_record(*metadata, source);
+  if (record.normalisation || record.dataset.empty()) return record.normalisation;
+  require_known_dataset(record, source);
+  return dataset_info(record.dataset).normalisation();
 }
 
 Graph parse_model(const Bytes& file, const std::string& source, const std::string& name,

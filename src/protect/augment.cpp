@@ -37,7 +37,7 @@ void crop_plane(const float* from, float* to, std::int64_t height, std::int64_t 
 
 }  // namespace
 
-at::Tensor augment(const at::Tensor& images, const DatasetInfo& info, Rng& rng) {
+at::Tensor augment(const at::Tensor& images, const Normalisation& by, Rng& rng) {
   const at::Tensor source = images.contiguous();
   at::Tensor result = at::empty_like(source);
   const std::int64_t channels = source.size(1), height = source.size(2), width = source.size(3);
@@ -47,7 +47,7 @@ at::Tensor augment(const at::Tensor& images, const DatasetInfo& info, Rng& rng) 
     const Crop crop = draw_crop(rng);
     for (std::int64_t c = 0; c < channels; ++c) {
       const auto channel = static_cast<std::size_t>(c);
-      const auto black = static_cast<float>(-info.mean[channel] / info.std[channel]);
+      const auto black = static_cast<float>(-by.mean[channel] / by.std[channel]);
       const std::int64_t plane = (n * channels + c) * height * width;
       crop_plane(from + plane, to + plane, height, width, crop, black);
     }

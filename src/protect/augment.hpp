@@ -8,8 +8,8 @@
 namespace sentinel {
 
 /// Padding by 4 black pixels, a random crop of the image's size and a horizontal flip with
-/// probability 1/2, for each image. `images` [N, C, H, W] f32 on the CPU, normalised as `info`
-/// says; returns new ones.
-at::Tensor augment(const at::Tensor& images, const DatasetInfo& info, Rng& rng);
+/// probability 1/2, for each image. `images` [N, C, H, W] f32 on the CPU, normalised by the
+/// constants; returns new ones.
+at::Tensor augment(const at::Tensor& images, const Normalisation& by, Rng& rng);
 
 }  // namespace sentinel

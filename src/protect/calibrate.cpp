@@ -42,7 +42,8 @@ std::vector<Extremes> profile(const Graph& graph, const Dataset& images, const C
   std::vector<Extremes> extremes(static_cast<std::size_t>(graph.size()));
   const std::int64_t stride = comm.size() * kBlock;
   for (std::int64_t begin = comm.rank() * kBlock; begin < images.size(); begin += stride) {
-    const Batch batch = images.batch(begin, std::min(begin + kBlock, images.size()));
+    const Batch batch =
+        images.batch(begin, std::min(begin + kBlock, images.size()), graph.normalisation);
     Trace trace{batch.images.to(device).contiguous(at::MemoryFormat::ChannelsLast)};
     run(graph, trace);
     for (NodeId id = 0; id < graph.size(); ++id) {

@@ -89,8 +89,8 @@ class Worker {
     layer_ = part.layer;
     block_ = part.block;
     const std::int64_t begin = block_ * kBlock;
-    const Batch batch =
-        inputs_.images->batch(begin, std::min(begin + kBlock, inputs_.images->size()));
+    const Batch batch = inputs_.images->batch(
+        begin, std::min(begin + kBlock, inputs_.images->size()), graph_.normalisation);
     trace_ = trace_around(
         graph_, batch.images.to(inputs_.device).contiguous(at::MemoryFormat::ChannelsLast),
         layers_[layer_].node);

@@ -17,7 +17,8 @@ Accuracy evaluate(const Graph& graph, const Dataset& images, at::Device device,
   local.to(device, at::MemoryFormat::ChannelsLast);
   Accuracy accuracy;
   for (std::int64_t begin = 0; begin < images.size(); begin += batch_size) {
-    const Batch batch = images.batch(begin, std::min(begin + batch_size, images.size()));
+    const Batch batch =
+        images.batch(begin, std::min(begin + batch_size, images.size()), graph.normalisation);
     const auto inputs = batch.images.to(device).contiguous(at::MemoryFormat::ChannelsLast);
     const at::Tensor output = logits(local, inputs).to(at::kCPU);
     const TrialResult result = classify(output, output, batch.labels);

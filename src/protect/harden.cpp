@@ -170,6 +170,11 @@ Graph bound_weights(const Graph& graph, WeightBoundsPer per) {
   return bounded;
 }
 
+void remove_weight_bounds(Graph& graph) {
+  for (NodeId id = 0; id < graph.size(); ++id)
+    if (WeightBounds* bounds = weight_bounds_of(graph[id].op)) *bounds = {};
+}
+
 namespace {
 
 Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan) {

@@ -237,8 +237,11 @@ class Trainer {
   Batch batch(const std::vector<std::int64_t>& order, std::int64_t step, Rng& crops) const {
     const auto begin = order.begin() + step * options_.batch_size;
     const auto count = std::min<std::int64_t>(options_.batch_size, order.end() - begin);
-    Batch batch = images_.batch(std::vector<std::int64_t>(begin, begin + count));
-    if (options_.augment) batch.images = augment(batch.images, images_.info(), crops);
+    Batch batch =
+        images_.batch(std::vector<std::int64_t>(begin, begin + count), graph_.normalisation);
+    if (options_.augment)
+      batch.images = augment(batch.images,
+                             graph_.normalisation.value_or(images_.info().normalisation()), crops);
     return batch;
   }
 

@@ -89,6 +89,7 @@ std::string training_fingerprint(const Graph& graph, const Dataset& images, cons
       options.momentum, options.weight_decay, options.augment, options.seed,
       options.device.is_cuda() ? "cuda" : "cpu", images.info().name, images.hash(),
       held_out.info().name, held_out.hash()));
+  if (graph.normalisation) hash.update(numbers_of(*graph.normalisation) + "\n");
   hash_network(graph, hash);
   return hash.hex();
 }

@@ -188,7 +188,8 @@ std::vector<at::Tensor> image_sums(const Graph& graph, const std::vector<NodeId>
 /// copies agree.
 std::vector<double> block_sums(const Graph& graph, const Dataset& images, std::int64_t begin,
                                at::Device device) {
-  const Batch batch = images.batch(begin, std::min(begin + kBlock, images.size()));
+  const Batch batch =
+      images.batch(begin, std::min(begin + kBlock, images.size()), graph.normalisation);
   const Pass pass = forward(graph, batch.images.to(device));
   require_finite(pass, graph, images, begin);
   std::vector<double> sums;

@@ -36,6 +36,8 @@ ModelInfo read_model(const h5::File& file, hid_t models, const std::string& name
   model.images = h5::get<std::int64_t>(file, group, "images");
   model.correct = h5::get<std::int64_t>(file, group, "correct");
   model.top5 = h5::get<std::int64_t>(file, group, "top5");
+  if (h5::exists(file, group, "mean")) model.mean = h5::read_numbers<double>(file, group, "mean");
+  if (h5::exists(file, group, "std")) model.std = h5::read_numbers<double>(file, group, "std");
   model.tensors = h5::read_rows<TensorInfo>(file, group, "tensors");
   model.nodes = h5::read_rows<NodeInfo>(file, group, "nodes");
   model.golden_predictions =

@@ -59,6 +59,8 @@ void write_model(const File& file, hid_t models, const ModelInfo& model, std::ui
   h5::put<std::int64_t>(file, group, "images", model.images);
   h5::put<std::int64_t>(file, group, "correct", model.correct);
   h5::put<std::int64_t>(file, group, "top5", model.top5);
+  if (!model.mean.empty()) h5::write_numbers(file, group, "mean", model.mean);
+  if (!model.std.empty()) h5::write_numbers(file, group, "std", model.std);
   h5::write_rows(file, group, "tensors", model.tensors, {{"word_bits", "bit"}});
   h5::write_rows(file, group, "nodes", model.nodes, {{"macs", "MAC/image"}});
 }

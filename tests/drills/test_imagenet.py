@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -80,3 +81,68 @@ def test_faults_into_a_network_for_imagenet(sentinelnn, network, tmp_path):
     assert done.code == 0, done.err
     again = sentinelnn.run(["replay", result, "--trials", "0-1"])
     assert again.code == 0, again.err
+
+
+# ---- folders named by class numbers ----
+
+CLASSES = [0, 1, 2, 3, 9, 10, 11, 12, 99, 100, 101, 110, 111, 199, 200, 500, 501, 990, 998, 999]
+
+
+@pytest.fixture(scope="module")
+def by_gray(scratch) -> Path:
+    """A network that tells CLASSES by the gray of an image in [0, 1]: 12 more for each."""
+    torch = pytest.importorskip("torch", reason="python3-torch makes the file")
+    nn = torch.nn
+    net = nn.Sequential(
+        nn.Conv2d(3, 3, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1000)
+    )
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(3)[:, :, None, None])
+        net[3].weight.zero_()
+        net[3].bias.fill_(-1000)
+        for place, label in enumerate(CLASSES):  # largest where -(x - gray)^2 is
+            gray = 12 * place / 255
+            net[3].weight[label, 0] = 2000 * gray
+            net[3].bias[label] = -1000 * gray**2
+    path = scratch / "gray.ts"
+    torch.jit.trace(net.eval(), torch.rand(1, 3, 224, 224)).save(str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def numbered(scratch) -> Path:
+    """As ImageNetV2: val/0 to val/999."""
+    folder = scratch / "numbered"
+    for number in range(1000):
+        (folder / f"val/{number}").mkdir(parents=True)
+    for place, label in enumerate(CLASSES):
+        (folder / f"val/{label}/{place}.png").write_bytes(png(12 * place))
+    return folder
+
+
+def test_folders_named_by_numbers_are_class_numbers(sentinelnn, by_gray, numbered):
+    words = ["evaluate", "--model", by_gray, "--dataset", "imagenet", "--mean", "none"]
+    outcome = sentinelnn.run([*words, "--data", numbered])
+    assert outcome.code == 0, outcome.err
+    assert "20 of 20 test images right" in outcome.out
+    said = "1000 classes are named by whole numbers, 0 to 999, taken as class numbers"
+    assert outcome.err.count(said) == 1
+    assert "chance" not in outcome.err
+
+
+def test_class_numbers_from_1_are_refused(sentinelnn, by_gray, scratch):
+    folder = scratch / "from1"
+    for number in (1, 1000):
+        (folder / f"val/{number}").mkdir(parents=True)
+        (folder / f"val/{number}/a{number}.png").write_bytes(png(0))
+    words = ["evaluate", "--model", by_gray, "--dataset", "imagenet", "--data", folder]
+    outcome = sentinelnn.run(words)
+    assert outcome.code == 65 and len(outcome.messages) == 1, outcome.err
+    assert "named 1 to 1000, but class numbers are 0 to 999" in outcome.messages[0]
+
+
+def test_what_numbers_the_classes_is_said(sentinelnn, network):
+    outcome = sentinelnn.run(["evaluate", *network, "--images", "1"])
+    assert outcome.code == 0, outcome.err
+    said = r"ILSVRC2012_val_labels.json: classes are numbered by \S+/imagenet_class_index.json"
+    assert len(re.findall(said, outcome.err)) == 1

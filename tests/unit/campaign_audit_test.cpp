@@ -48,7 +48,7 @@ TrialRunner small_runner() {
   models[1].graph = models[0].graph.clone();
   EngineOptions options;
   options.block = 8;
-  return TrialRunner(models, synthetic_dataset(Split::kTest, 16, 1).batch(0, 16), 8,
+  return TrialRunner(models, synthetic_dataset(Split::kTest, 16, 1), 8,
                      {{BinomialFaults{1e-5}, 100}, {ExactFaults{1}, 100}}, 11, options);
 }
 

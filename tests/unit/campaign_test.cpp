@@ -207,8 +207,7 @@ TrialRunner small_runner(std::vector<Sampler> points) {
   options.block = 8;
   std::vector<CampaignPoint> all;
   for (Sampler& sampler : points) all.push_back({std::move(sampler), 100});
-  return TrialRunner(small_models(), synthetic_dataset(Split::kTest, 16, 1).batch(0, 16), -1, all,
-                     11, options);
+  return TrialRunner(small_models(), synthetic_dataset(Split::kTest, 16, 1), -1, all, 11, options);
 }
 
 TEST(TrialRunner, RecordsDependOnPointAndTrialOnly) {

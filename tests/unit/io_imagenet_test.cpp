@@ -91,6 +91,34 @@ TEST_F(Imagenet, ClassFoldersAreNumberedAsSorted) {
   EXPECT_EQ(data.pixels().size(), 3 * kImageBytes);
 }
 
+TEST_F(Imagenet, FoldersNamedByNumbersAreClassNumbers) {
+  for (int i = 0; i < 1000; ++i)
+    std::filesystem::create_directories(folder_ / ("val/" + std::to_string(i)));
+  image("val/10/a.png", 10);
+  image("val/2/b.png", 20);
+  image("val/999/c.png", 30);
+  EXPECT_THAT(read().labels(), ElementsAre(10, 2, 999));
+  class_index();  // numbers other names
+  EXPECT_THAT(read().labels(), ElementsAre(10, 2, 999));
+}
+
+TEST_F(Imagenet, APartOfTheClassesMayBeNumbered) {
+  image("val/007/a.png", 10);
+  image("val/123/b.png", 20);
+  EXPECT_THAT(read().labels(), ElementsAre(7, 123));
+  image("val/7/c.png", 20);
+  EXPECT_THAT(error(), HasSubstr("/val: \"007\" and \"7\" are the same class number"));
+}
+
+TEST_F(Imagenet, ClassNumbersBeyondTheClassesAreRefused) {
+  image("val/1/a.png", 10);
+  image("val/1000/b.png", 20);
+  EXPECT_THAT(error(), HasSubstr("/val: its classes are named 1 to 1000, but class numbers are 0 "
+                                 "to 999; rename each to one less, or, where they are ILSVRC's"));
+  image("val/0/c.png", 20);
+  EXPECT_THAT(error(), HasSubstr("0 to 1000, but class numbers are 0 to 999; rename them"));
+}
+
 TEST_F(Imagenet, AnotherNumberOfClassFoldersNeedsATable) {
   class_folders("val", 3);
   image("val/" + wnid(2) + "/a.jpg", 30);
@@ -124,6 +152,8 @@ TEST_F(Imagenet, JsonLabelsAreNamesOrNumbers) {
   image("val/b.JPEG", 2);
   write("ILSVRC2012_val_labels.json", R"({"a.JPEG": 7, "b.JPEG": 999})");
   EXPECT_THAT(read().labels(), ElementsAre(7, 999));
+  write("ILSVRC2012_val_labels.json", R"({"a.JPEG": "7", "b.JPEG": "123"})");
+  EXPECT_THAT(read().labels(), ElementsAre(7, 123));
   write("ILSVRC2012_val_labels.json", R"({"a.JPEG": "n00000001", "b.JPEG": 3})");
   EXPECT_THAT(error(), HasSubstr("ILSVRC2012_val_labels.json: names 1 classes"));
   class_index();

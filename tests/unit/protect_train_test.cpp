@@ -318,7 +318,7 @@ TEST(Augmentation, IsACropOfThePaddedImageFlippedOrNot) {
   const Dataset images = test::quadrants(6, 3);
   const auto before = images.batch(0, 6).images;
   Rng rng({1, 0, 1, Purpose::kAugment});
-  const auto after = augment(before, images.info(), rng);
+  const auto after = augment(before, images.info().normalisation(), rng);
   for (std::int64_t n = 0; n < 6; ++n) {
     int matches = 0;
     for (std::int64_t k = 0; k < 9 * 9 * 2; ++k) {

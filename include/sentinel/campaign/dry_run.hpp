@@ -29,6 +29,7 @@ struct DryRun {
     std::uint64_t trials = 0;     // planned, or at most
   };
   std::string network;
+  Normalisation normalisation;  // of its images
   std::uint64_t bits = 0;
   std::int64_t images = 0, images_per_trial = 0;
   std::vector<Layer> layers;

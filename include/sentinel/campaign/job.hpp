@@ -24,7 +24,8 @@ struct ModelSelection {
   std::optional<double> pruning_ratio = {}, hardening_ratio = {};
   std::string clipping =
       {};  // ranger | ranger-clamp: bounds from all training images; empty: as it is
-  bool skip_broken = false;  // leave out images that cannot be decoded
+  bool skip_broken = false;                // leave out images that cannot be decoded
+  NormalisationChoice normalisation = {};  // empty: the checkpoint's, else the data set's
 };
 
 /// Where and how to compute on this rank.

@@ -4,9 +4,12 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
+
+#include "sentinel/io/normalisation.hpp"
 
 namespace sentinel {
 
@@ -160,12 +163,19 @@ class Graph {
   // What the checkpoint must remember beside the nodes.
   std::string architecture;                     // "resnet20"
   std::string dataset;                          // "cifar10"
+  std::optional<Normalisation> normalisation;   // of its images; empty: the data set's
   std::vector<std::string> state_order;         // PyTorch's order of the state_dict's entries
   std::map<std::string, ChannelOrigin> origin;  // by Conv/Linear node name; absent = unchanged
 
  private:
   std::vector<Node> nodes_;
 };
+
+/// How the images of the network are normalised: its own constants, or else its data set's; nothing
+/// where it has neither.
+std::optional<Normalisation> normalisation_of(const Graph& graph);
+/// Keeps constants as the graph's own, unless they are its data set's.
+void set_normalisation(Graph& graph, const Normalisation& normalisation);
 
 /// Number of output channels (features after Flatten) of every node.
 std::vector<std::int64_t> channel_counts(const Graph& graph);
@@ -175,6 +185,7 @@ std::int64_t class_count(const Graph& graph);
 /// none), null for other operators.
 const WeightBounds* weight_bounds_of(const Op& op);
 WeightBounds* weight_bounds_of(Op& op);
+bool has_weight_bounds(const Graph& graph);
 
 /// "relu", "silu" …: torch's name of the function.
 const char* activation_name(ActivationKind kind);

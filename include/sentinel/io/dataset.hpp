@@ -3,10 +3,12 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "sentinel/core/bytes.hpp"
+#include "sentinel/io/normalisation.hpp"
 
 namespace sentinel {
 
@@ -23,11 +25,13 @@ struct DatasetInfo {
   std::string name;  // "cifar10", "cifar100", "imagenet", "synthetic"
   std::int64_t classes = 10;
   std::array<std::int64_t, 3> shape{3, 32, 32};  // C, H, W
-  std::array<double, 3> mean{}, std{};           // of pixels / 255
+  std::array<double, 3> mean{}, std{};           // of pixels / 255, unless a network says other
+  Normalisation normalisation() const { return {mean, std}; }
 };
 
 /// UserError listing the known names where there is no such data set.
 const DatasetInfo& dataset_info(const std::string& name);
+std::vector<std::string> dataset_names();
 
 /// Images as stored: bytes and labels, in file order.
 class Dataset {
@@ -36,10 +40,13 @@ class Dataset {
 
   const DatasetInfo& info() const { return info_; }
   std::int64_t size() const { return static_cast<std::int64_t>(labels_.size()); }
-  /// Images begin … end-1, (pixel / 255 - mean) / std.
-  Batch batch(std::int64_t begin, std::int64_t end) const;
+  /// Images begin … end-1, normalised by the constants of a network or, where it has none of its
+  /// own, the data set's.
+  Batch batch(std::int64_t begin, std::int64_t end,
+              const std::optional<Normalisation>& own = {}) const;
   /// The images at these indices, in this order.
-  Batch batch(const std::vector<std::int64_t>& indices) const;
+  Batch batch(const std::vector<std::int64_t>& indices,
+              const std::optional<Normalisation>& own = {}) const;
   /// The first n images (all where n < 0 or larger).
   Dataset first(std::int64_t n) const;
   /// SHA-256 over the pixels and labels, for provenance and fingerprint.
@@ -72,8 +79,9 @@ struct ImageRequest {
 /// - "imagenet": train/ and val/ (the test split), there or in Kaggle's ILSVRC/Data/CLS-LOC/. Each
 ///   has a folder per class; or val/ has none, then LOC_val_solution.csv or
 ///   ILSVRC2012_val_labels.json (file name -> class or its number) says what its images are.
-///   Classes are numbered by imagenet_class_index.json or LOC_synset_mapping.txt, or else as their
-///   names are sorted, of which there must be 1000. JPEG and PNG, resized to a shorter side of 256,
+///   Names that are all whole numbers are class numbers. Other classes are numbered by
+///   imagenet_class_index.json or LOC_synset_mapping.txt, or else as their names are sorted, of
+///   which there must be 1000; the log says which. JPEG and PNG, resized to a shorter side of 256,
 ///   the middle 224 x 224 of it. Test images in the order of their file names, training images in a
 ///   fixed mixed order. Nothing is decoded but the images asked for; a broken one is a DataError,
 ///   or with skip_broken its place is taken by the next.

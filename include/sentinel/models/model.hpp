@@ -53,4 +53,9 @@ Provenance read_provenance(const Bytes& file, const std::string& source);
 Graph parse_model(const Bytes& file, const std::string& source, const std::string& name,
                   const std::string& dataset);
 
+/// How a file of either kind says that its network's images are normalised: a checkpoint by its
+/// record (where that is silent, as its data set's), a TorchScript file where export_script wrote
+/// it. Nothing where it does not say. DataError where it is damaged.
+std::optional<Normalisation> recorded_normalisation(const Bytes& file, const std::string& source);
+
 }  // namespace sentinel

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 
 #include "sentinel/graph/graph.hpp"
@@ -16,8 +17,10 @@ namespace sentinel {
 /// Parameters and buffers have PyTorch's dotted names, then those of a checkpoint's additional
 /// tensors ("layer1.0.conv1.duplicated", "layer1.0.relu_1.bound"). Rows of a duplicated convolution
 /// are always [originals | copies], whatever the layout of its checkpoint. Dropout is left out: the
-/// network is for evaluation. The same graph gives the same bytes. EnvironmentError where the file
-/// cannot be written.
+/// network is for evaluation. Its attribute `description` [str] says what images it expects and
+/// what becomes of its weight bounds in training; sentinelnn_mean and sentinelnn_std [list of
+/// float] are the normalisation, where it is known. The same graph gives the same bytes.
+/// EnvironmentError where the file cannot be written.
 void export_script(const Graph& graph, const std::string& path);
 
 /// A traced or scripted network of PyTorch, in evaluation mode, as a Graph for the images of a data
@@ -29,6 +32,10 @@ void export_script(const Graph& graph, const std::string& path);
 /// damaged, has another number of classes, or uses something that a Graph has no operator for: the
 /// first such operator and its place are named.
 Graph import_script(const Bytes& file, const std::string& source, const DatasetInfo& dataset);
+
+/// The normalisation that export_script wrote; nothing in files of others. DataError where the file
+/// is damaged.
+std::optional<Normalisation> script_normalisation(const Bytes& file, const std::string& source);
 
 /// Its parameters and buffers, in PyTorch's order.
 StateDict script_tensors(const Bytes& file, const std::string& source);

@@ -59,6 +59,9 @@ enum class WeightBoundsPer { kLayer, kChannel };
 /// or a weight is not finite.
 Graph bound_weights(const Graph& graph, WeightBoundsPer per);
 
+/// Removes all weight bounds; fault-free, nothing changes.
+void remove_weight_bounds(Graph& graph);
+
 /// Largest fault-free outputs of ReLU call sites and the range of each convolution's output
 /// channels (before BN).
 struct ActivationRanges {

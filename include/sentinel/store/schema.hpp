@@ -22,6 +22,8 @@
 ///   /models/<m>            attributes: index (u32, the number used in /trials), structure (JSON),
 ///                          checkpoint_sha256, parameters, macs, memory_bytes, classes (i64),
 ///                          images, correct, top5 (i64, fault-free)
+///   /models/<m>/mean, std  f64 [channels]: the network's images are (pixel / 255 - mean) / std; only
+///                          where these are not the data set's usual constants
 ///   /models/<m>/tensors    compound TensorInfo; row number = FaultRow::tensor
 ///   /models/<m>/nodes      compound NodeInfo; row number = TrialRow::first_node
 ///   /golden/labels         i32 [images]
@@ -148,6 +150,7 @@ struct ModelInfo {
   std::string name;       // "unprotected", "hardened"
   std::string structure;  // JSON
   std::string checkpoint_sha256;
+  std::vector<double> mean, std;  // [channels] of its images; empty: as usual for the data set
   std::int64_t parameters = 0, macs = 0, memory_bytes = 0;
   std::int64_t images = 0, correct = 0, top5 = 0;  // fault-free
   std::vector<TensorInfo> tensors;

@@ -1,0 +1,28 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sentinel/campaign/setup.hpp"
+
+namespace sentinel {
+
+/// Gives the network the constants that the selection names. Warns where they contradict what the
+/// file says (`recorded`). UserError for constants that cannot be.
+void choose_normalisation(Graph& graph, const ModelSelection& selection,
+                          const std::optional<Normalisation>& recorded);
+
+/// How these images are normalised for the network.
+Normalisation normalisation_of(const Graph& graph, const Dataset& images);
+
+/// One log line for all models, or one for each where their constants differ.
+void log_normalisation(const std::vector<NamedModel>& models, const Dataset& images);
+
+/// Warns where fault-free answers are no better than guessing: most often the images are not
+/// normalised, or the classes not numbered, as in the network's training. `name` of the network.
+void warn_if_guessing(const std::string& name, const Graph& graph, const Dataset& images,
+                      std::int64_t correct);
+/// The same by the first few of the images, where nothing else evaluates them.
+void warn_if_guessing(const NamedModel& model, const Dataset& images, at::Device device);
+
+}  // namespace sentinel

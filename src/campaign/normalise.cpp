@@ -1,0 +1,63 @@
+#include "sentinel/campaign/normalise.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "sentinel/stats/guessing.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr std::int64_t kEvaluated = 32;  // enough to tell guessing by
+
+}  // namespace
+
+void choose_normalisation(Graph& graph, const ModelSelection& selection,
+                          const std::optional<Normalisation>& recorded) {
+  if (selection.normalisation.empty()) return;
+  const Normalisation before =
+      normalisation_of(graph).value_or(Normalisation());  // none: a record without a data set
+  const Normalisation wanted = chosen(selection.normalisation, before);
+  if (recorded && *recorded != wanted)
+    spdlog::warn("{} says that its images are normalised by {}; --mean and --std win: {}",
+                 selection.checkpoint, in_words(*recorded), in_words(wanted));
+  set_normalisation(graph, wanted);
+}
+
+Normalisation normalisation_of(const Graph& graph, const Dataset& images) {
+  return graph.normalisation.value_or(images.info().normalisation());
+}
+
+void log_normalisation(const std::vector<NamedModel>& models, const Dataset& images) {
+  const Normalisation first = normalisation_of(models.front().graph, images);
+  const bool alike = std::all_of(models.begin(), models.end(), [&](const NamedModel& model) {
+    return normalisation_of(model.graph, images) == first;
+  });
+  if (alike) return spdlog::info("images normalised by {}", in_words(first));
+  for (const NamedModel& model : models)
+    spdlog::info("images of {} normalised by {}", model.name,
+                 in_words(normalisation_of(model.graph, images)));
+}
+
+void warn_if_guessing(const std::string& name, const Graph& graph, const Dataset& images,
+                      std::int64_t correct) {
+  const std::int64_t classes = class_count(graph);
+  if (!looks_like_guessing(correct, images.size(), classes)) return;
+  spdlog::warn(
+      "the {} network is right for {} of {} images ({:.2f} %), about chance (1 of {} classes: "
+      "{:.2f} %), with images normalised by {}; check --mean and --std, --dataset and the order of "
+      "the classes",
+      name, correct, images.size(),
+      100 * static_cast<double>(correct) / static_cast<double>(images.size()), classes,
+      100 / static_cast<double>(classes), in_words(normalisation_of(graph, images)));
+}
+
+void warn_if_guessing(const NamedModel& model, const Dataset& images, at::Device device) {
+  if (images.size() == 0) return;
+  const Dataset few = images.first(kEvaluated);
+  warn_if_guessing(model.name, model.graph, few, evaluate(model.graph, few, device).correct);
+}
+
+}  // namespace sentinel
