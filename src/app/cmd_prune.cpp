@@ -62,9 +62,12 @@ class Prune : public Command {
   void print_pruning(const Comm& comm, const NamedModel& model, const ChannelScores& scores,
                      const Dataset& test) const {
     comm.from_root([&] {
+      const Accuracy before = evaluate(model.graph, test, device_);
+      require_finite_logits(source_of(model), model.graph, before.logits,
+                            test.batch(0, test.size()).images, "test images");
       const Graph pruned = prune(model.graph, scores, job_.plan);
       print_overhead({model.name, model_cost(model.graph)}, {"pruned", model_cost(pruned)});
-      fmt::print("before pruning: {}\n", in_words(evaluate(model.graph, test, device_)));
+      fmt::print("before pruning: {}\n", in_words(before));
       fmt::print("after pruning: {}\n", in_words(evaluate(pruned, test, device_)));
       std::fflush(stdout);
       return Bytes();

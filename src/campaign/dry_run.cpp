@@ -63,6 +63,7 @@ DryRun dry_run(const Comm& comm, const Job& job) {
   const NamedModel model = load_model(comm, job.selection);
   const Dataset images =
       load_dataset(comm, job.selection, model.graph.dataset, Split::kTest, job.images);
+  require_fault_free(comm, model, images, "test images");
   DryRun run;
   comm.from_root([&] {
     const FaultSpace space(model.graph);
