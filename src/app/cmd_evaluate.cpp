@@ -33,44 +33,53 @@ class Evaluate : public Command {
         throw UserError("--images and --batch-size must be at least 1");
       device = choose_device(comm, resolved(compute_, comm));
     });
-    NamedModel model = load_model(comm, selection_);
+    const NamedModel model = load_model(comm, selection_);
     const Dataset images =
         load_dataset(comm, selection_, model.graph.dataset, Split::kTest, images_);
     comm.from_root([&] {
-      model.graph.to(device);
       const Accuracy accuracy = evaluate(model.graph, images, device, batch_size_);
-      print(model.graph, normalisation_of(model.graph, images), accuracy);
-      warn_if_guessing(model.name, model.graph, images, accuracy.correct);
+      warn_of_fault_free(source_of(model), model.graph, accuracy, images);
+      print(model, normalisation_of(model.graph, images), accuracy);
       return Bytes();
     });
     return ExitCode::kDone;
   }
 
  private:
-  void print(const Graph& graph, const Normalisation& normalisation,
+  void print(const NamedModel& model, const Normalisation& normalisation,
              const Accuracy& accuracy) const {
-    const ModelCost cost = model_cost(graph);
+    const ModelCost cost = model_cost(model.graph);
     const auto share = [&](std::int64_t n) {
       return static_cast<double>(n) / static_cast<double>(accuracy.images);
     };
     if (json_) {
-      const nlohmann::json report = {
-          {"images", accuracy.images},         {"correct", accuracy.correct},
-          {"top1", share(accuracy.correct)},   {"top5", share(accuracy.top5)},
-          {"parameters", cost.parameters},     {"macs", cost.macs},
-          {"memory_bytes", cost.memory_bytes}, {"mean", normalisation.mean},
-          {"std", normalisation.std}};
+      const nlohmann::json report = {{"images", accuracy.images},
+                                     {"correct", accuracy.correct},
+                                     {"not_finite", accuracy.logits.not_finite()},
+                                     {"top1", share(accuracy.correct)},
+                                     {"top5", share(accuracy.top5)},
+                                     {"parameters", cost.parameters},
+                                     {"macs", cost.macs},
+                                     {"memory_bytes", cost.memory_bytes},
+                                     {"mean", normalisation.mean},
+                                     {"std", normalisation.std}};
       fmt::print("{}\n", report.dump());
       return;
     }
-    fmt::print("{} on {}: {} of {} test images right\n", graph.architecture, graph.dataset,
+    fmt::print("{} on {}: {} of {} test images right\n", title_of(model), model.graph.dataset,
                accuracy.correct, accuracy.images);
     fmt::print("images normalised by {}\n", in_words(normalisation));
-    print_table({{"top-1 accuracy", percent(share(accuracy.correct)) + " %"},
-                 {"top-5 accuracy", percent(share(accuracy.top5)) + " %"},
-                 {"parameters", with_spaces(cost.parameters)},
-                 {"MACs per image", with_spaces(cost.macs)},
-                 {"memory", with_spaces(cost.memory_bytes) + " bytes"}});
+    std::vector<std::vector<std::string>> rows = {
+        {"top-1 accuracy", percent(share(accuracy.correct)) + " %"},
+        {"top-5 accuracy", percent(share(accuracy.top5)) + " %"},
+        {"parameters", with_spaces(cost.parameters)},
+        {"MACs per image", with_spaces(cost.macs)},
+        {"memory", with_spaces(cost.memory_bytes) + " bytes"}};
+    if (accuracy.logits.not_finite() > 0)
+      rows.push_back(
+          {"NaN or Inf logits",
+           fmt::format("{} of {} images", accuracy.logits.not_finite(), accuracy.images)});
+    print_table(rows);
   }
 
   ModelSelection selection_;

@@ -51,8 +51,8 @@ class Harden : public Command {
         make_hardened(comm, model, selection_, scores, protection, device, context.command, "");
     comm.from_root([&] {
       write_file_atomic(output_, hardened.made);
-      print_overhead({"unprotected", model_cost(model.graph)},
-                     {"hardened", model_cost(hardened.graph)});
+      print_overhead({model.name, model_cost(model.graph)},
+                     {hardened.name, model_cost(hardened.graph)});
       fmt::print("written to {}\n", output_);
       return Bytes();
     });

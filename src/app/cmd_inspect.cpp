@@ -32,6 +32,22 @@ std::string normalisation_in(const Bytes& bytes, const std::string& path) {
   return "the file does not say; --mean and --std do, or else the data set's usual constants hold";
 }
 
+/// Limits may be infinite.
+bool is_limit(const std::string& name) {
+  const std::string last = name.substr(name.rfind('.') + 1);
+  return last == "bound" || last == "range_low" || last == "range_high" || last == "weight_low" ||
+         last == "weight_high";
+}
+
+/// NaN and Inf, which no trained network has.
+void print_not_finite(const StateDict& tensors) {
+  for (const auto& [name, tensor] : tensors) {
+    if (!tensor.is_floating_point() || is_limit(name)) continue;
+    const auto count = at::isfinite(tensor).logical_not().sum().item<std::int64_t>();
+    if (count > 0) fmt::print("{}: {} of {} values are NaN or Inf\n", name, count, tensor.numel());
+  }
+}
+
 void print_checkpoint(const Bytes& bytes, const std::string& path) {
   const bool script = is_script_archive(bytes);
   const CheckpointFile file =
@@ -41,6 +57,7 @@ void print_checkpoint(const Bytes& bytes, const std::string& path) {
     rows.push_back({name, at::toString(tensor.scalar_type()),
                     fmt::format("[{}]", fmt::join(tensor.sizes(), ", "))});
   print_table(rows);
+  print_not_finite(file.tensors);
   if (file.metadata) fmt::print("\nsentinelnn.json\n{}\n", *file.metadata);
   if (script) fmt::print("\nTorchScript: give it as --model\n");
   fmt::print("\nimages normalised by: {}\n", normalisation_in(bytes, path));

@@ -9,7 +9,6 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "sentinel/campaign/latency.hpp"
-#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/protect/train.hpp"
 
 namespace sentinel {
@@ -92,10 +91,10 @@ class Profile : public Command {
   void measure(std::vector<Profiled>& models, const Dataset& images) {
     std::vector<const Graph*> graphs;
     for (Profiled& model : models) {
-      model.graph.to(device_);
       model.cost = model_cost(model.graph);
       model.accuracy = evaluate(model.graph, images, device_);
-      warn_if_guessing(model.checkpoint, model.graph, images, model.accuracy.correct);
+      warn_of_fault_free(model.checkpoint, model.graph, model.accuracy, images);
+      model.graph.to(device_);
       graphs.push_back(&model.graph);
     }
     batch_size_ = std::min(batch_size_, images.size());
@@ -195,11 +194,12 @@ class Profile : public Command {
   }
 
   nlohmann::json json_of(const Profiled& model) const {
-    const auto& [images, correct, top5] = model.accuracy;
-    nlohmann::json report = {{"images", images},
-                             {"correct", correct},
-                             {"top1", share(correct, model.accuracy)},
-                             {"top5", share(top5, model.accuracy)},
+    const Accuracy& accuracy = model.accuracy;
+    nlohmann::json report = {{"images", accuracy.images},
+                             {"correct", accuracy.correct},
+                             {"not_finite", accuracy.logits.not_finite()},
+                             {"top1", share(accuracy.correct, accuracy)},
+                             {"top5", share(accuracy.top5, accuracy)},
                              {"parameters", model.cost.parameters},
                              {"macs", model.cost.macs},
                              {"memory_bytes", model.cost.memory_bytes},

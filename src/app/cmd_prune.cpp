@@ -62,12 +62,13 @@ class Prune : public Command {
   void print_pruning(const Comm& comm, const NamedModel& model, const ChannelScores& scores,
                      const Dataset& test) const {
     comm.from_root([&] {
+      const Accuracy before = evaluate(model.graph, test, device_);
+      require_finite_logits(source_of(model), model.graph, before.logits, test, "test images");
       const Graph pruned = prune(model.graph, scores, job_.plan);
       print_overhead({model.name, model_cost(model.graph)}, {"pruned", model_cost(pruned)});
-      const Accuracy before = evaluate(model.graph, test, device_);
       fmt::print("before pruning: {}, images normalised by {}\n", in_words(before),
                  in_words(normalisation_of(model.graph, test)));
-      warn_if_guessing(model.name, model.graph, test, before.correct);
+      warn_of_fault_free(source_of(model), model.graph, before, test);
       fmt::print("after pruning: {}\n", in_words(evaluate(pruned, test, device_)));
       std::fflush(stdout);
       return Bytes();

@@ -52,7 +52,7 @@ class Rank : public Command {
       ranking.model_sha256 = model.sha256;
       ranking.command = context.command;
       if (!output_.empty()) write_ranking(output_, ranking);
-      print(ranking);
+      print(ranking, title_of(model));
       if (scored_whole(model.graph, scores))
         print_groups(group_orders(model.graph, scores, group_score));
       if (!output_.empty()) fmt::print("written to {}\n", output_);
@@ -62,7 +62,7 @@ class Rank : public Command {
   }
 
  private:
-  void print(const RankingFile& ranking) const {
+  void print(const RankingFile& ranking, const std::string& title) const {
     std::vector<std::vector<std::string>> rows = {
         {"layer", "channels", "most important", "largest", "median", "smallest"}};
     const bool sampled = !ranking.layers.empty() && !ranking.layers[0].sample.trials.empty();
@@ -77,7 +77,7 @@ class Rank : public Command {
                       at(0), at(last / 2), at(last)});
       if (sampled) add_sample(layer.sample, rows.back());
     }
-    fmt::print("{} of {}\n", ranking.method, ranking.architecture);
+    fmt::print("{} of {}\n", ranking.method, title);
     print_table(rows);
   }
 

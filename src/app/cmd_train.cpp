@@ -52,7 +52,10 @@ class Train : public Command {
       return Bytes();
     });
     std::optional<NamedModel> start;
-    if (!selection_.checkpoint.empty()) start = load_model(comm, selection_);
+    if (!selection_.checkpoint.empty()) {
+      start = load_model(comm, selection_);
+      require_fault_free(comm, *start);
+    }
     const std::string dataset = start ? start->graph.dataset : selection_.dataset;
     const Dataset images = load_dataset(comm, selection_, dataset, Split::kTrain, -1);
     const Dataset test = load_dataset(comm, selection_, dataset, Split::kTest, -1);

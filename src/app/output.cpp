@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "sentinel/campaign/normalise.hpp"
+#include "sentinel/core/log.hpp"
+
 namespace sentinel {
 namespace {
 
@@ -71,6 +74,21 @@ std::string in_words(const Accuracy& accuracy) {
   return fmt::format(
       "{} of {} test images right ({} %)", accuracy.correct, accuracy.images,
       percent(static_cast<double>(accuracy.correct) / static_cast<double>(accuracy.images)));
+}
+
+void warn_of_fault_free(const std::string& source, const Graph& graph, const Accuracy& accuracy,
+                        const Dataset& images) {
+  const std::vector<BrokenTensor> broken = broken_tensors(graph);
+  if (!broken.empty())
+    spdlog::warn("{}: {} are NaN, Inf or a negative variance", source, in_words(broken));
+  const FaultFreeLogits& logits = accuracy.logits;
+  warn_of_constant_logits(source, logits);
+  if (logits.not_finite() == 0) return warn_if_guessing(source, graph, images, accuracy.correct);
+  const std::int64_t first = logits.first_not_finite();
+  spdlog::warn(
+      "{}: NaN or Inf logits: {} of {} images (first: image {}, from layer {} on)", source,
+      logits.not_finite(), logits.images(), first,
+      first_not_finite_node(graph, images.batch(first, first + 1, graph.normalisation).images));
 }
 
 }  // namespace sentinel

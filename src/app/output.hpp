@@ -29,5 +29,9 @@ void print_overhead(const NamedCost& before, const NamedCost& after);
 void print_epoch(const EpochReport& report, std::int64_t epochs, const std::string& select);
 /// "916 of 1017 test images right (90.07 %)"
 std::string in_words(const Accuracy& accuracy);
+/// Warns where a network fails without faults: broken tensors, NaN or Inf logits of some images,
+/// the same logits for all.
+void warn_of_fault_free(const std::string& source, const Graph& graph, const Accuracy& accuracy,
+                        const Dataset& images);
 
 }  // namespace sentinel

@@ -232,6 +232,10 @@ std::string counted(std::uint64_t number, const std::string& one, const std::str
 void print_audit(const ResultFile& result) {
   if (!is_audited(result)) return;
   const AuditTotals t = audit_totals(result);
+  if (t.trials == 0) {
+    fmt::print("audit: none of {} was audited\n", counted(t.stored, "trial", "trials"));
+    return;
+  }
   fmt::print("audit: {} of {}, {}, {}, {}\n", with_spaces(static_cast<std::int64_t>(t.trials)),
              counted(t.stored, "trial", "trials"), counted(t.images, "image", "images"),
              counted(t.mismatches, "mismatch", "mismatches"),

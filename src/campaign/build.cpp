@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "campaign/describe.hpp"
+#include "campaign/names.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/models/model.hpp"
@@ -10,20 +11,13 @@
 namespace sentinel {
 namespace {
 
-std::string hardened_path(const Job& job) {
-  return job.hardened_output.empty() ? job.output + ".hardened.pth" : job.hardened_output;
-}
-
-std::string pruned_path(const Job& job) {
-  return job.output + ".pruned.pth";
-}
-
 bool needs_scores(const Job& job) {
   return job.pruning || (job.protect && job.protection.hardening.duplication.ratio > 0);
 }
 
 void require_unprotected(const NamedModel& model, const std::string& path) {
-  if (model.name == "unprotected") return;
+  const std::string steps = steps_of(model.graph);
+  if (steps.empty() || steps == "pruned") return;
   throw SharedError(ExitCode::kUsage,
                     path +
                         ": this network is protected already; campaign starts from an unprotected "
@@ -31,31 +25,37 @@ void require_unprotected(const NamedModel& model, const std::string& path) {
 }
 
 /// Prunes and fine-tunes the original.
-void add_pruned(const Comm& comm, const Job& job, at::Device device, Built& built) {
-  const std::string path = pruned_path(job);
-  built.models.push_back(make_pruned(comm, built.models[0], job.selection, built.scores,
-                                     *job.pruning, device, job.command, path + ".training",
-                                     job.fresh ? "" : path));
+NamedModel prune_original(const Comm& comm, const Job& job, at::Device device, const Built& built,
+                          const std::string& path) {
+  NamedModel pruned = make_pruned(comm, built.models[0], job.selection, built.scores, *job.pruning,
+                                  device, job.command, path + ".training", job.fresh ? "" : path);
   // At once, where nothing is overwritten: what follows may fail, and fine-tuning was long.
   comm.from_root([&] {
-    if (!std::filesystem::exists(path)) write_file_atomic(path, built.models.back().made);
+    if (!std::filesystem::exists(path)) write_file_atomic(path, pruned.made);
     return Bytes();
   });
+  return pruned;
 }
 
 /// Hardens the original, or the pruned network, which is ranked anew.
-void add_hardened(const Comm& comm, const Job& job, at::Device device, Built& built) {
-  const NamedModel& base = built.models.back();
+NamedModel harden_one(const Comm& comm, const Job& job, at::Device device, const Built& built,
+                      const MadeNetwork& made) {
+  const NamedModel& base = built.models[made.of_pruned ? 1 : 0];
   ChannelScores again;
-  if (job.pruning && job.protection.hardening.duplication.ratio > 0) {
+  if (made.of_pruned && job.protection.hardening.duplication.ratio > 0) {
     RankingJob ranking = job.protection.ranking;
     ranking.file.clear();  // it ranks the original
     ranking.channel_faults.output += ".pruned.h5";
     again = channel_scores(comm, base, job.selection, ranking, device);
   }
-  const ChannelScores& scores = job.pruning ? again : built.scores;
-  built.models.push_back(make_hardened(comm, base, job.selection, scores, job.protection, device,
-                                       job.command, job.fresh ? "" : hardened_path(job)));
+  const ChannelScores& scores = made.of_pruned ? again : built.scores;
+  return make_hardened(comm, base, job.selection, scores, job.protection, device, job.command,
+                       job.fresh ? "" : made.path);
+}
+
+/// What the plan makes of an original, which may be pruned itself.
+std::string name_of_made(const Built& built, const MadeNetwork& made) {
+  return joined_steps(steps_of(built.models[0].graph), made.steps);
 }
 
 void require_fitting(const NamedModel& model, const std::vector<NamedModel>& others,
@@ -63,7 +63,8 @@ void require_fitting(const NamedModel& model, const std::vector<NamedModel>& oth
   for (const NamedModel& other : others)
     if (other.name == model.name)
       throw SharedError(ExitCode::kUsage, "--also " + path + ": there is a model named '" +
-                                              model.name + "' already; rename the file");
+                                              model.name +
+                                              "' already; give another name by --also NAME=FILE");
   const Graph& original = others[0].graph;
   if (model.graph.architecture != original.architecture ||
       class_count(model.graph) != class_count(original))
@@ -72,15 +73,33 @@ void require_fitting(const NamedModel& model, const std::vector<NamedModel>& oth
                                             original.architecture + " of --checkpoint");
 }
 
-/// The models of --also, named after their files.
+/// The same on every rank: only rank 0 sees the files.
+std::vector<GivenNetwork> shared_given(const Comm& comm, const Job& job) {
+  const Bytes bytes = comm.from_root([&] {
+    ByteWriter writer;
+    for (const GivenNetwork& given : given_networks(job))
+      for (const std::string& text : {given.name, given.path})
+        writer.vector(std::vector<char>(text.begin(), text.end()));
+    return writer.take();
+  });
+  std::vector<GivenNetwork> all;
+  ByteReader reader(bytes, "networks of --also");
+  while (!reader.done()) {
+    const auto name = read_vector<char>(reader), path = read_vector<char>(reader);
+    all.push_back({{name.begin(), name.end()}, {path.begin(), path.end()}});
+  }
+  return all;
+}
+
+/// The models of --also.
 void add_given(const Comm& comm, const Job& job, std::vector<NamedModel>& models) {
-  for (const std::string& path : job.also) {
+  for (const GivenNetwork& given : shared_given(comm, job)) {
     ModelSelection selection;
     selection.data = job.selection.data;
-    selection.checkpoint = path;
+    selection.checkpoint = given.path;
     NamedModel model = load_model(comm, selection);
-    model.name = std::filesystem::path(path).stem().string();
-    require_fitting(model, models, path);
+    model.name = given.name;
+    require_fitting(model, models, given.path);
     models.push_back(std::move(model));
   }
 }
@@ -121,36 +140,38 @@ Built begin(const Comm& comm, const Job& job) {
 
 Built build(const Comm& comm, const Job& job, at::Device device) {
   Built built = begin(comm, job);
+  if (job.protect) require_fault_free(comm, built.models[0], built.images, "test images");
   if (needs_scores(job))
     built.scores =
         channel_scores(comm, built.models[0], job.selection, job.protection.ranking, device);
-  if (job.pruning) add_pruned(comm, job, device, built);
-  if (job.protect && protects(job.protection.hardening)) add_hardened(comm, job, device, built);
+  for (const MadeNetwork& made : made_networks(job)) {
+    const bool protects_it = made.steps != "pruned";
+    NamedModel model = protects_it ? harden_one(comm, job, device, built, made)
+                                   : prune_original(comm, job, device, built, made.path);
+    model.name = name_of_made(built, made);
+    built.models.push_back(std::move(model));
+  }
   add_given(comm, job, built.models);
   return built;
 }
 
 Built reload(const Comm& comm, const Job& job) {
   Built built = begin(comm, job);
-  if (job.pruning) built.models.push_back(read_made(comm, "pruned", pruned_path(job)));
-  if (job.protect && protects(job.protection.hardening))
-    built.models.push_back(read_made(comm, "hardened", hardened_path(job)));
+  for (const MadeNetwork& made : made_networks(job))
+    built.models.push_back(read_made(comm, name_of_made(built, made), made.path));
   add_given(comm, job, built.models);
   return built;
 }
 
 std::vector<std::string> made_paths(const Job& job) {
   std::vector<std::string> paths;
-  if (job.pruning) paths.push_back(pruned_path(job));
-  if (job.protect && protects(job.protection.hardening)) paths.push_back(hardened_path(job));
+  for (const MadeNetwork& made : made_networks(job)) paths.push_back(made.path);
   return paths;
 }
 
 void write_made(const Job& job, const std::vector<NamedModel>& models) {
-  for (const NamedModel& model : models) {
-    if (model.made.empty()) continue;
-    write_file_atomic(model.name == "pruned" ? pruned_path(job) : hardened_path(job), model.made);
-  }
+  const std::vector<std::string> paths = made_paths(job);
+  for (std::size_t k = 0; k < paths.size(); ++k) write_file_atomic(paths[k], models.at(k + 1).made);
 }
 
 }  // namespace sentinel

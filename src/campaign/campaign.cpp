@@ -2,6 +2,7 @@
 
 #include "campaign/build.hpp"
 #include "campaign/describe.hpp"
+#include "campaign/names.hpp"
 #include "campaign/run_trials.hpp"
 
 namespace sentinel {
@@ -10,9 +11,11 @@ namespace {
 /// Before any work.
 void check_outputs(const Job& job) {
   check_result_path(job);
+  const std::vector<GivenNetwork> given = given_networks(job);
   for (const std::string& path : made_paths(job)) {
     require_writable(path);
-    std::vector<std::string> others = job.also;
+    std::vector<std::string> others;
+    for (const GivenNetwork& network : given) others.push_back(network.path);
     others.insert(others.end(),
                   {job.selection.checkpoint, job.output, job.protection.ranking.file});
     require_distinct(path, others);

@@ -79,8 +79,13 @@ ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
   });
   const Dataset images = ranking_images(comm, selection, model.graph.dataset, job, kDefaultImages);
   std::vector<NamedModel> models;
-  models.push_back(
-      {model.name, model.graph.clone(), model.sha256, model.file_sha256, model.recipe});
+  models.push_back({model.name,
+                    model.graph.clone(),
+                    model.sha256,
+                    model.file_sha256,
+                    model.recipe,
+                    {},
+                    model.file});
   const TrialPlan plan{kChannelFaults,
                        models,
                        images,

@@ -48,7 +48,7 @@ std::uint64_t activation_bytes(const Graph& graph) {
 
 void describe_memory(DryRun& run, const Comm& comm, const Job& job, const Graph& graph,
                      const ModelCost& cost, const Dataset& images) {
-  const Batch one = images.batch(0, 1);
+  const Batch one = images.batch(0, 1, {});
   const auto count = static_cast<std::uint64_t>(images.size());
   // Each path of the engine has its own copy of both.
   run.network_bytes = 2 * static_cast<std::uint64_t>(cost.memory_bytes);
@@ -64,6 +64,7 @@ DryRun dry_run(const Comm& comm, const Job& job) {
   const NamedModel model = load_model(comm, job.selection);
   const Dataset images =
       load_dataset(comm, job.selection, model.graph.dataset, Split::kTest, job.images);
+  require_fault_free(comm, model, images, "test images");
   DryRun run;
   comm.from_root([&] {
     const FaultSpace space(model.graph);

@@ -170,6 +170,12 @@ void validate(const Job& job) {
   if (job.pruning) validate(*job.pruning);
   if (!job.protect) return;
   validate(job.protection);
+  require(
+      !job.all_combinations || (job.pruning && protects(job.protection.hardening)),
+      "--all-combinations needs --pruning-ratio and a protection, such as --hardening-ratio 0.1");
+  require(!job.all_combinations || job.hardened_output.empty(),
+          "--hardened-output names one file, but --all-combinations makes two protected networks; "
+          "leave one of the options out");
   require(protects(job.protection.hardening) || job.pruning || !job.also.empty(),
           "nothing to compare with: --hardening-ratio 0, --clipping none and --weight-bounds off "
           "protect nothing; choose a protection or name models with --also");

@@ -46,9 +46,8 @@ void warn_if_guessing(const std::string& name, const Graph& graph, const Dataset
   const std::int64_t classes = class_count(graph);
   if (!looks_like_guessing(correct, images.size(), classes)) return;
   spdlog::warn(
-      "the {} network is right for {} of {} images ({:.2f} %), about chance (1 of {} classes: "
-      "{:.2f} %), with images normalised by {}; check --mean and --std, --dataset and the order of "
-      "the classes",
+      "{}: {} of {} images are right ({:.2f} %), about chance (1 of {} classes: {:.2f} %), with "
+      "images normalised by {}; check --mean and --std, --dataset and the order of the classes",
       name, correct, images.size(),
       100 * static_cast<double>(correct) / static_cast<double>(images.size()), classes,
       100 / static_cast<double>(classes), in_words(normalisation_of(graph, images)));

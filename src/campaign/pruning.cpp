@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "campaign/names.hpp"
 #include "campaign/recipe.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/models/model.hpp"
@@ -79,7 +80,7 @@ NamedModel make_pruned(const Comm& comm, const NamedModel& model, const ModelSel
     return serialize_model(graph, {{model.file_sha256}, command, job.finetune.seed, recipe});
   });
   NamedModel pruned = parse_everywhere(comm, file, "pruned network", {});
-  pruned.name = "pruned";
+  pruned.name = name_of(pruned.graph, "");
   pruned.file_sha256 = sha256_hex(file.data(), file.size());
   pruned.recipe = recipe;
   pruned.made = file;

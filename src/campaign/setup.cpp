@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "campaign/channel_fi.hpp"
+#include "campaign/names.hpp"
 #include "campaign/recipe.hpp"
 #include "campaign/seed_checkpoint.hpp"
 #include "sentinel/campaign/normalise.hpp"
@@ -20,12 +21,14 @@
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/stop.hpp"
+#include "sentinel/fault/fault_free.hpp"
 #include "sentinel/models/model.hpp"
 
 namespace sentinel {
 namespace {
 
 constexpr std::int64_t kAllImages = -1;
+constexpr std::int64_t kLookedAt = 64;  // images, before long work
 
 /// Of the network alone: the command that made it does not count.
 std::string content_hash(const Graph& graph) {
@@ -54,15 +57,6 @@ void require_same(const Comm& comm, const std::string& hash, const std::string& 
       throw EnvironmentError("rank " + std::to_string(comm.rank()) + " has another " + what +
                              " than rank 0; check this node's memory and libraries");
   });
-}
-
-bool is_protected(const Graph& graph) {
-  for (const Node& node : graph.nodes())
-    if (std::holds_alternative<DuplicatedConv>(node.op) ||
-        std::holds_alternative<BoundedActivation>(node.op) ||
-        (weight_bounds_of(node.op) && weight_bounds_of(node.op)->low.defined()))
-      return true;
-  return false;
 }
 
 bool is_restricted(const Graph& graph) {
@@ -128,6 +122,7 @@ ChannelScores computed_scores(const Comm& comm, const NamedModel& model,
   std::optional<Dataset> images;
   if (method->default_images() > 0)
     images = ranking_images(comm, selection, model.graph.dataset, job, method->default_images());
+  if (images) require_fault_free(comm, model, *images, "training images");
   if (images && comm.rank() == 0) warn_if_guessing(model, *images, device);
   ImportanceInputs inputs{model.graph};
   inputs.images = images ? &*images : nullptr;
@@ -189,6 +184,36 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
 }
 
 }  // namespace
+
+std::string source_of(const NamedModel& model) {
+  return model.file.empty() ? "network '" + model.name + "'" : model.file;
+}
+
+std::string title_of(const NamedModel& model) {
+  const std::string steps = steps_of(model.graph);
+  const auto known = model_names();
+  const bool ours = std::find(known.begin(), known.end(), model.graph.architecture) != known.end();
+  const std::string file = std::filesystem::path(model.file).filename().string();
+  const std::string& own = ours || file.empty() ? model.graph.architecture : file;
+  return steps.empty() ? own : own + " (" + steps + ")";
+}
+
+void require_fault_free(const Comm& comm, const NamedModel& model) {
+  comm.from_root([&] {
+    require_fault_free(source_of(model), model.graph, {}, "");
+    return Bytes();
+  });
+}
+
+void require_fault_free(const Comm& comm, const NamedModel& model, const Dataset& images,
+                        const std::string& what) {
+  comm.from_root([&] {
+    const std::int64_t count = std::min(kLookedAt, images.size());
+    require_fault_free(source_of(model), model.graph,
+                       images.batch(0, count, model.graph.normalisation).images, what);
+    return Bytes();
+  });
+}
 
 NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::string& source,
                             const ModelSelection& selection) {
@@ -274,7 +299,8 @@ NamedModel load_model(const Comm& comm, const ModelSelection& selection) {
     comm.agree([&] { require_seed_hardened(file, model.graph, selection.checkpoint); });
     restrict(comm, model, selection);
   }
-  model.name = is_protected(model.graph) ? "hardened" : "unprotected";
+  model.name = name_of(model.graph, selection.checkpoint);
+  model.file = selection.checkpoint;
   model.file_sha256 = sha256_hex(file.data(), file.size());
   return model;
 }
@@ -310,6 +336,7 @@ ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
                              const ModelSelection& selection, const RankingJob& job,
                              at::Device device) {
   ChannelScores own;
+  require_fault_free(comm, model);
   if (job.file.empty()) own = computed_scores(comm, model, selection, job, device);
   // Ranks on other processors may score to other last bits: rank 0's result holds.
   const Bytes bytes = comm.from_root(
@@ -331,6 +358,7 @@ ChannelScores channel_scores(const Comm& comm, const NamedModel& model,
 NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelSelection& selection,
                          const ChannelScores& scores, const ProtectionJob& protection,
                          at::Device device, const std::string& command, const std::string& reuse) {
+  require_fault_free(comm, model);
   const Dataset calibration = calibration_images(comm, model, selection, protection);
   if (comm.rank() == 0) warn_if_guessing(model, calibration, device);
   const std::string recipe = recipe_of(model, scores, protection, calibration);
@@ -344,7 +372,7 @@ NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelS
     });
   }
   NamedModel hardened = parse_everywhere(comm, file, "hardened network", {});
-  hardened.name = "hardened";
+  hardened.name = name_of(hardened.graph, "");
   hardened.file_sha256 = sha256_hex(file.data(), file.size());
   hardened.recipe = recipe;
   hardened.made = std::move(file);

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "sentinel/fault/audit.hpp"
+#include "sentinel/fault/fault_free.hpp"
 #include "sentinel/fault/trial_cost.hpp"
 
 namespace sentinel {
@@ -58,6 +59,14 @@ std::uint32_t differing_images(const TrialRow& a, const TrialResult& b) {
   return most;
 }
 
+/// `logits` in the order of the images.
+void check_golden(const NamedModel& model, const at::Tensor& logits, const Dataset& images) {
+  FaultFreeLogits found;
+  found.add(logits);
+  require_finite_logits(source_of(model), model.graph, found, images, "test images");
+  warn_of_constant_logits(source_of(model), found);
+}
+
 }  // namespace
 
 TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& images,
@@ -75,8 +84,10 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
     if (before == nullptr || before->graph.normalisation != model.graph.normalisation)
       in_blocks = blocks_.in_blocks(images.batch(0, images.size(), model.graph.normalisation));
     before = &model;
+    require_sound_tensors(source_of(model), model.graph);
     maps_.emplace_back(models.front().graph, model.graph);
     engines_.emplace_back(model.graph.clone(), in_blocks, own);
+    check_golden(model, blocks_.in_order(engines_.back().golden().logits), images);
   }
   for (const CampaignPoint& point : points) {
     points_.push_back(point.sampler);

@@ -9,8 +9,9 @@ namespace sentinel {
 
 at::Tensor InitialSource::draw(const std::string& name, at::IntArrayRef shape, Draw draw,
                                double scale) {
-  Rng rng({seed_, 0, names_.size(), Purpose::kInitialWeights});
   names_.push_back(name);
+  if (!seed_) return at::empty(shape, at::TensorOptions(at::kMeta).dtype(at::kFloat));
+  Rng rng({*seed_, 0, names_.size() - 1, Purpose::kInitialWeights});
   at::Tensor tensor = at::empty(shape, at::kFloat);
   float* values = tensor.data_ptr<float>();
   for (std::int64_t i = 0; i < tensor.numel(); ++i) {

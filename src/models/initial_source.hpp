@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,8 @@ namespace sentinel {
 /// weight 1 and bias 0. Tensor number n is drawn from stream n of Purpose::kInitialWeights.
 class InitialSource : public LayerSource {
  public:
-  explicit InitialSource(std::uint64_t seed) : seed_(seed) {}
+  /// Without a seed: shapes only, on the meta device.
+  explicit InitialSource(std::optional<std::uint64_t> seed) : seed_(seed) {}
   Op conv(const ConvSpec& spec) override;
   Op batch_norm(const std::string& name, std::int64_t channels) override;
   Op activation(const std::string& name, ActivationKind kind, std::int64_t channels) override;
@@ -26,7 +28,7 @@ class InitialSource : public LayerSource {
   at::Tensor draw(const std::string& name, at::IntArrayRef shape, Draw draw, double scale);
   at::Tensor constant(const std::string& name, std::int64_t size, float value);
 
-  std::uint64_t seed_;
+  std::optional<std::uint64_t> seed_;
   std::vector<std::string> names_;
 };
 

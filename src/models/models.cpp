@@ -151,6 +151,17 @@ Graph initial_model(const std::string& name, std::int64_t classes, std::uint64_t
   return graph;
 }
 
+bool is_narrowed(const Graph& graph) {
+  const Family* family = find_family(graph.architecture);
+  if (!family) return false;
+  InitialSource shapes({});
+  const auto whole = channel_counts(family->build(shapes, class_count(graph)));
+  const auto own = channel_counts(graph);
+  for (std::size_t id = 0; id < std::min(own.size(), whole.size()); ++id)
+    if (as_conv(graph.nodes()[id].op) && own[id] < whole[id]) return true;
+  return false;
+}
+
 std::vector<std::string> matching_models(const StateDict& entries) {
   const StateDict tensors = with_new_names(entries);
   constexpr std::int64_t kAnyNumberOfClasses = -1;

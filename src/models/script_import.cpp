@@ -73,7 +73,7 @@ void require_same_logits(torch::jit::Module& network, const Graph& graph, const 
   const at::Tensor theirs = tensors_in(network.forward({images})).at(0);
   const at::Tensor ours = logits(graph, images);
   if (!at::isfinite(theirs).all().item<bool>())
-    throw DataError(source, "its logits are not finite on normal random images; train it first");
+    throw DataError(source, "its logits are NaN or Inf on normal random images; check its weights");
   const double scale = theirs.abs().max().item<double>();
   if (theirs.sizes() == ours.sizes() &&
       at::allclose(ours, theirs, 0, kTolerance * std::max(scale, 1e-30), true))

@@ -22,6 +22,7 @@ Accuracy evaluate(const Graph& graph, const Dataset& images, at::Device device,
     const auto inputs = batch.images.to(device).contiguous(at::MemoryFormat::ChannelsLast);
     const at::Tensor output = logits(local, inputs).to(at::kCPU);
     const TrialResult result = classify(output, output, batch.labels);
+    accuracy.logits.add(output);
     accuracy.images += result.images;
     accuracy.correct += result.correct;
     accuracy.top5 += result.top5;

@@ -163,7 +163,11 @@ ChannelScores from_ranking(const Graph& graph, const RankingFile& ranking,
                                 " scores, but the model has " + std::to_string(expected) +
                                 " channels there; rank this model");
     }
-    scores.push_back({id, node.name, found->second->scores, found->second->sample});
+    const std::vector<double>& own = found->second->scores;
+    if (!std::all_of(own.begin(), own.end(), [](double score) { return std::isfinite(score); }))
+      throw DataError(path,
+                      "scores of layer " + node.name + " are NaN or Inf; rank the model again");
+    scores.push_back({id, node.name, own, found->second->sample});
     layers.erase(found);
   }
   for (const auto& [name, layer] : layers) unexpected.push_back(name);

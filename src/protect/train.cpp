@@ -224,6 +224,7 @@ class Trainer {
   /// The end of an epoch: is it the best so far? Everything is kept.
   void judge(double loss) {
     const Accuracy accuracy = evaluate(graph_, held_out_, options_.device, options_.batch_size);
+    if (accuracy.logits.not_finite() > 0) throw_diverged("logits of held-out images are");
     if (accuracy.correct >= progress_.best_correct) {
       progress_.best_correct = accuracy.correct;
       best_.take();
@@ -245,13 +246,18 @@ class Trainer {
     return batch;
   }
 
+  /// What whole epochs left stays in the state file, which another learning rate cannot use.
+  [[noreturn]] void throw_diverged(const std::string& what) const {
+    throw UserError("training diverged in epoch " + std::to_string(done() + 1) + " (" + what +
+                    " not finite); lower the learning rate" +
+                    (options_.state_file.empty() || done() == 0 ? "" : " and say --fresh"));
+  }
+
   double train_on(const Batch& batch, double rate, Rng& dropout) {
     const at::Tensor output = run_training(graph_, batch.images.to(options_.device), dropout);
     const at::Tensor loss = at::cross_entropy_loss(output, batch.labels.to(options_.device));
     const double value = loss.item<double>();
-    if (!std::isfinite(value)) {
-      throw UserError("training diverged (the loss is not finite); lower the learning rate");
-    }
+    if (!std::isfinite(value)) throw_diverged("the loss is");
     loss.backward();
     sgd_.step(rate);
     tie_copies(graph_);

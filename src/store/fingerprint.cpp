@@ -28,11 +28,33 @@ std::string differing(const Parts& stored, const Parts& wanted) {
   return text;
 }
 
+/// The parts with networks under their numbers alone ("model 0 hardened" -> "model 0"): what a
+/// network is called decides no row, and earlier versions called some otherwise.
+Parts without_names(const Parts& parts) {
+  const std::string model = "model ", recipe = "recipe of ";
+  Parts all;
+  std::map<std::string, std::string> numbers;
+  for (const auto& [name, value] : parts) {
+    const std::size_t space = name.find(' ', model.size());
+    const bool named = name.rfind(model, 0) == 0 && space != std::string::npos;
+    if (named) numbers[name.substr(space + 1)] = name.substr(0, space);
+    all[named ? name.substr(0, space) : name] = value;
+  }
+  for (const auto& [name, number] : numbers) {
+    auto entry = all.extract(recipe + name);
+    if (entry.empty()) continue;
+    entry.key() = recipe + number;
+    all.insert(std::move(entry));
+  }
+  return all;
+}
+
 }  // namespace
 
 void check_fingerprint(const std::string& path, const std::string& fingerprint, const Parts& parts,
                        const ResultInfo& wanted, const std::string& remedy) {
   if (fingerprint == wanted.fingerprint) return;
+  if (!parts.empty() && without_names(parts) == without_names(wanted.fingerprint_parts)) return;
   std::string what = differing(parts, wanted.fingerprint_parts);
   if (what.empty()) what = "fingerprint: " + fingerprint + " -> " + wanted.fingerprint;
   throw UserError(path + " belongs to another job (" + what + "); " + remedy);

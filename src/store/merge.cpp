@@ -59,6 +59,16 @@ std::vector<std::string> names_of(const std::vector<Row>& rows, std::string Row:
   return names;
 }
 
+std::size_t model_count(const PointInfo& point) {
+  return 1 + static_cast<std::size_t>(std::count(point.models.begin(), point.models.end(), ','));
+}
+
+std::vector<std::size_t> model_counts(const ResultInfo& info) {
+  std::vector<std::size_t> counts;
+  for (const PointInfo& point : info.points) counts.push_back(model_count(point));
+  return counts;
+}
+
 /// Whether the parts are of one campaign, whatever their numbers of trials.
 void check_same_campaign(const std::string& path, const ResultInfo& info,
                          const std::string& first_path, const ResultInfo& first) {
@@ -67,10 +77,11 @@ void check_same_campaign(const std::string& path, const ResultInfo& info,
   if (info.confidence != first.confidence)
     throw UserError(path + " has intervals of another --confidence than " + first_path +
                     "; run its command again with the same one");
-  if (names_of(info.models, &ModelInfo::name) != names_of(first.models, &ModelInfo::name) ||
+  // Networks by their number: another version may have named them otherwise.
+  if (info.models.size() != first.models.size() ||
       names_of(info.points, &PointInfo::fault_model) !=
           names_of(first.points, &PointInfo::fault_model) ||
-      names_of(info.points, &PointInfo::models) != names_of(first.points, &PointInfo::models))
+      model_counts(info) != model_counts(first))
     throw DataError(path, "has other models or points than " + first_path +
                               " although it is of the same job; the file is damaged, leave it out");
 }
@@ -86,10 +97,6 @@ void warn_of_journals(const std::string& path) {
         "{} has journals beside it: what its campaign stored since it last published the "
         "file is not merged",
         path);
-}
-
-std::size_t model_count(const PointInfo& point) {
-  return 1 + static_cast<std::size_t>(std::count(point.models.begin(), point.models.end(), ','));
 }
 
 /// What tells an incarnation from all others; a file merged or copied earlier may know it by

@@ -105,7 +105,7 @@ int main(int argc, char** argv) {
   }
   const Graph graph = real ? load_model(comm, selection).graph : initial_model(model, 10, 1);
   const Dataset images = load_dataset(comm, selection, "synthetic", Split::kTest, count);
-  const Batch batch = images.batch(0, images.size());
+  const Batch batch = images.batch(0, images.size(), {});
   const Convolutions convolutions(graph, batch.images);
   TrialEngine engine(graph.clone(), batch, {});
   const FaultSpace& space = engine.space();

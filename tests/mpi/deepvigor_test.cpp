@@ -15,7 +15,7 @@ std::vector<std::vector<double>> scores_with(const Comm& comm, bool all_position
   const Dataset images = test::quadrants(40, 1);  // two blocks
   // Random networks know but one class, which no shift changes; now all are about equally frequent.
   std::get<Linear>(graph[graph.find("fc")].op).bias -=
-      logits(graph, images.batch(0, images.size()).images).mean(0);
+      logits(graph, images.batch(0, images.size(), {}).images).mean(0);
   ImportanceInputs inputs{graph};
   inputs.images = &images;
   inputs.comm = comm;

@@ -18,7 +18,7 @@ TEST_P(Golden, LogitsOfEveryTestImage) {
   const Dataset test = images(Split::kTest);
   const at::Tensor theirs = file.tensor("golden/logits");
   ASSERT_EQ(test.size(), theirs.size(0));
-  EXPECT_TRUE(at::equal(test.batch(0, test.size()).labels, file.tensor("golden/labels")));
+  EXPECT_TRUE(at::equal(test.batch(0, test.size(), {}).labels, file.tensor("golden/labels")));
   EXPECT_TRUE(at::equal(predictions_of(theirs), file.tensor("golden/predictions")));
 
   Comparison comparison;
@@ -43,7 +43,7 @@ TEST_F(RealData, LegacyCheckpointIsTheSameNetwork) {
   const Dataset test = images(Split::kTest);
   const at::Tensor legacy = all_logits(load("resnet20", "cifar10_resnet20.legacy.pth"), test);
   EXPECT_TRUE(same_bits(legacy, all_logits(load("resnet20"), test)));
-  EXPECT_EQ(classify(legacy, legacy, test.batch(0, test.size()).labels).correct, 916u);
+  EXPECT_EQ(classify(legacy, legacy, test.batch(0, test.size(), {}).labels).correct, 916u);
 }
 
 void expect_facts(const std::string& file, std::int64_t correct, std::int64_t parameters,

@@ -23,7 +23,7 @@ TEST(Images, AreThoseOfPillowAndTorchvision) {
   for (std::size_t i = 0; i < dataset.labels().size(); ++i)
     ASSERT_EQ(dataset.labels()[i], static_cast<std::int64_t>(i));  // the same order
 
-  const at::Tensor ours = dataset.batch(0, dataset.size()).images;
+  const at::Tensor ours = dataset.batch(0, dataset.size(), {}).images;
   const at::Tensor theirs = read_floats(folder / "expected.f32", ours.sizes());
   const at::Tensor std = at::tensor({0.229, 0.224, 0.225}, at::kDouble).view({1, 3, 1, 1});
   const at::Tensor steps = ((ours.to(at::kDouble) - theirs.to(at::kDouble)) * std * 255).abs();

@@ -45,7 +45,7 @@ class Script : public RealData {
     RealData::SetUp();
     if (IsSkipped()) return;
     if (!have_pytorch()) GTEST_SKIP() << "/usr/bin/python3 has no torch";
-    images_ = images(Split::kTest).batch(0, 64).images;
+    images_ = images(Split::kTest).batch(0, 64, {}).images;
     write_file_atomic(folder_ / "images.bin", images_.data_ptr(), images_.nbytes());
   }
 

@@ -65,7 +65,8 @@ class SingleFaults : public RealData {
   using Logits = TrialLogits (TrialEngine::*)(const Faults&, std::int32_t);
 
   TrialEngine engine(const ReferenceFile& file, bool reference_only) {
-    const Batch batch = images(Split::kTest).batch(0, file.number("single_faults", "test_images"));
+    const Batch batch =
+        images(Split::kTest).batch(0, file.number("single_faults", "test_images"), {});
     EngineOptions options;
     options.reference_only = reference_only;
     return TrialEngine(load(GetParam()), batch, options);

@@ -45,7 +45,7 @@ at::Tensor all_logits(const Graph& graph, const Dataset& dataset) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> parts;
   for (std::int64_t begin = 0; begin < dataset.size(); begin += kBatch) {
-    const Batch batch = dataset.batch(begin, std::min(begin + kBatch, dataset.size()));
+    const Batch batch = dataset.batch(begin, std::min(begin + kBatch, dataset.size()), {});
     parts.push_back(logits(graph, batch.images));
   }
   return at::cat(parts);

@@ -106,7 +106,7 @@ TEST(ChannelFi, FullSampleIsTheExhaustiveEnumeration) {
   const ChannelRun run;
   const ChannelScores scores = run.scores();
   const Dataset images = read_dataset("synthetic", "", Split::kTrain).first(kImages);
-  TrialEngine engine(run.model.graph.clone(), images.batch(0, kImages), {});
+  TrialEngine engine(run.model.graph.clone(), images.batch(0, kImages, {}), {});
   ASSERT_EQ(scores.size(), 2u);
   double largest = 0;
   std::size_t point = 0;

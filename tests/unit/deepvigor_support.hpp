@@ -26,7 +26,7 @@ inline Dataset noise(std::array<std::int64_t, 3> shape, std::int64_t count, std:
 /// changes.
 inline Graph balanced(Graph graph, const Dataset& images) {
   const at::NoGradGuard no_grad;
-  const at::Tensor all = logits(graph, images.batch(0, images.size()).images);
+  const at::Tensor all = logits(graph, images.batch(0, images.size(), {}).images);
   std::get<Linear>(graph[graph.size() - 1].op).bias -= all.mean(0);
   return graph;
 }

@@ -48,15 +48,16 @@ TEST(Dataset, SerializationIsInvertible) {
 
 TEST(Dataset, BatchesDoNotDependOnHowTheyAreCut) {
   const Dataset data = synthetic_dataset(Split::kTrain, 12, 3);
-  const Batch all = data.batch(0, 12);
+  const Batch all = data.batch(0, 12, {});
   EXPECT_THAT(all.images.sizes().vec(), ElementsAre(12, 3, 32, 32));
-  EXPECT_TRUE(at::equal(at::cat({data.batch(0, 5).images, data.batch(5, 12).images}), all.images));
-  const Batch picked = data.batch({11, 0, 11});
+  EXPECT_TRUE(
+      at::equal(at::cat({data.batch(0, 5, {}).images, data.batch(5, 12, {}).images}), all.images));
+  const Batch picked = data.batch({11, 0, 11}, {});
   EXPECT_TRUE(at::equal(picked.images, all.images.index_select(0, at::tensor({11, 0, 11}))));
   EXPECT_TRUE(at::equal(picked.labels, all.labels.index_select(0, at::tensor({11, 0, 11}))));
-  EXPECT_EQ(data.batch(4, 4).images.size(0), 0);
-  EXPECT_THROW(data.batch(0, 13), Bug);
-  EXPECT_THROW(data.batch({-1}), Bug);
+  EXPECT_EQ(data.batch(4, 4, {}).images.size(0), 0);
+  EXPECT_THROW(data.batch(0, 13, {}), Bug);
+  EXPECT_THROW(data.batch({-1}, {}), Bug);
 }
 
 TEST(Dataset, NormalisesInSinglePrecision) {
@@ -67,7 +68,7 @@ TEST(Dataset, NormalisesInSinglePrecision) {
   const at::Tensor mean = at::tensor({0.49139968f, 0.48215827f, 0.44653124f}).view({1, 3, 1, 1});
   const at::Tensor std = at::tensor({0.24703233f, 0.24348505f, 0.26158768f}).view({1, 3, 1, 1});
   const at::Tensor expected = (x.to(at::kFloat) / at::full({1}, 255.f) - mean) / std;
-  EXPECT_TRUE(at::equal(data.batch(0, 1).images, expected));
+  EXPECT_TRUE(at::equal(data.batch(0, 1, {}).images, expected));
 }
 
 TEST(Dataset, FirstAndHash) {
@@ -180,7 +181,7 @@ TEST(Synthetic, ClassesAreBalancedAndTheConstantsFit) {
   const Dataset data = synthetic_dataset(Split::kTrain, 500, 1);
   for (std::int64_t label = 0; label < 10; ++label)
     EXPECT_EQ(std::count(data.labels().begin(), data.labels().end(), label), 50);
-  const at::Tensor images = data.batch(0, 500).images;
+  const at::Tensor images = data.batch(0, 500, {}).images;
   for (std::int64_t c = 0; c < 3; ++c) {  // 500 images know the mean to about 0.02
     EXPECT_NEAR(images.select(1, c).mean().item<float>(), 0, 0.08);
     EXPECT_NEAR(images.select(1, c).std().item<float>(), 1, 0.08);

@@ -71,7 +71,7 @@ TEST(NormalisationTest, Words) {
 
 TEST(NormalisationTest, ANetworksOwnConstantsReplaceTheDataSets) {
   const Dataset data = synthetic_dataset(Split::kTest, 4, 3);
-  const Batch usual = data.batch(0, 4), own = data.batch(0, 4, Normalisation());
+  const Batch usual = data.batch(0, 4, {}), own = data.batch(0, 4, Normalisation());
   EXPECT_FALSE(at::equal(usual.images, own.images));
   EXPECT_TRUE(at::equal(usual.images, data.batch(0, 4, data.info().normalisation()).images));
   // In [0, 1], whole 255ths.

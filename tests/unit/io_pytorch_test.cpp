@@ -132,7 +132,7 @@ TEST_F(PyTorch, NormalisesLikePyTorch) {
   DatasetInfo cifar = dataset_info("cifar10");
   const Dataset set(cifar, data.pixels(), data.labels());
   write_file_atomic(folder_ / "pixels.bin", data.pixels().data(), data.pixels().size());
-  const at::Tensor images = set.batch(0, 3).images;
+  const at::Tensor images = set.batch(0, 3, {}).images;
   write_file_atomic(folder_ / "images.bin", images.data_ptr(), images.nbytes());
   EXPECT_EQ(run_python(folder_, R"(
 import numpy as np, torch

@@ -97,7 +97,7 @@ std::vector<double> deltas(const Graph& graph, const Trace& trace, NodeId conv, 
 /// `met` gathers the deltas that occur.
 ChannelScores brute_force(const Graph& graph, const Dataset& images, std::set<double>& met) {
   const at::NoGradGuard no_grad;
-  Trace trace{images.batch(0, images.size()).images};
+  Trace trace{images.batch(0, images.size(), {}).images};
   run(graph, trace);
   const auto channels = channel_counts(graph);
   ChannelScores scores;
@@ -322,7 +322,8 @@ TEST(DeepVigor, AnImageDoesNotDependOnTheOthersSearches) {
   const Dataset pictures = noise({3, 8, 8}, 32, 7);
   Graph graph = balanced(test::plain_residual(), pictures);
   graph.to(at::kCPU, at::MemoryFormat::ChannelsLast);
-  const at::Tensor images = pictures.batch(0, 32).images.contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor images =
+      pictures.batch(0, 32, {}).images.contiguous(at::MemoryFormat::ChannelsLast);
   for (const char* name : {"conv1", "layer1.0.conv2", "layer2.0.downsample.0", "layer2.0.conv2"}) {
     const NodeId conv = graph.find(name);
     const DeltaSearch search(graph, conv, trace_around(graph, images, conv), "noise", 0);

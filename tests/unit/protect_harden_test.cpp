@@ -165,7 +165,7 @@ class Hardening : public testing::TestWithParam<Graph (*)()> {
   Graph harden_as(const HardeningPlan& how) {
     return harden(graph_, scores_, how, images_, Comm::local(), at::kCPU);
   }
-  at::Tensor all_images() const { return images_.batch(0, images_.size()).images; }
+  at::Tensor all_images() const { return images_.batch(0, images_.size(), {}).images; }
   Dataset images_;
   Graph graph_;
   ChannelScores scores_;
@@ -258,7 +258,7 @@ class WeightBounding : public testing::TestWithParam<Graph (*)()> {};
 TEST_P(WeightBounding, ChangesNothingFaultFreeAndIsTight) {
   at::manual_seed(6);
   const Graph graph = GetParam()();
-  const at::Tensor x = test::quadrants(20, 6).batch(0, 20).images;
+  const at::Tensor x = test::quadrants(20, 6).batch(0, 20, {}).images;
   for (const auto per : {WeightBoundsPer::kLayer, WeightBoundsPer::kChannel}) {
     const Graph bounded = bound_weights(graph, per);
     EXPECT_TRUE(at::equal(logits(bounded, x), logits(graph, x)));
@@ -285,7 +285,7 @@ TEST_P(WeightBounding, FollowsSortingAndCoversCopies) {
   at::manual_seed(7);
   const Graph graph = GetParam()();
   const auto scores = test::random_scores(graph, 7);
-  const at::Tensor x = test::quadrants(20, 7).batch(0, 20).images;
+  const at::Tensor x = test::quadrants(20, 7).batch(0, 20, {}).images;
   const Graph bounded = bound_weights(graph, WeightBoundsPer::kChannel);
   // Sorted channels are summed in another order.
   EXPECT_LT(test::relative_difference(logits(graph, x), logits(sort_channels(bounded, scores), x)),
@@ -356,7 +356,7 @@ TEST(Ranges, AreThoseOfAllImagesWhateverTheBlocks) {
   const Graph graph = test::vgg_like();
   const Dataset images = test::quadrants(45, 6);
   const auto ranges = activation_ranges(graph, images, Comm::local(), at::kCPU);
-  Trace trace{images.batch(0, 45).images};
+  Trace trace{images.batch(0, 45, {}).images};
   run(graph, trace);
   std::vector<std::string> names;
   for (const auto* sites : {&ranges.relus, &ranges.convs}) {

@@ -363,7 +363,7 @@ TEST(PrunedNets, CanBeHardened) {
   graph.dataset = "cifar10";
   const Graph pruned = prune(graph, test::random_scores(graph, 1), by(0.3));
   const Dataset images = synthetic_dataset(Split::kTrain, 8, 1);
-  const at::Tensor x = images.batch(0, 8).images;  // within the bounds
+  const at::Tensor x = images.batch(0, 8, {}).images;  // within the bounds
   for (const auto layout : {RowLayout::kOwn, RowLayout::kGroup}) {
     HardeningPlan plan;
     plan.duplication.selection = layout;

@@ -216,8 +216,9 @@ TEST_P(RealModel, SortedPredictsTheSameOn200TestImages) {
   const std::string path = test::data_folder() + "/models/" + file;
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is not here";
   const Graph graph = parse_model(read_file(path), path, name, "cifar10");
-  const auto images =
-      read_dataset("cifar10", test::data_folder() + "/cifar10", Split::kTest).batch(0, 200).images;
+  const auto images = read_dataset("cifar10", test::data_folder() + "/cifar10", Split::kTest)
+                          .batch(0, 200, {})
+                          .images;
   const Graph sorted = sort_channels(graph, importance_method("l2-norm")->score({graph}));
   const auto before = logits(graph, images), after = logits(sorted, images);
   EXPECT_LE(test::relative_difference(before, after), kTolerance);

@@ -173,7 +173,7 @@ TEST(Fitting, HoldsOutTheLastTenthOrSelectsByTheTestImages) {
   TrainOptions options;
   options.epochs = 2;
   options.batch_size = 16;
-  const auto last_tenth = images.batch(45, 50);
+  const auto last_tenth = images.batch(45, 50, {});
   for (const std::string select : {"held-out", "test"}) {
     Graph graph = net(), same = net();
     double best = 0;

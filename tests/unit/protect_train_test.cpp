@@ -116,7 +116,7 @@ TEST(Training, IsMomentumSgdWithWeightDecayOnACosine) {
   x = graph.add("flatten", Flatten{}, {x});
   graph.add("fc", test::linear(4, 192), {x});
   const Dataset images = test::quadrants(12, 1);
-  const Batch batch = images.batch(0, 12);
+  const Batch batch = images.batch(0, 12, {});
   at::Tensor weight = std::get<Linear>(graph[2].op).weight.to(at::kDouble);
   at::Tensor bias = std::get<Linear>(graph[2].op).bias.to(at::kDouble);
   const auto inputs = batch.images.flatten(1).to(at::kDouble);
@@ -230,7 +230,7 @@ TEST(Training, RecalibrationFollowsTheNewActivations) {
     }
   }
   EXPECT_EQ(relus, 3u);
-  const at::Tensor x = images.batch(0, 64).images;
+  const at::Tensor x = images.batch(0, 64, {}).images;
   EXPECT_TRUE(test::same_bits(logits(graph, x), logits(free, x)));
   // Old bounds do not matter: nothing changes from bounds that would stop everything.
   Graph stuck = graph.clone();
@@ -275,7 +275,7 @@ TEST(Evaluation, CountsWhateverTheBlocks) {
   at::manual_seed(1);
   const Graph graph = test::plain_residual();
   const Dataset images = test::quadrants(70, 1);
-  const Batch all = images.batch(0, 70);
+  const Batch all = images.batch(0, 70, {});
   const auto correct =
       logits(graph, all.images).argmax(1).eq(all.labels).sum().item<std::int64_t>();
   for (const std::int64_t block : {1, 32, 100}) {
@@ -316,7 +316,7 @@ bool is_moved(const at::Tensor& image, const at::Tensor& result, std::int64_t do
 
 TEST(Augmentation, IsACropOfThePaddedImageFlippedOrNot) {
   const Dataset images = test::quadrants(6, 3);
-  const auto before = images.batch(0, 6).images;
+  const auto before = images.batch(0, 6, {}).images;
   Rng rng({1, 0, 1, Purpose::kAugment});
   const auto after = augment(before, images.info().normalisation(), rng);
   for (std::int64_t n = 0; n < 6; ++n) {

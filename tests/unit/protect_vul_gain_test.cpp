@@ -78,7 +78,7 @@ class Naive {
     std::vector<at::Tensor> sums;
     for (const at::Tensor& w : weights_) sums.push_back(at::zeros({w.size(0)}, at::kDouble));
     for (std::int64_t i = 0; i < images.size(); ++i) {
-      add(images.batch(i, i + 1).images.to(at::kDouble), sums);
+      add(images.batch(i, i + 1, {}).images.to(at::kDouble), sums);
     }
     for (at::Tensor& sum : sums) sum /= images.size();
     return sums;

@@ -88,7 +88,8 @@ struct Job {
   bool protect = false;  // campaign: also a protected model, injected with paired faults
   ProtectionJob protection;
   std::optional<PruningJob> pruning;  // campaign: prune and fine-tune first
-  std::vector<std::string> also;      // checkpoints made from the same network, injected too
+  bool all_combinations = false;      // campaign: with both, also the hardened network not pruned
+  std::vector<std::string> also;      // FILE or NAME=FILE, made from the same network, injected too
 
   std::vector<double> ber;               // [flips/bit/trial], one point each; empty with exact:K
   std::string fault_count = "binomial";  // binomial | per-layer-floor | exact:K

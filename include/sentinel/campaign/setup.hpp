@@ -13,13 +13,20 @@ namespace sentinel {
 
 /// A network of a campaign.
 struct NamedModel {
-  std::string name;  // "unprotected", "pruned", "hardened", or the stem of a file of --also
+  std::string name;  // "unprotected", "pruned", "hardened", "bounded", "pruned+hardened", a
+                     // name of --also, or the stem of a file where nothing better is known
   Graph graph;
   std::string sha256;       // of the network alone: structure and tensors, not who made it or how
   std::string file_sha256;  // of the checkpoint file, as sha256sum prints
   std::string recipe = {};  // of a pruned or hardened model made here, in words
   Bytes made = {};          // bytes of its checkpoint file; empty where it was read
+  std::string file = {};    // that it was read from; empty where it was made here
 };
+
+/// For messages: its file, or "network 'hardened'".
+std::string source_of(const NamedModel& model);
+/// For headings: "resnet20", "resnet20 (pruned)"; a network of no architecture of ours by its file.
+std::string title_of(const NamedModel& model);
 
 /// Before hours of work: can a file be written at `path`? Empty paths are fine. On rank 0 only.
 /// Throws EnvironmentError where its folder is missing or not writable, or `path` is a folder.
@@ -31,6 +38,12 @@ void require_distinct(const std::string& output, const std::vector<std::string>&
 [[noreturn]] void throw_stopped(const std::string& state_file);
 /// Runs `body` on rank 0; its exit code on every rank. Collective.
 ExitCode code_of_root(const Comm& comm, const std::function<ExitCode()>& body);
+
+/// Before long work: DataError where the network fails without any fault on random images, or on
+/// the first of `images` (`what`: "test images"). Trials look at all theirs. Collective.
+void require_fault_free(const Comm& comm, const NamedModel& model);
+void require_fault_free(const Comm& comm, const NamedModel& model, const Dataset& images,
+                        const std::string& what);
 
 /// Reads the checkpoint once on rank 0 and builds the same graph on every rank; of a checkpoint of
 /// the seed tool also the bounds, from all training images, where the selection says which.

@@ -42,11 +42,10 @@ class Dataset {
   std::int64_t size() const { return static_cast<std::int64_t>(labels_.size()); }
   /// Images begin … end-1, normalised by the constants of a network or, where it has none of its
   /// own, the data set's.
-  Batch batch(std::int64_t begin, std::int64_t end,
-              const std::optional<Normalisation>& own = {}) const;
+  Batch batch(std::int64_t begin, std::int64_t end, const std::optional<Normalisation>& own) const;
   /// The images at these indices, in this order.
   Batch batch(const std::vector<std::int64_t>& indices,
-              const std::optional<Normalisation>& own = {}) const;
+              const std::optional<Normalisation>& own) const;
   /// The first n images (all where n < 0 or larger).
   Dataset first(std::int64_t n) const;
   /// SHA-256 over the pixels and labels, for provenance and fingerprint.

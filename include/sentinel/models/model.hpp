@@ -23,6 +23,10 @@ Graph build_model(const std::string& name, std::int64_t classes, const StateDict
 /// convolutions), from the counter-based generator.
 Graph initial_model(const std::string& name, std::int64_t classes, std::uint64_t seed);
 
+/// Whether a convolution has fewer channels than its architecture gives it; false for architectures
+/// that are not known here.
+bool is_narrowed(const Graph& graph);
+
 /// Guesses what a state_dict may be, by names and shapes: architectures that fit, for error
 /// messages and `inspect`.
 std::vector<std::string> matching_models(const StateDict& tensors);

@@ -3,6 +3,7 @@
 #include <functional>
 #include <string>
 
+#include "sentinel/fault/fault_free.hpp"
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
 
@@ -53,6 +54,7 @@ void check_select(const std::string& select);
 /// Fault-free accuracy on a data set; an image with a non-finite logit counts as wrong.
 struct Accuracy {
   std::int64_t images = 0, correct = 0, top5 = 0;
+  FaultFreeLogits logits = {};
 };
 Accuracy evaluate(const Graph& graph, const Dataset& images, at::Device device,
                   std::int64_t batch_size = 32);

@@ -1,0 +1,137 @@
+#include "sentinel/fault/fault_free.hpp"
+
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <string_view>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/core/log.hpp"
+#include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/graph/run.hpp"
+#include "sentinel/graph/visit.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr std::int64_t kBlock = 32;  // images
+constexpr std::int64_t kRandom = 2;  // images, where none are given
+
+bool all_finite(const at::Tensor& tensor) {
+  return at::isfinite(tensor).all().item<bool>();
+}
+
+at::Tensor broken_values(const Op& op, std::string_view suffix, const at::Tensor& tensor) {
+  if (suffix == "running_var")
+    return (tensor >= -std::get<BatchNorm>(op).eps).logical_not();  // NaN too
+  return at::isfinite(tensor).logical_not();
+}
+
+/// Of standard normal pixels, as normalised images have them.
+at::Tensor random_images(const Graph& graph) {
+  const auto& input = std::get<Input>(graph[0].op);
+  at::Tensor images =
+      at::empty({kRandom, input.channels, input.size[0], input.size[1]}, at::kFloat);
+  Rng rng({0, 0, 0, Purpose::kInitialWeights});
+  float* pixels = images.data_ptr<float>();
+  for (std::int64_t i = 0; i < images.numel(); ++i) pixels[i] = static_cast<float>(rng.normal());
+  return images;
+}
+
+}  // namespace
+
+void FaultFreeLogits::add(const at::Tensor& logits) {
+  const at::Tensor predictions = predictions_of(logits);
+  const auto* predicted = predictions.data_ptr<std::int64_t>();
+  for (std::int64_t i = 0; i < predictions.numel(); ++i) {
+    if (predicted[i] >= 0) continue;
+    if (not_finite_++ == 0) first_ = images_ + i;
+  }
+  if (!row_.defined() && logits.size(0) > 0) row_ = logits[0].clone();
+  alike_ = alike_ && (logits.size(0) == 0 || logits.eq(row_).all().item<bool>());
+  images_ += logits.size(0);
+}
+
+std::string first_not_finite_node(const Graph& graph, const at::Tensor& images) {
+  const at::NoGradGuard no_grad;
+  Trace trace{images};
+  run(graph, trace);
+  for (NodeId id = 0; id < graph.size(); ++id)
+    if (!all_finite(trace[static_cast<std::size_t>(id)])) return graph[id].name;
+  return "";
+}
+
+std::vector<BrokenTensor> broken_tensors(const Graph& graph) {
+  std::vector<BrokenTensor> found;
+  for (const Node& node : graph.nodes())
+    for_each_tensor(node.op, [&](std::string_view suffix, const at::Tensor& tensor) {
+      if (suffix != "weight" && suffix != "bias" && suffix.rfind("running_", 0) != 0) return;
+      const auto broken = broken_values(node.op, suffix, tensor).sum().item<std::int64_t>();
+      if (broken > 0)
+        found.push_back({node.name + "." + std::string(suffix), broken, tensor.numel()});
+    });
+  return found;
+}
+
+std::string in_words(const std::vector<BrokenTensor>& tensors) {
+  const BrokenTensor& first = tensors.at(0);
+  const std::size_t more = tensors.size() - 1;
+  std::string text = fmt::format("{} of {} values of {}", first.broken, first.values, first.name);
+  if (more > 0) text += fmt::format(", and values of {} more tensor{}", more, more == 1 ? "" : "s");
+  return text;
+}
+
+void require_sound_tensors(const std::string& source, const Graph& graph) {
+  const std::vector<BrokenTensor> broken = broken_tensors(graph);
+  if (broken.empty()) return;
+  throw DataError(source, in_words(broken) +
+                              " are NaN, Inf or a negative variance before any fault; check how "
+                              "the network was trained and saved");
+}
+
+namespace {
+
+/// `image` [1, C, H, W]: the first whose logits are not finite.
+[[noreturn]] void refuse_not_finite(const std::string& source, const Graph& graph,
+                                    const FaultFreeLogits& logits, const at::Tensor& image,
+                                    const std::string& what) {
+  const std::string node = first_not_finite_node(graph, image);
+  throw DataError(
+      source,
+      fmt::format("the logits of {} of {} {} (first: image {}) are NaN or Inf without any fault{}; "
+                  "check the weights and the normalisation",
+                  logits.not_finite(), logits.images(), what, logits.first_not_finite(),
+                  node.empty() ? "" : ", from layer " + node + " on"));
+}
+
+}  // namespace
+
+void require_finite_logits(const std::string& source, const Graph& graph,
+                           const FaultFreeLogits& logits, const Dataset& images,
+                           const std::string& what) {
+  const std::int64_t first = logits.first_not_finite();
+  if (first >= 0)
+    refuse_not_finite(source, graph, logits,
+                      images.batch(first, first + 1, graph.normalisation).images, what);
+}
+
+void require_fault_free(const std::string& source, const Graph& graph, const at::Tensor& images,
+                        const std::string& what) {
+  require_sound_tensors(source, graph);
+  const at::NoGradGuard no_grad;
+  const at::Tensor own = images.defined() ? images : random_images(graph);
+  FaultFreeLogits found;
+  for (const at::Tensor& block : own.split(kBlock)) found.add(logits(graph, block).to(at::kCPU));
+  const std::int64_t first = found.first_not_finite();
+  if (first >= 0)
+    refuse_not_finite(source, graph, found, own.narrow(0, first, 1),
+                      images.defined() ? what : "random images");
+}
+
+void warn_of_constant_logits(const std::string& source, const FaultFreeLogits& logits) {
+  if (!logits.constant()) return;
+  spdlog::warn("{}: all {} images have the same logits without any fault; check the weights",
+               source, logits.images());
+}
+
+}  // namespace sentinel
