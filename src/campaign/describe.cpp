@@ -79,15 +79,16 @@ ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine,
 }
 
 /// What the faults of a point's trials depend on beside their fault model.
-std::string drawn_how(const CampaignPoint& point, double confidence) {
+std::string drawn_how(const CampaignPoint& point, double confidence, bool blocks) {
   switch (point.sampling) {
     case Sampling::kSimple:
       return "";
     case Sampling::kStratified:
       // The allocation is of so many trials: more of them are another sample.
-      return fmt::format("a stratified plan of {} trials", point.trials);
+      return fmt::format("a stratified plan of {} trials{}", point.trials,
+                         blocks && estimand_of(point.sampler) == "T2" ? ", version 2" : "");
     case Sampling::kSequential:
-      return "strata drawn trial by trial";
+      return "strata drawn trial by trial, version 2";
     case Sampling::kAllocated:
       // The strata of its rounds are allocated for this.
       return fmt::format("strata for half-width {:g} at confidence {:g}", point.half_width,
@@ -133,10 +134,10 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
 /// What tells a campaign's faults from another's. Channels need two entries together: they are all
 /// the model has, in order, and planned alike.
 void add_points(std::map<std::string, std::string>& parts, const std::vector<CampaignPoint>& points,
-                double confidence) {
+                double confidence, bool blocks) {
   for (std::size_t p = 0; p < points.size(); ++p) {
     const Sampler& sampler = points[p].sampler;
-    const std::string plan = drawn_how(points[p], confidence);
+    const std::string plan = drawn_how(points[p], confidence, blocks);
     if (std::holds_alternative<ChannelFaults>(sampler)) {
       parts["points"] = "single flips in each channel of each convolution";
       if (!plan.empty()) parts["plan"] = plan;
@@ -163,8 +164,9 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
       parts["normalisation of " + model.name] = numbers_of(*own);
   parts["images"] = plan.images.hash();
   parts["seed"] = std::to_string(job.seed);
-  add_points(parts, plan.points, job.confidence);
-  if (runner.blocks().divides()) parts["images per trial"] = std::to_string(runner.blocks().size());
+  const bool blocks = runner.blocks().divides();
+  add_points(parts, plan.points, job.confidence, blocks);
+  if (blocks) parts["images per trial"] = std::to_string(runner.blocks().size());
   parts["arithmetic"] =
       fmt::format("float32, engine {}, {} images per batch", job.engine, job.block);
   parts["schema"] = std::to_string(kSchemaVersion);

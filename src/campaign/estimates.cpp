@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 
 #include "sentinel/core/error.hpp"
 
@@ -13,21 +14,33 @@ namespace {
 
 constexpr std::uint64_t kLeastTrials = 200, kLeastFailing = 20;  // before a sequential plan stops
 
-using Count = double (*)(const TrialRow&);
 struct Quantity {
   const char* name;
-  Count count;     // images
-  bool of_labels;  // estimated as the difference to the fault-free network on the same images
+  /// Images predicted right, estimated as the difference to the fault-free network on the same
+  /// images. Null: a share of outcomes.
+  std::uint32_t TrialRow::*right;
+  OutcomeShares outcomes;  // which of them
 };
 constexpr std::array<Quantity, 7> kQuantities = {
-    {{"accuracy", [](const TrialRow& r) { return double(r.correct); }, true},
-     {"sdc_critical", [](const TrialRow& r) { return double(r.sdc_critical); }, false},
-     {"due", [](const TrialRow& r) { return double(r.due); }, false},
-     {"failing", [](const TrialRow& r) { return double(r.sdc_critical) + r.due; }, false},
-     {"sdc_noncritical", [](const TrialRow& r) { return double(r.sdc_noncritical); }, false},
-     {"masked", [](const TrialRow& r) { return double(r.masked); }, false},
-     {"accuracy_argmax", [](const TrialRow& r) { return double(r.correct_argmax); }, true}}};
-constexpr std::size_t kAccuracy = 0, kFailing = 3;
+    {{"accuracy", &TrialRow::correct, {}},
+     {"sdc_critical", nullptr, {0, 0, 1, 0}},
+     {"due", nullptr, {0, 0, 0, 1}},
+     {"failing", nullptr, {0, 0, 1, 1}},
+     {"sdc_noncritical", nullptr, {0, 1, 0, 0}},
+     {"masked", nullptr, {1, 0, 0, 0}},
+     {"accuracy_argmax", &TrialRow::correct_argmax, {}}}};
+constexpr std::size_t kAccuracy = 0, kCritical = 1, kDue = 2, kFailing = 3, kNonCritical = 4,
+                      kMasked = 5;
+
+double sum_of(const OutcomeShares& chosen, const OutcomeShares& of) {
+  return std::inner_product(chosen.begin(), chosen.end(), of.begin(), 0.0);
+}
+
+/// Images by outcome.
+OutcomeShares counts(const TrialRow& row) {
+  return {double(row.masked), double(row.sdc_noncritical), double(row.sdc_critical),
+          double(row.due)};
+}
 
 /// Accuracy without faults by block of images; of all of them where there are no blocks.
 std::vector<double> fault_free_by_block(const ResultInfo& info, const ModelInfo& model) {
@@ -75,6 +88,54 @@ double share(const TrialRow& row, double count) {
   return count / static_cast<double>(row.images);
 }
 
+bool any_failing(const TrialRow& row) {
+  return row.sdc_critical + row.due > 0;
+}
+
+/// "channel:layer1.0.conv1:12" -> "channel:layer1.0.conv1"
+std::string layer_of(const PointInfo& point) {
+  return point.fault_model.substr(0, point.fault_model.rfind(':'));
+}
+
+/// Bits of the channel that a point's flips come from, each at most once; 0 for other faults, and
+/// where a trial sees some images only, so that a bit tried once is not known.
+std::uint64_t bits_of_channel(const ResultInfo& info, std::uint32_t point) {
+  const PointInfo& own = info.points.at(point);
+  if (own.estimand != "T1 of a channel" || !info.image_blocks.empty()) return 0;
+  const std::string layer = layer_of(own);
+  const auto channels =
+      std::count_if(info.points.begin(), info.points.end(),
+                    [&](const PointInfo& other) { return layer_of(other) == layer; });
+  for (const TensorInfo& tensor : info.models.at(0).tensors)
+    if ("channel:" + tensor.name == layer + ".weight")
+      return tensor.originals / static_cast<std::uint64_t>(channels) * tensor.word_bits;
+  return 0;
+}
+
+/// The range of a - b, both by block.
+std::pair<double, double> extremes(const std::vector<double>& a, const std::vector<double>& b) {
+  double least = INFINITY, most = -INFINITY;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    least = std::min(least, a[i] - b[i]);
+    most = std::max(most, a[i] - b[i]);
+  }
+  return {least, most};
+}
+
+/// Estimates of shares that together make 1: what drawn strata put below 0 is 0, and the others
+/// give it up in proportion. An interval holds its estimate.
+void make_one(std::vector<Interval>& all) {
+  double sum = 0;
+  for (const std::size_t q : {kMasked, kNonCritical, kCritical, kDue})
+    sum += all[q].estimate = std::max(0.0, all[q].estimate);
+  for (const std::size_t q : {kMasked, kNonCritical, kCritical, kDue}) all[q].estimate /= sum;
+  all[kFailing].estimate = all[kCritical].estimate + all[kDue].estimate;
+  for (Interval& interval : all) {
+    interval.lower = std::min(interval.lower, interval.estimate);
+    interval.upper = std::max(interval.upper, interval.estimate);
+  }
+}
+
 }  // namespace
 
 double supposed_deviation(bool t1) {
@@ -86,28 +147,42 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point)
       plan_(plan_of(info, point)),
       t1_(info.points.at(point).estimand.rfind("T1", 0) == 0),
       paired_(info.points.at(point).fault_model == "binomial"),
-      confidence_(info.confidence) {
+      sequential_(plan_.sampling == sampling_name(Sampling::kSequential)),
+      confidence_(info.confidence),
+      population_(bits_of_channel(info, point)) {
   for (const StratumInfo& stratum : info.strata)
     if (stratum.point == point) weights_.push_back(stratum.weight);
-  const bool blocks = !info.image_blocks.empty();
-  for (const ModelInfo& model : info.models) {
-    const double whole = static_cast<double>(model.correct) / static_cast<double>(model.images);
-    // Within a block all images may be right, or wrong, without faults.
-    const double low = blocks ? -1 : -whole, high = blocks ? 1 : 1 - whole;
-    Model own{whole, fault_free_by_block(info, model), {}, Estimator(options(false, -2, 2)), {}, 0};
-    for (const Quantity& quantity : kQuantities)
-      own.estimators.emplace_back(quantity.of_labels ? options(false, low, high)
-                                                     : options(true, 0, 1));
-    models_.push_back(std::move(own));
-  }
+  for (std::size_t m = 0; m < info.models.size(); ++m) models_.push_back(model_of(info, m));
 }
 
-EstimateOptions PointEstimates::options(bool share, double low, double high) const {
+PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size_t number) const {
+  const ModelInfo& model = info.models[number];
+  const std::vector<double> own = fault_free_by_block(info, model),
+                            first = fault_free_by_block(info, info.models.front());
+  // Correct images are a share in [0, 1], from which that without faults is taken.
+  const auto [least, most] = extremes(own, std::vector<double>(own.size(), 0));
+  const auto [least_over, most_over] = extremes(own, first);
+  const Range gains{-most, 1 - least};
+  Model result{static_cast<double>(model.correct) / static_cast<double>(model.images),
+               own,
+               gains,
+               {},
+               Estimator(options(false, {-1 - most_over, 1 - least_over})),
+               {},
+               {},
+               0};
+  for (const Quantity& quantity : kQuantities)
+    result.estimators.emplace_back(quantity.right ? options(false, gains) : options(true, {0, 1}));
+  return result;
+}
+
+EstimateOptions PointEstimates::options(bool share, Range range) const {
   EstimateOptions options;
   options.confidence = confidence_;
-  options.low = low;
-  options.high = high;
+  options.low = range.low;
+  options.high = range.high;
   options.weights = weights_;
+  options.population = population_;
   switch (parse_sampling(plan_.sampling)) {
     case Sampling::kSimple:
       options.estimate = share && t1_ ? Estimate::kShare : Estimate::kMean;
@@ -141,18 +216,40 @@ double PointEstimates::gain(const TrialRow& row) const {
 }
 
 void PointEstimates::add(const std::vector<TrialRow>& trial) {
+  if (sequential_) add_centres(trial);
   const double first_gain = gain(trial.at(0));
+  for (const TrialRow& row : trial) add(row, gain(row) - first_gain);
+}
+
+void PointEstimates::add(const TrialRow& row, double difference) {
+  const TrialDraw draw{row.stage, row.stratum, row.probability};
+  Model& model = models_.at(row.model);
+  for (std::size_t q = 0; q < kQuantities.size(); ++q) {
+    const Quantity& quantity = kQuantities[q];
+    if (quantity.right)
+      model.estimators[q].add(draw, share(row, row.*quantity.right) - fault_free(row));
+    else
+      model.estimators[q].add(draw, share(row, sum_of(quantity.outcomes, counts(row))),
+                              sum_of(quantity.outcomes, model.centres.now()));
+  }
+  model.difference.add(draw, difference);
+  if (row.stage != 0) return;
+  model.gain.add(gain(row));
+  model.failing_trials += any_failing(row) ? 1 : 0;
+  if (!sequential_) return;
+  OutcomeShares shares = counts(row);
+  for (double& outcome : shares) outcome = share(row, outcome);
+  model.centres.add(weights_.at(static_cast<std::size_t>(row.stratum)) / row.probability, shares);
+}
+
+/// Notes the centres of a round with its first trial.
+void PointEstimates::add_centres(const std::vector<TrialRow>& trial) {
+  const std::uint32_t round = models_.at(0).centres.round();
+  if (!centres_.empty() && centres_.back().round == round) return;
   for (const TrialRow& row : trial) {
-    const TrialDraw draw{row.stage, row.stratum, row.probability};
-    Model& model = models_.at(row.model);
-    const double own = gain(row);
-    for (std::size_t q = 0; q < kQuantities.size(); ++q)
-      model.estimators[q].add(draw, share(row, kQuantities[q].count(row)) -
-                                        (kQuantities[q].of_labels ? fault_free(row) : 0));
-    model.difference.add(draw, own - first_gain);
-    if (row.stage != 0) continue;
-    model.gain.add(own);
-    model.failing_trials += kQuantities[kFailing].count(row) > 0 ? 1 : 0;
+    const OutcomeShares& c = models_.at(row.model).centres.now();
+    centres_.push_back(
+        {point_, round, static_cast<std::int32_t>(row.model), c[0], c[1], c[2], c[3]});
   }
 }
 
@@ -163,20 +260,30 @@ std::uint64_t PointEstimates::used() const {
 std::vector<double> PointEstimates::observed(const std::vector<TrialRow>& trial) const {
   std::vector<double> values;
   for (const TrialRow& row : trial)
-    values.push_back(t1_ ? share(row, kQuantities[kFailing].count(row)) : gain(row));
+    values.push_back(t1_ ? share(row, double(row.sdc_critical) + row.due) : gain(row));
   return values;
 }
 
 Interval PointEstimates::interval_of(const Model& model, std::size_t quantity) const {
   const Interval interval = model.estimators[quantity].interval();
-  return kQuantities[quantity].of_labels ? shifted(interval, model.fault_free, 0, 1) : interval;
+  return kQuantities[quantity].right ? shifted(interval, model.fault_free, 0, 1) : interval;
+}
+
+std::vector<Interval> PointEstimates::intervals_of(const Model& model) const {
+  std::vector<Interval> all;
+  for (std::size_t q = 0; q < kQuantities.size(); ++q) all.push_back(interval_of(model, q));
+  if (sequential_) make_one(all);
+  return all;
 }
 
 Interval PointEstimates::difference_of(const Model& model) const {
   const Model& first = models_.front();
   const double fault_free = model.fault_free - first.fault_free;
   if (!paired_ && plan_.sampling == "simple")
-    return shifted(welch_interval(model.gain, first.gain, confidence_, -1, 1), fault_free, -1, 1);
+    return shifted(
+        difference_interval({model.gain, model.gains.low, model.gains.high},
+                            {first.gain, first.gains.low, first.gains.high}, confidence_),
+        fault_free, -1, 1);
   Interval interval = shifted(model.difference.interval(), fault_free, -1, 1);
   if (paired_) interval.method = "paired " + interval.method;
   return interval;
@@ -186,8 +293,9 @@ std::vector<EstimateRow> PointEstimates::look() const {
   std::vector<EstimateRow> rows;
   if (used() == 0) return rows;
   for (std::size_t m = 0; m < models_.size(); ++m) {
+    const std::vector<Interval> all = intervals_of(models_[m]);
     for (std::size_t q = 0; q < kQuantities.size(); ++q)
-      rows.push_back(to_row(interval_of(models_[m], q), point_, m, kQuantities[q].name));
+      rows.push_back(to_row(all[q], point_, m, kQuantities[q].name));
     if (m == 0) continue;
     rows.push_back(to_row(difference_of(models_[m]), point_, m, "accuracy_difference"));
     rows.back().against = 0;
@@ -219,7 +327,8 @@ std::string PointEstimates::headline() const {
   if (used() == 0) return "pilot";
   std::string text;
   for (const Model& model : models_) {
-    const Interval i = interval_of(model, stop_quantity());
+    const Interval i =
+        sequential_ ? intervals_of(model)[stop_quantity()] : interval_of(model, stop_quantity());
     text += text.empty() ? (t1_ ? "failing " : "accuracy ") : " → ";
     text += fmt::format("{:.2f} % ± {:.2f}", 100 * i.estimate, 100 * i.half_width());
   }

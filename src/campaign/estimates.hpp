@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "campaign/centres.hpp"
 #include "sentinel/stats/design.hpp"
 #include "sentinel/store/schema.hpp"
 
@@ -17,11 +18,13 @@ class PointEstimates {
   void add(const std::vector<TrialRow>& trial);
   /// Trials so far that count in estimates (a pilot's do not).
   std::uint64_t used() const;
-  /// One row per (model, quantity), as of now.
+  /// One row per (model, quantity), as of now. The four outcome shares of a model sum to 1.
   std::vector<EstimateRow> look() const;
   /// What a plan is made and stopped by, one value per model: the share of failing images (T1), or
   /// correct images more than without faults, as a share.
   std::vector<double> observed(const std::vector<TrialRow>& trial) const;
+  /// Of a sequential plan, the centres of its rounds so far.
+  const std::vector<CentreInfo>& centres() const { return centres_; }
   /// Whether its interval is as narrow as the plan wants for every model: of a sequential plan,
   /// whose interval needs many, from 200 trials and, for T1, 20 of them with a failing image on.
   bool reached() const;
@@ -31,28 +34,40 @@ class PointEstimates {
   std::string headline() const;
 
  private:
+  /// Of observations that a difference to the fault-free network makes.
+  struct Range {
+    double low, high;
+  };
   /// What is estimated of a model.
   struct Model {
     double fault_free = 0;                    // accuracy on all images
     std::vector<double> fault_free_of_block;  // or of all images, where a trial sees them all
+    Range gains;                              // of correct images over the fault-free ones
     std::vector<Estimator> estimators;        // by kQuantities
     Estimator difference;                     // accuracy over the first model's
-    Moments gain;                             // of the accuracy; for Welch's interval
+    Sample gain;                              // of the accuracy; for unpaired differences
+    Centres centres;                          // sequential
     std::uint64_t failing_trials = 0;
   };
+  Model model_of(const ResultInfo& info, std::size_t number) const;
   double fault_free(const TrialRow& row) const;  // accuracy on the trial's images
   double gain(const TrialRow& row) const;
-  EstimateOptions options(bool share, double low, double high) const;
+  EstimateOptions options(bool share, Range range) const;
+  void add(const TrialRow& row, double difference);
+  void add_centres(const std::vector<TrialRow>& trial);
   Interval interval_of(const Model& model, std::size_t quantity) const;
+  std::vector<Interval> intervals_of(const Model& model) const;
   Interval difference_of(const Model& model) const;
   std::size_t stop_quantity() const;
 
   std::uint32_t point_;
   PlanInfo plan_;
-  bool t1_, paired_;
+  bool t1_, paired_, sequential_;
   double confidence_;
   std::vector<double> weights_;
+  std::uint64_t population_ = 0;  // of the faults, where they are drawn without replacement
   std::vector<Model> models_;
+  std::vector<CentreInfo> centres_;
 };
 
 /// Standard deviation of what is observed per trial of T1 (sequential plan) or T2, as supposed

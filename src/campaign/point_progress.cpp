@@ -18,7 +18,7 @@ Design design_of(const ResultInfo& info, std::uint32_t number, const CampaignPoi
     costs.push_back(stratum.cost);
   }
   return Design(design_options(point, number, info.seed, info.confidence, std::move(weights),
-                               std::move(costs)));
+                               std::move(costs), !info.image_blocks.empty()));
 }
 
 /// Whether it ends before its last trial once the interval is narrow enough.
@@ -125,6 +125,8 @@ void PointProgress::report(Findings& findings) const {
   const std::vector<EstimateRow> now =
       point_.sampling == Sampling::kSequential ? looks_ : estimates_.look();
   findings.estimates.insert(findings.estimates.end(), now.begin(), now.end());
+  const std::vector<CentreInfo>& centres = estimates_.centres();
+  findings.centres.insert(findings.centres.end(), centres.begin(), centres.end());
   std::uint32_t number = 0;
   for (const Design::Round& round : design_.rounds()) {
     for (std::size_t h = 0; h < round.probabilities.size(); ++h)

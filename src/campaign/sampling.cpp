@@ -7,8 +7,7 @@
 namespace sentinel {
 namespace {
 
-// Design 05, "Statistics": the pilot's share of all trials (T1), trials per stratum of pilot and
-// main sample (T2).
+// The pilot's share of all trials (T1), trials per stratum of pilot and main sample (T2).
 constexpr double kPilotShare = 0.1;
 constexpr std::uint64_t kPilotOfLosses = 30, kLeastOfLosses = 30;
 constexpr double kCriticalFails = 0.5;  // share of failing images, supposed where bit 30 flips
@@ -23,7 +22,7 @@ bool observes_shares(const Sampler& sampler) {
 
 DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, std::uint64_t seed,
                              double confidence, std::vector<double> weights,
-                             std::vector<double> costs) {
+                             std::vector<double> costs, bool blocks) {
   DesignOptions options;
   options.sampling = point.sampling;
   options.trials = point.trials;
@@ -38,6 +37,8 @@ DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, s
   if (options.losses) {
     options.pilot = kPilotOfLosses;
     options.minimum = kLeastOfLosses;
+    // Small blocks often lose nothing in a whole pilot; all images hardly ever do.
+    options.floored = blocks;
   } else {
     options.pilot_share = kPilotShare;
   }

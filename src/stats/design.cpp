@@ -125,10 +125,14 @@ void Design::plan_allocated() {
   allot(allocated, std::accumulate(allocated.begin(), allocated.end(), std::uint64_t{0}));
 }
 
+std::uint64_t Design::round_after(std::uint64_t trials) {
+  return trials == 0 ? kFirstRoundTrials : std::min(2 * trials, kRoundTrials);
+}
+
 void Design::plan_round() {
   if (ready_ >= options_.trials) return;
-  const std::uint64_t length = rounds_.empty() ? kFirstRoundTrials : 2 * rounds_.back().trials;
-  const std::uint64_t trials = std::min({length, kRoundTrials, options_.trials - ready_});
+  const std::uint64_t length = round_after(rounds_.empty() ? 0 : rounds_.back().trials);
+  const std::uint64_t trials = std::min(length, options_.trials - ready_);
   rounds_.push_back({ready_, trials, 0, draw_probabilities(options_.weights, spreads()), {}});
   ready_ += trials;
 }
@@ -137,8 +141,8 @@ void Design::plan_round() {
 /// the spread within.
 double Design::spread(const Moments& observed) const {
   if (!options_.losses) return smoothed_spread(observed);
-  return options_.sampling == Sampling::kSequential ? smoothed_size(observed)
-                                                    : std::sqrt(observed.variance());
+  if (options_.sampling == Sampling::kSequential) return smoothed_size(observed);
+  return std::sqrt(options_.floored ? floored_variance(observed, -1, 1) : observed.variance());
 }
 
 /// By stratum, the root mean square of those of the models, which share their strata.
@@ -215,15 +219,18 @@ Estimator::Estimator(const EstimateOptions& options) : options_(options) {
   if (options.estimate == Estimate::kBernstein) sequence_ = BernsteinSequence(options.confidence);
 }
 
-/// W_h/q_h times the value: its mean is that of the population, whatever the q_h.
-double Estimator::weighted(const TrialDraw& draw, double value) const {
-  return options_.weights.at(static_cast<std::size_t>(draw.stratum)) / draw.probability * value;
+/// Its mean is that of the population, whatever the q_h.
+double Estimator::weighted(const TrialDraw& draw, double value, double centre) const {
+  const double weight = options_.weights.at(static_cast<std::size_t>(draw.stratum));
+  return centre + weight / draw.probability * (value - centre);
 }
 
-void Estimator::add(const TrialDraw& draw, double value) {
+void Estimator::add(const TrialDraw& draw, double value, double centre) {
   if (draw.stage != 0) return;
   switch (options_.estimate) {
     case Estimate::kMean:
+      sample_.add(value);
+      return;
     case Estimate::kShare:
       strata_[0].add(value);
       return;
@@ -232,21 +239,27 @@ void Estimator::add(const TrialDraw& draw, double value) {
       strata_.at(static_cast<std::size_t>(draw.stratum)).add(value);
       return;
     case Estimate::kAsymptotic:
-      std::get<AsymptoticSequence>(sequence_).add(weighted(draw, value));
+    case Estimate::kBernstein:
+      add_to_sequence(draw, value, centre);
       return;
-    case Estimate::kBernstein: {
-      // Weighted values lie in [5 low, 5 high]; the sequence wants [0, 1].
-      const double low = kLargestWeight * options_.low, high = kLargestWeight * options_.high;
-      std::get<BernsteinSequence>(sequence_).add((weighted(draw, value) - low) / (high - low));
-      return;
-    }
   }
+}
+
+void Estimator::add_to_sequence(const TrialDraw& draw, double value, double centre) {
+  const double x = weighted(draw, value, centre);
+  if (auto* sequence = std::get_if<AsymptoticSequence>(&sequence_)) return sequence->add(x, value);
+  // x lies in [centre + 5 (low - centre), centre + 5 (high - centre)]: of width 5 (high - low), and
+  // from 5 low on where the centre is 0.
+  const double low = kLargestWeight * options_.low;
+  const double range = kLargestWeight * (options_.high - options_.low);
+  std::get<BernsteinSequence>(sequence_).add((x - low) / range,
+                                             (1 - kLargestWeight) * centre / range);
 }
 
 std::uint64_t Estimator::trials() const {
   if (const auto* sequence = std::get_if<AsymptoticSequence>(&sequence_)) return sequence->n();
   if (const auto* sequence = std::get_if<BernsteinSequence>(&sequence_)) return sequence->n();
-  std::uint64_t sum = 0;
+  std::uint64_t sum = sample_.n();
   for (const Moments& stratum : strata_) sum += stratum.n();
   return sum;
 }
@@ -255,9 +268,9 @@ Interval Estimator::interval() const {
   const EstimateOptions& o = options_;
   switch (o.estimate) {
     case Estimate::kMean:
-      return t_interval(strata_[0], o.confidence, o.low, o.high);
+      return sample_.interval(o.confidence, o.low, o.high);
     case Estimate::kShare:
-      return korn_graubard_interval(strata_[0], o.confidence);
+      return korn_graubard_interval(strata_[0], o.confidence, o.population);
     case Estimate::kStratified:
       return stratified_interval(o.weights, strata_, o.confidence, o.low, o.high);
     case Estimate::kMover:

@@ -21,10 +21,21 @@ Interval around(double estimate, double half_width, double confidence, double lo
           0};
 }
 
-/// The interval of n outcomes without spread (see t_interval).
-Interval without_spread(double estimate, std::uint64_t n, double confidence, double low,
-                        double high) {
-  const double share = std::min(1.0, -std::log1p(-confidence) / static_cast<double>(n));
+/// The share of other outcomes that n without spread do not exclude (see t_interval).
+double unseen_share(std::uint64_t n, double confidence) {
+  return std::min(1.0, -std::log1p(-confidence) / static_cast<double>(n));
+}
+
+/// The same where n of a finite population were drawn (see korn_graubard_interval).
+double unseen_share(std::uint64_t n, double confidence, std::uint64_t population) {
+  if (population == 0) return unseen_share(n, confidence);
+  if (n >= population) return 0;
+  const double all = static_cast<double>(population), drawn = static_cast<double>(n) / all;
+  return std::min(1 - drawn, std::log1p(-confidence) / (all * std::log1p(-drawn)));
+}
+
+Interval without_spread(double estimate, std::uint64_t n, double share, double confidence,
+                        double low, double high) {
   return {estimate,
           estimate - share * (estimate - low),
           estimate + share * (high - estimate),
@@ -33,15 +44,16 @@ Interval without_spread(double estimate, std::uint64_t n, double confidence, dou
           n};
 }
 
-/// Clopper-Pearson for `failures` of n, neither of them whole numbers; 0 < failures < n.
+/// Clopper-Pearson for `failures` of n, neither of them whole numbers; 0 < failures < n. Less than
+/// one failure does not tell that there are any: the formula's lower end is as small as 1e-43 then.
 Interval clopper_pearson(double failures, double n, double confidence) {
   namespace math = boost::math;
   const double tail = (1 - confidence) / 2;
   const math::beta_distribution<> below(failures, n - failures + 1),
       above(failures + 1, n - failures);
   return {failures / n,
-          math::quantile(below, tail),
-          math::quantile(math::complement(above, tail)),
+          failures < 1 ? 0 : math::quantile(below, tail),
+          n - failures < 1 ? 1 : math::quantile(math::complement(above, tail)),
           confidence,
           "Korn-Graubard",
           0};
@@ -75,7 +87,8 @@ Interval t_interval(const Moments& moments, double confidence, double low, doubl
   const double estimate = moments.n() == 0 ? (low + high) / 2 : moments.mean();
   if (moments.n() < 2) return {estimate, low, high, confidence, kTrials, moments.n()};
   if (!(moments.variance() > 0))
-    return without_spread(estimate, moments.n(), confidence, low, high);
+    return without_spread(estimate, moments.n(), unseen_share(moments.n(), confidence), confidence,
+                          low, high);
   const double n = static_cast<double>(moments.n());
   const double error = std::sqrt(moments.variance() / n);
   Interval interval =
@@ -85,15 +98,22 @@ Interval t_interval(const Moments& moments, double confidence, double low, doubl
   return interval;
 }
 
-Interval korn_graubard_interval(const Moments& shares, double confidence) {
-  if (shares.n() < 2 || !(shares.variance() > 0)) return t_interval(shares, confidence, 0, 1);
-  const double n = static_cast<double>(shares.n()), p = shares.mean();
+Interval korn_graubard_interval(const Moments& shares, double confidence,
+                                std::uint64_t population) {
+  const std::uint64_t trials = shares.n();
+  if (trials < 2) return t_interval(shares, confidence, 0, 1);
+  const double n = static_cast<double>(trials), p = shares.mean();
+  if (population > 0 && trials >= population) return {p, p, p, confidence, "census", trials};
+  if (!(shares.variance() > 0))
+    return without_spread(p, trials, unseen_share(trials, confidence, population), confidence, 0,
+                          1);
+  const double left = population == 0 ? 1 : 1 - n / static_cast<double>(population);
   const double effective = std::min(n - 1, p * (1 - p) * n / shares.variance());
   const double quantiles = t_quantile(INFINITY, confidence) / t_quantile(n - 1, confidence);
-  const double used = effective * quantiles * quantiles;
+  const double used = effective * quantiles * quantiles / left;
   Interval interval = clopper_pearson(p * used, used, confidence);
   interval.estimate = p;
-  interval.n = shares.n();
+  interval.n = trials;
   return interval;
 }
 
@@ -108,7 +128,8 @@ Interval welch_interval(const Moments& a, const Moments& b, double confidence, d
     const double half_width = t_quantile(df, confidence) * std::sqrt(va + vb);
     interval = around(difference, half_width, confidence, low, high);
   } else if (a.n() >= 2 && b.n() >= 2) {
-    interval = without_spread(difference, std::min(a.n(), b.n()), confidence, low, high);
+    const std::uint64_t n = std::min(a.n(), b.n());
+    interval = without_spread(difference, n, unseen_share(n, confidence), confidence, low, high);
   }
   if (interval.method.empty()) interval.method = kWelch;
   interval.n = a.n() + b.n();

@@ -8,9 +8,8 @@
 namespace sentinel {
 namespace {
 
-constexpr double kRounding = 1e-9;      // by which a y may leave [0, 1]
-constexpr std::uint64_t kTelling = 20;  // observations that make a variance
-constexpr double kLargestBet = 0.5;     // psi grows without bound towards 1
+constexpr double kRounding = 1e-9;   // by which a y may leave its range
+constexpr double kLargestBet = 0.5;  // psi grows without bound towards 1
 
 }  // namespace
 
@@ -21,9 +20,9 @@ AsymptoticSequence::AsymptoticSequence(double confidence, double tuned_for, doub
   rho_squared_ = (-2 * log_alpha + std::log1p(-2 * log_alpha)) / tuned_for;
 }
 
-void AsymptoticSequence::add(double x) {
+void AsymptoticSequence::add(double x, double observed) {
   moments_.add(x);
-  telling_ += x != 0 ? 1 : 0;
+  rarity_.add(observed);
 }
 
 Interval AsymptoticSequence::interval(double low, double high) const {
@@ -34,7 +33,7 @@ Interval AsymptoticSequence::interval(double low, double high) const {
   const double spread = t * rho_squared_;
   const double log_ratio = std::log1p(spread) / 2 - std::log1p(-confidence_);
   double variance = moments_.variance();
-  if (telling_ < kTelling) variance = std::max(variance, largest_ * largest_ / (2 * (t + 1)));
+  if (rarity_.rare()) variance = std::max(variance, largest_ * largest_ / (2 * (t + 1)));
   const double half_width = std::sqrt(variance * 2 * (spread + 1) / (t * spread) * log_ratio);
   interval.lower = std::max(low, estimate - half_width);
   interval.upper = std::min(high, estimate + half_width);
@@ -43,16 +42,17 @@ Interval AsymptoticSequence::interval(double low, double high) const {
 
 BernsteinSequence::BernsteinSequence(double confidence) : confidence_(confidence) {}
 
-void BernsteinSequence::add(double y) {
-  if (!(y >= -kRounding && y <= 1 + kRounding))
-    throw Bug("an observation of a Bernstein sequence is outside [0, 1]");
-  y = std::clamp(y, 0.0, 1.0);
+void BernsteinSequence::add(double y, double offset) {
+  if (!(y >= offset - kRounding && y <= offset + 1 + kRounding))
+    throw Bug("an observation of a Bernstein sequence is outside its range");
+  y = std::clamp(y, offset, offset + 1);
   const double i = static_cast<double>(++n_);
   const double log_two_alpha = M_LN2 - std::log1p(-confidence_);
   // From the past alone: the bet must be made before y is seen.
   const double lambda =
       std::min(kLargestBet, std::sqrt(2 * log_two_alpha / (spread_ * i * std::log1p(i))));
-  const double v = 4 * (y - mean_) * (y - mean_);
+  const double deviation = y - std::clamp(mean_, offset, offset + 1);
+  const double v = 4 * deviation * deviation;
   lambdas_ += lambda;
   weighted_ += lambda * y;
   penalties_ += v * (-std::log1p(-lambda) - lambda) / 4;
@@ -66,9 +66,10 @@ Interval BernsteinSequence::interval() const {
   Interval interval{0.5, 0, 1, confidence_, "empirical-Bernstein confidence sequence", n_};
   if (n_ == 0) return interval;
   const double half_width = (M_LN2 - std::log1p(-confidence_) + penalties_) / lambdas_;
-  interval.estimate = weighted_ / lambdas_;
-  interval.lower = std::max(0.0, interval.estimate - half_width);
-  interval.upper = std::min(1.0, interval.estimate + half_width);
+  const double centre = weighted_ / lambdas_;
+  interval.estimate = std::clamp(sum_y_ / static_cast<double>(n_), 0.0, 1.0);
+  interval.lower = std::min(interval.estimate, std::max(0.0, centre - half_width));
+  interval.upper = std::max(interval.estimate, std::min(1.0, centre + half_width));
   return interval;
 }
 

@@ -87,14 +87,6 @@ Interval rule_of_three(Interval interval, const std::vector<double>& weights,
   return interval;
 }
 
-/// s^2 of a stratum or, without spread, what stands in for it (see stratified_interval).
-double floored_variance(const Moments& moments, double low, double high) {
-  if (moments.variance() > 0) return moments.variance();
-  const double p = 0.5 / (count(moments) + 1);
-  const double reach = std::max(high - moments.mean(), moments.mean() - low);
-  return p * (1 - p) * reach * reach;
-}
-
 struct Bounds {
   double lower, upper;
 };
@@ -205,6 +197,13 @@ Interval stratified_interval(const std::vector<double>& weights, const std::vect
   interval.lower = std::max(low, interval.estimate - half_width);
   interval.upper = std::min(high, interval.estimate + half_width);
   return interval;
+}
+
+double floored_variance(const Moments& moments, double low, double high) {
+  if (moments.variance() > 0) return moments.variance();
+  const double p = 0.5 / (count(moments) + 1);
+  const double reach = std::max(high - moments.mean(), moments.mean() - low);
+  return p * (1 - p) * reach * reach;
 }
 
 Interval mover_interval(const std::vector<double>& weights, const std::vector<Moments>& strata,

@@ -106,6 +106,15 @@ struct Describe<RoundInfo> {
 };
 
 template <>
+struct Describe<CentreInfo> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("point", r.point), f("round", r.round), f("model", r.model), f("masked", r.masked);
+    f("sdc_noncritical", r.sdc_noncritical), f("sdc_critical", r.sdc_critical), f("due", r.due);
+  }
+};
+
+template <>
 struct Describe<TensorInfo> {
   template <class R, class F>
   static void each(R& r, F&& f) {

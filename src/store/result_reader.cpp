@@ -126,8 +126,13 @@ ResultHead read_result_head(const std::string& path) {
   head.sessions = h5::read_rows<SessionRow>(file, root, "provenance/sessions");
   ResultInfo info;
   read_design(file, info);
-  if (!info.plans.empty())
+  if (!info.plans.empty()) {
     head.findings.rounds = h5::read_rows<RoundInfo>(file, root, "design/rounds");
+    const h5::Handle design = h5::open_group(file, root, "design");
+    const std::vector<std::string> tables = h5::links(file, design);
+    if (std::find(tables.begin(), tables.end(), "centres") != tables.end())
+      head.findings.centres = h5::read_rows<CentreInfo>(file, design, "centres");
+  }
   head.findings.plans = std::move(info.plans);
   for (const PointInfo& point : h5::read_rows<PointInfo>(file, root, "points"))
     head.findings.trials.push_back(point.trials);

@@ -92,6 +92,7 @@ void write_design(const File& file, const ResultInfo& info, const Findings& find
   h5::write_rows(file, design, "plans", findings.plans.empty() ? info.plans : findings.plans);
   h5::write_rows(file, design, "strata", info.strata);
   h5::write_rows(file, design, "rounds", findings.rounds);
+  if (!findings.centres.empty()) h5::write_rows(file, design, "centres", findings.centres);
   if (!info.image_blocks.empty()) h5::write_numbers(file, design, "blocks", info.image_blocks);
   if (!info.audit_rates.empty()) h5::write_numbers(file, design, "audit_rates", info.audit_rates);
 }

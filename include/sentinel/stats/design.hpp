@@ -4,6 +4,7 @@
 #include <variant>
 #include <vector>
 
+#include "sentinel/stats/betting.hpp"
 #include "sentinel/stats/interval.hpp"
 #include "sentinel/stats/sequential.hpp"
 
@@ -40,6 +41,8 @@ struct DesignOptions {
   double half_width = 0, confidence = 0.95;
   std::vector<double> supposed;
   bool losses = false;      // what is observed: shares in [0, 1], or losses in [-1, 1] around zero
+  bool floored = false;     // stratified, losses: a stratum without spread in its pilot counts as
+                            // the interval counts it (floored_variance), not as without spread
   std::uint64_t seed = 0;   // of the campaign
   std::uint32_t point = 0;  // its number
 };
@@ -55,6 +58,9 @@ struct DesignOptions {
 class Design {
  public:
   static constexpr std::uint64_t kRoundTrials = 256, kFirstRoundTrials = 32;
+
+  /// Trials of a sequential plan's round after one of so many (0: of the first).
+  static std::uint64_t round_after(std::uint64_t trials);
 
   /// UserError where a stratified plan has too few trials for its pilot and minimum.
   explicit Design(DesignOptions options);
@@ -98,7 +104,7 @@ class Design {
 
 /// Which interval an Estimator gives.
 enum class Estimate : std::uint8_t {
-  kMean,        // t interval over trials
+  kMean,        // betting or t over trials (Sample)
   kShare,       // Korn-Graubard
   kStratified,  // Satterthwaite
   kMover,
@@ -113,6 +119,8 @@ struct EstimateOptions {
   double low = 0, high = 1;     // range of the observations; contains 0
   std::vector<double> weights;  // of the strata, for all but kMean and kShare
   double tuned_for = 1000;      // trials around which the asymptotic sequence is tightest
+  std::uint64_t population =
+      0;  // kShare: trials are drawn from so many without replacement; 0: any
 };
 
 /// The mean of one quantity over the population from the trials of a Design, added in the order of
@@ -120,14 +128,19 @@ struct EstimateOptions {
 class Estimator {
  public:
   explicit Estimator(const EstimateOptions& options);
-  void add(const TrialDraw& draw, double value);
+  /// `centre`: in the range, of what was known before the round; of drawn strata (the last two)
+  /// what is averaged is centre + W_h/q_h (value - centre), unbiased whatever the centre. Values
+  /// and centres that each sum to 1 give averages that do.
+  void add(const TrialDraw& draw, double value, double centre = 0);
   Interval interval() const;
   std::uint64_t trials() const;
 
  private:
-  double weighted(const TrialDraw& draw, double value) const;
+  double weighted(const TrialDraw& draw, double value, double centre) const;
+  void add_to_sequence(const TrialDraw& draw, double value, double centre);
   EstimateOptions options_;
-  std::vector<Moments> strata_;  // one alone where not stratified
+  Sample sample_;                // kMean
+  std::vector<Moments> strata_;  // kShare (one), kStratified, kMover
   std::variant<std::monostate, AsymptoticSequence, BernsteinSequence> sequence_;
 };
 

@@ -42,8 +42,15 @@ Interval t_interval(const Moments& moments, double confidence, double low, doubl
 /// with p n_e failures of n_e = min(n - 1, p (1 - p)/(s^2/n)) (z/t_{n-1})^2 trials. n - 1 is what
 /// shares of only 0 and 1 give: a trial never counts as more than one observation, so that it stays
 /// on the safe side where s^2 misses rare trials with many failures (without this bound 0.26 to
-/// 0.93 simulated). No spread: the rule of three of t_interval.
-Interval korn_graubard_interval(const Moments& shares, double confidence);
+/// 0.93 simulated). With less than one failure among n_e the lower end is 0, with less than one
+/// success the upper end is 1. No spread: the rule of three of t_interval.
+///
+/// `population` N > 0: the trials are drawn without replacement from so many that each have one
+/// share, so that the variance of the mean is (1 - n/N) s^2/n: n_e is divided by 1 - n/N. A census
+/// (n = N) has no width. Without spread K unseen trials stay so with probability at most
+/// (1 - n/N)^K, so that the b of t_interval is ln(1 - confidence)/(N ln(1 - n/N)), at most 1 - n/N.
+Interval korn_graubard_interval(const Moments& shares, double confidence,
+                                std::uint64_t population = 0);
 
 /// Difference of two independent means a - b (Welch, Satterthwaite degrees of freedom), cut to
 /// [low, high]; with n < 2 in one of them all of it. n counts both. Without spread in both, the

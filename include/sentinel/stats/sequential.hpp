@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 
+#include "sentinel/stats/betting.hpp"
 #include "sentinel/stats/interval.hpp"
 
 /// Confidence sequences: intervals that hold at all times together, so that one may look after
@@ -13,13 +14,16 @@ namespace sentinel {
 /// rho^2 = (-2 ln alpha + ln(1 - 2 ln alpha))/n*, tightest near t = n*. X_t need not be
 /// independent: their conditional mean given the past is what counts.
 ///
-/// Until 20 of the X_t are not 0, s^2 says little of what is rare: then it is taken to be at least
-/// that of half an X of the size `largest` in t + 1 trials, largest^2/(2 (t + 1)).
+/// Until 20 of the observations differ from the commonest, s^2 says little of what is rare: then it
+/// is taken to be at least that of half an X of the size `largest` in t + 1 trials, largest^2/(2 (t
+/// + 1)).
 class AsymptoticSequence {
  public:
-  /// `tuned_for`: n*, at least 1. `largest`: bound of |X_t|.
+  /// `tuned_for`: n*, at least 1. `largest`: bound of |X_t|, or of its distance from the mean.
   AsymptoticSequence(double confidence, double tuned_for, double largest = 1);
-  void add(double x);
+  /// `observed`: what X was made of, by which rare ones are told.
+  void add(double x, double observed);
+  void add(double x) { add(x, x); }
   std::uint64_t n() const { return moments_.n(); }
   /// At this moment, the estimate too cut to [low, high]; all of it with fewer than two
   /// observations.
@@ -28,7 +32,7 @@ class AsymptoticSequence {
  private:
   double confidence_, rho_squared_, largest_;
   Moments moments_;
-  std::uint64_t telling_ = 0;  // X_t that are not 0
+  Rarity rarity_;
 };
 
 /// Empirical-Bernstein confidence sequence (Waudby-Smith & Ramdas 2024, "Estimating means of
@@ -38,9 +42,12 @@ class AsymptoticSequence {
 class BernsteinSequence {
  public:
   explicit BernsteinSequence(double confidence);
-  void add(double y);  // in [0, 1] up to rounding (1e-9); Bug otherwise
+  /// y in [offset, offset + 1] up to rounding (1e-9), Bug otherwise. The offset is known before y;
+  /// the bound on y - (its prediction in the same range) is all that the proof needs of a range.
+  void add(double y, double offset = 0);
   std::uint64_t n() const { return n_; }
-  /// In [0, 1]; the estimate is its middle before cutting, the mean weighted by the bets lambda.
+  /// In [0, 1], around the mean weighted by the bets lambda. The estimate is the plain mean; the
+  /// interval is widened to hold it where it would not.
   Interval interval() const;
 
  private:

@@ -27,6 +27,9 @@ namespace sentinel {
 Interval stratified_interval(const std::vector<double>& weights, const std::vector<Moments>& strata,
                              double confidence, double low, double high);
 
+/// s^2 of a stratum with trials or, without spread, what stands in for it above.
+double floored_variance(const Moments& moments, double low, double high);
+
 /// The same estimate of a share (observations in [0, 1]) with the conservative interval of MOVER:
 /// Wilson's interval [l_h, u_h] per stratum with n = number of trials, then
 /// theta - sqrt(sum W_h^2 (p_h - l_h)^2), theta + sqrt(sum W_h^2 (u_h - p_h)^2). Conservative

@@ -34,6 +34,8 @@
 ///   /design/plans          compound PlanInfo, one row per point
 ///   /design/strata         compound StratumInfo, of the points whose trials are stratified
 ///   /design/rounds         compound RoundInfo: how each round of such a point was drawn
+///   /design/centres        compound CentreInfo, one row per model and round of sequential plans; only
+///                          where there are any (of version 2: in files of version 1 the centre is 0)
 ///   /design/blocks         i32 [images]: block of each image; only where a trial looks at one block
 ///   /design/audit_rates    f64 [points]: share of the trials that the last session audits
 ///   /trials                compound TrialRow, sorted by (point, id, model). Used in no estimate are
@@ -41,7 +43,11 @@
 ///                          the point (left from before the campaign was shortened, or run while a
 ///                          sequential plan was already decided). The weight of a row in a mean over
 ///                          the population: stratified and allocated W_h / n_h, sequential
-///                          W_h / (probability n), else 1 / n
+///                          W_h / (probability n), else 1 / n. In a sequential plan the share of an
+///                          outcome is the mean over the n trials of c + (W_h / probability) (y - c),
+///                          y the trial's share, c that of /design/centres for its round (of DUE or
+///                          SDC-critical the sum of both): the four sum to 1 in every trial. A mean
+///                          below 0 counts as 0 and the four are divided by their sum
 ///   /faults/offsets        u64 [trials + 1]: the faults of row i of /trials are
 ///                          sites[offsets[i] : offsets[i + 1]]
 ///   /faults/sites          compound FaultRow
@@ -109,9 +115,10 @@ struct EstimateRow {
                          // "masked", "sdc_noncritical", "accuracy_argmax",
                          // "accuracy_difference"
   double estimate = 0, lower = 0, upper = 0, confidence = 0.95;
-  std::string method;  // "t over trials", "Korn-Graubard", "stratified t", "MOVER",
-                       // "asymptotic confidence sequence", "empirical-Bernstein confidence
-                       // sequence", "Welch", "rule of three"; "paired " before one of them
+  std::string method;  // "betting", "t over trials", "Korn-Graubard", "census", "stratified t",
+                       // "MOVER", "asymptotic confidence sequence", "empirical-Bernstein
+                       // confidence sequence", "Welch", "two-sample betting", "rule of three";
+                       // "paired " before one of them
   std::uint64_t trials = 0;
 };
 
@@ -187,6 +194,15 @@ struct RoundInfo {
   std::uint64_t allocated = 0;  // trials of the stratum, where that was decided; else 0
 };
 
+/// What a round of a sequential plan took the outcome shares of a model to be: those of the trials
+/// of rounds up to the one before the last, sum (W/q) y / sum W/q; in the first two 1/4 each. Round
+/// r has 32, 64, 128, 256, 256 ... trials.
+struct CentreInfo {
+  std::uint32_t point = 0, round = 0;
+  std::int32_t model = 0;
+  double masked = 0, sdc_noncritical = 0, sdc_critical = 0, due = 0;
+};
+
 struct PointInfo {
   std::uint32_t id = 0;
   std::string estimand = "T2";
@@ -234,6 +250,7 @@ struct Findings {
   std::vector<EstimateRow> estimates;
   std::vector<PlanInfo> plans;  // empty: those of ResultInfo hold
   std::vector<RoundInfo> rounds;
+  std::vector<CentreInfo> centres;
   std::vector<std::uint64_t> trials;  // planned, by point; empty: those of ResultInfo hold
 };
 
