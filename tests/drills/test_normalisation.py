@@ -70,8 +70,9 @@ def test_what_is_made_of_a_network_keeps_its_constants(sentinelnn, campaign, raw
     pruned, hardened = scratch / "raw_pruned.pth", scratch / "raw_hardened.pth"
     made(sentinelnn, "prune", "--data", campaign.data, "--checkpoint", raw, "--pruning-ratio", "0.1",
          "--finetune-epochs", "1", "--output", pruned)  # fmt: skip
-    made(sentinelnn, "harden", "--data", campaign.data, "--checkpoint", pruned,
-         "--calibration-images", "32", "--output", hardened)  # fmt: skip
+    text = made(sentinelnn, "harden", "--data", campaign.data, "--checkpoint", pruned,
+                "--calibration-images", "32", "--output", hardened)  # fmt: skip
+    assert f"calibration: 32 images normalised by {NONE}" in text
     for path in (raw, pruned, hardened):
         report = evaluated(sentinelnn, "--data", campaign.data, "--checkpoint", path)
         assert (report["mean"], report["std"]) == ([0, 0, 0], [1, 1, 1])
