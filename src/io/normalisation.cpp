@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -91,9 +91,9 @@ std::string fault_of(const Normalisation& normalisation) {
   for (const double mean : normalisation.mean)
     if (!(mean >= 0 && mean <= 1))
       return fmt::format("the mean {} is not from 0 to 1; it is of pixels / 255", mean);
-  for (const double std : normalisation.std)
-    if (!(std > 0 && std::isfinite(std)))
-      return fmt::format("the std {} is not a finite number above 0", std);
+  for (const double value : normalisation.std)
+    if (!(value >= std::numeric_limits<float>::min() && value <= std::numeric_limits<float>::max()))
+      return fmt::format("the std {} is not a finite number above 0", value);
   return "";
 }
 
