@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "sentinel/models/model.hpp"
 #include "sentinel/stats/guessing.hpp"
 
 namespace sentinel {
