@@ -3,6 +3,7 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "sentinel/campaign/setup.hpp"
+#include "sentinel/models/model.hpp"
 #include "sentinel/models/script.hpp"
 #include "sentinel/protect/transform.hpp"
 

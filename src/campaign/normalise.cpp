@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "sentinel/models/model.hpp"
 #include "sentinel/stats/guessing.hpp"
 
 namespace sentinel {
@@ -53,8 +54,11 @@ void warn_if_guessing(const std::string& name, const Graph& graph, const Dataset
       100 / static_cast<double>(classes), in_words(normalisation_of(graph, images)));
 }
 
-void warn_if_guessing(const NamedModel& model, const Dataset& images, at::Device device) {
+void report_images(const std::string& step, const NamedModel& model, const Dataset& images,
+                   at::Device device) {
   if (images.size() == 0) return;
+  spdlog::info("{}: {} images normalised by {}", step, images.size(),
+               in_words(normalisation_of(model.graph, images)));
   const Dataset few = images.first(kEvaluated);
   warn_if_guessing(model.name, model.graph, few, evaluate(model.graph, few, device).correct);
 }

@@ -5,7 +5,6 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/visit.hpp"
-#include "sentinel/io/dataset.hpp"
 
 namespace sentinel {
 
@@ -67,16 +66,6 @@ void Graph::to(at::Device device, at::MemoryFormat conv_format) {
       if (is_conv && tensor.dim() == 4) tensor = tensor.contiguous(conv_format);
     });
   }
-}
-
-std::optional<Normalisation> normalisation_of(const Graph& graph) {
-  if (graph.normalisation || graph.dataset.empty()) return graph.normalisation;
-  return dataset_info(graph.dataset).normalisation();
-}
-
-void set_normalisation(Graph& graph, const Normalisation& normalisation) {
-  graph.normalisation.reset();
-  if (normalisation_of(graph) != normalisation) graph.normalisation = normalisation;
 }
 
 std::vector<std::int64_t> channel_counts(const Graph& graph) {

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <cstdlib>
 #include <optional>
 #include <utility>
@@ -64,37 +63,12 @@ Values numbers(const std::string& option, const Words& words) {
   return values;
 }
 
-std::string list(const Values& values) {
-  return fmt::format("{}, {}, {}", values[0], values[1], values[2]);
-}
-
 }  // namespace
-
-bool operator==(const Normalisation& a, const Normalisation& b) {
-  return a.mean == b.mean && a.std == b.std;
-}
-bool operator!=(const Normalisation& a, const Normalisation& b) {
-  return !(a == b);
-}
-
-std::string numbers_of(const Normalisation& normalisation) {
-  return "mean " + list(normalisation.mean) + ", std " + list(normalisation.std);
-}
 
 std::string in_words(const Normalisation& normalisation) {
   for (const auto& [name, constants] : named())
     if (constants == normalisation) return numbers_of(normalisation) + " (" + name + ")";
   return numbers_of(normalisation);
-}
-
-std::string fault_of(const Normalisation& normalisation) {
-  for (const double mean : normalisation.mean)
-    if (!(mean >= 0 && mean <= 1))
-      return fmt::format("the mean {} is not from 0 to 1; it is of pixels / 255", mean);
-  for (const double std : normalisation.std)
-    if (!(std > 0 && std::isfinite(std)))
-      return fmt::format("the std {} is not a finite number above 0", std);
-  return "";
 }
 
 Normalisation chosen(const NormalisationChoice& choice, const Normalisation& otherwise) {

@@ -157,6 +157,16 @@ Bytes serialize_model(const Graph& graph, const Provenance& provenance) {
   return serialize_pth(state_dict(graph), write_record(graph, provenance));
 }
 
+std::optional<Normalisation> normalisation_of(const Graph& graph) {
+  if (graph.normalisation || graph.dataset.empty()) return graph.normalisation;
+  return dataset_info(graph.dataset).normalisation();
+}
+
+void set_normalisation(Graph& graph, const Normalisation& normalisation) {
+  graph.normalisation.reset();
+  if (normalisation_of(graph) != normalisation) graph.normalisation = normalisation;
+}
+
 std::optional<Normalisation> recorded_normalisation(const Bytes& file, const std::string& source) {
   if (is_script_archive(file)) return script_normalisation(file, source);
   const std::optional<std::string> metadata = parse_pth(file, source).metadata;

@@ -70,8 +70,9 @@ def test_what_is_made_of_a_network_keeps_its_constants(sentinelnn, campaign, raw
     pruned, hardened = scratch / "raw_pruned.pth", scratch / "raw_hardened.pth"
     made(sentinelnn, "prune", "--data", campaign.data, "--checkpoint", raw, "--pruning-ratio", "0.1",
          "--finetune-epochs", "1", "--output", pruned)  # fmt: skip
-    made(sentinelnn, "harden", "--data", campaign.data, "--checkpoint", pruned,
-         "--calibration-images", "32", "--output", hardened)  # fmt: skip
+    text = made(sentinelnn, "harden", "--data", campaign.data, "--checkpoint", pruned,
+                "--calibration-images", "32", "--output", hardened)  # fmt: skip
+    assert f"calibration: 32 images normalised by {NONE}" in text
     for path in (raw, pruned, hardened):
         report = evaluated(sentinelnn, "--data", campaign.data, "--checkpoint", path)
         assert (report["mean"], report["std"]) == ([0, 0, 0], [1, 1, 1])
@@ -154,33 +155,54 @@ def test_constants_that_cannot_be(sentinelnn, campaign, options, sentence):
     assert sentence in outcome.messages[0]
 
 
-def test_guessing_warns(sentinelnn, scratch):
-    """Images that are nearly all one value to the network."""
-    data, net = scratch / "more", scratch / "more.pth"
-    made(sentinelnn, "synth", "--output", data, "--train", "1500", "--test", "100")
-    made(sentinelnn, "train", "--model", "resnet20", "--dataset", "synthetic", "--data", data,
-         "--epochs", "3", "--output", net)  # fmt: skip
-    good = ["--data", data, "--checkpoint", net]
-    bad = [*good, "--std", "100,100,100"]
+# ---- with PyTorch ----
+
+
+@pytest.fixture(scope="module")
+def by_gray(scratch) -> list[str | Path]:
+    """CIFAR-10's format with a gray for each class, and a network that tells them in [0, 1]."""
+    torch = pytest.importorskip("torch", reason="python3-torch makes the file")
+    nn = torch.nn
+    net = nn.Sequential(
+        nn.Conv2d(3, 10, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 10)
+    )
+    grays = torch.arange(10) * 25 / 255
+    with torch.no_grad():
+        net[0].weight.fill_(1 / 3)
+        net[0].bias.zero_()
+        net[4].weight.copy_((200 * grays)[:, None].expand(10, 10))  # largest where -(x - gray)^2 is
+        net[4].bias.copy_(-1000 * grays**2)
+    torch.jit.trace(net.eval(), torch.rand(1, 3, 32, 32)).save(str(scratch / "gray.ts"))
+    folder = scratch / "grays"
+    folder.mkdir()
+    images = b"".join(bytes([n % 10]) + bytes([n % 10 * 25]) * 3072 for n in range(100))
+    for name in ("test_batch", *(f"data_batch_{n}" for n in range(1, 6))):
+        (folder / f"{name}.bin").write_bytes(images)
+    return ["--model", scratch / "gray.ts", "--dataset", "cifar10", "--data", folder]
+
+
+def test_guessing_warns(sentinelnn, by_gray, scratch):
     commands = {
         "evaluate": [],
         "inject": ["--ber", "1e-7", "--repeat", "1"],
-        "harden": ["--calibration-images", "64"],
+        "harden": [],
         "rank": ["--importance", "vul-gain", "--ranking-images", "64"],
         "prune": ["--pruning-ratio", "0.1", "--finetune-epochs", "0"],
     }
     for command, more in commands.items():
         ending = ".pth" if command in ("harden", "prune") else ".h5"
-        output = [] if command == "evaluate" else ["--output", scratch / f"{command}{ending}"]
-        text = made(sentinelnn, command, *bad, *more, *output)
-        assert "about chance (1 of 10 classes: 10.00 %), with images normalised by mean " in text
-        assert "std 100, 100, 100; check --mean and --std, --dataset and the order" in text
-        if command == "evaluate":
-            assert "chance" not in made(sentinelnn, command, *good, *more)
-    assert "chance" not in made(sentinelnn, "evaluate", *bad, "--images", "5")
-
-
-# ---- with PyTorch ----
+        for mean in (["none"], ["none", "--std", "100,100,100"]):
+            output = scratch / f"{command}{len(mean)}{ending}"
+            words = [command, *by_gray, "--mean", *mean, *more]
+            text = made(sentinelnn, *words, *([] if command == "evaluate" else ["--output", output]))
+            warning = (
+                "about chance (1 of 10 classes: 10.00 %), with images normalised by mean 0, 0, 0, "
+                "std 100, 100, 100; check --mean and --std, --dataset and the order of the classes"
+            )
+            assert (warning in text) == (len(mean) > 1)
+            assert ("chance" in text) == (len(mean) > 1)
+    few = ["--mean", "none", "--std", "100,100,100", "--images", "4"]
+    assert "chance" not in made(sentinelnn, "evaluate", *by_gray, *few)
 
 
 def test_an_export_says_what_it_expects(sentinelnn, campaign, raw, scratch):

@@ -50,6 +50,15 @@ TEST(SeedCommand, NothingTests) {
   EXPECT_THAT(steps(kTrained), ElementsAre("evaluate " + kSelection + "net.pth --batch-size 64"));
 }
 
+TEST(SeedCommand, TheNormalisationHoldsForEveryStep) {
+  const auto all = steps(kTrained +
+                         "--mean=0.5,0.5,0.5 --std=none --is-hardening "
+                         "--hardening-ratio=0.1 --importance=l2-norm --clipping=ranger");
+  ASSERT_EQ(all.size(), 2u);
+  for (const std::string& step : all)
+    EXPECT_THAT(step, HasSubstr(" --data images --mean 0.5,0.5,0.5 --std none --checkpoint "));
+}
+
 /// A TorchScript file is a network of its own.
 TEST(SeedCommand, ANetworkMaySayItselfWhatItIs) {
   const std::string net = "--dataset=cifar10 --checkpoint=nets/own.ts ";

@@ -58,7 +58,7 @@ TEST(NormalisationTest, WhatCannotBeIsRefused) {
   EXPECT_THAT(refusal({"0.5", "x", "0.5"}, {}), HasSubstr("x is no number"));
   EXPECT_THAT(refusal({"123.675", "116.28", "103.53"}, {}), HasSubstr("it is of pixels / 255"));
   EXPECT_THAT(refusal({"nan", "0", "0"}, {}), HasSubstr("is not from 0 to 1"));
-  for (const char* std : {"0", "-1", "inf", "nan"})
+  for (const char* std : {"0", "-1", "inf", "nan", "1e-60", "1e60"})
     EXPECT_THAT(refusal({}, {"1", std, "1"}), HasSubstr("is not a finite number above 0")) << std;
 }
 

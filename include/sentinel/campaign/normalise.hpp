@@ -22,7 +22,9 @@ void log_normalisation(const std::vector<NamedModel>& models, const Dataset& ima
 /// normalised, or the classes not numbered, as in the network's training. `name` of the network.
 void warn_if_guessing(const std::string& name, const Graph& graph, const Dataset& images,
                       std::int64_t correct);
-/// The same by the first few of the images, where nothing else evaluates them.
-void warn_if_guessing(const NamedModel& model, const Dataset& images, at::Device device);
+/// One log line about the images of a `step` of work such as "calibration", and the warning by the
+/// first few of them. Nothing without images.
+void report_images(const std::string& step, const NamedModel& model, const Dataset& images,
+                   at::Device device);
 
 }  // namespace sentinel

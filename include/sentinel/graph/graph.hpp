@@ -9,7 +9,7 @@
 #include <variant>
 #include <vector>
 
-#include "sentinel/io/normalisation.hpp"
+#include "sentinel/core/normalisation.hpp"
 
 namespace sentinel {
 
@@ -170,12 +170,6 @@ class Graph {
  private:
   std::vector<Node> nodes_;
 };
-
-/// How the images of the network are normalised: its own constants, or else its data set's; nothing
-/// where it has neither.
-std::optional<Normalisation> normalisation_of(const Graph& graph);
-/// Keeps constants as the graph's own, unless they are its data set's.
-void set_normalisation(Graph& graph, const Normalisation& normalisation);
 
 /// Number of output channels (features after Flatten) of every node.
 std::vector<std::int64_t> channel_counts(const Graph& graph);

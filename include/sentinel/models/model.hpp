@@ -57,6 +57,12 @@ Provenance read_provenance(const Bytes& file, const std::string& source);
 Graph parse_model(const Bytes& file, const std::string& source, const std::string& name,
                   const std::string& dataset);
 
+/// How the images of the network are normalised: its own constants, or else its data set's; nothing
+/// where it has neither.
+std::optional<Normalisation> normalisation_of(const Graph& graph);
+/// Keeps constants as the graph's own, unless they are its data set's.
+void set_normalisation(Graph& graph, const Normalisation& normalisation);
+
 /// How a file of either kind says that its network's images are normalised: a checkpoint by its
 /// record (where that is silent, as its data set's), a TorchScript file where export_script wrote
 /// it. Nothing where it does not say. DataError where it is damaged.
