@@ -79,8 +79,7 @@ std::string in_words(const Accuracy& accuracy) {
 void warn_of_fault_free(const std::string& source, const Graph& graph, const Accuracy& accuracy,
                         const Dataset& images) {
   const std::vector<BrokenTensor> broken = broken_tensors(graph);
-  if (!broken.empty())
-    spdlog::warn("{}: {} are NaN, Inf or a negative variance", source, in_words(broken));
+  if (!broken.empty()) spdlog::warn("{}: {}", source, in_words(broken));
   const FaultFreeLogits& logits = accuracy.logits;
   warn_of_constant_logits(source, logits);
   if (logits.not_finite() == 0) return warn_if_guessing(source, graph, images, accuracy.correct);

@@ -74,19 +74,21 @@ std::vector<BrokenTensor> broken_tensors(const Graph& graph) {
 }
 
 std::string in_words(const std::vector<BrokenTensor>& tensors) {
-  const BrokenTensor& first = tensors.at(0);
+  const auto& [name, broken, values] = tensors.at(0);
   const std::size_t more = tensors.size() - 1;
-  std::string text = fmt::format("{} of {} values of {}", first.broken, first.values, first.name);
-  if (more > 0) text += fmt::format(", and values of {} more tensor{}", more, more == 1 ? "" : "s");
-  return text;
+  const bool variance = name.substr(name.rfind('.') + 1) == "running_var";
+  return fmt::format("{} of {} values of {} are NaN or {}{}", broken, values, name,
+                     variance ? "negative" : "Inf",
+                     more == 0   ? ""
+                     : more == 1 ? " (and some of one more tensor)"
+                                 : fmt::format(" (and some of {} more tensors)", more));
 }
 
 void require_sound_tensors(const std::string& source, const Graph& graph) {
   const std::vector<BrokenTensor> broken = broken_tensors(graph);
   if (broken.empty()) return;
-  throw DataError(source, in_words(broken) +
-                              " are NaN, Inf or a negative variance before any fault; check how "
-                              "the network was trained and saved");
+  throw DataError(
+      source, in_words(broken) + " without any fault; check how the network was trained and saved");
 }
 
 namespace {

@@ -40,7 +40,7 @@ struct BrokenTensor {
   std::int64_t broken = 0, values = 0;
 };
 std::vector<BrokenTensor> broken_tensors(const Graph& graph);
-/// "432 of 432 values of conv1.weight, and values of 2 more tensors"; of at least one.
+/// "432 of 432 values of conv1.weight are NaN or Inf (and some of 2 more tensors)"; of at least one.
 std::string in_words(const std::vector<BrokenTensor>& tensors);
 
 /// DataError naming `source` where the graph has broken tensors.
