@@ -2,7 +2,7 @@
 #include <string>
 #include <vector>
 
-#include "campaign/centres.hpp"
+#include "sentinel/stats/centres.hpp"
 #include "sentinel/stats/design.hpp"
 #include "sentinel/store/schema.hpp"
 
