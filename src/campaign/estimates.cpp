@@ -330,7 +330,8 @@ std::string PointEstimates::headline() const {
     const Interval i =
         sequential_ ? intervals_of(model)[stop_quantity()] : interval_of(model, stop_quantity());
     text += text.empty() ? (t1_ ? "failing " : "accuracy ") : " → ";
-    text += fmt::format("{:.2f} % ± {:.2f}", 100 * i.estimate, 100 * i.half_width());
+    text +=
+        fmt::format("{:.2f} % [{:.2f}, {:.2f}]", 100 * i.estimate, 100 * i.lower, 100 * i.upper);
   }
   return text;
 }

@@ -1,4 +1,4 @@
-#include "campaign/centres.hpp"
+#include "sentinel/stats/centres.hpp"
 
 #include "sentinel/stats/design.hpp"
 

@@ -1,0 +1,162 @@
+#include "campaign/estimates.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "sentinel/core/rng.hpp"
+#include "sentinel/stats/design.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr std::uint32_t kImages = 100;
+
+struct Plan {
+  std::string sampling, estimand;
+  bool guaranteed = false;
+};
+
+/// A campaign on two networks of 90 % and 80 % accuracy, of three strata where they are wanted.
+ResultInfo info_of(const Plan& plan) {
+  ResultInfo info;
+  info.points = {{0, plan.estimand, plan.estimand == "T1" ? "exact:1" : "binomial", 0, 2000, ""}};
+  info.plans = {{0, plan.sampling}};
+  info.plans[0].guaranteed = plan.guaranteed ? 1 : 0;
+  info.plans[0].half_width = plan.sampling == "simple" ? 0 : 0.01;
+  for (const char* name : {"unprotected", "hardened"}) {
+    ModelInfo model;
+    model.name = name;
+    model.images = kImages;
+    model.correct = info.models.empty() ? 90 : 80;
+    info.models.push_back(model);
+  }
+  if (plan.sampling != "simple")
+    for (std::int32_t h = 0; h < 3; ++h)
+      info.strata.push_back({0, h, "", std::array<double, 3>{0.05, 0.25, 0.7}[std::size_t(h)], 1});
+  return info;
+}
+
+Design design_of(const Plan& plan) {
+  DesignOptions options;
+  options.sampling = parse_sampling(plan.sampling);
+  options.trials = 2000;
+  if (plan.sampling != "simple") {
+    options.weights = {0.05, 0.25, 0.7};
+    options.costs = {1, 1, 1};
+  }
+  options.supposed = {0.5, 0, 0};
+  options.half_width = 0.01;
+  options.losses = plan.estimand != "T1";
+  options.seed = 5;
+  return Design(options);
+}
+
+/// Failing trials mostly come from the first stratum; all images fall into one of four classes.
+TrialRow row_of(std::uint64_t id, std::uint32_t model, const TrialDraw& draw) {
+  Rng rng({9, model, id, Purpose::kSynthetic});
+  TrialRow row;
+  row.id = id;
+  row.model = model;
+  row.stage = draw.stage;
+  row.stratum = draw.stratum;
+  row.probability = draw.probability;
+  row.images = kImages;
+  const double fails = draw.stratum <= 0 ? 0.5 : 0.02;
+  if (rng.uniform() < fails) row.sdc_critical = static_cast<std::uint32_t>(rng.below(60));
+  if (rng.uniform() < fails / 2) row.due = static_cast<std::uint32_t>(rng.below(30));
+  row.masked = static_cast<std::uint32_t>(rng.below(kImages - row.sdc_critical - row.due + 1));
+  row.sdc_noncritical = kImages - row.sdc_critical - row.due - row.masked;
+  row.correct = (model == 0 ? 90 : 80) - (row.sdc_critical + row.due) / 2;
+  row.correct_argmax = row.correct;
+  return row;
+}
+
+double estimate(const std::vector<EstimateRow>& rows, std::int32_t model,
+                const std::string& quantity) {
+  for (const EstimateRow& row : rows)
+    if (row.model == model && row.quantity == quantity) return row.estimate;
+  throw std::out_of_range(quantity);
+}
+
+class AllPlans : public ::testing::TestWithParam<Plan> {};
+
+TEST_P(AllPlans, OutcomeSharesSumToOne) {
+  PointEstimates estimates(info_of(GetParam()), 0);
+  Design design = design_of(GetParam());
+  for (std::uint64_t id = 0; id < 2000 && id < design.ready(); ++id) {
+    const TrialDraw draw = design.draw(id);
+    const std::vector<TrialRow> trial = {row_of(id, 0, draw), row_of(id, 1, draw)};
+    estimates.add(trial);
+    if (GetParam().sampling != "simple") design.observe(estimates.observed(trial));
+    if (estimates.used() == 0 || id % 97 != 0) continue;
+    const std::vector<EstimateRow> rows = estimates.look();
+    for (const std::int32_t model : {0, 1}) {
+      double sum = 0;
+      for (const char* quantity : {"masked", "sdc_noncritical", "sdc_critical", "due"})
+        sum += estimate(rows, model, quantity);
+      EXPECT_NEAR(sum, 1, 1e-12) << GetParam().sampling << " after trial " << id;
+      EXPECT_NEAR(estimate(rows, model, "failing"),
+                  estimate(rows, model, "sdc_critical") + estimate(rows, model, "due"), 1e-12);
+    }
+    for (const EstimateRow& row : rows) {
+      EXPECT_LE(row.lower, row.estimate) << row.quantity;
+      EXPECT_GE(row.upper, row.estimate) << row.quantity;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Estimates, AllPlans,
+                         ::testing::Values(Plan{"simple", "T1"}, Plan{"simple", "T2"},
+                                           Plan{"stratified", "T1"}, Plan{"stratified", "T2"},
+                                           Plan{"stratified", "T1", true}, Plan{"allocated", "T1"},
+                                           Plan{"sequential", "T1"}, Plan{"sequential", "T2"},
+                                           Plan{"sequential", "T1", true},
+                                           Plan{"sequential", "T2", true}));
+
+/// A reader of the file has the rows, the centres of the rounds and the weights.
+TEST(SequentialShares, AreThePlainMeanOfWhatTheFileHolds) {
+  const Plan plan{"sequential", "T1"};
+  PointEstimates estimates(info_of(plan), 0);
+  Design design = design_of(plan);
+  std::vector<TrialRow> rows;
+  for (std::uint64_t id = 0; id < 700; ++id) {
+    const TrialDraw draw = design.draw(id);
+    rows.push_back(row_of(id, 0, draw));
+    const std::vector<TrialRow> trial = {rows.back(), row_of(id, 1, draw)};
+    estimates.add(trial);
+    design.observe(estimates.observed(trial));
+  }
+  const double weights[] = {0.05, 0.25, 0.7};
+  double due = 0;
+  for (const TrialRow& row : rows) {
+    std::uint32_t round = 0;
+    while (row.id >= design.rounds()[round].first + design.rounds()[round].trials) ++round;
+    for (const CentreInfo& c : estimates.centres())
+      if (c.round == round && c.model == 0)
+        due += (c.due + weights[row.stratum] / row.probability * (row.due / 100.0 - c.due)) / 700;
+  }
+  EXPECT_NEAR(estimate(estimates.look(), 0, "due"), due, 1e-12);
+  EXPECT_EQ(estimates.centres().front().due, 0.25);
+  EXPECT_EQ(estimates.centres().size(), 2 * 5u) << "rounds of 32, 64, 128, 256, 256 trials";
+}
+
+TEST(SimpleEstimates, NameTheirFamily) {
+  PointEstimates estimates(info_of({"simple", "T2"}), 0);
+  const auto method = [&](const std::string& quantity) {
+    std::string found;
+    for (const EstimateRow& row : estimates.look())
+      if (row.quantity == quantity) found = row.method;
+    return found;
+  };
+  for (std::uint64_t id = 0; id < 499; ++id) estimates.add({row_of(id, 0, {}), row_of(id, 1, {})});
+  EXPECT_EQ(method("accuracy"), "betting");
+  EXPECT_EQ(method("accuracy_difference"), "paired betting");
+  estimates.add({row_of(499, 0, {}), row_of(499, 1, {})});
+  EXPECT_EQ(method("accuracy"), "t over trials");
+  EXPECT_EQ(method("failing"), "t over trials");
+  EXPECT_EQ(method("accuracy_difference"), "paired t over trials");
+}
+
+}  // namespace
+}  // namespace sentinel
