@@ -63,7 +63,7 @@ def _headline(result: Result, point: int) -> str:
         bounds = interval(found.lower, found.upper, as_text)
         parts.append(f"{result.models['name'][model]} {as_text(found.estimate)} {bounds}")
     label = summaries.point_labels(result)[point]
-    used = count(report_design.trials_used(result, point))
+    used = count(summaries.trials_used(result, point))
     text = f"{label}, {used} trials: {summaries.QUANTITIES[quantity]} {listed(parts, MAX_NAMED)}"
     gains = summaries.gain_table(result)
     for gain in gains[gains["point"] == point].head(MAX_NAMED - 1).itertuples():

@@ -107,18 +107,12 @@ def plan_rows(result: Result) -> list[dict[str, str]]:
                 "point": labels[point.id],
                 "what": estimand_words(point.estimand, point.fault_model, point.ber),
                 "how": plan_words(result, point.id),
-                "trials": count(trials_used(result, point.id)),
+                "trials": count(summaries.trials_used(result, point.id)),
                 "pilot": count(_pilot(result, point.id)),
                 "planned": count(point.trials),
             }
         )
     return rows
-
-
-def trials_used(result: Result, point: int) -> int:
-    """Trials in the estimates of the point, of the model that has most."""
-    rows = summaries.trials_of(result, point)
-    return int(rows.groupby("model").size().max()) if len(rows) else 0
 
 
 def _pilot(result: Result, point: int) -> int:

@@ -6,7 +6,8 @@ rows.
     from results import Result
 
     with Result("result.h5") as result:
-        print(result.trials.groupby(["ber", "model_name"]).accuracy.agg(["mean", "sem", "count"]))
+        print(result.estimates)                                  # with their intervals
+        print(result.mean("failing", point=0, model="unprotected"))  # the same, from the rows
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import estimation
 import numpy as np
 import pandas as pd
 import weights
 from hdf5 import ResultError, Store
 from schema import (
     AUDIT,
+    CENTRE,
     ESTIMATE,
     FAULT,
     FOUND,
@@ -170,6 +173,12 @@ class Result:
         return self._store.table("design/rounds", ROUND)
 
     @cached_property
+    def centres(self) -> pd.DataFrame:
+        """Shares of the outcomes that each round of a sequential plan was centred at, by model;
+        empty where there are none (other plans, and sequential ones of earlier versions)."""
+        return self._store.table("design/centres", CENTRE)
+
+    @cached_property
     def blocks(self) -> np.ndarray:
         """Block of every image; empty where every trial uses all images."""
         stored = "design/blocks" in self._store
@@ -187,8 +196,8 @@ class Result:
 
         Rows beyond the point's planned trials (of a campaign that was shortened) are in no estimate
         and left out. `accuracy` is correct/images, `failure` the share with SDC-critical or DUE;
-        `weight` is what the row counts for in a mean over its point (see weights.py): a plain mean
-        of stratified or sequential rows is biased.
+        A plain mean of stratified or sequential rows is biased: `mean` gives what the program
+        estimates. `weight` and `group_weight` are for means of other columns (see weights.py).
         """
         trials = self._stored_trials[self._planned].reset_index(drop=True)
         points = self.points.reindex(trials["point"])
@@ -198,8 +207,29 @@ class Result:
         images = trials["images"].where(trials["images"] > 0).astype(float)
         trials["accuracy"] = trials["correct"] / images
         trials["failure"] = (trials["sdc_critical"] + trials["due"]) / images
-        trials["weight"] = weights.weights_of(self.path, trials, self.plans, self.strata)
-        return trials
+        return trials.join(weights.weights_of(self.path, trials, self.plans, self.strata))
+
+    def mean(
+        self,
+        quantity: str,
+        point: int,
+        model: int | str,
+        against: int | str | None = None,
+        where: pd.Series | None = None,
+    ) -> float:
+        """What the program estimates (`estimates`), from the rows of `trials`.
+
+        `quantity`: accuracy, failing, an outcome (masked, sdc_noncritical, sdc_critical, due), or
+        accuracy_argmax; `model` and `against`, for the difference to another one, by number or
+        name. `where`: a column of truths, one per row of `trials`, for the mean over those rows
+        alone. Not a number where there are no such rows, or a stratum is without any.
+        """
+        model, against = self._model_number(model), self._model_number(against)
+        if where is None:
+            return estimation.estimate(self, point, model, quantity, against)
+        found = estimation.observations(self, point, model, quantity, against)
+        chosen = where.reindex(found.rows.index, fill_value=False).to_numpy(bool)
+        return estimation.group_mean(found.only(chosen))
 
     @cached_property
     def faults(self) -> pd.DataFrame:
@@ -286,6 +316,14 @@ class Result:
     def rows_beyond_plan(self) -> int:
         """Stored rows that are left out of `trials`."""
         return int((~self._planned).sum())
+
+    def _model_number(self, model: int | str | None) -> int | None:
+        if not isinstance(model, str):
+            return model
+        for number, name in self.models["name"].items():
+            if name == model:
+                return int(number)
+        raise ResultError(f"{self.path}: no model '{model}': there are {', '.join(self.models.name)}")
 
     def _model(self, name: str) -> dict[str, Any]:
         where = f"models/{name}"
