@@ -19,6 +19,7 @@ from typing import Any
 
 import figures
 import jinja2
+import pandas as pd
 import rankings
 import report_audit
 import report_design
@@ -68,8 +69,10 @@ def _headline(result: Result, point: int) -> str:
     gains = summaries.gain_table(result)
     for gain in gains[gains["point"] == point].head(MAX_NAMED - 1).itertuples():
         name = result.models["name"][gain.model]
+        same = summaries.no_difference(result, point, gain.model)
         bounds = interval(gain.lower, gain.upper, points)
-        text += f"; {name} gains {points(gain.estimate)} points of accuracy {bounds}"
+        gained = f"gains {points(gain.estimate)} points of accuracy {bounds}"
+        text += f"; {name}: {same}" if same else f"; {name} {gained}"
     return text + "."
 
 
@@ -91,7 +94,7 @@ def accuracy_rows(result: Result) -> list[dict[str, str]]:
     rows = []
     for row in summaries.accuracy_table(result).itertuples():
         known = (row.point, row.model) in gains.index
-        gain = gains.loc[(row.point, row.model)] if known else None
+        gain = _gain_cells(result, row, gains) if known else {"gain": "", "gain_method": ""}
         rows.append(
             {
                 "point": labels[row.point],
@@ -102,19 +105,19 @@ def accuracy_rows(result: Result) -> list[dict[str, str]]:
                 "interval": interval(row.lower, row.upper),
                 "method": row.method,
                 "drop": points(row.estimate - row.fault_free),
-                "gain": _gain(gain) if known else "",
             }
+            | gain
         )
     return rows
 
 
-def _gain(gain: Any) -> str:
-    return f"{points(gain.estimate)} {interval(gain.lower, gain.upper, points)}"
-
-
-def gain_methods(result: Result) -> str:
-    methods = summaries.gain_table(result)["method"].unique()
-    return f"Intervals of the gain: {', '.join(methods)}." if len(methods) else ""
+def _gain_cells(result: Result, row: Any, gains: pd.DataFrame) -> dict[str, str]:
+    same = summaries.no_difference(result, row.point, row.model)
+    if same:
+        return {"gain": same, "gain_method": ""}
+    gain = gains.loc[(row.point, row.model)]
+    text = f"{points(gain.estimate)} {interval(gain.lower, gain.upper, points)}"
+    return {"gain": text, "gain_method": gain.method}
 
 
 def outcome_rows(result: Result) -> list[dict[str, str]]:
@@ -127,7 +130,8 @@ def outcome_rows(result: Result) -> list[dict[str, str]]:
         for name in (*OUTCOMES, "failing"):
             bounds = interval(row[f"{name}_lower"], row[f"{name}_upper"], bare_share)
             cells |= {name: bare_share(row[name]), f"{name}_interval": bounds}
-        rows.append(cells | {"trials": count(row["trials"]), "method": row["failing_method"]})
+            cells[f"{name}_method"] = row[f"{name}_method"]
+        rows.append(cells | {"trials": count(row["trials"])})
     return rows
 
 
@@ -253,6 +257,7 @@ def render(sources: Sources) -> str:
         job=str(result.attributes.get("job", "")),
         **_numbers(result),
         channels=channel_rows(sources),
+        channel_methods=report_design.channel_methods(result),
         correlation=correlation_sentence(sources),
         figures=figure_cards(sources),
     )
@@ -269,7 +274,7 @@ def _numbers(result: Result) -> dict[str, Any]:
         "strata": report_design.strata_rows(result),
         "blocks": report_design.block_words(result),
         "accuracy": accuracy_rows(result),
-        "gain_methods": gain_methods(result),
+        "gains": len(result.models) > 1,
         "overhead": overhead_rows(result),
         "outcomes": outcome_rows(result),
         "times": time_rows(result),

@@ -305,6 +305,12 @@ def running_estimates(result: Result, point: int, model: int, looks: int = 60) -
     return pd.DataFrame([_of_simple(result, part, quantity) for part in first])
 
 
+def has_running_estimates(result: Result, point: int, model: int) -> bool:
+    if sampling_of(result, point) != SIMPLE:
+        return len(running_estimates(result, point, model)) > 0
+    return len(trials_of(result, point, model)) >= 2
+
+
 # ---- cost --------------------------------------------------------------------------------------
 
 

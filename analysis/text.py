@@ -16,10 +16,10 @@ def percent(value: float, digits: int = 2) -> str:
 
 
 def share(value: float) -> str:
-    """A share that may be tiny: 26.227 %, 0.0123 %, 4.56e-05 %."""
+    """A share that may be tiny: 26.227 %, 0.0123 %, 4.56e-05 %; 0 where only rounding differs."""
     if pd.isna(value):
         return "–"
-    value *= 100
+    value = 0.0 if abs(value) < 1e-12 else 100 * value
     small = 0 < abs(value) < 0.1
     return f"{value:.3g}{UNIT}" if small else f"{value:.3f}{UNIT}"
 
