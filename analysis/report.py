@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
+import agreement
 import figures
 import jinja2
 import pandas as pd
@@ -26,11 +26,13 @@ import report_design
 import summaries
 from cli import arguments, run
 from plot_style import COLUMN, save
-from rankings import CHANNEL_FI, Sources, sources_of
+from agreement import CHANNEL_FI
+from rankings import Sources, sources_of
 from results import Result
 from schema import OUTCOMES
 from text import (
     bare_share,
+    correlation,
     count,
     duration,
     interval,
@@ -173,17 +175,16 @@ def provenance_rows(result: Result) -> list[tuple[str, str]]:
 
 def correlation_sentence(sources: Sources) -> str:
     """How far the methods agree with the yardstick, mean over layers."""
-    methods = list(sources.importance["method"].unique())
-    if len(methods) < 2:
+    table = rankings.agreement_of(sources)
+    if table is None:
         return ""
-    reference = rankings.reference_of(methods)
-    means = rankings.rank_correlation(sources.importance, reference).mean()
-    parts = ", ".join(f"{name} {_correlation(value)}" for name, value in means.items())
+    reference = agreement.reference_of(sources.importance["method"].unique())
+    means = table[table["layer"] == agreement.MEAN]
+    parts = ", ".join(
+        f"{row.method} {correlation(row.estimate, row.lower, row.upper)}"
+        for row in means.itertuples()
+    )
     return f"Rank correlation with {reference}, mean over layers: {parts}."
-
-
-def _correlation(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
 
 
 def channel_rows(sources: Sources) -> list[dict[str, str]]:

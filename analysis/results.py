@@ -89,6 +89,11 @@ class Result:
         return self._store.attributes("provenance")
 
     @cached_property
+    def fingerprint_parts(self) -> dict[str, Any]:
+        """What the rows depend on, by name; none in files of earlier versions."""
+        return self._store.attributes("provenance/fingerprint")
+
+    @cached_property
     def job(self) -> dict[str, Any]:
         """The resolved job (TOML) as a dictionary; empty where this Python has no tomllib."""
         try:

@@ -65,6 +65,14 @@ def interval(lower: float, upper: float, text: Callable[[float], str] = percent)
     return f"[{text(lower).removesuffix(UNIT)}, {text(upper)}]"
 
 
+def correlation(estimate: float, lower: float, upper: float) -> str:
+    """0.25 [−0.10, 0.55]"""
+    if pd.isna(estimate):
+        return "–"
+    bounds = "" if pd.isna(lower) else f" [{lower:.2f}, {upper:.2f}]"
+    return f"{estimate:.2f}{bounds}".replace("-", "−")
+
+
 def listed(names: list[str], most: int = 8) -> str:
     """a, b and 3 more"""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import agreement
 import numpy as np
 import pytest
 import rankings
@@ -53,7 +54,7 @@ def test_files_join_and_known_methods_are_not_listed_twice(paired, tmp_path):
     with Result(paired) as result:
         table = rankings.sources_of(result, [same, other, sampled]).importance
     assert list(table["method"].unique()) == ["l2-norm", "l2-norm (other)", "channel-FI"]
-    assert rankings.layers_in_order(table) == [STEM, CONV]
+    assert agreement.layers_in_order(table) == [STEM, CONV]
     assert set(table.loc[table["method"] == "channel-FI", "trials"]) == {9}
 
 
@@ -64,8 +65,8 @@ def test_rank_correlation_by_hand(tmp_path):
         write_ranking(tmp_path / "c.h5", "salience", {STEM: [4, 3, 2], CONV: [9, 5, 1]}),
     ]
     table = rankings.add_rankings(rankings.read_ranking(files[0]), files[1:])
-    assert rankings.reference_of(table["method"].unique()) == "deepvigor"
-    found = rankings.rank_correlation(table, "deepvigor")
+    assert agreement.reference_of(table["method"].unique()) == "deepvigor"
+    found = agreement.rank_correlation(table, "deepvigor")
     # one swap of neighbours among four: 1 - 6 * 2/(4 * 15)
     assert found["l1-norm"][STEM] == pytest.approx(0.8)
     assert np.isnan(found["l1-norm"][CONV])  # equal scores have no order
@@ -77,7 +78,7 @@ def test_channels_without_trials_are_left_out_of_the_correlation(channel_trials,
     norm = write_ranking(tmp_path / "l2.h5", "l2-norm", {STEM: [1, 9, 2]})
     with Result(channel_trials) as result:
         table = rankings.sources_of(result, [norm]).importance
-    assert rankings.rank_correlation(table, "channel-FI")["l2-norm"][STEM] == pytest.approx(-1)
+    assert agreement.rank_correlation(table, "channel-FI")["l2-norm"][STEM] == pytest.approx(-1)
 
 
 def test_files_without_scores_and_foreign_files_are_named(empty, tmp_path):
