@@ -102,7 +102,8 @@ def agreement(
             place = {"layer": layer, "method": method, "noise": noise[layer]}
             place["over"] = "channels" if drawn[layer] is None else "flips"
             rows.append(place | _estimate(estimate, again, confidence))
-        rows.append({"layer": MEAN, "method": method, "noise": False, "over": rows[-1]["over"]})
+        mostly = bool(layers) and 2 * sum(noise.values()) > len(layers)
+        rows.append({"layer": MEAN, "method": method, "noise": mostly, "over": rows[-1]["over"]})
         rows[-1] |= _mean(draws, confidence)
     columns = ["layer", "method", "estimate", "lower", "upper", "over", "noise"]
     return pd.DataFrame(rows, columns=columns)

@@ -14,6 +14,7 @@ from results import Result
 from schema import RANKING, RESULT
 from scores import COLUMNS, scores_of
 from summaries import estimate, main_trials
+from text import listed
 
 CHANNEL_POINT = "channel:"
 
@@ -115,10 +116,10 @@ def _check_network(path: Path, networks: dict[str, str]) -> None:
     own = _networks_ranked(path)
     if not own or not networks or own & set(networks.values()):
         return
-    known = " or ".join(f"{name} ({sha[:12]})" for name, sha in networks.items())
+    known = ", ".join(f"{name} ({sha[:12]})" for name, sha in networks.items())
     raise ResultError(
-        f"{path}: ranks another network ({', '.join(sorted(sha[:12] for sha in own))}) than the "
-        f"result's {known}: give a ranking made from one of those checkpoints"
+        f"{path}: ranks the network {listed(sorted(sha[:12] for sha in own), 1)}, but the result "
+        f"holds {known}: give a ranking of one of these"
     )
 
 

@@ -238,7 +238,7 @@ def channel_rows(importance: pd.DataFrame, method: str, worst: int = 3) -> list[
                 "trials": count(table["trials"].sum()) if table["trials"].notna().any() else "–",
                 "failing": share(table["score"].mean()),
                 "accuracy": percent(table["accuracy"].mean()),
-                "worst": ", ".join(named),
+                "worst": "; ".join(named),
             }
         )
     return rows

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import estimation
 import numpy as np
 import pandas as pd
@@ -240,7 +241,9 @@ class Result:
     def faults(self) -> pd.DataFrame:
         """One row per flipped bit: the row of its trial in `trials`, tensor and layer by name.
 
-        `copy` tells a duplicated channel's copy; values are those of 32-bit words as floats.
+        `copy` tells a duplicated channel's copy; values are those of 32-bit words as floats;
+        `checkpoint_element` is the place in the flattened tensor of that name in the model's .pth
+        (see checkpoints.py).
         """
         faults = self._store.table("faults/sites", FAULT)
         rows = self._fault_rows(len(faults))
@@ -358,19 +361,23 @@ class Result:
     def _name_faults(self, faults: pd.DataFrame) -> None:
         names = np.empty(len(faults), dtype=object)
         copies = np.zeros(len(faults), dtype=bool)
+        places = faults["element"].to_numpy().astype(np.int64)
         for index, model in self.models["name"].items():
             tensors = self.tensors(model)
+            model_structure = _json(self.models["structure"][index])
             mine = (faults["model"] == index).to_numpy()
             hit = faults["tensor"].to_numpy()[mine]
             if len(hit) and hit.max() >= len(tensors):
                 raise ResultError(f"{self.path}: a fault names tensor {hit.max()} of {model}")
             names[mine] = tensors["name"].to_numpy()[hit]
+            places[mine] = checkpoints.elements_in_file(model_structure, tensors, hit, places[mine])
             copies[mine] = (
                 faults["element"].to_numpy()[mine] >= tensors["originals"].to_numpy()[hit]
             )
         faults["tensor_name"] = pd.Categorical(names)
         faults["layer"] = layer_of(faults["tensor_name"].astype(str)).astype("category")
         faults["copy"] = copies
+        faults["checkpoint_element"] = places
 
 
 def layer_of(tensor_names: pd.Series) -> pd.Series:
