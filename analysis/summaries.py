@@ -101,17 +101,18 @@ def estimate(result: Result, point: int, model: int, quantity: str) -> Interval:
     """The stored estimate, else what the rows give: for simple sampling with an interval, for other
     plans without one, and nothing while strata are still without trials."""
     stored = _stored(result, point, model, quantity)
-    return stored or _computed(result, point, model, quantity)
+    return stored or computed(result, point, model, quantity)
 
 
-def _computed(
+def computed(
     result: Result, point: int, model: int, quantity: str, against: int | None = None
 ) -> Interval:
+    """An estimate from the rows, whether or not one is stored."""
     found = observations(result, point, model, quantity, against)
     if sampling_of(result, point) == SIMPLE:
         return _of_simple(result, found, quantity, against)
     mean = result.mean(quantity, point, model, against)
-    return Interval(mean, NAN, NAN, len(found.values), "no interval")
+    return Interval(mean, NAN, NAN, len(found.values), "weighted mean")
 
 
 def _of_simple(
@@ -198,7 +199,7 @@ def gain_table(result: Result) -> pd.DataFrame:
     rows = []
     for point in result.points["id"]:
         for model in result.models.index[1:]:
-            gain = _stored_gain(result, point, model) or _computed_gain(result, point, model)
+            gain = _stored_gain(result, point, model) or computed_gain(result, point, model)
             if gain is not None:
                 rows.append({"point": point, "model": model} | gain._asdict())
     return pd.DataFrame(rows, columns=["point", "model", *Interval._fields])
@@ -212,14 +213,15 @@ def _stored_gain(result: Result, point: int, model: int) -> Interval | None:
     return _interval(rows.iloc[-1]) if len(rows) else None
 
 
-def _computed_gain(result: Result, point: int, model: int) -> Interval | None:
+def computed_gain(result: Result, point: int, model: int) -> Interval | None:
+    """The gain in accuracy from the rows; None where they tell nothing."""
     first = result.models.index[0]
     parts = [observations(result, point, m, "accuracy") for m in (model, first)]
     if any(part.rows.empty for part in parts):
         return None
     paired = result.points["fault_model"].get(point) == "binomial"  # the same flips in both
     if paired or sampling_of(result, point) != SIMPLE:
-        gain = _computed(result, point, model, "accuracy", first)
+        gain = computed(result, point, model, "accuracy", first)
         return None if np.isnan(gain.estimate) else gain
     groups = (Group(p.values, np.ones(len(p.values)), p.low, p.high) for p in parts)
     gain = difference_interval(*groups, result.confidence)

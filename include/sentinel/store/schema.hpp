@@ -97,7 +97,8 @@ struct FaultRow {
   std::uint64_t element = 0;
   std::uint8_t word_bits = 32;
   std::uint8_t bit = 0;                 // 0 = least significant
-  std::uint64_t before = 0, after = 0;  // raw words
+  /// Raw words. Where a trial flips several bits of a word, the second finds what the first left.
+  std::uint64_t before = 0, after = 0;
 };
 
 struct TrialRecord {
