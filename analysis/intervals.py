@@ -176,12 +176,12 @@ def korn_graubard_interval(
 
 
 def _clopper_pearson(failures: float, n: float, confidence: float) -> tuple[float, float]:
-    """For numbers that need not be whole, 0 < failures < n. An end that rounding cannot tell from
-    0 or 1 is that."""
+    """For numbers that need not be whole, 0 < failures < n. With less than one failure the lower
+    end is 0, with less than one success the upper end is 1."""
     tail = (1 - confidence) / 2
-    lower = float(betaincinv(failures, n - failures + 1, tail))
-    upper = float(betaincinv(failures + 1, n - failures, 1 - tail))
-    return (lower if lower > ROUNDING else 0.0), (upper if upper < 1 - ROUNDING else 1.0)
+    lower = 0.0 if failures < 1 else float(betaincinv(failures, n - failures + 1, tail))
+    few = n - failures < 1
+    return lower, 1.0 if few else float(betaincinv(failures + 1, n - failures, 1 - tail))
 
 
 def _without_spread(share: float, n: int, effective: float, confidence: float) -> Interval:
