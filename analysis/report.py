@@ -252,7 +252,7 @@ def render(sources: Sources) -> str:
     return environment.get_template("report.html.j2").render(
         title=title(result),
         file=result.path.name,
-        notes=report_design.notes(result),
+        notes=report_design.notes(result) + report_design.ranking_notes(sources),
         confidence=f"{100 * result.confidence:g}",
         command=str(result.attributes.get("command", "")),
         job=str(result.attributes.get("job", "")),

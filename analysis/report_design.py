@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import summaries
 from intervals import ENOUGH_TRIALS, T
-from rankings import CHANNEL_POINT, holds_channels
+from rankings import CHANNEL_POINT, Sources, holds_channels
 from results import Result
 from text import count, interval, listed, percent, share
 from weights import ALLOCATED, BY_STRATA, PILOT, SEQUENTIAL, SIMPLE, STRATIFIED
@@ -156,6 +156,14 @@ def notes(result: Result) -> list[str]:
             "reference path: the fast engine cannot be trusted here (below, Audit)."
         )
     return [note for note in found if note]
+
+
+def ranking_notes(sources: Sources) -> list[str]:
+    """Ranking files of earlier versions do not name their network."""
+    return [
+        f"{name} does not say which network it ranks; its channels are taken as this network's."
+        for name in sources.unnamed
+    ]
 
 
 def _progress(result: Result) -> str:
