@@ -21,8 +21,8 @@ def element_in_file(
 ) -> np.ndarray:
     """Elements of a tensor as /faults numbers them -> places in the flattened tensor of the .pth.
 
-    `originals`, `elements`: of the tensor's row in /models/<m>/tensors; `copies`: `duplicated` of the
-    layer in the model's structure. The words of other layouts lie where they are.
+    `originals`, `elements`: of the tensor's row in /models/<m>/tensors; `copies`: `duplicated` of
+    the layer in the model's structure. The words of other layouts lie where they are.
     """
     element = np.asarray(element, np.int64)
     if layout != GROUP or not copies or elements == originals:
@@ -35,7 +35,7 @@ def element_in_file(
 def elements_in_file(
     structure: dict[str, Any], tensors: pd.DataFrame, tensor: np.ndarray, element: np.ndarray
 ) -> np.ndarray:
-    """The same of many faults: `tensor` is the row of each in `tensors`, `structure` the model's."""
+    """The same of many faults: `tensor` is each one's row in `tensors`, `structure` the model's."""
     places = np.asarray(element, np.int64).copy()
     layers = structure.get("layers", {})
     for number in np.unique(tensor):

@@ -185,8 +185,8 @@ def _clopper_pearson(failures: float, n: float, confidence: float) -> tuple[floa
 
 
 def _without_spread(share: float, n: int, effective: float, confidence: float) -> Interval:
-    """Equal shares in n >= 2 trials: each bound moves towards its end of [0, 1] by the part that the
-    rule of three allows (3/n at 95 %)."""
+    """Equal shares in n >= 2 trials: each bound moves towards its end of [0, 1] by the part that
+    the rule of three allows (3/n at 95 %)."""
     most = min(1.0, unseen_share(effective, confidence))
     return Interval(share, share * (1 - most), share + most * (1 - share), n, RULE_OF_THREE)
 

@@ -113,7 +113,8 @@ def accuracy_caption(sources: Sources) -> str:
     single = len(sources.result.points) == 1
     return (
         "Mean accuracy over trials; images whose logits are not finite count as wrong. Bars: "
-        f"{percent(sources.result.confidence)} intervals over trials ({_families(sources.result)}). "
+        f"{percent(sources.result.confidence)} intervals over trials "
+        f"({_families(sources.result)}). "
         + ("Upright strokes: fault-free." if single else "Dashed: fault-free.")
     )
 

@@ -131,19 +131,20 @@ def _upper_end(tables: dict[int, pd.DataFrame]) -> float:
 def convergence_caption(sources: Sources) -> str:
     result = sources.result
     simple = result.plans["sampling"] == SIMPLE
+    level = percent(result.confidence)
     parts = []
     if simple.any():
+        families = _families(result, result.points["id"][simple])
         parts.append(
-            "Simple sampling: mean of the first n trials, in the order of their numbers, with the "
-            f"{percent(result.confidence)} interval of those n "
-            f"({_families(result, result.points['id'][simple])}); each interval holds for its n "
-            "alone and is no rule for when to stop."
+            f"Simple sampling: mean of the first n trials, in the order of their numbers, with the "
+            f"{level} interval of those n ({families}); each interval holds for its n alone and is "
+            "no rule for when to stop."
         )
     if (~simple).any():
+        families = _families(result, result.points["id"][~simple])
         parts.append(
-            "Other plans: the program's estimate, of sequential ones at its looks, with its "
-            f"{percent(result.confidence)} interval ({_families(result, result.points['id'][~simple])}); "
-            "a confidence sequence holds at all looks together."
+            f"Other plans: the program's estimate, of sequential ones at its looks, with its "
+            f"{level} interval ({families}); a confidence sequence holds at all looks together."
         )
     text = " ".join(parts)
     if len(result.points) > MAX_PANELS:

@@ -24,9 +24,9 @@ import rankings
 import report_audit
 import report_design
 import summaries
+from agreement import CHANNEL_FI
 from cli import arguments, run
 from plot_style import COLUMN, save
-from agreement import CHANNEL_FI
 from rankings import Sources, sources_of
 from results import Result
 from schema import OUTCOMES

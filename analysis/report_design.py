@@ -13,7 +13,6 @@ from results import Result
 from text import count, interval, listed, percent, share
 from weights import ALLOCATED, BY_STRATA, PILOT, SEQUENTIAL, SIMPLE, STRATIFIED
 
-
 # ---- what --------------------------------------------------------------------------------------
 
 
@@ -202,8 +201,8 @@ def _few(result: Result) -> str:
     if not few:
         return ""
     return (
-        f"Fewer than {ENOUGH_TRIALS} trials at {_labels(result, few)}: the stored t intervals of so "
-        "few skewed outcomes may cover less than their nominal level."
+        f"Fewer than {ENOUGH_TRIALS} trials at {_labels(result, few)}: the stored t intervals of "
+        "so few skewed outcomes may cover less than their nominal level."
     )
 
 

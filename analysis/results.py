@@ -152,7 +152,8 @@ class Result:
     @cached_property
     def plans(self) -> pd.DataFrame:
         """How each point is sampled, indexed by point: `sampling` is simple, stratified,
-        sequential or allocated; `used` trials are in the estimates; `reached`: the stopping rule was met."""
+        sequential or allocated; `used` trials are in the estimates; `reached`: the stopping rule
+        was met."""
         plans = self._store.table("design/plans", PLAN).set_index("point")
         if plans.index.has_duplicates:
             raise ResultError(f"{self.path}: /design/plans holds a point twice")
@@ -331,7 +332,9 @@ class Result:
         for number, name in self.models["name"].items():
             if name == model:
                 return int(number)
-        raise ResultError(f"{self.path}: no model '{model}': there are {', '.join(self.models.name)}")
+        raise ResultError(
+            f"{self.path}: no model '{model}': there are {', '.join(self.models.name)}"
+        )
 
     def _model(self, name: str) -> dict[str, Any]:
         where = f"models/{name}"

@@ -231,9 +231,10 @@ def computed_gain(result: Result, point: int, model: int) -> Interval | None:
 def no_difference(result: Result, point: int, model: int) -> str:
     """Said of a paired gain where no trial of simple sampling showed any: an interval would only
     tell how few they were. Empty otherwise."""
-    first = result.models.index[0]
-    if result.points["fault_model"].get(point) != "binomial" or sampling_of(result, point) != SIMPLE:
+    paired = result.points["fault_model"].get(point) == "binomial"
+    if not paired or sampling_of(result, point) != SIMPLE:
         return ""
+    first = result.models.index[0]
     found = observations(result, point, model, "accuracy", first)
     if found.rows.empty or found.shift != 0 or found.values.any():
         return ""

@@ -5,9 +5,9 @@ counts W_h/n_h), or sequentially (the stratum drawn with probability q: (W_h/q)/
 planned the others and counts 0, as do rows beyond those that a sequential plan used.
 
 `weight` is for means of what a trial has by its draw, such as flips per trial. The program's
-estimates need more than weights (estimation.py): Result.mean gives them. `group_weight` is for means
-over some of the rows, chosen by what happened in them, sum w x/sum w: there strata count by their
-shares W_h/n_h under every plan, so that the rows of one stratum count alike.
+estimates need more than weights (estimation.py): Result.mean gives them. `group_weight` is for
+means over some of the rows, chosen by what happened in them, sum w x/sum w: there strata count by
+their shares W_h/n_h under every plan, so that the rows of one stratum count alike.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ MAIN, PILOT = 0, 1  # TrialRow::stage
 def weights_of(
     path: Path, trials: pd.DataFrame, plans: pd.DataFrame, strata: pd.DataFrame
 ) -> pd.DataFrame:
-    """`weight` and `group_weight` of every row. Weights of a point and model sum to 1 (`weight` of a
-    sequential plan: in expectation), or, while strata are still without trials, to the share of the
-    population sampled."""
+    """`weight` and `group_weight` of every row. Weights of a point and model sum to 1 (`weight` of
+    a sequential plan: in expectation), or, while strata are still without trials, to the share of
+    the population sampled."""
     sampling = plans["sampling"].reindex(trials["point"]).to_numpy()
     used = _used(trials, plans, sampling)
     rows = trials[used]

@@ -11,7 +11,8 @@ from results import Result
 
 
 def test_single_flips_by_bit(single):
-    # bit 30: 0.4 and 0.6, two trials count as one: all of [0, 1]; bit 0: no failure in 3, -ln(0.05)/3 > 1 -> 1
+    # bit 30: 0.4 and 0.6, two trials count as one: all of [0, 1]
+    # bit 0: no failure in 3: -ln(0.05)/3
     with Result(single) as result:
         table = failures.failures_by(result, "bit", 0, 0).set_index("bit")
     assert table["estimate"][30] == pytest.approx(0.5) and table["with_it"][30] == 2

@@ -120,7 +120,7 @@ def test_differences_of_groups():
     assert method == "MOVER of Korn-Graubard"
 
 
-# ---- coverage: nominal 0.95; 400 replicates have a standard error of 0.011 ------------------------
+# ---- coverage: nominal 0.95; 400 replicates have a standard error of 0.011 ----------------------
 
 
 def covered(draw, truth, replicates=400):
@@ -137,6 +137,7 @@ def test_the_rule_covers_where_failures_are_rare(n, share):
 
     assert covered(draw, share) >= 0.935
     if (n, share) == (200, 0.01):  # the test can fail: t does not cover
+
         def t(random):
             return intervals.t_interval((random.random(n) < share).astype(float), 0.95)
 

@@ -245,7 +245,8 @@ def test_trials_of_channel_fi_make_a_page_of_channels(tmp_path):
     trials = [outcome(0, i, 0, 80, 10) for i in range(2)] + [outcome(1, 0, 0, 70, 20)]
     sample = Sample(models=("unprotected",), points=points, trials=trials, complete=False)
     text = rendered(sample.write(tmp_path / "channels.h5"))
-    assert "3 trials in 2 of 3 channels" in text and "1 (20.000 % [0.000, 100.000 %]); 0 (10.000 %" in text
+    assert "3 trials in 2 of 3 channels" in text
+    assert "1 (20.000 % [0.000, 100.000 %]); 0 (10.000 %" in text
     assert "What was estimated" not in text
 
 

@@ -11,7 +11,6 @@ from intervals import betting_interval
 from results import Result
 from schema import ESTIMATE
 
-
 ACCURACIES = np.array([0.5, 0.7, 0.9, 0.7])  # of the first model in `paired`
 
 

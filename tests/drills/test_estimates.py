@@ -108,7 +108,9 @@ def test_a_fault_is_found_in_the_checkpoint_of_grouped_copies(results):
         faults = result.faults[result.faults["model"] == 1]
     # Of two flips in one word the second finds what the first left.
     faults = faults.drop_duplicates(["row", "tensor", "element"])
-    words = {name: state[name].reshape(-1).numpy().view(np.uint32) for name in set(faults.tensor_name)}
+    words = {
+        name: state[name].reshape(-1).numpy().view(np.uint32) for name in set(faults.tensor_name)
+    }
     as_stored = [words[row.tensor_name][row.element] == row.before for row in faults.itertuples()]
     found = [
         words[row.tensor_name][row.checkpoint_element] == row.before for row in faults.itertuples()
@@ -120,7 +122,8 @@ def test_a_ranking_of_another_network_is_refused(results, sentinelnn, campaign, 
     other = tmp_path / "other.h5"
     hardened = f"{results['simple']}.hardened.pth"
     again = ["harden", "--data", campaign.data, "--checkpoint", campaign.checkpoint]
-    again += ["--hardening-ratio", "0", "--calibration-images", "32", "--output", tmp_path / "c.pth"]
+    again += ["--hardening-ratio", "0", "--calibration-images", "32"]
+    again += ["--output", tmp_path / "c.pth"]
     assert sentinelnn.run(again).code == 0
     for checkpoint, refused in ((hardened, False), (campaign.checkpoint, False), (again[-1], True)):
         rank = ["rank", "--data", campaign.data, "--checkpoint", checkpoint, "--output", other]
