@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from intervals import Interval, difference_interval, weighted_interval
+from intervals import Interval, difference_interval
 from results import Result, layer_of
-from summaries import main_trials, trials_of
+from summaries import failing_group, group_share, main_trials, mean_flips, trials_of
 
 # Groups smaller than this are not compared.
 MIN_GROUP = 10
@@ -24,7 +24,7 @@ def chosen_point(result: Result) -> int | None:
     singles = [point for point, rows in groups if is_single(rows)]
     if singles:
         return int(singles[0])
-    means = {p: np.average(rows["n_faults"], weights=rows["weight"]) for p, rows in groups}
+    means = {p: mean_flips(rows) for p, rows in groups}
     flips = pd.Series(means, dtype=float)
     flips = flips[flips > 0]
     if flips.empty:
@@ -40,13 +40,14 @@ def failures_by(result: Result, column: str, point: int, model: int) -> pd.DataF
     share of the trials that hit it minus that of the trials that do not. Under binomial faults
     flips of other places are alike in both, so the difference is the effect of this one; where the
     number of flips is fixed (exact:K) trials without it have at least one flip more elsewhere.
-    Means are weighted by the design, so that both groups stand for the population.
+    Trials of strata count by the strata's shares of the population, so that both groups stand for
+    it.
     """
     trials = trials_of(result, point, model)
     single = is_single(trials)
     rows = []
     for value, hit in _hits(result, column, trials):
-        interval = _effect(trials[hit], trials[~hit], single, result.confidence)
+        interval = _effect(result, trials[hit], trials[~hit], single)
         counts = {"with_it": int(hit.sum()), "without": int((~hit).sum())}
         rows.append({column: value} | interval._asdict() | counts)
     return pd.DataFrame(rows, columns=[column, *Interval._fields, "with_it", "without"])
@@ -72,15 +73,10 @@ def _values(result: Result, column: str, faults: pd.DataFrame) -> list[object]:
     return names
 
 
-def _effect(hit: pd.DataFrame, other: pd.DataFrame, single: bool, confidence: float) -> Interval:
+def _effect(result: Result, hit: pd.DataFrame, other: pd.DataFrame, single: bool) -> Interval:
     nothing = Interval(float("nan"), float("nan"), float("nan"), len(hit) + len(other))
     if single:
-        return _failing(hit, confidence) if len(hit) >= 2 else nothing
+        return group_share(result, hit) if len(hit) >= 2 else nothing
     if min(len(hit), len(other)) < MIN_GROUP:
         return nothing
-    return difference_interval(_failing(hit, confidence), _failing(other, confidence))
-
-
-def _failing(trials: pd.DataFrame, confidence: float) -> Interval:
-    failure, weight = trials["failure"].to_numpy(), trials["weight"].to_numpy()
-    return weighted_interval(failure, weight, confidence)
+    return difference_interval(failing_group(hit), failing_group(other), result.confidence)

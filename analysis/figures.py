@@ -16,6 +16,7 @@ import matplotlib
 import plot_channels
 import plot_faults
 import plot_progress
+import report_design
 from cli import arguments, run
 from hdf5 import ResultError
 from matplotlib.figure import Figure
@@ -125,6 +126,8 @@ def main(argv: list[str]) -> int:
         parser.error(f"--output {options.output} is one file; name one figure, or give a folder")
     with Result(options.result) as result:
         sources = sources_of(result, options.rankings)
+        for note in report_design.ranking_notes(sources):
+            print(f"figures.py: {note}", file=sys.stderr)
         if single:
             write_one(sources, options.figure[0], options.output)
             paths = [options.output]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import agreement
 import matplotlib
 import numpy as np
 import pandas as pd
 import rankings
+from agreement import CHANNEL_FI
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from plot_style import COLUMN, PAGE, ROW, in_percent, percent
-from rankings import CHANNEL_FI, Sources
+from rankings import Sources
+from text import correlation
 
 PER_ROW = 6  # methods side by side
 SAMPLES = 128  # of a layer's channels, in the figure of importance
@@ -25,7 +31,7 @@ def importance(sources: Sources) -> Figure | None:
     if table.empty:
         return None
     methods = list(table["method"].unique())
-    layers = rankings.layers_in_order(table)
+    layers = agreement.layers_in_order(table)
     columns = min(PER_ROW, len(methods))
     rows = -(-len(methods) // columns)
     width = PAGE if columns > 2 else COLUMN
@@ -77,36 +83,58 @@ def importance_caption(sources: Sources) -> str:
 
 def rank_correlation(sources: Sources) -> Figure | None:
     """Spearman's rank correlation of the methods with the reference, layer by layer."""
-    methods = list(sources.importance["method"].unique())
-    if len(methods) < 2:
+    found = rankings.agreement_of(sources)
+    if found is None:
         return None
-    reference = rankings.reference_of(methods)
-    table = rankings.rank_correlation(sources.importance, reference)
-    table.loc["mean"] = table.mean()
-    width = COLUMN if len(table.columns) <= PER_ROW else PAGE
-    figure = Figure(figsize=(width, 1.1 + ROW * len(table)))
+    reference = agreement.reference_of(sources.importance["method"].unique())
+    methods, layers = list(found["method"].unique()), list(found["layer"].unique())
+    wide = len(methods) > 1
+    figure = Figure(figsize=(PAGE if wide else COLUMN, 1.1 + ROW * len(layers)))
     axes = figure.subplots()
-    axes.imshow(table, aspect="auto", cmap="RdBu", vmin=-1, vmax=1)
-    for (row, column), value in np.ndenumerate(table.to_numpy()):
-        text = "–" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
-        colour = "white" if abs(value) > 0.6 else "black"
-        axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
-    axes.axhline(len(table) - 1.5, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(table)), list(table.index))
-    axes.set_xticks(range(len(table.columns)), [_wrapped(name) for name in table.columns])
-    axes.tick_params(axis="x", rotation=90)
+    for row in found.itertuples():
+        _agreement_cell(axes, row, methods, layers, len(methods) <= PER_ROW)
+    axes.set(xlim=(-0.5, len(methods) - 0.5), ylim=(len(layers) - 0.5, -0.5))
+    axes.axhline(len(layers) - 1.5, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(layers)), layers)
+    axes.set_xticks(range(len(methods)), [_wrapped(name) for name in methods])
+    axes.tick_params(axis="x", rotation=0 if len(methods) <= PER_ROW else 90)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.set_title(f"rank correlation with {reference}")
     return figure
 
 
+def _agreement_cell(
+    axes: Axes, row: Any, methods: list[str], layers: list[str], with_interval: bool
+) -> None:
+    """Coloured by the correlation; grey where it says nothing."""
+    x, y = methods.index(row.method), layers.index(row.layer)
+    known = np.isfinite(row.estimate) and not row.noise
+    fill = matplotlib.colormaps["RdBu"]((row.estimate + 1) / 2) if known else "#DDDDDD"
+    axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=fill, edgecolor="none"))
+    bounds = (row.lower, row.upper) if with_interval else (np.nan, np.nan)
+    colour = "#777777" if row.noise else "white" if abs(row.estimate) > 0.6 else "black"
+    text = correlation(row.estimate, *bounds)
+    axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colour)
+
+
 def correlation_caption(sources: Sources) -> str:
-    reference = rankings.reference_of(sources.importance["method"].unique())
-    return (
+    found = rankings.agreement_of(sources)
+    if found is None:
+        return ""
+    reference = agreement.reference_of(sources.importance["method"].unique())
+    over = "flips drawn again" if (found["over"] == "flips").any() else "channels drawn again"
+    text = (
         f"Spearman's rank correlation of the channels' scores with those of {reference}, layer by "
-        "layer, and the mean over layers. –: no such layer, or equal scores throughout."
+        f"layer, and the mean over layers, with {percent(sources.result.confidence)} intervals by "
+        f"bootstrap ({over}). –: no such layer, or equal scores throughout."
     )
+    if found["noise"].any():
+        text += (
+            f" Grey: the errors of {reference}'s scores make up more than half of their "
+            "variance, so that the number says little."
+        )
+    return text
 
 
 # ---- vulnerability -----------------------------------------------------------------------------
@@ -117,7 +145,7 @@ def vulnerability(sources: Sources) -> Figure | None:
     table = _vulnerability(sources)
     if table.empty:
         return None
-    layers = rankings.layers_in_order(table)
+    layers = agreement.layers_in_order(table)
     grid = np.full((len(layers), int(table["channel"].max()) + 1), np.nan)
     rows = table["layer"].map({layer: row for row, layer in enumerate(layers)})
     grid[rows, table["channel"].astype(int)] = table["score"]
@@ -155,7 +183,7 @@ def _mark_worst(axes: Axes, grid: np.ndarray) -> None:
 def _vulnerability(sources: Sources) -> pd.DataFrame:
     """Scores that are shares in themselves: of channel-FI, else of deepvigor."""
     table = sources.importance
-    for method in rankings.REFERENCES:
+    for method in agreement.REFERENCES:
         mine = table[table["method"] == method].dropna(subset=["score"])
         if not mine.empty:
             return mine

@@ -113,9 +113,14 @@ def accuracy_caption(sources: Sources) -> str:
     single = len(sources.result.points) == 1
     return (
         "Mean accuracy over trials; images whose logits are not finite count as wrong. Bars: "
-        f"{percent(sources.result.confidence)} intervals over trials. "
+        f"{percent(sources.result.confidence)} intervals over trials "
+        f"({_families(sources.result)}). "
         + ("Upright strokes: fault-free." if single else "Dashed: fault-free.")
     )
+
+
+def _families(result: Result) -> str:
+    return ", ".join(summaries.accuracy_table(result)["method"].unique())
 
 
 # ---- outcomes ----------------------------------------------------------------------------------
@@ -155,7 +160,8 @@ def outcome_caption(sources: Sources) -> str:
         "fault-free run; SDC, not critical: other logits, same prediction; SDC-critical: another "
         "prediction; DUE: some logit not finite. Failing: SDC-critical or DUE."
     )
-    if (sources.result.plans["sampling"] == "sequential").any():
+    sequential = sources.result.plans.index[sources.result.plans["sampling"] == "sequential"]
+    if not set(sequential) <= set(sources.result.centres["point"]):
         text += " Of sequential plans each share is estimated for itself; they need not sum to 100."
     return text
 
@@ -237,29 +243,35 @@ def _failure_caption(result: Result, place: str) -> str:
         return ""
     trials = summaries.trials_of(result, point)
     label = summaries.point_labels(result)[point]
-    counts = f"{len(trials) // max(1, len(result.models))} trials per model at {label}"
-    bars = f"Bars: {percent(result.confidence)} intervals, each for itself alone."
-    if summaries.sampling_of(result, point) != "simple":
-        bars = f"Means are weighted by the design. {bars}"
-    bars += models_left_out(result)
+    counts = f"{summaries.trials_used(result, point)} trials per model at {label}"
+    weighted = summaries.sampling_of(result, point) != "simple"
+    bars = f"Bars: {percent(result.confidence)} intervals, each for itself alone"
     if failures.is_single(trials):
+        families = "Korn-Graubard; with equal shares in all of n trials the rule of three"
+        if weighted:
+            families += ". Strata count by their shares of the population"
         return (
             f"Share of images failing (SDC-critical or DUE) when the one flipped bit is in this "
-            f"{place}; {counts}. {bars} With no failure among n trials the upper bound is the rule "
-            f"of three; bars of fewer than {failures.MIN_GROUP} trials may be cut. ×: fewer than "
-            "two such trials."
+            f"{place}; {counts}. {bars} ({families}); those of fewer than {failures.MIN_GROUP} "
+            f"trials may be cut. ×: fewer than two such trials.{models_left_out(result)}"
         )
     elsewhere = (
         "Flips elsewhere are alike in both."
         if result.points["fault_model"][point] == "binomial"
         else "The number of flips is fixed: trials without have at least one flip more elsewhere."
     )
-    flips = np.average(trials["n_faults"], weights=trials["weight"])
+    families = (
+        "MOVER from Korn-Graubard intervals of the trials with and without, strata counting by "
+        "their shares of the population"
+        if weighted
+        else "two-sample betting, from 500 trials with and without on Welch's"
+    )
+    flips = summaries.mean_flips(trials)
     return (
         f"Share of images failing (SDC-critical or DUE) in trials with at least one flip in this "
         f"{place}, minus the share in trials without, in percentage points; {counts}, "
-        f"{flips:.3g} flips per trial on average. {elsewhere} {bars} "
-        "Where all trials of a group fail alike, the rule of three. ×: fewer than "
+        f"{flips:.3g} flips per trial on average. {elsewhere} {bars} ({families}). ×: fewer than "
         f"{failures.MIN_GROUP} trials with or without, not compared. Shown is the point of the "
         "campaign in which a given bit position is flipped in nearest to half of the trials."
+        f"{models_left_out(result)}"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import summaries
@@ -65,7 +67,7 @@ def _points_with_estimates(result: Result) -> list[int]:
     return [
         int(point)
         for point in result.points["id"]
-        if any(len(summaries.running_estimates(result, point, model)) for model in models)
+        if any(summaries.has_running_estimates(result, point, model) for model in models)
     ]
 
 
@@ -129,22 +131,34 @@ def _upper_end(tables: dict[int, pd.DataFrame]) -> float:
 def convergence_caption(sources: Sources) -> str:
     result = sources.result
     simple = result.plans["sampling"] == SIMPLE
+    level = percent(result.confidence)
     parts = []
     if simple.any():
+        families = _families(result, result.points["id"][simple])
         parts.append(
-            "Simple sampling: mean of the first n trials, in the order of their numbers, with the "
-            f"{percent(result.confidence)} interval of those n; each interval holds for its n "
-            "alone and is no rule for when to stop."
+            f"Simple sampling: mean of the first n trials, in the order of their numbers, with the "
+            f"{level} interval of those n ({families}); each interval holds for its n alone and is "
+            "no rule for when to stop."
         )
     if (~simple).any():
+        families = _families(result, result.points["id"][~simple])
         parts.append(
-            "Stratified plans: the program's estimate. Sequential plans: its looks, with a "
-            f"{percent(result.confidence)} confidence sequence, which holds at all looks together."
+            f"Other plans: the program's estimate, of sequential ones at its looks, with its "
+            f"{level} interval ({families}); a confidence sequence holds at all looks together."
         )
     text = " ".join(parts)
     if len(result.points) > MAX_PANELS:
         text += f" The first {MAX_PANELS} of {len(result.points)} points."
     return text + models_left_out(result)
+
+
+def _families(result: Result, points: Iterable[int]) -> str:
+    """How the intervals shown for these points were made."""
+    models = shown_models(result).index
+    tables = [
+        summaries.running_estimates(result, point, model) for point in points for model in models
+    ]
+    return ", ".join(dict.fromkeys(method for table in tables for method in table["method"]))
 
 
 # ---- time and load -----------------------------------------------------------------------------
@@ -164,21 +178,21 @@ def timing(sources: Sources) -> Figure | None:
 
 
 def _times(axes: Axes, result: Result) -> None:
-    groups = (result.trials["wall_us"].clip(lower=1) / 1000).groupby(result.trials["model"])
-    boxes = []
-    for _, times in groups:
-        low, first, middle, third, high = times.quantile([0.01, 0.25, 0.5, 0.75, 0.99])
-        boxes.append(
-            {"whislo": low, "q1": first, "med": middle, "q3": third, "whishi": high}
-            | {"mean": times.mean(), "fliers": []}
-        )
+    table = summaries.time_table(result)
+    names = {"whislo": "low", "q1": "first", "med": "median", "q3": "third", "whishi": "high"}
+    least = 1e-3  # [ms] of an axis that has no zero
+    boxes = [
+        {key: max(least, getattr(row, name)) for key, name in names.items()}
+        | {"mean": max(least, row.mean), "fliers": []}
+        for row in table.itertuples()
+    ]
     axes.bxp(
         boxes, vert=False, showfliers=False, showmeans=True, widths=0.6,
         medianprops={"color": "black"}, boxprops={"linewidth": 0.8},
         meanprops={"marker": "D", "markersize": 3, "markerfacecolor": "#D55E00",
                    "markeredgecolor": "#D55E00"},
     )  # fmt: skip
-    axes.set_yticklabels(list(result.models["name"].reindex(list(groups.groups))))
+    axes.set_yticklabels(list(result.models["name"].reindex(table["model"])))
     axes.invert_yaxis()
     axes.set_xlabel("time of a trial [ms]")
     axes.grid(axis="y", visible=False)

@@ -12,24 +12,27 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
+import agreement
 import figures
 import jinja2
+import pandas as pd
 import rankings
 import report_audit
 import report_design
 import summaries
+from agreement import CHANNEL_FI
 from cli import arguments, run
 from plot_style import COLUMN, save
-from rankings import CHANNEL_FI, Sources, sources_of
+from rankings import Sources, sources_of
 from results import Result
 from schema import OUTCOMES
 from text import (
     bare_share,
+    correlation,
     count,
     duration,
     interval,
@@ -63,13 +66,15 @@ def _headline(result: Result, point: int) -> str:
         bounds = interval(found.lower, found.upper, as_text)
         parts.append(f"{result.models['name'][model]} {as_text(found.estimate)} {bounds}")
     label = summaries.point_labels(result)[point]
-    used = count(report_design.trials_used(result, point))
+    used = count(summaries.trials_used(result, point))
     text = f"{label}, {used} trials: {summaries.QUANTITIES[quantity]} {listed(parts, MAX_NAMED)}"
     gains = summaries.gain_table(result)
     for gain in gains[gains["point"] == point].head(MAX_NAMED - 1).itertuples():
         name = result.models["name"][gain.model]
+        same = summaries.no_difference(result, point, gain.model)
         bounds = interval(gain.lower, gain.upper, points)
-        text += f"; {name} gains {points(gain.estimate)} points of accuracy {bounds}"
+        gained = f"gains {points(gain.estimate)} points of accuracy {bounds}"
+        text += f"; {name}: {same}" if same else f"; {name} {gained}"
     return text + "."
 
 
@@ -91,7 +96,7 @@ def accuracy_rows(result: Result) -> list[dict[str, str]]:
     rows = []
     for row in summaries.accuracy_table(result).itertuples():
         known = (row.point, row.model) in gains.index
-        gain = gains.loc[(row.point, row.model)] if known else None
+        gain = _gain_cells(result, row, gains) if known else {"gain": "", "gain_method": ""}
         rows.append(
             {
                 "point": labels[row.point],
@@ -102,19 +107,19 @@ def accuracy_rows(result: Result) -> list[dict[str, str]]:
                 "interval": interval(row.lower, row.upper),
                 "method": row.method,
                 "drop": points(row.estimate - row.fault_free),
-                "gain": _gain(gain) if known else "",
             }
+            | gain
         )
     return rows
 
 
-def _gain(gain: Any) -> str:
-    return f"{points(gain.estimate)} {interval(gain.lower, gain.upper, points)}"
-
-
-def gain_methods(result: Result) -> str:
-    methods = summaries.gain_table(result)["method"].unique()
-    return f"Intervals of the gain: {', '.join(methods)}." if len(methods) else ""
+def _gain_cells(result: Result, row: Any, gains: pd.DataFrame) -> dict[str, str]:
+    same = summaries.no_difference(result, row.point, row.model)
+    if same:
+        return {"gain": same, "gain_method": ""}
+    gain = gains.loc[(row.point, row.model)]
+    text = f"{points(gain.estimate)} {interval(gain.lower, gain.upper, points)}"
+    return {"gain": text, "gain_method": gain.method}
 
 
 def outcome_rows(result: Result) -> list[dict[str, str]]:
@@ -127,7 +132,8 @@ def outcome_rows(result: Result) -> list[dict[str, str]]:
         for name in (*OUTCOMES, "failing"):
             bounds = interval(row[f"{name}_lower"], row[f"{name}_upper"], bare_share)
             cells |= {name: bare_share(row[name]), f"{name}_interval": bounds}
-        rows.append(cells | {"trials": count(row["trials"]), "method": row["failing_method"]})
+            cells[f"{name}_method"] = row[f"{name}_method"]
+        rows.append(cells | {"trials": count(row["trials"])})
     return rows
 
 
@@ -169,17 +175,16 @@ def provenance_rows(result: Result) -> list[tuple[str, str]]:
 
 def correlation_sentence(sources: Sources) -> str:
     """How far the methods agree with the yardstick, mean over layers."""
-    methods = list(sources.importance["method"].unique())
-    if len(methods) < 2:
+    table = rankings.agreement_of(sources)
+    if table is None:
         return ""
-    reference = rankings.reference_of(methods)
-    means = rankings.rank_correlation(sources.importance, reference).mean()
-    parts = ", ".join(f"{name} {_correlation(value)}" for name, value in means.items())
+    reference = agreement.reference_of(sources.importance["method"].unique())
+    means = table[table["layer"] == agreement.MEAN]
+    parts = ", ".join(
+        f"{row.method} {correlation(row.estimate, row.lower, row.upper)}"
+        for row in means.itertuples()
+    )
     return f"Rank correlation with {reference}, mean over layers: {parts}."
-
-
-def _correlation(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
 
 
 def channel_rows(sources: Sources) -> list[dict[str, str]]:
@@ -247,12 +252,13 @@ def render(sources: Sources) -> str:
     return environment.get_template("report.html.j2").render(
         title=title(result),
         file=result.path.name,
-        notes=report_design.notes(result),
+        notes=report_design.notes(result) + report_design.ranking_notes(sources),
         confidence=f"{100 * result.confidence:g}",
         command=str(result.attributes.get("command", "")),
         job=str(result.attributes.get("job", "")),
         **_numbers(result),
         channels=channel_rows(sources),
+        channel_methods=report_design.channel_methods(result),
         correlation=correlation_sentence(sources),
         figures=figure_cards(sources),
     )
@@ -269,7 +275,7 @@ def _numbers(result: Result) -> dict[str, Any]:
         "strata": report_design.strata_rows(result),
         "blocks": report_design.block_words(result),
         "accuracy": accuracy_rows(result),
-        "gain_methods": gain_methods(result),
+        "gains": len(result.models) > 1,
         "overhead": overhead_rows(result),
         "outcomes": outcome_rows(result),
         "times": time_rows(result),

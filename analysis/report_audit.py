@@ -6,14 +6,15 @@ import summaries
 from results import Result
 from text import count, share
 
+NOT_AUDITED = "No trial was audited: none was run again by the reference path."
 MOST = 20  # trials with mismatches in the table
 
 
 def audit_sentence(result: Result) -> str:
-    """How many trials were audited, and how the two paths agree; empty without an audit."""
+    """How many trials were audited, and how the two paths agree; empty without trials."""
     audit = result.audit
     if audit.empty:
-        return ""
+        return NOT_AUDITED if result.stored_trials else ""
     audited = len(audit[["point", "id"]].drop_duplicates())
     stored = result.stored_trials
     ties, mismatches = audit["near_ties"].sum(), audit["mismatches"].sum()

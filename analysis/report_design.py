@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import summaries
-from rankings import CHANNEL_POINT, holds_channels
+from intervals import ENOUGH_TRIALS, T
+from rankings import CHANNEL_POINT, Sources, holds_channels
 from results import Result
-from text import count, listed, percent, share
+from text import count, interval, listed, percent, share
 from weights import ALLOCATED, BY_STRATA, PILOT, SEQUENTIAL, SIMPLE, STRATIFIED
-
-# Below this many trials a t interval over a skewed outcome may cover less than it says.
-ENOUGH_TRIALS = 500
-
 
 # ---- what --------------------------------------------------------------------------------------
 
@@ -107,18 +106,12 @@ def plan_rows(result: Result) -> list[dict[str, str]]:
                 "point": labels[point.id],
                 "what": estimand_words(point.estimand, point.fault_model, point.ber),
                 "how": plan_words(result, point.id),
-                "trials": count(trials_used(result, point.id)),
+                "trials": count(summaries.trials_used(result, point.id)),
                 "pilot": count(_pilot(result, point.id)),
                 "planned": count(point.trials),
             }
         )
     return rows
-
-
-def trials_used(result: Result, point: int) -> int:
-    """Trials in the estimates of the point, of the model that has most."""
-    rows = summaries.trials_of(result, point)
-    return int(rows.groupby("model").size().max()) if len(rows) else 0
 
 
 def _pilot(result: Result, point: int) -> int:
@@ -137,6 +130,8 @@ def strata_rows(result: Result) -> list[dict[str, str]]:
             "pilot": count(row.pilot),
             "trials": count(row.trials),
             "failing": share(row.failing),
+            "interval": interval(row.lower, row.upper, share) if row.trials else "",
+            "method": row.method if row.trials else "",
         }
         for row in summaries.strata_table(result).itertuples(index=False)
     ]
@@ -160,6 +155,14 @@ def notes(result: Result) -> list[str]:
             "reference path: the fast engine cannot be trusted here (below, Audit)."
         )
     return [note for note in found if note]
+
+
+def ranking_notes(sources: Sources) -> list[str]:
+    """Ranking files of earlier versions do not name their network."""
+    return [
+        f"{name} does not say which network it ranks; its channels are taken as this network's."
+        for name in sources.unnamed
+    ]
 
 
 def _progress(result: Result) -> str:
@@ -191,31 +194,24 @@ def _uncovered(result: Result) -> str:
 
 
 def _few(result: Result) -> str:
-    """Only Korn and Graubard's interval holds for few trials of simple sampling."""
+    """Files of earlier versions hold t intervals of few trials."""
     if holds_channels(result):
         return ""
-    few = [
-        point
-        for point in result.points.index[result.plans["sampling"] == SIMPLE]
-        if 0 < _least_trials(result, point) < ENOUGH_TRIALS and not _is_exact(result, point)
-    ]
+    few = [point for point in result.points.index if _is_t_of_few(result, point)]
     if not few:
         return ""
     return (
-        f"Fewer than {ENOUGH_TRIALS} trials at {_labels(result, few)}: a t interval over so few "
-        "skewed outcomes may cover less than its nominal level."
+        f"Fewer than {ENOUGH_TRIALS} trials at {_labels(result, few)}: the stored t intervals of "
+        "so few skewed outcomes may cover less than their nominal level."
     )
 
 
-def _least_trials(result: Result, point: int) -> int:
-    rows = summaries.trials_of(result, point)
-    return int(rows.groupby("model").size().min()) if len(rows) else 0
-
-
-def _is_exact(result: Result, point: int) -> bool:
+def _is_t_of_few(result: Result, point: int) -> bool:
+    if result.plans["sampling"][point] != SIMPLE:
+        return False
     quantity = summaries.main_quantity(result, point)
-    methods = (summaries.estimate(result, point, m, quantity).method for m in result.models.index)
-    return all(method == "Korn-Graubard" for method in methods)
+    found = [summaries.estimate(result, point, m, quantity) for m in result.models.index]
+    return any(0 < one.trials < ENOUGH_TRIALS and one.method == T for one in found)
 
 
 def _not_reached(result: Result) -> str:
@@ -241,7 +237,7 @@ def channel_rows(importance: pd.DataFrame, method: str, worst: int = 3) -> list[
         if table["score"].isna().all():
             continue
         best = table.dropna(subset=["score"]).sort_values("rank").head(worst)
-        named = [f"{row.channel} ({share(row.score)})" for row in best.itertuples()]
+        named = [f"{row.channel} ({_score(row)})" for row in best.itertuples()]
         rows.append(
             {
                 "layer": str(layer),
@@ -249,10 +245,23 @@ def channel_rows(importance: pd.DataFrame, method: str, worst: int = 3) -> list[
                 "trials": count(table["trials"].sum()) if table["trials"].notna().any() else "–",
                 "failing": share(table["score"].mean()),
                 "accuracy": percent(table["accuracy"].mean()),
-                "worst": ", ".join(named),
+                "worst": "; ".join(named),
             }
         )
     return rows
+
+
+def _score(row: Any) -> str:
+    bounds = "" if pd.isna(row.lower) else f" {interval(row.lower, row.upper, share)}"
+    return f"{share(row.score)}{bounds}"
+
+
+def channel_methods(result: Result) -> str:
+    """How the intervals of channels were made, where the file of the trials says it."""
+    if not holds_channels(result):
+        return ""
+    found = result.estimates.loc[result.estimates["quantity"] == "failing", "method"].unique()
+    return f" ({listed(list(found))})" if len(found) else ""
 
 
 def channel_sentence(result: Result) -> str:

@@ -6,7 +6,8 @@ rows.
     from results import Result
 
     with Result("result.h5") as result:
-        print(result.trials.groupby(["ber", "model_name"]).accuracy.agg(["mean", "sem", "count"]))
+        print(result.estimates)                                  # with their intervals
+        print(result.mean("failing", point=0, model="unprotected"))  # the same, from the rows
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import checkpoints
+import estimation
 import numpy as np
 import pandas as pd
 import weights
 from hdf5 import ResultError, Store
 from schema import (
     AUDIT,
+    CENTRE,
     ESTIMATE,
     FAULT,
     FOUND,
@@ -86,6 +90,11 @@ class Result:
         return self._store.attributes("provenance")
 
     @cached_property
+    def fingerprint_parts(self) -> dict[str, Any]:
+        """What the rows depend on, by name; none in files of earlier versions."""
+        return self._store.attributes("provenance/fingerprint")
+
+    @cached_property
     def job(self) -> dict[str, Any]:
         """The resolved job (TOML) as a dictionary; empty where this Python has no tomllib."""
         try:
@@ -143,7 +152,8 @@ class Result:
     @cached_property
     def plans(self) -> pd.DataFrame:
         """How each point is sampled, indexed by point: `sampling` is simple, stratified,
-        sequential or allocated; `used` trials are in the estimates; `reached`: the stopping rule was met."""
+        sequential or allocated; `used` trials are in the estimates; `reached`: the stopping rule
+        was met."""
         plans = self._store.table("design/plans", PLAN).set_index("point")
         if plans.index.has_duplicates:
             raise ResultError(f"{self.path}: /design/plans holds a point twice")
@@ -170,6 +180,12 @@ class Result:
         return self._store.table("design/rounds", ROUND)
 
     @cached_property
+    def centres(self) -> pd.DataFrame:
+        """Shares of the outcomes that each round of a sequential plan was centred at, by model;
+        empty where there are none (other plans, and sequential ones of earlier versions)."""
+        return self._store.table("design/centres", CENTRE)
+
+    @cached_property
     def blocks(self) -> np.ndarray:
         """Block of every image; empty where every trial uses all images."""
         stored = "design/blocks" in self._store
@@ -187,8 +203,8 @@ class Result:
 
         Rows beyond the point's planned trials (of a campaign that was shortened) are in no estimate
         and left out. `accuracy` is correct/images, `failure` the share with SDC-critical or DUE;
-        `weight` is what the row counts for in a mean over its point (see weights.py): a plain mean
-        of stratified or sequential rows is biased.
+        A plain mean of stratified or sequential rows is biased: `mean` gives what the program
+        estimates. `weight` and `group_weight` are for means of other columns (see weights.py).
         """
         trials = self._stored_trials[self._planned].reset_index(drop=True)
         points = self.points.reindex(trials["point"])
@@ -198,14 +214,37 @@ class Result:
         images = trials["images"].where(trials["images"] > 0).astype(float)
         trials["accuracy"] = trials["correct"] / images
         trials["failure"] = (trials["sdc_critical"] + trials["due"]) / images
-        trials["weight"] = weights.weights_of(self.path, trials, self.plans, self.strata)
-        return trials
+        return trials.join(weights.weights_of(self.path, trials, self.plans, self.strata))
+
+    def mean(
+        self,
+        quantity: str,
+        point: int,
+        model: int | str,
+        against: int | str | None = None,
+        where: pd.Series | None = None,
+    ) -> float:
+        """What the program estimates (`estimates`), from the rows of `trials`.
+
+        `quantity`: accuracy, failing, an outcome (masked, sdc_noncritical, sdc_critical, due), or
+        accuracy_argmax; `model` and `against`, for the difference to another one, by number or
+        name. `where`: a column of truths, one per row of `trials`, for the mean over those rows
+        alone. Not a number where there are no such rows, or a stratum is without any.
+        """
+        model, against = self._model_number(model), self._model_number(against)
+        if where is None:
+            return estimation.estimate(self, point, model, quantity, against)
+        found = estimation.observations(self, point, model, quantity, against)
+        chosen = where.reindex(found.rows.index, fill_value=False).to_numpy(bool)
+        return estimation.group_mean(found.only(chosen))
 
     @cached_property
     def faults(self) -> pd.DataFrame:
         """One row per flipped bit: the row of its trial in `trials`, tensor and layer by name.
 
-        `copy` tells a duplicated channel's copy; values are those of 32-bit words as floats.
+        `copy` tells a duplicated channel's copy; values are those of 32-bit words as floats;
+        `checkpoint_element` is the place in the flattened tensor of that name in the model's .pth
+        (see checkpoints.py).
         """
         faults = self._store.table("faults/sites", FAULT)
         rows = self._fault_rows(len(faults))
@@ -287,6 +326,16 @@ class Result:
         """Stored rows that are left out of `trials`."""
         return int((~self._planned).sum())
 
+    def _model_number(self, model: int | str | None) -> int | None:
+        if not isinstance(model, str):
+            return model
+        for number, name in self.models["name"].items():
+            if name == model:
+                return int(number)
+        raise ResultError(
+            f"{self.path}: no model '{model}': there are {', '.join(self.models.name)}"
+        )
+
     def _model(self, name: str) -> dict[str, Any]:
         where = f"models/{name}"
         attributes = self._store.attributes(where)
@@ -315,19 +364,23 @@ class Result:
     def _name_faults(self, faults: pd.DataFrame) -> None:
         names = np.empty(len(faults), dtype=object)
         copies = np.zeros(len(faults), dtype=bool)
+        places = faults["element"].to_numpy().astype(np.int64)
         for index, model in self.models["name"].items():
             tensors = self.tensors(model)
+            model_structure = _json(self.models["structure"][index])
             mine = (faults["model"] == index).to_numpy()
             hit = faults["tensor"].to_numpy()[mine]
             if len(hit) and hit.max() >= len(tensors):
                 raise ResultError(f"{self.path}: a fault names tensor {hit.max()} of {model}")
             names[mine] = tensors["name"].to_numpy()[hit]
+            places[mine] = checkpoints.elements_in_file(model_structure, tensors, hit, places[mine])
             copies[mine] = (
                 faults["element"].to_numpy()[mine] >= tensors["originals"].to_numpy()[hit]
             )
         faults["tensor_name"] = pd.Categorical(names)
         faults["layer"] = layer_of(faults["tensor_name"].astype(str)).astype("category")
         faults["copy"] = copies
+        faults["checkpoint_element"] = places
 
 
 def layer_of(tensor_names: pd.Series) -> pd.Series:

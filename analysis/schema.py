@@ -141,6 +141,18 @@ ROUND = np.dtype(
         ("allocated", "u8"),
     ]
 )
+# Of /design/centres, in files whose sequential plans estimate the outcomes' shares together.
+CENTRE = np.dtype(
+    [
+        ("point", "u4"),
+        ("round", "u4"),
+        ("model", "i4"),
+        ("masked", "f8"),
+        ("sdc_noncritical", "f8"),
+        ("sdc_critical", "f8"),
+        ("due", "f8"),
+    ]
+)
 
 # Kinds of NumPy types that may stand for the one expected.
 KINDS = {"S": "SO", "u": "u", "i": "ui", "f": "f"}

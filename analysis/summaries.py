@@ -1,21 +1,30 @@
 """Numbers of a campaign: means over trials, intervals, comparisons. Tables in, tables out.
 
-Where the program stored an estimate, that one is reported; means of rows are weighted by the
-design (weights.py).
+Where the program stored an estimate, that one is reported; what is computed from rows is what the
+program estimates (estimation.py), with intervals by its rule (intervals.py).
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from intervals import Interval, paired_interval, t_interval, welch_interval
+from estimation import OF_LABELS, Observations, observations
+from intervals import (
+    Group,
+    Interval,
+    difference_interval,
+    group_interval,
+    korn_graubard_interval,
+    paired_interval,
+    trial_interval,
+    unseen_share,
+)
 from results import Result
 from schema import OUTCOMES
 from weights import PILOT, SEQUENTIAL, SIMPLE
 
 NAN = float("nan")
-# What a mean over the rows of a quantity is taken of, per image.
-COLUMNS = {"accuracy": "accuracy", "failing": "failure"} | {name: name for name in OUTCOMES}
+QUANTILES = {"low": 0.01, "first": 0.25, "median": 0.5, "third": 0.75, "high": 0.99}
 QUANTITIES = {"accuracy": "accuracy", "failing": "failing images"}
 
 
@@ -38,9 +47,20 @@ def sampling_of(result: Result, point: int) -> str:
     return str(result.plans["sampling"][point])
 
 
+def is_t1(result: Result, point: int) -> bool:
+    """Whether the point is about single flips."""
+    return str(result.points["estimand"][point]).startswith("T1")
+
+
 def main_quantity(result: Result, point: int) -> str:
     """What the point is about: failing images for T1, else accuracy."""
-    return "failing" if str(result.points["estimand"][point]).startswith("T1") else "accuracy"
+    return "failing" if is_t1(result, point) else "accuracy"
+
+
+def trials_used(result: Result, point: int) -> int:
+    """Trials in the estimates of the point, of the model that has most."""
+    rows = trials_of(result, point)
+    return int(rows.groupby("model").size().max()) if len(rows) else 0
 
 
 def point_labels(result: Result) -> dict[int, str]:
@@ -79,22 +99,53 @@ def fault_free(result: Result) -> pd.Series:
 
 def estimate(result: Result, point: int, model: int, quantity: str) -> Interval:
     """The stored estimate, else what the rows give: for simple sampling with an interval, for other
-    plans the weighted mean without one, or nothing while strata are still without trials."""
+    plans without one, and nothing while strata are still without trials."""
     stored = _stored(result, point, model, quantity)
-    return stored or _computed(result, trials_of(result, point, model), quantity)
+    return stored or computed(result, point, model, quantity)
 
 
-def _computed(result: Result, trials: pd.DataFrame, quantity: str) -> Interval:
-    values = _per_image(trials, quantity)
-    if trials.empty or sampling_of(result, trials["point"].iloc[0]) == SIMPLE:
-        return t_interval(values, result.confidence)
-    mean = float(np.sum(values * trials["weight"])) if is_covered(result, trials) else NAN
-    return Interval(mean, NAN, NAN, len(trials), "weighted mean")
+def computed(
+    result: Result, point: int, model: int, quantity: str, against: int | None = None
+) -> Interval:
+    """An estimate from the rows, whether or not one is stored."""
+    found = observations(result, point, model, quantity, against)
+    if sampling_of(result, point) == SIMPLE:
+        return _of_simple(result, found, quantity, against)
+    mean = result.mean(quantity, point, model, against)
+    return Interval(mean, NAN, NAN, len(found.values), "weighted mean")
 
 
-def _per_image(trials: pd.DataFrame, quantity: str) -> np.ndarray:
-    column = trials[COLUMNS[quantity]]
-    return (column / trials["images"] if quantity in OUTCOMES else column).to_numpy()
+def _of_simple(
+    result: Result, found: Observations, quantity: str, against: int | None = None
+) -> Interval:
+    """The interval that the program gives the observations of simple sampling."""
+    points = found.rows["point"].unique()
+    if len(points) and is_t1(result, points[0]) and quantity not in OF_LABELS:
+        return korn_graubard_interval(found.values, result.confidence)
+    if against is not None:
+        interval = paired_interval(found.values, result.confidence, found.low, found.high)
+        return _shifted(interval, found.shift, -1.0)
+    interval = trial_interval(found.values, result.confidence, found.low, found.high)
+    return _shifted(interval, found.shift, 0.0)
+
+
+def _shifted(interval: Interval, by: float, least: float) -> Interval:
+    bounds = max(least, interval.lower + by), min(1.0, interval.upper + by)
+    return Interval(interval.estimate + by, *bounds, interval.trials, interval.method)
+
+
+def group_share(result: Result, trials: pd.DataFrame) -> Interval:
+    """Share of failing images over a group of trials of one point and model: those that hit a bit,
+    a layer, a stratum."""
+    single = bool((trials["n_faults"] == 1).all())
+    group = failing_group(trials)
+    return group_interval(group.values, group.weights, result.confidence, single)
+
+
+def failing_group(trials: pd.DataFrame) -> Group:
+    """In the order of the trials' ids."""
+    trials = trials.sort_values("id", kind="stable")
+    return Group(trials["failure"].to_numpy(), trials["group_weight"].to_numpy())
 
 
 def is_covered(result: Result, trials: pd.DataFrame) -> bool:
@@ -124,7 +175,7 @@ def accuracy_table(result: Result) -> pd.DataFrame:
     rows = []
     for (point, model), trials in main_trials(result).groupby(["point", "model"]):
         rows.append(
-            {"point": point, "model": model, "flips": _mean_flips(trials)}
+            {"point": point, "model": model, "flips": mean_flips(trials)}
             | estimate(result, point, model, "accuracy")._asdict()
             | {"planned": int(result.points["trials"].get(point, 0))}
         )
@@ -138,7 +189,8 @@ def accuracy_table(result: Result) -> pd.DataFrame:
     return table
 
 
-def _mean_flips(trials: pd.DataFrame) -> float:
+def mean_flips(trials: pd.DataFrame) -> float:
+    """Flips per trial, in a mean over the population."""
     return float(np.average(trials["n_faults"], weights=trials["weight"]))
 
 
@@ -147,7 +199,7 @@ def gain_table(result: Result) -> pd.DataFrame:
     rows = []
     for point in result.points["id"]:
         for model in result.models.index[1:]:
-            gain = _stored_gain(result, point, model) or _computed_gain(result, point, model)
+            gain = _stored_gain(result, point, model) or computed_gain(result, point, model)
             if gain is not None:
                 rows.append({"point": point, "model": model} | gain._asdict())
     return pd.DataFrame(rows, columns=["point", "model", *Interval._fields])
@@ -161,20 +213,34 @@ def _stored_gain(result: Result, point: int, model: int) -> Interval | None:
     return _interval(rows.iloc[-1]) if len(rows) else None
 
 
-def _computed_gain(result: Result, point: int, model: int) -> Interval | None:
-    after = trials_of(result, point, model).set_index("id")
-    before = trials_of(result, point, result.models.index[0]).set_index("id")
-    if after.empty or before.empty:
+def computed_gain(result: Result, point: int, model: int) -> Interval | None:
+    """The gain in accuracy from the rows; None where they tell nothing."""
+    first = result.models.index[0]
+    parts = [observations(result, point, m, "accuracy") for m in (model, first)]
+    if any(part.rows.empty for part in parts):
         return None
-    if sampling_of(result, point) != SIMPLE:
-        parts = [_computed(result, rows, "accuracy").estimate for rows in (after, before)]
-        gain = Interval(parts[0] - parts[1], NAN, NAN, len(after), "weighted mean")
+    paired = result.points["fault_model"].get(point) == "binomial"  # the same flips in both
+    if paired or sampling_of(result, point) != SIMPLE:
+        gain = computed(result, point, model, "accuracy", first)
         return None if np.isnan(gain.estimate) else gain
-    if result.points["fault_model"].get(point) == "binomial":  # the same flips in both: paired
-        differences = (after["accuracy"] - before["accuracy"]).dropna().to_numpy()
-        return paired_interval(differences, result.confidence) if len(differences) else None
-    values = (rows["accuracy"].to_numpy() for rows in (after, before))
-    return welch_interval(*values, result.confidence)
+    groups = (Group(p.values, np.ones(len(p.values)), p.low, p.high) for p in parts)
+    gain = difference_interval(*groups, result.confidence)
+    return _shifted(gain, parts[0].shift - parts[1].shift, -1.0)
+
+
+def no_difference(result: Result, point: int, model: int) -> str:
+    """Said of a paired gain where no trial of simple sampling showed any: an interval would only
+    tell how few they were. Empty otherwise."""
+    paired = result.points["fault_model"].get(point) == "binomial"
+    if not paired or sampling_of(result, point) != SIMPLE:
+        return ""
+    first = result.models.index[0]
+    found = observations(result, point, model, "accuracy", first)
+    if found.rows.empty or found.shift != 0 or found.values.any():
+        return ""
+    n = len(found.values)
+    most = f"{unseen_share(n, result.confidence) * n:.2g}/{n}"
+    return f"no difference in {n} trials; one in more than {most} of them is excluded"
 
 
 def outcome_table(result: Result) -> pd.DataFrame:
@@ -199,18 +265,22 @@ def outcome_table(result: Result) -> pd.DataFrame:
 
 def strata_table(result: Result) -> pd.DataFrame:
     """Per point and stratum: weight, cost, trials of the pilot and of the main sample, and failing
-    images of the first model in it."""
+    images of the first model in it with their interval."""
     first = result.trials[result.trials["model"] == _first(result)]
     place = ["point", "stratum"]
     main = first[first["weight"] > 0].groupby(place)
+    shares = {key: group_share(result, rows) for key, rows in main}
     counts = {
         "pilot": first[first["stage"] == PILOT].groupby(place).size(),
         "trials": main.size(),
-        "failing": main["failure"].mean(),
+        "failing": pd.Series({key: share.estimate for key, share in shares.items()}, dtype=float),
+        "lower": pd.Series({key: share.lower for key, share in shares.items()}, dtype=float),
+        "upper": pd.Series({key: share.upper for key, share in shares.items()}, dtype=float),
+        "method": pd.Series({key: share.method for key, share in shares.items()}, dtype=object),
     }
     table = result.strata.set_index(place)
     for name, column in counts.items():
-        table[name] = column.reindex(table.index)
+        table[name] = column.reindex(table.index) if len(column) else np.nan
     return table.fillna({"pilot": 0, "trials": 0}).reset_index()
 
 
@@ -229,12 +299,19 @@ def running_estimates(result: Result, point: int, model: int, looks: int = 60) -
     if sampling_of(result, point) != SIMPLE:
         stored = _of_quantity(result.looks, point, model, quantity).sort_values("trials")
         return stored[list(Interval._fields)].reset_index(drop=True)
-    trials = trials_of(result, point, model).sort_values("id")
-    values = _per_image(trials, quantity)
-    if len(values) < 2:
+    found = observations(result, point, model, quantity)
+    total = len(found.values)
+    if total < 2:
         return pd.DataFrame(columns=Interval._fields)
-    counts = np.unique(np.geomspace(2, len(values), looks).astype(int))
-    return pd.DataFrame([t_interval(values[:n], result.confidence) for n in counts])
+    counts = np.unique(np.geomspace(2, total, looks).astype(int))
+    first = (found.only(np.arange(total) < n) for n in counts)
+    return pd.DataFrame([_of_simple(result, part, quantity) for part in first])
+
+
+def has_running_estimates(result: Result, point: int, model: int) -> bool:
+    if sampling_of(result, point) != SIMPLE:
+        return len(running_estimates(result, point, model)) > 0
+    return len(trials_of(result, point, model)) >= 2
 
 
 # ---- cost --------------------------------------------------------------------------------------
@@ -257,10 +334,11 @@ def load_table(result: Result) -> pd.DataFrame:
 
 
 def time_table(result: Result) -> pd.DataFrame:
-    """Wall time of the trials of every model [ms]: median, mean, and the 1 % and 99 % quantiles."""
+    """Wall time of the trials of every model [ms]: mean, quartiles, and the 1 % and 99 %
+    quantiles."""
     groups = result.trials.groupby("model")["wall_us"]
     table = groups.agg(trials="size", mean="mean")
-    for name, quantile in (("median", 0.5), ("low", 0.01), ("high", 0.99)):
+    for name, quantile in QUANTILES.items():
         table[name] = groups.quantile(quantile)
-    table[["mean", "median", "low", "high"]] /= 1000
+    table[["mean", *QUANTILES]] /= 1000
     return table.reset_index()

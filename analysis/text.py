@@ -16,10 +16,10 @@ def percent(value: float, digits: int = 2) -> str:
 
 
 def share(value: float) -> str:
-    """A share that may be tiny: 26.227 %, 0.0123 %, 4.56e-05 %."""
+    """A share that may be tiny: 26.227 %, 0.0123 %, 4.56e-05 %; 0 where only rounding differs."""
     if pd.isna(value):
         return "–"
-    value *= 100
+    value = 0.0 if abs(value) < 1e-12 else 100 * value
     small = 0 < abs(value) < 0.1
     return f"{value:.3g}{UNIT}" if small else f"{value:.3f}{UNIT}"
 
@@ -63,6 +63,14 @@ def interval(lower: float, upper: float, text: Callable[[float], str] = percent)
     if pd.isna(lower):
         return "(no interval)"
     return f"[{text(lower).removesuffix(UNIT)}, {text(upper)}]"
+
+
+def correlation(estimate: float, lower: float, upper: float) -> str:
+    """0.25 [−0.10, 0.55]"""
+    if pd.isna(estimate):
+        return "–"
+    bounds = "" if pd.isna(lower) else f" [{lower:.2f}, {upper:.2f}]"
+    return f"{estimate:.2f}{bounds}".replace("-", "−")
 
 
 def listed(names: list[str], most: int = 8) -> str:

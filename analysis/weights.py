@@ -3,6 +3,11 @@
 A point is sampled simply (every row 1/n), by strata, in one round or several (a row of stratum h
 counts W_h/n_h), or sequentially (the stratum drawn with probability q: (W_h/q)/n). A pilot only
 planned the others and counts 0, as do rows beyond those that a sequential plan used.
+
+`weight` is for means of what a trial has by its draw, such as flips per trial. The program's
+estimates need more than weights (estimation.py): Result.mean gives them. `group_weight` is for
+means over some of the rows, chosen by what happened in them, sum w x/sum w: there strata count by
+their shares W_h/n_h under every plan, so that the rows of one stratum count alike.
 """
 
 from __future__ import annotations
@@ -22,9 +27,10 @@ MAIN, PILOT = 0, 1  # TrialRow::stage
 
 def weights_of(
     path: Path, trials: pd.DataFrame, plans: pd.DataFrame, strata: pd.DataFrame
-) -> np.ndarray:
-    """The weight of every row. Weights of a point and model sum to 1 (sequential: their expectation
-    does), or, while strata are still without trials, to the share of the population sampled."""
+) -> pd.DataFrame:
+    """`weight` and `group_weight` of every row. Weights of a point and model sum to 1 (`weight` of
+    a sequential plan: in expectation), or, while strata are still without trials, to the share of
+    the population sampled."""
     sampling = plans["sampling"].reindex(trials["point"]).to_numpy()
     used = _used(trials, plans, sampling)
     rows = trials[used]
@@ -33,10 +39,10 @@ def weights_of(
     group = rows.groupby(["point", "model"])["id"].transform("size").to_numpy()
     parts = rows.groupby(["point", "model", "stratum"])["id"].transform("size").to_numpy()
     drawn = share / (rows["probability"].to_numpy() * group)
-    weights = np.zeros(len(trials))
-    weights[used] = np.select(
-        [np.isin(kind, BY_STRATA), kind == SEQUENTIAL], [share / parts, drawn], 1 / group
-    )
+    weights = pd.DataFrame(0.0, index=trials.index, columns=["weight", "group_weight"])
+    by_strata = np.where(kind == SIMPLE, 1 / group, share / parts)
+    weights.loc[used, "group_weight"] = by_strata
+    weights.loc[used, "weight"] = np.where(kind == SEQUENTIAL, drawn, by_strata)
     return weights
 
 

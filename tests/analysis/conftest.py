@@ -41,6 +41,8 @@ class Sample:
     blocks: tuple[int, ...] = ()  # of the images
     estimands: tuple[str, ...] = ()  # of the points, where not T2
     audit: list[dict] = field(default_factory=list)
+    networks: tuple[str, ...] = ()  # hashes of the models, in the fingerprint's parts
+    centres: list[dict] = field(default_factory=list)
 
     def write(self, path: Path) -> Path:
         with h5py.File(path, "w") as file:
@@ -75,6 +77,9 @@ class Sample:
             complete=np.uint8(self.complete),
         )
         file.create_group("provenance").attrs["libtorch"] = "1.13.1"
+        parts = file.create_group("provenance/fingerprint").attrs
+        for index, sha in enumerate(self.networks):
+            parts[f"model {index} {self.models[index]}"] = sha
         session = {
             "number": 0,
             "started": 1.7e9,
@@ -93,6 +98,8 @@ class Sample:
         group["plans"] = _rows(schema.PLAN, self.plans)
         group["strata"] = _rows(schema.STRATUM, self.strata)
         group["rounds"] = _rows(schema.ROUND, self.rounds)
+        if self.centres:
+            group["centres"] = _rows(schema.CENTRE, self.centres)
         if self.blocks:
             group["blocks"] = np.array(self.blocks, np.int32)
 
@@ -159,10 +166,13 @@ def outcome(point: int, trial: int, model: int, correct: int, critical: int, due
     return row | {"sdc_noncritical": rest - rest // 2, "rank": trial % 2}
 
 
-def write_ranking(path: Path, method: str, layers: dict[str, list[float]], **sample: float) -> Path:
+def write_ranking(
+    path: Path, method: str, layers: dict[str, list[float]], network: str = "", **sample: float
+) -> Path:
     """A ranking file; `sample` are the further columns of channel-FI, alike in all channels."""
     with h5py.File(path, "w") as file:
         file.attrs.update(schema="sentinelnn-ranking", schema_version=1, method=method)
+        file.attrs["model_sha256"] = network
         for index, (layer, scores) in enumerate(layers.items()):
             group = file.create_group(f"importance/{method}/{layer}")
             group.attrs["index"] = np.uint32(index)

@@ -6,11 +6,13 @@ import failures
 import numpy as np
 import pytest
 from conftest import Sample, outcome
+from intervals import Group, difference_interval
 from results import Result
 
 
 def test_single_flips_by_bit(single):
-    # bit 30: 0.4 and 0.6, t_1 = 12.7 clips to [0, 1]; bit 0: no failure in 3, -ln(0.05)/3 > 1 -> 1
+    # bit 30: 0.4 and 0.6, two trials count as one: all of [0, 1]
+    # bit 0: no failure in 3: -ln(0.05)/3
     with Result(single) as result:
         table = failures.failures_by(result, "bit", 0, 0).set_index("bit")
     assert table["estimate"][30] == pytest.approx(0.5) and table["with_it"][30] == 2
@@ -32,9 +34,11 @@ def test_several_flips_are_compared_with_trials_without(tmp_path):
         table = failures.failures_by(result, "bit", 0, 0).set_index("bit")
         layers = failures.failures_by(result, "layer", 0, 0).set_index("layer")
     assert table["estimate"][30] == pytest.approx(0.4)
-    # s^2 = 12/11 * 1e-4 in each group of 12, df = 11: t = 2.200985; both half-widths add squared
-    half = 2.200985 * (2 * 1e-4 / 11) ** 0.5
-    assert table["upper"][30] - 0.4 == pytest.approx(half, abs=1e-8)
+    hit, other = (np.tile([share, share + 0.02], 6) for share in (0.5, 0.1))
+    groups = (Group(values, np.ones(12)) for values in (hit, other))
+    expected = difference_interval(*groups, 0.95)
+    assert table["upper"][30] == pytest.approx(expected.upper)
+    assert table["method"][30] == "two-sample betting"
     assert np.isnan(table["estimate"][1])  # in every trial: nothing to compare with
     assert np.isnan(layers["estimate"]["stem"]) and layers["with_it"]["linear"] == 0
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import failures
 import figures
 import h5py
 import pytest
 import report
+import summaries
 from conftest import LAYERS, Sample, outcome, plan, strata_of, write_ranking
 from matplotlib.text import Text
 from plot_style import COLUMN, PAGE, model_style
@@ -36,7 +38,7 @@ def test_report_holds_the_numbers(paired):
     text = page(paired)
     for number in (
         "70.00 %",
-        "[44.02, 95.98 %]",
+        "[22.11, 100.00 %]",
         "85.00 %",
         "+15.00",
         "1.1000×",
@@ -71,8 +73,41 @@ def test_report_shows_the_audit_and_its_mismatches(audited):
     assert "<h2>Audit</h2>" in text
 
 
-def test_report_without_an_audit_says_nothing_of_it(paired):
-    assert "Audit" not in rendered(paired) and "reference path" not in rendered(paired)
+def test_report_says_that_no_trial_was_audited_and_nothing_before_the_first(paired, empty):
+    assert "No trial was audited" in rendered(paired)
+    assert "mismatches" not in rendered(paired)
+    assert "Audit" not in rendered(empty)
+
+
+def test_networks_that_never_differ_are_said_to_in_words(tmp_path):
+    trials = [outcome(0, i, m, 50 + i % 3, 40) for i in range(60) for m in (0, 1)]
+    path = Sample(points=(("binomial", 1e-5, 60),), trials=trials).write(tmp_path / "same.h5")
+    with h5py.File(path, "a") as file:
+        file["models/hardened"].attrs["correct"] = 90
+    text = rendered(path)
+    words = "no difference in 60 trials; one in more than 3/60 of them is excluded"
+    assert text.count(words) == 2 and "hardened gains" not in text
+
+
+def test_every_interval_names_its_family(paired, sequential):
+    assert '<span class="by">paired betting</span>' in rendered(paired)
+    assert "intervals over trials (betting)" in rendered(paired)
+    text = rendered(sequential)
+    assert '<span class="by">asymptotic confidence sequence</span>' in text
+    assert "with its 95 % interval (asymptotic confidence sequence)" in text
+
+
+def test_strata_and_bits_have_one_number(stratified, sequential):
+    for path in (stratified, sequential):
+        with Result(path) as result:
+            strata = summaries.strata_table(result).set_index("name")
+            bits = failures.failures_by(result, "bit", 0, 0).set_index("bit")
+            rows = result.trials["stratum"] == 0
+            assert result.mean("failing", 0, 0, where=rows) == strata["failing"]["bit 30"]
+        if path == stratified:
+            for name in ("estimate", "lower", "upper"):
+                column = "failing" if name == "estimate" else name
+                assert bits[name][30] == strata[column]["bit 30"]
 
 
 def test_report_of_single_flips_on_one_model(single):
@@ -200,8 +235,8 @@ def test_rankings_are_compared_on_the_page(paired, tmp_path):
     )  # fmt: skip
     text = rendered(paired, faults)
     assert text.count("<img") == 9
-    assert "Rank correlation with channel-FI, mean over layers: l2-norm 0.25." in text
-    assert "1 (30.000 %), 2 (20.000 %), 0 (10.000 %)" in text
+    assert "Rank correlation with channel-FI, mean over layers: l2-norm 0.25" in text
+    assert "1 (30.000 % [0.000, 40.000 %]); 2 (20.000 % [0.000, 40.000 %]); 0" in text
     assert " 50 trials per channel; the median half-width of the 95 % intervals is 20" in text
 
 
@@ -210,7 +245,8 @@ def test_trials_of_channel_fi_make_a_page_of_channels(tmp_path):
     trials = [outcome(0, i, 0, 80, 10) for i in range(2)] + [outcome(1, 0, 0, 70, 20)]
     sample = Sample(models=("unprotected",), points=points, trials=trials, complete=False)
     text = rendered(sample.write(tmp_path / "channels.h5"))
-    assert "3 trials in 2 of 3 channels" in text and "1 (20.000 %), 0 (10.000 %)" in text
+    assert "3 trials in 2 of 3 channels" in text
+    assert "1 (20.000 % [0.000, 100.000 %]); 0 (10.000 %" in text
     assert "What was estimated" not in text
 
 

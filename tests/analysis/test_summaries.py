@@ -7,38 +7,44 @@ import numpy as np
 import pytest
 import summaries
 from conftest import Sample, _rows, outcome, plan, strata_of
+from intervals import betting_interval
 from results import Result
 from schema import ESTIMATE
 
+ACCURACIES = np.array([0.5, 0.7, 0.9, 0.7])  # of the first model in `paired`
 
-def test_accuracy_with_its_t_interval(paired):
-    # 0.5 0.7 0.9 0.7: mean 0.7, s = sqrt(0.08/3); 3.182446 s / 2 = 0.259846
+
+def test_accuracy_with_its_interval(paired):
     with Result(paired) as result:
         before = summaries.accuracy_table(result).iloc[0]
+    expected = betting_interval(ACCURACIES, 0.95)
     assert before["estimate"] == pytest.approx(0.7)
-    assert before["lower"] == pytest.approx(0.7 - 0.259846, abs=1e-6)
-    assert before["upper"] == pytest.approx(0.7 + 0.259846, abs=1e-6)
+    assert before["lower"] == pytest.approx(expected.lower, abs=1e-9)
+    assert before["upper"] == pytest.approx(expected.upper, abs=1e-9)
     assert (before["trials"], before["planned"], before["flips"]) == (4, 4, 2)
-    assert before["fault_free"] == 0.9
+    assert (before["fault_free"], before["method"]) == (0.9, "betting")
 
 
 def test_paired_gain(paired):
-    # differences 0.3 0.2 0.0 0.1: mean 0.15, s = sqrt(0.05/3); 3.182446 s / 2 = 0.205426
+    # 0.3 0.2 0.0 0.1; of the differences to the fault-free 0.9 and 0.89: 0.01 more
     with Result(paired) as result:
         gain = summaries.gain_table(result).iloc[0]
+    expected = betting_interval(np.array([0.31, 0.21, 0.01, 0.11]), 0.95, -0.99, 1.01)
     assert gain["estimate"] == pytest.approx(0.15)
-    assert gain["upper"] - gain["estimate"] == pytest.approx(0.205426, abs=1e-6)
-    assert gain["method"] == "paired t over trials"
+    assert gain["upper"] == pytest.approx(expected.upper - 0.01, abs=1e-9)
+    assert gain["method"] == "paired betting"
 
 
-def test_independent_faults_are_compared_by_welch(tmp_path):
-    trials = [outcome(0, i, m, c, 90 - c) for i in range(3) for m, c in ((0, 50 + i), (1, 80 + i))]
-    sample = Sample(points=(("exact:8", 0.0, 3),), trials=trials)
-    with Result(sample.write(tmp_path / "welch.h5")) as result:
+@pytest.mark.parametrize(("n", "method"), [(3, "two-sample betting"), (600, "Welch")])
+def test_independent_faults_are_compared_as_two_samples(tmp_path, n, method):
+    trials = [
+        outcome(0, i, m, c, 90 - c) for i in range(n) for m, c in ((0, 50 + i % 3), (1, 80 + i % 3))
+    ]
+    sample = Sample(points=(("exact:8", 0.0, n),), trials=trials)
+    with Result(sample.write(tmp_path / "two.h5")) as result:
         gain = summaries.gain_table(result).iloc[0]
-    # both variances 1e-4, n = 3, df = 4: 2.776445 sqrt(2e-4/3)
-    assert gain["method"] == "Welch"
-    assert gain["estimate"] - gain["lower"] == pytest.approx(2.776445 * (2e-4 / 3) ** 0.5, abs=1e-8)
+    assert gain["method"] == method and gain["estimate"] == pytest.approx(0.3)
+    assert gain["lower"] < 0.3 < gain["upper"]
 
 
 def test_a_stored_estimate_wins(tmp_path):
@@ -75,11 +81,12 @@ def test_running_estimates_end_at_the_estimate(paired):
 
 
 def test_failing_is_computed_or_the_stored_one(paired):
-    # critical + due of 100: 45 25 5 25: mean 25, s = sqrt(800/3)
+    # critical + due of 100: 45 25 5 25
     with Result(paired) as result:
         row = summaries.outcome_table(result).iloc[0]
     assert row["failing"] == pytest.approx(0.25)
-    assert row["failing_upper"] == pytest.approx(0.25 + 3.182446 * (800 / 3) ** 0.5 / 200, abs=1e-6)
+    expected = betting_interval(np.array([0.45, 0.25, 0.05, 0.25]), 0.95)
+    assert row["failing_upper"] == pytest.approx(expected.upper, abs=1e-9)
     stored = {"point": 0, "model": 0, "against": -1, "quantity": "failing", "estimate": 0.42}
     with h5py.File(paired, "a") as file:
         del file["estimates"]

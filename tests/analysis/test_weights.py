@@ -36,7 +36,7 @@ def estimates(rows: pd.DataFrame, sampling: str) -> pd.Series:
     strata = pd.concat([pd.DataFrame(strata_of(point)) for point in points[:1]])
     strata = strata.merge(pd.DataFrame({"replicate": points}), how="cross")
     strata["point"] = strata["replicate"]
-    weight = weights_of(Path("x.h5"), rows, plans, strata)
+    weight = weights_of(Path("x.h5"), rows, plans, strata)["weight"]
     return (rows["failure"] * weight).groupby(rows["point"]).sum()
 
 

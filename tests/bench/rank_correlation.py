@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "analysis"))
 
+import agreement  # noqa: E402
 import pandas as pd  # noqa: E402
 import rankings  # noqa: E402
 
@@ -18,7 +19,7 @@ import rankings  # noqa: E402
 def main(paths: list[Path]) -> None:
     table = pd.concat([rankings.read_ranking(path).assign(method=path.stem) for path in paths])
     reference = paths[0].stem
-    correlation = rankings.rank_correlation(table, reference)
+    correlation = agreement.rank_correlation(table, reference)
     channels = table[table["method"] == reference].groupby("layer").size()
     print(f"| layer | channels | {' | '.join(correlation.columns)} |")
     print("|---|---|" + "---|" * len(correlation.columns))

@@ -43,11 +43,13 @@
 ///                          the point (left from before the campaign was shortened, or run while a
 ///                          sequential plan was already decided). The weight of a row in a mean over
 ///                          the population: stratified and allocated W_h / n_h, sequential
-///                          W_h / (probability n), else 1 / n. In a sequential plan the share of an
-///                          outcome is the mean over the n trials of c + (W_h / probability) (y - c),
-///                          y the trial's share, c that of /design/centres for its round (of DUE or
-///                          SDC-critical the sum of both): the four sum to 1 in every trial. A mean
-///                          below 0 counts as 0 and the four are divided by their sum
+///                          W_h / (probability n), else 1 / n. Accuracy is estimated by the mean of
+///                          a row's difference to the fault-free network on the same block. In a
+///                          sequential plan the share of an outcome is the mean over the n trials of
+///                          c + (W_h / probability) (y - c), y the trial's share, c that of
+///                          /design/centres for its round (of DUE or SDC-critical the sum of both):
+///                          the four sum to 1 in every trial. A mean below 0 counts as 0 and the
+///                          four are divided by their sum
 ///   /faults/offsets        u64 [trials + 1]: the faults of row i of /trials are
 ///                          sites[offsets[i] : offsets[i + 1]]
 ///   /faults/sites          compound FaultRow
@@ -93,12 +95,19 @@ struct TrialRow {
 
 /// One flipped bit.
 struct FaultRow {
-  std::uint8_t kind = 0;      // FaultKind
-  std::uint32_t tensor = 0;   // row of /models/<m>/tensors
-  std::uint64_t element = 0;  // row-major in the stored tensor [out + copies, in/groups, kh, kw]
+  std::uint8_t kind = 0;     // FaultKind
+  std::uint32_t tensor = 0;  // row of /models/<m>/tensors
+  /// Row-major in the logical tensor [out + copies, in/groups, kh, kw]: all originals, then the
+  /// copies of duplicated channels in their order; whatever the memory format. The tensor of this
+  /// name in the network's .pth has the same order, but for `--selection group` (`layout` "group"
+  /// of the layer in /models/<m>: structure). There the d duplicated channels are the first, and
+  /// their copies lie right behind them: row r of the file is row r of this one for r < d, row out
+  /// + r - d for d <= r < 2 d, row r - d from there. analysis/checkpoints.py is that map.
+  std::uint64_t element = 0;
   std::uint8_t word_bits = 32;
   std::uint8_t bit = 0;                 // 0 = least significant
-  std::uint64_t before = 0, after = 0;  // raw words
+  /// Raw words. Where a trial flips several bits of a word, the second finds what the first left.
+  std::uint64_t before = 0, after = 0;
 };
 
 struct TrialRecord {
@@ -128,18 +137,20 @@ struct AuditRow {
   std::uint64_t id = 0;
   std::uint32_t model = 0;
   std::uint32_t images = 0;
-  /// Images with DUE in one path only, another predicted class, or logits that deviate by more than
-  /// 1e-3 of max|z|; at least as many as the row's counts differ by from those of the fast path run
-  /// once more.
+  /// Images that are DUE in one path only, or of another predicted class without a near tie, or
+  /// with a logit that deviates by more than 1e-3 of max|z|; at least as many as the row's counts
+  /// differ by from those of the fast path run once more.
   std::uint32_t mismatches = 0;
-  /// Images with another predicted class, and no mismatch, as the two largest logits lie closer
-  /// together than 1e-4 of max|z|.
+  /// Images that would be a mismatch, but rounding decides: the two largest logits of the reference
+  /// lie closer together than 1e-4 of max|z|, or the reference gives the engine's result in another
+  /// memory format or, where neither is DUE, in double precision.
   std::uint32_t near_ties = 0;
   // Of the reference path, as in TrialRow. The split of masked and sdc_noncritical belongs to a
   // path.
   std::uint32_t correct = 0, top5 = 0, masked = 0, sdc_noncritical = 0, sdc_critical = 0, due = 0,
                 correct_argmax = 0;
-  double deviation = 0;  // largest |fast - reference| / max|reference| of an image without DUE
+  /// Largest |fast - reference| / max|reference| of an image without DUE in either path.
+  double deviation = 0;
 };
 
 struct TensorInfo {
