@@ -83,6 +83,7 @@ nlohmann::json to_json(const DryRun& run) {
                          {"network_bytes", run.network_bytes},
                          {"image_bytes", run.image_bytes},
                          {"cache_bytes", run.cache_bytes}};
+  if (!run.stored_types.empty()) json["stored_types"] = run.stored_types;
   for (const DryRun::Layer& layer : run.layers)
     json["layers"].push_back({{"name", layer.name},
                               {"bits", layer.bits},
@@ -141,6 +142,9 @@ class Plan : public Command {
     fmt::print("\n{} bits may flip in the {} network; {} test images, {} per trial\n",
                with_spaces(static_cast<std::int64_t>(run.bits)), run.network, run.images,
                run.images_per_trial);
+    if (!run.stored_types.empty())
+      fmt::print("They are bits of 32-bit fp32 words, converted from the file's {}\n",
+                 run.stored_types);
     std::vector<std::vector<std::string>> rows = {
         {"faults", "estimates", "faults/trial", "layers run", "audited", "trials", "time per trial",
          fmt::format("on {} rank{}", ranks, ranks == 1 ? "" : "s")}};

@@ -70,6 +70,7 @@ DryRun dry_run(const Comm& comm, const Job& job) {
     const std::vector<CampaignPoint> points = points_of(job);
     check_designs(points, model.graph);
     run.network = model.name;
+    run.stored_types = model.notes.stored_types;
     run.bits = space.bits();
     run.images = images.size();
     run.images_per_trial =

@@ -192,7 +192,8 @@ NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::stri
                             const ModelSelection& selection) {
   NamedModel model;
   comm.agree([&] {
-    model.graph = parse_model(file, source, selection.model, selection.dataset);
+    model.graph = parse_model(
+        file, source, {selection.model, selection.dataset, selection.weights_key}, &model.notes);
     model.sha256 = content_hash(model.graph);
   });
   require_same(comm, model.sha256, source);

@@ -29,6 +29,7 @@ struct DryRun {
     std::uint64_t trials = 0;     // planned, or at most
   };
   std::string network;
+  std::string stored_types;  // of the file's weights where not all are fp32: "bf16"
   std::uint64_t bits = 0;
   std::int64_t images = 0, images_per_trial = 0;
   std::vector<Layer> layers;

@@ -8,6 +8,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
+#include "sentinel/models/model.hpp"
 
 namespace sentinel {
 
@@ -19,6 +20,7 @@ struct NamedModel {
   std::string file_sha256;  // of the checkpoint file, as sha256sum prints
   std::string recipe = {};  // of a pruned or hardened model made here, in words
   Bytes made = {};          // bytes of its checkpoint file; empty where it was read
+  FileNotes notes = {};     // of the file that it was read from
 };
 
 /// Before hours of work: can a file be written at `path`? Empty paths are fine. On rank 0 only.
