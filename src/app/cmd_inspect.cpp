@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "app/command.hpp"
 #include "app/output.hpp"
@@ -48,28 +49,69 @@ void print_not_finite(const StateDict& tensors) {
   }
 }
 
-void print_checkpoint(const Bytes& bytes, const std::string& path) {
-  const bool script = is_script_archive(bytes);
-  const CheckpointFile file =
-      script ? CheckpointFile{script_tensors(bytes, path), {}} : parse_pth(bytes, path);
+std::string fitting(const StateDict& tensors) {
+  const std::vector<std::string> names = matching_models(tensors);
+  return names.empty() ? "no architecture known here" : fmt::format("{}", fmt::join(names, ", "));
+}
+
+void print_tensors(const TensorDict& dict) {
   std::vector<std::vector<std::string>> rows = {{"tensor", "type", "shape"}};
-  for (const auto& [name, tensor] : file.tensors)
-    rows.push_back({name, at::toString(tensor.scalar_type()),
+  for (const auto& [name, tensor] : dict.tensors)
+    rows.push_back({name, type_name(tensor.scalar_type()),
                     fmt::format("[{}]", fmt::join(tensor.sizes(), ", "))});
   print_table(rows);
-  print_not_finite(file.tensors);
+  print_not_finite(dict.tensors);
+  if (!dict.others.empty())
+    fmt::print("entries that are no tensors: {}\n", fmt::join(dict.others, ", "));
+}
+
+/// Which types the floats have, and in which the program computes.
+void print_types(const TensorDict& dict) {
+  std::map<std::string, std::size_t> floats;
+  for (const auto& entry : dict.tensors)
+    if (entry.second.is_floating_point()) ++floats[type_name(entry.second.scalar_type())];
+  std::string text;
+  for (const auto& [type, count] : floats)
+    text += fmt::format("{}{} ({} tensors)", text.empty() ? "" : ", ", type, count);
+  fmt::print("\nfloats stored as: {}\n", text.empty() ? "none" : text);
+  if (!floats.empty() && (floats.size() > 1 || floats.count("fp32") == 0))
+    fmt::print(
+        "computed with: fp32; the others are converted, and faults flip bits of the "
+        "converted 32-bit words\n");
+}
+
+/// Where there are several, one row each and the tensors of the first.
+void print_dictionaries(const std::vector<TensorDict>& dicts) {
+  print_tensors(dicts.front());
+  print_types(dicts.front());
+  if (dicts.size() == 1 && dicts.front().key.empty()) return;
+  std::vector<std::vector<std::string>> rows = {{"--weights-key", "tensors", "fits"}};
+  for (const TensorDict& dict : dicts)
+    rows.push_back({dict.key.empty() ? "(the outermost)" : dict.key,
+                    std::to_string(dict.tensors.size()), fitting(dict.tensors)});
+  fmt::print("\nThe file has {} of tensors; above are those of {}.\n",
+             dicts.size() == 1 ? "one dictionary" : fmt::format("{} dictionaries", dicts.size()),
+             rows[1][0]);
+  print_table(rows);
+}
+
+void print_checkpoint(const Bytes& bytes, const std::string& path) {
+  const bool script = is_script_archive(bytes);
+  const WeightsFile file = script ? WeightsFile{{{"", script_tensors(bytes, path), {}}}, {}}
+                                  : parse_weights(bytes, path);
+  print_dictionaries(file.dicts);
   if (file.metadata) fmt::print("\nsentinelnn.json\n{}\n", *file.metadata);
+  if (!file.remarks.empty()) fmt::print("\n__metadata__\n{}\n", file.remarks);
   if (script) fmt::print("\nTorchScript: give it as --model\n");
   fmt::print("\nimages normalised by: {}\n", normalisation_in(bytes, path));
-  const std::vector<std::string> names = matching_models(file.tensors);
-  fmt::print("\nfits: {}\n", names.empty() ? "no architecture known here"
-                                           : fmt::format("{}", fmt::join(names, ", ")));
+  fmt::print("\nfits: {}\n", fitting(file.dicts.front().tensors));
 }
 
 class Inspect : public Command {
  public:
   CLI::App* add_to(CLI::App& parent) override {
-    CLI::App* app = parent.add_subcommand("inspect", "What is in a .pth, TorchScript or .h5 file");
+    CLI::App* app = parent.add_subcommand(
+        "inspect", "What is in a .pth, .safetensors, TorchScript or .h5 file");
     app->add_option("file", path_, "Network, ranking or result");
     return app;
   }

@@ -85,6 +85,7 @@ nlohmann::json to_json(const DryRun& run) {
                          {"network_bytes", run.network_bytes},
                          {"image_bytes", run.image_bytes},
                          {"cache_bytes", run.cache_bytes}};
+  if (!run.stored_types.empty()) json["stored_types"] = run.stored_types;
   for (const DryRun::Layer& layer : run.layers)
     json["layers"].push_back({{"name", layer.name},
                               {"bits", layer.bits},
@@ -144,6 +145,9 @@ class Plan : public Command {
                with_spaces(static_cast<std::int64_t>(run.bits)), run.network, run.images,
                run.images_per_trial);
     fmt::print("images normalised by {}\n", in_words(run.normalisation));
+    if (!run.stored_types.empty())
+      fmt::print("They are bits of 32-bit fp32 words, converted from the file's {}\n",
+                 run.stored_types);
     std::vector<std::vector<std::string>> rows = {
         {"faults", "estimates", "faults/trial", "layers run", "audited", "trials", "time per trial",
          fmt::format("on {} rank{}", ranks, ranks == 1 ? "" : "s")}};

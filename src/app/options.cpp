@@ -107,7 +107,7 @@ bool is_network_file(const std::string& model) {
   const std::string end = std::filesystem::path(model).extension().string();
   std::error_code none;
   return model.find('/') != std::string::npos || end == ".ts" || end == ".pt" || end == ".pth" ||
-         std::filesystem::is_regular_file(model, none);
+         end == ".safetensors" || std::filesystem::is_regular_file(model, none);
 }
 
 CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& value,
@@ -129,7 +129,10 @@ void add_selection(CLI::App& app, ModelSelection& selection) {
                "Leave out images of imagenet that cannot be read, instead of ending");
   app.add_option_function<std::string>(
       "--checkpoint", [&selection](const std::string& path) { choose_file(path, selection); },
-      "Trained network: a .pth state_dict, or a TorchScript file");
+      "Trained network: a .pth state_dict, a .safetensors file, or a TorchScript file");
+  app.add_option("--weights-key", selection.weights_key,
+                 "Which dictionary of tensors in the checkpoint, such as state_dict_ema (`inspect` "
+                 "lists them); otherwise the first that fits");
 }
 
 void add_seed_checkpoint(CLI::App& app, ModelSelection& selection) {

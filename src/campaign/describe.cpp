@@ -260,6 +260,9 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
                      {"sentinelnn", version()},
                      {"engine", job.engine},
                      {"images_per_batch", std::to_string(job.block)}};
+  const FileNotes& notes = plan.models.front().notes;
+  if (!notes.weights_key.empty()) info.provenance["weights_key"] = notes.weights_key;
+  if (!notes.stored_types.empty()) info.provenance["stored_types"] = notes.stored_types;
   return info;
 }
 

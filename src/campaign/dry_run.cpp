@@ -73,6 +73,7 @@ DryRun dry_run(const Comm& comm, const Job& job) {
     check_designs(points, model.graph);
     run.network = model.name;
     run.normalisation = normalisation_of(model.graph, images);
+    run.stored_types = model.notes.stored_types;
     run.bits = space.bits();
     run.images = images.size();
     run.images_per_trial =

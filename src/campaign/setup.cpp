@@ -219,7 +219,8 @@ NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::stri
                             const ModelSelection& selection) {
   NamedModel model;
   comm.agree([&] {
-    model.graph = parse_model(file, source, selection.model, selection.dataset);
+    model.graph = parse_model(
+        file, source, {selection.model, selection.dataset, selection.weights_key}, &model.notes);
     if (!selection.normalisation.empty())
       choose_normalisation(model.graph, selection, recorded_normalisation(file, source));
     model.sha256 = content_hash(model.graph);

@@ -1,7 +1,12 @@
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <optional>
+#include <tuple>
 
+#include "file_kind.hpp"
 #include "pickle.hpp"
+#include "safetensors.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
@@ -15,18 +20,41 @@ constexpr std::string_view kPickleSuffix = "/data.pkl";
 // Tensors may share storages (tied weights), but not without bound.
 constexpr std::uint64_t kMaxSharing = 8;
 
-StateDict copy_tensors(const Pickle& pickle, const std::vector<TensorView>& views,
-                       const Storages& storages, std::uint64_t file_size) {
-  StateDict tensors;
-  std::uint64_t total = 0;
-  for (const TensorView& view : views) {
-    at::Tensor tensor = copy_tensor(pickle, view, storages);
-    total += static_cast<std::uint64_t>(tensor.nbytes());
-    if (total > kMaxSharing * file_size)
-      pickle.fail(*view.at, "the tensors together are larger than this file can honestly hold");
-    tensors.set(view.name, std::move(tensor));
+/// Copies the tensors of every dictionary; together they may not be larger than the file allows.
+class TensorCopies {
+ public:
+  TensorCopies(const Pickle& pickle, const Storages& storages, std::uint64_t file_size)
+      : pickle_(pickle), storages_(storages), most_(kMaxSharing * file_size) {}
+
+  std::vector<TensorDict> all(std::vector<TensorViews> found) {
+    std::vector<TensorDict> dicts;
+    for (TensorViews& views : found)
+      dicts.push_back({std::move(views.key), copy(views.tensors), std::move(views.others)});
+    return dicts;
   }
-  return tensors;
+
+ private:
+  StateDict copy(const std::vector<TensorView>& views) {
+    StateDict tensors;
+    for (const TensorView& view : views) {
+      at::Tensor tensor = copy_tensor(pickle_, view, storages_);
+      total_ += static_cast<std::uint64_t>(tensor.nbytes());
+      if (total_ > most_)
+        pickle_.fail(*view.at, "the tensors together are larger than this file can honestly hold");
+      tensors.set(view.name, std::move(tensor));
+    }
+    return tensors;
+  }
+
+  const Pickle& pickle_;
+  const Storages& storages_;
+  std::uint64_t most_, total_ = 0;
+};
+
+template <class Use>
+void for_each_view(const std::vector<TensorViews>& found, Use&& use) {
+  for (const TensorViews& views : found)
+    for (const TensorView& view : views.tensors) use(view);
 }
 
 // ---- zip format (PyTorch 1.6 and later)
@@ -40,9 +68,9 @@ std::string find_prefix(const ZipArchive& archive, const std::string& name) {
         record.compare(record.size() - kPickleSuffix.size(), std::string::npos, kPickleSuffix) == 0)
       prefixes.push_back(record.substr(0, record.size() - kPickleSuffix.size()));
   if (prefixes.empty())
-    throw DataError(name,
-                    "this zip archive is no PyTorch checkpoint (it has no data.pkl); give a "
-                    "file that torch.save wrote");
+    throw DataError(name, "this zip archive is no PyTorch checkpoint (it has no data.pkl)" +
+                              what_archive(archive.names()) +
+                              "; give a file that torch.save wrote");
   return *std::min_element(prefixes.begin(), prefixes.end());
 }
 
@@ -61,22 +89,23 @@ void check_zip_kind(ZipArchive& archive, const std::string& prefix, const std::s
     throw DataError(name, "written on a big-endian machine; load and save it with PyTorch here");
 }
 
-CheckpointFile parse_zip(const Bytes& bytes, const std::string& name) {
+WeightsFile parse_zip(const Bytes& bytes, const std::string& name) {
   ZipArchive archive(bytes, name);
   const std::string prefix = find_prefix(archive, name);
   check_zip_kind(archive, prefix, name);
   const ZipArchive::Record record = archive.read(prefix + std::string(kPickleSuffix));
   const Pickle pickle =
       read_pickle(record.data, record.size, name, record.offset, checkpoint_globals());
-  const std::vector<TensorView> views = find_tensors(pickle);
+  std::vector<TensorViews> found = find_tensors(pickle);
   Storages storages;
-  for (const TensorView& view : views) {
+  for_each_view(found, [&](const TensorView& view) {
     const std::string& key = view.storage.key;
-    if (storages.count(key) > 0) continue;
+    if (storages.count(key) > 0) return;
     const ZipArchive::Record data = archive.read(prefix + "/data/" + key);
     storages[key] = {data.data, data.size};
-  }
-  CheckpointFile file{copy_tensors(pickle, views, storages, bytes.size()), {}};
+  });
+  WeightsFile file;
+  file.dicts = TensorCopies(pickle, storages, bytes.size()).all(std::move(found));
   const std::string metadata = prefix + "/sentinelnn.json";
   if (archive.contains(metadata)) file.metadata = read_text(archive, metadata);
   return file;
@@ -105,8 +134,8 @@ void read_legacy_head(ByteReader& reader, const Bytes& bytes) {
   const Pickle magic = next_pickle(reader, bytes);
   if (magic.root_value().kind != PickleKind::kBigInt || magic.root_value().text != kMagic)
     magic.fail(magic.root_value(),
-               "a pickle, but not one of torch.save; save the state_dict with "
-               "torch.save");
+               "a pickle, but not one of torch.save (written by pickle.dump?); load it in Python "
+               "and save the state_dict with torch.save");
   const Pickle protocol = next_pickle(reader, bytes);
   if (protocol.integer(protocol.root_value()) != kLegacyProtocol)
     protocol.fail(protocol.root_value(),
@@ -151,18 +180,21 @@ Storages read_legacy_storages(ByteReader& reader, const Pickle& keys,
   return storages;
 }
 
-CheckpointFile parse_legacy(const Bytes& bytes, const std::string& name) {
+WeightsFile parse_legacy(const Bytes& bytes, const std::string& name) {
   ByteReader reader(bytes, name);
   read_legacy_head(reader, bytes);
   const Pickle pickle = next_pickle(reader, bytes);
-  const std::vector<TensorView> views = find_tensors(pickle);
+  std::vector<TensorViews> found = find_tensors(pickle);
   const auto ids = all_storage_ids(pickle);
   const Pickle keys = next_pickle(reader, bytes);
   const Storages storages = read_legacy_storages(reader, keys, ids);
-  for (const TensorView& view : views)
+  for_each_view(found, [&](const TensorView& view) {
     if (storages.count(view.storage.key) == 0)
       pickle.fail(*view.at, "the storage of the tensor " + view.name + " is missing");
-  return {copy_tensors(pickle, views, storages, bytes.size()), {}};
+  });
+  WeightsFile file;
+  file.dicts = TensorCopies(pickle, storages, bytes.size()).all(std::move(found));
+  return file;
 }
 
 bool starts_with(const Bytes& bytes, std::string_view text) {
@@ -170,15 +202,52 @@ bool starts_with(const Bytes& bytes, std::string_view text) {
          std::equal(text.begin(), text.end(), reinterpret_cast<const char*>(bytes.data()));
 }
 
+// ---- which dictionary comes first
+// ---------------------------------------------------------------
+
+/// Averages last, outer ones first, then by the usual names.
+std::tuple<bool, std::ptrdiff_t, std::ptrdiff_t> rank(const TensorDict& dict) {
+  constexpr std::array<std::string_view, 4> kUsual{"state_dict", "model_state_dict", "model",
+                                                   "net"};
+  const std::string& key = dict.key;
+  const std::string last = key.substr(key.rfind('.') + 1);  // all of it where there is no dot
+  const auto depth = key.empty() ? -1 : std::count(key.begin(), key.end(), '.');
+  return {is_average(key), depth, std::find(kUsual.begin(), kUsual.end(), last) - kUsual.begin()};
+}
+
 }  // namespace
 
+bool is_average(const std::string& key) {
+  std::string word;
+  for (const char c : key + ".") {
+    if (std::isalnum(static_cast<unsigned char>(c))) {
+      word += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+      continue;
+    }
+    if (word == "ema" || word == "swa" || word.rfind("averag", 0) == 0) return true;
+    word.clear();
+  }
+  return false;
+}
+
+WeightsFile parse_weights(const Bytes& bytes, const std::string& name) {
+  WeightsFile file;
+  if (starts_with(bytes, "PK\x03\x04"))
+    file = parse_zip(bytes, name);
+  else if (is_safetensors(bytes))
+    file = parse_safetensors(bytes, name);
+  else if (starts_with(bytes, "\x80"))
+    file = parse_legacy(bytes, name);
+  else
+    throw DataError(name, what_file(bytes));
+  std::stable_sort(file.dicts.begin(), file.dicts.end(),
+                   [](const TensorDict& a, const TensorDict& b) { return rank(a) < rank(b); });
+  return file;
+}
+
 CheckpointFile parse_pth(const Bytes& bytes, const std::string& name) {
-  if (bytes.empty()) throw DataError(name, "the file is empty; download or save it again");
-  if (starts_with(bytes, "PK\x03\x04")) return parse_zip(bytes, name);
-  if (starts_with(bytes, "\x80")) return parse_legacy(bytes, name);
-  throw DataError(name, 0,
-                  "not a PyTorch checkpoint (neither a zip archive nor a pickle); give a "
-                  "file that torch.save wrote, or download it again");
+  WeightsFile file = parse_weights(bytes, name);
+  return {std::move(file.dicts.front().tensors), std::move(file.metadata)};
 }
 
 bool is_script_archive(const Bytes& bytes) {

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "file_kind.hpp"
 #include "pickle_opcodes.hpp"
 #include "sentinel/core/bytes.hpp"
 #include "sentinel/core/error.hpp"
@@ -288,10 +289,17 @@ class Machine {
   void push_global(std::string_view module, std::string_view name) {
     const std::string full = std::string(module) + "." + std::string(name);
     const auto found = std::find(allowed_.begin(), allowed_.end(), full);
-    if (found == allowed_.end())
+    if (found == allowed_.end()) {
+      const bool whole = std::all_of(values_.begin(), values_.end(), [](const PickleValue& value) {
+        return value.kind == PickleKind::kText;  // at most its own name
+      });
+      const std::string why = why_refused(full, whole && stack_.empty());
       fail("it wants the Python object " + printable(full) +
-           ", which is refused: only plain tensors and data are read and nothing is ever executed; "
-           "if you trust the file, load it in Python and save its state_dict alone");
+           (why.empty() ? ", which is refused: only plain tensors and data are read and nothing is "
+                          "ever executed; if you trust the file, load it in Python and save its "
+                          "state_dict alone"
+                        : ": " + why + "; nothing in a file is ever executed"));
+    }
     push(PickleKind::kGlobal).text = *found;
   }
   static std::string printable(std::string text) {

@@ -1,20 +1,18 @@
-#include <algorithm>
-
 #include "sentinel/io/checkpoint_file.hpp"
 
 namespace sentinel {
 
 const at::Tensor* StateDict::find(const std::string& name) const {
-  const auto found = std::find_if(entries_.begin(), entries_.end(),
-                                  [&](const auto& entry) { return entry.first == name; });
-  return found == entries_.end() ? nullptr : &found->second;
+  const auto found = index_.find(name);
+  return found == index_.end() ? nullptr : &entries_[found->second].second;
 }
 
 void StateDict::set(const std::string& name, at::Tensor tensor) {
-  if (const at::Tensor* known = find(name))
-    *const_cast<at::Tensor*>(known) = std::move(tensor);
-  else
+  const auto [place, added] = index_.emplace(name, entries_.size());
+  if (added)
     entries_.emplace_back(name, std::move(tensor));
+  else
+    entries_[place->second].second = std::move(tensor);
 }
 
 }  // namespace sentinel

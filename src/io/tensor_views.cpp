@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <unordered_set>
 
 #include "sentinel/core/error.hpp"
 #include "storage_types.hpp"
@@ -16,11 +17,9 @@ constexpr std::string_view kRebuildTensor = "torch._utils._rebuild_tensor";
 constexpr std::string_view kRebuildTensor2 = "torch._utils._rebuild_tensor_v2";
 constexpr std::string_view kRebuildParameter = "torch._utils._rebuild_parameter";
 constexpr std::string_view kRebuildParameterState = "torch._utils._rebuild_parameter_with_state";
-constexpr std::array<std::string_view, 4> kWrappers{"state_dict", "model_state_dict", "model",
-                                                    "net"};
-constexpr std::string_view kParallelPrefix = "module.";
 constexpr std::size_t kMaxTensors = 1u << 15;  // a thousand layers have some 6000
-constexpr std::size_t kMaxDimensions = 64;     // as in PyTorch
+constexpr std::size_t kMaxDictionaries = 1000, kMaxDepth = 8;
+constexpr std::size_t kMaxDimensions = 64;  // as in PyTorch
 
 /// What optimizers, schedulers and training scripts put beside a state_dict. Only names: such
 /// entries are skipped, whatever is in them.
@@ -82,25 +81,8 @@ const PickleValue* tensor_call(const Pickle& pickle, const PickleValue& value) {
   return found ? tensor : nullptr;
 }
 
-std::string key_text(const Pickle& pickle, const PickleValue& key) {
-  if (key.kind != PickleKind::kText && key.kind != PickleKind::kBytes)
-    pickle.fail(key, "a state_dict's keys are texts, this one is not");
-  return std::string(key.text);
-}
-
-/// The mapping in which the tensors are: the outermost one or what a wrapper holds.
-const PickleValue& find_state_dict(const Pickle& pickle) {
-  const PickleValue& root = pickle.root_value();
-  if (!is_mapping(pickle, root))
-    pickle.fail(root,
-                "the checkpoint is no dictionary of tensors; save model.state_dict() instead");
-  const Items items = items_of(pickle, root);
-  for (const std::string_view wrapper : kWrappers)
-    for (const auto& [key, value] : items)
-      if ((key->kind == PickleKind::kText || key->kind == PickleKind::kBytes) &&
-          key->text == wrapper && is_mapping(pickle, *value))
-        return *value;
-  return root;
+bool is_text(const PickleValue& key) {
+  return key.kind == PickleKind::kText || key.kind == PickleKind::kBytes;
 }
 
 std::vector<std::int64_t> integers(const Pickle& pickle, const PickleValue& tuple) {
@@ -130,13 +112,72 @@ TensorView read_view(const Pickle& pickle, std::string name, const PickleValue& 
   return view;
 }
 
-void drop_parallel_prefix(std::vector<TensorView>& views) {
-  const auto prefixed = [](const TensorView& view) {
-    return view.name.compare(0, kParallelPrefix.size(), kParallelPrefix) == 0;
+/// Walks through the dictionaries of a pickle, outer ones first, each once.
+class DictionarySearch {
+ public:
+  explicit DictionarySearch(const Pickle& pickle) : pickle_(pickle) {
+    queue_.push_back({&pickle.root_value(), "", 0});
+    seen_.insert(&pickle.root_value());
+  }
+
+  std::vector<TensorViews> run() {
+    for (std::size_t next = 0; next < queue_.size(); ++next) {
+      const Place place = queue_[next];
+      TensorViews views = look_into(place);
+      if (!views.tensors.empty()) found_.push_back(std::move(views));
+    }
+    return std::move(found_);
+  }
+
+ private:
+  struct Place {
+    const PickleValue* dictionary;
+    std::string key;
+    std::size_t depth;
   };
-  // Only where all names have it: a network may well have a part called "module".
-  if (std::all_of(views.begin(), views.end(), prefixed))
-    for (TensorView& view : views) view.name.erase(0, kParallelPrefix.size());
+
+  TensorViews look_into(const Place& place) {
+    TensorViews views{place.key, {}, {}};
+    for (const auto& [key, value] : items_of(pickle_, *place.dictionary)) {
+      if (!is_text(*key)) continue;
+      std::string name(key->text);
+      if (const PickleValue* call = tensor_call(pickle_, *value)) {
+        if (++tensors_ > kMaxTensors) pickle_.fail(*value, "more tensors than any network has");
+        views.tensors.push_back(read_view(pickle_, std::move(name), *call));
+      } else if (is_mapping(pickle_, *value)) {
+        enqueue(place, name, *value);
+      } else {
+        views.others.push_back(std::move(name));
+      }
+    }
+    return views;
+  }
+
+  void enqueue(const Place& parent, const std::string& name, const PickleValue& value) {
+    if (queue_.size() >= kMaxDictionaries || parent.depth + 1 >= kMaxDepth) return;
+    if (!seen_.insert(&value).second) return;
+    queue_.push_back(
+        {&value, parent.key.empty() ? name : parent.key + "." + name, parent.depth + 1});
+  }
+
+  const Pickle& pickle_;
+  std::vector<Place> queue_;
+  std::unordered_set<const PickleValue*> seen_;
+  std::size_t tensors_ = 0;
+  std::vector<TensorViews> found_;
+};
+
+/// Says what there is instead of a dictionary of tensors.
+[[noreturn]] void refuse_without_tensors(const Pickle& pickle) {
+  const PickleValue& root = pickle.root_value();
+  const Items items = items_of(pickle, root);
+  if (items.empty()) pickle.fail(root, "the checkpoint holds no tensors");
+  for (const auto& [key, value] : items)
+    if (!is_text(*key)) pickle.fail(*key, "a state_dict's keys are texts, this one is not");
+  pickle.fail(*items.front().second,
+              "the entry \"" + std::string(items.front().first->text) +
+                  "\" is no tensor, and no other entry holds a dictionary of tensors; save "
+                  "model.state_dict(), alone or under the key \"state_dict\"");
 }
 
 /// Number of elements; DataError where it is beyond what the storage holds.
@@ -228,22 +269,17 @@ StorageId read_storage_id(const Pickle& pickle, const PickleValue& value) {
   return storage;
 }
 
-std::vector<TensorView> find_tensors(const Pickle& pickle) {
-  const PickleValue& state_dict = find_state_dict(pickle);
-  std::vector<TensorView> views;
-  for (const auto& [key, value] : items_of(pickle, state_dict)) {
-    std::string name = key_text(pickle, *key);
-    const PickleValue* call = tensor_call(pickle, *value);
-    if (call == nullptr)
-      pickle.fail(*value, "the entry \"" + name +
-                              "\" is no tensor; save model.state_dict() (a dictionary of tensors), "
-                              "alone or under the key \"state_dict\"");
-    if (views.size() >= kMaxTensors) pickle.fail(*value, "more tensors than any network has");
-    views.push_back(read_view(pickle, std::move(name), *call));
-  }
-  if (views.empty()) pickle.fail(state_dict, "the checkpoint holds no tensors");
-  drop_parallel_prefix(views);
-  return views;
+std::vector<TensorViews> find_tensors(const Pickle& pickle) {
+  const PickleValue& root = pickle.root_value();
+  if (tensor_call(pickle, root) != nullptr)
+    pickle.fail(root,
+                "the file holds one tensor, no dictionary of tensors; save model.state_dict()");
+  if (!is_mapping(pickle, root))
+    pickle.fail(root,
+                "the checkpoint is no dictionary of tensors; save model.state_dict() instead");
+  std::vector<TensorViews> found = DictionarySearch(pickle).run();
+  if (found.empty()) refuse_without_tensors(pickle);
+  return found;
 }
 
 at::Tensor copy_tensor(const Pickle& pickle, const TensorView& view, const Storages& storages) {

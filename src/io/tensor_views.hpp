@@ -37,9 +37,16 @@ using Storages = std::unordered_map<std::string, StorageData>;
 /// Names a state_dict's pickle may use.
 std::vector<std::string_view> checkpoint_globals();
 
-/// The tensors of a state_dict, found in the pickle itself or under one of the usual wrappers,
-/// names without `module.`. Throws DataError, naming the entry, where something else is among them.
-std::vector<TensorView> find_tensors(const Pickle& pickle);
+/// A dictionary of a pickle that holds tensors.
+struct TensorViews {
+  std::string key;  // the keys that lead to it, "" for the outermost: "checkpoint.state_dict"
+  std::vector<TensorView> tensors;  // at least one
+  std::vector<std::string> others;  // names of its entries that are neither tensors nor such
+};
+
+/// Every dictionary of tensors that texts as keys lead to, in the order of parse_weights. Looks at
+/// no more than 1000 dictionaries, 8 deep. Throws DataError, naming an entry, where there is none.
+std::vector<TensorViews> find_tensors(const Pickle& pickle);
 
 /// A persistent id as torch.save writes it: ("storage", class, key, device, numel[, part]).
 StorageId read_storage_id(const Pickle& pickle, const PickleValue& value);

@@ -40,6 +40,7 @@ class CheckpointSource : public LayerSource {
   /// Marks what nobody asked for as unexpected; call after building.
   void finish();
   bool fits() const { return missing_.empty() && unexpected_.empty() && wrong_.empty(); }
+  const std::vector<std::string>& missing() const { return missing_; }
   /// "3 missing entries (a, b, c); 1 entry with a wrong shape ..."; empty where it fits.
   std::string problems() const;
   /// The problem, where it is only that the last layer has another number of classes.

@@ -15,6 +15,8 @@ struct Family {
 const std::vector<Family>& families();
 /// Null where there is none.
 const Family* find_family(const std::string& name);
+/// UserError where there is none.
+const Family& family_of(const std::string& name);
 
 using Builder = decltype(Family::build);
 

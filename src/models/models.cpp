@@ -3,6 +3,8 @@
 #include "models/build.hpp"
 #include "models/families.hpp"
 #include "models/initial_source.hpp"
+#include "models/stored_weights.hpp"
+#include "models/weights_choice.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/models/model.hpp"
 
@@ -15,28 +17,9 @@ std::string joined(const std::vector<std::string>& names) {
   return text;
 }
 
-const Family& family_of(const std::string& name) {
-  if (const Family* family = find_family(name)) return *family;
-  throw UserError("unknown model '" + name + "'; known are " + joined(model_names()) +
-                  "; or give a TorchScript file");
-}
-
-/// DenseNet's published weights have the names of PyTorch before 0.4: "denselayer1.norm.1.weight".
-StateDict with_new_names(const StateDict& tensors) {
-  StateDict renamed;
-  for (auto [name, tensor] : tensors) {
-    const std::size_t layer = name.find("denselayer");
-    for (const char* kind : {".norm.1.", ".norm.2.", ".conv.1.", ".conv.2."}) {
-      const std::size_t at = layer == std::string::npos ? layer : name.find(kind, layer);
-      if (at != std::string::npos) name.erase(at + 5, 1);
-    }
-    renamed.set(name, tensor);
-  }
-  return renamed;
-}
-
 /// What the error for a file that does not fit should advise.
 std::string advice(const StateDict& tensors) {
+  if (const std::string parts = advice_on_parts(tensors); !parts.empty()) return parts;
   const std::vector<std::string> fitting = matching_models(tensors);
   if (fitting.empty()) return "none of the known models fits (" + joined(model_names()) + ")";
   return "it fits --model " + joined(fitting);
@@ -106,6 +89,12 @@ const Family* find_family(const std::string& name) {
   return found == table.end() ? nullptr : &*found;
 }
 
+const Family& family_of(const std::string& name) {
+  if (const Family* family = find_family(name)) return *family;
+  throw UserError("unknown model '" + name + "'; known are " + joined(model_names()) +
+                  "; or give a TorchScript file");
+}
+
 std::vector<std::string> model_names() {
   std::vector<std::string> names;
   for (const Family& family : families()) names.push_back(family.name);
@@ -162,16 +151,31 @@ bool is_narrowed(const Graph& graph) {
   return false;
 }
 
-std::vector<std::string> matching_models(const StateDict& entries) {
-  const StateDict tensors = with_new_names(entries);
+StateDict with_new_names(const StateDict& tensors) {
+  StateDict renamed;
+  for (auto [name, tensor] : tensors) {
+    const std::size_t layer = name.find("denselayer");
+    for (const char* kind : {".norm.1.", ".norm.2.", ".conv.1.", ".conv.2."}) {
+      const std::size_t at = layer == std::string::npos ? layer : name.find(kind, layer);
+      if (at != std::string::npos) name.erase(at + 5, 1);
+    }
+    renamed.set(name, tensor);
+  }
+  return renamed;
+}
+
+std::vector<std::string> matching_models(const StateDict& tensors) {
   constexpr std::int64_t kAnyNumberOfClasses = -1;
+  const TensorDict dict{"", tensors, {}};
   std::vector<std::string> fitting;
   for (const std::string& name : model_names()) {
     const Family& family = family_of(name);
-    CheckpointSource layers(tensors, nullptr, kAnyNumberOfClasses);
-    family.build(layers, 1);
-    layers.finish();
-    if (layers.fits()) fitting.push_back(name);
+    const std::vector<std::string> wanted = wanted_names(family);
+    const auto views = views_of(dict, wanted);
+    if (std::any_of(views.begin(), views.end(), [&](const WeightsView& view) {
+          return fits(view, family, kAnyNumberOfClasses, wanted.size());
+        }))
+      fitting.push_back(name);
   }
   return fitting;
 }

@@ -1,10 +1,13 @@
+#include <spdlog/spdlog.h>
 #include <torch/script.h>
 
 #include <algorithm>
+#include <set>
 #include <sstream>
 
 #include "models/script_recorder.hpp"
 #include "models/script_source.hpp"
+#include "models/stored_weights.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/graph/run.hpp"
@@ -27,12 +30,13 @@ torch::jit::Module load(const Bytes& file, const std::string& source) {
 }
 
 /// Half and double parameters and buffers become f32.
-void use_floats(torch::jit::Module& network) {
-  const auto convert = [](const at::Tensor& tensor) {
-    if (tensor.is_floating_point()) const_cast<at::Tensor&>(tensor).set_data(tensor.to(at::kFloat));
-  };
-  for (const auto& parameter : network.parameters()) convert(parameter);
-  for (const auto& buffer : network.buffers()) convert(buffer);
+Conversion use_floats(torch::jit::Module& network) {
+  Conversion conversion;
+  std::set<const void*> done;  // one tensor may have several names
+  for (auto [name, tensor] : script_state(network))
+    if (tensor.is_floating_point() && done.insert(script_key(tensor)).second)
+      tensor.set_data(conversion.to_float(name, tensor));
+  return conversion;
 }
 
 std::array<double, 3> three_numbers(const torch::jit::Module& network, const char* name,
@@ -72,15 +76,23 @@ void require_same_logits(torch::jit::Module& network, const Graph& graph, const 
   constexpr double kTolerance = 1e-3;  // of max|z|: rounding is below it, a wrong operator is not
   const at::Tensor theirs = tensors_in(network.forward({images})).at(0);
   const at::Tensor ours = logits(graph, images);
+  if (theirs.sizes() != ours.sizes())
+    throw DataError(source, "for a batch of " + std::to_string(images.size(0)) +
+                                " it returns logits " + shape_text(theirs) + " instead of " +
+                                shape_text(ours) +
+                                ": squeeze() without a dimension also drops a batch of one, and a "
+                                "number of images may stand in the file as a constant; write "
+                                "flatten(1) and trace again");
   if (!at::isfinite(theirs).all().item<bool>())
     throw DataError(source, "its logits are NaN or Inf on normal random images; check its weights");
   const double scale = theirs.abs().max().item<double>();
-  if (theirs.sizes() == ours.sizes() &&
-      at::allclose(ours, theirs, 0, kTolerance * std::max(scale, 1e-30), true))
-    return;
+  if (at::allclose(ours, theirs, 0, kTolerance * std::max(scale, 1e-30), true)) return;
   throw DataError(source,
-                  "its operators were understood, but give other logits than the file itself; is "
-                  "a view changed in place, or was it traced with a constant number of images?");
+                  "its operators were understood, but give other logits than the file itself for "
+                  "a batch of " +
+                      std::to_string(images.size(0)) +
+                      "; is a view changed in place, or does a number of images stand in it as a "
+                      "constant?");
 }
 
 /// "ResNet.ts": the class, wherever the file lies; no family has such a name.
@@ -117,12 +129,14 @@ StateDict script_tensors(const Bytes& file, const std::string& source) {
   return tensors;
 }
 
-Graph import_script(const Bytes& file, const std::string& source, const DatasetInfo& dataset) {
+Graph import_script(const Bytes& file, const std::string& source, const DatasetInfo& dataset,
+                    std::string* stored_types) {
   const at::NoGradGuard no_grad;
   torch::jit::Module network = load(file, source);
   Graph graph;
+  Conversion conversion;
   try {
-    use_floats(network);
+    conversion = use_floats(network);
     graph = convert(network, dataset, source);
   } catch (const Error&) {
     throw;
@@ -130,6 +144,8 @@ Graph import_script(const Bytes& file, const std::string& source, const DatasetI
     if (failure_of(error).code == ExitCode::kEnvironment) throw;
     throw DataError(source, "this TorchScript network cannot be run: " + first_line(error));
   }
+  if (!conversion.types().empty()) spdlog::warn("{}", conversion.describe(source));
+  if (stored_types != nullptr) *stored_types = conversion.types();
   graph.architecture = architecture_of(network);
   graph.dataset = dataset.name;
   if (const auto own = normalisation_in(network, source)) set_normalisation(graph, *own);

@@ -42,9 +42,12 @@ void ScriptRecorder::convolution(const OperatorCall& call) {
   const NodeId x = image(call, "input");
   const at::Tensor weight = argument(call, "weight").toTensor();
   const IValue* transposed = call.find("transposed");
-  if (weight.dim() != 4 || (transposed != nullptr && transposed->toBool()) ||
-      tracked(argument(call, "weight")) != nullptr)
-    refuse(call, "is supported as a two-dimensional convolution with constant weights only");
+  if (transposed != nullptr && transposed->toBool())
+    refuse(call, "is a transposed convolution, which is not supported");
+  if (weight.dim() != 4)
+    refuse(call, "is no two-dimensional convolution; only these are supported");
+  if (tracked(argument(call, "weight")) != nullptr)
+    refuse(call, "has weights that depend on the images, which is not supported");
   Conv op;
   op.weight = own(weight);
   op.bias = bias_of(call, "bias", weight.size(0));
@@ -67,12 +70,15 @@ void ScriptRecorder::convolution(const OperatorCall& call) {
 
 void ScriptRecorder::batch_norm(const OperatorCall& call) {
   const NodeId x = image(call, "input");
+  const IValue& running = argument(call, "running_mean");
+  if (!running.isTensor() || !running.toTensor().defined())
+    refuse(call, "has no running statistics (track_running_stats=False), which is not supported");
   if (argument(call, "training").toBool())
     refuse(call, "normalises by the batch: call eval() before tracing");
   const auto take = [&](const char* name) {
     const IValue& value = argument(call, name);
     if (!value.isTensor() || !value.toTensor().defined())
-      refuse(call, std::string("without '") + name + "' is not supported");
+      refuse(call, std::string("without '") + name + "' is not supported (affine=False?)");
     return own(value.toTensor());
   };
   BatchNorm op{take("weight"), take("bias"), take("running_mean"), take("running_var"), {}};
@@ -86,9 +92,12 @@ void ScriptRecorder::batch_norm(const OperatorCall& call) {
 void ScriptRecorder::linear(const OperatorCall& call) {
   const NodeId x = input(call, "input");
   const at::Tensor weight = argument(call, "weight").toTensor();
-  if (argument(call, "input").toTensor().dim() != 2 || weight.dim() != 2 ||
-      tracked(argument(call, "weight")) != nullptr)
-    refuse(call, "is supported for features [N, F] only");
+  const at::Tensor features = argument(call, "input").toTensor();
+  if (features.dim() != 2 || weight.dim() != 2)
+    refuse(call,
+           "reads a tensor " + shape_text(features) + "; it is supported for features [N, F] only");
+  if (tracked(argument(call, "weight")) != nullptr)
+    refuse(call, "has weights that depend on the images, which is not supported");
   Linear op;
   op.weight = own(weight);
   op.bias = bias_of(call, "bias", weight.size(0));
@@ -142,20 +151,41 @@ void ScriptRecorder::clamp(const OperatorCall& call) {
         Activation{high ? ActivationKind::kRelu6 : ActivationKind::kRelu}, {input(call, "self")});
 }
 
-bool ScriptRecorder::affine(const OperatorCall& call, const IValue& constant, bool scales,
-                            double factor) {
-  const at::Tensor output = call.outputs.at(0).toTensor();
-  const bool trained = constant.isTensor() && trained_.count(script_key(constant.toTensor())) > 0;
-  if (trained || output.dim() != 4) return false;
+ScriptRecorder::Operands ScriptRecorder::operands(const OperatorCall& call, bool commutes) const {
+  if (tracked(argument(call, "self")) != nullptr) return {"self", "other"};
+  if (commutes) return {"other", "self"};
+  refuse(call,
+         "has an activation as its second operand and a constant as its first, which is not "
+         "supported");
+}
+
+void ScriptRecorder::affine(const OperatorCall& call, const std::string& x,
+                            const std::string& constant, bool scales, double factor) {
+  const IValue& value = argument(call, constant);
+  const at::Tensor before = argument(call, x).toTensor(), output = call.outputs.at(0).toTensor();
+  if (before.dim() != 4)
+    refuse(call, "with a constant is supported for activations [N, C, H, W] only, not for " +
+                     shape_text(before) +
+                     "; a positive factor of the logits changes no prediction: leave it out");
+  if (output.sizes() != before.sizes())
+    refuse(call, "with a constant makes " + shape_text(output) + " of " + shape_text(before) +
+                     ", which is not supported");
+  if (is_trained(value))
+    refuse(call,
+           "with a Parameter, or what is computed from one, is not supported: faults would "
+           "have no place in it; make it "
+           "a buffer (register_buffer) if it is a constant");
   const std::int64_t channels = output.size(1);
   std::vector<double> values;
-  if (constant.isScalar()) {
-    values.assign(static_cast<std::size_t>(channels), constant.toScalar().toDouble());
+  if (value.isScalar()) {
+    values.assign(static_cast<std::size_t>(channels), value.toScalar().toDouble());
   } else {
-    const at::Tensor tensor = constant.toTensor();
+    const at::Tensor tensor = value.toTensor();
     const bool per_channel = tensor.numel() == channels && tensor.dim() >= 3 &&
                              tensor.size(tensor.dim() - 3) == channels;
-    if (tensor.numel() != 1 && !per_channel) return false;
+    if (tensor.numel() != 1 && !per_channel)
+      refuse(call, "with a constant " + shape_text(tensor) + " is not supported: one number, or " +
+                       "one for each of the " + std::to_string(channels) + " channels is");
     const at::Tensor list = tensor.to(at::kDouble).reshape({-1}).expand({channels}).contiguous();
     values.assign(list.data_ptr<double>(), list.data_ptr<double>() + channels);
   }
@@ -163,8 +193,7 @@ bool ScriptRecorder::affine(const OperatorCall& call, const IValue& constant, bo
   for (std::size_t i = 0; i < values.size(); ++i)
     (scales ? op.scale : op.shift)[i] = scales && factor < 0 ? 1 / values[i] : values[i] * factor;
   const std::string kind = plain_name(call.name);
-  plain(call, kind, std::move(op), {image(call, "self")});
-  return true;
+  plain(call, kind, std::move(op), {image(call, x)});
 }
 
 void ScriptRecorder::sum(const OperatorCall& call) {
@@ -174,33 +203,41 @@ void ScriptRecorder::sum(const OperatorCall& call) {
   const double factor =
       (alpha != nullptr ? alpha->toScalar().toDouble() : 1) * (subtracts ? -1 : 1);
   if (tracked(*self) != nullptr && tracked(*other) != nullptr) {
-    const bool same_shape = self->toTensor().sizes() == other->toTensor().sizes();
-    if (factor != 1 || !same_shape) refuse(call, "of other than two equal shapes is not supported");
+    if (subtracts) refuse(call, "is the difference of two activations, which is not supported");
+    if (factor != 1) refuse(call, "adds activations with a factor (alpha), which is not supported");
+    const at::Tensor a = self->toTensor(), b = other->toTensor();
+    if (a.sizes() != b.sizes())
+      refuse(call, "adds activations of two shapes, " + shape_text(a) + " and " + shape_text(b) +
+                       ", which is not supported");
     return plain(call, "add", Add{}, {input(call, "self"), input(call, "other")});
   }
-  if (tracked(*self) == nullptr || !affine(call, *other, false, factor))
-    refuse(call, "with something else than a constant, one or one per channel, is not supported");
+  const Operands o = operands(call, !subtracts && factor == 1);
+  affine(call, o.x, o.constant, false, factor);
 }
 
 void ScriptRecorder::product(const OperatorCall& call) {
   const bool divides = plain_name(call.name) == "div";
   const IValue *self = call.find("self"), *other = call.find("other");
   const IValue* rounding = call.find("rounding_mode");
-  if (self == nullptr || other == nullptr || (rounding != nullptr && !rounding->isNone()))
-    refuse(call, "is not supported");
+  if (self == nullptr || other == nullptr) refuse(call, "is not supported");
+  if (rounding != nullptr && !rounding->isNone())
+    refuse(call, "rounds its quotient, which is not supported");
   if (tracked(*self) != nullptr && tracked(*other) != nullptr) {
+    if (divides) refuse(call, "divides one activation by another, which is not supported");
     const auto is_gate = [](const IValue& gate, const IValue& x) {
       const at::Tensor g = gate.toTensor(), t = x.toTensor();
       return g.dim() == 4 && t.dim() == 4 && g.size(1) == t.size(1) && g.size(2) == 1 &&
              g.size(3) == 1;
     };
     const NodeId a = input(call, "self"), b = input(call, "other");
-    if (!divides && is_gate(*other, *self)) return plain(call, "mul", Multiply{}, {a, b});
-    if (!divides && is_gate(*self, *other)) return plain(call, "mul", Multiply{}, {b, a});
-    refuse(call, "of something else than an activation and a gate [N, C, 1, 1] is not supported");
+    if (is_gate(*other, *self)) return plain(call, "mul", Multiply{}, {a, b});
+    if (is_gate(*self, *other)) return plain(call, "mul", Multiply{}, {b, a});
+    refuse(call,
+           "multiplies two activations of which none is a gate [N, C, 1, 1], which is not "
+           "supported");
   }
-  if (tracked(*self) == nullptr || !affine(call, *other, true, divides ? -1 : 1))
-    refuse(call, "with something else than a constant, one or one per channel, is not supported");
+  const Operands o = operands(call, !divides);
+  affine(call, o.x, o.constant, true, divides ? -1 : 1);
 }
 
 // ---- pooling ----
@@ -259,8 +296,10 @@ void ScriptRecorder::concat(const OperatorCall& call) {
   }
   const at::Tensor output = call.outputs.at(0).toTensor();
   const std::int64_t dim = argument(call, "dim").toInt();
-  if (output.dim() != 4 || (dim != 1 && dim != -3))
-    refuse(call, "along something else than channels is not supported");
+  if (output.dim() != 4)
+    refuse(call, "of tensors " + shape_text(output) +
+                     " is not supported: only activations [N, C, H, W] are joined");
+  if (dim != 1 && dim != -3) refuse(call, "along something else than channels is not supported");
   plain(call, "cat", Concat{}, inputs);
 }
 
@@ -319,9 +358,13 @@ void ScriptRecorder::reshape(const OperatorCall& call) {
   if (from->form == Form::kChannel && after.size() == 4 && after[1] == 1) {
     return slice(call, output, from->node, from->number);
   }
-  refuse(call,
-         "to a shape that is neither a flattening nor part of a channel shuffle is not "
-         "supported");
+  if (!same_batch)
+    refuse(call, "makes " + shape_text(output) + " of " + shape_text(self) + ": the number of " +
+                     "images at tracing stands in the file as a constant, or images and features "
+                     "are mixed; write x.flatten(1) and trace again");
+  refuse(call, "makes " + shape_text(output) + " of " + shape_text(self) +
+                   ", which is neither a flattening nor part of a channel shuffle and is not "
+                   "supported");
 }
 
 /// [N, groups, C / groups, H, W] -> [N, C / groups, groups, H, W].

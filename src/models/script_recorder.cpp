@@ -51,6 +51,13 @@ std::string plain_name(const std::string& name) {
   return plain;
 }
 
+std::string shape_text(const at::Tensor& tensor) {
+  std::string text;
+  for (const std::int64_t size : tensor.sizes())
+    text += (text.empty() ? "" : ", ") + std::to_string(size);
+  return "[" + text + "]";
+}
+
 std::vector<at::Tensor> tensors_of(c10::ArrayRef<IValue> values) {
   std::vector<at::Tensor> tensors;
   for (const IValue& value : values)
@@ -74,6 +81,7 @@ std::vector<std::pair<std::string, at::Tensor>> script_state(const torch::jit::M
 ScriptRecorder::ScriptRecorder(const torch::jit::Module& network, const at::Tensor& images,
                                const std::string& source)
     : source_(source),
+      images_(images.size(0)),
       ours_(network.type()->name()->qualifiedName().rfind("__torch__.sentinelnn.", 0) == 0) {
   for (const auto& [name, tensor] : script_state(network)) {
     parameters_.emplace(script_key(tensor), name);
@@ -171,10 +179,27 @@ void ScriptRecorder::constant(const OperatorCall& call, const std::string& name,
   });
   if (trained)
     for (const at::Tensor& tensor : outputs) trained_.insert(script_key(tensor));
+  if (const std::string owner = common_owner(inputs); !owner.empty())
+    for (const at::Tensor& tensor : outputs) owned_.emplace(script_key(tensor), owner);
   const auto found = operators().find(name);
   if (found == operators().end()) return;
   if (found->second == &ScriptRecorder::same || found->second == &ScriptRecorder::transposed)
     (this->*found->second)(call);
+}
+
+std::string ScriptRecorder::common_owner(const std::vector<at::Tensor>& tensors) const {
+  std::set<std::string> owners;
+  for (const at::Tensor& tensor : tensors) {
+    const auto parameter = parameters_.find(script_key(tensor));
+    const auto owned = owned_.find(script_key(tensor));
+    if (parameter != parameters_.end())
+      owners.insert(owner_of(parameter->second));
+    else if (owned != owned_.end())
+      owners.insert(owned->second);
+  }
+  if (owners.size() != 1) return "";
+  const std::string& owner = *owners.begin();
+  return owner.substr(0, owner.find(".parametrizations."));
 }
 
 // ---- what the operators share ----
@@ -238,7 +263,11 @@ std::string ScriptRecorder::free_name(const OperatorCall& call, const std::strin
 std::string ScriptRecorder::layer_name(const OperatorCall& call, const at::Tensor& weight,
                                        const std::string& kind) {
   const auto parameter = parameters_.find(script_key(weight));
-  if (parameter == parameters_.end()) return free_name(call, kind);
+  if (parameter == parameters_.end()) {
+    const auto owned = owned_.find(script_key(weight));
+    const bool free = owned != owned_.end() && names_.count(owned->second) == 0;
+    return free ? owned->second : free_name(call, kind);
+  }
   const std::string& full = parameter->second;
   if (!used_.insert(full).second)
     refuse(call, "uses " + full +
@@ -273,6 +302,10 @@ void ScriptRecorder::slice(const OperatorCall& call, const at::Tensor& output, N
   remember(output, {append(call, free_name(call, "slice"), op, {whole})});
 }
 
+bool ScriptRecorder::is_trained(const IValue& value) const {
+  return value.isTensor() && trained_.count(script_key(value.toTensor())) > 0;
+}
+
 Graph ScriptRecorder::finish(const IValue& result) {
   std::vector<Tracked> results;
   at::Tensor logits;
@@ -282,10 +315,18 @@ Graph ScriptRecorder::finish(const IValue& result) {
     results.push_back(found->second);
     logits = tensor;
   }
-  if (results.size() != 1 || results[0].form != Form::kPlain || logits.dim() != 2)
-    throw DataError(source_, "the network returns " + std::to_string(results.size()) +
-                                 " tensors that depend on its images; one is wanted, logits "
-                                 "[images, classes]");
+  const auto refuse = [&](const std::string& why) {
+    throw DataError(source_, why + "; logits [images, classes] alone are wanted");
+  };
+  if (results.empty()) refuse("the network returns nothing that depends on its images");
+  if (results.size() > 1)
+    refuse("the network returns " + std::to_string(results.size()) +
+           " tensors that depend on its images");
+  if (results[0].form != Form::kPlain) refuse("the network returns a part of an activation");
+  if (logits.dim() != 2)
+    refuse("the network returns a tensor " + shape_text(logits) + " for " +
+           std::to_string(images_) +
+           " images: end its forward with .flatten(1) where the last sizes are 1");
   std::vector<bool> needed(static_cast<std::size_t>(graph_.size()), false);
   needed[static_cast<std::size_t>(results[0].node)] = true;
   for (NodeId id = results[0].node; id > 0; --id)

@@ -64,6 +64,8 @@ class ScriptRecorder : public OperatorSink {
   static const std::map<std::string, Operator>& operators();
 
   // ---- what they share ----
+  /// The one module that tensors belong to, of a weight in parts or not; empty where there is none.
+  std::string common_owner(const std::vector<at::Tensor>& tensors) const;
   /// An operator that reads no activation.
   void constant(const OperatorCall& call, const std::string& name,
                 const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs);
@@ -78,6 +80,7 @@ class ScriptRecorder : public OperatorSink {
   const c10::IValue& argument(const OperatorCall& call, const std::string& name) const;
   Pair pair(const OperatorCall& call, const std::string& name) const;
   bool is_parameter(const c10::IValue& value) const;
+  bool is_trained(const c10::IValue& value) const;
 
   /// Where a layer's name comes from: of the module that owns the parameter "conv1.weight", or of
   /// the place of the call. Refuses a parameter that an earlier layer has.
@@ -90,16 +93,25 @@ class ScriptRecorder : public OperatorSink {
   /// A node without parameters, of the call's only output.
   void plain(const OperatorCall& call, const std::string& kind, Op op, std::vector<NodeId> inputs);
   void slice(const OperatorCall& call, const at::Tensor& output, NodeId whole, std::int64_t begin);
-  /// x * scale + shift by constants, one or one per channel; false where they are neither.
-  bool affine(const OperatorCall& call, const c10::IValue& constant, bool scales, double factor);
+  /// x * scale + shift, of which the argument `constant` is one and `x` the activation; refuses
+  /// what is not one constant or one per channel.
+  void affine(const OperatorCall& call, const std::string& x, const std::string& constant,
+              bool scales, double factor);
+  /// Where the two arguments of an operator are: the activation and the constant beside it.
+  struct Operands {
+    std::string x, constant;
+  };
+  Operands operands(const OperatorCall& call, bool commutes) const;
 
   const std::string& source_;
-  bool ours_;  // sentinelnn exported it
+  std::int64_t images_;  // in the batch that is recorded
+  bool ours_;            // sentinelnn exported it
   Graph graph_;
   std::set<std::string> names_, owners_, used_;
   std::unordered_map<const void*, Tracked> tracked_;
   std::unordered_map<const void*, std::string> parameters_;  // and buffers: tensor -> dotted name
   std::set<const void*> trained_;  // parameters, and what is computed from them alone
+  std::unordered_map<const void*, std::string> owned_;  // computed from one module's tensors alone
   std::unordered_map<const void*, at::Tensor> transposed_;  // its transpose -> parameter
   std::unordered_map<std::string, at::Tensor> state_;
   std::vector<at::Tensor> kept_;  // an object's address is its name here
@@ -112,6 +124,9 @@ inline const void* script_key(const at::Tensor& tensor) {
 
 /// "aten::relu_" -> "relu".
 std::string plain_name(const std::string& name);
+
+/// "[2, 10]"
+std::string shape_text(const at::Tensor& tensor);
 
 std::vector<at::Tensor> tensors_of(c10::ArrayRef<c10::IValue> values);
 /// A tensor, or those of a list or tuple, at any depth.

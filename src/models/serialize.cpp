@@ -1,9 +1,14 @@
 #include <ATen/core/grad_mode.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
 
 #include "models/build.hpp"
 #include "models/families.hpp"
 #include "models/record.hpp"
+#include "models/stored_weights.hpp"
 #include "models/structure.hpp"
+#include "models/weights_choice.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/run.hpp"
@@ -140,15 +145,49 @@ Graph from_record(const CheckpointFile& file, const std::string& source, const s
 }
 
 /// Without the record nobody knows the order of the rows or what the protection does.
-void refuse_protected(const StateDict& tensors, const std::string& source) {
-  for (const auto& entry : tensors) {
-    if (!is_additional(entry.first)) continue;
+void refuse_protected(const StateDict& tensors, const std::string& source,
+                      std::vector<std::string> names = {}) {
+  for (const auto& entry : tensors) names.push_back(entry.first);
+  for (const std::string& name : names) {
+    if (!is_additional(name)) continue;
     throw DataError(source,
-                    "has " + entry.first +
+                    "has " + name +
                         " but no record sentinelnn.json (saved again by PyTorch?), so its row "
                         "layout and kinds of protection are unknown; use the file sentinelnn "
                         "wrote");
   }
+}
+
+/// Every float of the weights; other types stay for the error that they cause.
+Conversion use_floats(StateDict& tensors) {
+  Conversion conversion;
+  const StateDict stored = tensors;
+  for (const auto& [name, tensor] : stored)
+    if (at::isFloatingType(tensor.scalar_type()))
+      tensors.set(name, conversion.to_float(name, tensor));
+  return conversion;
+}
+
+/// A plain state_dict, wherever it is in the file.
+Graph from_weights(const WeightsFile& file, const std::string& source, const ModelChoice& wanted,
+                   FileNotes& notes) {
+  const Family& family = family_of(wanted.name);
+  const std::int64_t classes = dataset_info(wanted.dataset).classes;
+  WeightsChoice choice = choose_weights(file, source, family, classes, wanted.weights_key);
+  WeightsView& view = choice.view;
+  const std::string place = view.name.empty() ? source : source + " (" + view.name + ")";
+  refuse_protected(view.tensors, place, view.left_out);
+  const Conversion conversion = use_floats(view.tensors);
+  Graph graph = build_protected_model(family, classes, view.tensors, place, nullptr);
+  for (const auto& entry : view.tensors)
+    if (std::find(graph.state_order.begin(), graph.state_order.end(), entry.first) ==
+        graph.state_order.end())
+      view.left_out.push_back(entry.first);
+  log_choice(choice, source, family.name);
+  notes = {view.name, conversion.types()};
+  if (!notes.stored_types.empty()) spdlog::warn("{}", conversion.describe(source));
+  graph.dataset = wanted.dataset;
+  return graph;
 }
 
 }  // namespace
@@ -169,7 +208,7 @@ void set_normalisation(Graph& graph, const Normalisation& normalisation) {
 
 std::optional<Normalisation> recorded_normalisation(const Bytes& file, const std::string& source) {
   if (is_script_archive(file)) return script_normalisation(file, source);
-  const std::optional<std::string> metadata = parse_pth(file, source).metadata;
+  const std::optional<std::string> metadata = parse_weights(file, source).metadata;
   if (!metadata) return std::nullopt;
   const Record record = read_record(*metadata, source);
   if (record.normalisation || record.dataset.empty()) return record.normalisation;
@@ -177,25 +216,41 @@ std::optional<Normalisation> recorded_normalisation(const Bytes& file, const std
   return dataset_info(record.dataset).normalisation();
 }
 
+Graph parse_model(const Bytes& file, const std::string& source, const ModelChoice& wanted,
+                  FileNotes* notes) {
+  FileNotes unused;
+  FileNotes& kept = notes != nullptr ? *notes : unused;
+  const auto refuse_key = [&](const char* why) {
+    if (!wanted.weights_key.empty())
+      throw UserError("--weights-key " + wanted.weights_key + ": " + source + " " + why +
+                      "; leave the option out");
+  };
+  if (is_script_archive(file)) {
+    if (!wanted.name.empty())
+      throw UserError(source + " is a TorchScript network of its own, not a " + wanted.name +
+                      "; leave --model out");
+    refuse_key("is a TorchScript file, which has one set of weights");
+    if (wanted.dataset.empty())
+      throw UserError(source + " does not say what it is for; give --dataset");
+    return import_script(file, source, dataset_info(wanted.dataset), &kept.stored_types);
+  }
+  WeightsFile content = parse_weights(file, source);
+  if (content.metadata) {
+    refuse_key("was written by sentinelnn and has one set of weights");
+    return from_record({std::move(content.dicts.front().tensors), std::move(content.metadata)},
+                       source, wanted.name, wanted.dataset);
+  }
+  if (wanted.name.empty() || wanted.dataset.empty()) {
+    for (const TensorDict& dict : content.dicts) refuse_protected(dict.tensors, source);
+    throw UserError(source + " does not say what it is; give --" +
+                    (wanted.name.empty() ? "model" : "dataset"));
+  }
+  return from_weights(content, source, wanted, kept);
+}
+
 Graph parse_model(const Bytes& file, const std::string& source, const std::string& name,
                   const std::string& dataset) {
-  if (is_script_archive(file)) {
-    if (!name.empty())
-      throw UserError(source + " is a TorchScript network of its own, not a " + name +
-                      "; leave --model out");
-    if (dataset.empty()) throw UserError(source + " does not say what it is for; give --dataset");
-    return import_script(file, source, dataset_info(dataset));
-  }
-  const CheckpointFile content = parse_pth(file, source);
-  if (content.metadata) return from_record(content, source, name, dataset);
-  refuse_protected(content.tensors, source);
-  if (name.empty() || dataset.empty()) {
-    throw UserError(source + " does not say what it is; give --" +
-                    (name.empty() ? "model" : "dataset"));
-  }
-  Graph graph = build_model(name, dataset_info(dataset).classes, content.tensors, source);
-  graph.dataset = dataset;
-  return graph;
+  return parse_model(file, source, {name, dataset, ""});
 }
 
 }  // namespace sentinel

@@ -258,7 +258,7 @@ void bad_legacy(std::vector<HostileFile>& files) {
           "\x80\x02"
           "cposix\nsystem\n");
   add("empty_file", "empty", "");
-  add("web_page", "not a PyTorch checkpoint", "<!DOCTYPE html><html></html>");
+  add("web_page", "a web page", "<!DOCTYPE html><html></html>");
   add("only_a_head", "zip archive has no end", "PK\x03\x04");
 }
 

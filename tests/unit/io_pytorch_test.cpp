@@ -74,6 +74,7 @@ both({"model": tensors, "lr": 0.1}, "model"); both({"net": tensors, "acc": 1}, "
 both({"model_state_dict": tensors}, "model_state_dict")
 both(tensors, "protocol3", pickle_protocol=3); both(tensors, "protocol4", pickle_protocol=4)
 both(net.state_dict(), "module_state"); both({"a": torch.ones(3), "epoch": 4}, "mixed")
+both({"epoch": 4, "history": [1.0]}, "none"); both({0: torch.ones(3)}, "numbers")
 both(net, "whole"); both(torch.ones(3), "bare")
 both({"x": torch.ones(1, 3).expand(50, 3)}, "expanded")
 torch.jit.script(net).save("script.pt")
@@ -90,8 +91,9 @@ TEST_F(PyTorch, EveryFlavourIsRead) {
       const StateDict read = read_pth(folder_ / (flavour + suffix)).tensors;
       ASSERT_EQ(read.size(), 4u) << flavour + suffix;
       for (const auto& [name, tensor] : plain) {
-        ASSERT_TRUE(read.contains(name)) << flavour + suffix + " " + name;
-        EXPECT_TRUE(at::equal(*read.find(name), tensor)) << flavour + suffix + " " + name;
+        const std::string stored = (flavour == "wrapped" ? "module." : "") + name;
+        ASSERT_TRUE(read.contains(stored)) << flavour + suffix + " " + name;
+        EXPECT_TRUE(at::equal(*read.find(stored), tensor)) << flavour + suffix + " " + name;
       }
     }
   // with the attribute _metadata that Module.state_dict() sets
@@ -119,12 +121,61 @@ TEST_F(PyTorch, WhatIsNoStateDictIsRefusedByName) {
     return test::data_error([&] { read_pth(folder_ / file); });
   };
   for (const std::string suffix : {".pth", ".old.pth"}) {
-    EXPECT_THAT(error("mixed" + suffix), HasSubstr("\"epoch\" is no tensor"));
+    EXPECT_THAT(error("none" + suffix), HasSubstr("\"epoch\" is no tensor"));
+    EXPECT_THAT(error("numbers" + suffix), HasSubstr("keys are texts"));
     EXPECT_THAT(error("whole" + suffix), HasSubstr("torch.nn.modules.container.Sequential"));
+    EXPECT_THAT(error("whole" + suffix), HasSubstr("save net.state_dict()"));
     EXPECT_THAT(error("bare" + suffix), HasSubstr("no dictionary of tensors"));
     EXPECT_THAT(error("expanded" + suffix), HasSubstr("save expanded tensors"));
   }
   EXPECT_THAT(error("script.pt"), HasSubstr("TorchScript"));
+}
+
+TEST_F(PyTorch, EveryDictionaryOfTensorsIsFoundInTheUsualOrder) {
+  ASSERT_EQ(run_python(folder_, R"(
+import torch
+one = lambda: {"w": torch.ones(2)}
+deep = one()
+for i in range(20): deep = {"d": deep}
+shared = one(); circle = {"b": shared}; circle["again"] = circle
+value = {"epoch": 1, "ema": one(), "nested": {"model_averaged": one(), "state_dict": one()},
+         "zoo": one(), "model": one(), "w": torch.ones(1), "again": shared, "circle": circle,
+         "optimizer": {"state": {0: one(), 1: one()}}, "deep": deep}
+torch.save(value, "all.pth")
+torch.save(value, "all.old.pth", _use_new_zipfile_serialization=False)
+)"),
+            "");
+  for (const std::string file : {"all.pth", "all.old.pth"}) {
+    const Bytes bytes = read_file(folder_ / file);
+    std::vector<std::string> keys;
+    const WeightsFile weights = parse_weights(bytes, file);
+    for (const TensorDict& dict : weights.dicts) keys.push_back(dict.key);
+    EXPECT_THAT(keys, testing::ElementsAre("", "model", "zoo", "again", "nested.state_dict", "ema",
+                                           "nested.model_averaged"));
+    EXPECT_THAT(weights.dicts[0].others, testing::ElementsAre("epoch"));
+  }
+}
+
+TEST_F(PyTorch, WhatIsNotReadIsRefusedForItsReason) {
+  ASSERT_EQ(run_python(folder_, R"(
+import pickle, torch, warnings
+warnings.filterwarnings("ignore")
+w = torch.ones(2, 2)
+save = lambda name, value: torch.save({"w": value}, name)
+save("quantised.pth", torch.quantize_per_tensor(w, 0.1, 0, torch.qint8))
+save("sparse.pth", w.to_sparse()); save("complex.pth", w.to(torch.complex64))
+pickle.dump({"w": w}, open("pickled.pth", "wb"))
+class Net(torch.nn.Module): pass
+torch.save(Net(), "own.pth")
+)"),
+            "");
+  const std::vector<std::pair<std::string, std::string>> reasons{
+      {"quantised", "a quantised tensor"}, {"sparse", "save its to_dense()"},
+      {"complex", "a complex tensor"},     {"pickled", "pickle.dump"},
+      {"own", "save net.state_dict()"},
+  };
+  for (const auto& [file, reason] : reasons)
+    EXPECT_THAT(test::data_error([&] { read_pth(folder_ / (file + ".pth")); }), HasSubstr(reason));
 }
 
 TEST_F(PyTorch, NormalisesLikePyTorch) {

@@ -30,6 +30,7 @@ struct DryRun {
   };
   std::string network;
   Normalisation normalisation;  // of its images
+  std::string stored_types;  // of the file's weights where not all are fp32: "bf16"
   std::uint64_t bits = 0;
   std::int64_t images = 0, images_per_trial = 0;
   std::vector<Layer> layers;

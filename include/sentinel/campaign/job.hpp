@@ -20,6 +20,9 @@ struct ModelSelection {
   std::string dataset;     // "cifar10"
   std::string data;        // folder of the data set
   std::string checkpoint;  // .pth
+  /// Which dictionary of tensors of the checkpoint, such as state_dict_ema; empty: the first that
+  /// fits.
+  std::string weights_key = {};
   // What the seed tool's own checkpoints do not say; others are checked against it.
   std::optional<double> pruning_ratio = {}, hardening_ratio = {};
   std::string clipping =

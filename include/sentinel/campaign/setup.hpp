@@ -8,6 +8,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
+#include "sentinel/models/model.hpp"
 
 namespace sentinel {
 
@@ -21,6 +22,7 @@ struct NamedModel {
   std::string recipe = {};  // of a pruned or hardened model made here, in words
   Bytes made = {};          // bytes of its checkpoint file; empty where it was read
   std::string file = {};    // that it was read from; empty where it was made here
+  FileNotes notes = {};     // of the file that it was read from
 };
 
 /// For messages: its file, or "network 'hardened'".

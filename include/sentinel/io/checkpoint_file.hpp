@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -22,22 +23,44 @@ class StateDict {
 
  private:
   std::vector<std::pair<std::string, at::Tensor>> entries_;
+  std::unordered_map<std::string, std::size_t> index_;  // name -> which entry
 };
 
-/// What is in a .pth file.
+/// A dictionary of tensors inside a file.
+struct TensorDict {
+  std::string key;    // the keys that lead to it, "" for the outermost: "checkpoint.state_dict"
+  StateDict tensors;  // at least one; contiguous, names and dtypes as stored
+  std::vector<std::string> others;  // names of its entries that are neither tensors nor such
+};
+
+/// What is in a file of weights.
+struct WeightsFile {
+  std::vector<TensorDict> dicts;        // at least one; the usual one first
+  std::optional<std::string> metadata;  // the record sentinelnn.json
+  std::string remarks = {};             // __metadata__ of safetensors, as JSON
+};
+
+/// Reads every dictionary of tensors of a file: torch.save's zip and legacy (pre-1.6) format
+/// (OrderedDict or dict at any key, tensor views) and safetensors; f16/bf16/f64/int entries are
+/// kept as they are. Averages (see is_average) come last, outer dictionaries before inner ones,
+/// then state_dict, model_state_dict, model and net before others, then the order of the file.
+/// A pickle machine with an allow-list: nothing in the file is ever executed. Sizes and depth are
+/// bounded by the file's size. `name` is what errors call the file. Throws DataError (path, offset,
+/// what to do; where it is no such file, what it is instead).
+WeightsFile parse_weights(const Bytes& bytes, const std::string& name);
+
+/// Whether a key says that what it leads to is an average of weights: one of its words is ema, swa
+/// or begins with averag.
+bool is_average(const std::string& key);
+
+/// The first dictionary of a file, and the record.
 struct CheckpointFile {
-  StateDict tensors;                    // contiguous, dtypes as stored
+  StateDict tensors;                    // contiguous, names and dtypes as stored
   std::optional<std::string> metadata;  // the record sentinelnn.json
 };
-
-/// Reads a state_dict as torch.save writes it: zip and legacy (pre-1.6) format; OrderedDict or
-/// dict; inside wrappers `state_dict`, `model`, `net`; `module.` prefixes dropped; tensor views;
-/// f16/bf16/f64/int entries kept as they are. A pickle machine with an allow-list: nothing in the
-/// file is ever executed. Sizes and depth are bounded by the file's size. Throws DataError (path,
-/// offset, what to do).
-CheckpointFile read_pth(const std::string& path);
-/// The same from memory; `name` is what errors call it.
+/// As parse_weights.
 CheckpointFile parse_pth(const Bytes& bytes, const std::string& name);
+CheckpointFile read_pth(const std::string& path);
 
 /// Whether it is a TorchScript file, which torch.jit.save wrote; false for anything else or broken.
 bool is_script_archive(const Bytes& bytes);

@@ -27,8 +27,8 @@ Graph initial_model(const std::string& name, std::int64_t classes, std::uint64_t
 /// that are not known here.
 bool is_narrowed(const Graph& graph);
 
-/// Guesses what a state_dict may be, by names and shapes: architectures that fit, for error
-/// messages and `inspect`.
+/// Guesses what a state_dict may be, by names and shapes: architectures that fit, whatever prefix
+/// the names have, for error messages and `inspect`.
 std::vector<std::string> matching_models(const StateDict& tensors);
 
 /// The graph's tensors in PyTorch's order and names; protected layers in the checkpoint layout of
@@ -50,10 +50,30 @@ Bytes serialize_model(const Graph& graph, const Provenance& provenance);
 /// its record is damaged.
 Provenance read_provenance(const Bytes& file, const std::string& source);
 
-/// The inverse, bit for bit; also reads plain state_dicts where name and data set are given, and
-/// TorchScript files (script.hpp) where the data set is.
-/// `name`/`dataset` empty: taken from the record (UserError where there is none); given and
-/// contradicting the record: UserError.
+/// "fp32", "bf16", "i64", "bool".
+std::string type_name(at::ScalarType type);
+
+/// What the user says of a file. Empty: taken from the record, or from the file itself.
+struct ModelChoice {
+  std::string name, dataset;
+  std::string weights_key;  // which dictionary of tensors, "state_dict_ema"
+};
+
+/// What a reader of results must know of a file of weights beside the network.
+struct FileNotes {
+  std::string weights_key;   // of the dictionary that was taken, "" for the outermost
+  std::string stored_types;  // of its floats where not all are fp32: "bf16"; they were converted
+};
+
+/// The inverse of serialize_model, bit for bit; also reads plain state_dicts and safetensors where
+/// name and data set are given, and TorchScript files (script.hpp) where the data set is.
+///
+/// Of a plain file the dictionary of tensors is taken that fits, whatever prefix its names have;
+/// what was chosen, left out or converted to fp32 is logged, once. Without a record UserError where
+/// the name or data set is empty, or nothing is called `weights_key`; with one, where a name or
+/// data set contradicts it. DataError where nothing fits.
+Graph parse_model(const Bytes& file, const std::string& source, const ModelChoice& wanted,
+                  FileNotes* notes = nullptr);
 Graph parse_model(const Bytes& file, const std::string& source, const std::string& name,
                   const std::string& dataset);
 

@@ -30,8 +30,10 @@ void export_script(const Graph& graph, const std::string& path);
 /// operators without parameters those of the modules that call them; entries of the state_dict stay
 /// as they are named, without those that evaluation does not use. DataError where the file is
 /// damaged, has another number of classes, or uses something that a Graph has no operator for: the
-/// first such operator and its place are named.
-Graph import_script(const Bytes& file, const std::string& source, const DatasetInfo& dataset);
+/// first such operator and its place are named. Halves and doubles become fp32, which is logged;
+/// `stored_types` is then what they were ("bf16").
+Graph import_script(const Bytes& file, const std::string& source, const DatasetInfo& dataset,
+                    std::string* stored_types = nullptr);
 
 /// The normalisation that export_script wrote; nothing in files of others. DataError where the file
 /// is damaged.
