@@ -28,8 +28,7 @@ class Injection : public Command {
       add_protection(*app, protection_);
       app->add_option("--hardened-output", job_.hardened_output,
                       "Where the hardened network (.pth) is kept, beside the result otherwise");
-      app->add_option("--also", job_.also,
-                      "Checkpoints made from the same network, injected with the same faults");
+      add_also(*app, job_);
     } else {
       add_seed_checkpoint(*app, job_.selection);
     }
