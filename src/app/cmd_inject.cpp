@@ -28,9 +28,7 @@ class Injection : public Command {
       add_protection(*app, protection_);
       app->add_option("--hardened-output", job_.hardened_output,
                       "Where the hardened network (.pth) is kept, beside the result otherwise");
-      app->add_option("--also", job_.also,
-                      "Checkpoints made from the same network, injected with the same faults: "
-                      "FILE, or NAME=FILE (a file that is called so wins)");
+      add_also(*app, job_);
       app->add_flag("--all-combinations", job_.all_combinations,
                     "With pruning and hardening: also the network that is hardened only");
     } else {

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "app/command.hpp"
@@ -8,17 +10,27 @@
 #include "app/output.hpp"
 #include "sentinel/campaign/dry_run.hpp"
 #include "sentinel/campaign/setup.hpp"
-#include "sentinel/stats/interval.hpp"
 
 namespace sentinel {
 namespace {
+
+using Rows = std::vector<std::vector<std::string>>;
 
 std::string number(double value) {
   return fmt::format("{:.4g}", value);
 }
 
+std::string count(double value) {
+  return with_spaces(static_cast<std::int64_t>(std::llround(value)));
+}
+
+std::string bytes_text(double bytes) {
+  if (bytes < 1 << 20) return fmt::format("{:.0f} KiB", bytes / (1 << 10));
+  return fmt::format("{:.1f} MiB", bytes / (1 << 20));
+}
+
 std::string bytes_text(std::uint64_t bytes) {
-  return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
+  return bytes_text(static_cast<double>(bytes));
 }
 
 std::string time_text(double seconds) {
@@ -27,14 +39,12 @@ std::string time_text(double seconds) {
   return fmt::format("{:.1f} h", seconds / 3600);
 }
 
-/// With its share of the audits, each of which runs a trial by either path.
-double seconds_per_trial(const DryRun& run, const DryRun::Point& point) {
-  const double networks = point.relative_cost + point.audit_rate * (1 + point.relative_cost);
-  return networks * static_cast<double>(run.images_per_trial) * run.seconds_per_image;
+std::string name_of(const DryRun::Point& point) {
+  return point.ber > 0 ? fmt::format("{:g} {}", point.ber, point.fault_model) : point.fault_model;
 }
 
 void print_layers(const DryRun& run) {
-  std::vector<std::vector<std::string>> rows = {{"weights", "bits", "MACs", "run for one flip"}};
+  Rows rows = {{"weights", "bits", "MACs", "run for one flip"}};
   for (const DryRun::Point& point : run.points)
     rows[0].push_back(point.ber > 0 ? fmt::format("faults/trial at {:g}", point.ber)
                                     : "faults/trial, " + point.fault_model);
@@ -46,66 +56,205 @@ void print_layers(const DryRun& run) {
   print_table(rows);
 }
 
-void print_strata(const DryRun::Point& point) {
-  if (point.strata.size() < 2) return;
-  std::vector<std::vector<std::string>> rows = {{"stratum", "share of the population", "cost"}};
-  for (const DryRun::Stratum& stratum : point.strata)
-    rows.push_back({stratum.name, number(stratum.weight), number(stratum.cost)});
-  fmt::print("\nStrata (--sampling stratified, or --half-width), {} {}:\n", point.fault_model,
-             point.ber > 0 ? number(point.ber) : "");
+void print_networks(const DryRun& run) {
+  fmt::print("\n");
+  for (const DryRun::Network& network : run.networks) {
+    fmt::print("{} bits may flip in the {} network; {:.2f} ms per image, measured here\n",
+               with_spaces(static_cast<std::int64_t>(network.bits)), network.name,
+               1e3 * network.seconds_per_image);
+    if (!network.stored_types.empty())
+      fmt::print("  They are bits of 32-bit fp32 words, converted from the file's {}\n",
+                 network.stored_types);
+    fmt::print("  Its images are normalised by {}\n", in_words(network.normalisation));
+  }
+  fmt::print("{} test images, {} per trial\n", run.images, run.images_per_trial);
+}
+
+void print_points(const DryRun& run, bool stops, int ranks) {
+  Rows rows = {{"faults", "estimates", "faults/trial", "layers run", "audited", "trials",
+                run.networks.size() > 1 ? "time per trial, all networks" : "time per trial",
+                fmt::format("on {} rank{}", ranks, ranks == 1 ? "" : "s")}};
+  for (const DryRun::Point& point : run.points)
+    rows.push_back({name_of(point), point.estimand, number(point.faults),
+                    percent(point.relative_cost) + " %", number(100 * point.audit_rate) + " %",
+                    (stops ? "at most " : "") + std::to_string(point.trials),
+                    fmt::format("{:.1f} ms", 1e3 * point.seconds),
+                    time_text(point.seconds * static_cast<double>(point.trials) / ranks)});
   print_table(rows);
 }
 
-/// Trials that a half-width takes by simple sampling, for some standard deviations of a trial.
-void print_trials(const DryRun& run, const DryRun::Point& point, const Job& job, int ranks) {
-  std::vector<std::vector<std::string>> rows = {
-      {"share of failing images, all or none in a trial", "simple trials", "time"}};
-  for (const double share : {0.5, 0.1, 0.02, 0.01}) {
-    // Images of a trial that fail together spread most.
-    const std::uint64_t trials =
-        trials_for(job.half_width, std::sqrt(share * (1 - share)), job.confidence);
-    rows.push_back(
-        {number(share), with_spaces(static_cast<std::int64_t>(trials)),
-         time_text(static_cast<double>(trials) * seconds_per_trial(run, point) / ranks)});
-  }
-  fmt::print("\nFor +- {:g} at {:g} % confidence by simple sampling at most ({} {}):\n",
-             job.half_width, 100 * job.confidence, point.fault_model,
-             point.ber > 0 ? number(point.ber) : "");
+void print_strata(const DryRun::Point& point) {
+  if (point.strata.size() < 2) return;
+  Rows rows = {{"stratum", "share of the population", "cost"}};
+  for (const DryRun::Stratum& stratum : point.strata)
+    rows.push_back({stratum.name, number(stratum.weight), number(stratum.cost)});
+  fmt::print("\nStrata (--sampling stratified, or --half-width), {}:\n", name_of(point));
   print_table(rows);
+}
+
+std::string range_text(const DryRun::Range& range, const std::function<std::string(double)>& text) {
+  if (range.low == range.high) return text(range.median);
+  return text(range.median) + " (" + text(range.low) + " to " + text(range.high) + ")";
+}
+
+/// What a population means for the run: trials or half-width, time, and disk.
+std::vector<std::string> outlook_row(const DryRun& run, const DryRun::Point& point,
+                                     const DryRun::Outlook& outlook, bool stops, int ranks) {
+  std::vector<std::string> row = {percent(outlook.supposed) + " %",
+                                  percent(outlook.failing) + " %"};
+  const bool ends = std::isfinite(outlook.trials.median);
+  const double trials = ends ? outlook.trials.median : static_cast<double>(outlook.most);
+  const auto trials_text = [&](double value) {
+    const std::string most = count(static_cast<double>(outlook.most));
+    return std::isfinite(value) ? count(value) : "more than " + most;
+  };
+  const auto points = [](double share) { return fmt::format("{:.3f}", 100 * share); };
+  const std::string more = ends ? "" : "more than ";
+  row.push_back(stops ? range_text(outlook.trials, trials_text)
+                      : range_text(outlook.half_width, points));
+  if (!stops) return row;
+  row.push_back(more + time_text(trials * point.seconds / ranks));
+  const double result = static_cast<double>(run.result_bytes) + trials * point.result_bytes;
+  row.push_back(more + bytes_text(result));
+  row.push_back(more + bytes_text(trials * point.journal_bytes + 2 * result));
+  return row;
+}
+
+/// "Trials until +- 1 points", "Half-width after 1 000 trials"
+std::string what_is_told(const DryRun::Point& point, const Job& job) {
+  if (job.half_width > 0) return fmt::format("Trials until +- {:g} points", 100 * job.half_width);
+  const std::uint64_t trials = point.outlooks.front().most;
+  return fmt::format("Half-width after {}{} trials", count(static_cast<double>(trials)),
+                     trials < point.trials ? " of the" : "");
+}
+
+void print_outlooks(const DryRun& run, const DryRun::Point& point, const Job& job, int ranks) {
+  const bool stops = job.half_width > 0;
+  Rows rows = {{point.supposed, "failing trials"}};
+  if (stops)
+    for (const char* head : {"trials", "time", "result file", "disk while it runs"})
+      rows[0].push_back(head);
+  else
+    rows[0].push_back("half-width [points]");
+  for (const DryRun::Outlook& outlook : point.outlooks)
+    rows.push_back(outlook_row(run, point, outlook, stops, ranks));
+  fmt::print("\n{}, {}, {:g} % confidence, {}:\n", what_is_told(point, job),
+             point.estimand == "T1" ? "failing images" : "accuracy", 100 * job.confidence,
+             name_of(point));
+  print_table(rows);
+}
+
+bool any_supposed(const DryRun& run, const std::string& word) {
+  return std::any_of(run.points.begin(), run.points.end(), [&](const DryRun::Point& point) {
+    return point.supposed.rfind(word, 0) == 0;
+  });
+}
+
+void print_suppositions(const DryRun& run) {
+  fmt::print(
+      "Simulated by the code with which a run decides, 21 times each (fewer of many trials): the "
+      "median (and the range of 19 of 21).\n"
+      "Supposed: in a trial all images fail, or none. Without faults {} % are right (the first {} "
+      "are, {} network).\n",
+      percent(run.accuracy), run.accuracy_images, run.networks.front().name);
+  if (any_supposed(run, "critical"))
+    fmt::print("A critical flip is one of bit 30 where it is 0. Other flips never fail.\n");
+  if (any_supposed(run, "flips of bit 30")) fmt::print("Flips of other bits never fail.\n");
+  if (run.networks.size() > 1)
+    fmt::print("All {} networks fail as often; the run ends when the last is narrow enough.\n",
+               run.networks.size());
+}
+
+void print_disk(const DryRun& run) {
+  double result = static_cast<double>(run.result_bytes), journals = 0;
+  for (const DryRun::Point& point : run.points) {
+    result += static_cast<double>(point.trials) * point.result_bytes;
+    journals += static_cast<double>(point.trials) * point.journal_bytes;
+  }
+  fmt::print("Disk: the result file {}, and while it runs {} (journals, and two copies of it).\n",
+             bytes_text(result), bytes_text(journals + 2 * result));
+}
+
+std::uint64_t peak_bytes(const DryRun& run) {
+  return run.program_bytes + run.network_bytes + run.image_bytes + run.cache_bytes;
+}
+
+void print_memory(const DryRun& run, int ranks) {
+  const std::uint64_t peak = peak_bytes(run), other = peak - run.less_elsewhere;
+  fmt::print("Memory at the peak: {} on rank 0", bytes_text(peak));
+  if (ranks > 1)
+    fmt::print(", {} on each other; all {} ranks {}", bytes_text(other), ranks,
+               bytes_text(peak + static_cast<std::uint64_t>(ranks - 1) * other));
+  fmt::print(
+      ".\n  program with its libraries, networks and images as loaded (measured here): {}\n"
+      "  the engine's copies of networks: {}\n  … of images: {}\n"
+      "  fault-free activations (--cache-budget): {}\n",
+      bytes_text(run.program_bytes), bytes_text(run.network_bytes), bytes_text(run.image_bytes),
+      bytes_text(run.cache_bytes));
+}
+
+nlohmann::json to_json(const DryRun::Range& range) {
+  return {{"low", range.low}, {"median", range.median}, {"high", range.high}};  // infinity: null
+}
+
+nlohmann::json to_json(const DryRun::Point& point) {
+  nlohmann::json own = {{"fault_model", point.fault_model},
+                        {"estimand", point.estimand},
+                        {"ber", point.ber},
+                        {"faults", point.faults},
+                        {"relative_cost", point.relative_cost},
+                        {"audit_rate", point.audit_rate},
+                        {"seconds_per_trial", point.seconds},
+                        {"result_bytes_per_trial", point.result_bytes},
+                        {"journal_bytes_per_trial", point.journal_bytes},
+                        {"trials", point.trials},
+                        {"supposed", point.supposed}};
+  for (const DryRun::Stratum& stratum : point.strata)
+    own["strata"].push_back(
+        {{"name", stratum.name}, {"weight", stratum.weight}, {"cost", stratum.cost}});
+  for (const DryRun::Outlook& outlook : point.outlooks)
+    own["outlooks"].push_back({{"supposed", outlook.supposed},
+                               {"failing", outlook.failing},
+                               {"simulations", outlook.simulations},
+                               {"most", outlook.most},
+                               {"trials", to_json(outlook.trials)},
+                               {"half_width", to_json(outlook.half_width)}});
+  return own;
 }
 
 nlohmann::json to_json(const DryRun& run) {
-  nlohmann::json json = {{"network", run.network},
-                         {"bits", run.bits},
-                         {"mean", run.normalisation.mean},
-                         {"std", run.normalisation.std},
+  nlohmann::json json = {{"network", run.networks.front().name},
+                         {"bits", run.networks.front().bits},
+                         {"mean", run.networks.front().normalisation.mean},
+                         {"std", run.networks.front().normalisation.std},
                          {"images", run.images},
                          {"images_per_trial", run.images_per_trial},
-                         {"seconds_per_image", run.seconds_per_image},
+                         {"seconds_per_image", run.networks.front().seconds_per_image},
+                         {"accuracy", run.accuracy},
+                         {"accuracy_images", run.accuracy_images},
+                         {"peak_bytes", peak_bytes(run)},
+                         {"less_elsewhere_bytes", run.less_elsewhere},
+                         {"program_bytes", run.program_bytes},
                          {"network_bytes", run.network_bytes},
                          {"image_bytes", run.image_bytes},
-                         {"cache_bytes", run.cache_bytes}};
-  if (!run.stored_types.empty()) json["stored_types"] = run.stored_types;
+                         {"cache_bytes", run.cache_bytes},
+                         {"result_bytes", run.result_bytes}};
+  for (const DryRun::Network& network : run.networks) {
+    json["networks"].push_back({{"name", network.name},
+                                {"bits", network.bits},
+                                {"mean", network.normalisation.mean},
+                                {"std", network.normalisation.std},
+                                {"seconds_per_image", network.seconds_per_image}});
+    if (!network.stored_types.empty())
+      json["networks"].back()["stored_types"] = network.stored_types;
+  }
   for (const DryRun::Layer& layer : run.layers)
     json["layers"].push_back({{"name", layer.name},
                               {"bits", layer.bits},
                               {"macs", layer.macs},
                               {"one_channel", layer.one_channel},
                               {"faults", layer.faults}});
-  for (const DryRun::Point& point : run.points) {
-    nlohmann::json own = {{"fault_model", point.fault_model},
-                          {"estimand", point.estimand},
-                          {"ber", point.ber},
-                          {"faults", point.faults},
-                          {"relative_cost", point.relative_cost},
-                          {"audit_rate", point.audit_rate},
-                          {"seconds_per_trial", seconds_per_trial(run, point)},
-                          {"trials", point.trials}};
-    for (const DryRun::Stratum& stratum : point.strata)
-      own["strata"].push_back(
-          {{"name", stratum.name}, {"weight", stratum.weight}, {"cost", stratum.cost}});
-    json["points"].push_back(own);
-  }
+  for (const DryRun::Point& point : run.points) json["points"].push_back(to_json(point));
   return json;
 }
 
@@ -113,9 +262,10 @@ class Plan : public Command {
  public:
   CLI::App* add_to(CLI::App& parent) override {
     CLI::App* app = parent.add_subcommand(
-        "plan", "What an injection would do: faults per layer, strata, trials, time, memory");
+        "plan", "What an injection would do: faults per layer, strata, trials, time, memory, disk");
     add_selection(*app, job_.selection);
     add_seed_checkpoint(*app, job_.selection);
+    add_also(*app, job_);
     add_injection(*app, job_, injection_);
     add_compute(*app, job_.compute, 1);
     app->add_flag("--json", json_, "Print one JSON object");
@@ -140,37 +290,20 @@ class Plan : public Command {
 
  private:
   void print(const DryRun& run, int ranks) const {
+    const bool stops = job_.half_width > 0;
     print_layers(run);
-    fmt::print("\n{} bits may flip in the {} network; {} test images, {} per trial\n",
-               with_spaces(static_cast<std::int64_t>(run.bits)), run.network, run.images,
-               run.images_per_trial);
-    fmt::print("images normalised by {}\n", in_words(run.normalisation));
-    if (!run.stored_types.empty())
-      fmt::print("They are bits of 32-bit fp32 words, converted from the file's {}\n",
-                 run.stored_types);
-    std::vector<std::vector<std::string>> rows = {
-        {"faults", "estimates", "faults/trial", "layers run", "audited", "trials", "time per trial",
-         fmt::format("on {} rank{}", ranks, ranks == 1 ? "" : "s")}};
-    for (const DryRun::Point& point : run.points) {
-      const double seconds = seconds_per_trial(run, point);
-      rows.push_back(
-          {point.ber > 0 ? fmt::format("{:g} {}", point.ber, point.fault_model) : point.fault_model,
-           point.estimand, number(point.faults), percent(point.relative_cost) + " %",
-           number(100 * point.audit_rate) + " %",
-           (job_.half_width > 0 ? "at most " : "") + std::to_string(point.trials),
-           fmt::format("{:.1f} ms", 1e3 * seconds),
-           time_text(seconds * static_cast<double>(point.trials) / ranks)});
-    }
-    print_table(rows);
+    print_networks(run);
+    print_points(run, stops, ranks);
     for (const DryRun::Point& point : run.points) print_strata(point);
-    if (job_.half_width > 0)
-      for (const DryRun::Point& point : run.points) print_trials(run, point, job_, ranks);
+    for (const DryRun::Point& point : run.points) print_outlooks(run, point, job_, ranks);
+    print_suppositions(run);
+    fmt::print("\nTimes: from the MACs that the faults can reach.\n");
+    if (!stops) print_disk(run);
+    print_memory(run, ranks);
     fmt::print(
-        "\nTimes: MACs that the faults can reach, at {:.2f} ms per image measured here.\n"
-        "Memory per rank beside the libraries: network {}, images {}, fault-free activations up to "
-        "{} (--cache-budget).\n",
-        1e3 * run.seconds_per_image, bytes_text(run.network_bytes), bytes_text(run.image_bytes),
-        bytes_text(run.cache_bytes));
+        "Not counted: networks that `campaign` makes. Each (pruned, hardened) takes about as much "
+        "again in time, memory and disk; make it first and give it by --also to have it "
+        "counted.\n");
   }
 
   Job job_;

@@ -313,6 +313,12 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   return job;
 }
 
+void add_also(CLI::App& app, Job& job) {
+  app.add_option("--also", job.also,
+                 "Checkpoints made from the same network, injected with the same faults: FILE, or "
+                 "NAME=FILE (a file that is called so wins)");
+}
+
 void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
   app.add_option("--ber", job.ber,
                  "Probability that a bit flips, in [0, 1]; several make several points");

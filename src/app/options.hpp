@@ -78,6 +78,8 @@ struct InjectionOptions {
   bool single_bit = false;  // stands for fault_count = "exact:1"
   std::string range;        // "first:end"
 };
+/// --also, of campaign and plan.
+void add_also(CLI::App& app, Job& job);
 void add_injection(CLI::App& app, Job& job, InjectionOptions& options);
 /// Into the job. UserError where they contradict it.
 void finish_injection(const InjectionOptions& options, Job& job);

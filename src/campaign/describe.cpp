@@ -116,16 +116,8 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
   if (runner.blocks().divides()) info.images_per_trial = runner.blocks().size();
   info.image_blocks = runner.blocks().block_of_image();
   for (std::uint32_t p = 0; p < plan.points.size(); ++p) {
-    const CampaignPoint& point = plan.points[p];
-    PlanInfo own{p, sampling_name(point.sampling), stop_rule(point), point.half_width};
-    own.guaranteed = point.guaranteed ? 1 : 0;
-    own.first = point.first;
-    info.plans.push_back(own);
-    if (point.sampling == Sampling::kSimple) continue;
-    const Strata& strata = runner.strata(p).strata();
-    for (std::size_t h = 0; h < strata.names.size(); ++h)
-      info.strata.push_back(
-          {p, static_cast<std::int32_t>(h), strata.names[h], strata.weights[h], strata.costs[h]});
+    const bool simple = plan.points[p].sampling == Sampling::kSimple;
+    describe_point(info, plan.points[p], simple ? nullptr : &runner.strata(p).strata());
   }
   if (!info.plans.empty()) info.stop_rule = info.plans.front().stop_rule;
   info.audit_rates = runner.audit_rates();
@@ -232,6 +224,20 @@ std::vector<CampaignPoint> points_of(const Job& job) {
   return points;
 }
 
+void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* strata) {
+  const auto number = static_cast<std::uint32_t>(info.points.size());
+  info.points.push_back({number, estimand_of(point.sampler), sampler_name(point.sampler),
+                         sampler_ber(point.sampler), point.trials, ""});
+  PlanInfo plan{number, sampling_name(point.sampling), stop_rule(point), point.half_width};
+  plan.guaranteed = point.guaranteed ? 1 : 0;
+  plan.first = point.first;
+  info.plans.push_back(plan);
+  if (point.sampling == Sampling::kSimple) return;
+  for (std::size_t h = 0; h < strata->names.size(); ++h)
+    info.strata.push_back({number, static_cast<std::int32_t>(h), strata->names[h],
+                           strata->weights[h], strata->costs[h]});
+}
+
 ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& runner) {
   const Dataset& images = plan.images;
   ResultInfo info;
@@ -243,10 +249,6 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
     info.models.push_back(describe_model(plan.models[m], runner.engine(m), runner.blocks()));
   for (std::int64_t label : images.labels())
     info.labels.push_back(static_cast<std::int32_t>(label));
-  for (const CampaignPoint& point : plan.points)
-    info.points.push_back({static_cast<std::uint32_t>(info.points.size()),
-                           estimand_of(point.sampler), sampler_name(point.sampler),
-                           sampler_ber(point.sampler), point.trials, ""});
   describe_design(info, plan, runner);
   info.importance =
       to_ranking(plan.models.front().graph, job.protection.ranking.importance, plan.scores).layers;

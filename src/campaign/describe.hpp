@@ -10,6 +10,10 @@ std::vector<CampaignPoint> points_of(const Job& job);
 /// What the trials of a sampler estimate: "T1", "T2", … (design 05).
 std::string estimand_of(const Sampler& sampler);
 
+/// Adds the next point: its fault model, how its trials are chosen, and unless they are chosen
+/// simply its strata.
+void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* strata);
+
 /// Everything a result file says before the first trial: models, points, provenance, fingerprint.
 ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& runner);
 

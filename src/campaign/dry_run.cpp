@@ -1,59 +1,175 @@
 #include "sentinel/campaign/dry_run.hpp"
 
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 
 #include "campaign/describe.hpp"
-#include "campaign/memory.hpp"
+#include "campaign/footprint.hpp"
 #include "campaign/sampling.hpp"
+#include "campaign/simulation.hpp"
 #include "sentinel/campaign/latency.hpp"
 #include "sentinel/campaign/normalise.hpp"
-#include "sentinel/campaign/setup.hpp"
+#include "sentinel/core/memory.hpp"
 #include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/run.hpp"
 
 namespace sentinel {
 namespace {
 
 constexpr std::int64_t kTimedImages = 32;
 constexpr int kWarmup = 1, kRuns = 5;
+/// Images that tell the accuracy: about as many as cost this.
+constexpr std::int64_t kProbeMacs = 10'000'000'000;
+/// Trials that are drawn for all points and populations together: about a second. Fewer of fixed
+/// plans, whose intervals may look at every trial again, and which need no stop.
+constexpr std::uint64_t kDrawnTrials = 1'200'000, kDrawnOfFixed = 300'000;
 
-DryRun::Point describe_point(const Job& job, const CampaignPoint& point, const Graph& graph,
-                             const FaultSpace& space, const TrialCost& cost) {
+/// How much more memory rank 0, which reads the files, has had so far than the others at least; 0
+/// where there are none. Collective.
+std::uint64_t less_elsewhere(const Comm& comm) {
+  ByteWriter own;
+  own.write(peak_memory());
+  std::vector<std::uint64_t> peaks;
+  for (const Bytes& bytes : comm.gather(own.take()))
+    peaks.push_back(ByteReader(bytes, "peak of memory").read<std::uint64_t>());
+  if (peaks.size() < 2) return 0;  // also on other ranks than 0
+  const std::uint64_t others = *std::max_element(peaks.begin() + 1, peaks.end());
+  return peaks[0] - std::min(peaks[0], others);
+}
+
+/// What costs of a trial are made from, by network.
+std::vector<TrialCost> trial_costs(const Built& built) {
+  std::vector<TrialCost> costs;
+  for (const NamedModel& model : built.models)
+    costs.emplace_back(model.graph, FaultSpace(model.graph));
+  return costs;
+}
+
+/// Costs of a trial as TrialRunner has them: one audit rate, by the network that is cheapest to
+/// run.
+void describe_costs(DryRun::Point& own, const DryRun& run, const Job& job, const Sampler& sampler,
+                    const std::vector<TrialCost>& costs) {
+  std::vector<double> relative(costs.size(), 1);
+  if (job.engine == "fast") {
+    for (std::size_t m = 0; m < costs.size(); ++m) relative[m] = costs[m].expected(sampler);
+    const double least = std::min(1.0, *std::min_element(relative.begin(), relative.end()));
+    own.audit_rate = job.audit.value_or(default_audit_rate(least));
+  }
+  own.relative_cost = relative.front();
+  for (std::size_t m = 0; m < relative.size(); ++m)
+    own.seconds += (relative[m] + own.audit_rate * (1 + relative[m])) *
+                   static_cast<double>(run.images_per_trial) * run.networks[m].seconds_per_image;
+}
+
+DryRun::Point describe_point(const DryRun& run, const Job& job, const CampaignPoint& point,
+                             const Built& built, const std::vector<TrialCost>& costs,
+                             const Strata& strata) {
   DryRun::Point own;
   own.fault_model = sampler_name(point.sampler);
   own.ber = sampler_ber(point.sampler);
   own.estimand = estimand_of(point.sampler);
   own.trials = point.trials - point.first;
-  if (job.engine == "fast") {
-    own.relative_cost = cost.expected(point.sampler);
-    own.audit_rate = job.audit.value_or(default_audit_rate(own.relative_cost));
-  }
-  for (const double faults : expected_faults(point.sampler, space)) own.faults += faults;
-  const StratifiedSampler sampler(point.sampler, graph, space);
-  const Strata& strata = sampler.strata();
+  for (const double faults : expected_faults(point.sampler, FaultSpace(built.models[0].graph)))
+    own.faults += faults;
+  describe_costs(own, run, job, point.sampler, costs);
+  describe_disk(own, point.sampler, built);
   for (std::size_t h = 0; h < strata.names.size(); ++h)
     own.strata.push_back({strata.names[h], strata.weights[h], strata.costs[h]});
   return own;
 }
 
-std::uint64_t activation_bytes(const Graph& graph) {
-  std::uint64_t values = 0;
-  for (const std::vector<std::int64_t>& shape : output_shapes(graph)) {
-    std::uint64_t size = 1;
-    for (const std::int64_t n : shape) size *= static_cast<std::uint64_t>(n);
-    values += size;
+void describe_layers(DryRun& run, const Graph& graph, const std::vector<CampaignPoint>& points,
+                     const TrialCost& trial_cost) {
+  const FaultSpace space(graph);
+  const ModelCost cost = model_cost(graph);
+  for (const FaultTensor& tensor : space.tensors())
+    run.layers.push_back({tensor.name,
+                          tensor.elements * static_cast<std::uint64_t>(word_bits(tensor.codec)),
+                          cost.layers[static_cast<std::size_t>(tensor.node)].macs,
+                          trial_cost.one_channel(run.layers.size()),
+                          {}});
+  for (const CampaignPoint& point : points) {
+    const std::vector<double> expected = expected_faults(point.sampler, space);
+    for (std::size_t t = 0; t < expected.size(); ++t) run.layers[t].faults.push_back(expected[t]);
   }
-  return values * sizeof(float);
 }
 
-void describe_memory(DryRun& run, const Comm& comm, const Job& job, const Graph& graph,
-                     const ModelCost& cost, const Dataset& images) {
-  const Batch one = images.batch(0, 1, {});
-  const auto count = static_cast<std::uint64_t>(images.size());
-  // Each path of the engine has its own copy of both.
-  run.network_bytes = 2 * static_cast<std::uint64_t>(cost.memory_bytes);
-  run.image_bytes = 2 * count * one.images.nbytes();
-  run.cache_bytes = std::min(activation_bytes(graph) * count, cache_budget(comm, job));
+/// Names, bits and time of the networks, in turns on the same images.
+void describe_networks(DryRun& run, const Built& built, at::Device device) {
+  std::vector<Graph> timed;
+  std::vector<const Graph*> pointers;
+  for (const NamedModel& model : built.models) {
+    timed.push_back(model.graph.clone());
+    timed.back().to(device, at::MemoryFormat::ChannelsLast);
+  }
+  for (const Graph& graph : timed) pointers.push_back(&graph);
+  const std::int64_t batch = std::min(kTimedImages, built.images.size());
+  const at::Tensor pixels = built.images.batch(0, batch, built.models[0].graph.normalisation)
+                                .images.to(device)
+                                .contiguous(at::MemoryFormat::ChannelsLast);
+  const std::vector<Latency> times = measure_latency(pointers, pixels, kWarmup, kRuns, 0);
+  for (std::size_t m = 0; m < times.size(); ++m) {
+    const NamedModel& model = built.models[m];
+    run.networks.push_back({model.name, FaultSpace(model.graph).bits(),
+                            1e-3 * quartiles(times[m].runs).median / static_cast<double>(batch),
+                            normalisation_of(model.graph, built.images), model.notes.stored_types});
+  }
+}
+
+/// Of the first network, on its first images.
+void measure_accuracy(DryRun& run, const Built& built, at::Device device) {
+  const at::NoGradGuard no_grad;
+  Graph graph = built.models[0].graph.clone();
+  graph.to(device);
+  const std::int64_t enough = kProbeMacs / std::max<std::int64_t>(1, model_cost(graph).macs);
+  run.accuracy_images = std::min(run.images, std::max(kTimedImages, enough));
+  std::int64_t right = 0;
+  for (std::int64_t i = 0; i < run.accuracy_images; i += kTimedImages) {
+    const Batch batch =
+        built.images.batch(i, std::min(i + kTimedImages, run.accuracy_images), graph.normalisation);
+    const at::Tensor found = logits(graph, batch.images.to(device)).to(at::kCPU);
+    right += predictions_of(found).eq(batch.labels).sum().item<std::int64_t>();
+  }
+  run.accuracy = static_cast<double>(right) / static_cast<double>(run.accuracy_images);
+}
+
+void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoint>& points,
+                     const std::vector<Strata>& strata) {
+  const ImageBlocks blocks(run.images, job.images_per_trial, job.seed);
+  const ResultInfo info = supposed_info(points, strata, run.networks.size(), blocks, run.images,
+                                        run.accuracy, job.confidence);
+  for (std::uint32_t p = 0; p < points.size(); ++p) {
+    const Supposition all = suppose(points[p].sampler, strata[p]);
+    run.points[p].supposed = all.of;
+    const std::uint64_t drawn = job.half_width > 0 ? kDrawnTrials : kDrawnOfFixed;
+    const std::uint64_t most = drawn / (points.size() * all.populations.size());
+    for (const Population& population : all.populations)
+      run.points[p].outlooks.push_back(simulate(info, blocks, p, points[p], population, most));
+  }
+}
+
+DryRun describe(const Comm& comm, const Job& job, const Built& built, at::Device device) {
+  DryRun run;
+  run.images = built.images.size();
+  run.images_per_trial =
+      job.images_per_trial > 0 ? std::min(job.images_per_trial, run.images) : run.images;
+  const std::vector<CampaignPoint> points = points_of(job);
+  const Graph& original = built.models[0].graph;
+  const std::vector<TrialCost> costs = trial_costs(built);
+  describe_networks(run, built, device);
+  measure_accuracy(run, built, device);
+  run.program_bytes = peak_memory();
+  describe_footprint(run, comm, job, built);
+  describe_layers(run, original, points, costs.front());
+  std::vector<Strata> strata;
+  for (const CampaignPoint& point : points) {
+    strata.push_back(StratifiedSampler(point.sampler, original, FaultSpace(original)).strata());
+    run.points.push_back(describe_point(run, job, point, built, costs, strata.back()));
+  }
+  simulate_points(run, job, points, strata);
+  return run;
 }
 
 }  // namespace
@@ -61,44 +177,14 @@ void describe_memory(DryRun& run, const Comm& comm, const Job& job, const Graph&
 DryRun dry_run(const Comm& comm, const Job& job) {
   at::Device device = at::kCPU;
   comm.agree([&] { device = choose_device(comm, job.compute); });
-  const NamedModel model = load_model(comm, job.selection);
-  const Dataset images =
-      load_dataset(comm, job.selection, model.graph.dataset, Split::kTest, job.images);
-  require_fault_free(comm, model, images, "test images");
+  const Built built = build(comm, job, device);
+  for (const NamedModel& model : built.models)
+    require_fault_free(comm, model, built.images, "test images");
+  const std::uint64_t less = less_elsewhere(comm);
   DryRun run;
   comm.from_root([&] {
-    const FaultSpace space(model.graph);
-    const ModelCost cost = model_cost(model.graph);
-    const std::vector<CampaignPoint> points = points_of(job);
-    check_designs(points, model.graph);
-    run.network = model.name;
-    run.normalisation = normalisation_of(model.graph, images);
-    run.stored_types = model.notes.stored_types;
-    run.bits = space.bits();
-    run.images = images.size();
-    run.images_per_trial =
-        job.images_per_trial > 0 ? std::min(job.images_per_trial, images.size()) : images.size();
-    const TrialCost trial_cost(model.graph, space);
-    for (const FaultTensor& tensor : space.tensors())
-      run.layers.push_back({tensor.name,
-                            tensor.elements * static_cast<std::uint64_t>(word_bits(tensor.codec)),
-                            cost.layers[static_cast<std::size_t>(tensor.node)].macs,
-                            trial_cost.one_channel(run.layers.size()),
-                            {}});
-    for (const CampaignPoint& point : points) {
-      run.points.push_back(describe_point(job, point, model.graph, space, trial_cost));
-      const std::vector<double> expected = expected_faults(point.sampler, space);
-      for (std::size_t t = 0; t < expected.size(); ++t) run.layers[t].faults.push_back(expected[t]);
-    }
-    describe_memory(run, comm, job, model.graph, cost, images);
-    Graph timed = model.graph.clone();
-    timed.to(device, at::MemoryFormat::ChannelsLast);
-    const std::int64_t batch = std::min(kTimedImages, images.size());
-    const at::Tensor pixels = images.batch(0, batch, model.graph.normalisation)
-                                  .images.to(device)
-                                  .contiguous(at::MemoryFormat::ChannelsLast);
-    const Latency latency = measure_latency({&timed}, pixels, kWarmup, kRuns, 0).front();
-    run.seconds_per_image = 1e-3 * quartiles(latency.runs).median / static_cast<double>(batch);
+    run = describe(comm, job, built, device);
+    run.less_elsewhere = less;
     return Bytes();
   });
   return run;

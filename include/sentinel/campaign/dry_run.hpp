@@ -7,7 +7,7 @@
 
 namespace sentinel {
 
-/// What a campaign on one network would do, without doing it.
+/// What a campaign would do, without doing it. Trials are run on every network of it.
 struct DryRun {
   struct Layer {
     std::string name;
@@ -20,28 +20,56 @@ struct DryRun {
     std::string name;
     double weight = 0, cost = 1;
   };
+  /// Over several simulations: the 5th, 50th and 95th of a hundred.
+  struct Range {
+    double low = 0, median = 0, high = 0;
+  };
+  /// How a point ends if its trials turn out as supposed, by the code with which a run plans,
+  /// estimates and stops.
+  struct Outlook {
+    double supposed = 0;     // chance, of Point::supposed
+    double failing = 0;      // share of the trials that fail, each with all its images
+    int simulations = 0;     // 21, or fewer of many trials
+    std::uint64_t most = 0;  // no simulation had more trials; of a fixed plan all had so many
+    Range trials;            // until the plan's end; infinity: more than `most`
+    Range half_width;        // then, of the widest network
+  };
   struct Point {
     std::string fault_model, estimand;
-    double ber = 0, faults = 0;   // expected faults per trial
+    double ber = 0, faults = 0;   // expected faults per trial of the first network
     std::vector<Stratum> strata;  // that a stratified or sequential plan would have
-    double relative_cost = 1;     // of a trial, in network runs, from MACs
+    double relative_cost = 1;     // of a trial of the first network, in network runs, from MACs
     double audit_rate = 0;        // share of the trials that are run again by the reference path
     std::uint64_t trials = 0;     // planned, or at most
+    double seconds = 0;           // of a trial of all networks, audits included, on one rank
+    double result_bytes = 0, journal_bytes = 0;  // of a trial of all networks
+    std::string supposed;                        // what Outlook::supposed is the chance of
+    std::vector<Outlook> outlooks;
   };
-  std::string network;
-  Normalisation normalisation;  // of its images
-  std::string stored_types;  // of the file's weights where not all are fp32: "bf16"
-  std::uint64_t bits = 0;
+  struct Network {
+    std::string name;
+    std::uint64_t bits = 0;
+    double seconds_per_image = 0;  // of a fault-free run, measured here on one rank
+    Normalisation normalisation;   // of its images
+    std::string stored_types;      // of the file's weights where not all are fp32: "bf16"
+  };
+  std::vector<Network> networks;  // the first is the original
   std::int64_t images = 0, images_per_trial = 0;
-  std::vector<Layer> layers;
+  std::vector<Layer> layers;  // of the first network
   std::vector<Point> points;
-  double seconds_per_image = 0;  // of a fault-free run, measured here on one rank
-  // Per rank [bytes]: network, images and the fault-free activations that would be kept.
+  double accuracy = 0;  // supposed of every network without faults: the first's, as measured …
+  std::int64_t accuracy_images = 0;  // … on so many images
+  // Memory of a rank at its peak [bytes] is the sum of these, as a run has it. The program with its
+  // libraries, the networks and images as loaded, and the scratch of a batch, as measured here on
+  // rank 0; how much less another rank took; the engines' copies of networks and images; and the
+  // fault-free activations that are kept.
+  std::uint64_t program_bytes = 0, less_elsewhere = 0;
   std::uint64_t network_bytes = 0, image_bytes = 0, cache_bytes = 0;
+  std::uint64_t result_bytes = 0;  // of the result file without trials
 };
 
-/// Reads the job's network and images, draws nothing, stores nothing. Collective; SharedErrors,
-/// also where the job's plan cannot be made.
+/// Reads the job's networks and images, draws no fault, stores nothing. Networks that a campaign
+/// would make are not made. Collective; SharedErrors, also where the job's plan cannot be made.
 DryRun dry_run(const Comm& comm, const Job& job);
 
 }  // namespace sentinel

@@ -1,0 +1,72 @@
+#include "campaign/footprint.hpp"
+
+#include <algorithm>
+
+#include "campaign/memory.hpp"
+#include "sentinel/graph/fused.hpp"
+#include "sentinel/graph/profile.hpp"
+
+namespace sentinel {
+namespace {
+
+// Bytes of a result file, by results of ResNet-20 and VGG-11: HDF5's own and what each network
+// adds, then per row, compressed.
+constexpr std::uint64_t kResult = 66'000, kResultPerNetwork = 25'000, kResultOfStrata = 10'000;
+constexpr double kResultRow = 13, kResultFault = 11;
+// Of a journal, exactly: a packed row with the number of its faults; a packed fault.
+constexpr double kJournalRow = 91, kJournalFault = 31;
+/// Copies of a network that the engine makes beside the one that is loaded.
+constexpr std::uint64_t kReferenceCopies = 1, kFastCopies = 1;
+
+/// Operators whose output is a view of their input.
+bool is_view(const Op& op) {
+  return std::holds_alternative<Slice>(op) || std::holds_alternative<Flatten>(op) ||
+         std::holds_alternative<Dropout>(op);
+}
+
+/// Fault-free values of one image that the fast engine keeps where the budget allows all.
+std::uint64_t kept_bytes(const Graph& graph) {
+  const FusedNet net(graph);
+  const auto shapes = output_shapes(graph);
+  std::uint64_t values = 0;
+  for (NodeId id = 1; id < graph.size(); ++id) {
+    if (!net.is_value(id) || is_view(graph[id].op)) continue;
+    std::uint64_t size = 1;
+    for (const std::int64_t n : shapes[static_cast<std::size_t>(id)])
+      size *= static_cast<std::uint64_t>(n);
+    values += size;
+  }
+  return values * sizeof(float);
+}
+
+}  // namespace
+
+void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built) {
+  const auto images = static_cast<std::uint64_t>(run.images);
+  const std::uint64_t batch = images * built.images.batch(0, 1).images.nbytes();
+  const bool fast = job.engine == "fast";
+  run.image_bytes = run.images_per_trial < run.images ? 2 * batch : batch;  // and once in blocks
+  run.result_bytes = kResult;
+  for (const NamedModel& model : built.models) {
+    const auto network = static_cast<std::uint64_t>(model_cost(model.graph).memory_bytes);
+    run.network_bytes += (kReferenceCopies + (fast ? kFastCopies : 0)) * network;
+    if (fast) run.cache_bytes += images * kept_bytes(model.graph);
+    if (fast) run.image_bytes += batch;
+    // Logits and predictions without faults.
+    const auto classes = static_cast<std::uint64_t>(class_count(model.graph));
+    run.result_bytes += kResultPerNetwork + images * (classes + 1) * sizeof(float);
+  }
+  run.cache_bytes = std::min(run.cache_bytes, cache_budget(comm, job));
+  if (job.half_width > 0 || job.sampling != "simple") run.result_bytes += kResultOfStrata;
+}
+
+void describe_disk(DryRun::Point& point, const Sampler& sampler, const Built& built) {
+  for (const NamedModel& model : built.models) {
+    double faults = 0;
+    for (const double own : expected_faults(sampler, FaultSpace(model.graph))) faults += own;
+    point.result_bytes += kResultRow + kResultFault * faults;
+    point.journal_bytes += kJournalRow + kJournalFault * faults;
+  }
+}
+
+}  // namespace sentinel

@@ -1,0 +1,16 @@
+#pragma once
+#include "campaign/build.hpp"
+#include "sentinel/campaign/dry_run.hpp"
+#include "sentinel/fault/sampler.hpp"
+
+namespace sentinel {
+
+/// Memory of a rank at its peak beside that of loading, and the size of a result without trials:
+/// network_bytes, image_bytes, cache_bytes, result_bytes. Measured against runs in
+/// tests/bench/README.md.
+void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built);
+
+/// Bytes per trial of a point in the result file and in the journals.
+void describe_disk(DryRun::Point& point, const Sampler& sampler, const Built& built);
+
+}  // namespace sentinel
