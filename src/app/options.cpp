@@ -7,14 +7,16 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
-#include <thread>
 
 #include "sentinel/campaign/setup.hpp"
+#include "sentinel/core/cpus.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/models/model.hpp"
 
 namespace sentinel {
 namespace {
+
+constexpr int kMostThreads = 1024;  // no host has more cores; more threads would end the process
 
 /// The value a word stands for, or an error that lists the words.
 template <class T>
@@ -156,16 +158,18 @@ void add_compute(CLI::App& app, Compute& compute, int default_threads) {
   app.add_option("--device", compute.device, "auto, cpu or cuda (one GPU per local rank)")
       ->capture_default_str();
   app.add_option("--threads", compute.threads,
-                 "CPU threads per rank (0: this rank's share of the cores)")
+                 "CPU threads per rank (0: OMP_NUM_THREADS, else as many as it has CPUs)")
       ->capture_default_str();
   app.add_flag("--share-gpu", compute.share_gpu, "Let several ranks use one GPU");
 }
 
 Compute resolved(const Compute& compute, const Comm& comm) {
   Compute result = compute;
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  if (compute.threads == 0) result.threads = std::max(1, cores / comm.local_size());
-  if (compute.threads < 0) throw UserError("--threads must not be negative");
+  if (compute.threads < 0 || compute.threads > kMostThreads)
+    throw UserError(
+        fmt::format("--threads {} is no number from 0 to {}", compute.threads, kMostThreads));
+  if (compute.threads == 0)
+    result.threads = std::min(default_threads(comm.cpus(), comm.local_size()), kMostThreads);
   return result;
 }
 

@@ -22,9 +22,10 @@ void add_selection(CLI::App& app, ModelSelection& selection);
 void add_seed_checkpoint(CLI::App& app, ModelSelection& selection);
 void add_images(CLI::App& app, std::int64_t& images, const std::string& what);
 
-/// --device, --threads, --share-gpu. `threads` 0 stands for all cores of this rank's share.
+/// --device, --threads, --share-gpu. `default_threads` 0: as `resolved` says.
 void add_compute(CLI::App& app, Compute& compute, int default_threads);
-/// The share of the host's cores where --threads is 0.
+/// Where --threads is 0: OMP_NUM_THREADS, else the CPUs that this rank has. UserError for a number
+/// of threads that no host has cores for.
 Compute resolved(const Compute& compute, const Comm& comm);
 
 /// Options of whatever ranks channels, as typed; `ranking_job` translates (UserError).

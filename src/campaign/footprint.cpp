@@ -43,7 +43,7 @@ std::uint64_t kept_bytes(const Graph& graph) {
 
 void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built) {
   const auto images = static_cast<std::uint64_t>(run.images);
-  const std::uint64_t batch = images * built.images.batch(0, 1).images.nbytes();
+  const std::uint64_t batch = images * built.images.batch(0, 1, {}).images.nbytes();
   const bool fast = job.engine == "fast";
   run.image_bytes = run.images_per_trial < run.images ? 2 * batch : batch;  // and once in blocks
   run.result_bytes = kResult;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "comm/world.hpp"
+#include "sentinel/core/cpus.hpp"
 #include "sentinel/core/failure.hpp"
 
 namespace sentinel {
@@ -43,6 +44,15 @@ Bytes unwrap(const Bytes& outcome) {
   return Bytes(outcome.begin() + sizeof(std::int32_t), outcome.end());
 }
 
+/// CPUs for this rank where the `size` ranks of `node` run at once [CPUs].
+double share_on(MPI_Comm node, int size) {
+  const CpuSet own = allowed_cpus();
+  std::vector<CpuSet> all(static_cast<std::size_t>(size));
+  check_mpi(MPI_Allgather(&own, sizeof own, MPI_BYTE, all.data(), sizeof own, MPI_BYTE, node),
+            "MPI_Allgather");
+  return share_of_cpus(own, all);
+}
+
 }  // namespace
 
 void check_mpi(int status, const char* what) {
@@ -68,6 +78,7 @@ Comm::World::World() {
             "MPI_Comm_split_type");
   MPI_Comm_rank(node, &local_rank);
   MPI_Comm_size(node, &local_size);
+  cpus = share_on(node, local_size);
   MPI_Comm_free(&node);
 }
 
@@ -96,6 +107,9 @@ int Comm::local_rank() const {
 }
 int Comm::local_size() const {
   return world_ ? world_->local_size : 1;
+}
+double Comm::cpus() const {
+  return world_ ? world_->cpus : static_cast<double>(allowed_cpus().count());
 }
 
 void Comm::broadcast(Bytes& bytes) const {

@@ -18,6 +18,7 @@ class Comm::World {
 
   bool active = false;
   int rank = 0, size = 1, local_rank = 0, local_size = 1;
+  double cpus = 1;
 };
 
 /// Throws EnvironmentError unless the call succeeded.

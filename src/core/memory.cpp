@@ -4,28 +4,24 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <fstream>
-#include <string>
+
+#include "core/control_groups.hpp"
 
 namespace sentinel {
 
 namespace {
 
-/// The smallest memory.max of this process's control group and those above it (version 2; a
-/// container or a SLURM job sets one). A file that says "max" grants everything.
+/// The smallest memory that this process's control group and those above it grant; a container or a
+/// SLURM job sets one. A file that says "max" grants everything.
 std::uint64_t granted_by_control_groups() {
   std::uint64_t least = UINT64_MAX;
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    if (line.rfind("0::", 0) != 0) continue;
-    for (std::filesystem::path group = line.substr(3);; group = group.parent_path()) {
-      std::ifstream file("/sys/fs/cgroup" + group.string() + "/memory.max");
+  for (const auto& group : own_control_groups("memory"))
+    for (const char* name : {"memory.max", "memory.limit_in_bytes"}) {
+      std::ifstream file(group / name);
       std::uint64_t granted = 0;
       if (file >> granted) least = std::min(least, granted);
-      if (group.empty() || group == group.root_path()) break;
     }
-  }
   return least;
 }
 

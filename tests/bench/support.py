@@ -1,4 +1,4 @@
-"""What engine_parity.py and memory.py share: starting the program, a network of each family."""
+"""What engine_parity.py, memory.py and threads.py share: starting the program, a network of each family."""
 
 from __future__ import annotations
 

@@ -23,6 +23,9 @@ class Comm {
   /// Rank among the ranks of this host, and their number (not collective).
   int local_rank() const;
   int local_size() const;
+  /// CPUs for this rank [CPUs]: those it is bound to, each divided by the ranks that are bound to
+  /// it too (not collective).
+  double cpus() const;
 
   /// Replaces `bytes` on every rank by those of rank 0. Any size.
   void broadcast(Bytes& bytes) const;
