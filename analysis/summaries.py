@@ -47,6 +47,11 @@ def sampling_of(result: Result, point: int) -> str:
     return str(result.plans["sampling"][point])
 
 
+def is_single(trials: pd.DataFrame) -> bool:
+    """Whether every trial flips exactly one bit."""
+    return len(trials) > 0 and bool((trials["n_faults"] == 1).all())
+
+
 def is_t1(result: Result, point: int) -> bool:
     """Whether the point is about single flips."""
     return str(result.points["estimand"][point]).startswith("T1")
@@ -135,9 +140,10 @@ def _shifted(interval: Interval, by: float, least: float) -> Interval:
 
 
 def group_share(result: Result, trials: pd.DataFrame) -> Interval:
-    """Share of failing images over a group of trials of one point and model: those that hit a bit,
-    a layer, a stratum."""
-    single = bool((trials["n_faults"] == 1).all())
+    """Share of failing images over a group of trials, at least one, of one point and model: those
+    that hit a bit, a layer, a stratum."""
+    point, model = (int(trials[name].iloc[0]) for name in ("point", "model"))
+    single = is_single(trials_of(result, point, model))
     group = failing_group(trials)
     return group_interval(group.values, group.weights, result.confidence, single)
 

@@ -96,7 +96,7 @@ struct FaultRow {
   /// + r - d for d <= r < 2 d, row r - d from there. analysis/checkpoints.py is that map.
   std::uint64_t element = 0;
   std::uint8_t word_bits = 32;
-  std::uint8_t bit = 0;                 // 0 = least significant
+  std::uint8_t bit = 0;  // 0 = least significant
   /// Raw words. Where a trial flips several bits of a word, the second finds what the first left.
   std::uint64_t before = 0, after = 0;
 };
