@@ -21,6 +21,7 @@ from intervals import (
 )
 from results import Result
 from schema import OUTCOMES
+from text import percent
 from weights import PILOT, SEQUENTIAL, SIMPLE
 
 NAN = float("nan")
@@ -245,7 +246,7 @@ def no_difference(result: Result, point: int, model: int) -> str:
     if found.rows.empty or found.shift != 0 or found.values.any():
         return ""
     n = len(found.values)
-    most = f"{unseen_share(n, result.confidence) * n:.2g}/{n}"
+    most = percent(min(1.0, unseen_share(n, result.confidence)))  # 3/n at 95 %
     return f"no difference in {n} trials; one in more than {most} of them is excluded"
 
 

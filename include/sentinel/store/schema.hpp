@@ -39,8 +39,7 @@
 ///                          the point (left from before the campaign was shortened, or run while a
 ///                          sequential plan was already decided). The weight of a row in a mean over
 ///                          the population: stratified and allocated W_h / n_h, sequential
-///                          W_h / (probability n), else 1 / n. Accuracy is estimated by the mean of
-///                          a row's difference to the fault-free network on the same block
+///                          W_h / (probability n), else 1 / n
 ///   /faults/offsets        u64 [trials + 1]: the faults of row i of /trials are
 ///                          sites[offsets[i] : offsets[i + 1]]
 ///   /faults/sites          compound FaultRow
@@ -52,7 +51,8 @@
 ///                          and for channel-FI lower, upper (f64 [channels], interval of the score
 ///                          over trials), accuracy (f64 [channels], mean), trials (u64 [channels])
 ///   /estimates             compound EstimateRow: of sequential plans every look (`trials` tells
-///                          which), of others the last
+///                          which), of others the last. Of accuracy: the mean of a row's difference to
+///                          the fault-free network on the same block, plus fault-free accuracy
 ///
 /// Compound members carry the names of the structs' fields below, in their order; strings in them
 /// have the fixed length of the longest, padded with zeros. The attribute `unit_<member>` of a
