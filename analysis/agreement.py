@@ -123,15 +123,15 @@ def _mean(draws: list[tuple[float, np.ndarray]], confidence: float) -> dict[str,
     known = [(estimate, again) for estimate, again in draws if np.isfinite(estimate)]
     if not known:
         return _estimate(float("nan"), np.zeros(0), confidence)
-    again = np.mean([again for _, again in known if np.isfinite(again).any()] or [np.zeros(0)], 0)
-    return _estimate(float(np.mean([estimate for estimate, _ in known])), again, confidence)
+    estimate, again = (np.mean([one[i] for one in known], axis=0) for i in (0, 1))
+    return _estimate(float(estimate), again, confidence)
 
 
 def _estimate(estimate: float, again: np.ndarray, confidence: float) -> dict[str, float]:
     """+- the distance to the farther quantile of the draws; no bounds where they say nothing.
 
     Errors of the scores pull a correlation towards 0, and those of a draw once more, so that the
-    truth lies as far on the other side. Simulated coverage 0.91 to 0.96 where a layer is not noise.
+    truth lies as far on the other side. Simulated coverage 0.88 to 0.96 where a layer is not noise.
     """
     again = again[np.isfinite(again)]
     if not np.isfinite(estimate) or not len(again):

@@ -17,15 +17,15 @@ GROUP = "group"  # a layer's `layout` in the structure of the model
 
 
 def element_in_file(
-    element: np.ndarray, originals: int, elements: int, copies: int, layout: str = GROUP
+    element: np.ndarray, originals: int, elements: int, layout: str = GROUP
 ) -> np.ndarray:
     """Elements of a tensor as /faults numbers them -> places in the flattened tensor of the .pth.
 
-    `originals`, `elements`: of the tensor's row in /models/<m>/tensors; `copies`: `duplicated` of
-    the layer in the model's structure. The words of other layouts lie where they are.
+    `originals`, `elements`: of the tensor's row in /models/<m>/tensors; `layout`: of its layer in
+    the model's structure. The words of other layouts lie where they are.
     """
     element = np.asarray(element, np.int64)
-    if layout != GROUP or not copies or elements == originals:
+    if layout != GROUP:
         return element
     part = elements - originals  # words of the copies, and of the channels that they copy
     behind = np.where(element < part, element, element + part)
@@ -37,13 +37,16 @@ def elements_in_file(
 ) -> np.ndarray:
     """The same of many faults: `tensor` is each one's row in `tensors`, `structure` the model's."""
     places = np.asarray(element, np.int64).copy()
-    layers = structure.get("layers", {})
     for number in np.unique(tensor):
         row = tensors.iloc[number]
-        layer = layers.get(str(row["name"]).rpartition(".")[0], {})
-        mine = tensor == number
-        places[mine] = element_in_file(
-            places[mine], int(row["originals"]), int(row["elements"]),
-            int(layer.get("duplicated", 0)), str(layer.get("layout", "")),
-        )  # fmt: skip
+        mine, layout = tensor == number, _layout(structure, str(row["name"]).rpartition(".")[0])
+        sizes = int(row["originals"]), int(row["elements"])
+        places[mine] = element_in_file(places[mine], *sizes, layout)
     return places
+
+
+def _layout(structure: dict[str, Any], layer: str) -> str:
+    """Empty where the structure does not tell one."""
+    layers = structure.get("layers")
+    record = layers.get(layer) if isinstance(layers, dict) else None
+    return str(record.get("layout", "")) if isinstance(record, dict) else ""

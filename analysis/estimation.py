@@ -67,13 +67,19 @@ def _of_model(result: Result, point: int, model: int, quantity: str) -> Observat
     values = values.to_numpy(float)
     if quantity not in OF_LABELS:
         return Observations(rows, values, 0.0, 1.0, 0.0)
-    free = _free(result, model)
-    values = values - free[np.maximum(rows["block"].to_numpy(), 0)]
+    free, block = _free(result, model), np.maximum(rows["block"].to_numpy(), 0)
+    if len(block) and block.max() >= len(free):
+        raise ResultError(
+            f"{result.path}: /trials names block {block.max()}: not in /design/blocks"
+        )
+    values = values - free[block]
     return Observations(rows, values, -free.max(), 1 - free.min(), _whole(result, model))
 
 
 def _whole(result: Result, model: int) -> float:
-    return float(result.models["correct"][model] / result.models["images"][model])
+    """Fault-free accuracy; 0 where it is not stored, so that accuracies themselves are averaged."""
+    images = result.models["images"][model]
+    return float(result.models["correct"][model] / images) if images > 0 else 0.0
 
 
 def _free(result: Result, model: int) -> np.ndarray:
@@ -81,6 +87,8 @@ def _free(result: Result, model: int) -> np.ndarray:
     if not len(result.blocks):
         return np.array([_whole(result, model)])
     golden = result.golden(str(result.models["name"][model]))
+    if len(golden) != len(result.blocks):
+        raise ResultError(f"{result.path}: /design/blocks and /golden are of different images")
     right = (golden["label"] == golden["prediction"]).astype(float)
     return right.groupby(result.blocks).mean().to_numpy()
 

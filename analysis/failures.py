@@ -6,15 +6,10 @@ import numpy as np
 import pandas as pd
 from intervals import Interval, difference_interval
 from results import Result, layer_of
-from summaries import failing_group, group_share, main_trials, mean_flips, trials_of
+from summaries import failing_group, group_share, is_single, main_trials, mean_flips, trials_of
 
 # Groups smaller than this are not compared.
 MIN_GROUP = 10
-
-
-def is_single(trials: pd.DataFrame) -> bool:
-    """Whether every trial flips exactly one bit."""
-    return len(trials) > 0 and bool((trials["n_faults"] == 1).all())
 
 
 def chosen_point(result: Result) -> int | None:

@@ -186,7 +186,7 @@ def _failures(result: Result, column: str) -> Figure | None:
     models = shown_models(result)
     figure = Figure(figsize=(PAGE, 1.15 * len(models) + (0.45 if column == "bit" else 1.2)))
     panels = figure.subplots(len(models), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    single = failures.is_single(summaries.trials_of(result, point))
+    single = summaries.is_single(summaries.trials_of(result, point))
     top = 0.0
     for place, (model, name) in enumerate(models.items()):
         table = failures.failures_by(result, column, point, model)
@@ -246,7 +246,7 @@ def _failure_caption(result: Result, place: str) -> str:
     counts = f"{summaries.trials_used(result, point)} trials per model at {label}"
     weighted = summaries.sampling_of(result, point) != "simple"
     bars = f"Bars: {percent(result.confidence)} intervals, each for itself alone"
-    if failures.is_single(trials):
+    if summaries.is_single(trials):
         families = "Korn-Graubard; with equal shares in all of n trials the rule of three"
         if weighted:
             families += ". Strata count by their shares of the population"
@@ -264,7 +264,7 @@ def _failure_caption(result: Result, place: str) -> str:
         "MOVER from Korn-Graubard intervals of the trials with and without, strata counting by "
         "their shares of the population"
         if weighted
-        else "two-sample betting, from 500 trials with and without on Welch's"
+        else "two-sample betting; Welch's from 500 trials with and without"
     )
     flips = summaries.mean_flips(trials)
     return (

@@ -182,6 +182,7 @@ def correlation_sentence(sources: Sources) -> str:
     means = table[table["layer"] == agreement.MEAN]
     parts = ", ".join(
         f"{row.method} {correlation(row.estimate, row.lower, row.upper)}"
+        + (" (grey)" if row.noise else "")
         for row in means.itertuples()
     )
     return f"Rank correlation with {reference}, mean over layers: {parts}."

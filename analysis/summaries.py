@@ -21,6 +21,7 @@ from intervals import (
 )
 from results import Result
 from schema import OUTCOMES
+from text import percent
 from weights import PILOT, SEQUENTIAL, SIMPLE
 
 NAN = float("nan")
@@ -45,6 +46,11 @@ def trials_of(result: Result, point: int, model: int | None = None) -> pd.DataFr
 
 def sampling_of(result: Result, point: int) -> str:
     return str(result.plans["sampling"][point])
+
+
+def is_single(trials: pd.DataFrame) -> bool:
+    """Whether every trial flips exactly one bit."""
+    return len(trials) > 0 and bool((trials["n_faults"] == 1).all())
 
 
 def is_t1(result: Result, point: int) -> bool:
@@ -135,9 +141,10 @@ def _shifted(interval: Interval, by: float, least: float) -> Interval:
 
 
 def group_share(result: Result, trials: pd.DataFrame) -> Interval:
-    """Share of failing images over a group of trials of one point and model: those that hit a bit,
-    a layer, a stratum."""
-    single = bool((trials["n_faults"] == 1).all())
+    """Share of failing images over a group of trials, at least one, of one point and model: those
+    that hit a bit, a layer, a stratum."""
+    point, model = (int(trials[name].iloc[0]) for name in ("point", "model"))
+    single = is_single(trials_of(result, point, model))
     group = failing_group(trials)
     return group_interval(group.values, group.weights, result.confidence, single)
 
@@ -239,7 +246,7 @@ def no_difference(result: Result, point: int, model: int) -> str:
     if found.rows.empty or found.shift != 0 or found.values.any():
         return ""
     n = len(found.values)
-    most = f"{unseen_share(n, result.confidence) * n:.2g}/{n}"
+    most = percent(min(1.0, unseen_share(n, result.confidence)))  # 3/n at 95 %
     return f"no difference in {n} trials; one in more than {most} of them is excluded"
 
 

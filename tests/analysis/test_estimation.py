@@ -99,8 +99,8 @@ def test_unknown_names_are_named(paired, arguments, message):
 
 def test_rows_of_a_grouped_checkpoint_have_their_copies_behind_the_first():
     # Five channels of two words, two duplicated: the file has rows 0 1 0' 1' 2 3 4.
-    found = element_in_file(np.arange(14), originals=10, elements=14, copies=2)
+    found = element_in_file(np.arange(14), originals=10, elements=14)
     rows = found[::2] // 2
     assert list(rows) == [0, 1, 4, 5, 6, 2, 3] and list(found % 2) == [0, 1] * 7
-    own = element_in_file(np.arange(14), originals=10, elements=14, copies=2, layout="own")
+    own = element_in_file(np.arange(14), originals=10, elements=14, layout="own")
     assert list(own) == list(range(14))

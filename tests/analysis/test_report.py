@@ -85,7 +85,7 @@ def test_networks_that_never_differ_are_said_to_in_words(tmp_path):
     with h5py.File(path, "a") as file:
         file["models/hardened"].attrs["correct"] = 90
     text = rendered(path)
-    words = "no difference in 60 trials; one in more than 3/60 of them is excluded"
+    words = "no difference in 60 trials; one in more than 4.99 % of them is excluded"
     assert text.count(words) == 2 and "hardened gains" not in text
 
 

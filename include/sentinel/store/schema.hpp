@@ -61,7 +61,8 @@
 ///                          and for channel-FI lower, upper (f64 [channels], interval of the score
 ///                          over trials), accuracy (f64 [channels], mean), trials (u64 [channels])
 ///   /estimates             compound EstimateRow: of sequential plans every look (`trials` tells
-///                          which), of others the last
+///                          which), of others the last. Of accuracy: the mean of a row's difference to
+///                          the fault-free network on the same block, plus fault-free accuracy
 ///
 /// Compound members carry the names of the structs' fields below, in their order; strings in them
 /// have the fixed length of the longest, padded with zeros. The attribute `unit_<member>` of a
@@ -105,7 +106,7 @@ struct FaultRow {
   /// + r - d for d <= r < 2 d, row r - d from there. analysis/checkpoints.py is that map.
   std::uint64_t element = 0;
   std::uint8_t word_bits = 32;
-  std::uint8_t bit = 0;                 // 0 = least significant
+  std::uint8_t bit = 0;  // 0 = least significant
   /// Raw words. Where a trial flips several bits of a word, the second finds what the first left.
   std::uint64_t before = 0, after = 0;
 };
