@@ -113,6 +113,7 @@ void require_fault_free(const std::string& source, const Graph& graph, const at:
   FaultFreeLogits found;
   for (const at::Tensor& block : own.split(kBlock)) found.add(logits(graph, block).to(at::kCPU));
   require_finite_logits(source, graph, found, own, images.defined() ? what : "random images");
+  if (images.defined()) warn_of_constant_logits(source, found);
 }
 
 void warn_of_constant_logits(const std::string& source, const FaultFreeLogits& logits) {

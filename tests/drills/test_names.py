@@ -167,7 +167,7 @@ def test_names_of_also(sentinelnn, campaign, scratch):
     }.items():
         refused(sentinelnn, 64, ["--also", *words], *args, "--also", also)
     twice = [f"x={campaign.checkpoint}", f"x={folder}/a=b.pth"]
-    refused(sentinelnn, 64, ["two networks 'x'"], *args, "--also", *twice)
+    refused(sentinelnn, 64, ["a model named 'x' already"], *args, "--also", *twice)
     refused(sentinelnn, 65, [f"{folder}/gone.pth"], *args, "--also", f"x={folder}/gone.pth")
     combinations = [*args, "--all-combinations"]
     refused(sentinelnn, 64, ["--all-combinations needs --pruning-ratio"], *combinations)

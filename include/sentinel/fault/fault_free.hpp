@@ -39,7 +39,8 @@ struct BrokenTensor {
   std::int64_t broken = 0, values = 0;
 };
 std::vector<BrokenTensor> broken_tensors(const Graph& graph);
-/// "432 of 432 values of conv1.weight are NaN or Inf (and some of 2 more tensors)"; of at least one.
+/// "432 of 432 values of conv1.weight are NaN or Inf (and some of 2 more tensors)"; of at least
+/// one.
 std::string in_words(const std::vector<BrokenTensor>& tensors);
 
 /// DataError naming `source` where the graph has broken tensors.
@@ -49,7 +50,8 @@ void require_sound_tensors(const std::string& source, const Graph& graph);
 void require_finite_logits(const std::string& source, const Graph& graph,
                            const FaultFreeLogits& logits, const at::Tensor& images,
                            const std::string& what);
-/// Both, the logits on `images`, or on random ones where none are given (undefined).
+/// Both, the logits on `images`, or on random ones where none are given (undefined). Warns where
+/// all of `images` have the same.
 void require_fault_free(const std::string& source, const Graph& graph, const at::Tensor& images,
                         const std::string& what);
 /// A warning where all images have the same logits.
