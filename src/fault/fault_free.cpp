@@ -92,11 +92,10 @@ void require_sound_tensors(const std::string& source, const Graph& graph) {
 }
 
 void require_finite_logits(const std::string& source, const Graph& graph,
-                           const FaultFreeLogits& logits, const at::Tensor& images,
+                           const FaultFreeLogits& logits, const ImageOf& image,
                            const std::string& what) {
   if (logits.not_finite() == 0) return;
-  const at::Tensor image = images.narrow(0, logits.first_not_finite(), 1);
-  const std::string node = first_not_finite_node(graph, image);
+  const std::string node = first_not_finite_node(graph, image(logits.first_not_finite()));
   throw DataError(
       source,
       fmt::format("the logits of {} of {} {} (first: image {}) are NaN or Inf without any fault{}; "
@@ -112,7 +111,8 @@ void require_fault_free(const std::string& source, const Graph& graph, const at:
   const at::Tensor own = images.defined() ? images : random_images(graph);
   FaultFreeLogits found;
   for (const at::Tensor& block : own.split(kBlock)) found.add(logits(graph, block).to(at::kCPU));
-  require_finite_logits(source, graph, found, own, images.defined() ? what : "random images");
+  const ImageOf image = [&](std::int64_t number) { return own.narrow(0, number, 1); };
+  require_finite_logits(source, graph, found, image, images.defined() ? what : "random images");
   if (images.defined()) warn_of_constant_logits(source, found);
 }
 

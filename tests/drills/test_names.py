@@ -292,7 +292,7 @@ def test_some_images_suffice(sentinelnn, campaign, state, undisturbed, tmp_path)
     args = [*selection(campaign, path), "--images", "10"]
     report = json.loads(made(sentinelnn, "evaluate", *args, "--json"))
     assert 0 < report["not_finite"] < 10
-    words = [f"the logits of {report['not_finite']} of 10 test images (first: image ", "layer fc"]
+    words = [f"the logits of {report['not_finite']} of 10 images (first: image ", "layer fc"]
     for blocks in ([], ["--images-per-trial", "3"]):
         refused(sentinelnn, 65, words, "inject", *args, *blocks, "--ber", "1e-6", "--repeat", "1",
                 "--output", tmp_path / "r.h5")  # fmt: skip

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -45,10 +46,12 @@ std::string in_words(const std::vector<BrokenTensor>& tensors);
 
 /// DataError naming `source` where the graph has broken tensors.
 void require_sound_tensors(const std::string& source, const Graph& graph);
-/// DataError naming `source`, the images and the first layer at fault where logits of `images`
-/// [N, C, H, W] are not finite. `what` says which images: "test images".
+/// The image of a number, [1, C, H, W].
+using ImageOf = std::function<at::Tensor(std::int64_t)>;
+/// DataError naming `source`, the images and the first layer at fault where logits are not finite.
+/// `what` says of which images they are: "test images".
 void require_finite_logits(const std::string& source, const Graph& graph,
-                           const FaultFreeLogits& logits, const at::Tensor& images,
+                           const FaultFreeLogits& logits, const ImageOf& image,
                            const std::string& what);
 /// Both, the logits on `images`, or on random ones where none are given (undefined). Warns where
 /// all of `images` have the same.
