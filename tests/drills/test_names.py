@@ -1,4 +1,4 @@
-"""Names say what a network is, and a network that fails without faults is refused by every command."""
+"""Names say what a network is; every command refuses a network that fails without faults."""
 
 from __future__ import annotations
 
@@ -142,8 +142,8 @@ def test_results_of_earlier_versions_go_on(sentinelnn, small, scratch):
     Result.read(path).check_same(Result.read(other))
     assert not Path(f"{path}.pruned+hardened.pth").exists()
     # Another network is another job, whatever it is called.
-    refused(sentinelnn, 64, ["belongs to another job", "recipe of pruned"],
-            *with_option(small, "--pruning-ratio", "0.3"), "--repeat", "8", "--output", path)  # fmt: skip
+    other = [*with_option(small, "--pruning-ratio", "0.3"), "--repeat", "8", "--output", path]
+    refused(sentinelnn, 64, ["belongs to another job", "recipe of pruned"], *other)
 
 
 def test_names_of_also(sentinelnn, campaign, scratch):
@@ -253,7 +253,7 @@ def overflowing(tensor: torch.Tensor) -> torch.Tensor:
 
 
 BROKEN = {
-    "nan": ({"layer2__0__conv1__weight": with_one(NAN)}, "1 of 4608 values of layer2.0.conv1.weight"),
+    "nan": ({"layer2__0__conv1__weight": with_one(NAN)}, "1 of 4608 values of layer2.0.conv1."),
     "variance": ({"layer1__0__bn1__running_var": torch.neg}, "running_var are NaN or negative"),
     "overflow": ({"layer1__0__bn1__weight": overflowing, "layer2__0__bn1__weight": overflowing},
                  "NaN or Inf without any fault"),
