@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <set>
 
+#include "sentinel/campaign/setup.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/models/model.hpp"
 
@@ -21,6 +22,11 @@ bool is_pruned(const Graph& graph) {
     if (largest != out.end() && *largest >= static_cast<std::int64_t>(out.size())) return true;
   }
   return is_narrowed(graph);
+}
+
+bool is_of_our_families(const Graph& graph) {
+  const auto known = model_names();
+  return std::find(known.begin(), known.end(), graph.architecture) != known.end();
 }
 
 /// By duplication or bounds of activations.
@@ -103,9 +109,19 @@ std::string steps_of(const Graph& graph) {
 std::string name_of(const Graph& graph, const std::string& path) {
   const std::string steps = steps_of(graph);
   if (!steps.empty()) return steps;
-  const auto known = model_names();
-  const bool ours = std::find(known.begin(), known.end(), graph.architecture) != known.end();
-  return ours || path.empty() ? kUnprotected : name_of_file(path);
+  return is_of_our_families(graph) || path.empty() ? kUnprotected : name_of_file(path);
+}
+
+std::string source_of(const NamedModel& model) {
+  return model.file.empty() ? "network '" + model.name + "'" : model.file;
+}
+
+std::string title_of(const NamedModel& model) {
+  const std::string steps = steps_of(model.graph);
+  const std::string file = std::filesystem::path(model.file).filename().string();
+  const bool by_file = !file.empty() && !is_of_our_families(model.graph);
+  const std::string& own = by_file ? file : model.graph.architecture;
+  return steps.empty() ? own : own + " (" + steps + ")";
 }
 
 std::vector<MadeNetwork> made_networks(const Job& job) {
@@ -130,8 +146,8 @@ std::vector<GivenNetwork> given_networks(const Job& job) {
   for (const std::string& text : job.also) {
     given.push_back(given_network(text));
     if (!names.insert(given.back().name).second)
-      throw UserError("--also names two networks '" + given.back().name +
-                      "'; give another name by --also NAME=FILE");
+      throw UserError("--also " + text + ": there is a model named '" + given.back().name +
+                      "' already; give another name by --also NAME=FILE");
   }
   return given;
 }

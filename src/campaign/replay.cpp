@@ -174,6 +174,7 @@ ReplayReport compare_all(const TrialRecords& stored, const TrialRecords& again,
 
 ReplayReport run_replay(const Comm& comm, const ReplayJob& replay) {
   Job job = replay.job;
+  job.fresh = false;  // it made its networks then; now they are only read
   at::Device device = at::kCPU;
   comm.agree([&] {
     validate(job);

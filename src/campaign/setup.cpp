@@ -185,19 +185,6 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
 
 }  // namespace
 
-std::string source_of(const NamedModel& model) {
-  return model.file.empty() ? "network '" + model.name + "'" : model.file;
-}
-
-std::string title_of(const NamedModel& model) {
-  const std::string steps = steps_of(model.graph);
-  const auto known = model_names();
-  const bool ours = std::find(known.begin(), known.end(), model.graph.architecture) != known.end();
-  const std::string file = std::filesystem::path(model.file).filename().string();
-  const std::string& own = ours || file.empty() ? model.graph.architecture : file;
-  return steps.empty() ? own : own + " (" + steps + ")";
-}
-
 void require_fault_free(const Comm& comm, const NamedModel& model) {
   comm.from_root([&] {
     require_fault_free(source_of(model), model.graph, {}, "");

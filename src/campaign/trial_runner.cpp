@@ -63,7 +63,10 @@ std::uint32_t differing_images(const TrialRow& a, const TrialResult& b) {
 void check_golden(const NamedModel& model, const at::Tensor& logits, const Dataset& images) {
   FaultFreeLogits found;
   found.add(logits);
-  require_finite_logits(source_of(model), model.graph, found, images, "test images");
+  const ImageOf image = [&](std::int64_t number) {
+    return images.batch(number, number + 1, model.graph.normalisation).images;
+  };
+  require_finite_logits(source_of(model), model.graph, found, image, "images");
   warn_of_constant_logits(source_of(model), found);
 }
 

@@ -91,30 +91,17 @@ void require_sound_tensors(const std::string& source, const Graph& graph) {
       source, in_words(broken) + " without any fault; check how the network was trained and saved");
 }
 
-namespace {
-
-/// `image` [1, C, H, W]: the first whose logits are not finite.
-[[noreturn]] void refuse_not_finite(const std::string& source, const Graph& graph,
-                                    const FaultFreeLogits& logits, const at::Tensor& image,
-                                    const std::string& what) {
-  const std::string node = first_not_finite_node(graph, image);
+void require_finite_logits(const std::string& source, const Graph& graph,
+                           const FaultFreeLogits& logits, const ImageOf& image,
+                           const std::string& what) {
+  if (logits.not_finite() == 0) return;
+  const std::string node = first_not_finite_node(graph, image(logits.first_not_finite()));
   throw DataError(
       source,
       fmt::format("the logits of {} of {} {} (first: image {}) are NaN or Inf without any fault{}; "
                   "check the weights and the normalisation",
                   logits.not_finite(), logits.images(), what, logits.first_not_finite(),
                   node.empty() ? "" : ", from layer " + node + " on"));
-}
-
-}  // namespace
-
-void require_finite_logits(const std::string& source, const Graph& graph,
-                           const FaultFreeLogits& logits, const Dataset& images,
-                           const std::string& what) {
-  const std::int64_t first = logits.first_not_finite();
-  if (first >= 0)
-    refuse_not_finite(source, graph, logits,
-                      images.batch(first, first + 1, graph.normalisation).images, what);
 }
 
 void require_fault_free(const std::string& source, const Graph& graph, const at::Tensor& images,
@@ -124,10 +111,9 @@ void require_fault_free(const std::string& source, const Graph& graph, const at:
   const at::Tensor own = images.defined() ? images : random_images(graph);
   FaultFreeLogits found;
   for (const at::Tensor& block : own.split(kBlock)) found.add(logits(graph, block).to(at::kCPU));
-  const std::int64_t first = found.first_not_finite();
-  if (first >= 0)
-    refuse_not_finite(source, graph, found, own.narrow(0, first, 1),
-                      images.defined() ? what : "random images");
+  const ImageOf image = [&](std::int64_t number) { return own.narrow(0, number, 1); };
+  require_finite_logits(source, graph, found, image, images.defined() ? what : "random images");
+  if (images.defined()) warn_of_constant_logits(source, found);
 }
 
 void warn_of_constant_logits(const std::string& source, const FaultFreeLogits& logits) {

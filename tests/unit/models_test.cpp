@@ -35,6 +35,17 @@ TEST(Models, NamesAreSortedAndKnown) {
   EXPECT_THAT(error_of<UserError>([] { initial_model("resnet21", 10, 1); }), HasSubstr("resnet20"));
 }
 
+TEST(Models, EveryArchitectureKnowsItsWidths) {
+  Graph graph = initial_model("resnet20", 10, 1);
+  EXPECT_FALSE(is_narrowed(graph));
+  for (const std::string& name : model_names()) {
+    graph.architecture = name;
+    EXPECT_NO_THROW(is_narrowed(graph)) << name;
+  }
+  graph.architecture = "Net.ts";
+  EXPECT_FALSE(is_narrowed(graph));
+}
+
 TEST(Models, CostOfResNet20AndVgg11) {
   const ModelCost resnet = model_cost(initial_model("resnet20", 10, 1));
   EXPECT_EQ(resnet.parameters, 272474);

@@ -258,6 +258,42 @@ TEST(Resume, ResultAndJournalsAreUnited) {
   expect_trials(path, range(5));
 }
 
+TEST(Resume, TheNameOfANetworkMakesNoOtherJob) {
+  using Parts = std::map<std::string, std::string>;
+  const auto accepted = [](const Parts& stored, const Parts& wanted) {
+    ResultInfo info;
+    info.fingerprint = "wanted";
+    info.fingerprint_parts = wanted;
+    try {
+      check_fingerprint("r.h5", "stored", stored, info, "");
+      return true;
+    } catch (const UserError&) {
+      return false;
+    }
+  };
+  const Parts stored = {{"model 0 unprotected", "a"},
+                        {"model 1 hardened", "b"},
+                        {"recipe of hardened", "r"},
+                        {"seed", "7"}};
+  Parts renamed = {{"model 0 net", "a"},
+                   {"model 1 pruned+hardened", "b"},
+                   {"recipe of pruned+hardened", "r"},
+                   {"seed", "7"}};
+  EXPECT_TRUE(accepted(stored, renamed));
+  EXPECT_FALSE(accepted({}, {})) << "without parts nothing is known";
+  for (const char* part :
+       {"model 0 net", "model 1 pruned+hardened", "recipe of pruned+hardened", "seed"}) {
+    Parts other = renamed;
+    other[part] = "other";
+    EXPECT_FALSE(accepted(stored, other)) << part;
+    other.erase(part);
+    EXPECT_FALSE(accepted(stored, other)) << part;
+  }
+  // The same networks in another order are other rows.
+  EXPECT_FALSE(
+      accepted({{"model 0 a", "1"}, {"model 1 b", "2"}}, {{"model 1 a", "1"}, {"model 0 b", "2"}}));
+}
+
 TEST(Resume, AnotherJobIsRefusedNamingWhatDiffers) {
   const TempDir dir;
   const std::string path = dir / "r.h5";

@@ -212,6 +212,20 @@ TEST(Merge, DisagreementNamesFileAndTrial) {
   }
 }
 
+TEST(Merge, NetworksMayHaveOtherNames) {
+  const TempDir dir;
+  const std::string a = dir / "a.h5", b = dir / "b.h5";
+  ResultInfo first = part_info(), second = part_info();
+  first.fingerprint_parts["model 1 hardened"] = "5ha";
+  second.fingerprint_parts["model 1 pruned+hardened"] = "5ha";
+  second.fingerprint = "beef";
+  second.models[1].name = "pruned+hardened";
+  write_part(a, 0, 20, first);
+  write_part(b, 20, 40, second);
+  EXPECT_EQ(merge({a, b}, dir / "all.h5").trials, 40u);
+  EXPECT_EQ(read_result_outline(dir / "all.h5").info.models[1].name, first.models[1].name);
+}
+
 TEST(Merge, OtherJobsAreRefusedNamingWhatDiffers) {
   const TempDir dir;
   const std::string a = dir / "a.h5", b = dir / "b.h5", c = dir / "c.h5", d = dir / "d.h5";

@@ -2,11 +2,11 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "sentinel/graph/graph.hpp"
-#include "sentinel/io/dataset.hpp"
 
 namespace sentinel {
 
@@ -40,17 +40,21 @@ struct BrokenTensor {
   std::int64_t broken = 0, values = 0;
 };
 std::vector<BrokenTensor> broken_tensors(const Graph& graph);
-/// "432 of 432 values of conv1.weight are NaN or Inf (and some of 2 more tensors)"; of at least one.
+/// "432 of 432 values of conv1.weight are NaN or Inf (and some of 2 more tensors)"; of at least
+/// one.
 std::string in_words(const std::vector<BrokenTensor>& tensors);
 
 /// DataError naming `source` where the graph has broken tensors.
 void require_sound_tensors(const std::string& source, const Graph& graph);
-/// DataError naming `source`, the images and the first layer at fault where logits of `images`
-/// are not finite. `what` says which images: "test images".
+/// The image of a number, [1, C, H, W].
+using ImageOf = std::function<at::Tensor(std::int64_t)>;
+/// DataError naming `source`, the images and the first layer at fault where logits are not finite.
+/// `what` says of which images they are: "test images".
 void require_finite_logits(const std::string& source, const Graph& graph,
-                           const FaultFreeLogits& logits, const Dataset& images,
+                           const FaultFreeLogits& logits, const ImageOf& image,
                            const std::string& what);
-/// Both, the logits on `images`, or on random ones where none are given (undefined).
+/// Both, the logits on `images`, or on random ones where none are given (undefined). Warns where
+/// all of `images` have the same.
 void require_fault_free(const std::string& source, const Graph& graph, const at::Tensor& images,
                         const std::string& what);
 /// A warning where all images have the same logits.

@@ -30,7 +30,7 @@ std::vector<TrialRecord> read_records(const std::string& path,
 std::vector<std::vector<FaultRow>> read_faults(const std::string& path);
 
 /// UserError where a fingerprint, made of these parts, is not that of `wanted`; names what differs
-/// and the remedy. `path`: the result that has it.
+/// and the remedy. What networks are called does not count. `path`: the result that has it.
 void check_fingerprint(const std::string& path, const std::string& fingerprint,
                        const std::map<std::string, std::string>& parts, const ResultInfo& wanted,
                        const std::string& remedy);
