@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <numeric>
 
@@ -92,23 +93,26 @@ bool any_failing(const TrialRow& row) {
   return row.sdc_critical + row.due > 0;
 }
 
-/// "channel:layer1.0.conv1:12" -> "channel:layer1.0.conv1"
-std::string layer_of(const PointInfo& point) {
-  return point.fault_model.substr(0, point.fault_model.rfind(':'));
-}
-
 /// Bits of the channel that a point's flips come from, each at most once; 0 for other faults, and
-/// where a trial sees some images only, so that a bit tried once is not known.
+/// where a trial sees some images only, so that a bit tried once is not known. The points of a
+/// layer's channels ("channel:layer1.0.conv1:12") are all there, in order.
 std::uint64_t bits_of_channel(const ResultInfo& info, std::uint32_t point) {
   const PointInfo& own = info.points.at(point);
   if (own.estimand != "T1 of a channel" || !info.image_blocks.empty()) return 0;
-  const std::string layer = layer_of(own);
-  const auto channels =
-      std::count_if(info.points.begin(), info.points.end(),
-                    [&](const PointInfo& other) { return layer_of(other) == layer; });
+  const std::string& name = own.fault_model;
+  const std::size_t colon = name.rfind(':');
+  std::uint32_t channel = 0;
+  std::from_chars(name.data() + colon + 1, name.data() + name.size(), channel);
+  if (channel > point) return 0;
+  const std::string layer = name.substr(0, colon + 1);
+  const auto first = info.points.begin() + (point - channel);
+  const auto end = std::partition_point(first, info.points.end(), [&](const PointInfo& other) {
+    return other.fault_model.rfind(layer, 0) == 0;
+  });
+  if (end == first) return 0;
   for (const TensorInfo& tensor : info.models.at(0).tensors)
-    if ("channel:" + tensor.name == layer + ".weight")
-      return tensor.originals / static_cast<std::uint64_t>(channels) * tensor.word_bits;
+    if ("channel:" + tensor.name == name.substr(0, colon) + ".weight")
+      return tensor.originals / static_cast<std::uint64_t>(end - first) * tensor.word_bits;
   return 0;
 }
 
@@ -232,9 +236,9 @@ void PointEstimates::add(const TrialRow& row, double difference) {
       model.estimators[q].add(draw, share(row, sum_of(quantity.outcomes, counts(row))),
                               sum_of(quantity.outcomes, model.centres.now()));
   }
-  model.difference.add(draw, difference);
+  if (models_.size() > 1) model.difference.add(draw, difference);
   if (row.stage != 0) return;
-  model.gain.add(gain(row));
+  if (models_.size() > 1) model.gain.add(gain(row));
   model.failing_trials += any_failing(row) ? 1 : 0;
   if (!sequential_) return;
   OutcomeShares shares = counts(row);

@@ -86,14 +86,22 @@ void Rarity::add(double x) {
 void Sample::add(double x) {
   moments_.add(x);
   rarity_.add(x);
-  if (bets())
-    values_.push_back(x);
+  if (!bets())
+    runs_ = {};
+  else if (!runs_.empty() && runs_.back().value == x)
+    ++runs_.back().times;
   else
-    values_ = {};
+    runs_.push_back({x, 1});
+}
+
+std::vector<double> Sample::values() const {
+  std::vector<double> all;
+  for (const Run& run : runs_) all.insert(all.end(), run.times, run.value);
+  return all;
 }
 
 Interval Sample::interval(double confidence, double low, double high) const {
-  return bets() ? betting_interval(values_, confidence, low, high)
+  return bets() ? betting_interval(values(), confidence, low, high)
                 : t_interval(moments_, confidence, low, high);
 }
 

@@ -27,15 +27,23 @@ double stratum_mean(const Moments& moments, double low, double high) {
   return moments.n() == 0 ? (low + high) / 2 : moments.mean();
 }
 
-/// Estimate and number of trials, the range as interval.
+/// Estimate and number of trials, the range as interval. A stratum without trials is left out of
+/// the estimate, so that shares of which every trial has 1 together sum to 1 from the first trial
+/// on.
 Interval estimate_of(const std::vector<double>& weights, const std::vector<Moments>& strata,
                      double confidence, double low, double high, const char* method) {
   check_sizes(strata.size(), {weights.size()});
   Interval interval{0, low, high, confidence, method, 0};
+  double sum = 0, weight = 0;
+  bool complete = true;
   for (std::size_t h = 0; h < strata.size(); ++h) {
-    interval.estimate += weights[h] * stratum_mean(strata[h], low, high);
+    complete = complete && strata[h].n() > 0;
+    if (strata[h].n() == 0) continue;
+    sum += weights[h] * strata[h].mean();
+    weight += weights[h];
     interval.n += strata[h].n();
   }
+  interval.estimate = complete ? sum : weight > 0 ? sum / weight : (low + high) / 2;
   return interval;
 }
 

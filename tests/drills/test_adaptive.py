@@ -30,7 +30,9 @@ def args(campaign, output: Path, *more: str) -> list[str | Path]:
 
 def design_of(path: Path) -> dict[str, np.ndarray]:
     with h5py.File(path) as file:
-        tables = {name: file["design"][name][:] for name in ("plans", "strata", "rounds", "blocks")}
+        names = ["plans", "strata", "rounds", "blocks"]
+        names += ["centres"] if "centres" in file["design"] else []
+        tables = {name: file["design"][name][:] for name in names}
         return {**tables, "estimates": file["estimates"][:], "points": file["points"][:]}
 
 
@@ -82,23 +84,39 @@ def test_a_narrower_half_width_goes_on(sentinelnn, campaign, tmp_path, plan, nar
     check_same_design(path, whole)
 
 
-def test_the_estimates_follow_from_the_rows(sentinelnn, campaign, tmp_path):
-    """In another language: the weighted mean that the schema says."""
-    for name in ("sequential T1", "stratified T1"):
-        path = tmp_path / f"{name}.h5"
-        assert sentinelnn.run(args(campaign, path, *PLANS[name])).code == 0
-        rows, design = used_rows(path), design_of(path)
-        failing = (rows["sdc_critical"] + rows["due"]) / rows["images"]
-        weights = design["strata"]["weight"]
-        if name == "sequential T1":
-            mean = np.mean(weights[rows["stratum"]] / rows["probability"] * failing)
-        else:
-            strata = [failing[rows["stratum"] == h] for h in range(len(weights))]
-            mean = sum(w * y.mean() for w, y in zip(weights, strata))
-        stored = [e for e in design["estimates"] if e["quantity"] == b"failing"][-1]
+SHARES = {
+    name: [name] for name in ("masked", "sdc_noncritical", "sdc_critical", "due")
+} | {"failing": ["sdc_critical", "due"]}
+
+
+def estimated(rows: np.ndarray, design: dict[str, np.ndarray], outcomes: list[str]) -> float:
+    """The mean share of the outcomes together, as the schema says."""
+    shares = sum(rows[outcome] for outcome in outcomes) / rows["images"]
+    weights = design["strata"]["weight"]
+    if "centres" not in design:
+        strata = [shares[rows["stratum"] == h] for h in range(len(weights))]
+        return sum(w * y.mean() for w, y in zip(weights, strata))
+    centres = sum(design["centres"][outcome] for outcome in outcomes)
+    first = design["rounds"]["first"][design["rounds"]["stratum"] == 0]
+    centre = centres[np.searchsorted(first, rows["id"], side="right") - 1]
+    return np.mean(centre + weights[rows["stratum"]] / rows["probability"] * (shares - centre))
+
+
+@pytest.mark.parametrize("plan", ["sequential T1", "stratified T1"])
+def test_the_estimates_follow_from_the_rows(sentinelnn, campaign, tmp_path, plan):
+    """In another language: the weighted mean that the schema says. All images have one outcome."""
+    path = tmp_path / "result.h5"
+    assert sentinelnn.run(args(campaign, path, *PLANS[plan])).code == 0
+    rows, design = used_rows(path), design_of(path)
+    assert ("centres" in design) == (plan == "sequential T1")
+    last = {e["quantity"].decode(): e for e in design["estimates"]}
+    for quantity, outcomes in SHARES.items():
+        stored, mean = last[quantity], estimated(rows, design, outcomes)
         assert stored["trials"] == len(rows) == design["plans"]["used"][0]
-        assert abs(stored["estimate"] - mean) < 1e-12
+        assert abs(stored["estimate"] - mean) < 1e-12, quantity
         assert stored["lower"] <= mean <= stored["upper"]
+    sum_of_shares = sum(last[name]["estimate"] for name in SHARES if name != "failing")
+    assert abs(sum_of_shares - 1) < 1e-12
 
 
 def test_blocks_partition_the_images(sentinelnn, campaign, tmp_path):

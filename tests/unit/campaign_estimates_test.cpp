@@ -158,5 +158,36 @@ TEST(SimpleEstimates, NameTheirFamily) {
   EXPECT_EQ(method("accuracy_difference"), "paired t over trials");
 }
 
+/// Channels of 9 bits and of 18: the plain sample draws each bit once, so that 9 trials are all of
+/// the first and half of the second.
+TEST(ChannelEstimates, KnowAChannelWhoseBitsWereAllTried) {
+  ResultInfo info = info_of({"simple", "T1"});
+  info.models.resize(1);
+  info.models[0].tensors = {{"a.weight", 0, 18, 18, 1}, {"b.weight", 0, 40, 36, 1}};
+  info.points.clear();
+  for (const char* name : {"channel:a:0", "channel:a:1", "channel:b:0", "channel:b:1"})
+    info.points.push_back({0, "T1 of a channel", name, 0, 9, ""});
+  info.plans.clear();
+  PointEstimates whole(info, 1), half(info, 3);
+  info.image_blocks = std::vector<std::int32_t>(kImages, 0);
+  info.labels = info.models[0].golden_predictions = info.image_blocks;
+  PointEstimates blocks(info, 1);
+  for (std::uint64_t id = 0; id < 9; ++id)
+    for (PointEstimates* point : {&whole, &half, &blocks}) {
+      TrialRow row = row_of(id, 0, {});
+      row.block = 0;
+      row.sdc_critical = id % 3 == 0 ? 50 : 0;
+      row.due = 0;
+      point->add({row});
+    }
+  const auto failing = [](const PointEstimates& point) { return point.look().at(3); };
+  EXPECT_EQ(failing(whole).method, "census");
+  EXPECT_EQ(failing(whole).upper, failing(whole).lower);
+  EXPECT_EQ(failing(half).method, "Korn-Graubard");
+  EXPECT_EQ(failing(blocks).method, "Korn-Graubard");
+  EXPECT_LT(failing(half).upper - failing(half).lower,
+            0.9 * (failing(blocks).upper - failing(blocks).lower));
+}
+
 }  // namespace
 }  // namespace sentinel

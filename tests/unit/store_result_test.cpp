@@ -28,6 +28,7 @@ TEST(ResultFile, HoldsWhatWasGiven) {
                           {0, 1, 0, "accuracy_difference", 0.1, 0, 0.2, 0.95, "Welch", 6}};
     findings.plans = {{0, "sequential", "narrow enough", 0.01, 1, 0, 3000, 1}};
     findings.rounds = {{0, 1, 1, 256, 128, 2, 0.25, 32}};
+    findings.centres = {{0, 1, 1, 0.5, 0.25, 0.125, 0.125}};
     findings.trials = {3000, 1};
     store.set_findings(findings);
     store.finish(true);
@@ -39,7 +40,11 @@ TEST(ResultFile, HoldsWhatWasGiven) {
   EXPECT_EQ(result.info.plans[0].sampling, "sequential");
   EXPECT_EQ(result.info.plans[0].used, 3000u);
   EXPECT_EQ(result.info.plans[0].half_width, 0.01);
-  const std::vector<RoundInfo> rounds = store::read_result_head(path).findings.rounds;
+  const Findings kept = store::read_result_head(path).findings;
+  ASSERT_EQ(kept.centres.size(), 1u);
+  EXPECT_EQ(kept.centres[0].model, 1);
+  EXPECT_EQ(kept.centres[0].sdc_noncritical, 0.25);
+  const std::vector<RoundInfo>& rounds = kept.rounds;
   ASSERT_EQ(rounds.size(), 1u);
   EXPECT_EQ(rounds[0].first, 256u);
   EXPECT_EQ(rounds[0].probability, 0.25);
@@ -116,6 +121,7 @@ TEST(ResultFile, PlainPythonReadsIt) {
   const std::string out = python(R"(
 import sys, json, h5py, pandas as pd
 with h5py.File(sys.argv[1]) as f:
+    assert 'centres' not in f['design'], 'only where a plan has some'
     t = pd.DataFrame(f['trials'][:-2])
     s = pd.DataFrame(f['faults/sites'][:])
     o = f['faults/offsets'][:]

@@ -51,7 +51,12 @@ class Sample {
  private:
   Moments moments_;
   Rarity rarity_;
-  std::vector<double> values_;  // while it bets
+  struct Run {
+    double value;
+    std::uint64_t times;
+  };
+  std::vector<double> values() const;
+  std::vector<Run> runs_;  // while it bets; most of what is rare are equal values in a row
 };
 
 /// Difference of the means of two independent samples, a - b, both known with the same confidence.
