@@ -149,8 +149,9 @@ void print_suppositions(const DryRun& run) {
   fmt::print(
       "Simulated by the code with which a run decides, 21 times each (fewer of many trials): the "
       "median (and the range of 19 of 21).\n"
-      "Supposed: in a trial all images fail, or none. Without faults {} % are right (the first {} "
-      "are, {} network).\n",
+      "Supposed: in a trial all images fail, or none. Without faults {} % of the images are right "
+      "(of "
+      "the first {}, by the {} network).\n",
       percent(run.accuracy), run.accuracy_images, run.networks.front().name);
   if (any_supposed(run, "critical"))
     fmt::print("A critical flip is one of bit 30 where it is 0. Other flips never fail.\n");
@@ -186,6 +187,7 @@ void print_memory(const DryRun& run, int ranks) {
       "  fault-free activations (--cache-budget): {}\n",
       bytes_text(run.program_bytes), bytes_text(run.network_bytes), bytes_text(run.image_bytes),
       bytes_text(run.cache_bytes));
+  if (run.on_gpu) fmt::print("  The last three lie in the GPU's memory.\n");
 }
 
 nlohmann::json to_json(const DryRun::Range& range) {
