@@ -100,8 +100,8 @@ std::string range_text(const DryRun::Range& range, const std::function<std::stri
 /// What a population means for the run: trials or half-width, time, and disk.
 std::vector<std::string> outlook_row(const DryRun& run, const DryRun::Point& point,
                                      const DryRun::Outlook& outlook, bool stops, int ranks) {
-  std::vector<std::string> row = {percent(outlook.supposed) + " %",
-                                  percent(outlook.failing) + " %"};
+  std::vector<std::string> row = {number(100 * outlook.supposed) + " %",
+                                  number(100 * outlook.failing) + " %"};
   const bool ends = std::isfinite(outlook.trials.median);
   const double trials = ends ? outlook.trials.median : static_cast<double>(outlook.most);
   const auto trials_text = [&](double value) {
@@ -154,9 +154,9 @@ void print_suppositions(const DryRun& run) {
   fmt::print(
       "Simulated by the code with which a run decides, 21 times each (fewer of many trials): the "
       "median (and the range of 19 of 21).\n"
-      "Supposed: in a trial all images fail, or none. Without faults {} % are right (the first {} "
-      "are, {} network).\n",
-      percent(run.accuracy), run.accuracy_images, run.networks.front().name);
+      "Supposed: in a trial all images fail, or none. Fault-free accuracy {} % (of the {} network "
+      "on the first {} images).\n",
+      percent(run.accuracy), run.networks.front().name, run.accuracy_images);
   if (any_supposed(run, "critical"))
     fmt::print("A critical flip is one of bit 30 where it is 0. Other flips never fail.\n");
   if (any_supposed(run, "flips of bit 30")) fmt::print("Flips of other bits never fail.\n");
@@ -191,6 +191,7 @@ void print_memory(const DryRun& run, int ranks) {
       "  fault-free activations (--cache-budget): {}\n",
       bytes_text(run.program_bytes), bytes_text(run.network_bytes), bytes_text(run.image_bytes),
       bytes_text(run.cache_bytes));
+  if (run.on_gpu) fmt::print("  The last three lie in the GPU's memory.\n");
 }
 
 nlohmann::json to_json(const DryRun::Range& range) {

@@ -161,6 +161,7 @@ DryRun describe(const Comm& comm, const Job& job, const Built& built, at::Device
   describe_networks(run, built, device);
   measure_accuracy(run, built, device);
   run.program_bytes = peak_memory();
+  run.on_gpu = device.is_cuda();
   describe_footprint(run, comm, job, built);
   describe_layers(run, original, points, costs.front());
   std::vector<Strata> strata;

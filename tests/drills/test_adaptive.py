@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -165,9 +166,48 @@ def test_plan_runs_nothing_and_says_what_would_run(sentinelnn, campaign, tmp_pat
         cwd=tmp_path,
     )
     assert outcome.code == 0, outcome.err
-    for text in ("faults/trial", "0 critical bits", "at most 1000000", "Memory per rank"):
+    for text in ("faults/trial", "0 critical bits", "at most 1000000", "Memory at the peak"):
         assert text in outcome.out
     assert not list(tmp_path.iterdir())
+
+
+def planned(sentinelnn, campaign, *options: str | Path) -> dict:
+    base = ["plan", "--json", "--data", campaign.data, "--checkpoint", campaign.checkpoint]
+    outcome = sentinelnn.run([*base, "--images", "10", *options])
+    assert outcome.code == 0, outcome.err
+    return json.loads(outcome.out)
+
+
+def test_plan_says_how_many_trials_a_run_takes(sentinelnn, campaign, tmp_path):
+    """The run ends in the range of the supposed populations around what it found."""
+    for name in ("sequential T1", "sequential T2"):
+        blocks = ["--images-per-trial", "4", "--seed", "5"]
+        said = planned(sentinelnn, campaign, *PLANS[name], *blocks)["points"][0]
+        path = tmp_path / "run.h5"
+        assert sentinelnn.run(args(campaign, path, *PLANS[name], "--fresh")).code == 0
+        design = design_of(path)
+        failing = [row["estimate"] for row in design["estimates"] if row["quantity"] == b"failing"]
+        nearest = sorted(said["outlooks"], key=lambda row: abs(row["failing"] - failing[-1]))[:2]
+        # Where the simulation did not end either, nothing is promised.
+        low = min(row["trials"]["low"] or row["most"] for row in nearest)
+        high = max(row["trials"]["high"] or row["most"] for row in nearest)
+        assert low - 256 <= design["plans"]["used"][0] <= high + 256
+
+
+def test_plan_counts_every_network(sentinelnn, campaign, tmp_path):
+    other = tmp_path / "other.pth"
+    other.write_bytes(Path(campaign.checkpoint).read_bytes())
+    how = ["--single-bit", "--half-width", "0.05"]
+    one, two = (planned(sentinelnn, campaign, *how, *also) for also in ([], ["--also", other]))
+    assert [network["name"] for network in two["networks"]] == ["unprotected", "other"]
+    for part in ("network_bytes", "image_bytes", "cache_bytes", "result_bytes"):
+        assert two[part] > one[part], part
+    a, b = one["points"][0], two["points"][0]
+    for part in ("result_bytes_per_trial", "journal_bytes_per_trial"):
+        assert b[part] == 2 * a[part]
+    # The last network to be narrow enough ends the run. Of many trials there are fewer simulations.
+    for first, both in zip(a["outlooks"], b["outlooks"], strict=True):
+        assert both["simulations"] < 21 or both["trials"]["median"] >= first["trials"]["median"]
 
 
 @pytest.mark.parametrize(
