@@ -9,6 +9,7 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "sentinel/campaign/latency.hpp"
+#include "sentinel/campaign/setup.hpp"
 #include "sentinel/protect/train.hpp"
 
 namespace sentinel {

@@ -37,13 +37,6 @@ bool is_hardened(const Graph& graph) {
   });
 }
 
-bool has_weight_bounds(const Graph& graph) {
-  return std::any_of(graph.nodes().begin(), graph.nodes().end(), [](const Node& node) {
-    const WeightBounds* bounds = weight_bounds_of(node.op);
-    return bounds && bounds->low.defined();
-  });
-}
-
 /// Names become parts of the result file's paths and lists.
 std::string name_of_file(const std::string& path) {
   std::string name = std::filesystem::path(path).stem().string();
