@@ -34,8 +34,6 @@ if [ "$(id -u)" -eq 0 ]; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
 
-export OMP_WAIT_POLICY=passive # threads that wait spinning slow each other down where cores are shared
-
 if [ -f "$work/data/test_batch.bin" ]; then
   step "Images: $work/data is there"
 else

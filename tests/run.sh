@@ -42,6 +42,7 @@ fi
 if [ "$(id -u)" -eq 0 ]; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
+# Threads that wait asleep: sentinelnn has them by itself, test programs and PyTorch do not.
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 # Large pages for test programs and PyTorch, as sentinelnn has them by jemalloc: a third less time.
 export GLIBC_TUNABLES=${GLIBC_TUNABLES:+$GLIBC_TUNABLES:}glibc.malloc.hugetlb=1

@@ -1,4 +1,4 @@
-"""What engine_parity.py, memory.py and threads.py share: starting the program, a network of each family."""
+"""What these scripts share: starting the program, a network of each family."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ MADE_IMAGES = 64  # of each training file: few, as weights of any kind will do
 RECORD_BYTES = 3073  # a label and an image of CIFAR-10
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "passive",
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
 }

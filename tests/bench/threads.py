@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -112,6 +113,7 @@ def row(measured: dict[str, object]) -> list[str]:
 
 def main() -> None:
     o = options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the load too
     support.require(o.data, support.PROGRAM)
     o.work.mkdir(parents=True, exist_ok=True)
     runs = []

@@ -30,7 +30,6 @@ PLACE_AND_TIME = ("wall_us", "rank", "session")
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "passive",  # threads that spin starve each other on a busy machine
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
 }
