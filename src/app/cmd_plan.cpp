@@ -63,9 +63,9 @@ void print_networks(const DryRun& run) {
                with_spaces(static_cast<std::int64_t>(network.bits)), network.name,
                1e3 * network.seconds_per_image);
     if (!network.stored_types.empty())
-      fmt::print("  They are bits of 32-bit fp32 words, converted from the file's {}\n",
+      fmt::print("  they are bits of 32-bit fp32 words, converted from the file's {}\n",
                  network.stored_types);
-    fmt::print("  Its images are normalised by {}\n", in_words(network.normalisation));
+    fmt::print("  images normalised by {}\n", in_words(network.normalisation));
   }
   fmt::print("{} test images, {} per trial\n", run.images, run.images_per_trial);
 }

@@ -151,9 +151,9 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
     parts[fmt::format("model {} {}", m, models[m].name)] = models[m].sha256;
   for (const NamedModel& model : models)
     if (!model.recipe.empty()) parts["recipe of " + model.name] = model.recipe;
-  for (const NamedModel& model : models)
-    if (const auto& own = model.graph.normalisation)
-      parts["normalisation of " + model.name] = numbers_of(*own);
+  for (std::size_t m = 0; m < models.size(); ++m)
+    if (const auto& own = models[m].graph.normalisation)
+      parts[fmt::format("normalisation of model {}", m)] = numbers_of(*own);
   parts["images"] = plan.images.hash();
   parts["seed"] = std::to_string(job.seed);
   const bool blocks = runner.blocks().divides();

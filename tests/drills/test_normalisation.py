@@ -88,7 +88,8 @@ def test_every_network_of_a_campaign_sees_images_by_its_own(sentinelnn, campaign
         right = {name: group.attrs["correct"] for name, group in file["models"].items()}
         parts = file["provenance/fingerprint"].attrs
         named = {name for name in parts if name.startswith("normalisation of ")}
-    assert named == {f"normalisation of {name}" for name in found}
+        numbers = {int(file["models"][name].attrs["index"]) for name in found}
+    assert named == {f"normalisation of model {number}" for number in numbers}
     for name, path in (("unprotected", raw), ("net", campaign.checkpoint)):
         alone = evaluated(sentinelnn, "--data", campaign.data, "--checkpoint", path)
         assert alone["correct"] == right[name]
@@ -130,7 +131,7 @@ def test_options_win_and_are_stored(sentinelnn, campaign, tmp_path):
     # The same result with other constants is another job.
     text = made(sentinelnn, "inject", "--job", job, "--std", "0.5,0.5,0.5", "--output", result,
                 code=64)  # fmt: skip
-    assert "normalisation of unprotected: mean 0.25, 0.5, 0.75, std 0.25, 0.25, 0.125 -> " in text
+    assert "normalisation of model 0: mean 0.25, 0.5, 0.75, std 0.25, 0.25, 0.125 -> " in text
     # A name on the command line replaces both.
     text = made(sentinelnn, "inject", "--job", job, "--mean", "none", "--output", tmp_path / "n.h5")
     assert NONE in text
