@@ -203,7 +203,10 @@ void ScriptRecorder::sum(const OperatorCall& call) {
   const double factor =
       (alpha != nullptr ? alpha->toScalar().toDouble() : 1) * (subtracts ? -1 : 1);
   if (tracked(*self) != nullptr && tracked(*other) != nullptr) {
-    if (subtracts) refuse(call, "is the difference of two activations, which is not supported");
+    if (subtracts)
+      refuse(call,
+             "is the difference of two activations, which is not supported; write "
+             "a + (-1.0) * b and trace again");
     if (factor != 1) refuse(call, "adds activations with a factor (alpha), which is not supported");
     const at::Tensor a = self->toTensor(), b = other->toTensor();
     if (a.sizes() != b.sizes())
