@@ -201,7 +201,7 @@ def test_half_traced_networks_are_said_too(sentinelnn, tmp_path):
     words = ["evaluate", "--model", tmp_path / "net.ts", "--dataset", "synthetic", "--images", "4"]
     outcome = sentinelnn.run(words)
     assert outcome.code == 0, outcome.err
-    assert len(logged(outcome, "4 of 4 tensors of weights are stored as bf16")) == 1
+    assert len(logged(outcome, "4 of 4 float tensors are stored as bf16")) == 1
 
 
 def test_plain_files_say_nothing(rank, plain):

@@ -201,14 +201,14 @@ TEST(Conversion, NamesTheTypesAndSaysWhatChanged) {
   }
   Conversion exact, rounds;
   exact.to_float("a", at::ones({3}, at::kBFloat16));
-  EXPECT_THAT(exact.describe("my.pth"), HasSubstr("my.pth: 1 of 1 tensors of weights are stored as "
+  EXPECT_THAT(exact.describe("my.pth"), HasSubstr("my.pth: 1 of 1 float tensors are stored as "
                                                   "bf16. They are converted to fp32, which changes "
                                                   "no value. Faults are injected into the 32-bit"));
   rounds.to_float("a", at::tensor({1.0, 0.1, 1e-60}, at::kDouble));
   rounds.to_float("b", at::ones({3}));
   rounds.to_float("c", at::ones({3}, at::kHalf));
   EXPECT_EQ(rounds.types(), "fp64, fp16");
-  EXPECT_THAT(rounds.describe("my.pth"), HasSubstr("2 of 3 tensors"));
+  EXPECT_THAT(rounds.describe("my.pth"), HasSubstr("2 of 3 float tensors"));
   EXPECT_THAT(rounds.describe("my.pth"), HasSubstr("rounds 2 of 6 values, 1 of them to 0"));
 }
 
