@@ -122,9 +122,11 @@ std::vector<WeightsView> views_of(const TensorDict& dict, const std::vector<std:
   const auto counts = count_prefixes(whole.tensors, wanted);
   WeightsView base;
   for (const auto& entry : counts) base.found = std::max(base.found, entry.second);
+  const bool another = 2 * base.found < wanted.size();  // architecture: a prefix would be by chance
+  if (another) base.found = counts.at("");
   std::vector<std::string> prefixes;
   for (const auto& [prefix, count] : counts)
-    if (base.found > 0 ? count == base.found : prefix.empty()) prefixes.push_back(prefix);
+    if (another ? prefix.empty() : count == base.found) prefixes.push_back(prefix);
   std::stable_sort(prefixes.begin(), prefixes.end(),
                    [](const std::string& a, const std::string& b) {
                      return std::pair(is_average(a), a.size()) < std::pair(is_average(b), b.size());

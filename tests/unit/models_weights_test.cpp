@@ -123,6 +123,17 @@ TEST(ChooseWeights, WhereNothingFitsTheErrorIsAboutTheLikeliest) {
   EXPECT_EQ(choice.view.key, "b");
 }
 
+TEST(ChooseWeights, APrefixByChanceIsNone) {
+  // Each block of another network has a conv1 and a bn1, as this one has.
+  StateDict other;
+  for (const std::string block : {"stage1.0.", "stage1.1."})
+    for (const std::string name : {"conv1.weight", "bn1.weight", "bn1.bias"})
+      other.set(block + name, at::ones({3}));
+  const WeightsView view = chosen(file_of({{"", other, {}}})).view;
+  EXPECT_EQ(view.prefix, "");
+  EXPECT_TRUE(view.left_out.empty());
+}
+
 TEST(ChooseWeights, AKeyIsRefusedWhereThereIsNoChoice) {
   const Bytes file = serialize_model(initial_model("resnet20", 10, 1), {});
   EXPECT_THAT(error_of<UserError>([&] {
