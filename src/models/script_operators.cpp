@@ -166,15 +166,16 @@ void ScriptRecorder::affine(const OperatorCall& call, const std::string& x,
   if (before.dim() != 4)
     refuse(call, "with a constant is supported for activations [N, C, H, W] only, not for " +
                      shape_text(before) +
-                     "; a positive factor of the logits changes no prediction: leave it out");
+                     (scales ? "; a positive factor of the logits changes no prediction: leave it "
+                               "out"
+                             : ""));
   if (output.sizes() != before.sizes())
     refuse(call, "with a constant makes " + shape_text(output) + " of " + shape_text(before) +
                      ", which is not supported");
   if (is_trained(value))
     refuse(call,
-           "with a Parameter, or what is computed from one, is not supported: faults would "
-           "have no place in it; make it "
-           "a buffer (register_buffer) if it is a constant");
+           "with a Parameter, or what is computed from one, is not supported: faults would have no "
+           "place in it; make it a buffer (register_buffer) if it is a constant");
   const std::int64_t channels = output.size(1);
   std::vector<double> values;
   if (value.isScalar()) {
