@@ -100,7 +100,9 @@ void restrict(const Comm& comm, NamedModel& model, const ModelSelection& selecti
       restrict_activations(model.graph, clipping_of(selection.clipping), BoundsPer::kLayer);
   recalibrate(bounded, images, comm, at::kCPU);
   const Bytes file = comm.from_root([&] { return serialize_model(bounded, {}); });
+  const FileNotes notes = model.notes;
   model = parse_everywhere(comm, file, selection.checkpoint, {});
+  model.notes = notes;
 }
 
 ChannelScores scores_of_file(const NamedModel& model, const std::string& path) {

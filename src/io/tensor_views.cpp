@@ -19,6 +19,8 @@ constexpr std::string_view kRebuildParameter = "torch._utils._rebuild_parameter"
 constexpr std::string_view kRebuildParameterState = "torch._utils._rebuild_parameter_with_state";
 constexpr std::size_t kMaxTensors = 1u << 15;  // a thousand layers have some 6000
 constexpr std::size_t kMaxDictionaries = 1000, kMaxDepth = 8;
+// Names are copied, and a pickle may use one text thousands of times.
+constexpr std::size_t kMaxNameLength = 1024, kMaxOthers = 10000;
 constexpr std::size_t kMaxDimensions = 64;  // as in PyTorch
 
 /// What optimizers, schedulers and training scripts put beside a state_dict. Only names: such
@@ -140,13 +142,14 @@ class DictionarySearch {
     TensorViews views{place.key, {}, {}};
     for (const auto& [key, value] : items_of(pickle_, *place.dictionary)) {
       if (!is_text(*key)) continue;
-      std::string name(key->text);
+      std::string name(key->text.substr(0, kMaxNameLength + 1));
       if (const PickleValue* call = tensor_call(pickle_, *value)) {
         if (++tensors_ > kMaxTensors) pickle_.fail(*value, "more tensors than any network has");
+        if (key->text.size() > kMaxNameLength) pickle_.fail(*key, "a tensor's name is too long");
         views.tensors.push_back(read_view(pickle_, std::move(name), *call));
       } else if (is_mapping(pickle_, *value)) {
         enqueue(place, name, *value);
-      } else {
+      } else if (++others_ <= kMaxOthers) {
         views.others.push_back(std::move(name));
       }
     }
@@ -163,7 +166,7 @@ class DictionarySearch {
   const Pickle& pickle_;
   std::vector<Place> queue_;
   std::unordered_set<const PickleValue*> seen_;
-  std::size_t tensors_ = 0;
+  std::size_t tensors_ = 0, others_ = 0;
   std::vector<TensorViews> found_;
 };
 

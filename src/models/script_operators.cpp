@@ -166,15 +166,16 @@ void ScriptRecorder::affine(const OperatorCall& call, const std::string& x,
   if (before.dim() != 4)
     refuse(call, "with a constant is supported for activations [N, C, H, W] only, not for " +
                      shape_text(before) +
-                     "; a positive factor of the logits changes no prediction: leave it out");
+                     (scales ? "; a positive factor of the logits changes no prediction: leave it "
+                               "out"
+                             : ""));
   if (output.sizes() != before.sizes())
     refuse(call, "with a constant makes " + shape_text(output) + " of " + shape_text(before) +
                      ", which is not supported");
   if (is_trained(value))
     refuse(call,
-           "with a Parameter, or what is computed from one, is not supported: faults would "
-           "have no place in it; make it "
-           "a buffer (register_buffer) if it is a constant");
+           "with a Parameter, or what is computed from one, is not supported: faults would have no "
+           "place in it; make it a buffer (register_buffer) if it is a constant");
   const std::int64_t channels = output.size(1);
   std::vector<double> values;
   if (value.isScalar()) {
@@ -203,7 +204,10 @@ void ScriptRecorder::sum(const OperatorCall& call) {
   const double factor =
       (alpha != nullptr ? alpha->toScalar().toDouble() : 1) * (subtracts ? -1 : 1);
   if (tracked(*self) != nullptr && tracked(*other) != nullptr) {
-    if (subtracts) refuse(call, "is the difference of two activations, which is not supported");
+    if (subtracts)
+      refuse(call,
+             "is the difference of two activations, which is not supported; write "
+             "a + (-1.0) * b and trace again");
     if (factor != 1) refuse(call, "adds activations with a factor (alpha), which is not supported");
     const at::Tensor a = self->toTensor(), b = other->toTensor();
     if (a.sizes() != b.sizes())

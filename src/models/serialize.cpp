@@ -175,7 +175,10 @@ Graph from_weights(const WeightsFile& file, const std::string& source, const Mod
   const std::int64_t classes = dataset_info(wanted.dataset).classes;
   WeightsChoice choice = choose_weights(file, source, family, classes, wanted.weights_key);
   WeightsView& view = choice.view;
-  const std::string place = view.name.empty() ? source : source + " (" + view.name + ")";
+  const std::size_t count = file.dicts.size();
+  std::string place = source;
+  if (!view.name.empty()) place += " (" + view.name + ")";
+  if (count > 1) place += " (one of " + std::to_string(count) + " dictionaries of tensors in it)";
   refuse_protected(view.tensors, place, view.left_out);
   const Conversion conversion = use_floats(view.tensors);
   Graph graph = build_protected_model(family, classes, view.tensors, place, nullptr);

@@ -160,7 +160,7 @@ std::string Conversion::describe(const std::string& source) const {
   if (rounded_ > 0) change = fmt::format("rounds {} of {} values", rounded_, values_);
   if (vanished_ > 0) change += fmt::format(", {} of them to 0", vanished_);
   return fmt::format(
-      "{}: {} of {} tensors of weights are stored as {}. They are converted to fp32, which {}. "
+      "{}: {} of {} float tensors are stored as {}. They are converted to fp32, which {}. "
       "Faults are injected into the 32-bit words of these fp32 values, not into the words of the "
       "file",
       source, converted_, tensors_, types(), change);

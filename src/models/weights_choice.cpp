@@ -47,7 +47,8 @@ std::map<std::string, std::size_t> count_prefixes(const StateDict& tensors,
 
 /// One number of another type than the weights have: it counts something.
 bool is_counter(const at::Tensor& tensor, const std::set<at::ScalarType>& types_of_weights) {
-  return tensor.numel() == 1 && types_of_weights.count(tensor.scalar_type()) == 0;
+  return tensor.numel() == 1 && !types_of_weights.empty() &&
+         types_of_weights.count(tensor.scalar_type()) == 0;
 }
 
 bool begins_with(const std::string& text, const std::string& begin) {
@@ -121,9 +122,11 @@ std::vector<WeightsView> views_of(const TensorDict& dict, const std::vector<std:
   const auto counts = count_prefixes(whole.tensors, wanted);
   WeightsView base;
   for (const auto& entry : counts) base.found = std::max(base.found, entry.second);
+  const bool another = 2 * base.found < wanted.size();  // architecture: a prefix would be by chance
+  if (another) base.found = counts.at("");
   std::vector<std::string> prefixes;
   for (const auto& [prefix, count] : counts)
-    if (base.found > 0 ? count == base.found : prefix.empty()) prefixes.push_back(prefix);
+    if (another ? prefix.empty() : count == base.found) prefixes.push_back(prefix);
   std::stable_sort(prefixes.begin(), prefixes.end(),
                    [](const std::string& a, const std::string& b) {
                      return std::pair(is_average(a), a.size()) < std::pair(is_average(b), b.size());
@@ -164,21 +167,21 @@ WeightsChoice choose_weights(const WeightsFile& file, const std::string& source,
 void log_choice(const WeightsChoice& choice, const std::string& source, const std::string& family) {
   const WeightsView& view = choice.view;
   const auto say = [&](const char* what, const std::vector<std::string>& names) {
-    if (!names.empty()) spdlog::info("{}: {} {}: {}", source, names.size(), what, listed(names));
+    if (!names.empty()) spdlog::info("{}: {} ({}): {}", source, what, names.size(), listed(names));
   };
   if (choice.fitting.size() > 1)
     spdlog::warn(
-        "{} holds {} sets of weights that fit {}: {}. The first of them is taken; --weights-key "
-        "KEY "
-        "chooses another",
-        source, choice.fitting.size(), family, listed(choice.fitting));
+        "{} holds {} sets of weights that fit {}. {} is taken; --weights-key chooses "
+        "another: {}",
+        source, choice.fitting.size(), family, choice.fitting.front(),
+        listed({choice.fitting.begin() + 1, choice.fitting.end()}));
   else if (!view.key.empty())
     spdlog::info("{}: the weights are those of {}", source, view.key);
   if (!view.prefix.empty())
     spdlog::info("{}: names are read without \"{}\" before them", source, view.prefix);
-  say("entries are left out, as no layer wants them", view.left_out);
-  say("weights are weight_orig * weight_mask", view.masked);
-  say("weights are computed from their weight normalisation", view.normalised);
+  say("left out, as no layer wants them", view.left_out);
+  say("computed as weight_orig * weight_mask", view.masked);
+  say("computed from their weight normalisation", view.normalised);
 }
 
 }  // namespace sentinel

@@ -23,7 +23,8 @@ struct WeightsView {
 };
 
 /// The views of a dictionary with the prefix that leads to most of the wanted names; several where
-/// several lead to as many, averages last, then the shortest first. At least one.
+/// several lead to as many, averages last, then the shortest first. At least one. No prefix where
+/// none leads to half of the wanted names.
 ///
 /// Left out are entries outside of the prefix, and counters: entries of one element that no layer
 /// wants and whose type no weight here has, such as total_ops. Whatever else no layer wants stays

@@ -126,6 +126,8 @@ void bad_pickles(std::vector<HostileFile>& files) {
   add("unknown_opcode", "opcode 255", "\x80\x02\xff.");
   add("key_is_a_number", "keys are texts", "\x80\x02}(K\x01" + tensor(16, 0, {16}, {1}) + "u.");
   add("no_tensors", "no tensors", "\x80\x02}.");
+  add("long_name", "name is too long",
+      "\x80\x02}(" + unicode(repeat("a", 2000)) + tensor(16, 0, {16}, {1}) + "u.");
 }
 
 void bad_tensors(std::vector<HostileFile>& files) {

@@ -123,6 +123,17 @@ TEST(ChooseWeights, WhereNothingFitsTheErrorIsAboutTheLikeliest) {
   EXPECT_EQ(choice.view.key, "b");
 }
 
+TEST(ChooseWeights, APrefixByChanceIsNone) {
+  // Each block of another network has a conv1 and a bn1, as this one has.
+  StateDict other;
+  for (const std::string block : {"stage1.0.", "stage1.1."})
+    for (const std::string name : {"conv1.weight", "bn1.weight", "bn1.bias"})
+      other.set(block + name, at::ones({3}));
+  const WeightsView view = chosen(file_of({{"", other, {}}})).view;
+  EXPECT_EQ(view.prefix, "");
+  EXPECT_TRUE(view.left_out.empty());
+}
+
 TEST(ChooseWeights, AKeyIsRefusedWhereThereIsNoChoice) {
   const Bytes file = serialize_model(initial_model("resnet20", 10, 1), {});
   EXPECT_THAT(error_of<UserError>([&] {
@@ -201,14 +212,14 @@ TEST(Conversion, NamesTheTypesAndSaysWhatChanged) {
   }
   Conversion exact, rounds;
   exact.to_float("a", at::ones({3}, at::kBFloat16));
-  EXPECT_THAT(exact.describe("my.pth"), HasSubstr("my.pth: 1 of 1 tensors of weights are stored as "
+  EXPECT_THAT(exact.describe("my.pth"), HasSubstr("my.pth: 1 of 1 float tensors are stored as "
                                                   "bf16. They are converted to fp32, which changes "
                                                   "no value. Faults are injected into the 32-bit"));
   rounds.to_float("a", at::tensor({1.0, 0.1, 1e-60}, at::kDouble));
   rounds.to_float("b", at::ones({3}));
   rounds.to_float("c", at::ones({3}, at::kHalf));
   EXPECT_EQ(rounds.types(), "fp64, fp16");
-  EXPECT_THAT(rounds.describe("my.pth"), HasSubstr("2 of 3 tensors"));
+  EXPECT_THAT(rounds.describe("my.pth"), HasSubstr("2 of 3 float tensors"));
   EXPECT_THAT(rounds.describe("my.pth"), HasSubstr("rounds 2 of 6 values, 1 of them to 0"));
 }
 
