@@ -85,10 +85,11 @@ std::string drawn_how(const CampaignPoint& point, double confidence, bool blocks
       return "";
     case Sampling::kStratified:
       // The allocation is of so many trials: more of them are another sample.
-      return fmt::format("a stratified plan of {} trials{}", point.trials,
-                         blocks && estimand_of(point.sampler) == "T2" ? ", version 2" : "");
+      return fmt::format(
+          "a stratified plan of {} trials{}", point.trials,
+          blocks && estimand_of(point.sampler) == "T2" ? ", version 2 (blocks)" : "");
     case Sampling::kSequential:
-      return "strata drawn trial by trial, version 2";
+      return "strata drawn trial by trial, version 2 (joint shares)";
     case Sampling::kAllocated:
       // The strata of its rounds are allocated for this.
       return fmt::format("strata for half-width {:g} at confidence {:g}", point.half_width,

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "sentinel/core/error.hpp"
 #include "sentinel/store/result_file.hpp"
 
@@ -49,6 +51,16 @@ Parts without_names(const Parts& parts) {
   return all;
 }
 
+/// Whether all that differs is that plans got a version since: "..." -> "..., version 2 (...)".
+bool newer_plans(const Parts& stored, const Parts& wanted) {
+  if (stored.size() != wanted.size()) return false;
+  return std::all_of(stored.begin(), stored.end(), [&](const auto& part) {
+    const auto found = wanted.find(part.first);
+    return found != wanted.end() && (found->second == part.second ||
+                                     found->second.rfind(part.second + ", version ", 0) == 0);
+  });
+}
+
 }  // namespace
 
 void check_fingerprint(const std::string& path, const std::string& fingerprint, const Parts& parts,
@@ -57,6 +69,11 @@ void check_fingerprint(const std::string& path, const std::string& fingerprint, 
   if (!parts.empty() && without_names(parts) == without_names(wanted.fingerprint_parts)) return;
   std::string what = differing(parts, wanted.fingerprint_parts);
   if (what.empty()) what = "fingerprint: " + fingerprint + " -> " + wanted.fingerprint;
+  if (!parts.empty() && newer_plans(parts, wanted.fingerprint_parts))
+    throw UserError(path +
+                    " was begun by an earlier version of sentinelnn, which planned its trials or "
+                    "estimates another way; it can be summarized, not continued (" +
+                    what + "); " + remedy);
   throw UserError(path + " belongs to another job (" + what + "); " + remedy);
 }
 

@@ -273,5 +273,24 @@ TEST(Describe, ListsEverything) {
   EXPECT_THROW(describe_hdf5(dir / "none.h5"), DataError);
 }
 
+TEST(Fingerprint, SaysWhenOnlyAPlanHasANewVersion) {
+  ResultInfo wanted;
+  wanted.fingerprint = "b";
+  wanted.fingerprint_parts = {{"point 0", "exact:1, strata drawn, version 2 (joint shares)"},
+                              {"seed", "1"}};
+  const auto complaint = [&](const std::map<std::string, std::string>& parts) -> std::string {
+    try {
+      check_fingerprint("r.h5", "a", parts, wanted, "give --fresh");
+    } catch (const UserError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(complaint({{"point 0", "exact:1, strata drawn"}, {"seed", "1"}}),
+              HasSubstr("earlier version"));
+  EXPECT_THAT(complaint({{"point 0", "exact:1, strata drawn"}, {"seed", "2"}}),
+              HasSubstr("belongs to another job"));
+}
+
 }  // namespace
 }  // namespace sentinel
