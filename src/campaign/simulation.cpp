@@ -1,6 +1,7 @@
 #include "campaign/simulation.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -99,7 +100,7 @@ struct End {
   double half_width = 0;
 };
 
-/// Of the widest network, of what the plan stops by.
+/// The widest network's, of the quantity that the plan stops by.
 double half_width_of(const Findings& findings, const std::string& quantity, std::size_t models) {
   std::vector<double> last(models);
   for (const EstimateRow& row : findings.estimates)
