@@ -135,7 +135,7 @@ Supposition suppose(const Sampler& sampler, const Strata& strata) {
   const std::size_t count = strata.weights.size();
   Supposition all;
   if (count < 2) {
-    all.of = "failing trials";
+    all.of = "trials that fail";
     for (const double chance : kTrials)
       all.populations.push_back(population_of(chance, {chance}, strata));
     return all;
