@@ -97,7 +97,7 @@ std::string range_text(const DryRun::Range& range, const std::function<std::stri
   return text(range.median) + " (" + text(range.low) + " to " + text(range.high) + ")";
 }
 
-/// What a population means for the run: trials or half-width, time, and disk.
+/// One population: trials or half-width, time, and disk.
 std::vector<std::string> outlook_row(const DryRun& run, const DryRun::Point& point,
                                      const DryRun::Outlook& outlook, bool stops, int ranks) {
   std::vector<std::string> row = {number(100 * outlook.supposed) + " %",

@@ -25,6 +25,8 @@ constexpr std::int64_t kProbeMacs = 10'000'000'000;
 /// Trials that are drawn for all points and populations together: about a second. Fewer of fixed
 /// plans, whose intervals may look at every trial again, and which need no stop.
 constexpr std::uint64_t kDrawnTrials = 1'200'000, kDrawnOfFixed = 300'000;
+/// But so many for each: more than any pilot takes.
+constexpr std::uint64_t kDrawnAtLeast = 4'000;
 
 /// How much more memory rank 0, which reads the files, has had so far than the others at least; 0
 /// where there are none. Collective.
@@ -39,7 +41,7 @@ std::uint64_t less_elsewhere(const Comm& comm) {
   return peaks[0] - std::min(peaks[0], others);
 }
 
-/// What costs of a trial are made from, by network.
+/// By network.
 std::vector<TrialCost> trial_costs(const Built& built) {
   std::vector<TrialCost> costs;
   for (const NamedModel& model : built.models)
@@ -63,9 +65,9 @@ void describe_costs(DryRun::Point& own, const DryRun& run, const Job& job, const
                    static_cast<double>(run.images_per_trial) * run.networks[m].seconds_per_image;
 }
 
-DryRun::Point describe_point(const DryRun& run, const Job& job, const CampaignPoint& point,
-                             const Built& built, const std::vector<TrialCost>& costs,
-                             const Strata& strata) {
+DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint& point,
+                         const Built& built, const std::vector<TrialCost>& costs,
+                         const Strata& strata) {
   DryRun::Point own;
   own.fault_model = sampler_name(point.sampler);
   own.ber = sampler_ber(point.sampler);
@@ -118,7 +120,7 @@ void describe_networks(DryRun& run, const Built& built, at::Device device) {
   }
 }
 
-/// Of the first network, on its first images.
+/// The first network's, on the first images.
 void measure_accuracy(DryRun& run, const Built& built, at::Device device) {
   const at::NoGradGuard no_grad;
   Graph graph = built.models[0].graph.clone();
@@ -144,13 +146,14 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
     const Supposition all = suppose(points[p].sampler, strata[p]);
     run.points[p].supposed = all.of;
     const std::uint64_t drawn = job.half_width > 0 ? kDrawnTrials : kDrawnOfFixed;
-    const std::uint64_t most = drawn / (points.size() * all.populations.size());
+    const std::uint64_t most = std::max(drawn / (points.size() * all.populations.size()),
+                                        kDrawnAtLeast * run.networks.size());
     for (const Population& population : all.populations)
       run.points[p].outlooks.push_back(simulate(info, blocks, p, points[p], population, most));
   }
 }
 
-DryRun describe(const Comm& comm, const Job& job, const Built& built, at::Device device) {
+DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device device) {
   DryRun run;
   run.images = built.images.size();
   run.images_per_trial =
@@ -167,7 +170,7 @@ DryRun describe(const Comm& comm, const Job& job, const Built& built, at::Device
   std::vector<Strata> strata;
   for (const CampaignPoint& point : points) {
     strata.push_back(StratifiedSampler(point.sampler, original, FaultSpace(original)).strata());
-    run.points.push_back(describe_point(run, job, point, built, costs, strata.back()));
+    run.points.push_back(told_point(run, job, point, built, costs, strata.back()));
   }
   simulate_points(run, job, points, strata);
   return run;
@@ -184,7 +187,7 @@ DryRun dry_run(const Comm& comm, const Job& job) {
   const std::uint64_t less = less_elsewhere(comm);
   DryRun run;
   comm.from_root([&] {
-    run = describe(comm, job, built, device);
+    run = told_run(comm, job, built, device);
     run.less_elsewhere = less;
     return Bytes();
   });

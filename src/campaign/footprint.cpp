@@ -13,7 +13,7 @@ namespace {
 // adds, then per row, compressed.
 constexpr std::uint64_t kResult = 66'000, kResultPerNetwork = 25'000, kResultOfStrata = 10'000;
 constexpr double kResultRow = 13, kResultFault = 11;
-// Of a journal, exactly: a packed row with the number of its faults; a packed fault.
+// A journal has, exactly, packed rows with the number of their faults, and packed faults.
 constexpr double kJournalRow = 91, kJournalFault = 31;
 /// Copies of a network that the engine makes beside the one that is loaded.
 constexpr std::uint64_t kReferenceCopies = 1, kFastCopies = 1;

@@ -1,6 +1,7 @@
 #include "campaign/simulation.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -99,7 +100,7 @@ struct End {
   double half_width = 0;
 };
 
-/// Of the widest network, of what the plan stops by.
+/// The widest network's, of the quantity that the plan stops by.
 double half_width_of(const Findings& findings, const std::string& quantity, std::size_t models) {
   std::vector<double> last(models);
   for (const EstimateRow& row : findings.estimates)
@@ -134,7 +135,7 @@ Supposition suppose(const Sampler& sampler, const Strata& strata) {
   const std::size_t count = strata.weights.size();
   Supposition all;
   if (count < 2) {
-    all.of = "failing trials";
+    all.of = "trials that fail";
     for (const double chance : kTrials)
       all.populations.push_back(population_of(chance, {chance}, strata));
     return all;

@@ -51,7 +51,8 @@ def network(o: argparse.Namespace, model: str, images: int) -> list[object]:
 def planned(*args: object, ranks: int = 1) -> dict:
     line = support.command(support.PROGRAM, ranks, "plan", "--json", *args)
     environment = {**os.environ, **support.ENVIRONMENT}
-    return json.loads(subprocess.run(line, env=environment, stdout=subprocess.PIPE, check=True).stdout)
+    done = subprocess.run(line, env=environment, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
 
 
 def peaks(o: argparse.Namespace, ranks: int, *args: object) -> list[float]:

@@ -138,6 +138,16 @@ TEST(Simulate, TellsTheHalfWidthOfAFixedPlan) {
   EXPECT_NEAR(outlook.half_width.median, 1.96 * kAccuracy * std::sqrt(p * (1 - p) / 2000), 5e-4);
 }
 
+TEST(Simulate, MakesThePilotOfAStratifiedPlan) {
+  CampaignPoint point = fixed(ExactFaults{1}, 1000);
+  const double simple = outlook_of(point, kBits, 0.5).half_width.median;
+  point.sampling = Sampling::kStratified;
+  const DryRun::Outlook outlook = outlook_of(point, kBits, 0.5);
+  EXPECT_EQ(outlook.trials.median, 1000);
+  EXPECT_GT(outlook.half_width.low, 0);
+  EXPECT_LT(outlook.half_width.median, simple);
+}
+
 TEST(Simulate, SeveralNetworksEndWithTheLast) {
   // The same faults hit all, or each has its own.
   const CampaignPoint paired = stopping(BinomialFaults{1e-6}, 0.03);

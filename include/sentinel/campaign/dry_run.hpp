@@ -7,7 +7,7 @@
 
 namespace sentinel {
 
-/// What a campaign would do, without doing it. Trials are run on every network of it.
+/// A campaign told before it runs. Trials are run on every network of it.
 struct DryRun {
   struct Layer {
     std::string name;
