@@ -288,19 +288,25 @@ TEST(Estimates, MeansDifferencesAndPairing) {
     for (ModelInfo& model : info.models) model.images = model.correct = 100;
     PointEstimates builder(info, 0);
     // Nearly the same loss in both, so that the paired difference has little spread.
-    builder.add(trial(0, 50, 60));
-    builder.add(trial(1, 70, 81));
-    builder.add(trial(2, 30, 39));
+    for (std::uint64_t id = 0; id < 600; id += 3) {
+      builder.add(trial(id, 50, 60));
+      builder.add(trial(id + 1, 70, 81));
+      builder.add(trial(id + 2, 30, 39));
+      if (id == 0) {
+        EXPECT_EQ(find(builder.look(), 1, "accuracy_difference").method,
+                  paired ? "paired betting" : "two-sample betting");
+      }
+    }
     const auto rows = builder.look();
-    EXPECT_DOUBLE_EQ(find(rows, 0, "accuracy").estimate, 0.5);
-    EXPECT_DOUBLE_EQ(find(rows, 1, "accuracy").estimate, 0.6);
+    EXPECT_NEAR(find(rows, 0, "accuracy").estimate, 0.5, 1e-12);
+    EXPECT_NEAR(find(rows, 1, "accuracy").estimate, 0.6, 1e-12);
     const EstimateRow& difference = find(rows, 1, "accuracy_difference");
     EXPECT_NEAR(difference.estimate, 0.1, 1e-12);
     EXPECT_EQ(difference.against, 0);
     const double width = difference.upper - difference.lower;
-    // 2 t s/sqrt(n) = 2 * 4.3027 * 0.01 / sqrt(3)
-    EXPECT_TRUE(paired ? std::abs(width - 0.04968) < 1e-4 : width > 0.5) << width;
-    EXPECT_EQ(difference.trials, paired ? 3u : 6u);
+    // 2 t s/sqrt(n) = 2 * 1.9639 * 0.0081718 / sqrt(600)
+    EXPECT_TRUE(paired ? std::abs(width - 0.0013104) < 1e-6 : width > 0.03) << width;
+    EXPECT_EQ(difference.trials, paired ? 600u : 1200u);
   }
 }
 
