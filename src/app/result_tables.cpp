@@ -382,6 +382,17 @@ void print_caveat(const ResultFile& result) {
                kEnoughTrials);
 }
 
+/// t estimates the spread from what was met; rarer collapses are in no trial.
+void print_unseen(const ResultFile& result) {
+  std::uint64_t fewest = 0;
+  for (const EstimateRow& e : result.estimates)
+    if (e.method.find("t over trials") != std::string::npos && (fewest == 0 || e.trials < fewest))
+      fewest = e.trials;
+  if (fewest > 0)
+    fmt::print("Intervals by t know nothing of what fewer than 3 in {} trials show ({:.2g} %).\n",
+               with_spaces(static_cast<std::int64_t>(fewest)), 300 / static_cast<double>(fewest));
+}
+
 }  // namespace
 
 void print_result(const std::string& path, bool json) {
@@ -409,6 +420,7 @@ void print_result(const std::string& path, bool json) {
       "differences against {}.\n",
       100 * result.info.confidence, result.info.models.front().name);
   print_caveat(result);
+  print_unseen(result);
   print_audit(result);
 }
 
