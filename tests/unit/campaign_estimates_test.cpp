@@ -16,6 +16,9 @@ struct Plan {
   std::string sampling, estimand;
   bool guaranteed = false;
 };
+void PrintTo(const Plan& plan, std::ostream* out) {
+  *out << plan.sampling << " " << plan.estimand << (plan.guaranteed ? ", guaranteed" : "");
+}
 
 /// A campaign on two networks of 90 % and 80 % accuracy, of three strata where they are wanted.
 ResultInfo info_of(const Plan& plan) {
@@ -106,13 +109,16 @@ TEST_P(AllPlans, OutcomeSharesSumToOne) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Estimates, AllPlans,
-                         ::testing::Values(Plan{"simple", "T1"}, Plan{"simple", "T2"},
-                                           Plan{"stratified", "T1"}, Plan{"stratified", "T2"},
-                                           Plan{"stratified", "T1", true}, Plan{"allocated", "T1"},
-                                           Plan{"sequential", "T1"}, Plan{"sequential", "T2"},
-                                           Plan{"sequential", "T1", true},
-                                           Plan{"sequential", "T2", true}));
+INSTANTIATE_TEST_SUITE_P(
+    Estimates, AllPlans,
+    ::testing::Values(Plan{"simple", "T1"}, Plan{"simple", "T2"}, Plan{"stratified", "T1"},
+                      Plan{"stratified", "T2"}, Plan{"stratified", "T1", true},
+                      Plan{"allocated", "T1"}, Plan{"sequential", "T1"}, Plan{"sequential", "T2"},
+                      Plan{"sequential", "T1", true}, Plan{"sequential", "T2", true}),
+    [](const auto& test) {
+      const Plan& plan = test.param;
+      return plan.sampling + plan.estimand + (plan.guaranteed ? "guaranteed" : "");
+    });
 
 /// A reader of the file has the rows, the centres of the rounds and the weights.
 TEST(SequentialShares, AreThePlainMeanOfWhatTheFileHolds) {
