@@ -82,7 +82,7 @@ def betting_interval(
 ) -> Interval:
     """Mean of independent numbers in [low, high] by hedged capital (Waudby-Smith & Ramdas 2024,
     "Estimating means of bounded random variables by betting"): holds for every n and distribution.
-    All of the range for n < 2.
+    All of the range without any.
 
     A mean m is bet against with stakes that the values before each one decide; it is excluded once
     a capital has grown to 2/(1 - confidence). The values' order counts: that of the trials' ids.

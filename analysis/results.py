@@ -202,7 +202,7 @@ class Result:
         """One row per trial and model, with the point's description and the model's name joined.
 
         Rows beyond the point's planned trials (of a campaign that was shortened) are in no estimate
-        and left out. `accuracy` is correct/images, `failure` the share with SDC-critical or DUE;
+        and left out. `accuracy` is correct/images, `failure` the share with SDC-critical or DUE.
         A plain mean of stratified or sequential rows is biased: `mean` gives what the program
         estimates. `weight` and `group_weight` are for means of other columns (see weights.py).
         """

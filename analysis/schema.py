@@ -141,7 +141,7 @@ ROUND = np.dtype(
         ("allocated", "u8"),
     ]
 )
-# Of /design/centres, in files whose sequential plans estimate the outcomes' shares together.
+# Rows of /design/centres, in files whose sequential plans estimate the outcomes' shares together.
 CENTRE = np.dtype(
     [
         ("point", "u4"),

@@ -236,18 +236,19 @@ def computed_gain(result: Result, point: int, model: int) -> Interval | None:
 
 
 def no_difference(result: Result, point: int, model: int) -> str:
-    """Said of a paired gain where no trial of simple sampling showed any: an interval would only
-    tell how few they were. Empty otherwise."""
+    """Said of a paired gain where both networks had as many images right in every trial of simple
+    sampling: an interval would only tell how few they were. Empty otherwise."""
     paired = result.points["fault_model"].get(point) == "binomial"
     if not paired or sampling_of(result, point) != SIMPLE:
         return ""
-    first = result.models.index[0]
-    found = observations(result, point, model, "accuracy", first)
-    if found.rows.empty or found.shift != 0 or found.values.any():
+    mine, base = (
+        trials_of(result, point, m).set_index("id")[["correct", "images"]]
+        for m in (model, result.models.index[0])
+    )
+    if mine.empty or not mine.sort_index().equals(base.sort_index()):
         return ""
-    n = len(found.values)
-    most = percent(min(1.0, unseen_share(n, result.confidence)))  # 3/n at 95 %
-    return f"no difference in {n} trials; one in more than {most} of them is excluded"
+    most = percent(min(1.0, unseen_share(len(mine), result.confidence)))  # 3/n at 95 %
+    return f"no difference in {len(mine)} trials; one in more than {most} of them is excluded"
 
 
 def outcome_table(result: Result) -> pd.DataFrame:

@@ -3,12 +3,20 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
-#include "sentinel/campaign/setup.hpp"
+#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/stop.hpp"
 
 namespace sentinel {
 namespace {
+
+/// To rank or to calibrate.
+bool looks_at_images(const ProtectionJob& job) {
+  const DuplicationPlan& duplication = job.hardening.duplication;
+  return job.hardening.restricted ||
+         (duplication.ratio > 0 &&
+          (duplication.correction == Correction::kRange || ranks_by_images(job.ranking)));
+}
 
 class Harden : public Command {
  public:
@@ -26,6 +34,7 @@ class Harden : public Command {
     install_stop_handlers();
     const Comm& comm = context.comm;
     ProtectionJob protection;
+    bool by_images = false;
     at::Device device = at::kCPU;
     comm.agree([&] {
       if (output_.empty()) throw UserError("--output hardened.pth is missing");
@@ -36,6 +45,7 @@ class Harden : public Command {
         throw UserError(
             "--hardening-ratio 0, --clipping none and --weight-bounds off protect nothing; choose "
             "a protection");
+      by_images = looks_at_images(protection);
       device = choose_device(comm, resolved(compute_, comm));
     });
     comm.from_root([&] {
@@ -44,6 +54,7 @@ class Harden : public Command {
       return Bytes();
     });
     const NamedModel model = load_model(comm, selection_);
+    if (by_images) look_at_training_images(comm, model, selection_, device);
     ChannelScores scores;
     if (protection.hardening.duplication.ratio > 0)
       scores = channel_scores(comm, model, selection_, protection.ranking, device);

@@ -10,6 +10,7 @@
 #include "app/output.hpp"
 #include "sentinel/campaign/latency.hpp"
 #include "sentinel/campaign/setup.hpp"
+#include "sentinel/models/model.hpp"
 #include "sentinel/protect/train.hpp"
 
 namespace sentinel {
@@ -120,6 +121,9 @@ class Profile : public Command {
     const Quartiles latency = per_image(first.latency.runs);
     fmt::print("accuracy: {} of {} test images right\n", first.accuracy.correct,
                first.accuracy.images);
+    for (const Profiled& model : models)
+      fmt::print("images{} normalised by {}\n", models.size() > 1 ? " of " + model.checkpoint : "",
+                 in_words(normalisation_of(model.graph).value()));
     fmt::print(
         "latency: median {:.4f} ms per image, quartiles {:.4f} and {:.4f}, {} runs of {} images, "
         "{} thread(s), {}\n",

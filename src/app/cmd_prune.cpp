@@ -63,7 +63,9 @@ class Prune : public Command {
                      const Dataset& test) const {
     comm.from_root([&] {
       const Accuracy before = evaluate(model.graph, test, device_);
-      const ImageOf image = [&](std::int64_t n) { return test.batch(n, n + 1, model.graph.normalisation).images; };
+      const ImageOf image = [&](std::int64_t number) {
+        return test.batch(number, number + 1, model.graph.normalisation).images;
+      };
       require_finite_logits(source_of(model), model.graph, before.logits, image, "test images");
       const Graph pruned = prune(model.graph, scores, job_.plan);
       print_overhead({model.name, model_cost(model.graph)}, {"pruned", model_cost(pruned)});

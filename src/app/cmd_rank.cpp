@@ -6,7 +6,7 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
-#include "sentinel/campaign/setup.hpp"
+#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/protect/transform.hpp"
 
@@ -32,10 +32,12 @@ class Rank : public Command {
     install_stop_handlers();
     const Comm& comm = context.comm;
     RankingJob job;
+    bool by_images = false;
     GroupScore group_score{};
     at::Device device = at::kCPU;
     comm.agree([&] {
       job = ranking_job(ranking_);
+      by_images = ranks_by_images(job);
       group_score = group_score_of(group_score_);
       keep_channel_trials(job, context, output_);
       device = choose_device(comm, resolved(compute_, comm));
@@ -46,6 +48,7 @@ class Rank : public Command {
       return Bytes();
     });
     const NamedModel model = load_model(comm, selection_);
+    if (by_images) look_at_training_images(comm, model, selection_, device);
     const ChannelScores scores = channel_scores(comm, model, selection_, job, device);
     comm.from_root([&] {
       RankingFile ranking = to_ranking(model.graph, job.importance, scores);

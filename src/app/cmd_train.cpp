@@ -94,7 +94,7 @@ class Train : public Command {
     const Accuracy accuracy = evaluate(graph, test, options_.device);
     fmt::print("{}, images normalised by {}; written to {}\n", in_words(accuracy),
                in_words(normalisation_of(graph, test)), output_);
-    warn_if_guessing("trained", graph, test, accuracy.correct);
+    warn_if_guessing(output_, graph, test, accuracy);
   }
 
   ModelSelection selection_;

@@ -81,8 +81,10 @@ void warn_of_fault_free(const std::string& source, const Graph& graph, const Acc
   const std::vector<BrokenTensor> broken = broken_tensors(graph);
   if (!broken.empty()) spdlog::warn("{}: {}", source, in_words(broken));
   const FaultFreeLogits& logits = accuracy.logits;
-  warn_of_constant_logits(source, logits);
-  if (logits.not_finite() == 0) return warn_if_guessing(source, graph, images, accuracy.correct);
+  if (logits.not_finite() == 0) {
+    warn_if_guessing(source, graph, images, accuracy);
+    return;
+  }
   const std::int64_t first = logits.first_not_finite();
   spdlog::warn(
       "{}: NaN or Inf logits: {} of {} images (first: image {}, from layer {} on)", source,

@@ -13,6 +13,7 @@
 #include "app/channel_tables.hpp"
 #include "app/output.hpp"
 #include "sentinel/io/dataset.hpp"
+#include "sentinel/stats/betting.hpp"
 #include "sentinel/store/result_file.hpp"
 
 namespace sentinel {
@@ -365,21 +366,18 @@ nlohmann::json to_json(const ResultFile& result) {
   return json;
 }
 
-/// Below this a t interval over skewed outcomes may cover less than it says.
-constexpr std::uint64_t kEnoughTrials = 500;
-
 bool says_too_much(const ResultFile& result, const EstimateRow& e) {
   const bool by_t =
       e.method == "Welch" || e.method == "t over trials" || e.method == "paired t over trials";
-  return by_t && e.trials < kEnoughTrials && is_simple(result, e.point);
+  return by_t && e.trials < Sample::kEnough && is_simple(result, e.point);
 }
 
-/// Of files that earlier versions wrote.
+/// Files of earlier versions hold intervals by t of few trials.
 void print_caveat(const ResultFile& result) {
   if (std::any_of(result.estimates.begin(), result.estimates.end(),
                   [&](const EstimateRow& e) { return says_too_much(result, e); }))
     fmt::print("With fewer than {} trials intervals by t or Welch may cover less than they say.\n",
-               kEnoughTrials);
+               Sample::kEnough);
 }
 
 /// t estimates the spread from what was met; rarer collapses are in no trial.

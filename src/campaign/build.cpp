@@ -5,6 +5,7 @@
 #include "campaign/describe.hpp"
 #include "campaign/names.hpp"
 #include "campaign/sampling.hpp"
+#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/models/model.hpp"
 
@@ -123,6 +124,15 @@ NamedModel read_made(const Comm& comm, const std::string& name, const std::strin
   return model;
 }
 
+/// Before hours of ranking and calibration.
+void look_at_original(const Comm& comm, at::Device device, Built& built) {
+  require_fault_free(comm, built.models[0], built.images, "test images");
+  comm.from_root([&] {
+    built.warned = warn_if_guessing(built.models[0], built.images, device);
+    return Bytes();
+  });
+}
+
 /// The original alone, and the images.
 Built begin(const Comm& comm, const Job& job) {
   std::vector<NamedModel> models;
@@ -133,14 +143,14 @@ Built begin(const Comm& comm, const Job& job) {
       load_dataset(comm, job.selection, models[0].graph.dataset, Split::kTest, job.images);
   // Nor should a plan that this network does not allow.
   comm.agree([&] { check_designs(points_of(job), models[0].graph); });
-  return {std::move(models), {}, std::move(images)};
+  return {std::move(models), {}, std::move(images), false};
 }
 
 }  // namespace
 
 Built build(const Comm& comm, const Job& job, at::Device device) {
   Built built = begin(comm, job);
-  if (job.protect) require_fault_free(comm, built.models[0], built.images, "test images");
+  if (job.protect) look_at_original(comm, device, built);
   if (needs_scores(job))
     built.scores =
         channel_scores(comm, built.models[0], job.selection, job.protection.ranking, device);

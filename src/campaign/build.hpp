@@ -8,6 +8,7 @@ struct Built {
   std::vector<NamedModel> models;  // the original first, then those made from it and those given
   ChannelScores scores;            // of the original; empty where nothing needed them
   Dataset images;
+  bool warned = false;  // of an original that guesses
 };
 
 /// rank -> prune and fine-tune? -> rank again -> harden?, then the models of --also. Collective;

@@ -40,7 +40,8 @@ ExitCode run_campaign(const Comm& comm, const Job& asked) {
   });
   if (job.protect) job.protection.ranking.importance = method_of(comm, job.protection.ranking);
   const Built built = build(comm, job, device);
-  const TrialPlan plan{"inject", built.models, built.images, points_of(job), built.scores};
+  TrialPlan plan{"inject", built.models, built.images, points_of(job), built.scores};
+  plan.warned = built.warned;
   return run_trials(comm, job, plan, device, [&] { write_made(job, built.models); });
 }
 

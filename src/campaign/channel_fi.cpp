@@ -91,7 +91,8 @@ ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
                        images,
                        points_of(job.channel_faults, channels),
                        {},
-                       "give --channel-fresh to start over, or another --channel-trials"};
+                       "give --channel-fresh to start over, or another --channel-trials",
+                       true};  // whoever ranks has looked
   install_stop_handlers();
   const ExitCode code = run_trials(comm, campaign, plan, device);
   if (code == ExitCode::kMismatch)

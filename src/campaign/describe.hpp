@@ -7,7 +7,7 @@ namespace sentinel {
 /// The points of a job, one per BER (or the one of exact:K).
 std::vector<CampaignPoint> points_of(const Job& job);
 
-/// What the trials of a sampler estimate: "T1", "T2", … (design 05).
+/// The estimand of a sampler's trials: "T1", "T2", …
 std::string estimand_of(const Sampler& sampler);
 
 /// Adds the next point: its fault model, how its trials are chosen, and unless they are chosen

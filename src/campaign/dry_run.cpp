@@ -1,7 +1,5 @@
 #include "sentinel/campaign/dry_run.hpp"
 
-#include <ATen/core/grad_mode.h>
-
 #include <algorithm>
 
 #include "campaign/describe.hpp"
@@ -13,7 +11,6 @@
 #include "sentinel/core/memory.hpp"
 #include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/graph/profile.hpp"
-#include "sentinel/graph/run.hpp"
 
 namespace sentinel {
 namespace {
@@ -122,19 +119,13 @@ void describe_networks(DryRun& run, const Built& built, at::Device device) {
 
 /// The first network's, on the first images.
 void measure_accuracy(DryRun& run, const Built& built, at::Device device) {
-  const at::NoGradGuard no_grad;
-  Graph graph = built.models[0].graph.clone();
-  graph.to(device);
-  const std::int64_t enough = kProbeMacs / std::max<std::int64_t>(1, model_cost(graph).macs);
+  const NamedModel& model = built.models[0];
+  const std::int64_t enough = kProbeMacs / std::max<std::int64_t>(1, model_cost(model.graph).macs);
   run.accuracy_images = std::min(run.images, std::max(kTimedImages, enough));
-  std::int64_t right = 0;
-  for (std::int64_t i = 0; i < run.accuracy_images; i += kTimedImages) {
-    const Batch batch =
-        built.images.batch(i, std::min(i + kTimedImages, run.accuracy_images), graph.normalisation);
-    const at::Tensor found = logits(graph, batch.images.to(device)).to(at::kCPU);
-    right += predictions_of(found).eq(batch.labels).sum().item<std::int64_t>();
-  }
-  run.accuracy = static_cast<double>(right) / static_cast<double>(run.accuracy_images);
+  const Dataset some = built.images.first(run.accuracy_images);
+  const Accuracy found = evaluate(model.graph, some, device);
+  warn_if_guessing(source_of(model), model.graph, some, found);
+  run.accuracy = static_cast<double>(found.correct) / static_cast<double>(found.images);
 }
 
 void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoint>& points,

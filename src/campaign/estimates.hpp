@@ -23,7 +23,7 @@ class PointEstimates {
   /// What a plan is made and stopped by, one value per model: the share of failing images (T1), or
   /// correct images more than without faults, as a share.
   std::vector<double> observed(const std::vector<TrialRow>& trial) const;
-  /// Of a sequential plan, the centres of its rounds so far.
+  /// The centres of a sequential plan's rounds so far.
   const std::vector<CentreInfo>& centres() const { return centres_; }
   /// Whether its interval is as narrow as the plan wants for every model: of a sequential plan,
   /// whose interval needs many, from 200 trials and, for T1, 20 of them with a failing image on.
@@ -34,7 +34,7 @@ class PointEstimates {
   std::string headline() const;
 
  private:
-  /// Of observations that a difference to the fault-free network makes.
+  /// Range of observations that a difference to the fault-free network makes.
   struct Range {
     double low, high;
   };

@@ -11,7 +11,7 @@
 namespace sentinel {
 namespace {
 
-constexpr std::int64_t kEvaluated = 32;  // enough to tell guessing by
+constexpr std::int64_t kLookedAt = 64;  // images, enough to tell guessing by
 
 }  // namespace
 
@@ -42,25 +42,48 @@ void log_normalisation(const std::vector<NamedModel>& models, const Dataset& ima
                  in_words(normalisation_of(model.graph, images)));
 }
 
-void warn_if_guessing(const std::string& name, const Graph& graph, const Dataset& images,
-                      std::int64_t correct) {
-  const std::int64_t classes = class_count(graph);
-  if (!looks_like_guessing(correct, images.size(), classes)) return;
-  spdlog::warn(
-      "{}: {} of {} images are right ({:.2f} %), about chance (1 of {} classes: {:.2f} %), with "
-      "images normalised by {}; check --mean and --std, --dataset and the order of the classes",
-      name, correct, images.size(),
-      100 * static_cast<double>(correct) / static_cast<double>(images.size()), classes,
-      100 / static_cast<double>(classes), in_words(normalisation_of(graph, images)));
-}
-
-void report_images(const std::string& step, const NamedModel& model, const Dataset& images,
-                   at::Device device) {
+void log_images(const std::string& step, const NamedModel& model, const Dataset& images) {
   if (images.size() == 0) return;
   spdlog::info("{}: {} images normalised by {}", step, images.size(),
                in_words(normalisation_of(model.graph, images)));
-  const Dataset few = images.first(kEvaluated);
-  warn_if_guessing(model.name, model.graph, few, evaluate(model.graph, few, device).correct);
+}
+
+bool warn_if_guessing(const std::string& source, const Graph& graph, const Dataset& images,
+                      const Accuracy& accuracy) {
+  if (accuracy.logits.constant()) {  // says more than that their arg max is right by chance
+    warn_of_constant_logits(source, accuracy.logits);
+    return true;
+  }
+  const std::int64_t classes = class_count(graph);
+  if (!looks_like_guessing(accuracy.correct, accuracy.images, classes)) return false;
+  spdlog::warn(
+      "{}: {} of {} images are right ({:.2f} %), about chance (1 of {} classes: {:.2f} %), with "
+      "images normalised by {}; check --mean and --std, --dataset and the order of the classes",
+      source, accuracy.correct, accuracy.images,
+      100 * static_cast<double>(accuracy.correct) / static_cast<double>(accuracy.images), classes,
+      100 / static_cast<double>(classes), in_words(normalisation_of(graph, images)));
+  return true;
+}
+
+bool warn_if_guessing(const NamedModel& model, const Dataset& images, at::Device device) {
+  const Dataset few = images.first(kLookedAt);
+  return warn_if_guessing(source_of(model), model.graph, few, evaluate(model.graph, few, device));
+}
+
+bool ranks_by_images(const RankingJob& job) {
+  if (!job.file.empty()) return false;
+  return job.importance == kChannelFaults ||
+         importance_method(job.importance)->default_images() > 0;
+}
+
+void look_at_training_images(const Comm& comm, const NamedModel& model,
+                             const ModelSelection& selection, at::Device device) {
+  const Dataset few = load_dataset(comm, selection, model.graph.dataset, Split::kTrain, kLookedAt);
+  require_fault_free(comm, model, few, "training images");
+  comm.from_root([&] {
+    warn_if_guessing(model, few, device);
+    return Bytes();
+  });
 }
 
 }  // namespace sentinel

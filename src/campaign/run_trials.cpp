@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <optional>
@@ -44,12 +45,22 @@ void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const Fault
   }
 }
 
-/// Says what is assumed of the images, and warns where a network looks as if it were wrong.
+/// Says what is assumed of the images, and warns where a network looks as if it were wrong: once
+/// for all that see the images alike, as they were made from one.
 void report_images(const TrialPlan& plan, const TrialRunner& runner) {
   log_normalisation(plan.models, plan.images);
-  for (std::size_t m = 0; m < plan.models.size(); ++m)
-    warn_if_guessing(plan.models[m].name, plan.models[m].graph, plan.images,
-                     runner.engine(m).golden().correct);
+  std::vector<std::optional<Normalisation>> warned;
+  if (plan.warned) warned.push_back(plan.models.front().graph.normalisation);
+  for (std::size_t m = 0; m < plan.models.size(); ++m) {
+    const NamedModel& model = plan.models[m];
+    const auto& own = model.graph.normalisation;
+    if (std::find(warned.begin(), warned.end(), own) != warned.end()) continue;
+    const Golden& golden = runner.engine(m).golden();
+    Accuracy accuracy{plan.images.size(), golden.correct, golden.top5};
+    accuracy.logits.add(golden.logits);
+    if (warn_if_guessing(source_of(model), model.graph, plan.images, accuracy))
+      warned.push_back(own);
+  }
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ struct TrialPlan {
   std::vector<CampaignPoint> points;
   ChannelScores scores;  // stored beside the trials
   std::string remedy = StoreOptions().remedy;
+  bool warned = false;  // that the first model guesses, where it does
 };
 
 /// What runs the trials on this rank; UserError where they cannot be, such as more faults than

@@ -125,7 +125,7 @@ ChannelScores computed_scores(const Comm& comm, const NamedModel& model,
   if (method->default_images() > 0)
     images = ranking_images(comm, selection, model.graph.dataset, job, method->default_images());
   if (images) require_fault_free(comm, model, *images, "training images");
-  if (images && comm.rank() == 0) report_images("ranking", model, *images, device);
+  if (images && comm.rank() == 0) log_images("ranking", model, *images);
   ImportanceInputs inputs{model.graph};
   inputs.images = images ? &*images : nullptr;
   inputs.comm = comm;
@@ -350,7 +350,7 @@ NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelS
                          at::Device device, const std::string& command, const std::string& reuse) {
   require_fault_free(comm, model);
   const Dataset calibration = calibration_images(comm, model, selection, protection);
-  if (comm.rank() == 0) report_images("calibration", model, calibration, device);
+  if (comm.rank() == 0) log_images("calibration", model, calibration);
   const std::string recipe = recipe_of(model, scores, protection, calibration);
   Bytes file = comm.from_root([&] { return made_by(recipe, reuse); });
   if (file.empty()) {

@@ -113,7 +113,6 @@ void require_fault_free(const std::string& source, const Graph& graph, const at:
   for (const at::Tensor& block : own.split(kBlock)) found.add(logits(graph, block).to(at::kCPU));
   const ImageOf image = [&](std::int64_t number) { return own.narrow(0, number, 1); };
   require_finite_logits(source, graph, found, image, images.defined() ? what : "random images");
-  if (images.defined()) warn_of_constant_logits(source, found);
 }
 
 void warn_of_constant_logits(const std::string& source, const FaultFreeLogits& logits) {

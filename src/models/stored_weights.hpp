@@ -15,7 +15,7 @@ struct WholeWeights {
 };
 WholeWeights with_whole_weights(const StateDict& tensors);
 
-/// What to do about entries that hold weights in yet another way; empty where there are none.
+/// Advice about entries that hold weights in yet another way; empty where there are none.
 std::string advice_on_parts(const StateDict& tensors);
 
 /// Makes fp32 of whatever floats a file holds, and counts what that changes.
@@ -25,8 +25,8 @@ class Conversion {
   at::Tensor to_float(const std::string& name, const at::Tensor& tensor);
   /// "bf16", or "bf16, fp64"; empty where all were fp32.
   std::string types() const;
-  /// What was converted and what faults are injected into. DataError naming `source` where a value
-  /// became infinite.
+  /// Says what was converted and what faults are injected into. DataError naming `source` where a
+  /// value became infinite.
   std::string describe(const std::string& source) const;
 
  private:

@@ -246,7 +246,7 @@ class Trainer {
     return batch;
   }
 
-  /// What whole epochs left stays in the state file, which another learning rate cannot use.
+  /// The state file keeps whole epochs, which another learning rate cannot use.
   [[noreturn]] void throw_diverged(const std::string& what) const {
     throw UserError("training diverged in epoch " + std::to_string(done() + 1) + " (" + what +
                     " not finite); lower the learning rate" +

@@ -81,10 +81,9 @@ def test_report_says_that_no_trial_was_audited_and_nothing_before_the_first(pair
 
 def test_networks_that_never_differ_are_said_to_in_words(tmp_path):
     trials = [outcome(0, i, m, 50 + i % 3, 40) for i in range(60) for m in (0, 1)]
-    path = Sample(points=(("binomial", 1e-5, 60),), trials=trials).write(tmp_path / "same.h5")
-    with h5py.File(path, "a") as file:
-        file["models/hardened"].attrs["correct"] = 90
-    text = rendered(path)
+    text = rendered(
+        Sample(points=(("binomial", 1e-5, 60),), trials=trials).write(tmp_path / "same.h5")
+    )
     words = "no difference in 60 trials; one in more than 4.99 % of them is excluded"
     assert text.count(words) == 2 and "hardened gains" not in text
 

@@ -106,7 +106,7 @@ def test_a_fault_is_found_in_the_checkpoint_of_grouped_copies(results):
     state = torch.load(f"{path}.hardened.pth", map_location="cpu")
     with Result(path) as result:
         faults = result.faults[result.faults["model"] == 1]
-    # Of two flips in one word the second finds what the first left.
+    # Where two flips hit one word, the second finds what the first left.
     faults = faults.drop_duplicates(["row", "tensor", "element"])
     words = {
         name: state[name].reshape(-1).numpy().view(np.uint32) for name in set(faults.tensor_name)

@@ -311,9 +311,12 @@ def test_equal_logits_are_warned_of(sentinelnn, campaign, state, tmp_path):
     args = [*selection(campaign, path), "--images", "8"]
     warning = f"{path}: all 8 images have the same logits without any fault"
     inject = ["inject", *args, "--ber", "1e-6", "--repeat", "1", "--output", tmp_path / "r.h5"]
-    for command in (["evaluate", *args], ["profile", *args], inject):
+    campaign_of = ["campaign", *inject[1:-1], tmp_path / "c.h5"]
+    commands = (["evaluate", *args], ["profile", *args], inject, campaign_of, ["plan", *inject[1:-2]])
+    for command in commands:
         outcome = sentinelnn.run(command)
         assert outcome.code == 0 and outcome.err.count(warning) == 1, outcome.err
+        assert outcome.err.count("same logits") == 1 and "chance" not in outcome.err
     one = sentinelnn.run(["evaluate", *args[:-1], "1"])
     assert one.code == 0 and "same logits" not in one.err
 

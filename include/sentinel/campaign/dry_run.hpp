@@ -65,7 +65,7 @@ struct DryRun {
   // fault-free activations that are kept.
   std::uint64_t program_bytes = 0, less_elsewhere = 0;
   std::uint64_t network_bytes = 0, image_bytes = 0, cache_bytes = 0;
-  bool on_gpu = false;  // where the engines' copies and the activations then are
+  bool on_gpu = false;             // where the engines' copies and the activations then are
   std::uint64_t result_bytes = 0;  // of the result file without trials
 };
 

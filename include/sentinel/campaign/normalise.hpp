@@ -18,13 +18,22 @@ Normalisation normalisation_of(const Graph& graph, const Dataset& images);
 /// One log line for all models, or one for each where their constants differ.
 void log_normalisation(const std::vector<NamedModel>& models, const Dataset& images);
 
-/// Warns where fault-free answers are no better than guessing: most often the images are not
-/// normalised, or the classes not numbered, as in the network's training. `name` of the network.
-void warn_if_guessing(const std::string& name, const Graph& graph, const Dataset& images,
-                      std::int64_t correct);
-/// One log line about the images of a `step` of work such as "calibration", and the warning by the
-/// first few of them. Nothing without images.
-void report_images(const std::string& step, const NamedModel& model, const Dataset& images,
-                   at::Device device);
+/// One log line about the images of a `step` of work such as "calibration". Nothing without images.
+void log_images(const std::string& step, const NamedModel& model, const Dataset& images);
+
+/// Warns where fault-free answers are no better than guessing, and says whether it did: all images
+/// have the same logits; or, most often, the images are not normalised, or the classes not
+/// numbered, as in the network's training. `source` of the network, for the message.
+bool warn_if_guessing(const std::string& source, const Graph& graph, const Dataset& images,
+                      const Accuracy& accuracy);
+/// The same by the first 64 images. Computes on this rank alone.
+bool warn_if_guessing(const NamedModel& model, const Dataset& images, at::Device device);
+
+/// Whether a ranking runs the network on training images.
+bool ranks_by_images(const RankingJob& job);
+/// Before a network is ranked or calibrated by training images: looks at its answers to the first
+/// of them, as require_fault_free and warn_if_guessing. Collective; SharedErrors.
+void look_at_training_images(const Comm& comm, const NamedModel& model,
+                             const ModelSelection& selection, at::Device device);
 
 }  // namespace sentinel

@@ -53,8 +53,8 @@ using ImageOf = std::function<at::Tensor(std::int64_t)>;
 void require_finite_logits(const std::string& source, const Graph& graph,
                            const FaultFreeLogits& logits, const ImageOf& image,
                            const std::string& what);
-/// Both, the logits on `images`, or on random ones where none are given (undefined). Warns where
-/// all of `images` have the same.
+/// Both, the logits on `images` [N, C, H, W], or on two random ones where none are given
+/// (undefined).
 void require_fault_free(const std::string& source, const Graph& graph, const at::Tensor& images,
                         const std::string& what);
 /// A warning where all images have the same logits.

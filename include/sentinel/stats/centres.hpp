@@ -7,10 +7,9 @@ namespace sentinel {
 /// Shares of the outcomes masked, SDC-non-critical, SDC-critical, DUE; their sum is 1.
 using OutcomeShares = std::array<double, 4>;
 
-/// The outcome shares of a model as a sequential plan knows them before each of its rounds: those
-/// of the trials of rounds up to the one before the last (whose trials may still run when the round
-/// is drawn), each weighted by W/q and divided by the sum of the weights. Before there are any, 1/4
-/// each.
+/// The outcome shares of a model as a sequential plan knows them before each of its rounds: means
+/// over the trials of all earlier rounds but the last, weighted by W/q. Its trials may still
+/// run when the next is drawn. Before there are any, 1/4 each.
 class Centres {
  public:
   /// Before the round of the next trial.

@@ -166,7 +166,7 @@ struct NodeInfo {
 };
 
 struct ModelInfo {
-  std::string name;       // "unprotected", "hardened"
+  std::string name;       // "unprotected", "pruned+hardened"; docs/names.md
   std::string structure;  // JSON
   std::string checkpoint_sha256;
   std::vector<double> mean, std;  // [channels] of its images; empty: as usual for the data set
