@@ -7,6 +7,7 @@
 #include "app/command.hpp"
 #include "app/output.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/log.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/models/script.hpp"
@@ -45,7 +46,8 @@ void print_not_finite(const StateDict& tensors) {
   for (const auto& [name, tensor] : tensors) {
     if (!tensor.is_floating_point() || is_limit(name)) continue;
     const auto count = at::isfinite(tensor).logical_not().sum().item<std::int64_t>();
-    if (count > 0) fmt::print("{}: {} of {} values are NaN or Inf\n", name, count, tensor.numel());
+    if (count > 0)
+      fmt::print("{}: {} of {} values are NaN or Inf\n", printable(name), count, tensor.numel());
   }
 }
 
@@ -62,7 +64,8 @@ void print_tensors(const TensorDict& dict) {
   print_table(rows);
   print_not_finite(dict.tensors);
   if (!dict.others.empty())
-    fmt::print("entries that are no tensors: {}\n", fmt::join(dict.others, ", "));
+    fmt::print("entries that are no tensors: {}\n",
+               printable(fmt::format("{}", fmt::join(dict.others, ", "))));
 }
 
 /// Which types the floats have, and in which the program computes.
@@ -91,7 +94,7 @@ void print_dictionaries(const std::vector<TensorDict>& dicts) {
                     std::to_string(dict.tensors.size()), fitting(dict.tensors)});
   fmt::print("\nThe file has {} of tensors; above are those of {}.\n",
              dicts.size() == 1 ? "one dictionary" : fmt::format("{} dictionaries", dicts.size()),
-             rows[1][0]);
+             printable(rows[1][0]));
   print_table(rows);
 }
 

@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -105,16 +104,6 @@ ExitCode run_subcommand(const Comm& comm, const std::string& program,
         {comm, command_line(program, words), resolved_table(*subcommand.app)});
   }
   throw Bug("no subcommand ran");
-}
-
-/// One line of valid UTF-8 without control characters: messages quote files, which may be hostile.
-std::string printable(std::string message) {
-  std::replace(message.begin(), message.end(), '\n', ' ');
-  const auto plain = [](char c) { return c >= 0x20 && c < 0x7F; };
-  if (std::all_of(message.begin(), message.end(), plain)) return message;
-  const std::string quoted =
-      nlohmann::json(message).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  return quoted.substr(1, quoted.size() - 2);
 }
 
 /// Runs the steps one by one as if each had been typed; the first that does not end well is the

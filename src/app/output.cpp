@@ -34,7 +34,7 @@ void print_table(const std::vector<std::vector<std::string>>& rows) {
       line += (c == 0 ? row[c] + space : "  " + space + row[c]);
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    fmt::print("{}\n", line);
+    fmt::print("{}\n", printable(line));
   }
 }
 

@@ -1,11 +1,13 @@
 #include "sentinel/core/log.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 namespace sentinel {
 namespace {
@@ -16,13 +18,42 @@ std::string duration_text(double seconds) {
   return fmt::format("{}:{:02} min", s / 60, s % 60);
 }
 
+/// The message as %* of a pattern.
+class PrintableMessage : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&,
+              spdlog::memory_buf_t& line) override {
+    const std::string text = printable({message.payload.begin(), message.payload.end()});
+    line.append(text.data(), text.data() + text.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<PrintableMessage>();
+  }
+};
+
 }  // namespace
+
+std::string printable(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  const auto plain = [](char c) { return c >= 0x20 && c < 0x7F; };
+  if (std::all_of(text.begin(), text.end(), plain)) return text;
+  const std::string quoted =
+      nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string result;
+  for (std::size_t i = 1; i + 1 < quoted.size(); ++i) {
+    if (quoted[i] == '\\' && (quoted[i + 1] == '"' || quoted[i + 1] == '\\')) ++i;
+    result += quoted[i];
+  }
+  return result;
+}
 
 void setup_logging(int rank) {
   auto logger = std::make_shared<spdlog::logger>(
       "sentinelnn", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
-  logger->set_pattern(rank == 0 ? "[%H:%M:%S] %^%l%$: %v"
-                                : fmt::format("[%H:%M:%S] rank {} %l: %v", rank));
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<PrintableMessage>('*').set_pattern(
+      rank == 0 ? "[%H:%M:%S] %^%l%$: %*" : fmt::format("[%H:%M:%S] rank {} %l: %*", rank));
+  logger->set_formatter(std::move(formatter));
   logger->set_level(rank == 0 ? spdlog::level::info : spdlog::level::err);
   spdlog::set_default_logger(logger);
 }

@@ -16,7 +16,7 @@ using nlohmann::json;
 constexpr std::size_t kLengthSize = 8;
 constexpr std::uint64_t kMaxHeader = 100'000'000;  // bytes, as the format says
 constexpr std::size_t kMaxParts = 1u << 20;        // names and values in it; a tensor has about 12
-constexpr int kMaxDepth = 3;                       // file { tensor { shape [
+constexpr std::size_t kMaxDepth = 3;               // file { tensor { shape [
 
 const char* const kAdvice = "; the file is damaged, download or save it again";
 
@@ -41,6 +41,54 @@ struct Entry {
   at::ScalarType dtype = at::kFloat;
   std::vector<std::int64_t> shape;
   std::uint64_t begin = 0, end = 0;  // bytes, from the end of the header
+};
+
+/// Reads the header without keeping it. Finds deep nesting and names that are there twice, which a
+/// JSON reader would drop. In time linear in the header's size: json::parse with a callback is not.
+class HeaderCheck : public nlohmann::json_sax<json> {
+ public:
+  std::string fault;  // empty: none
+
+  bool null() override { return part(); }
+  bool boolean(bool) override { return part(); }
+  bool number_integer(number_integer_t) override { return part(); }
+  bool number_unsigned(number_unsigned_t) override { return part(); }
+  bool number_float(number_float_t, const string_t&) override { return part(); }
+  bool string(string_t&) override { return part(); }
+  bool binary(binary_t&) override { return part(); }
+  bool start_object(std::size_t) override { return open(); }
+  bool start_array(std::size_t) override { return open(); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(string_t& name) override {
+    if (names_.back().insert(name).second) return part();
+    return found("the tensor \"" + name.substr(0, 120) + "\" is described twice" + kAdvice);
+  }
+  bool parse_error(std::size_t, const std::string&, const json::exception& error) override {
+    return found(std::string("the header is no JSON: ") + error.what() + kAdvice);
+  }
+
+ private:
+  bool found(std::string what) {
+    fault = std::move(what);
+    return false;
+  }
+  bool part() {
+    return ++parts_ <= kMaxParts || found("the header describes more than any network has");
+  }
+  bool open() {
+    names_.emplace_back();
+    return names_.size() <= kMaxDepth
+               ? part()
+               : found(std::string("the header is nested too deep") + kAdvice);
+  }
+  bool close() {
+    names_.pop_back();
+    return true;
+  }
+
+  std::vector<std::set<std::string>> names_;  // of each object that is open
+  std::size_t parts_ = 0;
 };
 
 class Reader {
@@ -83,30 +131,12 @@ class Reader {
   }
   std::uint64_t data_size() const { return bytes_.size() - kLengthSize - header_; }
 
-  /// Refuses deep nesting and names that are there twice, which a JSON reader would drop.
   json parse_header() const {
     const char* text = reinterpret_cast<const char*>(bytes_.data()) + kLengthSize;
-    std::vector<std::set<std::string>> names;
-    std::size_t parts = 0;
-    const auto watch = [&](int depth, json::parse_event_t event, json& value) {
-      const bool opens =
-          event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
-      if (opens && depth >= kMaxDepth) fail(std::string("the header is nested too deep") + kAdvice);
-      if (event == json::parse_event_t::object_start) names.emplace_back();
-      if (event == json::parse_event_t::object_end) names.pop_back();
-      if (++parts > kMaxParts) fail("the header describes more than any network has");
-      if (event != json::parse_event_t::key) return true;
-      if (!names.back().insert(value.get<std::string>()).second)
-        fail(value.get<std::string>(), "is described twice");
-      return true;
-    };
-    try {
-      json header = json::parse(text, text + header_, watch);
-      if (header.is_object()) return header;
-    } catch (const json::exception& error) {
-      fail(std::string("the header is no JSON: ") + error.what() + kAdvice);
-    }
-    fail(std::string("the header is no JSON object") + kAdvice);
+    HeaderCheck check;
+    json::sax_parse(text, text + header_, &check);
+    if (!check.fault.empty()) fail(check.fault);
+    return json::parse(text, text + header_);
   }
 
   std::int64_t whole(const std::string& tensor, const json& value) const {

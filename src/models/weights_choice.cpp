@@ -55,8 +55,18 @@ bool begins_with(const std::string& text, const std::string& begin) {
   return text.compare(0, begin.size(), begin) == 0;
 }
 
-/// The view with one prefix, the rest of `base` being set.
+/// The prefixes that are longer than this one and begin with it: those of other networks within.
+std::vector<std::string> within(const std::string& prefix,
+                                const std::vector<std::string>& prefixes) {
+  std::vector<std::string> longer;
+  for (const std::string& other : prefixes)
+    if (other.size() > prefix.size() && begins_with(other, prefix)) longer.push_back(other);
+  return longer;
+}
+
+/// The view with one prefix, the rest of `base` being set. `others`: see within().
 WeightsView view_behind(WeightsView base, const StateDict& tensors, const std::string& prefix,
+                        const std::vector<std::string>& others,
                         const std::unordered_set<std::string>& wanted) {
   WeightsView view = std::move(base);
   view.prefix = prefix;
@@ -72,7 +82,11 @@ WeightsView view_behind(WeightsView base, const StateDict& tensors, const std::s
     if (begins_with(name, prefix) && wanted.count(name.substr(prefix.size())) > 0)
       types.insert(tensor.scalar_type());
   for (const auto& [name, tensor] : tensors) {
-    const std::string own = begins_with(name, prefix) ? name.substr(prefix.size()) : "";
+    const bool elsewhere =
+        !begins_with(name, prefix) ||
+        std::any_of(others.begin(), others.end(),
+                    [&, &text = name](const auto& other) { return begins_with(text, other); });
+    const std::string own = elsewhere ? "" : name.substr(prefix.size());
     if (own.empty() || (!is_wanted(own) && is_counter(tensor, types)))
       view.left_out.push_back(name);
     else
@@ -131,16 +145,16 @@ std::vector<WeightsView> views_of(const TensorDict& dict, const std::vector<std:
                    [](const std::string& a, const std::string& b) {
                      return std::pair(is_average(a), a.size()) < std::pair(is_average(b), b.size());
                    });
-  constexpr std::size_t kMostViews = 16;
-  prefixes.resize(std::min(prefixes.size(), kMostViews));
   base.key = base.name = dict.key;
   base.left_out = dict.others;
   base.masked = std::move(whole.masked);
   base.normalised = std::move(whole.normalised);
   const std::unordered_set<std::string> names(wanted.begin(), wanted.end());
   std::vector<WeightsView> views;
+  constexpr std::size_t kMostViews = 16;
   for (const std::string& prefix : prefixes) {
-    views.push_back(view_behind(base, whole.tensors, prefix, names));
+    if (views.size() == kMostViews) break;
+    views.push_back(view_behind(base, whole.tensors, prefix, within(prefix, prefixes), names));
     if (prefixes.size() > 1 && !prefix.empty())
       views.back().name +=
           (dict.key.empty() ? "" : ".") + prefix.substr(0, prefix.size() - 1);  // no dot at the end

@@ -14,6 +14,7 @@
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/log.hpp"
 #include "sentinel/core/portable_math.hpp"
 #include "sentinel/core/rng.hpp"
 
@@ -24,6 +25,13 @@ Bytes bytes_of(std::initializer_list<int> values) {
   Bytes bytes;
   for (int value : values) bytes.push_back(static_cast<std::byte>(value));
   return bytes;
+}
+
+TEST(Printable, IsOneLineWithoutControlCharacters) {
+  EXPECT_EQ(printable("a \"b\" \\c"), "a \"b\" \\c");
+  EXPECT_EQ(printable("schl\u00fcssel \"a\\b\""), "schl\u00fcssel \"a\\b\"");
+  EXPECT_EQ(printable("x\ny\x1b[31m\"z\""), "x y\\u001b[31m\"z\"");
+  EXPECT_EQ(printable("\xff"), "\ufffd");
 }
 
 TEST(Failure, SaysHowTheProgramEnds) {

@@ -68,6 +68,14 @@ TEST(Safetensors, EveryTypeIsRead) {
   }
 }
 
+TEST(Safetensors, ManyTensorsAreReadInLinearTime) {
+  constexpr int kTensors = 50000;  // minutes, if each were compared with all others
+  std::string header = "{";
+  for (int i = 0; i < kTensors; ++i)
+    header += entry("t" + std::to_string(i), "F32", "0", 0, 0) + (i + 1 < kTensors ? "," : "}");
+  EXPECT_EQ(parse_pth(file_of(header, 0), "many").tensors.size(), std::size_t{kTensors});
+}
+
 TEST(Safetensors, EachBrokenFileIsRefusedForItsReason) {
   const std::string x = entry("x", "F32", "2", 0, 8);
   const std::string deep(5000, '[');

@@ -115,6 +115,19 @@ TEST(ChooseWeights, TwoPrefixesInOneDictionaryAreTwoSets) {
   expect_same_state(chosen(file, "state_dict.ema").view.tensors, b);
 }
 
+TEST(ChooseWeights, AnAverageBesideNamesWithoutPrefixIsTheSecondSet) {
+  const StateDict a = weights(1), b = weights(2);
+  for (const std::string prefix : {"", "module."}) {
+    const WeightsFile file =
+        file_of({{"", joined(renamed(b, prefix + "ema."), renamed(a, prefix)), {}}});
+    const WeightsChoice usual = chosen(file);
+    EXPECT_EQ(usual.fitting.size(), 2u);
+    EXPECT_EQ(usual.view.prefix, prefix);
+    expect_same_state(usual.view.tensors, a);
+    expect_same_state(chosen(file, prefix + "ema").view.tensors, b);
+  }
+}
+
 TEST(ChooseWeights, WhereNothingFitsTheErrorIsAboutTheLikeliest) {
   const StateDict most = without(weights(1), "fc.bias");
   StateDict other;

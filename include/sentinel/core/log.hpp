@@ -7,7 +7,10 @@
 
 namespace sentinel {
 
-/// Sends spdlog to stderr; ranks other than 0 log errors only. Library code logs by
+/// One line of valid UTF-8 without control characters: messages quote files, which may be hostile.
+std::string printable(std::string text);
+
+/// Sends spdlog to stderr, every message printable; ranks other than 0 log errors only. Library code logs by
 /// spdlog::info/warn.
 void setup_logging(int rank);
 
