@@ -157,8 +157,8 @@ void print_plans(const ResultFile& result) {
                                       : "the expected accuracy (T2)",
                plan.sampling, strata, plan.used, plan.stop_rule,
                plan.half_width == 0 ? ""
-               : plan.reached       ? " (reached)"
-                                    : " (not reached)");
+               : plan.reached       ? "; the half-width is reached"
+                                    : "; the half-width is not reached");
   }
 }
 
@@ -174,14 +174,17 @@ std::string methods_cell(const ResultFile& result, std::uint32_t point, std::siz
   return fmt::format("{}", fmt::join(methods, "; "));
 }
 
-/// (point, model) of simple plans whose every trial has as many right images as the first model.
+/// (point, model) of simple plans with as many right images as the first model in every trial, and
+/// without faults.
 std::set<std::pair<std::uint32_t, std::uint32_t>> without_difference(const ResultFile& result) {
+  const std::vector<ModelInfo>& models = result.info.models;
   std::set<std::pair<std::uint32_t, std::uint32_t>> alike, differing;
   const TrialRow* first = nullptr;
   for (const TrialRow& row : result.trials) {
     if (row.model == 0) first = &row;
     const bool same = first && first->point == row.point && first->id == row.id &&
-                      first->correct == row.correct && first->images == row.images;
+                      first->correct == row.correct && first->images == row.images &&
+                      models.at(row.model).correct == models.front().correct;
     if (row.model > 0 && is_simple(result, row.point) && counts(result, row))
       (same ? alike : differing).insert({row.point, row.model});
   }
@@ -189,12 +192,11 @@ std::set<std::pair<std::uint32_t, std::uint32_t>> without_difference(const Resul
   return alike;
 }
 
-/// "no difference in 60 trials; one in more than 4.99 % of them is excluded"
+/// "none in 60 trials (4.99 %)"; print_notes explains it.
 std::string no_difference(const EstimateRow& e) {
   const double share =
       std::min(1.0, -std::log1p(-e.confidence) / static_cast<double>(e.trials));  // 3/n at 95 %
-  return fmt::format("no difference in {} trials; one in more than {} % of them is excluded",
-                     e.trials, percent(share));
+  return fmt::format("none in {} trials ({} %)", e.trials, percent(share));
 }
 
 std::string difference_cell(const ResultFile& result, std::uint32_t point, std::size_t model,
@@ -365,6 +367,23 @@ nlohmann::json to_json(const ResultFile& result) {
   return json;
 }
 
+/// What the cells of the tables mean.
+void print_notes(const ResultFile& result) {
+  const double confidence = 100 * result.info.confidence;
+  fmt::print(
+      "Intervals: {:g} % confidence, over trials (all images of a trial share its faults); "
+      "differences against {}, in points.\n",
+      confidence, result.info.models.front().name);
+  if (!without_difference(result).empty())
+    fmt::print(
+        "None in n trials (p %): no trial differed. With {:g} % confidence at most p % of all "
+        "trials do.\n",
+        confidence);
+  fmt::print(
+      "As the seed tool counts: an image with logits that are not finite counts as the class that "
+      "PyTorch's argmax gives.\n");
+}
+
 /// Below this a t interval over skewed outcomes may cover less than it says.
 constexpr std::uint64_t kEnoughTrials = 500;
 
@@ -404,10 +423,7 @@ void print_result(const std::string& path, bool json) {
   print_outcomes(result);
   fmt::print("\n");
   print_plans(result);
-  fmt::print(
-      "Intervals: {:g} % confidence, over trials (all images of a trial share its faults); "
-      "differences against {}.\n",
-      100 * result.info.confidence, result.info.models.front().name);
+  print_notes(result);
   print_caveat(result);
   print_audit(result);
 }
