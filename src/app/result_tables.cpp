@@ -148,18 +148,22 @@ void print_plans(const ResultFile& result) {
   for (const PlanInfo& plan : result.info.plans) {
     if (is_simple(result, plan.point)) continue;
     const PointInfo& point = result.info.points.at(plan.point);
+    const auto pilot =
+        std::count_if(result.trials.begin(), result.trials.end(), [&](const TrialRow& row) {
+          return row.point == plan.point && row.model == 0 && row.stage == 1;
+        });
     const auto strata =
         std::count_if(result.info.strata.begin(), result.info.strata.end(),
                       [&](const StratumInfo& stratum) { return stratum.point == plan.point; });
-    fmt::print(
-        "{}: {}, {} sampling of {} strata, {} trials in the estimate{}; {}{}\n", point_name(point),
-        point.estimand == "T1" ? "the share of images that fail by one uniform flip (T1)"
-                               : "the expected accuracy (T2)",
-        plan.sampling, strata, plan.used,
-        plan.first == 0 ? "" : fmt::format(" beside {} of the pilot", plan.first), plan.stop_rule,
-        plan.half_width == 0 ? ""
-        : plan.reached       ? "; the half-width is reached"
-                             : "; the half-width is not reached");
+    fmt::print("{}: {}, {} sampling of {} strata, {} trials in the estimate{}; {}{}\n",
+               point_name(point),
+               point.estimand == "T1" ? "the share of images that fail by one uniform flip (T1)"
+                                      : "the expected accuracy (T2)",
+               plan.sampling, strata, plan.used,
+               pilot == 0 ? "" : fmt::format(" beside {} of the pilot", pilot), plan.stop_rule,
+               plan.half_width == 0 ? ""
+               : plan.reached       ? "; the half-width is reached"
+                                    : "; the half-width is not reached");
   }
 }
 

@@ -29,7 +29,8 @@ h5::File open_result(const std::string& path) {
   const std::string schema =
       h5::has_attribute(file, root, "schema") ? h5::get_text(file, root, "schema") : "";
   if (schema == "sentinelnn-ranking")
-    throw DataError(path, "is a ranking, no result; `sentinelnn inspect` shows what it holds");
+    throw DataError(
+        path, "is no result of sentinelnn but a ranking; `sentinelnn inspect` shows what it holds");
   if (schema != kResultSchema) throw DataError(path, "is no result of sentinelnn");
   const auto found = h5::get<std::int32_t>(file, root, "schema_version");
   if (found > kSchemaVersion)
