@@ -196,6 +196,9 @@ def _failures(result: Result, column: str) -> Figure | None:
             top = max(top, _upper_end(table))
             panels[place].set_ylim(-0.04 * top, 1.04 * top)
         in_percent(panels[place].yaxis)
+    if not single:  # without a bar the axis would have three zeros
+        low, high = panels[0].get_ylim()
+        panels[0].set_ylim(min(low, -0.01), max(high, 0.01))
     figure.supylabel("failing images [%]" if single else "more failing images [points]", fontsize=8)
     if column == "bit":
         panels[-1].set_xlabel("bit of the IEEE-754 word (0 lowest, 23–30 exponent, 31 sign)")

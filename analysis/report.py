@@ -88,6 +88,19 @@ def fault_free_sentence(result: Result) -> str:
     return f"Fault-free accuracy: {listed(parts, MAX_NAMED)}." if parts else ""
 
 
+def images_sentence(result: Result) -> str:
+    """By which constants images are normalised, once or for each model."""
+    usual = f"as usual for {result.provenance.get('dataset', 'their data set')}"
+    words = {}
+    for name in result.models["name"]:
+        found = result.normalisation(name)
+        parts = [", ".join(f"{x:.8g}" for x in numbers) for numbers in found or ()]
+        words[name] = f"by mean {parts[0]}, std {parts[1]}" if parts else usual
+    if len(set(words.values())) == 1:
+        return f"Images normalised {next(iter(words.values()))}."
+    return f"Images normalised: {listed([f'{n} {w}' for n, w in words.items()], MAX_NAMED)}."
+
+
 def accuracy_rows(result: Result) -> list[dict[str, str]]:
     if rankings.holds_channels(result):
         return []
@@ -270,6 +283,7 @@ def _numbers(result: Result) -> dict[str, Any]:
     channels = rankings.holds_channels(result)
     return {
         "fault_free": fault_free_sentence(result),
+        "images": images_sentence(result) if len(result.models) else "",
         "headlines": headlines(result) if len(result.trials) else [],
         "first_model": result.models["name"].iloc[0] if len(result.models) else "",
         "plans": [] if channels else report_design.plan_rows(result),

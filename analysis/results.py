@@ -132,6 +132,13 @@ class Result:
             raise ResultError(f"{self.path}: /models holds an index twice")
         return frame
 
+    def normalisation(self, model: str) -> tuple[list[float], list[float]] | None:
+        """Mean and std of the model's images (pixel / 255); None: as usual for the data set."""
+        if "mean" not in self._store.members(f"models/{model}"):
+            return None
+        mean, std = (self._store.array(f"models/{model}/{name}") for name in ("mean", "std"))
+        return mean.tolist(), std.tolist()
+
     def tensors(self, model: str) -> pd.DataFrame:
         """Tensors that may be hit; the row number is the `tensor` of a fault."""
         return self._store.table(f"models/{model}/tensors", TENSOR)

@@ -47,7 +47,7 @@ class Export : public Command {
   void print_use(const Graph& graph) const {
     const auto& input = std::get<Input>(graph[0].op);
     const auto normalisation = sentinel::normalisation_of(graph);
-    fmt::print("written to {}; in PyTorch, images [N, {}, {}, {}] f32, {}:\n", output_,
+    fmt::print("written to {}; in PyTorch, images [N, {}, {}, {}] of float32, {}:\n", output_,
                input.channels, input.size[0], input.size[1],
                normalisation ? "(pixel / 255 - mean) / std by " + in_words(*normalisation)
                              : "normalised as in training");

@@ -107,7 +107,10 @@ void print_checkpoint(const Bytes& bytes, const std::string& path) {
   if (!file.remarks.empty()) fmt::print("\n__metadata__\n{}\n", file.remarks);
   if (script) fmt::print("\nTorchScript: give it as --model\n");
   fmt::print("\nimages normalised by: {}\n", normalisation_in(bytes, path));
-  fmt::print("\nfits: {}\n", fitting(file.dicts.front().tensors));
+  if (file.metadata)
+    fmt::print("\nfits: the network that sentinelnn.json describes; no --model is needed\n");
+  else if (!script)
+    fmt::print("\nfits: {}\n", fitting(file.dicts.front().tensors));
 }
 
 class Inspect : public Command {

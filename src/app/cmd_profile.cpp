@@ -9,6 +9,7 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "sentinel/campaign/latency.hpp"
+#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/protect/train.hpp"
@@ -23,6 +24,7 @@ struct Profiled {
   ModelCost cost;
   Accuracy accuracy;
   Latency latency;
+  std::string constants;  // by which its images are normalised
 };
 
 std::string ratio_text(double ratio) {
@@ -74,11 +76,11 @@ class Profile : public Command {
   /// The network and those to compare with it. Collective.
   std::vector<Profiled> load(const Comm& comm) const {
     std::vector<Profiled> models;
-    models.push_back({selection_.checkpoint, load_model(comm, selection_).graph, {}, {}, {}});
+    models.push_back({selection_.checkpoint, load_model(comm, selection_).graph, {}, {}, {}, {}});
     for (const std::string& file : against_) {
       ModelSelection other;
       other.checkpoint = file;
-      models.push_back({file, load_model(comm, other).graph, {}, {}, {}});
+      models.push_back({file, load_model(comm, other).graph, {}, {}, {}, {}});
     }
     comm.agree([&] {
       for (const Profiled& model : models)
@@ -96,6 +98,7 @@ class Profile : public Command {
       model.cost = model_cost(model.graph);
       model.accuracy = evaluate(model.graph, images, device_);
       warn_of_fault_free(model.checkpoint, model.graph, model.accuracy, images);
+      model.constants = in_words(normalisation_of(model.graph, images));
       model.graph.to(device_);
       graphs.push_back(&model.graph);
     }
@@ -123,7 +126,7 @@ class Profile : public Command {
                first.accuracy.images);
     for (const Profiled& model : models)
       fmt::print("images{} normalised by {}\n", models.size() > 1 ? " of " + model.checkpoint : "",
-                 in_words(normalisation_of(model.graph).value()));
+                 model.constants);
     fmt::print(
         "latency: median {:.4f} ms per image, quartiles {:.4f} and {:.4f}, {} runs of {} images, "
         "{} thread(s), {}\n",

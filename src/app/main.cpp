@@ -67,9 +67,11 @@ std::string resolved_table(const CLI::App& app) {
 std::string usage_message(const CLI::App& root, const CLI::ParseError& error) {
   const std::vector<std::string> unknown = root.remaining();
   const bool nameless = dynamic_cast<const CLI::RequiredError*>(&error) && !unknown.empty();
+  const std::vector<CLI::App*> used = root.get_subcommands();
+  const std::string command = used.empty() ? "" : used.front()->get_name() + " ";
   return (nameless ? "unknown subcommand or option: " + unknown.front()
                    : std::string(error.what())) +
-         " (sentinelnn --help lists what there is)";
+         " (sentinelnn " + command + "--help lists what there is)";
 }
 
 /// Runs the subcommand that the words after the program's name begin with.

@@ -149,17 +149,22 @@ void print_plans(const ResultFile& result) {
   for (const PlanInfo& plan : result.info.plans) {
     if (is_simple(result, plan.point)) continue;
     const PointInfo& point = result.info.points.at(plan.point);
+    const auto pilot =
+        std::count_if(result.trials.begin(), result.trials.end(), [&](const TrialRow& row) {
+          return row.point == plan.point && row.model == 0 && row.stage == 1;
+        });
     const auto strata =
         std::count_if(result.info.strata.begin(), result.info.strata.end(),
                       [&](const StratumInfo& stratum) { return stratum.point == plan.point; });
-    fmt::print("{}: {}, {} sampling of {} strata, {} trials in the estimate; {}{}\n",
+    fmt::print("{}: {}, {} sampling of {} strata, {} trials in the estimate{}; {}{}\n",
                point_name(point),
                point.estimand == "T1" ? "the share of images that fail by one uniform flip (T1)"
                                       : "the expected accuracy (T2)",
-               plan.sampling, strata, plan.used, plan.stop_rule,
+               plan.sampling, strata, plan.used,
+               pilot == 0 ? "" : fmt::format(" beside {} of the pilot", pilot), plan.stop_rule,
                plan.half_width == 0 ? ""
-               : plan.reached       ? " (reached)"
-                                    : " (not reached)");
+               : plan.reached       ? "; the half-width is reached"
+                                    : "; the half-width is not reached");
   }
 }
 
@@ -175,14 +180,17 @@ std::string methods_cell(const ResultFile& result, std::uint32_t point, std::siz
   return fmt::format("{}", fmt::join(methods, "; "));
 }
 
-/// (point, model) of simple plans whose every trial has as many right images as the first model.
+/// (point, model) of simple plans with as many right images as the first model in every trial, and
+/// without faults.
 std::set<std::pair<std::uint32_t, std::uint32_t>> without_difference(const ResultFile& result) {
+  const std::vector<ModelInfo>& models = result.info.models;
   std::set<std::pair<std::uint32_t, std::uint32_t>> alike, differing;
   const TrialRow* first = nullptr;
   for (const TrialRow& row : result.trials) {
     if (row.model == 0) first = &row;
     const bool same = first && first->point == row.point && first->id == row.id &&
-                      first->correct == row.correct && first->images == row.images;
+                      first->correct == row.correct && first->images == row.images &&
+                      models.at(row.model).correct == models.front().correct;
     if (row.model > 0 && is_simple(result, row.point) && counts(result, row))
       (same ? alike : differing).insert({row.point, row.model});
   }
@@ -190,12 +198,11 @@ std::set<std::pair<std::uint32_t, std::uint32_t>> without_difference(const Resul
   return alike;
 }
 
-/// "no difference in 60 trials; one in more than 4.99 % of them is excluded"
+/// "none in 60 trials (4.99 %)"; print_notes explains it.
 std::string no_difference(const EstimateRow& e) {
   const double share =
       std::min(1.0, -std::log1p(-e.confidence) / static_cast<double>(e.trials));  // 3/n at 95 %
-  return fmt::format("no difference in {} trials; one in more than {} % of them is excluded",
-                     e.trials, percent(share));
+  return fmt::format("none in {} trials ({} %)", e.trials, percent(share));
 }
 
 std::string difference_cell(const ResultFile& result, std::uint32_t point, std::size_t model,
@@ -366,6 +373,23 @@ nlohmann::json to_json(const ResultFile& result) {
   return json;
 }
 
+/// What the cells of the tables mean.
+void print_notes(const ResultFile& result) {
+  const double confidence = 100 * result.info.confidence;
+  fmt::print(
+      "Intervals: {:g} % confidence, over trials (all images of a trial share its faults); "
+      "differences against {}, in points.\n",
+      confidence, result.info.models.front().name);
+  if (!without_difference(result).empty())
+    fmt::print(
+        "None in n trials (p %): no trial differed. With {:g} % confidence at most p % of all "
+        "trials do.\n",
+        confidence);
+  fmt::print(
+      "As the seed tool counts: an image with logits that are not finite counts as the class that "
+      "PyTorch's argmax gives.\n");
+}
+
 bool says_too_much(const ResultFile& result, const EstimateRow& e) {
   const bool by_t =
       e.method == "Welch" || e.method == "t over trials" || e.method == "paired t over trials";
@@ -413,10 +437,7 @@ void print_result(const std::string& path, bool json) {
   print_outcomes(result);
   fmt::print("\n");
   print_plans(result);
-  fmt::print(
-      "Intervals: {:g} % confidence, over trials (all images of a trial share its faults); "
-      "differences against {}.\n",
-      100 * result.info.confidence, result.info.models.front().name);
+  print_notes(result);
   print_caveat(result);
   print_unseen(result);
   print_audit(result);

@@ -280,7 +280,9 @@ void require_writable(const std::string& path) {
 NamedModel load_model(const Comm& comm, const ModelSelection& selection) {
   const Bytes file = comm.from_root([&] {
     if (selection.checkpoint.empty())
-      throw UserError("--checkpoint FILE is missing: the trained network, a .pth file");
+      throw UserError(
+          "--checkpoint FILE is missing: the trained network, a .pth or .safetensors file "
+          "(TorchScript: --model FILE)");
     return read_file(selection.checkpoint);
   });
   NamedModel model = parse_everywhere(comm, file, selection.checkpoint, selection);

@@ -26,9 +26,12 @@ std::vector<std::uint64_t> read_offsets(const h5::File& file, std::uint64_t tria
 h5::File open_result(const std::string& path) {
   h5::File file = h5::File::open(path);
   const hid_t root = file.id();
-  if (!h5::has_attribute(file, root, "schema") ||
-      h5::get_text(file, root, "schema") != kResultSchema)
-    throw DataError(path, "is no result of sentinelnn");
+  const std::string schema =
+      h5::has_attribute(file, root, "schema") ? h5::get_text(file, root, "schema") : "";
+  if (schema == "sentinelnn-ranking")
+    throw DataError(
+        path, "is no result of sentinelnn but a ranking; `sentinelnn inspect` shows what it holds");
+  if (schema != kResultSchema) throw DataError(path, "is no result of sentinelnn");
   const auto found = h5::get<std::int32_t>(file, root, "schema_version");
   if (found > kSchemaVersion)
     throw DataError(path, "has schema version " + std::to_string(found) + ", newer than " +

@@ -88,6 +88,15 @@ def test_networks_that_never_differ_are_said_to_in_words(tmp_path):
     assert text.count(words) == 2 and "hardened gains" not in text
 
 
+def test_report_says_how_images_are_normalised(tmp_path):
+    path = Sample(trials=[outcome(0, 0, m, 50, 40) for m in (0, 1)]).write(tmp_path / "own.h5")
+    assert "Images normalised as usual for " in rendered(path)
+    with h5py.File(path, "a") as file:
+        for model in file["models"].values():
+            model["mean"], model["std"] = [0.5, 0.25, 0.0], [0.2023, 0.1994, 0.201]
+    assert "Images normalised by mean 0.5, 0.25, 0, std 0.2023, 0.1994, 0.201." in rendered(path)
+
+
 def test_every_interval_names_its_family(paired, sequential):
     assert '<span class="by">paired betting</span>' in rendered(paired)
     assert "intervals over trials (betting)" in rendered(paired)

@@ -345,3 +345,20 @@ def test_training_that_diverges_leaves_no_network(sentinelnn, campaign, tmp_path
     refused(sentinelnn, 64, ["diverged in epoch 1", "lower the learning rate"], "train", *net,
             "--epochs", "1", "--lr", "1e30", "--output", tmp_path / "t.pth")  # fmt: skip
     assert not (tmp_path / "t.pth").exists()
+
+
+def test_tables_and_messages_say_what_they_mean(sentinelnn, small, campaign, scratch):
+    net = ["--data", campaign.data, "--checkpoint", campaign.checkpoint]
+    ranking, bounded, path = (scratch / f"said.{end}" for end in ("rank.h5", "pth", "h5"))
+    made(sentinelnn, "rank", *net, "--importance", "l2-norm", "--output", ranking)
+    refused(sentinelnn, 65, ["is no result", "but a ranking"], "summarize", ranking)
+    refused(sentinelnn, 64, ["sentinelnn rank --help"], "rank", *net, "--no-such-option")
+
+    weights_alone = ["--hardening-ratio", "0", "--clipping", "none", "--weight-bounds", "layer"]
+    made(sentinelnn, "harden", *net, *weights_alone, "--output", bounded)
+    assert "no --model is needed" in made(sentinelnn, "inspect", bounded)
+
+    pair = ["campaign", *net, "--hardening-ratio", "0", "--clipping", "none", "--images", "16"]
+    pair += ["--also", f"twin={bounded}", "--repeat", "60", "--publish", "0", "--output", path]
+    table = made(sentinelnn, *pair, "--ber", "1e-12")
+    assert "none in 60 trials (4.99 %)" in table and "no trial differed" in table

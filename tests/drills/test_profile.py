@@ -33,6 +33,7 @@ def profile(sentinelnn, campaign):
 
 def test_before_and_after(profile, campaign, hardened):
     lines = profile("--against", hardened, hardened).out.splitlines()
+    assert sum(" normalised by mean " in line for line in lines) == 3
     table = lines[lines.index("") + 1 :]
     assert table[0].split() == [campaign.checkpoint.name, *[hardened.name, "ratio"] * 2]
     rows = {line[:24].strip(): line[24:].split("  ") for line in table[1:-1]}
