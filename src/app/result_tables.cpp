@@ -193,6 +193,9 @@ std::set<std::pair<std::uint32_t, std::uint32_t>> without_difference(const Resul
 std::string no_difference(const EstimateRow& e) {
   const double share =
       std::min(1.0, -std::log1p(-e.confidence) / static_cast<double>(e.trials));  // 3/n at 95 %
+  if (share == 1)
+    return fmt::format("no difference in {} trial{}, too few to exclude one", e.trials,
+                       e.trials == 1 ? "" : "s");
   return fmt::format("no difference in {} trials; one in more than {} % of them is excluded",
                      e.trials, percent(share));
 }
