@@ -247,8 +247,11 @@ def no_difference(result: Result, point: int, model: int) -> str:
     )
     if mine.empty or not mine.sort_index().equals(base.sort_index()):
         return ""
-    most = percent(min(1.0, unseen_share(len(mine), result.confidence)))  # 3/n at 95 %
-    return f"no difference in {len(mine)} trials; one in more than {most} of them is excluded"
+    n = len(mine)
+    most = unseen_share(n, result.confidence)  # 3/n at 95 %
+    if most >= 1:
+        return f"no difference in {n} trial{'s' if n > 1 else ''}, too few to exclude one"
+    return f"no difference in {n} trials; one in more than {percent(most)} of them is excluded"
 
 
 def outcome_table(result: Result) -> pd.DataFrame:

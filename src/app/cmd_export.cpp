@@ -1,8 +1,10 @@
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "sentinel/campaign/setup.hpp"
+#include "sentinel/fault/fault_free.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/models/script.hpp"
 #include "sentinel/protect/transform.hpp"
@@ -33,6 +35,8 @@ class Export : public Command {
     });
     NamedModel model = load_model(comm, selection_);
     comm.from_root([&] {
+      const std::vector<BrokenTensor> broken = broken_tensors(model.graph);
+      if (!broken.empty()) spdlog::warn("{}: {}", source_of(model), in_words(broken));
       const bool bounded = has_weight_bounds(model.graph);
       if (!weight_bounds_) remove_weight_bounds(model.graph);
       export_script(model.graph, output_);

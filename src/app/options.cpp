@@ -16,8 +16,6 @@
 namespace sentinel {
 namespace {
 
-constexpr int kMostThreads = 1024;  // no host has more cores; more threads would end the process
-
 /// The value a word stands for, or an error that lists the words.
 template <class T>
 T choose(const std::string& option, const std::string& word,

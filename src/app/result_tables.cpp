@@ -202,6 +202,8 @@ std::set<std::pair<std::uint32_t, std::uint32_t>> without_difference(const Resul
 std::string no_difference(const EstimateRow& e) {
   const double share =
       std::min(1.0, -std::log1p(-e.confidence) / static_cast<double>(e.trials));  // 3/n at 95 %
+  if (share == 1)
+    return fmt::format("none in {} trial{}, too few", e.trials, e.trials == 1 ? "" : "s");
   return fmt::format("none in {} trials ({} %)", e.trials, percent(share));
 }
 

@@ -74,7 +74,8 @@ double granted_cpus(const std::string& quota_and_period) {
 }
 
 int default_threads(double cpus, int processes) {
-  if (const int chosen = number_in("OMP_NUM_THREADS")) return chosen;
+  const int chosen = number_in("OMP_NUM_THREADS");
+  if (chosen > 0 && chosen <= kMostThreads) return chosen;
   cpus = std::min(cpus, granted_by_control_groups() / processes);
   if (const int task = number_in("SLURM_CPUS_PER_TASK")) cpus = std::min<double>(cpus, task);
   constexpr double kRounding = 1e-6;  // three thirds are one

@@ -78,7 +78,7 @@ TEST_F(Threads, AreWholeCpus) {
 TEST_F(Threads, AsTheEnvironmentSays) {
   EXPECT_EQ(with("OMP_NUM_THREADS", "3", 8), 3);
   EXPECT_EQ(with("OMP_NUM_THREADS", "3,2", 8), 3);
-  for (const char* none : {"", "0", "-2", "many", "3x", "99999999999"})
+  for (const char* none : {"", "0", "-2", "many", "3x", "99999", "99999999999"})
     EXPECT_EQ(with("OMP_NUM_THREADS", none, 1), 1) << none;
   EXPECT_EQ(with("SLURM_CPUS_PER_TASK", "1", 8), 1);
   EXPECT_EQ(with("SLURM_CPUS_PER_TASK", "4", 1), 1);

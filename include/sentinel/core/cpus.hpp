@@ -19,9 +19,11 @@ double share_of_cpus(const CpuSet& own, const std::vector<CpuSet>& all);
 /// cpu.cfs_quota_us and cpu.cfs_period_us of version 1. Infinity for "max", -1, or anything else.
 double granted_cpus(const std::string& quota_and_period);
 
+constexpr int kMostThreads = 1024;  // no host has more cores; more threads would end the process
+
 /// Threads for a process with `cpus` CPUs, one of `processes` in the same control group. What
-/// OMP_NUM_THREADS says; else whole CPUs, at least 1, within what the control group grants them
-/// together and within SLURM_CPUS_PER_TASK.
+/// OMP_NUM_THREADS says, up to kMostThreads; else whole CPUs, at least 1, within what the control
+/// group grants them together and within SLURM_CPUS_PER_TASK.
 int default_threads(double cpus, int processes);
 
 }  // namespace sentinel
