@@ -92,12 +92,25 @@ std::vector<GivenNetwork> shared_given(const Comm& comm, const Job& job) {
   return all;
 }
 
+/// A file of --also must say itself what it is: it may be another network than --model.
+void require_described(const std::string& path) {
+  const Bytes file = read_file(path);
+  if (is_script_archive(file) || !parse_weights(file, path).metadata)
+    throw UserError("--also " + path +
+                    ": the file does not say what it is; --also takes checkpoints that sentinelnn "
+                    "wrote (train, prune, harden)");
+}
+
 /// The models of --also.
 void add_given(const Comm& comm, const Job& job, std::vector<NamedModel>& models) {
   for (const GivenNetwork& given : shared_given(comm, job)) {
     ModelSelection selection;
     selection.data = job.selection.data;
     selection.checkpoint = given.path;
+    comm.from_root([&] {
+      require_described(given.path);
+      return Bytes();
+    });
     NamedModel model = load_model(comm, selection);
     model.name = given.name;
     require_fitting(model, models, given.path);

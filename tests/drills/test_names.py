@@ -169,6 +169,10 @@ def test_names_of_also(sentinelnn, campaign, scratch):
     twice = [f"x={campaign.checkpoint}", f"x={folder}/a=b.pth"]
     refused(sentinelnn, 64, ["a model named 'x' already"], *args, "--also", *twice)
     refused(sentinelnn, 65, [f"{folder}/gone.pth"], *args, "--also", f"x={folder}/gone.pth")
+    plain = folder / "plain.pth"
+    torch.save(dict(torch.load(campaign.checkpoint)), plain)
+    words = ["plain.pth", "does not say what it is", "checkpoints that sentinelnn wrote"]
+    refused(sentinelnn, 64, words, *args, "--also", plain)
     combinations = [*args, "--all-combinations"]
     refused(sentinelnn, 64, ["--all-combinations needs --pruning-ratio"], *combinations)
 

@@ -44,7 +44,7 @@ def threads(launcher: Launcher, campaign, *more: str, ranks: int = 0) -> int:
 
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_threads_wait_asleep(plain, ranks):
-    assert waits(plain, ranks) == [("PASSIVE", "0")] * max(ranks, 1)
+    assert waits(plain, ranks) == [("PASSIVE", "1000")] * max(ranks, 1)
 
 
 def test_the_users_choice_stays(plain):
