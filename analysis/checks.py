@@ -16,6 +16,7 @@ from schema import OUTCOMES
 
 YEAR_10000 = 253402300800  # seconds since 1970
 MOST = 2**63 - 1
+ROUNDING, FAR = 1e-9, 10.0
 Limit = float | np.ndarray
 
 
@@ -70,8 +71,10 @@ def sessions(path: Path, rows: pd.DataFrame) -> None:
 
 
 def plans(path: Path, rows: pd.DataFrame, trials: pd.Series) -> None:
+    named(path, "design/plans", rows, "point", trials.index)
+    within(path, "design/plans", "used", rows["used"], 0, MOST)
     within(path, "design/plans", "half_width", rows["half_width"], 0, 1)
-    within(path, "design/plans", "first", rows["first"], 0, trials.to_numpy())
+    within(path, "design/plans", "first", rows["first"], 0, trials[rows["point"]].to_numpy())
 
 
 def strata(path: Path, rows: pd.DataFrame, known: Iterable[int]) -> None:
@@ -123,13 +126,20 @@ def _no_row_twice(path: Path, table: str, rows: pd.DataFrame) -> None:
         raise ResultError(f"{path}: /{table}, row {int(np.argmax(twice))}: there twice")
 
 
-def estimates(path: Path, rows: pd.DataFrame, points: pd.Index, models: pd.Index) -> None:
-    named(path, "estimates", rows, "point", points)
+def estimates(path: Path, rows: pd.DataFrame, plans: pd.DataFrame, models: pd.Index) -> None:
+    """What plans without weights average lies in [0, 1]; what others weigh may lie beside it, and
+    so may the accuracy on blocks of images, but not far."""
+    named(path, "estimates", rows, "point", plans.index)
     named(path, "estimates", rows, "model", models)
     named(path, "estimates", rows, "against", [-1, *models])
-    finite(path, "estimates", rows, ("estimate", "lower", "upper"))
-    within(path, "estimates", "confidence", rows["confidence"], 0, 1)
-    within(path, "estimates", "trials", rows["trials"], 0, MOST)
+    accuracy = rows["quantity"].astype(str).str.startswith("accuracy").to_numpy()
+    loose = accuracy | (rows["point"].map(plans["sampling"]) != "simple").to_numpy()
+    low, high = np.where(loose, -FAR, -ROUNDING), np.where(loose, FAR, 1 + ROUNDING)
+    for column in ("estimate", "lower", "upper"):
+        within(path, "estimates", column, rows[column], low, high)
+    within(path, "estimates", "upper", rows["upper"], rows["lower"].to_numpy() - ROUNDING, high)
+    within(path, "estimates", "confidence", rows["confidence"], np.nextafter(0, 1), 1)
+    within(path, "estimates", "trials", rows["trials"], 1, MOST)
 
 
 def centres(path: Path, rows: pd.DataFrame, points: pd.Index, models: pd.Index) -> None:
@@ -144,4 +154,7 @@ def faults(path: Path, model: str, rows: pd.DataFrame, tensors: pd.DataFrame) ->
     own = tensors.iloc[rows["tensor"].to_numpy()]
     elements = own["elements"].to_numpy().astype("uint64")
     within(path, f"faults/sites of {model}", "element", rows["element"], 0, elements - np.uint64(1))
+    for column in ("kind", "word_bits"):
+        stored = own[column].to_numpy()
+        within(path, f"faults/sites of {model}", column, rows[column], stored, stored)
     within(path, f"faults/sites of {model}", "bit", rows["bit"], 0, own["word_bits"].to_numpy() - 1)

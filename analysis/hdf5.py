@@ -44,13 +44,26 @@ class Store:
         self._file.close()
 
     def __contains__(self, path: str) -> bool:
-        return path in self._file
+        return self._item(path) is not None
+
+    def _item(self, path: str) -> h5py.HLObject | None:
+        """None where the file has nothing of this name; a link that leads nowhere is an error."""
+        try:
+            return self._file[path] if path in self._file else None
+        except (KeyError, OSError, RuntimeError) as error:
+            raise ResultError(f"{self.path}: /{path} cannot be read: {_line(error)}") from error
 
     def attributes(self, where: str = "/") -> dict[str, Any]:
         """Attributes of a group; none where the file has no such group."""
-        if where not in self._file:
+        item = self._item(where)
+        if item is None:
             return {}
-        return {name: _plain(value) for name, value in self._file[where].attrs.items()}
+        try:
+            return {name: _plain(value) for name, value in item.attrs.items()}
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise ResultError(
+                f"{self.path}: attributes of /{where} cannot be read: {_line(error)}"
+            ) from error
 
     def integer(self, attributes: dict[str, Any], name: str, where: str) -> int:
         """An attribute that is an integer; 0 where it is absent."""
@@ -61,7 +74,7 @@ class Store:
 
     def table(self, path: str, dtype: np.dtype) -> pd.DataFrame:
         """A compound dataset with the columns of `dtype` at least; empty where it is absent."""
-        data = self.array(path) if path in self._file else np.zeros(0, dtype)
+        data = self.array(path) if path in self else np.zeros(0, dtype)
         if not len(data):  # of earlier versions it may have fewer columns
             return _frame(np.zeros(0, dtype))
         for name in dtype.names or ():
@@ -102,9 +115,9 @@ class Store:
 
     def members(self, path: str) -> list[str]:
         """Names in a group; none where the file has no such group."""
-        if path not in self._file:
+        group = self._item(path)
+        if group is None:
             return []
-        group = self._file[path]
         if not isinstance(group, h5py.Group):
             raise ResultError(f"{self.path}: /{path} is no group")
         return list(group)

@@ -104,7 +104,7 @@ class Result:
             return {}
         try:
             return tomllib.loads(str(self.attributes.get("job", "")))
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             return {}
 
     @cached_property
@@ -169,7 +169,9 @@ class Result:
         """How each point is sampled, indexed by point: `sampling` is simple, stratified,
         sequential or allocated; `used` trials are in the estimates; `reached`: the stopping rule
         was met."""
-        plans = self._store.table("design/plans", PLAN).set_index("point")
+        plans = self._store.table("design/plans", PLAN)
+        checks.plans(self.path, plans, self.points["trials"])
+        plans = plans.set_index("point")
         if plans.index.has_duplicates:
             raise ResultError(f"{self.path}: /design/plans holds a point twice")
         plans = plans.reindex(self.points.index)
@@ -178,7 +180,6 @@ class Result:
         plans = plans.fillna(defaults | {"guaranteed": 0, "first": 0, "used": 0, "reached": 0})
         for unknown in set(plans["sampling"]) - set(weights.SAMPLINGS):
             raise ResultError(f"{self.path}: /design/plans: sampling {unknown} is unknown")
-        checks.plans(self.path, plans, self.points["trials"])
         types = {"guaranteed": bool, "first": "int64", "used": "int64", "reached": bool}
         return plans.astype(types)
 
@@ -287,7 +288,7 @@ class Result:
     def looks(self) -> pd.DataFrame:
         """Estimates with intervals as the program computed them, at every look (`trials` long)."""
         looks = self._store.table("estimates", ESTIMATE)
-        checks.estimates(self.path, looks, self.points.index, self.models.index)
+        checks.estimates(self.path, looks, self.plans, self.models.index)
         names = self.models["name"]
         looks["model_name"] = names.reindex(looks["model"]).to_numpy()
         looks["against_name"] = names.reindex(looks["against"]).to_numpy()
@@ -426,7 +427,7 @@ def read_trials(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
 def _json(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"info": text} if text else {}
     return value if isinstance(value, dict) else {"info": value}
 

@@ -218,6 +218,39 @@ void check_lengths(const std::string& path, const ResultInfo& info) {
     has_rows(path, "/design/blocks", info.image_blocks.size(), info.labels.size());
 }
 
+/// What plans without weights average lies in [0, 1]; what others weigh may lie beside it, and so
+/// may the accuracy on blocks of images, but not far.
+void check_estimate(const Place& at, const ResultInfo& info, const EstimateRow& row) {
+  constexpr double kRounding = 1e-9, kFar = 10;
+  const std::int64_t models = size_of(info.models.size());
+  names_row(at, "point", row.point, info.points.size());
+  number_in(at, "model", row.model, 0, models - 1);
+  number_in(at, "against", row.against, -1, models - 1);
+  const bool simple =
+      row.point >= info.plans.size() || info.plans[row.point].sampling == PlanInfo().sampling;
+  const bool share = simple && row.quantity.rfind("accuracy", 0) != 0;
+  const double low = share ? -kRounding : -kFar, high = share ? 1 + kRounding : kFar;
+  share_in(at, "estimate", row.estimate, low, high);
+  share_in(at, "lower", row.lower, low, high);
+  share_in(at, "upper", row.upper, row.lower - kRounding, high);
+  probability(at, "confidence", row.confidence);
+  count_in(at, "trials", row.trials, 1, kMostCount);
+}
+
+void check_round(const Place& at, const ResultInfo& info, const RoundInfo& row) {
+  names_row(at, "point", row.point, info.points.size());
+  count_in(at, "trials", row.trials, 0, kMostCount);
+  count_in(at, "first", row.first, 0, kMostCount - row.trials);
+  share_in(at, "probability", row.probability, 0, 1);
+}
+
+void check_centre(const Place& at, const ResultInfo& info, const CentreInfo& row) {
+  names_row(at, "point", row.point, info.points.size());
+  number_in(at, "model", row.model, 0, size_of(info.models.size()) - 1);
+  for (const double share : {row.masked, row.sdc_noncritical, row.sdc_critical, row.due})
+    finite(at, "a share", share);
+}
+
 }  // namespace
 
 void check_info(const std::string& path, const ResultInfo& info) {
@@ -252,35 +285,12 @@ void check_sessions(const std::string& path, const std::vector<SessionRow>& sess
 }
 
 void check_findings(const std::string& path, const ResultInfo& info, const Findings& findings) {
-  const std::size_t points = info.points.size(), models = info.models.size();
-  for (std::size_t i = 0; i < findings.estimates.size(); ++i) {
-    const EstimateRow& row = findings.estimates[i];
-    const Place at{path, "/estimates, row", i};
-    names_row(at, "point", row.point, points);
-    number_in(at, "model", row.model, 0, size_of(models) - 1);
-    number_in(at, "against", row.against, -1, size_of(models) - 1);
-    finite(at, "estimate", row.estimate);
-    finite(at, "lower", row.lower);
-    finite(at, "upper", row.upper);
-    probability(at, "confidence", row.confidence);
-    count_in(at, "trials", row.trials, 1, kMostCount);
-  }
-  for (std::size_t i = 0; i < findings.rounds.size(); ++i) {
-    const RoundInfo& row = findings.rounds[i];
-    const Place at{path, "/design/rounds, row", i};
-    names_row(at, "point", row.point, points);
-    count_in(at, "trials", row.trials, 0, kMostCount);
-    count_in(at, "first", row.first, 0, kMostCount - row.trials);
-    share_in(at, "probability", row.probability, 0, 1);
-  }
-  for (std::size_t i = 0; i < findings.centres.size(); ++i) {
-    const CentreInfo& row = findings.centres[i];
-    const Place at{path, "/design/centres, row", i};
-    names_row(at, "point", row.point, points);
-    number_in(at, "model", row.model, 0, size_of(models) - 1);
-    for (const double share : {row.masked, row.sdc_noncritical, row.sdc_critical, row.due})
-      finite(at, "a share", share);
-  }
+  for (std::size_t i = 0; i < findings.estimates.size(); ++i)
+    check_estimate({path, "/estimates, row", i}, info, findings.estimates[i]);
+  for (std::size_t i = 0; i < findings.rounds.size(); ++i)
+    check_round({path, "/design/rounds, row", i}, info, findings.rounds[i]);
+  for (std::size_t i = 0; i < findings.centres.size(); ++i)
+    check_centre({path, "/design/centres, row", i}, info, findings.centres[i]);
 }
 
 void check_importance(const std::string& path, const ImportanceInfo& layer) {

@@ -160,6 +160,36 @@ TEST(Checks, AuditsThatCannotBeAreRefused) {
   }
 }
 
+TEST(Checks, FindingsThatCannotBeAreRefused) {
+  const ResultInfo info = full_info();
+  Findings good;
+  good.estimates = {{1, 1, 0, "due", 0.5, 0.4, 0.6, 0.95, "betting", 3}};
+  good.rounds = {{0, 0, 0, 0, 32, 1, 0.5, 0}};
+  good.centres = {{0, 1, 1, 0.25, 0.25, 0.25, 0.25}};
+  EXPECT_NO_THROW(store::check_findings("r.h5", info, good));
+  const std::vector<Damage<Findings>> damages = {
+      {[](Findings& f) { f.estimates[0].point = 2; }, "/estimates, row 0: point is 2"},
+      {[](Findings& f) { f.estimates[0].model = -1; }, "model is -1"},
+      {[](Findings& f) { f.estimates[0].against = 2; }, "against is 2"},
+      {[](Findings& f) { f.estimates[0].estimate = -0.0312; }, "estimate is -0.0312"},
+      {[](Findings& f) { f.estimates[0].estimate = INFINITY; }, "estimate is inf"},
+      {[](Findings& f) { f.estimates[0].lower = kNaN; }, "lower is nan"},
+      {[](Findings& f) { f.estimates[0].upper = 0.3; }, "upper is 0.3"},
+      {[](Findings& f) { f.estimates[0].confidence = 0; }, "confidence is 0"},
+      {[](Findings& f) { f.estimates[0].trials = 0; }, "trials is 0"},
+      {[](Findings& f) { f.rounds[0].point = 2; }, "/design/rounds, row 0: point is 2"},
+      {[](Findings& f) { f.rounds[0].trials = UINT64_MAX; }, "trials is 18446744073709551615"},
+      {[](Findings& f) { f.rounds[0].probability = 2; }, "probability is 2"},
+      {[](Findings& f) { f.centres[0].model = 7; }, "/design/centres, row 0: model is 7"},
+      {[](Findings& f) { f.centres[0].due = kNaN; }, "a share is nan"}};
+  for (const auto& damage : damages) {
+    Findings findings = good;
+    damage.change(findings);
+    EXPECT_THAT(message_of<DataError>([&] { store::check_findings("r.h5", info, findings); }),
+                HasSubstr(damage.message));
+  }
+}
+
 TEST(Checks, SessionsAtTimesThatCannotBeAreRefused) {
   const SessionRow good{0, 1.7e9, 1.7e9, 2, "node1", 5, "{}"};
   EXPECT_NO_THROW(store::check_sessions("r.h5", {good}));
