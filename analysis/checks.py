@@ -138,8 +138,8 @@ def estimates(path: Path, rows: pd.DataFrame, plans: pd.DataFrame, models: pd.In
     for column in ("estimate", "lower", "upper"):
         within(path, "estimates", column, rows[column], low, high)
     within(path, "estimates", "upper", rows["upper"], rows["lower"].to_numpy() - ROUNDING, high)
-    within(path, "estimates", "confidence", rows["confidence"], np.nextafter(0, 1), 1)
-    within(path, "estimates", "trials", rows["trials"], 1, MOST)
+    within(path, "estimates", "confidence", rows["confidence"], 0, 1)
+    within(path, "estimates", "trials", rows["trials"], 0, MOST)
 
 
 def centres(path: Path, rows: pd.DataFrame, points: pd.Index, models: pd.Index) -> None:
