@@ -201,7 +201,6 @@ void keep_channel_trials(RankingJob& job, const Context& context, const std::str
   std::filesystem::path beside = output;
   if (!job.deepvigor.cache.empty()) beside = job.deepvigor.cache / beside.filename();
   if (own.output.empty() && !output.empty()) own.output = beside.string() + ".trials.h5";
-  require_distinct(own.output, {output});
 }
 
 RankingJob ranking_job(const RankingOptions& o) {

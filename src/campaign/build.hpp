@@ -3,6 +3,9 @@
 
 namespace sentinel {
 
+/// Whether a job ranks channels.
+bool needs_scores(const Job& job);
+
 /// What every rank builds from a job.
 struct Built {
   std::vector<NamedModel> models;  // the original first, then those made from it and those given

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "campaign/run_trials.hpp"
+#include "sentinel/campaign/outputs.hpp"
 #include "sentinel/core/stop.hpp"
 
 namespace sentinel {
@@ -74,7 +75,7 @@ ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
     check_layers(job.channel_faults, channels);
   });
   comm.from_root([&] {
-    check_result_path(campaign);
+    check_outputs(channel_outputs(job), {selection.checkpoint});
     return Bytes();
   });
   const Dataset images = ranking_images(comm, selection, model.graph.dataset, job, kDefaultImages);

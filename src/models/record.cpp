@@ -193,6 +193,8 @@ std::string write_record(const Graph& graph, const Provenance& provenance) {
   if (find_family(graph.architecture) == nullptr) root["structure"] = write_structure(graph);
   if (graph.normalisation) root["normalisation"] = normalisation_record(*graph.normalisation);
   if (!provenance.recipe.empty()) root["provenance"]["recipe"] = provenance.recipe;
+  if (!provenance.network_sha256.empty())
+    root["provenance"]["network_sha256"] = provenance.network_sha256;
   // A command line need not be valid UTF-8.
   return root.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -214,7 +216,7 @@ Provenance read_provenance(const Bytes& file, const std::string& source) {
     const json record = json::parse(*metadata).at("provenance");
     return {record.at("parents").get<std::vector<std::string>>(),
             record.at("command").get<std::string>(), record.at("seed").get<std::uint64_t>(),
-            record.value("recipe", std::string())};
+            record.value("recipe", std::string()), record.value("network_sha256", std::string())};
   } catch (const json::exception& e) {
     throw DataError(source, std::string("the record sentinelnn.json is damaged: ") + e.what());
   }

@@ -1,7 +1,5 @@
 #include "store/result_writer.hpp"
 
-#include <unistd.h>
-
 #include <array>
 #include <cstdio>
 #include <ctime>
@@ -156,7 +154,7 @@ void write_result(const std::string& path, const ResultInfo& info, const ResultC
 
 void publish_result(const std::string& path, const ResultInfo& info,
                     const ResultContents& contents) {
-  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  const std::string temporary = temporary_beside(path);
   try {
     {
       const h5::Guard guard;
