@@ -206,7 +206,7 @@ void require_folder(const std::string& folder) {
   std::error_code error;
   if (fs::exists(folder, error) && !fs::is_directory(folder, error))
     throw UserError(folder + " is no folder; give the name of a folder to write into");
-  fs::create_directories(folder, error);
+  fs::create_directories(link_target(folder), error);
   if (error) throw EnvironmentError("cannot make the folder " + folder + ": " + error.message());
 }
 

@@ -123,7 +123,7 @@ std::string describe(const Lease& lease) {
 }  // namespace
 
 ResultLock::ResultLock(const std::string& result, std::chrono::milliseconds wait)
-    : path_(result + ".lock"), own_(own_lease()) {
+    : path_(link_target(result + ".lock")), own_(own_lease()) {
   const auto deadline = Clock::now() + wait;
   bool told = false;
   while (!try_acquire()) {
