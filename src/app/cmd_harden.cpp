@@ -6,7 +6,6 @@
 #include "app/print.hpp"
 #include "sentinel/campaign/normalise.hpp"
 #include "sentinel/campaign/outputs.hpp"
-#include "sentinel/core/stop.hpp"
 
 namespace sentinel {
 namespace {
@@ -32,7 +31,6 @@ class Harden : public Command {
   }
 
   ExitCode run(const Context& context) override {
-    install_stop_handlers();
     const Comm& comm = context.comm;
     ProtectionJob protection;
     bool by_images = false;

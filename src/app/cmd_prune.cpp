@@ -32,7 +32,6 @@ class Prune : public Command {
 
   ExitCode run(const Context& context) override {
     const Comm& comm = context.comm;
-    install_stop_handlers();
     RankingJob ranking;
     comm.agree([&] {
       if (output_.empty()) throw UserError("--output pruned.pth is missing");

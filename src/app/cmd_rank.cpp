@@ -9,7 +9,6 @@
 #include "app/print.hpp"
 #include "sentinel/campaign/normalise.hpp"
 #include "sentinel/campaign/outputs.hpp"
-#include "sentinel/core/stop.hpp"
 #include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
@@ -31,7 +30,6 @@ class Rank : public Command {
   }
 
   ExitCode run(const Context& context) override {
-    install_stop_handlers();
     const Comm& comm = context.comm;
     RankingJob job;
     bool by_images = false;

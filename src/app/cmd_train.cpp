@@ -42,7 +42,6 @@ class Train : public Command {
 
   ExitCode run(const Context& context) override {
     const Comm& comm = context.comm;
-    install_stop_handlers();
     comm.agree([&] {
       check();
       options_.device = choose_device(comm, resolved(compute_, comm));

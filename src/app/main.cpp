@@ -19,6 +19,7 @@
 #include "app/transcript.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/log.hpp"
+#include "sentinel/core/stop.hpp"
 
 namespace sentinel {
 namespace {
@@ -184,6 +185,7 @@ int report(const Comm* comm, ExitCode code, const std::string& message, bool sha
 
 int guarded_main(int argc, char** argv) {
   prepare_streams();
+  install_stop_handlers();
   std::optional<Comm> comm;
   const auto with = [&comm] { return comm ? &*comm : nullptr; };
   try {

@@ -11,8 +11,7 @@ namespace {
 
 bool is_toml(const std::string& value) {
   try {
-    toml::parse("value=" + value);
-    return true;
+    return !toml::parse("value=" + value).empty();
   } catch (const toml::parse_error&) {
     return false;
   }

@@ -7,7 +7,6 @@
 
 #include "campaign/run_trials.hpp"
 #include "sentinel/campaign/outputs.hpp"
-#include "sentinel/core/stop.hpp"
 
 namespace sentinel {
 namespace {
@@ -94,7 +93,6 @@ ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
                        {},
                        "give --channel-fresh to start over, or another --channel-trials",
                        true};  // whoever ranks has looked
-  install_stop_handlers();
   const ExitCode code = run_trials(comm, campaign, plan, device);
   if (code == ExitCode::kMismatch)
     throw SharedError(code, fmt::format("{}: its audit found a mismatch, so there is no ranking; "

@@ -143,6 +143,8 @@ void read_layer(const std::string& name, const json& value, Record& record) {
 }
 
 Record interpret(const json& root) {
+  for (const char* name : {"schema_version", "classes", "layers", "origin"})
+    require_whole(root.at(name));
   const int version = root.at("schema_version").get<int>();
   if (version < kSchemaVersion || version > kNormalisedVersion) {
     throw std::invalid_argument("schema version " + std::to_string(version) +
@@ -171,6 +173,14 @@ Record interpret(const json& root) {
 }
 
 }  // namespace
+
+void require_whole(const json& value) {
+  if (value.is_structured())
+    for (const json& part : value) require_whole(part);
+  const bool too_large = value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX;
+  if (value.is_number_float() || too_large)
+    throw std::invalid_argument("the number " + value.dump() + " where a whole number belongs");
+}
 
 std::string write_record(const Graph& graph, const Provenance& provenance) {
   json origin = json::object();

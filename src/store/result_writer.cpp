@@ -7,6 +7,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/log.hpp"
+#include "sentinel/store/result_file.hpp"
 #include "store/importance_groups.hpp"
 #include "store/journal.hpp"
 #include "store/table.hpp"

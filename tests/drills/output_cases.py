@@ -6,13 +6,15 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import subprocess
-import sys
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from drill import ROOT, Launcher
+from drill import Launcher
 
 # What a file is; each is made once and copied.
 FILES = ["result", "checkpoint", "ranking", "CSV ranking", "TorchScript", "training state", "text"]
@@ -142,25 +144,29 @@ class Cases:
         after = state(looked_at)
         shutil.rmtree(folder)
         if before == after:
-            return code, "kept" if before[1] is not None else "nothing made"
-        if after[0] != before[0]:
-            return code, "made" if before[0] == "absent" else f"GONE ({before[0]})"
-        return code, "made" if before[1] is None else "replaced"
+            return code, "kept" if before.inode else "nothing made"
+        same = (before.link, before.kind) == (after.link, after.kind)
+        if not before.inode and before.link == after.link:
+            return code, "made"
+        return code, "replaced" if same and after.kind == stat.S_IFREG else "GONE"
 
 
-def state(path: Path) -> tuple[str, object]:
-    """What is at a path, and what is in it."""
-    if path.is_symlink():
-        content = path.read_bytes() if path.is_file() else None
-        return f"link to {os.readlink(path)}", content if path.is_file() else _kind(path)
-    return _kind(path), path.read_bytes() if path.is_file() else (path.exists() or None)
+class State(NamedTuple):
+    """What is at a path."""
+
+    link: str
+    kind: int
+    inode: int  # 0: there is nothing
+    content: bytes
 
 
-def _kind(path: Path) -> str | None:
+def state(path: Path) -> State:
+    link = os.readlink(path) if path.is_symlink() else ""
     if not path.exists():
-        return "absent" if not path.is_symlink() else None
-    checks = ("is_file", "is_dir", "is_fifo", "is_socket", "is_char_device")
-    return next(check for check in checks if getattr(path, check)())
+        return State(link, 0, 0, b"")
+    found = path.stat()
+    content = path.read_bytes() if path.is_file() else b""
+    return State(link, stat.S_IFMT(found.st_mode), found.st_ino, content)
 
 
 def _bind(path: Path) -> None:
@@ -175,8 +181,6 @@ def _bind(path: Path) -> None:
 
 def _write_state(checkpoint: Path, path: Path) -> None:
     """The state of another training."""
-    import zipfile
-
     with zipfile.ZipFile(checkpoint) as old, zipfile.ZipFile(path, "w") as new:
         for item in old.infolist():
             record = item.filename == "archive/sentinelnn.json"
@@ -185,8 +189,6 @@ def _write_state(checkpoint: Path, path: Path) -> None:
 
 
 def _write_without_record(checkpoint: Path, path: Path) -> None:
-    import zipfile
-
     with zipfile.ZipFile(checkpoint) as old, zipfile.ZipFile(path, "w") as new:
         for item in old.infolist():
             if item.filename != "archive/sentinelnn.json":
@@ -232,5 +234,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT / "tests/drills"))
     main()

@@ -4,19 +4,30 @@ nothing."""
 from __future__ import annotations
 
 import resource
+import json
+import os
 import signal
 import subprocess
+import time
+import zipfile
 from pathlib import Path
 
 import h5py
 import pytest
-from drill import ENVIRONMENT, PROGRAM, ROOT, Launcher, Outcome, Result
+from drill import (
+    ENVIRONMENT,
+    PROGRAM,
+    Launcher,
+    Outcome,
+    Result,
+    ended,
+    rank_processes,
+    wait_until,
+)
 
 
 def shell(line: str, folder: Path, **variables: str) -> Outcome:
     """A line of bash, where $S is the program."""
-    import os
-
     environment = os.environ | ENVIRONMENT | {"S": str(PROGRAM)} | variables
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, errors="replace", cwd=folder,
@@ -137,15 +148,11 @@ def test_names_do_not_command_the_terminal(sentinelnn: Launcher, result, tmp_pat
         assert obeyed(outcome.out + outcome.err) == []
         assert "\\u001b[31m" in outcome.out and "\\u009b" in outcome.out
     outcome = sentinelnn.run(["summarize", path, "--json"])
-    import json
-
     assert json.loads(outcome.out)["models"][0]["name"] == ODD
     assert obeyed(outcome.out) == []
 
 
 def test_a_record_does_not_command_the_terminal(sentinelnn, campaign, tmp_path):
-    import zipfile
-
     path = tmp_path / f"net{ODD}.pth".replace("/", "")
     with zipfile.ZipFile(campaign.checkpoint) as old, zipfile.ZipFile(path, "w") as new:
         for item in old.infolist():
@@ -165,14 +172,12 @@ def test_a_record_does_not_command_the_terminal(sentinelnn, campaign, tmp_path):
                                               (signal.SIGUSR1, 75)])  # fmt: skip
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_a_signal_is_heard_during_the_set_up(sentinelnn, campaign, tmp_path, number, code, ranks):
-    import time
-
-    from drill import ended, rank_processes, wait_until
-
     path = tmp_path / "r.h5"
-    rates = [f"{1e-7 * 1.0001**point:.9e}" for point in range(20000)]
+    rates = ", ".join(f"{1e-7 * 1.0001**point:.9e}" for point in range(20000))
+    (tmp_path / "job.toml").write_text(f"[campaign]\nber = [{rates}]\n")
     args = ["campaign", "--data", campaign.data, "--checkpoint", campaign.checkpoint, "--images"]
-    args += ["64", "--hardening-ratio", "0", "--ber", *rates, "--repeat", "1", "--output", path]
+    args += ["64", "--hardening-ratio", "0", "--repeat", "1", "--job", tmp_path / "job.toml"]
+    args += ["--output", path]
     process = sentinelnn.start(args, ranks)
     who = process.pid
     if ranks:
@@ -180,8 +185,6 @@ def test_a_signal_is_heard_during_the_set_up(sentinelnn, campaign, tmp_path, num
         who = rank_processes(process.pid)[1]
     time.sleep(1.5)
     assert not path.exists(), "the set-up is over already"
-    import os
-
     os.kill(who, number)
     outcome = ended(process, 60)
     assert outcome.code == code, outcome.err
@@ -193,8 +196,6 @@ def test_a_signal_is_heard_during_the_set_up(sentinelnn, campaign, tmp_path, num
                                   "merge @ --output x.h5", "replay @ --trials 0",
                                   "harden --checkpoint net.pth --ranking @ --output h.pth"])  # fmt: skip
 def test_a_fifo_is_no_input(result, line):
-    import os
-
     fifo = result.parent / "fifo"
     if not fifo.exists():
         os.mkfifo(fifo)
