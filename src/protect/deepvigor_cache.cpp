@@ -34,10 +34,11 @@ Bytes content_of(const Bytes& file, const std::string& path, const std::string& 
                file.begin() + static_cast<std::ptrdiff_t>(size));
 }
 
-/// Somebody else's file, called as one of these.
-bool is_foreign(const std::string& path) {
+/// Whether a link leads to somebody else's file. (A file of this name itself is ours, if damaged.)
+bool leads_away(const std::string& path) {
   std::error_code none;
-  if (!std::filesystem::exists(path, none)) return false;
+  if (!std::filesystem::is_symlink(path, none) || !std::filesystem::exists(path, none))
+    return false;
   std::string begin(kMagicSize, '\0');
   begin.resize(FileHandle(path, O_RDONLY).read_at(begin.data(), begin.size(), 0));
   return begin != kMagic;
@@ -86,8 +87,9 @@ void KeyedCache::store(const std::string& name, const std::string& key,
   writer.write(checksum64(writer.bytes().data(), writer.bytes().size()));
   const std::string file = path(name, key);
   require_file_or_nothing(file);
-  if (is_foreign(file))
-    throw UserError(file + " is no file of this cache; remove it, or give another --workspace");
+  if (leads_away(file))
+    throw UserError(file +
+                    " leads to a file of others; remove the link, or give another --workspace");
   write_file_atomic(file, writer.bytes());
 }
 
