@@ -217,8 +217,7 @@ std::vector<std::string> made_paths(const Job& job) {
   return paths;
 }
 
-void write_made(const Job& job, const std::vector<NamedModel>& models) {
-  const std::vector<std::string> paths = made_paths(job);
+void write_made(const std::vector<std::string>& paths, const std::vector<NamedModel>& models) {
   for (std::size_t k = 0; k < paths.size(); ++k)
     write_output({paths[k], FileKind::kCheckpoint}, models.at(k + 1).made);
 }

@@ -48,10 +48,11 @@ ExitCode run_campaign(const Comm& comm, const Job& asked) {
     return Bytes();
   });
   if (job.protect) job.protection.ranking.importance = method_of(comm, job.protection.ranking);
+  const std::vector<std::string> paths = made_paths(job);
   const Built built = build(comm, job, device);
   TrialPlan plan{"inject", built.models, built.images, points_of(job), built.scores};
   plan.warned = built.warned;
-  return run_trials(comm, job, plan, device, [&] { write_made(job, built.models); });
+  return run_trials(comm, job, plan, device, [&] { write_made(paths, built.models); });
 }
 
 }  // namespace sentinel
