@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from hdf5 import ResultError
+from outputs import OutputError
+from text import printable
 
 USAGE, DATA, ENVIRONMENT = 64, 65, 71
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message} (--help lists the options)\n")
+        warn(f"{self.prog}: {message} (--help lists the options)")
+        self.exit(USAGE)
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -31,11 +37,55 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 def run(main: Callable[[list[str]], int], argv: list[str]) -> int:
     """Calls main; what goes wrong becomes one line on stderr and an exit code."""
-    try:
-        return main(argv[1:])
-    except ResultError as error:
-        code, message = DATA, str(error)
-    except OSError as error:
-        code, message = ENVIRONMENT, str(error)
-    print(f"{Path(argv[0]).name}: {message}", file=sys.stderr)
+    code, message = _outcome(main, argv[1:])
+    lost = _lost_output()
+    if lost == errno.EPIPE:
+        _end_by_broken_pipe()
+    if lost and code == 0:
+        code, message = ENVIRONMENT, f"not everything could be printed: {os.strerror(lost)}"
+    if message:
+        warn(f"{Path(argv[0]).name}: {message}")
     return code
+
+
+def warn(message: str) -> None:
+    """One line on stderr, without anything that a terminal obeys; lost where it cannot be written."""
+    try:
+        os.write(2, f"{printable(message)}\n".encode())
+    except OSError:
+        pass
+
+
+def _outcome(main: Callable[[list[str]], int], words: list[str]) -> tuple[int, str]:
+    """Exit code, and what went wrong."""
+    try:
+        return main(words), ""
+    except SystemExit as end:  # of argparse
+        return (end.code if isinstance(end.code, int) else USAGE), ""
+    except OutputError as error:
+        return USAGE, str(error)
+    except ResultError as error:
+        return DATA, str(error)
+    except BrokenPipeError:
+        return 0, ""
+    except OSError as error:
+        return ENVIRONMENT, str(error)
+
+
+def _lost_output() -> int:
+    """Why something that was printed is lost (errno); 0 where nothing is."""
+    if sys.stdout is None:
+        return errno.EBADF
+    try:
+        sys.stdout.flush()
+        return 0
+    except OSError as error:
+        # What is left in the buffer must not fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return error.errno or errno.EIO
+
+
+def _end_by_broken_pipe() -> None:
+    """As a tool ends whose reader has enough: without a word."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)

@@ -8,6 +8,7 @@ figures.py result.h5 rank_correlation --rankings l2-norm.h5 channel-FI.h5 -o agr
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,12 +18,14 @@ import plot_channels
 import plot_faults
 import plot_progress
 import report_design
-from cli import arguments, run
+from cli import arguments, run, warn
 from hdf5 import ResultError
 from matplotlib.figure import Figure
-from plot_style import STYLE, FigureKind, save
+from outputs import check_folder, check_output, write_output
+from plot_style import STYLE, FigureKind, save, show_names_as_they_are
 from rankings import Sources, sources_of
 from results import Result
+from text import printable
 
 FIGURES = {
     kind.name: kind
@@ -79,30 +82,42 @@ FORMATS = ("pdf", "png", "svg")
 def draw(name: str, sources: Sources) -> Figure | None:
     """Draws one figure in the common style; None where the file has no data for it."""
     with matplotlib.rc_context(STYLE):
-        return FIGURES[name].draw(sources)
+        figure = FIGURES[name].draw(sources)
+    if figure is not None:
+        show_names_as_they_are(figure)
+    return figure
 
 
 def write_all(
     sources: Sources, names: Iterable[str], folder: Path, formats: Iterable[str]
 ) -> list[Path]:
     """Writes the figures that the file has data for; returns the paths."""
+    check_folder(folder)
+    for name in names:
+        for extension in formats:
+            check_output(folder / f"{name}.{extension}", extension)
     paths = []
     for name in names:
         figure = draw(name, sources)
         for extension in formats if figure is not None else ():
-            folder.mkdir(parents=True, exist_ok=True)
             paths.append(folder / f"{name}.{extension}")
-            save(figure, paths[-1], extension)
+            write_figure(figure, paths[-1], extension)
     return paths
+
+
+def write_figure(figure: Figure, path: Path, extension: str) -> None:
+    stream = io.BytesIO()
+    save(figure, stream, extension)
+    write_output(path, extension, stream.getvalue())
 
 
 def write_one(sources: Sources, name: str, path: Path) -> None:
     """Writes one figure, in the format that the path ends with."""
+    check_output(path, path.suffix[1:])
     figure = draw(name, sources)
     if figure is None:
         raise ResultError(f"{sources.result.path}: holds nothing for the figure {name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save(figure, path, path.suffix[1:])
+    write_figure(figure, path, path.suffix[1:])
 
 
 def main(argv: list[str]) -> int:
@@ -127,7 +142,7 @@ def main(argv: list[str]) -> int:
     with Result(options.result) as result:
         sources = sources_of(result, options.rankings)
         for note in report_design.ranking_notes(sources):
-            print(f"figures.py: {note}", file=sys.stderr)
+            warn(f"figures.py: {note}")
         if single:
             write_one(sources, options.figure[0], options.output)
             paths = [options.output]
@@ -135,7 +150,7 @@ def main(argv: list[str]) -> int:
             names = options.figure or FIGURES
             paths = write_all(sources, names, options.output, options.format)
     for path in paths:
-        print(path)
+        print(printable(str(path)))
     return 0
 
 

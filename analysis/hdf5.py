@@ -174,6 +174,8 @@ def _line(error: BaseException) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, str):  # of bytes that are no UTF-8, h5py makes surrogates
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return value.item() if isinstance(value, np.generic) else value
 
 

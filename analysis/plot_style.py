@@ -15,7 +15,8 @@ import pandas as pd  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.axis import Axis  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import LogLocator, NullFormatter  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 from rankings import Sources  # noqa: E402
 from results import Result  # noqa: E402
 
@@ -110,6 +111,25 @@ def error_bars(table: pd.DataFrame) -> np.ndarray:
     below = (table["estimate"] - table["lower"]).astype(float).clip(lower=0)
     above = (table["upper"] - table["estimate"]).astype(float).clip(lower=0)
     return np.array([below.fillna(0), above.fillna(0)])
+
+
+def _without_formulas(text: str) -> str:
+    """Labels of matplotlib's own are formulas; in names from files a $ is a $."""
+    return text if text.startswith(r"$\mathdefault") else text.replace("$", r"\$")
+
+
+def _escaping(labels: Callable[..., str]) -> Callable[..., str]:
+    return lambda *place: _without_formulas(labels(*place))
+
+
+def show_names_as_they_are(figure: Figure) -> None:
+    """Two $ would begin and end a formula, whose errors end the program. Once per figure."""
+    axes = [axis for each in figure.axes for axis in (each.xaxis, each.yaxis)]
+    for formatter in {axis.get_major_formatter() for axis in axes}:  # panels may share one
+        if isinstance(formatter, FuncFormatter):  # of names along an axis
+            formatter.func = _escaping(formatter.func)
+    for text in figure.findobj(Text):
+        text.set_text(_without_formulas(text.get_text()))
 
 
 def save(figure: Figure, where: object, extension: str) -> None:

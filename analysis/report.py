@@ -26,6 +26,7 @@ import report_design
 import summaries
 from agreement import CHANNEL_FI
 from cli import arguments, run
+from outputs import check_output, write_output
 from plot_style import COLUMN, save
 from rankings import Sources, sources_of
 from results import Result
@@ -40,6 +41,7 @@ from text import (
     moment,
     percent,
     points,
+    printable,
     ratio,
     share,
 )
@@ -306,11 +308,11 @@ def main(argv: list[str]) -> int:
     parser = arguments(__doc__)
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"))
     options = parser.parse_args(argv)
+    check_output(options.output, "html")
     with Result(options.result) as result:
         page = render(sources_of(result, options.rankings))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(page, encoding="utf-8")
-    print(options.output)
+    write_output(options.output, "html", page.encode("utf-8", "replace"))
+    print(printable(str(options.output)))
     return 0
 
 

@@ -11,6 +11,11 @@ import pandas as pd
 UNIT = "\u00a0%"
 
 
+def printable(text: str) -> str:
+    """One line without anything that a terminal obeys: names come from files."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
 def percent(value: float, digits: int = 2) -> str:
     return "–" if pd.isna(value) else f"{100 * value:.{digits}f}{UNIT}"
 

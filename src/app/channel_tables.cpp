@@ -6,6 +6,7 @@
 #include <map>
 
 #include "app/output.hpp"
+#include "app/print.hpp"
 
 namespace sentinel {
 namespace {
@@ -95,8 +96,7 @@ void print_channels(const ResultFile& result) {
       {"layer", "channels", "trials", "failing images %", "accuracy %", "worst channels"}};
   for (const Layer& layer : layers_of(result)) rows.push_back(row_of(layer));
   print_table(rows);
-  fmt::print(
-      "\nFailing: DUE or SDC-critical, mean over the trials of a channel; one flipped bit per "
+  say("\nFailing: DUE or SDC-critical, mean over the trials of a channel; one flipped bit per "
       "trial.\n");
 }
 

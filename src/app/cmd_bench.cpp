@@ -4,6 +4,7 @@
 
 #include "app/command.hpp"
 #include "app/options.hpp"
+#include "app/print.hpp"
 #include "sentinel/campaign/campaign.hpp"
 
 namespace sentinel {
@@ -34,15 +35,14 @@ class Bench : public Command {
   void print(const BenchReport& report, int ranks) const {
     const double rate = static_cast<double>(report.trials) / report.seconds;
     if (json_)
-      fmt::print("{}\n", nlohmann::json({{"trials", report.trials},
-                                         {"ranks", ranks},
-                                         {"seconds", report.seconds},
-                                         {"trials_per_second", rate},
-                                         {"rows_sha256", report.rows_sha256}})
-                             .dump());
+      say_json({{"trials", report.trials},
+                {"ranks", ranks},
+                {"seconds", report.seconds},
+                {"trials_per_second", rate},
+                {"rows_sha256", report.rows_sha256}});
     else
-      fmt::print("{} trials on 2 networks x 64 images, {} rank(s): {:.1f} trials/s\nrows {}\n",
-                 report.trials, ranks, rate, report.rows_sha256);
+      say("{} trials on 2 networks x 64 images, {} rank(s): {:.1f} trials/s\nrows {}\n",
+          report.trials, ranks, rate, report.rows_sha256);
   }
 
   Compute compute_;

@@ -5,6 +5,7 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
+#include "app/print.hpp"
 #include "sentinel/campaign/normalise.hpp"
 #include "sentinel/protect/train.hpp"
 
@@ -63,12 +64,12 @@ class Evaluate : public Command {
                                      {"memory_bytes", cost.memory_bytes},
                                      {"mean", normalisation.mean},
                                      {"std", normalisation.std}};
-      fmt::print("{}\n", report.dump());
+      say_json(report);
       return;
     }
-    fmt::print("{} on {}: {} of {} test images right\n", title_of(model), model.graph.dataset,
-               accuracy.correct, accuracy.images);
-    fmt::print("images normalised by {}\n", in_words(normalisation));
+    say("{} on {}: {} of {} test images right\n", title_of(model), model.graph.dataset,
+        accuracy.correct, accuracy.images);
+    say("images normalised by {}\n", in_words(normalisation));
     std::vector<std::vector<std::string>> rows = {
         {"top-1 accuracy", percent(share(accuracy.correct)) + " %"},
         {"top-5 accuracy", percent(share(accuracy.top5)) + " %"},

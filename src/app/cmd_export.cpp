@@ -3,6 +3,8 @@
 
 #include "app/command.hpp"
 #include "app/options.hpp"
+#include "app/print.hpp"
+#include "sentinel/campaign/outputs.hpp"
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/fault/fault_free.hpp"
 #include "sentinel/models/model.hpp"
@@ -29,8 +31,7 @@ class Export : public Command {
     const Comm& comm = context.comm;
     comm.from_root([&] {
       if (output_.empty()) throw UserError("--output model.ts is missing");
-      require_writable(output_);
-      require_distinct(output_, {selection_.checkpoint});
+      check_outputs({{output_, FileKind::kScript}}, {selection_.checkpoint});
       return Bytes();
     });
     NamedModel model = load_model(comm, selection_);
@@ -39,6 +40,7 @@ class Export : public Command {
       if (!broken.empty()) spdlog::warn("{}: {}", source_of(model), in_words(broken));
       const bool bounded = has_weight_bounds(model.graph);
       if (!weight_bounds_) remove_weight_bounds(model.graph);
+      require_replaceable({output_, FileKind::kScript});
       export_script(model.graph, output_);
       print_use(model.graph);
       if (bounded) print_bounds();
@@ -51,20 +53,19 @@ class Export : public Command {
   void print_use(const Graph& graph) const {
     const auto& input = std::get<Input>(graph[0].op);
     const auto normalisation = sentinel::normalisation_of(graph);
-    fmt::print("written to {}; in PyTorch, images [N, {}, {}, {}] of float32, {}:\n", output_,
-               input.channels, input.size[0], input.size[1],
-               normalisation ? "(pixel / 255 - mean) / std by " + in_words(*normalisation)
-                             : "normalised as in training");
-    fmt::print("logits = torch.jit.load(\"{}\")(images)\n", output_);
+    say("written to {}; in PyTorch, images [N, {}, {}, {}] of float32, {}:\n", output_,
+        input.channels, input.size[0], input.size[1],
+        normalisation ? "(pixel / 255 - mean) / std by " + in_words(*normalisation)
+                      : "normalised as in training");
+    say("logits = torch.jit.load(\"{}\")(images)\n", output_);
   }
 
   void print_bounds() const {
     if (!weight_bounds_) {
-      fmt::print("Its weight bounds are left out: no weight is checked.\n");
+      say("Its weight bounds are left out: no weight is checked.\n");
       return;
     }
-    fmt::print(
-        "Its weight bounds are frozen: a weight outside them counts as 0, and training moves "
+    say("Its weight bounds are frozen: a weight outside them counts as 0, and training moves "
         "weights out of them.\nTo train it elsewhere, export it with --no-weight-bounds.\n");
   }
 

@@ -3,9 +3,9 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
+#include "app/print.hpp"
 #include "sentinel/campaign/normalise.hpp"
-#include "sentinel/core/file.hpp"
-#include "sentinel/core/stop.hpp"
+#include "sentinel/campaign/outputs.hpp"
 
 namespace sentinel {
 namespace {
@@ -31,7 +31,6 @@ class Harden : public Command {
   }
 
   ExitCode run(const Context& context) override {
-    install_stop_handlers();
     const Comm& comm = context.comm;
     ProtectionJob protection;
     bool by_images = false;
@@ -49,8 +48,9 @@ class Harden : public Command {
       device = choose_device(comm, resolved(compute_, comm));
     });
     comm.from_root([&] {
-      require_writable(output_);
-      require_distinct(output_, {selection_.checkpoint, protection.ranking.file});
+      std::vector<Output> outputs = channel_outputs(protection.ranking);
+      outputs.push_back({output_, FileKind::kCheckpoint});
+      check_outputs(outputs, {selection_.checkpoint, protection.ranking.file});
       return Bytes();
     });
     const NamedModel model = load_model(comm, selection_);
@@ -61,10 +61,10 @@ class Harden : public Command {
     const NamedModel hardened =
         make_hardened(comm, model, selection_, scores, protection, device, context.command, "");
     comm.from_root([&] {
-      write_file_atomic(output_, hardened.made);
+      write_output({output_, FileKind::kCheckpoint}, hardened.made);
       print_overhead({model.name, model_cost(model.graph)},
                      {hardened.name, model_cost(hardened.graph)});
-      fmt::print("written to {}\n", output_);
+      say("written to {}\n", output_);
       return Bytes();
     });
     return ExitCode::kDone;

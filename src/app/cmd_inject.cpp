@@ -3,7 +3,6 @@
 #include "app/result_tables.hpp"
 #include "app/stored_job.hpp"
 #include "sentinel/campaign/campaign.hpp"
-#include "sentinel/core/stop.hpp"
 
 namespace sentinel {
 namespace {
@@ -41,7 +40,6 @@ class Injection : public Command {
   }
 
   ExitCode run(const Context& context) override {
-    install_stop_handlers();
     context.comm.agree([&] { prepare(context); });
     const ExitCode code = run_campaign(context.comm, job_);
     context.comm.from_root([&] {

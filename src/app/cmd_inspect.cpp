@@ -6,8 +6,8 @@
 
 #include "app/command.hpp"
 #include "app/output.hpp"
+#include "app/print.hpp"
 #include "sentinel/core/file.hpp"
-#include "sentinel/core/log.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/models/script.hpp"
@@ -46,8 +46,7 @@ void print_not_finite(const StateDict& tensors) {
   for (const auto& [name, tensor] : tensors) {
     if (!tensor.is_floating_point() || is_limit(name)) continue;
     const auto count = at::isfinite(tensor).logical_not().sum().item<std::int64_t>();
-    if (count > 0)
-      fmt::print("{}: {} of {} values are NaN or Inf\n", printable(name), count, tensor.numel());
+    if (count > 0) say("{}: {} of {} values are NaN or Inf\n", name, count, tensor.numel());
   }
 }
 
@@ -64,8 +63,7 @@ void print_tensors(const TensorDict& dict) {
   print_table(rows);
   print_not_finite(dict.tensors);
   if (!dict.others.empty())
-    fmt::print("entries that are no tensors: {}\n",
-               printable(fmt::format("{}", fmt::join(dict.others, ", "))));
+    say("entries that are no tensors: {}\n", fmt::format("{}", fmt::join(dict.others, ", ")));
 }
 
 /// Which types the floats have, and in which the program computes.
@@ -76,10 +74,9 @@ void print_types(const TensorDict& dict) {
   std::string text;
   for (const auto& [type, count] : floats)
     text += fmt::format("{}{} ({} tensors)", text.empty() ? "" : ", ", type, count);
-  fmt::print("\nfloats stored as: {}\n", text.empty() ? "none" : text);
+  say("\nfloats stored as: {}\n", text.empty() ? "none" : text);
   if (!floats.empty() && (floats.size() > 1 || floats.count("fp32") == 0))
-    fmt::print(
-        "computed with: fp32; the others are converted, and faults flip bits of the "
+    say("computed with: fp32; the others are converted, and faults flip bits of the "
         "converted 32-bit words\n");
 }
 
@@ -92,10 +89,16 @@ void print_dictionaries(const std::vector<TensorDict>& dicts) {
   for (const TensorDict& dict : dicts)
     rows.push_back({dict.key.empty() ? "(the outermost)" : dict.key,
                     std::to_string(dict.tensors.size()), fitting(dict.tensors)});
-  fmt::print("\nThe file has {} of tensors; above are those of {}.\n",
-             dicts.size() == 1 ? "one dictionary" : fmt::format("{} dictionaries", dicts.size()),
-             printable(rows[1][0]));
+  say("\nThe file has {} of tensors; above are those of {}.\n",
+      dicts.size() == 1 ? "one dictionary" : fmt::format("{} dictionaries", dicts.size()),
+      rows[1][0]);
   print_table(rows);
+}
+
+/// A text of several lines under its name.
+void print_part(const std::string& name, const std::string& lines) {
+  say("\n{}\n", name);
+  say_lines(lines + "\n");
 }
 
 void print_checkpoint(const Bytes& bytes, const std::string& path) {
@@ -103,14 +106,14 @@ void print_checkpoint(const Bytes& bytes, const std::string& path) {
   const WeightsFile file = script ? WeightsFile{{{"", script_tensors(bytes, path), {}}}, {}}
                                   : parse_weights(bytes, path);
   print_dictionaries(file.dicts);
-  if (file.metadata) fmt::print("\nsentinelnn.json\n{}\n", *file.metadata);
-  if (!file.remarks.empty()) fmt::print("\n__metadata__\n{}\n", file.remarks);
-  if (script) fmt::print("\nTorchScript: give it as --model\n");
-  fmt::print("\nimages normalised by: {}\n", normalisation_in(bytes, path));
+  if (file.metadata) print_part("sentinelnn.json", *file.metadata);
+  if (!file.remarks.empty()) print_part("__metadata__", file.remarks);
+  if (script) say("\nTorchScript: give it as --model\n");
+  say("\nimages normalised by: {}\n", normalisation_in(bytes, path));
   if (file.metadata)
-    fmt::print("\nfits: the network that sentinelnn.json describes; no --model is needed\n");
+    say("\nfits: the network that sentinelnn.json describes; no --model is needed\n");
   else if (!script)
-    fmt::print("\nfits: {}\n", fitting(file.dicts.front().tensors));
+    say("\nfits: {}\n", fitting(file.dicts.front().tensors));
 }
 
 class Inspect : public Command {
@@ -128,7 +131,7 @@ class Inspect : public Command {
       if (!std::filesystem::is_regular_file(path_) || !is_hdf5(path_))
         print_checkpoint(read_file(path_), path_);
       else
-        for (const std::string& line : describe_hdf5(path_)) fmt::print("{}\n", line);
+        for (const std::string& line : describe_hdf5(path_)) say("{}\n", line);
       return Bytes();
     });
     return ExitCode::kDone;

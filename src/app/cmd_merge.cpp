@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
 #include "app/command.hpp"
+#include "app/print.hpp"
 #include "sentinel/campaign/merge.hpp"
+#include "sentinel/campaign/outputs.hpp"
 
 namespace sentinel {
 namespace {
@@ -22,6 +24,7 @@ class Merge : public Command {
       if (inputs_.empty()) throw UserError("which results? sentinelnn merge a.h5 b.h5 -o all.h5");
       if (output_.empty())
         throw UserError("--output all.h5 is missing: where shall the joined result go?");
+      require_replaceable({output_, FileKind::kResult});
       print(merge_results(inputs_, output_));
       return Bytes();
     });
@@ -30,11 +33,10 @@ class Merge : public Command {
 
  private:
   void print(const MergeReport& report) const {
-    fmt::print(
-        "{}: {} trials from {} results ({})\n", output_, report.trials, inputs_.size(),
+    say("{}: {} trials from {} results ({})\n", output_, report.trials, inputs_.size(),
         report.complete ? "complete" : fmt::format("not complete: {} are planned", report.planned));
     if (report.duplicates > 0)
-      fmt::print("{} rows were there more than once, all equal\n", report.duplicates);
+      say("{} rows were there more than once, all equal\n", report.duplicates);
   }
 
   std::vector<std::string> inputs_;

@@ -8,6 +8,7 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
+#include "app/print.hpp"
 #include "sentinel/campaign/dry_run.hpp"
 #include "sentinel/campaign/setup.hpp"
 
@@ -57,17 +58,17 @@ void print_layers(const DryRun& run) {
 }
 
 void print_networks(const DryRun& run) {
-  fmt::print("\n");
+  say("\n");
   for (const DryRun::Network& network : run.networks) {
-    fmt::print("{} bits may flip in the {} network; {:.2f} ms per image, measured here\n",
-               with_spaces(static_cast<std::int64_t>(network.bits)), network.name,
-               1e3 * network.seconds_per_image);
+    say("{} bits may flip in the {} network; {:.2f} ms per image, measured here\n",
+        with_spaces(static_cast<std::int64_t>(network.bits)), network.name,
+        1e3 * network.seconds_per_image);
     if (!network.stored_types.empty())
-      fmt::print("  they are bits of 32-bit fp32 words, converted from the file's {}\n",
-                 network.stored_types);
-    fmt::print("  images normalised by {}\n", in_words(network.normalisation));
+      say("  they are bits of 32-bit fp32 words, converted from the file's {}\n",
+          network.stored_types);
+    say("  images normalised by {}\n", in_words(network.normalisation));
   }
-  fmt::print("{} test images, {} per trial\n", run.images, run.images_per_trial);
+  say("{} test images, {} per trial\n", run.images, run.images_per_trial);
 }
 
 void print_points(const DryRun& run, bool stops, int ranks) {
@@ -88,7 +89,7 @@ void print_strata(const DryRun::Point& point) {
   Rows rows = {{"stratum", "share of the population", "cost"}};
   for (const DryRun::Stratum& stratum : point.strata)
     rows.push_back({stratum.name, number(stratum.weight), number(stratum.cost)});
-  fmt::print("\nStrata (--sampling stratified, or --half-width), {}:\n", name_of(point));
+  say("\nStrata (--sampling stratified, or --half-width), {}:\n", name_of(point));
   print_table(rows);
 }
 
@@ -138,9 +139,8 @@ void print_outlooks(const DryRun& run, const DryRun::Point& point, const Job& jo
     rows[0].push_back("half-width [points]");
   for (const DryRun::Outlook& outlook : point.outlooks)
     rows.push_back(outlook_row(run, point, outlook, stops, ranks));
-  fmt::print("\n{}, {}, {:g} % confidence, {}:\n", what_is_told(point, job),
-             point.estimand == "T1" ? "failing images" : "accuracy", 100 * job.confidence,
-             name_of(point));
+  say("\n{}, {}, {:g} % confidence, {}:\n", what_is_told(point, job),
+      point.estimand == "T1" ? "failing images" : "accuracy", 100 * job.confidence, name_of(point));
   print_table(rows);
 }
 
@@ -151,18 +151,17 @@ bool any_supposed(const DryRun& run, const std::string& word) {
 }
 
 void print_suppositions(const DryRun& run) {
-  fmt::print(
-      "Simulated by the code with which a run decides, 21 times each (fewer of many trials): the "
+  say("Simulated by the code with which a run decides, 21 times each (fewer of many trials): the "
       "median (and the range of 19 of 21).\n"
       "Supposed: in a trial all images fail, or none. Fault-free accuracy {} % (of the {} network "
       "on the first {} images).\n",
       percent(run.accuracy), run.networks.front().name, run.accuracy_images);
   if (any_supposed(run, "critical"))
-    fmt::print("A critical flip is one of bit 30 where it is 0. Other flips never fail.\n");
-  if (any_supposed(run, "flips of bit 30")) fmt::print("Flips of other bits never fail.\n");
+    say("A critical flip is one of bit 30 where it is 0. Other flips never fail.\n");
+  if (any_supposed(run, "flips of bit 30")) say("Flips of other bits never fail.\n");
   if (run.networks.size() > 1)
-    fmt::print("All {} networks fail as often; the run ends when the last is narrow enough.\n",
-               run.networks.size());
+    say("All {} networks fail as often; the run ends when the last is narrow enough.\n",
+        run.networks.size());
 }
 
 void print_disk(const DryRun& run) {
@@ -171,8 +170,8 @@ void print_disk(const DryRun& run) {
     result += static_cast<double>(point.trials) * point.result_bytes;
     journals += static_cast<double>(point.trials) * point.journal_bytes;
   }
-  fmt::print("Disk: the result file {}, and while it runs {} (journals, and two copies of it).\n",
-             bytes_text(result), bytes_text(journals + 2 * result));
+  say("Disk: the result file {}, and while it runs {} (journals, and two copies of it).\n",
+      bytes_text(result), bytes_text(journals + 2 * result));
 }
 
 std::uint64_t peak_bytes(const DryRun& run) {
@@ -181,17 +180,16 @@ std::uint64_t peak_bytes(const DryRun& run) {
 
 void print_memory(const DryRun& run, int ranks) {
   const std::uint64_t peak = peak_bytes(run), other = peak - run.less_elsewhere;
-  fmt::print("Memory at the peak: {} on rank 0", bytes_text(peak));
+  say("Memory at the peak: {} on rank 0", bytes_text(peak));
   if (ranks > 1)
-    fmt::print(", {} on each other; all {} ranks {}", bytes_text(other), ranks,
-               bytes_text(peak + static_cast<std::uint64_t>(ranks - 1) * other));
-  fmt::print(
-      ".\n  program with its libraries, networks and images as loaded (measured here): {}\n"
+    say(", {} on each other; all {} ranks {}", bytes_text(other), ranks,
+        bytes_text(peak + static_cast<std::uint64_t>(ranks - 1) * other));
+  say(".\n  program with its libraries, networks and images as loaded (measured here): {}\n"
       "  the engine's copies of networks: {}\n  … of images: {}\n"
       "  fault-free activations (--cache-budget): {}\n",
       bytes_text(run.program_bytes), bytes_text(run.network_bytes), bytes_text(run.image_bytes),
       bytes_text(run.cache_bytes));
-  if (run.on_gpu) fmt::print("  The last three lie in the GPU's memory.\n");
+  if (run.on_gpu) say("  The last three lie in the GPU's memory.\n");
 }
 
 nlohmann::json to_json(const DryRun::Range& range) {
@@ -283,7 +281,7 @@ class Plan : public Command {
     });
     const DryRun run = dry_run(comm, job_);
     comm.from_root([&] {
-      json_ ? fmt::print("{}\n", to_json(run).dump()) : print(run, comm.size());
+      json_ ? say_json(to_json(run)) : print(run, comm.size());
       return Bytes();
     });
     return ExitCode::kDone;
@@ -298,11 +296,10 @@ class Plan : public Command {
     for (const DryRun::Point& point : run.points) print_strata(point);
     for (const DryRun::Point& point : run.points) print_outlooks(run, point, job_, ranks);
     print_suppositions(run);
-    fmt::print("\nTimes: from the MACs that the faults can reach.\n");
+    say("\nTimes: from the MACs that the faults can reach.\n");
     if (!stops) print_disk(run);
     print_memory(run, ranks);
-    fmt::print(
-        "Not counted: networks that `campaign` makes. Each (pruned, hardened) takes about as much "
+    say("Not counted: networks that `campaign` makes. Each (pruned, hardened) takes about as much "
         "again in time, memory and disk; make it first and give it by --also to have it "
         "counted.\n");
   }

@@ -8,6 +8,7 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
+#include "app/print.hpp"
 #include "sentinel/campaign/latency.hpp"
 #include "sentinel/campaign/normalise.hpp"
 #include "sentinel/campaign/setup.hpp"
@@ -122,13 +123,11 @@ class Profile : public Command {
       if (!model.latency.layers.empty()) print_layers(model, models.size() > 1);
     const Profiled& first = models.front();
     const Quartiles latency = per_image(first.latency.runs);
-    fmt::print("accuracy: {} of {} test images right\n", first.accuracy.correct,
-               first.accuracy.images);
+    say("accuracy: {} of {} test images right\n", first.accuracy.correct, first.accuracy.images);
     for (const Profiled& model : models)
-      fmt::print("images{} normalised by {}\n", models.size() > 1 ? " of " + model.checkpoint : "",
-                 model.constants);
-    fmt::print(
-        "latency: median {:.4f} ms per image, quartiles {:.4f} and {:.4f}, {} runs of {} images, "
+      say("images{} normalised by {}\n", models.size() > 1 ? " of " + model.checkpoint : "",
+          model.constants);
+    say("latency: median {:.4f} ms per image, quartiles {:.4f} and {:.4f}, {} runs of {} images, "
         "{} thread(s), {}\n",
         latency.median, latency.first, latency.third, runs_, batch_size_, at::get_num_threads(),
         device_.str());
@@ -137,7 +136,7 @@ class Profile : public Command {
 
   void print_layers(const Profiled& model, bool named) const {
     const ModelCost& cost = model.cost;
-    if (named) fmt::print("{}\n", model.checkpoint);
+    if (named) say("{}\n", model.checkpoint);
     std::vector<std::vector<std::string>> rows = {{"layer", "ms per image", "parameters", "MACs"}};
     for (std::size_t i = 1; i < cost.layers.size(); ++i)
       rows.push_back({cost.layers[i].name,
@@ -161,9 +160,9 @@ class Profile : public Command {
       add_column(rows, measured(model));
       if (&model != &models.front()) add_column(rows, ratios(model, models.front()));
     }
-    fmt::print("\n");
+    say("\n");
     print_table(rows);
-    fmt::print("the latency's ratio is the median of the ratios run by run\n");
+    say("the latency's ratio is the median of the ratios run by run\n");
   }
 
   static void add_column(std::vector<std::vector<std::string>>& rows,
@@ -232,7 +231,7 @@ class Profile : public Command {
       entry["latency_ratio"] = json_of(latency_ratio(model.latency, models.front().latency));
       report["models"].push_back(entry);
     }
-    fmt::print("{}\n", report.dump());
+    say_json(report);
   }
 
   ModelSelection selection_;

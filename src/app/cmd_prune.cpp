@@ -3,8 +3,9 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
+#include "app/print.hpp"
 #include "sentinel/campaign/normalise.hpp"
-#include "sentinel/core/file.hpp"
+#include "sentinel/campaign/outputs.hpp"
 #include "sentinel/core/stop.hpp"
 
 namespace sentinel {
@@ -31,7 +32,6 @@ class Prune : public Command {
 
   ExitCode run(const Context& context) override {
     const Comm& comm = context.comm;
-    install_stop_handlers();
     RankingJob ranking;
     comm.agree([&] {
       if (output_.empty()) throw UserError("--output pruned.pth is missing");
@@ -42,16 +42,19 @@ class Prune : public Command {
       device_ = choose_device(comm, resolved(compute_, comm));
     });
     comm.from_root([&] {
-      require_writable(output_);
-      require_distinct(output_, {selection_.checkpoint, ranking.file});
+      std::vector<Output> outputs = channel_outputs(ranking);
+      outputs.push_back({output_, FileKind::kCheckpoint});
+      outputs.push_back({state_beside(output_), FileKind::kTrainingState});
+      check_outputs(outputs, {selection_.checkpoint, ranking.file});
       return Bytes();
     });
     const NamedModel model = load_model(comm, selection_);
     const Dataset test = load_dataset(comm, selection_, model.graph.dataset, Split::kTest, -1);
     const ChannelScores scores = channel_scores(comm, model, selection_, ranking, device_);
     print_pruning(comm, model, scores, test);
+    const StopWatch watch;
     const NamedModel pruned = make_pruned(
-        comm, model, selection_, scores, job_, device_, context.command, output_ + ".training", "",
+        comm, model, selection_, scores, job_, device_, context.command, state_beside(output_), "",
         [&](const EpochReport& report) { print_epoch(report, job_.finetune_epochs, job_.select); });
     write(comm, pruned, test);
     return ExitCode::kDone;
@@ -69,21 +72,21 @@ class Prune : public Command {
       require_finite_logits(source_of(model), model.graph, before.logits, image, "test images");
       const Graph pruned = prune(model.graph, scores, job_.plan);
       print_overhead({model.name, model_cost(model.graph)}, {"pruned", model_cost(pruned)});
-      fmt::print("before pruning: {}, images normalised by {}\n", in_words(before),
-                 in_words(normalisation_of(model.graph, test)));
+      say("before pruning: {}, images normalised by {}\n", in_words(before),
+          in_words(normalisation_of(model.graph, test)));
       warn_of_fault_free(source_of(model), model.graph, before, test);
-      fmt::print("after pruning: {}\n", in_words(evaluate(pruned, test, device_)));
-      std::fflush(stdout);
+      say("after pruning: {}\n", in_words(evaluate(pruned, test, device_)));
+      flush_output();
       return Bytes();
     });
   }
 
   void write(const Comm& comm, const NamedModel& pruned, const Dataset& test) const {
     comm.from_root([&] {
-      write_file_atomic(output_, pruned.made);
+      write_output({output_, FileKind::kCheckpoint}, pruned.made);
       if (job_.finetune_epochs > 0)
-        fmt::print("after fine-tuning: {}\n", in_words(evaluate(pruned.graph, test, device_)));
-      fmt::print("written to {}\n", output_);
+        say("after fine-tuning: {}\n", in_words(evaluate(pruned.graph, test, device_)));
+      say("written to {}\n", output_);
       return Bytes();
     });
   }

@@ -6,8 +6,9 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
+#include "app/print.hpp"
 #include "sentinel/campaign/normalise.hpp"
-#include "sentinel/core/stop.hpp"
+#include "sentinel/campaign/outputs.hpp"
 #include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
@@ -29,7 +30,6 @@ class Rank : public Command {
   }
 
   ExitCode run(const Context& context) override {
-    install_stop_handlers();
     const Comm& comm = context.comm;
     RankingJob job;
     bool by_images = false;
@@ -43,8 +43,9 @@ class Rank : public Command {
       device = choose_device(comm, resolved(compute_, comm));
     });
     comm.from_root([&] {
-      require_writable(output_);
-      require_distinct(output_, {selection_.checkpoint});
+      std::vector<Output> outputs = channel_outputs(job);
+      outputs.push_back(output());
+      check_outputs(outputs, {selection_.checkpoint});
       return Bytes();
     });
     const NamedModel model = load_model(comm, selection_);
@@ -54,17 +55,22 @@ class Rank : public Command {
       RankingFile ranking = to_ranking(model.graph, job.importance, scores);
       ranking.model_sha256 = model.sha256;
       ranking.command = context.command;
+      require_replaceable(output());
       if (!output_.empty()) write_ranking(output_, ranking);
       print(ranking, title_of(model));
       if (scored_whole(model.graph, scores))
         print_groups(group_orders(model.graph, scores, group_score));
-      if (!output_.empty()) fmt::print("written to {}\n", output_);
+      if (!output_.empty()) say("written to {}\n", output_);
       return Bytes();
     });
     return ExitCode::kDone;
   }
 
  private:
+  Output output() const {
+    return {output_, is_ranking_table(output_) ? FileKind::kRankingTable : FileKind::kRanking};
+  }
+
   void print(const RankingFile& ranking, const std::string& title) const {
     std::vector<std::vector<std::string>> rows = {
         {"layer", "channels", "most important", "largest", "median", "smallest"}};
@@ -80,7 +86,7 @@ class Rank : public Command {
                       at(0), at(last / 2), at(last)});
       if (sampled) add_sample(layer.sample, rows.back());
     }
-    fmt::print("{} of {}\n", ranking.method, title);
+    say("{} of {}\n", ranking.method, title);
     print_table(rows);
   }
 
@@ -102,9 +108,9 @@ class Rank : public Command {
 
   /// Sorting and pruning go by groups, all of whose convolutions share one order.
   void print_groups(const std::vector<GroupOrder>& groups) const {
-    fmt::print("\n{} channel groups, --group-score {}\n", groups.size(), group_score_);
+    say("\n{} channel groups, --group-score {}\n", groups.size(), group_score_);
     if (groups.size() > kGroupsShown && !groups_) {
-      fmt::print("(--groups lists them)\n");
+      say("(--groups lists them)\n");
       return;
     }
     std::vector<std::vector<std::string>> rows = {

@@ -4,6 +4,7 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
+#include "app/print.hpp"
 #include "app/stored_job.hpp"
 #include "sentinel/campaign/replay.hpp"
 #include "sentinel/campaign/setup.hpp"
@@ -75,7 +76,7 @@ class Replay : public Command {
   std::vector<std::string> flags() const {
     std::vector<std::string> flags;
     const auto add = [&](const char* name, const std::string& value) {
-      if (!value.empty()) flags.insert(flags.end(), {name, value});
+      if (!value.empty()) flags.push_back(std::string(name) + "=" + value);
     };
     add("--checkpoint", checkpoint_);
     add("--data", data_);
@@ -98,13 +99,14 @@ class Replay : public Command {
                       outcome(row.stored), outcome(row.replayed),
                       row.differences.empty() ? "yes" : "NO"});
     print_table(rows);
-    fmt::print("(images right/masked/SDC-non-critical/SDC-critical/DUE)\n");
+    say("(images right/masked/SDC-non-critical/SDC-critical/DUE)\n");
     for (const ReplayedRow& row : report.rows)
       if (!row.differences.empty())
-        fmt::print("point {}, trial {}, {}: {}\n", row.stored.point, row.stored.id,
-                   report.models.at(row.stored.model), fmt::join(row.differences, ", "));
-    if (!report.note.empty()) fmt::print("{}\n", report.note);
-    fmt::print("{} of {} trials identical\n", report.identical, report.trials);
+        say("point {}, trial {}, {}: {}\n", row.stored.point, row.stored.id,
+            report.models.at(row.stored.model),
+            fmt::format("{}", fmt::join(row.differences, ", ")));
+    if (!report.note.empty()) say("{}\n", report.note);
+    say("{} of {} trials identical\n", report.identical, report.trials);
   }
 
   std::string result_, trials_, checkpoint_, data_, engine_, device_;

@@ -2,6 +2,7 @@
 
 #include "app/command.hpp"
 #include "app/options.hpp"
+#include "app/print.hpp"
 #include "sentinel/io/dataset.hpp"
 
 namespace sentinel {
@@ -25,7 +26,7 @@ class Synth : public Command {
       if (train_ < 1 || test_ < 1) throw UserError("--train and --test must be at least 1");
       write_cifar_binary(folder_, synthetic_dataset(Split::kTrain, train_, seed_),
                          synthetic_dataset(Split::kTest, test_, seed_));
-      fmt::print("{} training and {} test images in {}\n", train_, test_, folder_);
+      say("{} training and {} test images in {}\n", train_, test_, folder_);
       return Bytes();
     });
     return ExitCode::kDone;

@@ -5,8 +5,9 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/output.hpp"
+#include "app/print.hpp"
 #include "sentinel/campaign/normalise.hpp"
-#include "sentinel/core/file.hpp"
+#include "sentinel/campaign/outputs.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/protect/train.hpp"
@@ -41,14 +42,14 @@ class Train : public Command {
 
   ExitCode run(const Context& context) override {
     const Comm& comm = context.comm;
-    install_stop_handlers();
     comm.agree([&] {
       check();
       options_.device = choose_device(comm, resolved(compute_, comm));
     });
     comm.from_root([&] {
-      require_writable(output_);
-      require_distinct(output_, {selection_.checkpoint});
+      check_outputs(
+          {{output_, FileKind::kCheckpoint}, {state_beside(output_), FileKind::kTrainingState}},
+          {selection_.checkpoint});
       return Bytes();
     });
     std::optional<NamedModel> start;
@@ -59,7 +60,8 @@ class Train : public Command {
     const std::string dataset = start ? start->graph.dataset : selection_.dataset;
     const Dataset images = load_dataset(comm, selection_, dataset, Split::kTrain, -1);
     const Dataset test = load_dataset(comm, selection_, dataset, Split::kTest, -1);
-    options_.state_file = output_ + ".training";
+    options_.state_file = state_beside(output_);
+    const StopWatch watch;
     comm.from_root([&] {
       fit_and_write(context, start, images, test);
       return Bytes();
@@ -89,11 +91,11 @@ class Train : public Command {
     if (!ended) throw_stopped(options_.state_file);
     const std::vector<std::string> parents =
         start ? std::vector<std::string>{start->file_sha256} : std::vector<std::string>{};
-    write_file_atomic(output_,
-                      serialize_model(graph, {parents, context.command, options_.seed, ""}));
+    write_output({output_, FileKind::kCheckpoint},
+                 serialize_model(graph, {parents, context.command, options_.seed, ""}));
     const Accuracy accuracy = evaluate(graph, test, options_.device);
-    fmt::print("{}, images normalised by {}; written to {}\n", in_words(accuracy),
-               in_words(normalisation_of(graph, test)), output_);
+    say("{}, images normalised by {}; written to {}\n", in_words(accuracy),
+        in_words(normalisation_of(graph, test)), output_);
     warn_if_guessing(output_, graph, test, accuracy);
   }
 

@@ -57,13 +57,33 @@ toml::table parse(const std::string& path, std::string_view text) {
   }
 }
 
+/// Of {hex="..."}: any bytes.
+std::string bytes_of(const std::string& path, const toml::table& table) {
+  const auto hex = table["hex"].value<std::string>();
+  if (!hex || table.size() != 1 || hex->size() % 2 != 0 ||
+      hex->find_first_not_of("0123456789abcdef") != std::string::npos)
+    fail(path, table, "a text of any bytes is written as {hex=\"6e6574\"}, two digits each");
+  std::string bytes;
+  for (std::size_t at = 0; at < hex->size(); at += 2)
+    bytes += static_cast<char>(std::stoi(hex->substr(at, 2), nullptr, 16));
+  return bytes;
+}
+
 /// A scalar as CLI11 would have read it from the command line.
-std::string text_of(const std::string& path, const toml::node& node) {
+std::string scalar_of(const std::string& path, const toml::node& node) {
   if (const auto* text = node.as_string()) return text->get();
   if (const auto* number = node.as_integer()) return std::to_string(number->get());
   if (const auto* number = node.as_floating_point()) return fmt::format("{:.17g}", number->get());
   if (const auto* truth = node.as_boolean()) return truth->get() ? "true" : "false";
+  if (const auto* table = node.as_table()) return bytes_of(path, *table);
   fail(path, node, "a text, number, true/false or a list of them is wanted here");
+}
+
+std::string text_of(const std::string& path, const toml::node& node) {
+  std::string text = scalar_of(path, node);
+  if (text.find('\0') != std::string::npos)
+    fail(path, node, "this text has a NUL character, which no option takes");
+  return text;
 }
 
 void give(const std::string& path, const toml::node& node, CLI::Option& option) {
@@ -128,7 +148,7 @@ void apply_job_text(const std::string& path, std::string_view text, CLI::App& ro
            fmt::format("unknown key '{}'; `sentinelnn {} --help` lists the options", key.str(),
                        command.get_name()));
     if (option->count() == 0 &&
-        !replaced(std::string(key.str()), node.value_or(std::string()), command))
+        !replaced(std::string(key.str()), node.is_array() ? "" : text_of(path, node), command))
       wanted.emplace_back(option, &node);
   }
   for (const auto& [option, node] : wanted) give(path, *node, *option);

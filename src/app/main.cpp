@@ -1,8 +1,10 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <cerrno>
+#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <optional>
@@ -11,10 +13,13 @@
 #include <vector>
 
 #include "app/command.hpp"
+#include "app/print.hpp"
+#include "app/resolved_options.hpp"
 #include "app/seed_command.hpp"
 #include "app/transcript.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/log.hpp"
+#include "sentinel/core/stop.hpp"
 
 namespace sentinel {
 namespace {
@@ -51,18 +56,6 @@ std::string command_line(const std::string& program, const std::vector<std::stri
   return line;
 }
 
-/// Every option that has a value, as a table that --job takes.
-std::string resolved_table(const CLI::App& app) {
-  std::istringstream lines(app.config_to_str(true, false));
-  std::string table = "[" + app.get_name() + "]\n";
-  for (std::string line; std::getline(lines, line);) {
-    const std::size_t equals = line.find('=');
-    const std::string value = equals == std::string::npos ? "" : line.substr(equals + 1);
-    if (!value.empty() && value != "\"\"" && value != "[]") table += line + "\n";
-  }
-  return table;
-}
-
 /// CLI11 says of an unknown subcommand only that one is required.
 std::string usage_message(const CLI::App& root, const CLI::ParseError& error) {
   const std::vector<std::string> unknown = root.remaining();
@@ -72,6 +65,13 @@ std::string usage_message(const CLI::App& root, const CLI::ParseError& error) {
   return (nameless ? "unknown subcommand or option: " + unknown.front()
                    : std::string(error.what())) +
          " (sentinelnn " + command + "--help lists what there is)";
+}
+
+/// Of --help and --version.
+void print_help(const CLI::App& root, const CLI::ParseError& asked) {
+  std::ostringstream text;
+  root.exit(asked, text, text);
+  say_lines(text.str());
 }
 
 /// Runs the subcommand that the words after the program's name begin with.
@@ -96,14 +96,14 @@ ExitCode run_subcommand(const Comm& comm, const std::string& program,
     root.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // as CLI11 wants them
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) throw SharedError(ExitCode::kUsage, usage_message(root, error));
-    if (comm.rank() == 0) root.exit(error);
+    if (comm.rank() == 0) print_help(root, error);
     return ExitCode::kDone;
   }
   for (Subcommand& subcommand : subcommands) {
     if (!subcommand.app->parsed()) continue;
     if (!job_file.empty()) comm.agree([&] { apply_job_file(job_file, root, *subcommand.app); });
     return subcommand.command->run(
-        {comm, command_line(program, words), resolved_table(*subcommand.app)});
+        {comm, command_line(program, words), resolved_options(*subcommand.app)});
   }
   throw Bug("no subcommand ran");
 }
@@ -113,8 +113,8 @@ ExitCode run_subcommand(const Comm& comm, const std::string& program,
 ExitCode run_steps(const Comm& comm, const std::string& program, const SeedCommand& seed) {
   for (const auto& step : seed.steps) {
     if (comm.rank() == 0) {
-      fmt::print("+ {}\n", command_line("sentinelnn", step));
-      std::fflush(stdout);
+      say("+ {}\n", command_line("sentinelnn", step));
+      flush_output();
     }
     const ExitCode code = run_subcommand(comm, program, step);
     if (code != ExitCode::kDone) return code;
@@ -132,7 +132,7 @@ void begin_transcript(std::optional<Transcript>& transcript, const SeedCommand& 
   transcript.emplace(seed.log);
   const std::time_t now = std::time(nullptr);
   transcript->add(fmt::format("{:%Y-%m-%d %H:%M:%S} {}", fmt::localtime(now), command));
-  for (const std::string& note : seed.notes) fmt::print("note: {}\n", note);
+  for (const std::string& note : seed.notes) say("note: {}\n", note);
 }
 
 ExitCode run_seed_command(const Comm& comm, const std::string& program,
@@ -159,25 +159,43 @@ ExitCode run_app(const Comm& comm, int argc, char** argv) {
                                 : run_subcommand(comm, program, words);
 }
 
+/// The code of a run whose output may be lost. A code that says more than 0 is kept. Collective.
+ExitCode code_after_output(const Comm& comm, ExitCode code) {
+  comm.from_root([&] {
+    const int error = lost_output();
+    if (error == 0 || error == EPIPE) return Bytes();
+    const std::string message =
+        std::string("not everything could be printed: ") + std::strerror(error) +
+        "; files that this command wrote are complete, give it another stdout";
+    if (code == ExitCode::kDone) throw EnvironmentError(message);
+    spdlog::error("{}", message);
+    return Bytes();
+  });
+  return code;
+}
+
 /// Prints one line and gives the exit code. An error that only this rank knows of must end the
 /// others too: they may wait for it in a message that never comes.
 int report(const Comm* comm, ExitCode code, const std::string& message, bool shared) {
   const std::string line = printable(message);
-  if (!comm || !shared || comm->rank() == 0) fmt::print(stderr, "sentinelnn: {}\n", line);
-  if (comm && comm->size() > 1 && !shared) {
-    std::fflush(stderr);
-    comm->abort(static_cast<int>(code));
-  }
+  if (!comm || !shared || comm->rank() == 0) write_stderr("sentinelnn: " + line + "\n");
+  if (comm && comm->size() > 1 && !shared) comm->abort(static_cast<int>(code));
   return static_cast<int>(code);
 }
 
 int guarded_main(int argc, char** argv) {
+  prepare_streams();
+  install_stop_handlers();
   std::optional<Comm> comm;
   const auto with = [&comm] { return comm ? &*comm : nullptr; };
   try {
     comm.emplace(Comm::world());
     setup_logging(comm->rank());
-    return static_cast<int>(run_app(*comm, argc, argv));
+    const ExitCode code = code_after_output(*comm, run_app(*comm, argc, argv));
+    // Other ranks would take it for a crash.
+    if (code == ExitCode::kDone && comm->size() == 1 && lost_output() == EPIPE)
+      end_by_broken_pipe();
+    return static_cast<int>(code);
   } catch (const std::exception& error) {
     const Failure failure = failure_of(error);
     const bool shared = dynamic_cast<const SharedError*>(&error) != nullptr;

@@ -1,9 +1,11 @@
 #include "app/options.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -168,6 +170,13 @@ Compute resolved(const Compute& compute, const Comm& comm) {
         fmt::format("--threads {} is no number from 0 to {}", compute.threads, kMostThreads));
   if (compute.threads == 0)
     result.threads = std::min(default_threads(comm.cpus(), comm.local_size()), kMostThreads);
+  const double cpus = std::max(1.0, std::ceil(comm.cpus()));
+  if (result.threads > 2 * cpus)
+    spdlog::warn(
+        "{} threads (--threads, or OMP_NUM_THREADS) are far more than the {:.0f} CPUs of this "
+        "rank; "
+        "they wait for each other, fewer are faster",
+        result.threads, cpus);
   return result;
 }
 
@@ -201,7 +210,6 @@ void keep_channel_trials(RankingJob& job, const Context& context, const std::str
   std::filesystem::path beside = output;
   if (!job.deepvigor.cache.empty()) beside = job.deepvigor.cache / beside.filename();
   if (own.output.empty() && !output.empty()) own.output = beside.string() + ".trials.h5";
-  require_distinct(own.output, {output});
 }
 
 RankingJob ranking_job(const RankingOptions& o) {

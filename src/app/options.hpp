@@ -38,8 +38,7 @@ RankingJob ranking_job(const RankingOptions& options);
 /// --channel-layers, for a ranking that is to be looked at: hardening and pruning need all layers.
 void add_channel_layers(CLI::App& app, RankingOptions& options);
 /// Where channel-FI keeps its trials unless told: beside the command's `output`, or in the
-/// workspace under its name; and what its result says of the command. UserError where the file is
-/// the output itself.
+/// workspace under its name; and what its result says of the command.
 void keep_channel_trials(RankingJob& job, const Context& context, const std::string& output);
 
 /// Options of prune and campaign as typed; `pruning_job` translates (UserError). Of the defaults of

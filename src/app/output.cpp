@@ -1,4 +1,5 @@
 #include "app/output.hpp"
+#include "app/print.hpp"
 
 #include <fmt/format.h>
 
@@ -20,8 +21,10 @@ std::size_t columns(const std::string& text) {
 
 }  // namespace
 
-void print_table(const std::vector<std::vector<std::string>>& rows) {
+void print_table(std::vector<std::vector<std::string>> rows) {
   std::vector<std::size_t> widths;
+  for (auto& row : rows)
+    for (std::string& cell : row) cell = printable(std::move(cell));
   for (const auto& row : rows)
     for (std::size_t c = 0; c < row.size(); ++c) {
       if (c == widths.size()) widths.push_back(0);
@@ -34,7 +37,7 @@ void print_table(const std::vector<std::vector<std::string>>& rows) {
       line += (c == 0 ? row[c] + space : "  " + space + row[c]);
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    fmt::print("{}\n", printable(line));
+    print_raw(line + "\n");
   }
 }
 
@@ -64,10 +67,9 @@ void print_overhead(const NamedCost& before, const NamedCost& after) {
 }
 
 void print_epoch(const EpochReport& report, std::int64_t epochs, const std::string& select) {
-  fmt::print("epoch {}/{}: loss {:.4f}, {:.2f} % of the {} images right{}\n", report.epoch, epochs,
-             report.loss, 100 * report.accuracy, select,
-             report.stored ? " (done before the stop)" : "");
-  std::fflush(stdout);
+  say("epoch {}/{}: loss {:.4f}, {:.2f} % of the {} images right{}\n", report.epoch, epochs,
+      report.loss, 100 * report.accuracy, select, report.stored ? " (done before the stop)" : "");
+  flush_output();
 }
 
 std::string in_words(const Accuracy& accuracy) {

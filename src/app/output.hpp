@@ -10,7 +10,7 @@ namespace sentinel {
 
 /// Rows of text in aligned columns on stdout: the first row is the heading, the first column is
 /// left-aligned.
-void print_table(const std::vector<std::vector<std::string>>& rows);
+void print_table(std::vector<std::vector<std::string>> rows);
 
 /// "12 345 678"
 std::string with_spaces(std::int64_t n);

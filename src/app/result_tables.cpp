@@ -12,6 +12,7 @@
 
 #include "app/channel_tables.hpp"
 #include "app/output.hpp"
+#include "app/print.hpp"
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/stats/betting.hpp"
 #include "sentinel/store/result_file.hpp"
@@ -122,7 +123,7 @@ void print_normalisation(const ResultFile& result) {
   });
   if (alike) lines.resize(std::min<std::size_t>(lines.size(), 1));
   for (const auto& [model, constants] : lines)
-    fmt::print("images{} normalised by {}\n", alike ? "" : " of " + model, constants);
+    say("images{} normalised by {}\n", alike ? "" : " of " + model, constants);
 }
 
 std::string share_cell(const ResultFile& result, std::uint32_t point, std::size_t model,
@@ -156,15 +157,14 @@ void print_plans(const ResultFile& result) {
     const auto strata =
         std::count_if(result.info.strata.begin(), result.info.strata.end(),
                       [&](const StratumInfo& stratum) { return stratum.point == plan.point; });
-    fmt::print("{}: {}, {} sampling of {} strata, {} trials in the estimate{}; {}{}\n",
-               point_name(point),
-               point.estimand == "T1" ? "the share of images that fail by one uniform flip (T1)"
-                                      : "the expected accuracy (T2)",
-               plan.sampling, strata, plan.used,
-               pilot == 0 ? "" : fmt::format(" beside {} of the pilot", pilot), plan.stop_rule,
-               plan.half_width == 0 ? ""
-               : plan.reached       ? "; the half-width is reached"
-                                    : "; the half-width is not reached");
+    say("{}: {}, {} sampling of {} strata, {} trials in the estimate{}; {}{}\n", point_name(point),
+        point.estimand == "T1" ? "the share of images that fail by one uniform flip (T1)"
+                               : "the expected accuracy (T2)",
+        plan.sampling, strata, plan.used,
+        pilot == 0 ? "" : fmt::format(" beside {} of the pilot", pilot), plan.stop_rule,
+        plan.half_width == 0 ? ""
+        : plan.reached       ? "; the half-width is reached"
+                             : "; the half-width is not reached");
   }
 }
 
@@ -296,22 +296,22 @@ void print_audit(const ResultFile& result) {
   if (!is_audited(result)) return;
   const AuditTotals t = audit_totals(result);
   if (t.trials == 0) {
-    fmt::print("audit: none of {} was audited\n", counted(t.stored, "trial", "trials"));
+    say("audit: none of {} was audited\n", counted(t.stored, "trial", "trials"));
     return;
   }
-  fmt::print("audit: {} of {}, {}, {}, {}\n", with_spaces(static_cast<std::int64_t>(t.trials)),
-             counted(t.stored, "trial", "trials"), counted(t.images, "image", "images"),
-             counted(t.mismatches, "mismatch", "mismatches"),
-             counted(t.near_ties, "near tie", "near ties"));
+  say("audit: {} of {}, {}, {}, {}\n", with_spaces(static_cast<std::int64_t>(t.trials)),
+      counted(t.stored, "trial", "trials"), counted(t.images, "image", "images"),
+      counted(t.mismatches, "mismatch", "mismatches"),
+      counted(t.near_ties, "near tie", "near ties"));
   std::size_t shown = 0;
   for (const AuditRow& row : result.audit) {
     if (row.mismatches == 0) continue;
     if (++shown > kMismatchesShown) break;
-    fmt::print("  mismatch: point {}, trial {}, {}: {} of {}\n", row.point, row.id,
-               result.info.models.at(row.model).name, row.mismatches,
-               counted(row.images, "image", "images"));
+    say("  mismatch: point {}, trial {}, {}: {} of {}\n", row.point, row.id,
+        result.info.models.at(row.model).name, row.mismatches,
+        counted(row.images, "image", "images"));
   }
-  if (shown > kMismatchesShown) fmt::print("  and more in /audit\n");
+  if (shown > kMismatchesShown) say("  and more in /audit\n");
 }
 
 nlohmann::json to_json(const AuditTotals& t) {
@@ -378,17 +378,14 @@ nlohmann::json to_json(const ResultFile& result) {
 /// What the cells of the tables mean.
 void print_notes(const ResultFile& result) {
   const double confidence = 100 * result.info.confidence;
-  fmt::print(
-      "Intervals: {:g} % confidence, over trials (all images of a trial share its faults); "
+  say("Intervals: {:g} % confidence, over trials (all images of a trial share its faults); "
       "differences against {}, in points.\n",
       confidence, result.info.models.front().name);
   if (!without_difference(result).empty())
-    fmt::print(
-        "None in n trials (p %): no trial differed. With {:g} % confidence at most p % of all "
+    say("None in n trials (p %): no trial differed. With {:g} % confidence at most p % of all "
         "trials do.\n",
         confidence);
-  fmt::print(
-      "As the seed tool counts: an image with logits that are not finite counts as the class that "
+  say("As the seed tool counts: an image with logits that are not finite counts as the class that "
       "PyTorch's argmax gives.\n");
 }
 
@@ -402,8 +399,8 @@ bool says_too_much(const ResultFile& result, const EstimateRow& e) {
 void print_caveat(const ResultFile& result) {
   if (std::any_of(result.estimates.begin(), result.estimates.end(),
                   [&](const EstimateRow& e) { return says_too_much(result, e); }))
-    fmt::print("With fewer than {} trials intervals by t or Welch may cover less than they say.\n",
-               Sample::kEnough);
+    say("With fewer than {} trials intervals by t or Welch may cover less than they say.\n",
+        Sample::kEnough);
 }
 
 /// t estimates the spread from what was met; rarer collapses are in no trial.
@@ -413,8 +410,8 @@ void print_unseen(const ResultFile& result) {
     if (e.method.find("t over trials") != std::string::npos && (fewest == 0 || e.trials < fewest))
       fewest = e.trials;
   if (fewest > 0)
-    fmt::print("Intervals by t know nothing of what fewer than 3 in {} trials show ({:.2g} %).\n",
-               with_spaces(static_cast<std::int64_t>(fewest)), 300 / static_cast<double>(fewest));
+    say("Intervals by t know nothing of what fewer than 3 in {} trials show ({:.2g} %).\n",
+        with_spaces(static_cast<std::int64_t>(fewest)), 300 / static_cast<double>(fewest));
 }
 
 }  // namespace
@@ -422,22 +419,22 @@ void print_unseen(const ResultFile& result) {
 void print_result(const std::string& path, bool json) {
   const ResultFile result = read_result(path);
   if (json) {
-    fmt::print("{}\n", to_json(result).dump());
+    say_json(to_json(result));
     return;
   }
-  fmt::print("{} ({})\n\n", path,
-             result.complete ? "complete" : "not complete: run the same command again to go on");
+  say("{} ({})\n\n", path,
+      result.complete ? "complete" : "not complete: run the same command again to go on");
   print_models(result);
   print_normalisation(result);
-  fmt::print("\n");
+  say("\n");
   if (holds_channels(result)) {
     print_channels(result);
     return print_audit(result);
   }
   print_accuracy(result);
-  fmt::print("\n");
+  say("\n");
   print_outcomes(result);
-  fmt::print("\n");
+  say("\n");
   print_plans(result);
   print_notes(result);
   print_caveat(result);

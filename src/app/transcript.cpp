@@ -1,16 +1,41 @@
 #include "app/transcript.hpp"
 
+#include <fcntl.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <filesystem>
 
+#include "app/print.hpp"
+#include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 
 namespace sentinel {
+namespace {
 
-Transcript::Transcript(const std::string& path)
-    : file_(std::fopen(path.c_str(), "a")), stdout_(stdout) {
+/// Whether a file begins as begin_transcript begins it: "2026-11-29 16:17:23 ". An empty one does.
+bool is_log(const std::string& path) {
+  constexpr std::string_view kDate = "0000-00-00 00:00:00 ";
+  std::string begin(kDate.size(), '\0');
+  begin.resize(FileHandle(path, O_RDONLY).read_at(begin.data(), begin.size(), 0));
+  for (char& c : begin)
+    if (c >= '1' && c <= '9') c = '0';
+  return begin.empty() || begin == kDate;
+}
+
+std::FILE* open_log(const std::string& path) {
+  require_writable(path);
+  std::error_code none;
+  if (std::filesystem::exists(path, none) && !is_log(path))
+    throw UserError(path + " is there already and is no log of sentinelnn; remove it");
+  return std::fopen(path.c_str(), "a");
+}
+
+}  // namespace
+
+Transcript::Transcript(const std::string& path) : file_(open_log(path)), stdout_(stdout) {
   if (!file_) throw_errno("cannot write", path);
   // glibc lets a program replace its stdout.
   std::FILE* both = ::fopencookie(this, "w", {nullptr, write_both, nullptr, nullptr});
@@ -18,7 +43,7 @@ Transcript::Transcript(const std::string& path)
   std::setvbuf(both, nullptr, _IOLBF, BUFSIZ);
   stdout = both;
   sink_ = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
-  sink_->set_pattern("[%H:%M:%S] %l: %v");
+  sink_->set_formatter(printable_formatter("[%H:%M:%S] %l: %*"));
   spdlog::default_logger()->sinks().push_back(sink_);
   spdlog::default_logger()->flush_on(spdlog::level::info);  // so that lines stand in their order
 }
@@ -32,18 +57,16 @@ Transcript::~Transcript() {
 }
 
 void Transcript::add(const std::string& line) {
-  std::fflush(stdout);
-  std::fprintf(file_, "%s\n", line.c_str());
-  std::fflush(file_);
+  flush_output();
+  if (std::fprintf(file_, "%s\n", printable(line).c_str()) < 0 || std::fflush(file_) != 0)
+    note_lost_output(errno);
 }
 
 ssize_t Transcript::write_both(void* transcript, const char* text, std::size_t size) {
   const auto& self = *static_cast<Transcript*>(transcript);
-  std::fwrite(text, 1, size, self.file_);
-  std::fflush(self.file_);
-  const std::size_t written = std::fwrite(text, 1, size, self.stdout_);
-  std::fflush(self.stdout_);
-  return static_cast<ssize_t>(written);
+  for (std::FILE* file : {self.file_, self.stdout_})
+    if (std::fwrite(text, 1, size, file) != size || std::fflush(file) != 0) note_lost_output(errno);
+  return static_cast<ssize_t>(size);
 }
 
 }  // namespace sentinel

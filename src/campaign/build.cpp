@@ -1,20 +1,20 @@
 #include "campaign/build.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <filesystem>
 
 #include "campaign/describe.hpp"
 #include "campaign/names.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/normalise.hpp"
+#include "sentinel/campaign/outputs.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/stop.hpp"
 #include "sentinel/models/model.hpp"
 
 namespace sentinel {
 namespace {
-
-bool needs_scores(const Job& job) {
-  return job.pruning || (job.protect && job.protection.hardening.duplication.ratio > 0);
-}
 
 void require_unprotected(const NamedModel& model, const std::string& path) {
   const std::string steps = steps_of(model.graph);
@@ -25,14 +25,35 @@ void require_unprotected(const NamedModel& model, const std::string& path) {
                         "one (use inject)");
 }
 
+/// From which file a network that the job makes may be taken, empty: none. A checkpoint of an
+/// earlier version does not say which weights it was made with; then the result must, whose
+/// fingerprint has them.
+std::string reusable(const Comm& comm, const Job& job, const std::string& path) {
+  std::error_code none;
+  if (job.fresh || comm.rank() != 0 || !std::filesystem::exists(path, none)) return "";
+  if (std::filesystem::exists(job.output, none)) return path;
+  try {
+    if (!read_provenance(read_file(path), path).network_sha256.empty()) return path;
+  } catch (const DataError&) {
+  }
+  spdlog::warn(
+      "{} is there without its result {}, and does not say which weights it was made "
+      "with; it is made again",
+      path, job.output);
+  return "";
+}
+
 /// Prunes and fine-tunes the original.
 NamedModel prune_original(const Comm& comm, const Job& job, at::Device device, const Built& built,
                           const std::string& path) {
-  NamedModel pruned = make_pruned(comm, built.models[0], job.selection, built.scores, *job.pruning,
-                                  device, job.command, path + ".training", job.fresh ? "" : path);
+  const StopWatch watch;
+  NamedModel pruned =
+      make_pruned(comm, built.models[0], job.selection, built.scores, *job.pruning, device,
+                  job.command, state_beside(path), reusable(comm, job, path));
   // At once, where nothing is overwritten: what follows may fail, and fine-tuning was long.
   comm.from_root([&] {
-    if (!std::filesystem::exists(path)) write_file_atomic(path, pruned.made);
+    if (!std::filesystem::exists(path)) write_output({path, FileKind::kCheckpoint}, pruned.made);
+    require_not_stopped();
     return Bytes();
   });
   return pruned;
@@ -51,7 +72,7 @@ NamedModel harden_one(const Comm& comm, const Job& job, at::Device device, const
   }
   const ChannelScores& scores = made.of_pruned ? again : built.scores;
   return make_hardened(comm, base, job.selection, scores, job.protection, device, job.command,
-                       job.fresh ? "" : made.path);
+                       reusable(comm, job, made.path));
 }
 
 /// What the plan makes of an original, which may be pruned itself.
@@ -161,6 +182,10 @@ Built begin(const Comm& comm, const Job& job) {
 
 }  // namespace
 
+bool needs_scores(const Job& job) {
+  return job.pruning || (job.protect && job.protection.hardening.duplication.ratio > 0);
+}
+
 Built build(const Comm& comm, const Job& job, at::Device device) {
   Built built = begin(comm, job);
   if (job.protect) look_at_original(comm, device, built);
@@ -192,9 +217,9 @@ std::vector<std::string> made_paths(const Job& job) {
   return paths;
 }
 
-void write_made(const Job& job, const std::vector<NamedModel>& models) {
-  const std::vector<std::string> paths = made_paths(job);
-  for (std::size_t k = 0; k < paths.size(); ++k) write_file_atomic(paths[k], models.at(k + 1).made);
+void write_made(const std::vector<std::string>& paths, const std::vector<NamedModel>& models) {
+  for (std::size_t k = 0; k < paths.size(); ++k)
+    write_output({paths[k], FileKind::kCheckpoint}, models.at(k + 1).made);
 }
 
 }  // namespace sentinel

@@ -4,22 +4,31 @@
 #include "campaign/describe.hpp"
 #include "campaign/names.hpp"
 #include "campaign/run_trials.hpp"
+#include "sentinel/campaign/outputs.hpp"
 
 namespace sentinel {
 namespace {
 
-/// Before any work.
-void check_outputs(const Job& job) {
-  check_result_path(job);
-  const std::vector<GivenNetwork> given = given_networks(job);
-  for (const std::string& path : made_paths(job)) {
-    require_writable(path);
-    std::vector<std::string> others;
-    for (const GivenNetwork& network : given) others.push_back(network.path);
-    others.insert(others.end(),
-                  {job.selection.checkpoint, job.output, job.protection.ranking.file});
-    require_distinct(path, others);
+/// Everything that the job writes.
+std::vector<Output> outputs_of(const Job& job) {
+  std::vector<Output> outputs = {{job.output, FileKind::kResult}};
+  for (const MadeNetwork& made : made_networks(job)) {
+    outputs.push_back({made.path, FileKind::kCheckpoint});
+    if (made.steps == "pruned")
+      outputs.push_back({state_beside(made.path), FileKind::kTrainingState});
   }
+  if (!needs_scores(job)) return outputs;
+  for (const Output& trials : channel_outputs(job.protection.ranking)) {
+    outputs.push_back(trials);
+    if (job.pruning) outputs.push_back({trials.path + ".pruned.h5", FileKind::kResult});
+  }
+  return outputs;
+}
+
+std::vector<std::string> inputs_of(const Job& job) {
+  std::vector<std::string> inputs = {job.selection.checkpoint, job.protection.ranking.file};
+  for (const GivenNetwork& network : given_networks(job)) inputs.push_back(network.path);
+  return inputs;
 }
 
 }  // namespace
@@ -35,14 +44,15 @@ ExitCode run_campaign(const Comm& comm, const Job& asked) {
     device = choose_device(comm, job.compute);
   });
   comm.from_root([&] {
-    check_outputs(job);
+    check_outputs(outputs_of(job), inputs_of(job));
     return Bytes();
   });
   if (job.protect) job.protection.ranking.importance = method_of(comm, job.protection.ranking);
+  const std::vector<std::string> paths = made_paths(job);
   const Built built = build(comm, job, device);
   TrialPlan plan{"inject", built.models, built.images, points_of(job), built.scores};
   plan.warned = built.warned;
-  return run_trials(comm, job, plan, device, [&] { write_made(job, built.models); });
+  return run_trials(comm, job, plan, device, [&] { write_made(paths, built.models); });
 }
 
 }  // namespace sentinel

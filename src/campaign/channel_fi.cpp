@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "campaign/run_trials.hpp"
-#include "sentinel/core/stop.hpp"
+#include "sentinel/campaign/outputs.hpp"
 
 namespace sentinel {
 namespace {
@@ -74,7 +74,7 @@ ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
     check_layers(job.channel_faults, channels);
   });
   comm.from_root([&] {
-    check_result_path(campaign);
+    check_outputs(channel_outputs(job), {selection.checkpoint});
     return Bytes();
   });
   const Dataset images = ranking_images(comm, selection, model.graph.dataset, job, kDefaultImages);
@@ -93,7 +93,6 @@ ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
                        {},
                        "give --channel-fresh to start over, or another --channel-trials",
                        true};  // whoever ranks has looked
-  install_stop_handlers();
   const ExitCode code = run_trials(comm, campaign, plan, device);
   if (code == ExitCode::kMismatch)
     throw SharedError(code, fmt::format("{}: its audit found a mismatch, so there is no ranking; "

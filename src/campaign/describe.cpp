@@ -284,7 +284,8 @@ SessionInfo describe_session(const Comm& comm, const Job& job, at::Device device
   info["slurm"] = slurm_variables();
   info["sentinelnn"] = version();
   info["command"] = job.command;
-  session.info = info.dump();
+  // Command lines and variables may hold any bytes.
+  session.info = info.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return session;
 }
 

@@ -83,7 +83,7 @@ std::string path_of(const Job& job, const std::string& steps) {
   // Earlier versions called every protected network hardened; their campaigns go on with it.
   const std::string former = job.output + ".hardened.pth";
   const bool old = !job.fresh && !job.all_combinations && !std::filesystem::exists(path) &&
-                   std::filesystem::exists(former);
+                   std::filesystem::exists(former) && std::filesystem::exists(job.output);
   return old ? former : path;
 }
 

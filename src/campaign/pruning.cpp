@@ -77,7 +77,8 @@ NamedModel make_pruned(const Comm& comm, const NamedModel& model, const ModelSel
     if (Bytes made = made_by(recipe, reuse); !made.empty()) return made;
     Graph graph = prune(model.graph, scores, job.plan);
     if (images.train) fine_tune(graph, images, job, device, state_file, report ? report : to_log);
-    return serialize_model(graph, {{model.file_sha256}, command, job.finetune.seed, recipe});
+    return serialize_model(
+        graph, {{model.file_sha256}, command, job.finetune.seed, recipe, content_hash(graph)});
   });
   NamedModel pruned = parse_everywhere(comm, file, "pruned network", {});
   pruned.name = name_of(pruned.graph, "");

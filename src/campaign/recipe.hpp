@@ -12,7 +12,10 @@ NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::stri
                             const ModelSelection& selection);
 /// SHA-256 of all scores.
 std::string hash_of(const ChannelScores& scores);
-/// The file, if it is a checkpoint made by this recipe and not changed since; else nothing.
+/// SHA-256 of the network alone: the command that made it does not count.
+std::string content_hash(const Graph& graph);
+/// The file, if it is a checkpoint made by this recipe and has the weights that it was made with,
+/// where it says so; else nothing, which is logged where there is a file.
 Bytes made_by(const std::string& recipe, const std::string& path);
 
 }  // namespace sentinel

@@ -1,13 +1,10 @@
 #include "campaign/run_trials.hpp"
 
 #include <ATen/Parallel.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <array>
-#include <filesystem>
 #include <optional>
 
 #include "campaign/describe.hpp"
@@ -16,7 +13,7 @@
 #include "campaign/records.hpp"
 #include "sentinel/campaign/normalise.hpp"
 #include "sentinel/comm/pool.hpp"
-#include "sentinel/core/file.hpp"
+#include "sentinel/core/stop.hpp"
 
 namespace sentinel {
 namespace {
@@ -85,17 +82,6 @@ Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int thr
   return result.encode();
 }
 
-void check_result_path(const Job& job) {
-  require_writable(job.output);
-  require_distinct(job.output, {job.selection.checkpoint});
-  if (!std::filesystem::exists(job.output)) return;
-  std::array<char, 4> magic{};
-  const FileHandle file(job.output, O_RDONLY);
-  file.read_at(magic.data(), magic.size(), 0);
-  if (std::string_view(magic.data(), magic.size()) != "\x89HDF")
-    throw DataError(job.output, "is there already and is no result file; give another --output");
-}
-
 ExitCode run_trials(const Comm& comm, const Job& job, const TrialPlan& plan, at::Device device,
                     const std::function<void()>& begun) {
   std::optional<TrialRunner> runner;
@@ -113,6 +99,7 @@ ExitCode run_trials(const Comm& comm, const Job& job, const TrialPlan& plan, at:
     warn_of_spared_layers(plan.points, runner->engine(0).space());
     return Bytes();
   });
+  const StopWatch watch;  // until all is stored
   run_pool(
       comm, [&] { return ledger->next(); },
       [&](const Bytes& chunk) { return work_on(chunk, *runner, comm, job.compute.threads); },

@@ -29,10 +29,6 @@ TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
 /// What a rank does with a Chunk: the encoded ChunkResult.
 Bytes work_on(const Bytes& bytes, TrialRunner& runner, const Comm& comm, int threads);
 
-/// Before any work, on rank 0: can the job's result be written, and is what lies there already a
-/// result (--fresh must not remove anything else)? EnvironmentError, UserError, DataError.
-void check_result_path(const Job& job);
-
 /// Runs the trials that job.output lacks and publishes it. Of the job counts how to run and store,
 /// not what. `begun` is called on rank 0 once the result is ours. kDone, kMismatch where an audit
 /// of the complete result found one, or the code of the stop that was asked for, on every rank.

@@ -2,8 +2,8 @@
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <torch/cuda.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -29,21 +29,6 @@ namespace {
 
 constexpr std::int64_t kAllImages = -1;
 constexpr std::int64_t kLookedAt = 64;  // images, before long work
-
-/// Of the network alone: the command that made it does not count.
-std::string content_hash(const Graph& graph) {
-  const CheckpointFile file = parse_pth(serialize_model(graph, {}), "network");
-  auto record = nlohmann::json::parse(file.metadata.value_or("{}"));
-  record.erase("provenance");
-  Sha256 hash;
-  hash.update(record.dump());
-  for (const auto& [name, tensor] : file.tensors) {
-    hash.update(fmt::format("{} {} {}\n", name, at::toString(tensor.scalar_type()),
-                            fmt::join(tensor.sizes(), "x")));
-    hash.update(tensor.data_ptr(), tensor.nbytes());
-  }
-  return hash.hex();
-}
 
 /// Throws on every rank where one has another hash than rank 0.
 void require_same(const Comm& comm, const std::string& hash, const std::string& what) {
@@ -204,6 +189,20 @@ void require_fault_free(const Comm& comm, const NamedModel& model, const Dataset
   });
 }
 
+std::string content_hash(const Graph& graph) {
+  const CheckpointFile file = parse_pth(serialize_model(graph, {}), "network");
+  auto record = nlohmann::json::parse(file.metadata.value_or("{}"));
+  record.erase("provenance");
+  Sha256 hash;
+  hash.update(record.dump());
+  for (const auto& [name, tensor] : file.tensors) {
+    hash.update(fmt::format("{} {} {}\n", name, at::toString(tensor.scalar_type()),
+                            fmt::join(tensor.sizes(), "x")));
+    hash.update(tensor.data_ptr(), tensor.nbytes());
+  }
+  return hash.hex();
+}
+
 NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::string& source,
                             const ModelSelection& selection) {
   NamedModel model;
@@ -227,11 +226,20 @@ std::string hash_of(const ChannelScores& scores) {
 
 Bytes made_by(const std::string& recipe, const std::string& path) {
   if (path.empty() || !std::filesystem::exists(path)) return {};
+  const auto again = [&](const char* why) {
+    spdlog::warn("{} {}; it is made again", path, why);
+    return Bytes();
+  };
   try {
     Bytes file = read_file(path);
-    return read_provenance(file, path).recipe == recipe ? file : Bytes();
+    const Provenance made = read_provenance(file, path);
+    if (made.recipe != recipe) return again("was made from another network or by other options");
+    if (!made.network_sha256.empty() &&
+        content_hash(parse_model(file, path, ModelChoice{})) != made.network_sha256)
+      return again("has other weights than it was made with");
+    return file;
   } catch (const DataError&) {
-    return {};  // somebody else's file: check_outputs and the lock decide what becomes of it
+    return again("cannot be read");
   }
 }
 
@@ -250,31 +258,6 @@ ExitCode code_of_root(const Comm& comm, const std::function<ExitCode()>& body) {
     return writer.take();
   });
   return static_cast<ExitCode>(ByteReader(bytes, "exit code").read<std::int32_t>());
-}
-
-void require_distinct(const std::string& output, const std::vector<std::string>& others) {
-  if (output.empty()) return;
-  const auto same = [&](const std::string& other) {
-    return !other.empty() &&
-           std::filesystem::weakly_canonical(output) == std::filesystem::weakly_canonical(other);
-  };
-  if (std::any_of(others.begin(), others.end(), same))
-    throw UserError(
-        output +
-        " is named twice, as this command's output and as another file; choose another output");
-}
-
-void require_writable(const std::string& path) {
-  if (path.empty()) return;
-  std::error_code none;
-  if (std::filesystem::is_directory(path, none))
-    throw EnvironmentError(path + " is a folder; give the name of a file to write");
-  const auto parent = std::filesystem::path(path).parent_path();
-  const std::string folder = parent.empty() ? "." : parent.string();
-  if (!std::filesystem::is_directory(folder, none))
-    throw EnvironmentError("cannot write " + path + ": there is no folder " + folder +
-                           "; make it first");
-  if (::access(folder.c_str(), W_OK) != 0) throw_errno("cannot write " + path + ": folder", folder);
 }
 
 NamedModel load_model(const Comm& comm, const ModelSelection& selection) {
@@ -360,7 +343,7 @@ NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelS
         harden(model.graph, scores, protection.hardening, calibration, comm, device);
     // Ranks on other processors may calibrate to other last bits: rank 0's result holds.
     file = comm.from_root([&] {
-      return serialize_model(graph, {{model.file_sha256}, command, 0, recipe});
+      return serialize_model(graph, {{model.file_sha256}, command, 0, recipe, content_hash(graph)});
     });
   }
   NamedModel hardened = parse_everywhere(comm, file, "hardened network", {});

@@ -20,12 +20,23 @@ std::string directory_of(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
+const char* kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISFIFO(mode)) return "a FIFO";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
 }  // namespace
 
 void throw_errno(const std::string& what, const std::string& path) {
   const int error = errno;
   std::string message = what + " " + path + ": " + std::strerror(error);
   if (error == ENOSPC || error == EDQUOT) message += "; free space and run the same command again";
+  if (error == EFBIG)
+    message +=
+        "; the limit of file sizes is reached (ulimit -f): raise it and run the same "
+        "command again";
   throw EnvironmentError(message);
 }
 
@@ -78,17 +89,20 @@ void FileHandle::close() {
   if (fd >= 0 && ::close(fd) != 0) throw_errno("cannot close", path_);
 }
 
-Bytes read_file(const std::string& path, std::uint64_t limit) {
+void require_readable(const std::string& path) {
   std::error_code status;
   const auto type = std::filesystem::status(path, status).type();
   if (type == std::filesystem::file_type::not_found) throw DataError(path, "no such file");
   if (type == std::filesystem::file_type::none) throw DataError(path, status.message());
-  if (type != std::filesystem::file_type::regular && type != std::filesystem::file_type::directory)
-    throw DataError(path, "is no regular file");
   if (type == std::filesystem::file_type::directory)
     throw DataError(path, "is a directory, a file is wanted");
+  if (type != std::filesystem::file_type::regular) throw DataError(path, "is no regular file");
   if (::access(path.c_str(), R_OK) != 0)
     throw DataError(path, std::string("cannot be read: ") + std::strerror(errno));
+}
+
+Bytes read_file(const std::string& path, std::uint64_t limit) {
+  require_readable(path);
   FileHandle file(path, O_RDONLY);
   const std::uint64_t size = file.size();
   if (size > limit)
@@ -110,23 +124,66 @@ void sync_parent(const std::string& path) {
     throw_errno("cannot sync directory", handle.path());
 }
 
+std::string link_target(const std::string& path) {
+  constexpr int kMostLinks = 40;  // as Linux follows
+  std::filesystem::path target = path;
+  for (int links = 0; links < kMostLinks; ++links) {
+    std::error_code none;
+    const std::filesystem::path next = std::filesystem::read_symlink(target, none);
+    if (none) return target.string();
+    target = target.parent_path() / next;  // an absolute one replaces the folder
+  }
+  throw EnvironmentError("cannot write " + path + ": its symbolic links lead in a circle");
+}
+
+std::string temporary_beside(const std::string& path) {
+  return link_target(path) + ".tmp." + std::to_string(::getpid());
+}
+
+void require_file_or_nothing(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode)) return;
+  throw UserError(path + " is " + kind_of(info.st_mode) +
+                  ", which no output replaces; give the name of a file to write");
+}
+
+void require_writable(const std::string& path) {
+  if (path.empty()) return;
+  require_file_or_nothing(path);
+  const std::string target = link_target(path);
+  std::error_code none;
+  if (!std::filesystem::is_directory(directory_of(target), none))
+    throw EnvironmentError("cannot write " + path + ": there is no folder " + directory_of(target) +
+                           "; make it first");
+  const std::string temporary = temporary_beside(path);
+  std::remove(temporary.c_str());
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0 && errno == EEXIST) return;  // another host's process of this number
+  if (fd < 0) throw_errno("cannot write " + path + ": folder", directory_of(target));
+  ::close(fd);
+  std::remove(temporary.c_str());
+}
+
 void publish_file(const std::string& from, const std::string& to) {
   {
     FileHandle file(from, O_RDONLY);
     if (::fsync(file.fd()) != 0) throw_errno("cannot sync", from);
   }
-  if (std::rename(from.c_str(), to.c_str()) != 0) throw_errno("cannot rename to", to);
-  sync_parent(to);
+  require_file_or_nothing(to);
+  const std::string target = link_target(to);
+  if (std::rename(from.c_str(), target.c_str()) != 0) throw_errno("cannot rename to", target);
+  sync_parent(target);
 }
 
 void write_file_atomic(const std::string& path, const void* data, std::size_t size) {
-  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  const std::string temporary = temporary_beside(path);
+  std::remove(temporary.c_str());  // of a killed process of this number
   try {
-    FileHandle file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+    FileHandle file(temporary, O_WRONLY | O_CREAT | O_EXCL);
     file.write_all(data, size);
     file.close();
     publish_file(temporary, path);
-  } catch (const EnvironmentError&) {
+  } catch (const Error&) {
     std::remove(temporary.c_str());
     throw;
   }

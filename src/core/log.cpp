@@ -31,6 +31,31 @@ class PrintableMessage : public spdlog::custom_flag_formatter {
   }
 };
 
+struct Character {
+  std::uint32_t code = 0;
+  std::size_t bytes = 1;
+};
+
+/// Of valid UTF-8.
+Character character_at(std::string_view text, std::size_t at) {
+  const auto byte = [&](std::size_t i) {
+    return static_cast<std::uint32_t>(static_cast<unsigned char>(text[at + i]));
+  };
+  const std::uint32_t first = byte(0);
+  if (first < 0xC0) return {first, 1};
+  const std::size_t bytes = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+  std::uint32_t code = first & (0x7Fu >> bytes);
+  for (std::size_t i = 1; i < bytes; ++i) code = code << 6 | (byte(i) & 0x3Fu);
+  return {code, bytes};
+}
+
+/// DEL, the second set of control characters (U+009B begins a sequence as ESC [ does), ends of
+/// lines, and marks that turn the direction of the text after them.
+bool is_obeyed(std::uint32_t code) {
+  return (code >= 0x7F && code <= 0x9F) || code == 0x61C || (code >= 0x200E && code <= 0x200F) ||
+         (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+}
+
 }  // namespace
 
 std::string printable(std::string text) {
@@ -40,20 +65,44 @@ std::string printable(std::string text) {
   const std::string quoted =
       nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   std::string result;
-  for (std::size_t i = 1; i + 1 < quoted.size(); ++i) {
+  for (std::size_t i = 1; i + 1 < quoted.size();) {
     if (quoted[i] == '\\' && (quoted[i + 1] == '"' || quoted[i + 1] == '\\')) ++i;
-    result += quoted[i];
+    const Character next = character_at(quoted, i);
+    result +=
+        is_obeyed(next.code) ? fmt::format("\\u{:04x}", next.code) : quoted.substr(i, next.bytes);
+    i += next.bytes;
   }
   return result;
+}
+
+std::string printable_lines(std::string_view text) {
+  std::string result;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    result += printable(std::string(text.substr(begin, end - begin)));
+    if (end < text.size()) result += '\n';
+    begin = end + 1;
+  }
+  return result;
+}
+
+void write_stderr(const std::string& text) {
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
+
+std::unique_ptr<spdlog::formatter> printable_formatter(const std::string& pattern) {
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<PrintableMessage>('*').set_pattern(pattern);
+  return formatter;
 }
 
 void setup_logging(int rank) {
   auto logger = std::make_shared<spdlog::logger>(
       "sentinelnn", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
-  auto formatter = std::make_unique<spdlog::pattern_formatter>();
-  formatter->add_flag<PrintableMessage>('*').set_pattern(
-      rank == 0 ? "[%H:%M:%S] %^%l%$: %*" : fmt::format("[%H:%M:%S] rank {} %l: %*", rank));
-  logger->set_formatter(std::move(formatter));
+  logger->set_formatter(printable_formatter(
+      rank == 0 ? "[%H:%M:%S] %^%l%$: %*" : fmt::format("[%H:%M:%S] rank {} %l: %*", rank)));
+  logger->set_error_handler([](const std::string&) {});  // there is nowhere to say it
   logger->set_level(rank == 0 ? spdlog::level::info : spdlog::level::err);
   spdlog::set_default_logger(logger);
 }
@@ -69,7 +118,7 @@ Progress::Progress(std::string what, std::string unit, std::uint64_t total,
       terminal_(::isatty(STDERR_FILENO) == 1 && spdlog::should_log(spdlog::level::info)) {}
 
 Progress::~Progress() {
-  if (drawn_) std::fputc('\n', stderr);
+  if (drawn_) write_stderr("\n");
 }
 
 std::string Progress::line(std::uint64_t done, const std::string& note) const {
@@ -88,8 +137,7 @@ void Progress::update(std::uint64_t done, const std::string& note) {
   if (now - last_ < interval && !(terminal_ && done == total_)) return;
   last_ = now;
   if (terminal_) {
-    fmt::print(stderr, "\r\033[K{}", line(done, note));
-    std::fflush(stderr);
+    write_stderr("\r\033[K" + printable(line(done, note)));
     drawn_ = true;
   } else {
     spdlog::info("{}", line(done, note));

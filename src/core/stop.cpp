@@ -1,9 +1,12 @@
 #include "sentinel/core/stop.hpp"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <initializer_list>
+#include <string>
 
 namespace sentinel {
 namespace {
@@ -13,8 +16,16 @@ namespace {
 std::atomic<int> stop_flag{0};
 static_assert(std::atomic<int>::is_always_lock_free);
 
+std::atomic<int> watches{0};
+
 void on_signal(int signal) {
   if (signal == SIGINT && stop_flag == SIGINT) std::_Exit(130);
+  if (watches == 0) {
+    constexpr char kStopped[] =
+        "sentinelnn: stopped by a signal; there was nothing to store, run the same command again\n";
+    [[maybe_unused]] const ssize_t told = ::write(STDERR_FILENO, kStopped, sizeof kStopped - 1);
+    std::_Exit(static_cast<int>(signal == SIGINT ? ExitCode::kInterrupted : ExitCode::kStopped));
+  }
   stop_flag = signal;
 }
 
@@ -28,12 +39,26 @@ void install_stop_handlers() {
   for (int signal : {SIGTERM, SIGUSR1, SIGINT}) sigaction(signal, &action, nullptr);
 }
 
+StopWatch::StopWatch() {
+  ++watches;
+}
+
+StopWatch::~StopWatch() {
+  --watches;
+}
+
 int stop_signal() {
   return stop_flag;
 }
 
 void request_stop(int signal) {
   stop_flag = signal;
+}
+
+void require_not_stopped() {
+  if (stop_flag != 0)
+    throw Error(stop_code(), "stopped by signal " + std::to_string(stop_flag) +
+                                 "; run the same command again to go on");
 }
 
 ExitCode stop_code() {

@@ -264,6 +264,23 @@ bool is_script_archive(const Bytes& bytes) {
   }
 }
 
+OwnArchive own_archive(const std::string& path) {
+  constexpr std::uint64_t kLargest = std::uint64_t{1} << 32;  // ZipWriter makes none of 4 GiB
+  try {
+    const Bytes bytes = read_file(path, kLargest);
+    if (!starts_with(bytes, "PK\x03\x04")) return OwnArchive::kNone;
+    ZipArchive archive(bytes, path);
+    if (archive.contains("archive/code/__torch__/sentinelnn.py")) return OwnArchive::kScript;
+    if (!archive.contains("archive/sentinelnn.json")) return OwnArchive::kNone;
+    const std::string record = read_text(archive, "archive/sentinelnn.json");
+    const auto has = [&](const char* key) { return record.find(key) != std::string::npos; };
+    if (has("\"architecture\":")) return OwnArchive::kCheckpoint;
+    return has("\"training\":") ? OwnArchive::kTrainingState : OwnArchive::kNone;
+  } catch (const DataError&) {
+    return OwnArchive::kNone;
+  }
+}
+
 CheckpointFile read_pth(const std::string& path) {
   return parse_pth(read_file(path), path);
 }

@@ -6,6 +6,7 @@
 #include "numpy_pickle.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/hash.hpp"
 
 namespace sentinel {
 namespace {
@@ -155,6 +156,60 @@ void check_writable(const Dataset& data, std::int64_t least) {
                     " image(s) are needed, one for each file");
 }
 
+using NamedBytes = std::vector<std::pair<std::string, Bytes>>;
+
+/// The files of a data set, by name.
+NamedBytes batches_of(const Dataset& train, const Dataset& test) {
+  NamedBytes batches;
+  const std::vector<std::string> names = batch_names(".bin");
+  for (std::int64_t i = 0; i < kTrainingBatches; ++i) {
+    const std::int64_t begin = train.size() * i / kTrainingBatches;
+    const std::int64_t end = train.size() * (i + 1) / kTrainingBatches;
+    batches.emplace_back(names[static_cast<std::size_t>(i)], binary_records(train, begin, end));
+  }
+  batches.emplace_back("test_batch.bin", binary_records(test, 0, test.size()));
+  return batches;
+}
+
+constexpr char kList[] = "synth.sha256";
+
+/// As sha256sum prints it.
+std::string line_of(const std::string& name, const Bytes& bytes) {
+  return sha256_hex(bytes.data(), bytes.size()) + "  " + name + "\n";
+}
+
+/// What an earlier call wrote into the folder; nothing where there is no list.
+std::string lines_of_list(const std::string& path) {
+  require_writable(path);
+  std::error_code none;
+  if (!fs::exists(path, none)) return "";
+  const Bytes bytes = read_file(path, 1 << 20);
+  const std::string lines(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (lines.find("  test_batch.bin\n") == std::string::npos)
+    throw UserError(path + " is there already and is no list of `synth`; give another folder");
+  return lines;
+}
+
+/// UserError where a file is there that is not among these lines: CIFAR-10's own are called so too.
+void require_own(const fs::path& path, const std::string& lines) {
+  require_writable(path.string());
+  std::error_code none;
+  if (!fs::exists(path, none)) return;
+  if (lines.find(line_of(path.filename().string(), read_file(path.string()))) == std::string::npos)
+    throw UserError(path.string() + " is there already and is not in its folder's list " + kList +
+                    " of files that `synth` wrote, so it is not replaced; give another folder, or "
+                    "remove the file");
+}
+
+/// Makes the folder where it is absent.
+void require_folder(const std::string& folder) {
+  std::error_code error;
+  if (fs::exists(folder, error) && !fs::is_directory(folder, error))
+    throw UserError(folder + " is no folder; give the name of a folder to write into");
+  fs::create_directories(link_target(folder), error);
+  if (error) throw EnvironmentError("cannot make the folder " + folder + ": " + error.message());
+}
+
 }  // namespace
 
 Dataset read_cifar(const DatasetInfo& info, const std::string& folder, Split split) {
@@ -175,18 +230,18 @@ Dataset read_cifar(const DatasetInfo& info, const std::string& folder, Split spl
 void write_cifar_binary(const std::string& folder, const Dataset& train, const Dataset& test) {
   check_writable(train, kTrainingBatches);
   check_writable(test, 1);
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw EnvironmentError("cannot make the folder " + folder + ": " + error.message());
-  const std::vector<std::string> names = batch_names(".bin");
-  for (std::int64_t i = 0; i < kTrainingBatches; ++i) {
-    const std::int64_t begin = train.size() * i / kTrainingBatches;
-    const std::int64_t end = train.size() * (i + 1) / kTrainingBatches;
-    write_file_atomic((fs::path(folder) / names[static_cast<std::size_t>(i)]).string(),
-                      binary_records(train, begin, end));
-  }
-  write_file_atomic((fs::path(folder) / "test_batch.bin").string(),
-                    binary_records(test, 0, test.size()));
+  require_folder(folder);
+  const std::string list = (fs::path(folder) / kList).string();
+  const NamedBytes batches = batches_of(train, test);
+  const std::string before = lines_of_list(list);
+  std::string now;
+  for (const auto& [name, bytes] : batches) now += line_of(name, bytes);
+  for (const auto& [name, bytes] : batches) require_own(fs::path(folder) / name, before + now);
+  // With the lines before: a killed call must not disown what it has not replaced.
+  write_file_atomic(list, std::string_view(before + now));
+  for (const auto& [name, bytes] : batches)
+    write_file_atomic((fs::path(folder) / name).string(), bytes);
+  write_file_atomic(list, std::string_view(now));
 }
 
 }  // namespace sentinel

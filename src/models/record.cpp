@@ -144,6 +144,8 @@ void read_layer(const std::string& name, const json& value, Record& record) {
 }
 
 Record interpret(const json& root) {
+  for (const char* name : {"schema_version", "classes", "layers", "origin"})
+    require_whole(root.at(name));
   const int version = root.at("schema_version").get<int>();
   if (version < kSchemaVersion || version > kNormalisedVersion) {
     throw std::invalid_argument("schema version " + std::to_string(version) +
@@ -173,6 +175,14 @@ Record interpret(const json& root) {
 
 }  // namespace
 
+void require_whole(const json& value) {
+  if (value.is_structured())
+    for (const json& part : value) require_whole(part);
+  const bool too_large = value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX;
+  if (value.is_number_float() || too_large)
+    throw std::invalid_argument("the number " + value.dump() + " where a whole number belongs");
+}
+
 std::string write_record(const Graph& graph, const Provenance& provenance) {
   json origin = json::object();
   for (const auto& [name, channels] : graph.origin) {
@@ -194,6 +204,8 @@ std::string write_record(const Graph& graph, const Provenance& provenance) {
   if (find_family(graph.architecture) == nullptr) root["structure"] = write_structure(graph);
   if (graph.normalisation) root["normalisation"] = normalisation_record(*graph.normalisation);
   if (!provenance.recipe.empty()) root["provenance"]["recipe"] = provenance.recipe;
+  if (!provenance.network_sha256.empty())
+    root["provenance"]["network_sha256"] = provenance.network_sha256;
   // A command line need not be valid UTF-8.
   return root.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -217,7 +229,7 @@ Provenance read_provenance(const Bytes& file, const std::string& source) {
     const json record = json::parse(*metadata).at("provenance");
     return {record.at("parents").get<std::vector<std::string>>(),
             record.at("command").get<std::string>(), record.at("seed").get<std::uint64_t>(),
-            record.value("recipe", std::string())};
+            record.value("recipe", std::string()), record.value("network_sha256", std::string())};
   } catch (const json::exception& e) {
     throw DataError(source, std::string("the record sentinelnn.json is damaged: ") + e.what());
   }

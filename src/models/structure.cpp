@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "models/net_builder.hpp"
+#include "models/record.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/visit.hpp"
 
@@ -114,6 +115,10 @@ Pair pair(const json& text, const char* key, std::int64_t least) {
   return value;
 }
 
+bool holds_floats(const std::string& key) {
+  return key == "eps" || key == "probability" || key == "scale" || key == "shift";
+}
+
 constexpr std::int64_t kMostChannels = 1 << 24;
 
 class Reader {
@@ -129,10 +134,13 @@ class Reader {
   static Input input_of(const json& nodes) {
     const json& first = nodes.at(0);
     require(first.at("op") == "input", "a structure without an input");
+    require_whole(first);
     return {number(first, "channels", 1), pair(first, "size", 1)};
   }
 
   void add(const json& node) {
+    for (const auto& [key, value] : node.items())
+      if (!holds_floats(key)) require_whole(value);
     const auto name = node.at("name").get<std::string>(), op = node.at("op").get<std::string>();
     require(!name.empty(), "a node without a name");
     require(names_.insert(name).second && name != "x", "two nodes named '" + name + "'");

@@ -329,6 +329,7 @@ class DeepVigor : public ImportanceMethod {
       worker.emplace(inputs);
       if (comm.rank() == 0) book.emplace(inputs);
     });
+    const StopWatch watch;
     run_pool(
         comm, [&] { return book->next(); }, std::ref(*worker),
         [&](const Bytes& result) { book->take(result); });

@@ -1,5 +1,6 @@
 #include "protect/deepvigor_cache.hpp"
 
+#include <fcntl.h>
 #include <spdlog/spdlog.h>
 
 #include <cctype>
@@ -33,6 +34,16 @@ Bytes content_of(const Bytes& file, const std::string& path, const std::string& 
                file.begin() + static_cast<std::ptrdiff_t>(size));
 }
 
+/// Whether a link leads to somebody else's file. (A file of this name itself is ours, if damaged.)
+bool leads_away(const std::string& path) {
+  std::error_code none;
+  if (!std::filesystem::is_symlink(path, none) || !std::filesystem::exists(path, none))
+    return false;
+  std::string begin(kMagicSize, '\0');
+  begin.resize(FileHandle(path, O_RDONLY).read_at(begin.data(), begin.size(), 0));
+  return begin != kMagic;
+}
+
 }  // namespace
 
 KeyedCache::KeyedCache(std::string folder) : folder_(std::move(folder)) {
@@ -40,6 +51,7 @@ KeyedCache::KeyedCache(std::string folder) : folder_(std::move(folder)) {
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
   if (error) throw EnvironmentError("cannot make the folder " + folder_ + ": " + error.message());
+  require_writable((std::filesystem::path(folder_) / "cache.bin").string());
 }
 
 std::string KeyedCache::path(const std::string& name, const std::string& key) const {
@@ -73,7 +85,12 @@ void KeyedCache::store(const std::string& name, const std::string& key,
   writer.text(key);
   writer.append(content.data(), content.size());
   writer.write(checksum64(writer.bytes().data(), writer.bytes().size()));
-  write_file_atomic(path(name, key), writer.bytes());
+  const std::string file = path(name, key);
+  require_file_or_nothing(file);
+  if (leads_away(file))
+    throw UserError(file +
+                    " leads to a file of others; remove the link, or give another --workspace");
+  write_file_atomic(file, writer.bytes());
 }
 
 }  // namespace sentinel

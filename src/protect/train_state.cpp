@@ -130,7 +130,7 @@ void TrainStateFile::save(const LiveTensors& tensors, const TrainProgress& progr
 
 void TrainStateFile::remove() const {
   std::error_code none;
-  if (!path_.empty()) std::filesystem::remove(path_, none);
+  if (!path_.empty()) std::filesystem::remove(link_target(path_), none);
 }
 
 }  // namespace sentinel

@@ -208,6 +208,7 @@ std::vector<double> total_sums(const ImportanceInputs& inputs, const Graph& grap
   std::optional<Progress> progress;
   if (comm.rank() == 0) progress.emplace("vul-gain", "images", static_cast<std::uint64_t>(images));
   std::vector<double> total;
+  const StopWatch watch;
   for (std::int64_t round = 0; round < images; round += kBlock * comm.size()) {
     const std::int64_t begin = round + kBlock * comm.rank();
     ByteWriter own;

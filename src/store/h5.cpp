@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/file.hpp"
 
 namespace sentinel::h5 {
 namespace {
@@ -89,14 +89,15 @@ Guard::Guard() : lock_(library_mutex()) {
 }
 
 File File::create(const std::string& path) {
+  std::remove(path.c_str());
   const Handle access = access_properties();
-  File file(path, true, H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access));
+  File file(path, true, H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, access));
   if (file.id() < 0) file.fail("cannot create");
   return file;
 }
 
 File File::open(const std::string& path) {
-  if (!std::filesystem::exists(path)) throw DataError(path, "no such file");
+  require_readable(path);
   const Handle access = access_properties();
   File file(path, false, H5Fopen(path.c_str(), H5F_ACC_RDONLY, access));
   if (file.id() < 0) file.fail("cannot be opened as HDF5");
@@ -108,10 +109,14 @@ void File::fail(const std::string& what) const {
   if (!writing_) throw DataError(path_, what + " (" + cause + ")");
   const bool full = cause.find("No space left") != std::string::npos ||
                     cause.find("quota exceeded") != std::string::npos;
+  const bool large = cause.find("File too large") != std::string::npos;
   // What was being written, and HDF5's account of it, do not matter then.
-  throw EnvironmentError("cannot write " + path_ + ": " +
-                         (full ? "the disk is full; free space and run the same command again"
-                               : what + " (" + cause + ")"));
+  throw EnvironmentError(
+      "cannot write " + path_ + ": " +
+      (full    ? "the disk is full; free space and run the same command again"
+       : large ? "the limit of file sizes is reached (ulimit -f): raise it and run the same "
+                 "command again"
+               : what + " (" + cause + ")"));
 }
 
 Handle File::own(hid_t id, Handle::Closer closer, const std::string& what) const {

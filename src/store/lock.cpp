@@ -68,6 +68,13 @@ std::optional<Lease> read_lease(const FileHandle& file) {
   }
 }
 
+/// Somebody else's file, called as a lock is called. (A lease may have been cut short by a crash.)
+bool is_foreign(const FileHandle& file) {
+  char first = '{';
+  file.read_at(&first, 1, 0);
+  return file.size() > kLeaseBytes || (first != '{' && first != '\0');
+}
+
 void write_lease(const FileHandle& file, const Lease& lease) {
   const std::string text = text_of(lease);
   const ssize_t written = ::pwrite(file.fd(), text.data(), text.size(), 0);
@@ -123,7 +130,7 @@ std::string describe(const Lease& lease) {
 }  // namespace
 
 ResultLock::ResultLock(const std::string& result, std::chrono::milliseconds wait)
-    : path_(result + ".lock"), own_(own_lease()) {
+    : path_(link_target(result + ".lock")), own_(own_lease()) {
   const auto deadline = Clock::now() + wait;
   bool told = false;
   while (!try_acquire()) {
@@ -140,7 +147,12 @@ ResultLock::ResultLock(const std::string& result, std::chrono::milliseconds wait
 }
 
 bool ResultLock::try_acquire() {
+  require_file_or_nothing(path_);
   auto file = std::make_unique<FileHandle>(path_, O_RDWR | O_CREAT);
+  if (is_foreign(*file))
+    throw UserError(path_ +
+                    " is there already and is no lock of sentinelnn, which needs a file of this "
+                    "name; remove it, or give another --output");
   const FileLock file_lock = lock_file(*file);
   const auto lease = read_lease(*file);
   if (!lease || !lease->same_as(holder_)) seen_ = Clock::now();

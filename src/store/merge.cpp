@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/file.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "sentinel/store/result_store.hpp"
 #include "store/background.hpp"
@@ -148,7 +149,7 @@ class Sessions {
 struct ResultMerge::State {
   using AuditKey = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t>;
 
-  State(std::vector<std::string> paths, std::string to);
+  State(const std::vector<std::string>& paths, const std::string& to);
   void take(const std::string& path, ResultFile outline);
   void count(const std::vector<TrialRow>& trial);
   std::uint64_t first(std::size_t point) const {
@@ -175,8 +176,8 @@ struct ResultMerge::State {
   store::Keeper keeper;
 };
 
-ResultMerge::State::State(std::vector<std::string> paths, std::string to)
-    : output(std::move(to)),
+ResultMerge::State::State(const std::vector<std::string>& paths, const std::string& to)
+    : output(link_target(to)),
       lock(output, StoreOptions().lock_wait),
       keeper([this] { lock.heartbeat(); }, StoreOptions().sync) {
   for (const std::string& path : paths) take(path, read_result_outline(path));

@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -70,8 +68,6 @@ std::vector<ImportanceInfo> read_importance(const h5::File& file, hid_t parent) 
 
 namespace {
 
-constexpr char kRankingSchema[] = "sentinelnn-ranking";
-
 /// Further columns of channel-FI.
 std::string csv_of(const ChannelSample& sample, std::size_t channel) {
   if (sample.trials.empty()) return "";
@@ -81,7 +77,7 @@ std::string csv_of(const ChannelSample& sample, std::size_t channel) {
 
 std::string csv_of(const RankingFile& ranking) {
   const bool sampled = !ranking.layers.empty() && !ranking.layers.front().sample.trials.empty();
-  std::string text = "layer,channel,score,rank";
+  std::string text(kRankingTableHead);
   text += sampled ? ",lower,upper,accuracy,trials\n" : "\n";
   for (const ImportanceInfo& layer : ranking.layers) {
     std::vector<std::size_t> rank(layer.scores.size());
@@ -118,10 +114,13 @@ void write_ranking_hdf5(const std::string& path, const RankingFile& ranking) {
 
 }  // namespace
 
+bool is_ranking_table(const std::string& path) {
+  return std::filesystem::path(path).extension() == ".csv";
+}
+
 void write_ranking(const std::string& path, const RankingFile& ranking) {
-  if (std::filesystem::path(path).extension() == ".csv")
-    return write_file_atomic(path, std::string_view(csv_of(ranking)));
-  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  if (is_ranking_table(path)) return write_file_atomic(path, std::string_view(csv_of(ranking)));
+  const std::string temporary = temporary_beside(path);
   try {
     write_ranking_hdf5(temporary, ranking);
     publish_file(temporary, path);

@@ -21,7 +21,7 @@ h5::File open_result(const std::string& path) {
   const hid_t root = file.id();
   const std::string schema =
       h5::has_attribute(file, root, "schema") ? h5::get_text(file, root, "schema") : "";
-  if (schema == "sentinelnn-ranking")
+  if (schema == kRankingSchema)
     throw DataError(
         path, "is no result of sentinelnn but a ranking; `sentinelnn inspect` shows what it holds");
   if (schema != kResultSchema) throw DataError(path, "is no result of sentinelnn");

@@ -211,6 +211,13 @@ ResultFile read_result_outline(const std::string& path) {
   return result;
 }
 
+std::string hdf5_schema(const std::string& path) {
+  const h5::Guard guard;
+  const h5::File file = h5::File::open(path);
+  return h5::has_attribute(file, file.id(), "schema") ? h5::get_text(file, file.id(), "schema")
+                                                      : "";
+}
+
 std::string hdf5_version() {
   const h5::Guard guard;
   unsigned major = 0, minor = 0, release = 0;

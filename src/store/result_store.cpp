@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/file.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "store/background.hpp"
 #include "store/journal_set.hpp"
@@ -22,6 +23,13 @@ namespace sentinel {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// Whether a file is "<result>.tmp.<number>".
+bool is_temporary(const std::string& name, const std::string& prefix) {
+  return name.size() > prefix.size() && name.compare(0, prefix.size(), prefix) == 0 &&
+         name.find_first_not_of("0123456789", prefix.size()) == std::string::npos;
+}
+
 /// What killed incarnations left of unfinished publications. Only under the lock.
 void remove_temporaries(const std::string& path) {
   const fs::path target(path);
@@ -29,7 +37,7 @@ void remove_temporaries(const std::string& path) {
   const fs::path directory = target.has_parent_path() ? target.parent_path() : fs::path(".");
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(directory, ignored))
-    if (entry.path().filename().string().compare(0, prefix.size(), prefix) == 0)
+    if (is_temporary(entry.path().filename().string(), prefix) && entry.is_regular_file(ignored))
       fs::remove(entry.path(), ignored);
 }
 
@@ -84,10 +92,10 @@ struct ResultStore::State {
 
 ResultStore::State::State(const std::string& result, ResultInfo result_info,
                           const SessionInfo& session, const StoreOptions& store_options)
-    : path(result),
+    : path(link_target(result)),  // one lock and set of journals, whatever name it is called by
       info(std::move(result_info)),
       options(store_options),
-      lock(result, options.lock_wait) {
+      lock(path, options.lock_wait) {
   // From here on the lease is renewed, however long reading takes.
   keeper.emplace([this] { lock.heartbeat(); }, options.sync);
   remove_temporaries(path);

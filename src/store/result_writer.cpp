@@ -1,13 +1,14 @@
 #include "store/result_writer.hpp"
 
-#include <unistd.h>
 
+#include <array>
 #include <cstdio>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/core/time.hpp"
+#include "sentinel/store/result_file.hpp"
 #include "store/importance_groups.hpp"
 #include "store/journal.hpp"
 #include "store/table.hpp"
@@ -155,7 +156,7 @@ void write_result(const std::string& path, const ResultInfo& info, const ResultC
 
 void publish_result(const std::string& path, const ResultInfo& info,
                     const ResultContents& contents) {
-  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  const std::string temporary = temporary_beside(path);
   try {
     {
       const h5::Guard guard;

@@ -8,8 +8,6 @@
 
 namespace sentinel::store {
 
-inline constexpr char kResultSchema[] = "sentinelnn-result";
-
 /// What changes from one publication to the next.
 struct ResultContents {
   bool complete = false;

@@ -183,19 +183,19 @@ USAGE = [
     (EVALUATE + "--checkpoint @net.pth --hardening-ratio 1", "--hardening-ratio 1"),
     (EVALUATE + "--checkpoint @net.pth --pruning-ratio 0.1", "--pruning-ratio 0.1: layer conv1"),
     (EVALUATE + "--checkpoint @net.pth --clipping scissors", "--clipping scissors"),
+    (ONE_BER + "--output @folder.pth", "@folder.pth"),
+    ("harden --checkpoint @net.pth --data @data --output @folder.pth", "@folder.pth"),
+    ("synth --train 5 --test 1 --output @net.pth", "@net.pth"),
 ]
 
 OUTPUTS = [
     (ONE_BER + "--output @no_folder/r.h5", "@no_folder"),
     (ONE_BER + "--output /proc/r.h5", "/proc/r.h5"),
-    (ONE_BER + "--output @folder.pth", "@folder.pth"),
     (ONE_BER + "--output @net.pth/r.h5", "@net.pth/r.h5"),
     ("harden --checkpoint @net.pth --data @data --output @no_folder/h.pth", "@no_folder"),
-    ("harden --checkpoint @net.pth --data @data --output @folder.pth", "@folder.pth"),
     ("export --checkpoint @net.pth --output @no_folder/net.ts", "@no_folder"),
     (PRUNE.replace("@p.pth", "@no_folder/p.pth"), "@no_folder"),
     ("rank --checkpoint @net.pth --output @no_folder/r.h5", "@no_folder"),
     ("rank --checkpoint @net.pth --output @no_folder/r.csv", "@no_folder"),
-    ("synth --train 5 --test 1 --output @net.pth", "@net.pth"),
     ("synth --train 5 --test 1 --output /proc/images", "/proc/images"),
 ]

@@ -104,7 +104,7 @@ def test_no_result_was_begun(outcomes, inputs):
 def test_an_output_that_is_no_result(sentinelnn, inputs, name, fresh):
     """Somebody's file is never replaced, with or without --fresh."""
     before = (inputs.folder / name).read_bytes()
-    check_error(run(sentinelnn, inputs, f"{ONE_BER} --output @{name}{fresh}"), 65, name)
+    check_error(run(sentinelnn, inputs, f"{ONE_BER} --output @{name}{fresh}"), 64, name)
     assert (inputs.folder / name).read_bytes() == before
 
 

@@ -88,6 +88,9 @@ TEST(Names, OfWhatACampaignMakes) {
                                  "pruned+hardened " + r + ".pruned+hardened.pth"}));
   job.all_combinations = false;
   write_file_atomic(r + ".hardened.pth", std::string_view("of an earlier version"));
+  // Without its result nothing says that it is.
+  EXPECT_EQ(made_by(job).back(), "pruned+hardened " + r + ".pruned+hardened.pth");
+  write_file_atomic(r, std::string_view("result"));
   EXPECT_EQ(made_by(job).back(), "pruned+hardened " + r + ".hardened.pth");
   job.fresh = true;
   EXPECT_EQ(made_by(job).back(), "pruned+hardened " + r + ".pruned+hardened.pth");

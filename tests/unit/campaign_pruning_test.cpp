@@ -51,6 +51,7 @@ TEST_F(MakingPruned, SaysWhereItComesFrom) {
   EXPECT_EQ(provenance.parents, std::vector<std::string>{model_.file_sha256});
   EXPECT_EQ(provenance.recipe, pruned.recipe);
   EXPECT_EQ(provenance.command, "first");
+  EXPECT_EQ(provenance.network_sha256, pruned.sha256);
 }
 
 TEST_F(MakingPruned, ReadsWhatTheSameRecipeMadeAndNothingElse) {

@@ -32,6 +32,16 @@ TEST(Printable, IsOneLineWithoutControlCharacters) {
   EXPECT_EQ(printable("schl\u00fcssel \"a\\b\""), "schl\u00fcssel \"a\\b\"");
   EXPECT_EQ(printable("x\ny\x1b[31m\"z\""), "x y\\u001b[31m\"z\"");
   EXPECT_EQ(printable("\xff"), "\ufffd");
+  // DEL, the second set of control characters, and marks that turn the direction of text.
+  EXPECT_EQ(printable("a\x7f\u009b2J\u202e\u2066z\u00e9\u4e2d"),
+            "a\\u007f\\u009b2J\\u202e\\u2066z\u00e9\u4e2d");
+  EXPECT_EQ(printable(std::string("a\0b", 3)), "a\\u0000b");
+}
+
+TEST(Printable, KeepsTheEndsOfLines) {
+  EXPECT_EQ(printable_lines("a\x1b\n\nb"), "a\\u001b\n\nb");
+  EXPECT_EQ(printable_lines("a\n"), "a\n");
+  EXPECT_EQ(printable_lines(""), "");
 }
 
 TEST(Failure, SaysHowTheProgramEnds) {

@@ -121,6 +121,9 @@ TEST(Structure, DamagedOnesAreRefused) {
   EXPECT_THAT(error("/4/padding", json{2, 0}), HasSubstr("a network that cannot be run"));
   EXPECT_THAT(error("/7/size", json{4096, 4096}), HasSubstr("record sentinelnn.json"));
   EXPECT_THAT(error("/8/pixels", 1 << 24), HasSubstr("too many features in 'flatten'"));
+  EXPECT_THAT(error("/9/out", 10.5), HasSubstr("10.5 where a whole number belongs"));
+  EXPECT_THAT(error("/4/kernel", json{3, 1e300}), HasSubstr("1e+300 where a whole number"));
+  EXPECT_THAT(error("/1/inputs", json{std::uint64_t{1} << 63}), HasSubstr("where a whole number"));
   EXPECT_THAT(error("/9/out", "ten"), HasSubstr("record sentinelnn.json is damaged"));
 }
 

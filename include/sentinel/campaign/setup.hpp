@@ -30,12 +30,10 @@ std::string source_of(const NamedModel& model);
 /// For headings: "resnet20", "resnet20 (pruned)"; a network of no architecture of ours by its file.
 std::string title_of(const NamedModel& model);
 
-/// Before hours of work: can a file be written at `path`? Empty paths are fine. On rank 0 only.
-/// Throws EnvironmentError where its folder is missing or not writable, or `path` is a folder.
-void require_writable(const std::string& path);
-/// UserError where an output is one of these other files (empty names are none).
-void require_distinct(const std::string& output, const std::vector<std::string>& others);
-
+/// Where a training keeps its state until the output is there.
+inline std::string state_beside(const std::string& output) {
+  return output + ".training";
+}
 /// Throws what ends a program that was stopped during training: stop_code(), saying how to go on.
 [[noreturn]] void throw_stopped(const std::string& state_file);
 /// Runs `body` on rank 0; its exit code on every rank. Collective.

@@ -7,12 +7,32 @@
 
 namespace sentinel {
 
+/// DataError where `path` is no regular file that may be read. Opens nothing: a FIFO would block.
+void require_readable(const std::string& path);
+
 /// The whole file. Throws DataError where it is missing, unreadable or larger than `limit` bytes.
 Bytes read_file(const std::string& path, std::uint64_t limit = UINT64_MAX);
 
+/// Where the file `path` is or would be made: symbolic links are followed, also one that leads
+/// nowhere. EnvironmentError where they lead in a circle.
+std::string link_target(const std::string& path);
+
+/// The name of this process's temporary file beside what `path` leads to.
+std::string temporary_beside(const std::string& path);
+
+/// UserError where something is at `path` that no output may replace, whatever is in it: a folder,
+/// FIFO, socket or device. Symbolic links are followed, nothing is opened.
+void require_file_or_nothing(const std::string& path);
+
+/// Before hours of work: can a file be written at `path`? As require_file_or_nothing, and
+/// EnvironmentError where its folder is missing, read-only or full, or the name too long. Makes a
+/// temporary file to find out, and removes it. An empty path is fine.
+void require_writable(const std::string& path);
+
 /// Replaces `path` by `data` so that a reader sees the old or the new content, never a part:
-/// temporary name, fsync, rename, fsync of the directory. Throws EnvironmentError naming path and
-/// cause.
+/// temporary name, fsync, rename, fsync of the directory. A symbolic link stays, what it leads to
+/// is replaced. Throws EnvironmentError naming path and cause, UserError as
+/// require_file_or_nothing.
 void write_file_atomic(const std::string& path, const void* data, std::size_t size);
 inline void write_file_atomic(const std::string& path, const Bytes& data) {
   write_file_atomic(path, data.data(), data.size());
@@ -25,7 +45,7 @@ inline void write_file_atomic(const std::string& path, std::string_view text) {
 /// power cut. Throws EnvironmentError.
 void sync_parent(const std::string& path);
 
-/// fsync(file), rename(from, to), fsync(directory). Throws EnvironmentError.
+/// fsync(file), rename(from, link_target(to)), fsync(directory). Throws as write_file_atomic.
 void publish_file(const std::string& from, const std::string& to);
 
 /// An owned POSIX file descriptor.

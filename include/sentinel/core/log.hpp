@@ -3,15 +3,27 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <string_view>
 
 namespace sentinel {
 
-/// One line of valid UTF-8 without control characters: messages quote files, which may be hostile.
+/// One line of valid UTF-8 without anything that a terminal obeys (control characters of both sets,
+/// marks that turn the direction of text): messages quote files, which may be hostile. Such
+/// characters are written as in JSON, "\u001b".
 std::string printable(std::string text);
+/// The same of several lines: their ends stay.
+std::string printable_lines(std::string_view text);
 
-/// Sends spdlog to stderr, every message printable; ranks other than 0 log errors only. Library code logs by
-/// spdlog::info/warn.
+/// Text to stderr, as it is. Where that cannot be written the text is lost, and the work goes on.
+void write_stderr(const std::string& text);
+
+/// Of spdlog's pattern, in which %* stands for the message made printable.
+std::unique_ptr<spdlog::formatter> printable_formatter(const std::string& pattern);
+
+/// Sends spdlog to stderr, every message printable; ranks other than 0 log errors only. Library
+/// code logs by spdlog::info/warn. Lines that cannot be written are lost, and the work goes on.
 void setup_logging(int rank);
 
 /// A progress line on stderr: done/total, rate, time left and a note. On a terminal it is redrawn

@@ -67,6 +67,11 @@ CheckpointFile read_pth(const std::string& path);
 /// Whether it is a TorchScript file, which torch.jit.save wrote; false for anything else or broken.
 bool is_script_archive(const Bytes& bytes);
 
+/// What of this program's own a file is: by the names of its records, nothing is executed.
+enum class OwnArchive { kNone, kCheckpoint, kTrainingState, kScript };
+/// kNone for other files, and for damaged ones.
+OwnArchive own_archive(const std::string& path);
+
 /// Writes the zip format such that torch.load(f, weights_only=True) gives an OrderedDict of plain
 /// contiguous tensors in this order, with `metadata` as the record sentinelnn.json. Same input,
 /// same bytes.

@@ -96,7 +96,8 @@ inline constexpr std::int64_t kSyntheticTrain = 5000, kSyntheticTest = 1000;
 Dataset synthetic_dataset(Split split, std::int64_t count, std::uint64_t seed);
 
 /// Writes data_batch_1…5.bin and test_batch.bin (CIFAR-10's binary format) into a folder, made if
-/// absent.
+/// absent, and their checksums as synth.sha256. Files that are there are replaced only where an
+/// earlier call wrote them; UserError otherwise, or where `folder` is a file.
 void write_cifar_binary(const std::string& folder, const Dataset& train, const Dataset& test);
 
 }  // namespace sentinel

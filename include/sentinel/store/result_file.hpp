@@ -2,6 +2,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sentinel/store/schema.hpp"
@@ -53,8 +54,20 @@ struct RankingFile {
 /// HDF5 (`importance/<method>/<layer>/scores`, `order`; attributes model_sha256 …) or, by its name,
 /// CSV (layer,channel,score,rank). Atomic. Throws EnvironmentError.
 void write_ranking(const std::string& path, const RankingFile& ranking);
+/// Whether write_ranking makes CSV of it.
+bool is_ranking_table(const std::string& path);
 /// Throws DataError (HDF5 only).
 RankingFile read_ranking(const std::string& path);
+
+// What the attribute `schema` of our HDF5 files says.
+constexpr char kResultSchema[] = "sentinelnn-result";
+constexpr char kRankingSchema[] = "sentinelnn-ranking";
+/// Of the CSV that write_ranking makes.
+constexpr std::string_view kRankingTableHead = "layer,channel,score,rank";
+
+/// What an HDF5 file says it is: kResultSchema, kRankingSchema, another program's word or nothing.
+/// Throws DataError where it cannot be read.
+std::string hdf5_schema(const std::string& path);
 
 /// Names, shapes and types of everything in an HDF5 file, one line each, for `inspect`.
 std::vector<std::string> describe_hdf5(const std::string& path);

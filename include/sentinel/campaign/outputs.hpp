@@ -1,0 +1,47 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "sentinel/campaign/job.hpp"
+#include "sentinel/core/bytes.hpp"
+
+namespace sentinel {
+
+/// What this program writes, and anything else.
+enum class FileKind {
+  kResult,         // of a campaign, HDF5
+  kRanking,        // HDF5
+  kRankingTable,   // CSV
+  kCheckpoint,     // with the record sentinelnn.json
+  kTrainingState,  // OUTPUT.training
+  kScript,         // TorchScript, by `export`
+  kDamagedHdf5,
+  kOther,
+};
+
+/// By what is in it; nothing is executed, no network is built. EnvironmentError where it cannot be
+/// read.
+FileKind file_kind(const std::string& path);
+
+/// A file that a command is going to write. An empty path stands for none.
+struct Output {
+  std::string path;
+  FileKind kind;
+};
+
+/// Whether `output` may be written: as require_writable, and UserError where another kind of file
+/// is there. A result may go on or start over, so its own rules decide what becomes of it. On
+/// rank 0 only.
+void require_replaceable(const Output& output);
+
+/// Before any work, on rank 0: require_replaceable of each, and UserError where one is also an
+/// input, or another output. Empty names are none.
+void check_outputs(const std::vector<Output>& outputs, const std::vector<std::string>& inputs);
+
+/// The file in which a ranking keeps its trials, where it has one.
+std::vector<Output> channel_outputs(const RankingJob& job);
+
+/// require_replaceable once more, then write_file_atomic.
+void write_output(const Output& output, const Bytes& content);
+
+}  // namespace sentinel

@@ -1,0 +1,131 @@
+#include "sentinel/campaign/outputs.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/core/file.hpp"
+#include "sentinel/io/checkpoint_file.hpp"
+#include "sentinel/store/result_file.hpp"
+
+namespace sentinel {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::string_view_literals;
+
+const char* in_words(FileKind kind) {
+  switch (kind) {
+    case FileKind::kResult:
+      return "the result of a campaign";
+    case FileKind::kRanking:
+      return "a ranking (HDF5)";
+    case FileKind::kRankingTable:
+      return "a ranking (CSV)";
+    case FileKind::kCheckpoint:
+      return "a checkpoint of sentinelnn";
+    case FileKind::kTrainingState:
+      return "the state of a training";
+    case FileKind::kScript:
+      return "a TorchScript file of `sentinelnn export`";
+    case FileKind::kDamagedHdf5:
+      return "an HDF5 file that cannot be read";
+    case FileKind::kOther:
+      return "a file that sentinelnn did not write";
+  }
+  throw Bug("a kind of file without a name");
+}
+
+std::string beginning_of(const std::string& path) {
+  const FileHandle file(path, O_RDONLY);
+  std::string begin(32, '\0');
+  begin.resize(file.read_at(begin.data(), begin.size(), 0));
+  return begin;
+}
+
+bool begins_with(const std::string& text, std::string_view begin) {
+  return text.compare(0, begin.size(), begin) == 0;
+}
+
+FileKind kind_of_hdf5(const std::string& path) {
+  try {
+    const std::string schema = hdf5_schema(path);
+    if (schema == kResultSchema) return FileKind::kResult;
+    return schema == kRankingSchema ? FileKind::kRanking : FileKind::kOther;
+  } catch (const DataError&) {
+    return FileKind::kDamagedHdf5;
+  }
+}
+
+FileKind kind_of_archive(const std::string& path) {
+  switch (own_archive(path)) {
+    case OwnArchive::kNone:
+      return FileKind::kOther;
+    case OwnArchive::kCheckpoint:
+      return FileKind::kCheckpoint;
+    case OwnArchive::kTrainingState:
+      return FileKind::kTrainingState;
+    case OwnArchive::kScript:
+      return FileKind::kScript;
+  }
+  throw Bug("a kind of archive without a rule");
+}
+
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code none;
+  return fs::weakly_canonical(link_target(a), none) == fs::weakly_canonical(link_target(b), none) ||
+         fs::equivalent(a, b, none);
+}
+
+void require_distinct(const std::string& output, const std::string& other) {
+  if (!output.empty() && !other.empty() && same_file(output, other))
+    throw UserError(output +
+                    " is named twice, as this command's output and as another file; choose another "
+                    "output");
+}
+
+}  // namespace
+
+FileKind file_kind(const std::string& path) {
+  const std::string begin = beginning_of(path);
+  if (begins_with(begin, "\x89HDF\r\n\x1a\n"sv)) return kind_of_hdf5(path);
+  if (begins_with(begin, "PK\x03\x04"sv)) return kind_of_archive(path);
+  return begins_with(begin, kRankingTableHead) ? FileKind::kRankingTable : FileKind::kOther;
+}
+
+void require_replaceable(const Output& output) {
+  if (output.path.empty()) return;
+  require_writable(output.path);
+  std::error_code none;
+  if (!fs::exists(output.path, none)) return;
+  const FileKind found = file_kind(output.path);
+  // Of a damaged result the store says what is wrong.
+  const bool damaged = output.kind == FileKind::kResult && found == FileKind::kDamagedHdf5;
+  if (found == output.kind || damaged) return;
+  throw UserError(fmt::format(
+      "{} is there already and is {}; this output replaces {} only: give another name, or remove "
+      "the file",
+      output.path, in_words(found), in_words(output.kind)));
+}
+
+void check_outputs(const std::vector<Output>& outputs, const std::vector<std::string>& inputs) {
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    for (const std::string& input : inputs) require_distinct(outputs[i].path, input);
+    for (std::size_t k = 0; k < i; ++k) require_distinct(outputs[i].path, outputs[k].path);
+    require_replaceable(outputs[i]);
+  }
+}
+
+std::vector<Output> channel_outputs(const RankingJob& job) {
+  if (!job.file.empty() || job.importance != kChannelFaults) return {};
+  return {{job.channel_faults.output, FileKind::kResult}};
+}
+
+void write_output(const Output& output, const Bytes& content) {
+  require_replaceable(output);
+  write_file_atomic(output.path, content);
+}
+
+}  // namespace sentinel
