@@ -1,6 +1,5 @@
 #include "store/result_writer.hpp"
 
-
 #include <array>
 #include <cstdio>
 
