@@ -1,0 +1,56 @@
+#pragma once
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "sentinel/core/bytes.hpp"
+#include "sentinel/core/error.hpp"
+
+namespace sentinel::test {
+
+/// A kind of file that others may have written, and what reads it. Used by the fuzzers
+/// (fuzz_main.cpp) and, for seconds, by every build's tests (corrupt_test.cpp).
+struct Target {
+  std::string name;
+  std::vector<Bytes> seeds;        // good files, and some bad ones
+  std::vector<std::string> words;  // of the format, to be put anywhere
+  /// Makes checksums right, so that a change of the content is not refused for them alone.
+  std::function<void(Bytes&)> repair = [](Bytes&) {};
+  /// Reads a file as the program does. Anything that it throws is a fault.
+  std::function<void(const Bytes&)> read;
+};
+
+Target pth_target();
+Target journal_target();
+Target job_target();
+Target result_target();
+Target image_target();
+Target metadata_target();
+
+/// Runs a reader. It may refuse bad input by these two, and by nothing else.
+template <class Read>
+bool accepted(const Read& read) {
+  try {
+    read();
+    return true;
+  } catch (const DataError&) {
+    return false;
+  } catch (const UserError&) {
+    return false;
+  }
+}
+
+/// A file with one random change: bytes replaced, added, taken out or moved, a word or an extreme
+/// number put in. Mostly with its checksums right again.
+Bytes changed(const Target& target, Bytes file, std::mt19937_64& random);
+
+inline Bytes to_bytes(std::string_view text) {
+  const auto* data = reinterpret_cast<const std::byte*>(text.data());
+  return Bytes(data, data + text.size());
+}
+inline std::string_view to_text(const Bytes& bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace sentinel::test
