@@ -1,6 +1,7 @@
 #include <algorithm>
-#include <cmath>
+#include <iterator>
 #include <limits>
+#include <sstream>
 
 #include "corrupt/target.hpp"
 
@@ -75,6 +76,11 @@ void put_word(const Target& target, Bytes& file, std::mt19937_64& random) {
 }
 
 }  // namespace
+
+std::vector<std::string> words(const std::string& text) {
+  std::istringstream stream(text);
+  return {std::istream_iterator<std::string>(stream), {}};
+}
 
 Bytes changed(const Target& target, Bytes file, std::mt19937_64& random) {
   if (file.empty()) file = to_bytes("x");

@@ -48,6 +48,7 @@ void try_target(const test::Target& target, int changes) {
   std::vector<Bytes> files = target.seeds;
   for (Bytes& file : crashers(target.name)) files.push_back(std::move(file));
   const QuietStdout quiet;
+  EXPECT_TRUE(target.read(target.seeds[0])) << "the good file is refused";
   for (const Bytes& file : files) ASSERT_NO_THROW(target.read(file));
   std::mt19937_64 random(20261129);
   for (int i = 0; i < changes; ++i) {

@@ -13,12 +13,12 @@ namespace sentinel::test {
 /// (fuzz_main.cpp) and, for seconds, by every build's tests (corrupt_test.cpp).
 struct Target {
   std::string name;
-  std::vector<Bytes> seeds;        // good files, and some bad ones
+  std::vector<Bytes> seeds;        // a good file, others, and some bad ones
   std::vector<std::string> words;  // of the format, to be put anywhere
   /// Makes checksums right, so that a change of the content is not refused for them alone.
   std::function<void(Bytes&)> repair = [](Bytes&) {};
-  /// Reads a file as the program does. Anything that it throws is a fault.
-  std::function<void(const Bytes&)> read;
+  /// Reads a file as the program does; false where it was refused. Anything thrown is a fault.
+  std::function<bool(const Bytes&)> read;
 };
 
 Target pth_target();
@@ -44,6 +44,9 @@ bool accepted(const Read& read) {
 /// A file with one random change: bytes replaced, added, taken out or moved, a word or an extreme
 /// number put in. Mostly with its checksums right again.
 Bytes changed(const Target& target, Bytes file, std::mt19937_64& random);
+
+/// The words of a text, which blanks and line ends part.
+std::vector<std::string> words(const std::string& text);
 
 inline Bytes to_bytes(std::string_view text) {
   const auto* data = reinterpret_cast<const std::byte*>(text.data());

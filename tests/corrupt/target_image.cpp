@@ -128,7 +128,7 @@ Target image_target() {
       repair_png,
       [cifar](const Bytes& bytes) {
         if (!bytes.empty() && bytes[0] < std::byte{0x81}) cifar->read(bytes);
-        if (claimed_pixels(bytes) <= kLargest) accepted([&] { read_image(bytes); });
+        return claimed_pixels(bytes) <= kLargest && accepted([&] { read_image(bytes); });
       }};
 }
 

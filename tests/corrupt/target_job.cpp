@@ -22,12 +22,13 @@ class Program {
     }
   }
 
-  void read(const std::string& text) {
+  bool read(const std::string& text) {
     root_.clear();
-    if (!accepted([&] { apply_job_text("fuzz.toml", text, root_, command_of(text)); })) return;
+    if (!accepted([&] { apply_job_text("fuzz.toml", text, root_, command_of(text)); }))
+      return false;
     const std::string table = text.substr(0, text.find('\n'));
-    if (table != "[inject]" && table != "[campaign]") return;
-    accepted([&] { validate(stored_job(comm_, "fuzz.h5", text, {})); });
+    return (table != "[inject]" && table != "[campaign]") ||
+           accepted([&] { validate(stored_job(comm_, "fuzz.h5", text, {})); });
   }
 
   /// Names of all options and subcommands.
@@ -118,7 +119,7 @@ std::vector<std::string> words(const Program& program) {
 Target job_target() {
   const auto program = std::make_shared<Program>();
   return {"job", seeds(), words(*program), [](Bytes&) {},
-          [program](const Bytes& bytes) { program->read(std::string(to_text(bytes))); }};
+          [program](const Bytes& bytes) { return program->read(std::string(to_text(bytes))); }};
 }
 
 }  // namespace sentinel::test

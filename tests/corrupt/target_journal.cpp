@@ -93,7 +93,7 @@ Target journal_target() {
           {"SNNJRNL", std::string("\1\0\0\0", 4), std::string("\2\0\0\0", 4), "\"session\":{",
            "\"number\":", "\"started\":", "1e300", "null", "[[[["},
           repair,
-          [journals](const Bytes& bytes) { accepted([&] { journals->read(bytes); }); }};
+          [journals](const Bytes& bytes) { return accepted([&] { journals->read(bytes); }); }};
 }
 
 }  // namespace sentinel::test

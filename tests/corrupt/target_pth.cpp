@@ -3,11 +3,12 @@
 #include <zlib.h>
 
 #include "corrupt/hostile_pth.hpp"
+#include "corrupt/small_network.hpp"
 #include "corrupt/target.hpp"
 #include "io/numpy_pickle.hpp"
 #include "models/families.hpp"
 #include "models/weights_choice.hpp"
-#include "sentinel/io/checkpoint_file.hpp"
+#include "sentinel/models/model.hpp"
 
 namespace sentinel::test {
 namespace {
@@ -22,14 +23,16 @@ void read_weights(const Bytes& bytes) {
   static const Family& family = family_of("resnet20");
   const WeightsFile file = parse_weights(bytes, "fuzz");
   choose_weights(file, "fuzz", family, 10, "");
+  if (file.metadata) parse_model(bytes, "fuzz", ModelChoice{});
 }
 
 /// A pickle, which as a whole file is of the old format, also within a zip.
-void read_file_of_weights(const Bytes& bytes) {
-  accepted([&] { read_weights(bytes); });
-  if (bytes.empty() || bytes[0] != std::byte{0x80}) return;
+bool read_file_of_weights(const Bytes& bytes) {
+  const bool good = accepted([&] { read_weights(bytes); });
+  if (bytes.empty() || bytes[0] != std::byte{0x80}) return good;
   accepted([&] { read_weights(wrap_pickle(to_text(bytes), Bytes(64))); });
   accepted([&] { read_arrays(bytes); });
+  return good;
 }
 
 template <class T>
@@ -77,7 +80,9 @@ Bytes pickle_in(const Bytes& zip) {
 }
 
 std::vector<Bytes> seeds() {
-  std::vector<Bytes> all{good_zip_checkpoint(), good_legacy_checkpoint(),
+  std::vector<Bytes> all{serialize_pth(small_weights(true), small_record(true)),
+                         serialize_pth(small_weights(false), small_record(false)),
+                         good_zip_checkpoint(), good_legacy_checkpoint(),
                          pickle_in(good_zip_checkpoint())};
   for (const HostileFile& file : hostile_checkpoints())
     if (file.bytes.size() < 4000) all.push_back(file.bytes);

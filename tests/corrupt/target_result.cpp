@@ -54,11 +54,11 @@ Bytes edited(const ResultImage& image, ByteReader edits) {
 
 class Results {
  public:
-  void read(const Bytes& input) const {
-    if (input.size() < 2) return;
+  bool read(const Bytes& input) const {
+    if (input.size() < 2) return false;
     const ResultImage& image = images_[std::to_integer<std::size_t>(input[0]) % images_.size()];
     const Bytes file = edited(image, ByteReader(input.data() + 2, input.size() - 2, "fuzz"));
-    accepted([&] { readers_.read(file, std::to_integer<int>(input[1])); });
+    return accepted([&] { readers_.read(file, std::to_integer<int>(input[1])); });
   }
 
   /// Every file as it is to every reader, then two fields of it set to 0.
@@ -89,7 +89,7 @@ Target result_target() {
           results->seeds(),
           {},
           [](Bytes&) {},
-          [results](const Bytes& bytes) { results->read(bytes); }};
+          [results](const Bytes& bytes) { return results->read(bytes); }};
 }
 
 }  // namespace sentinel::test
