@@ -69,6 +69,10 @@ void describe_object(const h5::File& file, const std::string& path, hid_t object
                      std::vector<std::string>& lines) {
   if (H5Iget_type(object) == H5I_DATASET) {
     const h5::Handle type = file.own(H5Dget_type(object), H5Tclose, path);
+    if (h5::in_other_files(file, object)) {
+      lines.push_back(path + "  [in other files, not read] " + type_name(file, type));
+      return;
+    }
     const h5::Handle space = file.own(H5Dget_space(object), H5Sclose, path);
     std::vector<hsize_t> shape(static_cast<std::size_t>(H5Sget_simple_extent_ndims(space)));
     file.check(H5Sget_simple_extent_dims(space, shape.data(), nullptr), path);

@@ -12,7 +12,12 @@ namespace {
 struct Library {
   // A file that could not be closed (disk full) stays half closed in HDF5 1.10, whose exit handler
   // then crashes. Nothing is lost without the handler: what is written is closed, and checked.
-  Library() { H5dont_atexit(); }
+  // What a file says is never followed out of it, and no code is loaded to read it.
+  Library() {
+    H5dont_atexit();
+    H5Lunregister(H5L_TYPE_EXTERNAL);
+    H5PLset_loading_state(0);
+  }
   std::mutex mutex;
 };
 
@@ -63,6 +68,7 @@ Handle variable_text(const File& file) {
 }
 
 std::vector<hsize_t> shape_of(const File& file, hid_t dataset) {
+  if (in_other_files(file, dataset)) file.fail("keeps data in other files, which are not read");
   const Handle space = file.own(H5Dget_space(dataset), H5Sclose, "cannot read a shape");
   const int rank = H5Sget_simple_extent_ndims(space);
   file.check(rank, "cannot read a shape");
@@ -72,6 +78,11 @@ std::vector<hsize_t> shape_of(const File& file, hid_t dataset) {
 }
 
 }  // namespace
+
+bool in_other_files(const File& file, hid_t dataset) {
+  const Handle list = file.own(H5Dget_create_plist(dataset), H5Pclose, "cannot read a layout");
+  return H5Pget_layout(list) == H5D_VIRTUAL || H5Pget_external_count(list) > 0;
+}
 
 Guard::Guard() : lock_(library_mutex()) {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
@@ -302,6 +313,11 @@ Dataset::Dataset(const File& file, hid_t parent, const std::string& name)
   constexpr double kHarmless = 64 << 20, kMostCompression = 2000;
   if (bytes > kHarmless && bytes > kMostCompression * static_cast<double>(H5Dget_storage_size(id_)))
     file.fail(name + " claims more rows than it stores");
+}
+
+void check_memory(const File& file, const std::string& name, double bytes) {
+  constexpr double kMost = 4.0 * (1 << 30);
+  if (bytes > kMost) file.fail(name + " holds more than 4 GiB, which no result does");
 }
 
 void Dataset::read(hid_t memory_type, hsize_t first, hsize_t count, void* to) const {

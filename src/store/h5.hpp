@@ -111,6 +111,11 @@ T get(const File& file, hid_t object, const std::string& name) {
   return value;
 }
 
+/// Whether a dataset is virtual or stored outside its file. Such data are not read.
+bool in_other_files(const File& file, hid_t dataset);
+/// Refuses what nobody can mean to hold in memory at once.
+void check_memory(const File& file, const std::string& name, double bytes);
+
 /// A growing compressed dataset of rows, written chunk by chunk.
 class Appender {
  public:
@@ -166,6 +171,7 @@ template <class T>
 std::vector<T> read_numbers(const File& file, hid_t parent, const std::string& name) {
   const Dataset data(file, parent, name);
   if (data.shape().size() != 1) file.fail(name + " is not a list");
+  check_memory(file, name, static_cast<double>(data.rows()) * sizeof(T));
   std::vector<T> values(data.rows());
   data.read(number_type<T>(), 0, data.rows(), values.data());
   return values;

@@ -7,10 +7,14 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "sentinel/core/bytes.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/json.hpp"
+#include "sentinel/core/time.hpp"
+#include "store/checks.hpp"
 
 namespace sentinel::store {
 namespace {
@@ -49,20 +53,32 @@ std::string header_body(const JournalHeader& header) {
   return body.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+/// As `get` alone does not: without a number that is of another kind or too large.
+std::uint32_t number_at(const json& object, const char* name) {
+  const json& value = object.at(name);
+  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > UINT32_MAX)
+    throw std::invalid_argument(std::string(name) + " is no number of 32 bits");
+  return value.get<std::uint32_t>();
+}
+
 JournalHeader parse_body(const std::string& path, const std::string& text) {
+  check_json(path, text);
   try {
     const json body = json::parse(text);
     const json& s = body.at("session");
     JournalHeader header;
     header.fingerprint = body.at("fingerprint").get<std::string>();
     header.parts = body.at("parts").get<std::map<std::string, std::string>>();
-    header.session.number = s.at("number").get<std::uint32_t>();
+    header.session.number = number_at(s, "number");
     header.session.started = header.session.ended = s.at("started").get<double>();
-    header.session.ranks = s.at("ranks").get<std::uint32_t>();
+    header.session.ranks = number_at(s, "ranks");
     header.session.host = s.at("host").get<std::string>();
     header.session.info = s.at("info").get<std::string>();
+    check_session({path, "session", header.session.number}, header.session);
     return header;
-  } catch (const json::exception& error) {
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
     throw DataError(path, std::string("header of the journal: ") + error.what());
   }
 }
@@ -86,11 +102,12 @@ void visit_payload(const std::string& path, std::uint64_t offset, const std::byt
                    std::uint32_t length, const JournalVisitor& visitor) {
   ByteReader reader(payload, length, path, offset);
   const auto kind = reader.read<std::uint32_t>();
-  reader.read<double>();
+  if (!is_time(reader.read<double>())) reader.fail("a frame with no time in seconds since 1970");
   const auto count = reader.read<std::uint32_t>();
   for (std::uint32_t i = 0; i < count; ++i) {
     if (kind == static_cast<std::uint32_t>(Frame::Kind::kAudits)) {
-      visitor.audit(unpack<AuditRow>(reader.take(packed_size<AuditRow>())));
+      const std::size_t begin = reader.offset();
+      visitor.audit(offset + begin, unpack<AuditRow>(reader.take(packed_size<AuditRow>())));
     } else if (kind == static_cast<std::uint32_t>(Frame::Kind::kRecords)) {
       const std::size_t begin = reader.offset();
       const PackedRecord record{reader.take(kRecordHead)};
@@ -100,6 +117,7 @@ void visit_payload(const std::string& path, std::uint64_t offset, const std::byt
       reader.fail("unknown kind of frame");
     }
   }
+  if (!reader.done()) reader.fail("a frame is longer than what it holds");
 }
 
 }  // namespace

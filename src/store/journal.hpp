@@ -84,14 +84,14 @@ class WindowedFile {
 
 struct JournalVisitor {
   std::function<void(std::uint64_t offset, const PackedRecord&)> record;
-  std::function<void(const AuditRow&)> audit;
+  std::function<void(std::uint64_t offset, const AuditRow&)> audit;
 };
 
 /// Nothing where the header was not completely written (then nothing was acknowledged either).
-/// Throws DataError for a newer version.
+/// Throws DataError for a newer version, or where the header holds what cannot be.
 std::optional<JournalHeader> read_journal_header(const std::string& path);
 /// Visits everything in complete frames; logs what is cut. Returns the time of the last frame, 0
-/// without any.
+/// without any. Throws DataError for a frame that holds what cannot be.
 double scan_journal(const std::string& path, const JournalVisitor& visitor);
 
 /// Reads records of several journals by their location.

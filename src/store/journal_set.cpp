@@ -40,6 +40,18 @@ RowKey key_of(const TrialRow& row) {
   return {row.point, row.id, row.model};
 }
 
+/// The checksum of its frame vouches for what was written, not for who wrote it.
+void check_record(const Place& at, const PackedRecord& record, const TrialRow& row,
+                  const RowChecks& checks) {
+  checks.check(at, row);
+  if (row.n_faults != record.faults())
+    throw DataError(std::string(at.path), at.row,
+                    name_of(row) + " has another number of faults stored; the file is damaged");
+  const std::byte* fault = record.fault_bytes();
+  for (std::uint32_t i = 0; i < record.faults(); ++i, fault += kFaultBytes)
+    checks.check(at, row, unpack<FaultRow>(fault));
+}
+
 }  // namespace
 
 JournalSet::JournalSet(std::string result) : result_(std::move(result)) {
@@ -53,7 +65,7 @@ JournalSet::JournalSet(std::string result) : result_(std::move(result)) {
   }
 }
 
-void JournalSet::load() {
+void JournalSet::load(const RowChecks& checks) {
   if (headers_.size() >= kMaxJournals)
     throw UserError(result_ +
                     " has more than 65535 journals, too many to read; give another --output, or"
@@ -61,16 +73,17 @@ void JournalSet::load() {
   for (const auto& [number, header] : headers_) {
     paths_.push_back(journal_path(result_, number));
     SessionRow session = header.session;
-    load_one(paths_.back(), session);
+    load_one(paths_.back(), session, checks);
     sessions_.push_back(std::move(session));
   }
 }
 
-void JournalSet::load_one(const std::string& path, SessionRow& session) {
+void JournalSet::load_one(const std::string& path, SessionRow& session, const RowChecks& checks) {
   const std::size_t journal = paths_.size() - 1;
   std::unique_ptr<RecordReader> reader;
   const auto on_record = [&](std::uint64_t offset, const PackedRecord& record) {
     const TrialRow row = record.row();
+    check_record({path, "the record at byte", offset}, record, row, checks);
     const Location stored = index_.find(key_of(row));
     if (!stored.none())
       return check_same(row, record, stored, reader, [&](const std::string& message) {
@@ -80,7 +93,8 @@ void JournalSet::load_one(const std::string& path, SessionRow& session) {
     if (row.session == session.number && !index_.has(row.point, row.id)) ++session.new_trials;
     index_.insert(key_of(row), Location(journal, offset));
   };
-  const auto on_audit = [&](const AuditRow& row) {
+  const auto on_audit = [&](std::uint64_t offset, const AuditRow& row) {
+    checks.check({path, "the audit at byte", offset}, row);
     audit_.emplace(AuditKey{{row.point, row.id}, row.model}, row);
   };
   session.ended = std::max(session.ended, scan_journal(path, {on_record, on_audit}));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "sentinel/store/schema.hpp"
+#include "store/checks.hpp"
 #include "store/journal.hpp"
 
 namespace sentinel::store {
@@ -22,8 +23,9 @@ class JournalSet {
   const std::map<std::uint32_t, JournalHeader>& headers() const { return headers_; }
   /// Larger than the number of any journal on disk, complete or not.
   std::uint32_t next_number() const { return next_number_; }
-  /// Indexes the journals on disk. Throws DataError where two of them disagree about a trial.
-  void load();
+  /// Indexes the journals on disk. Throws DataError where two of them disagree about a trial, or
+  /// one holds what cannot be.
+  void load(const RowChecks& checks);
   /// Creates the own journal. Throws EnvironmentError.
   void start(const JournalHeader& header);
 
@@ -66,7 +68,7 @@ class JournalSet {
 
  private:
   using AuditKey = std::pair<std::pair<std::uint32_t, std::uint64_t>, std::uint32_t>;
-  void load_one(const std::string& path, SessionRow& session);
+  void load_one(const std::string& path, SessionRow& session, const RowChecks& checks);
   void check_same(const TrialRow& row, const PackedRecord& fresh, Location stored,
                   std::unique_ptr<RecordReader>& reader,
                   const std::function<void(const std::string&)>& disagree) const;

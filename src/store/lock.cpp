@@ -15,6 +15,8 @@
 #include <thread>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/json.hpp"
+#include "sentinel/core/time.hpp"
 #include "store/journal.hpp"
 
 namespace sentinel::store {
@@ -55,11 +57,12 @@ std::string text_of(const Lease& lease) {
 std::optional<Lease> read_lease(const FileHandle& file) {
   std::string text(kLeaseBytes, '\0');
   text.resize(file.read_at(text.data(), text.size(), 0));
-  const json body = json::parse(text, nullptr, false);
+  const json body = json_excess(text).empty() ? json::parse(text, nullptr, false) : json();
   if (!body.is_object()) return std::nullopt;
   try {
-    return Lease{body.at("host"), body.at("machine"), body.at("pid"), body.at("since"),
-                 body.at("heartbeat")};
+    const json& pid = body.at("pid");
+    return Lease{body.at("host"), body.at("machine"), pid.is_number_integer() ? pid.get<long>() : 0,
+                 body.at("since"), body.at("heartbeat")};
   } catch (const json::exception&) {
     return std::nullopt;
   }
@@ -93,24 +96,28 @@ FileLock lock_file(const FileHandle& file) {
   throw_errno("cannot lock", file.path());
 }
 
+/// Whether a heartbeat can be compared with the clock here: a time, and not one to come.
+bool is_past(double heartbeat) {
+  return is_time(heartbeat) && heartbeat <= unix_time() + ResultLock::kStale;
+}
+
 /// Whether the holder named in a lease must be taken to be alive although no file lock says so.
-bool alive(const Lease& lease, const Lease& own, FileLock file_lock) {
+/// `unchanged`: how long the lease has been seen to stay as it is [s].
+bool alive(const Lease& lease, const Lease& own, FileLock file_lock, double unchanged) {
   if (lease.machine == own.machine) {
     // One kernel: its file lock, now ours, would be held by a living holder.
     if (file_lock == FileLock::kTaken) return false;
     if (::kill(static_cast<pid_t>(lease.pid), 0) != 0 && errno == ESRCH) return false;
   }
+  // A heartbeat of no time, or of one to come, says nothing. A living holder writes another soon.
+  if (!is_past(lease.heartbeat)) return unchanged < ResultLock::kStale;
   return unix_time() - lease.heartbeat < ResultLock::kStale;
 }
 
 std::string describe(const Lease& lease) {
   if (lease.host.empty()) return "another process";
-  const auto seconds = static_cast<std::time_t>(lease.since);
-  std::array<char, 32> text{};
-  std::tm utc{};
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", ::gmtime_r(&seconds, &utc));
   return "process " + std::to_string(lease.pid) + " on host " + lease.host + " (since " +
-         text.data() + ")";
+         utc_text(lease.since) + ")";
 }
 
 }  // namespace
@@ -136,11 +143,18 @@ bool ResultLock::try_acquire() {
   auto file = std::make_unique<FileHandle>(path_, O_RDWR | O_CREAT);
   const FileLock file_lock = lock_file(*file);
   const auto lease = read_lease(*file);
+  if (!lease || !lease->same_as(holder_)) seen_ = Clock::now();
   holder_ = lease.value_or(Lease{});
+  const double unchanged = std::chrono::duration<double>(Clock::now() - seen_).count();
   if (file_lock == FileLock::kHeldByOther) return false;
   // The former holder may have removed the file between our open and our lock.
   if (!still_at_path(*file)) return false;
-  if (lease && alive(*lease, own_, file_lock)) return false;
+  if (lease && alive(*lease, own_, file_lock, unchanged)) return false;
+  if (lease && lease->machine != own_.machine && !is_past(lease->heartbeat))
+    spdlog::warn(
+        "{}: its holder, {}, wrote a time that cannot be and nothing more for {} s; it is "
+        "taken over",
+        path_, describe(*lease), kStale);
   own_.since = own_.heartbeat = unix_time();
   write_lease(*file, own_);
   file_ = std::move(file);

@@ -1,5 +1,6 @@
 #pragma once
 #include <chrono>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -17,6 +18,10 @@ struct Lease {
   bool same_holder(const Lease& other) const {
     return host == other.host && machine == other.machine && pid == other.pid &&
            since == other.since;
+  }
+  /// The same lease, not renewed. Compared as bits: a damaged heartbeat may be NaN.
+  bool same_as(const Lease& other) const {
+    return same_holder(other) && std::memcmp(&heartbeat, &other.heartbeat, sizeof heartbeat) == 0;
   }
 };
 
@@ -44,6 +49,7 @@ class ResultLock {
 
   std::string path_;
   Lease own_, holder_;
+  std::chrono::steady_clock::time_point seen_;  // when the holder's lease was first as it is
   std::unique_ptr<FileHandle> file_;
   std::mutex mutex_;  // of heartbeat()
   bool lost_ = false;

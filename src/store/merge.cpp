@@ -159,7 +159,7 @@ struct ResultMerge::State {
     const auto is_audited = [this](const TrialRow& row) {
       return audit.count(AuditKey{row.point, row.id, row.model}) > 0;
     };
-    return store::merge_records(inputs, info, is_audited, visit);
+    return store::merge_records(inputs, is_audited, visit);
   }
 
   std::string output;

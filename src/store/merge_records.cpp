@@ -28,9 +28,8 @@ StreamLimits limits_for(std::size_t inputs) {
 class Cursor {
  public:
   using IsAudited = std::function<bool(const TrialRow&)>;
-  Cursor(const MergeInput& input, const ResultInfo& info, const IsAudited& is_audited,
-         const StreamLimits& limits)
-      : input_(input), info_(info), is_audited_(is_audited), stream_(input.path, limits) {
+  Cursor(const MergeInput& input, const IsAudited& is_audited, const StreamLimits& limits)
+      : input_(input), is_audited_(is_audited), stream_(input.path, limits) {
     next();
   }
 
@@ -40,17 +39,13 @@ class Cursor {
   const std::string& path() const { return input_.path; }
 
   void next() {
-    const bool first = block_.empty();
-    if (first || ++at_ == block_.size()) {
+    if (block_.empty() || ++at_ == block_.size()) {
       block_ = stream_.next();
       at_ = 0;
     }
     if (done()) return;
     TrialRecord& record = block_[at_];
-    check(record);
-    const Key key = key_of(record.row);
-    if (!first && key <= key_) damaged(record.row, "is out of order");
-    key_ = key;
+    key_ = key_of(record.row);
     record.row.session = input_.sessions.at(record.row.session);
     record.row.audited = is_audited_(record.row) ? 1 : 0;
     packed_.clear();
@@ -58,20 +53,7 @@ class Cursor {
   }
 
  private:
-  void check(const TrialRecord& record) const {
-    const TrialRow& row = record.row;
-    if (row.point >= info_.points.size() || row.model >= info_.models.size())
-      damaged(row, "belongs to no point or model of the file");
-    if (row.n_faults != record.faults.size()) damaged(row, "has another number of faults stored");
-    if (input_.sessions.count(row.session) == 0) damaged(row, "names a session that is not there");
-  }
-
-  [[noreturn]] void damaged(const TrialRow& row, const std::string& what) const {
-    throw DataError(path(), name_of(row) + " " + what + "; the file is damaged, leave it out");
-  }
-
   const MergeInput& input_;
-  const ResultInfo& info_;
   const IsAudited& is_audited_;
   RecordStream stream_;
   std::vector<TrialRecord> block_;
@@ -107,12 +89,12 @@ std::uint64_t drop_equals(const Cursors& cursors, const Cursor& kept) {
 
 }  // namespace
 
-std::uint64_t merge_records(const std::vector<MergeInput>& inputs, const ResultInfo& info,
+std::uint64_t merge_records(const std::vector<MergeInput>& inputs,
                             const std::function<bool(const TrialRow&)>& is_audited,
                             const std::function<void(const PackedRecord&)>& visit) {
   Cursors cursors;
   for (const MergeInput& input : inputs)
-    cursors.push_back(std::make_unique<Cursor>(input, info, is_audited, limits_for(inputs.size())));
+    cursors.push_back(std::make_unique<Cursor>(input, is_audited, limits_for(inputs.size())));
   std::uint64_t dropped = 0;
   while (Cursor* cursor = lowest(cursors)) {
     dropped += drop_equals(cursors, *cursor);

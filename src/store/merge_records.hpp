@@ -18,8 +18,8 @@ struct MergeInput {
 /// Visits the records of all inputs together in (point, id, model) order, their sessions numbered
 /// as the inputs say; of equal ones the first input's, marked as audited where some input's is.
 /// Returns how many others were dropped. Throws DataError naming file and trial where inputs
-/// disagree or do not fit `info`. Under the caller's h5::Guard.
-std::uint64_t merge_records(const std::vector<MergeInput>& inputs, const ResultInfo& info,
+/// disagree or one is damaged. Under the caller's h5::Guard.
+std::uint64_t merge_records(const std::vector<MergeInput>& inputs,
                             const std::function<bool(const TrialRow&)>& is_audited,
                             const std::function<void(const PackedRecord&)>& visit);
 

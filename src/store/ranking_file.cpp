@@ -8,6 +8,7 @@
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/store/result_file.hpp"
+#include "store/checks.hpp"
 #include "store/importance_groups.hpp"
 
 namespace sentinel {
@@ -115,26 +116,6 @@ void write_ranking_hdf5(const std::string& path, const RankingFile& ranking) {
   file.close();
 }
 
-void check_order(const std::string& path, const ImportanceInfo& layer) {
-  std::vector<bool> seen(layer.scores.size());
-  bool good = layer.order.size() == layer.scores.size();
-  for (std::size_t i = 0; good && i < layer.order.size(); ++i) {
-    const auto channel = static_cast<std::size_t>(layer.order[i]);
-    good = channel < seen.size() && !seen[channel];
-    if (good) seen[channel] = true;
-  }
-  if (!good) throw DataError(path, "layer " + layer.layer + ": order is no order of its channels");
-}
-
-void check_sample(const std::string& path, const ImportanceInfo& layer) {
-  const ChannelSample& s = layer.sample;
-  if (s.trials.empty()) return;
-  for (const std::size_t size :
-       {s.lower.size(), s.upper.size(), s.accuracy.size(), s.trials.size()})
-    if (size != layer.scores.size())
-      throw DataError(path, "layer " + layer.layer + ": not every channel has its trials");
-}
-
 }  // namespace
 
 void write_ranking(const std::string& path, const RankingFile& ranking) {
@@ -167,10 +148,7 @@ RankingFile read_ranking(const std::string& path) {
   ranking.command = h5::get_text(file, root, "command");
   const h5::Handle importance = h5::open_group(file, root, "importance");
   ranking.layers = store::read_importance(file, importance);
-  for (const ImportanceInfo& layer : ranking.layers) {
-    check_order(path, layer);
-    check_sample(path, layer);
-  }
+  for (const ImportanceInfo& layer : ranking.layers) store::check_importance(path, layer);
   return ranking;
 }
 

@@ -1,9 +1,10 @@
 #include "store/result_reader.hpp"
 
 #include <algorithm>
+#include <tuple>
 
 #include "sentinel/core/error.hpp"
-#include "sentinel/store/result_file.hpp"
+#include "store/checks.hpp"
 #include "store/importance_groups.hpp"
 #include "store/record_stream.hpp"
 
@@ -48,7 +49,8 @@ ModelInfo read_model(const h5::File& file, hid_t models, const std::string& name
 void read_logits(const h5::File& file, ModelInfo& model) {
   if (model.classes == 0) return;
   const h5::Dataset data(file, file.id(), "golden/" + model.name + "/logits");
-  if (data.shape().size() != 2 || data.shape()[1] != static_cast<hsize_t>(model.classes))
+  if (data.shape().size() != 2 || data.rows() != static_cast<hsize_t>(model.images) ||
+      data.shape()[1] != static_cast<hsize_t>(model.classes))
     file.fail(data.name() + " is not [images, classes]");
   model.golden_logits.resize(data.rows() * data.shape()[1]);
   data.read(h5::number_type<float>(), 0, data.rows(), model.golden_logits.data());
@@ -65,7 +67,12 @@ std::vector<ModelInfo> read_models(const h5::File& file) {
   std::sort(found.begin(), found.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<ModelInfo> all;
-  for (auto& [index, model] : found) all.push_back(std::move(model));
+  for (auto& [index, model] : found) {
+    if (index != all.size())
+      file.fail("/models/" + model.name + ": index is " + std::to_string(index) + ", and " +
+                std::to_string(found.size()) + " models are there, numbered from 0 on");
+    all.push_back(std::move(model));
+  }
   return all;
 }
 
@@ -74,10 +81,7 @@ void read_design(const h5::File& file, ResultInfo& info) {
   const h5::Handle design = h5::open_group(file, file.id(), "design");
   info.confidence = h5::get<double>(file, design, "confidence");
   info.stop_rule = h5::get_text(file, design, "stop_rule");
-  const std::vector<std::string> tables = h5::links(file, design);
-  const auto has = [&](const char* name) {
-    return std::find(tables.begin(), tables.end(), name) != tables.end();
-  };
+  const auto has = [&](const char* name) { return h5::exists(file, design, name); };
   if (!has("plans")) return;
   info.images_per_trial = h5::get<std::int64_t>(file, design, "images_per_trial");
   info.plans = h5::read_rows<PlanInfo>(file, design, "plans");
@@ -110,66 +114,99 @@ ResultInfo read_info(const h5::File& file) {
   info.models = read_models(file);
   info.labels = h5::read_numbers<std::int32_t>(file, root, "golden/labels");
   info.points = h5::read_rows<PointInfo>(file, root, "points");
+  check_info(file.path(), info);
   return info;
+}
+
+Findings read_findings(const h5::File& file, const ResultInfo& info) {
+  const hid_t root = file.id();
+  Findings findings;
+  findings.plans = info.plans;
+  if (!info.plans.empty()) findings.rounds = h5::read_rows<RoundInfo>(file, root, "design/rounds");
+  const h5::Handle design = h5::open_group(file, root, "design");
+  if (h5::exists(file, design, "centres"))
+    findings.centres = h5::read_rows<CentreInfo>(file, design, "centres");
+  for (const PointInfo& point : info.points) findings.trials.push_back(point.trials);
+  findings.estimates = h5::read_rows<EstimateRow>(file, root, "estimates");
+  check_findings(file.path(), info, findings);
+  return findings;
 }
 
 }  // namespace
 
-ResultHead read_result_head(const std::string& path) {
-  const h5::Guard guard;
-  const h5::File file = open_result(path);
+ResultHead read_head(const h5::File& file) {
   const hid_t root = file.id();
   ResultHead head;
-  head.fingerprint = h5::get_text(file, root, "fingerprint");
-  head.parts = read_parts(file);
+  head.info = read_info(file);
   head.complete = h5::get<std::uint8_t>(file, root, "complete") != 0;
   head.sessions = h5::read_rows<SessionRow>(file, root, "provenance/sessions");
-  ResultInfo info;
-  read_design(file, info);
-  if (!info.plans.empty()) {
-    head.findings.rounds = h5::read_rows<RoundInfo>(file, root, "design/rounds");
-    const h5::Handle design = h5::open_group(file, root, "design");
-    const std::vector<std::string> tables = h5::links(file, design);
-    if (std::find(tables.begin(), tables.end(), "centres") != tables.end())
-      head.findings.centres = h5::read_rows<CentreInfo>(file, design, "centres");
-  }
-  head.findings.plans = std::move(info.plans);
-  for (const PointInfo& point : h5::read_rows<PointInfo>(file, root, "points"))
-    head.findings.trials.push_back(point.trials);
-  head.findings.estimates = h5::read_rows<EstimateRow>(file, root, "estimates");
+  check_sessions(file.path(), head.sessions);
+  head.findings = read_findings(file, head.info);
   head.audit = read_audit(file);
+  const RowChecks checks(head.info, numbers_of(head.sessions));
+  for (std::size_t i = 0; i < head.audit.size(); ++i)
+    checks.check({file.path(), "/audit, row", i}, head.audit[i]);
   return head;
+}
+
+ResultHead read_result_head(const std::string& path) {
+  const h5::Guard guard;
+  return read_head(open_result(path));
+}
+
+std::vector<std::uint32_t> numbers_of(const std::vector<SessionRow>& sessions) {
+  std::vector<std::uint32_t> numbers;
+  for (const SessionRow& session : sessions) numbers.push_back(session.number);
+  return numbers;
 }
 
 }  // namespace store
 
 namespace {
 
-ResultFile read_all_but_trials(const h5::File& file) {
-  const hid_t root = file.id();
+ResultFile without_trials(store::ResultHead head) {
   ResultFile result;
-  result.info = store::read_info(file);
-  result.complete = h5::get<std::uint8_t>(file, root, "complete") != 0;
-  result.estimates = h5::read_rows<EstimateRow>(file, root, "estimates");
-  result.audit = store::read_audit(file);
-  result.sessions = h5::read_rows<SessionRow>(file, root, "provenance/sessions");
+  result.info = std::move(head.info);
+  result.complete = head.complete;
+  result.estimates = std::move(head.findings.estimates);
+  result.audit = std::move(head.audit);
+  result.sessions = std::move(head.sessions);
   return result;
+}
+
+/// Every audit is of a row, and both tables are in the same order.
+void check_audited(const std::string& path, const ResultFile& result) {
+  const auto key = [](const auto& row) { return std::make_tuple(row.point, row.id, row.model); };
+  std::size_t next = 0;
+  for (const TrialRow& row : result.trials)
+    next += next < result.audit.size() && key(result.audit[next]) == key(row);
+  if (next == result.audit.size()) return;
+  const AuditRow& row = result.audit[next];
+  throw DataError(path, "/audit, row " + std::to_string(next) + ": trial " +
+                            std::to_string(row.id) + " of point " + std::to_string(row.point) +
+                            ", model " + std::to_string(row.model) +
+                            " is not in /trials, or out of order; the file is damaged");
 }
 
 }  // namespace
 
 ResultFile read_result(const std::string& path) {
   const h5::Guard guard;
-  const h5::File file = store::open_result(path);
-  ResultFile result = read_all_but_trials(file);
-  result.trials = h5::read_rows<TrialRow>(file, file.id(), "trials");
+  store::RecordTables tables(path);
+  ResultFile result = without_trials(tables.head());
+  const hsize_t block = store::StreamLimits().rows;
+  for (hsize_t first = 0; first < tables.rows(); first += block) {
+    const auto rows = tables.read(first, std::min(block, tables.rows() - first));
+    result.trials.insert(result.trials.end(), rows.begin(), rows.end());
+  }
+  check_audited(path, result);
   return result;
 }
 
 ResultFile read_result_outline(const std::string& path) {
   const h5::Guard guard;
   const h5::File file = store::open_result(path);
-  ResultFile result = read_all_but_trials(file);
+  ResultFile result = without_trials(store::read_head(file));
   for (ModelInfo& model : result.info.models) store::read_logits(file, model);
   return result;
 }

@@ -4,22 +4,29 @@
 #include <string>
 #include <vector>
 
-#include "sentinel/store/schema.hpp"
+#include "sentinel/store/result_file.hpp"
+
+namespace sentinel::h5 {
+class File;
+}
 
 namespace sentinel::store {
 
 /// What a resumed campaign needs to know of the published result before its rows.
 struct ResultHead {
-  std::string fingerprint;
-  std::map<std::string, std::string> parts;
+  ResultInfo info;
   bool complete = false;
   std::vector<SessionRow> sessions;
   Findings findings;
   std::vector<AuditRow> audit;
 };
 
-/// Throws DataError where the file is no result of ours or of a newer schema.
+/// Throws DataError where the file is no result of ours, of a newer schema, or damaged
+/// (checks.hpp).
 ResultHead read_result_head(const std::string& path);
+/// The same of an open file.
+ResultHead read_head(const h5::File& file);
+std::vector<std::uint32_t> numbers_of(const std::vector<SessionRow>& sessions);
 
 /// Streams all records of a result, some thousand at a time.
 void stream_result(const std::string& path,

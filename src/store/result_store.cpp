@@ -60,7 +60,8 @@ struct ResultStore::State {
         const StoreOptions& store_options);
 
   void resume(const SessionInfo& session);
-  void import(const store::ResultHead& head);
+  void check_head(const store::ResultHead& head) const;
+  void import(const store::ResultHead& head, const store::RowChecks& checks);
   void publish(bool complete);
   std::vector<SessionRow> all_sessions(std::vector<SessionRow> from_journals) const;
 
@@ -101,29 +102,49 @@ void ResultStore::State::resume(const SessionInfo& session) {
     check_fingerprint(path, header.fingerprint, header.parts, info, options.remedy);
   std::optional<store::ResultHead> head;
   if (fs::exists(path)) head = store::read_result_head(path);
-  if (head) check_fingerprint(path, head->fingerprint, head->parts, info, options.remedy);
-  journals->load();
-
+  if (head) check_head(*head);
   std::uint32_t number = journals->next_number();
+  std::vector<std::uint32_t> sessions;
+  for (const auto& [journal, header] : journals->headers()) {
+    sessions.push_back(header.session.number);
+    number = std::max(number, header.session.number + 1);
+  }
   if (head)
-    for (const SessionRow& old : head->sessions) number = std::max(number, old.number + 1);
+    for (const SessionRow& old : head->sessions) {
+      sessions.push_back(old.number);
+      number = std::max(number, old.number + 1);
+    }
+  const store::RowChecks checks(info, std::move(sessions));
+  journals->load(checks);
   const double now = store::unix_time();
   journals->start({info.fingerprint,
                    info.fingerprint_parts,
                    {number, now, now, session.ranks, session.host, 0, session.info}});
   keeper->sync_by([this] { journals->sync(); });
-  if (head) import(*head);
+  if (head) import(*head, checks);
   if (!head) publish(false);
   publisher.emplace([this] { publish(false); }, options.publish);
   // A result that says it is complete may not be for the job as it is now.
   if (head && head->complete) publisher->request();
 }
 
-void ResultStore::State::import(const store::ResultHead& head) {
+/// Whether the result found is of this campaign, by what it says and by what it holds.
+void ResultStore::State::check_head(const store::ResultHead& head) const {
+  check_fingerprint(path, head.info.fingerprint, head.info.fingerprint_parts, info, options.remedy);
+  if (head.info.models.size() != info.models.size() ||
+      head.info.points.size() != info.points.size())
+    throw DataError(path,
+                    "says that it is of this job, and holds other models or points; the file "
+                    "is damaged: give --fresh to start over, or another --output");
+}
+
+void ResultStore::State::import(const store::ResultHead& head, const store::RowChecks& checks) {
   old_sessions = head.sessions;
   findings = head.findings;
   journals->add(head.audit);
   store::stream_result(path, [&](const std::vector<TrialRecord>& records) {
+    for (const TrialRecord& record : records)
+      checks.check({path, "trial", record.row.id}, record.row);
     journals->add(records, [&](const std::string& message) { throw DataError(path, message); });
   });
 }

@@ -2,13 +2,12 @@
 
 #include <unistd.h>
 
-#include <array>
 #include <cstdio>
-#include <ctime>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/log.hpp"
+#include "sentinel/core/time.hpp"
 #include "store/importance_groups.hpp"
 #include "store/journal.hpp"
 #include "store/table.hpp"
@@ -27,8 +26,8 @@ void write_root(const File& file, const ResultInfo& info, const ResultContents& 
   h5::put<std::int32_t>(file, root, "schema_version", kSchemaVersion);
   h5::put_text(file, root, "creator", "sentinelnn");
   h5::put_text(file, root, "creator_version", version());
-  h5::put_text(file, root, "created", iso_time(created));
-  h5::put_text(file, root, "published", iso_time(now));
+  h5::put_text(file, root, "created", utc_text(created));
+  h5::put_text(file, root, "published", utc_text(now));
   h5::put_text(file, root, "command", info.command);
   h5::put_text(file, root, "job", info.job);
   h5::put_text(file, root, "fingerprint", info.fingerprint);
@@ -167,14 +166,6 @@ void publish_result(const std::string& path, const ResultInfo& info,
     std::remove(temporary.c_str());
     throw;
   }
-}
-
-std::string iso_time(double unix_seconds) {
-  const auto seconds = static_cast<std::time_t>(unix_seconds);
-  std::array<char, 32> text{};
-  std::tm utc{};
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", ::gmtime_r(&seconds, &utc));
-  return text.data();
 }
 
 }  // namespace sentinel::store

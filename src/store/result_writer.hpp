@@ -25,7 +25,4 @@ struct ResultContents {
 void publish_result(const std::string& path, const ResultInfo& info,
                     const ResultContents& contents);
 
-/// "2026-01-31T12:00:00Z"
-std::string iso_time(double unix_seconds);
-
 }  // namespace sentinel::store

@@ -114,6 +114,8 @@ class RowReader {
   hsize_t rows() const { return data_.rows(); }
   std::size_t row_bytes() const { return size_; }
   std::vector<Row> read(hsize_t first, hsize_t count) {
+    check_memory(file_, data_.name(),
+                 static_cast<double>(count) * static_cast<double>(size_ + sizeof(Row)));
     buffer_.resize(count * size_);
     data_.read(type_, first, count, buffer_.data());
     std::vector<Row> rows;

@@ -62,18 +62,26 @@ inline ResultInfo sample_info() {
     model.parameters = 270000;
     model.macs = 40000000;
     model.memory_bytes = 1080000;
-    model.images = 3;
-    model.correct = 2;
-    model.top5 = 3;
+    model.images = 256;
+    model.correct = 170;
+    model.top5 = 256;
     model.classes = 2;
-    model.tensors = {{"conv1.weight", 0, 432, 432, 32},
-                     {"layer1.0.conv1.weight", 0, 2304, 2304, 32}};
+    model.tensors = {{"conv1.weight", 0, 4000000, 4000000, 32},
+                     {"layer1.0.conv1.weight", 0, 4000000, 4000000, 32}};
     model.nodes = {{"input", "Input", 0, 0}, {"conv1", "Conv", 442368, 432}};
-    model.golden_logits = {1, 2, 3, 4, 5.5F, -6};
-    model.golden_predictions = {1, 1, 0};
+    for (int i = 2; i < 7; ++i) model.nodes.push_back({"relu" + std::to_string(i), "Relu", 0, 0});
+    for (int i = 0; i < 256; ++i) {
+      model.golden_logits.push_back(0.5F * static_cast<float>(i % 3));
+      model.golden_logits.push_back(static_cast<float>(i) - 5.5F);
+      model.golden_predictions.push_back(i < 2 ? 1 : 0);
+    }
     info.models.push_back(model);
   }
-  info.labels = {1, 0, 0};
+  for (int i = 0; i < 256; ++i) {
+    info.labels.push_back(i % 3 == 0 ? 1 : 0);
+    info.image_blocks.push_back(i / 64);
+  }
+  info.images_per_trial = 64;
   info.points = {{0, "T2", "binomial", 1e-5, 100, ""}, {1, "T1", "exact:1", 0, 50, "hardened"}};
   info.audit_rates = {0.25, 0};
   info.importance = {{"l2-norm", "conv1", {0.5, 2, 1}, {1, 2, 0}},
@@ -88,15 +96,15 @@ inline TrialRecord sample_record(std::uint32_t point, std::uint64_t id, std::uin
   row.point = point;
   row.id = id;
   row.model = model;
-  row.block = static_cast<std::int32_t>(id % 5) - 1;
+  row.block = static_cast<std::int32_t>(id % 4);
   row.n_faults = static_cast<std::uint32_t>(id % 3);
   row.first_node = static_cast<std::int32_t>(id % 7);
-  row.images = 256;
-  row.correct = static_cast<std::uint32_t>((id * 37 + model) % 257);
-  row.top5 = 250;
-  row.masked = 200;
+  row.images = 64;
+  row.correct = static_cast<std::uint32_t>((id * 37 + model) % 53);
+  row.top5 = 52;
+  row.masked = 40;
   row.sdc_noncritical = 6;
-  row.sdc_critical = 40;
+  row.sdc_critical = 8;
   row.due = 10;
   row.correct_argmax = row.correct;
   row.path = 1;
@@ -115,7 +123,7 @@ inline std::vector<TrialRecord> sample_trial(std::uint32_t point, std::uint64_t 
 
 /// An audit that differs from the default in every member.
 inline AuditRow sample_audit(std::uint32_t point, std::uint64_t id, std::uint32_t model) {
-  return {point, id, model, 256, 2, 1, 10, 20, 30, 40, 50, 60, 70, 0.25};
+  return {point, id, model, 64, 2, 1, 10, 20, 30, 20, 10, 4, 15, 0.25};
 }
 
 /// {0, ..., end - 1}

@@ -145,7 +145,7 @@ TEST(Journal, JournalsThatDisagreeAreAnError) {
   {
     ResultStore store = open_store(b / "r.h5");
     auto other = sample_trial(0, 2);
-    other[0].row.due += 1;
+    other[0].row.due += 1, other[0].row.masked -= 1;
     store.append(sample_trial(0, 1));
     store.append(other);
   }
@@ -216,8 +216,8 @@ TEST(Resume, AFinishedResultCanBeExtended) {
   {
     ResultStore store = open_store(path);
     for (std::uint64_t id = 0; id < 3; ++id)
-      store.append(sample_trial(0, id),
-                   id == 1 ? std::vector<AuditRow>{{0, 1, 0, 256, 0, 0}} : std::vector<AuditRow>{});
+      store.append(sample_trial(0, id), id == 1 ? std::vector<AuditRow>{sample_audit(0, 1, 0)}
+                                                : std::vector<AuditRow>{});
     Findings findings;
     findings.estimates = {{0, 0, -1, "due", 0.5, 0.4, 0.6, 0.95, "t over trials", 3}};
     store.set_findings(findings);

@@ -18,6 +18,7 @@ using ::testing::HasSubstr;
 ResultInfo part_info(std::uint64_t planned = 40) {
   ResultInfo info = sample_info();
   info.points = {{0, "T2", "binomial", 1e-5, planned, ""}};
+  info.audit_rates = {0.25};
   return info;
 }
 
@@ -197,7 +198,7 @@ TEST(Merge, DisagreementNamesFileAndTrial) {
   const std::string a = dir / "a.h5", b = dir / "b.h5", all = dir / "all.h5";
   write_part(a, 0, 20);
   const std::vector<Change> changes = {
-      [](TrialRecord& record) { record.row.correct += record.row.id == 14 ? 1 : 0; },
+      [](TrialRecord& record) { record.row.correct -= record.row.id == 14 ? 1 : 0; },
       [](TrialRecord& record) {
         if (record.row.id == 14) record.faults[1].after ^= 1;
       }};
@@ -242,7 +243,8 @@ TEST(Merge, OtherJobsAreRefusedNamingWhatDiffers) {
   ResultInfo adaptive = part_info();
   adaptive.plans.resize(adaptive.points.size());
   adaptive.plans[0].sampling = "sequential";
-  write_part(c, 5, 10, adaptive);
+  adaptive.strata = {{0, 0, "all bits", 1, 1}};
+  write_part(c, 5, 10, adaptive, [](TrialRecord& record) { record.row.stratum = 0; });
   message = message_of<UserError>([&] { merge({a, c}, dir / "all.h5"); });
   EXPECT_THAT(message, HasSubstr(c));
   EXPECT_THAT(message, HasSubstr("sequential sampling"));

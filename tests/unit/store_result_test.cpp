@@ -16,17 +16,23 @@ using ::testing::HasSubstr;
 TEST(ResultFile, HoldsWhatWasGiven) {
   const TempDir dir;
   const std::string path = dir / "r.h5";
-  const ResultInfo info = sample_info();
+  ResultInfo info = sample_info();
+  info.strata = {{0, 0, "all bits", 1, 1}};
+  const auto drawn = [](std::uint64_t id) {
+    std::vector<TrialRecord> trial = sample_trial(0, id);
+    for (TrialRecord& record : trial) record.row.stratum = 0;
+    return trial;
+  };
   {
-    ResultStore store = open_store(path);
-    store.append(sample_trial(0, 4), {sample_audit(0, 4, 1)});
-    store.append(sample_trial(0, 2), {{0, 2, 0, 256, 0, 0}});
-    store.append(sample_trial(0, 3000));
+    ResultStore store = open_store(path, quick_options(), info);
+    store.append(drawn(4), {sample_audit(0, 4, 1)});
+    store.append(drawn(2), {sample_audit(0, 2, 0)});
+    store.append(drawn(3000));
     store.append({sample_record(1, 1, 1)});
     Findings findings;
     findings.estimates = {{0, 0, -1, "accuracy", 0.5, 0.4, 0.6, 0.95, "t over trials", 3},
                           {0, 1, 0, "accuracy_difference", 0.1, 0, 0.2, 0.95, "Welch", 6}};
-    findings.plans = {{0, "sequential", "narrow enough", 0.01, 1, 0, 3000, 1}};
+    findings.plans = {{0, "sequential", "narrow enough", 0.01, 1, 0, 3000, 1}, {1}};
     findings.rounds = {{0, 1, 1, 256, 128, 2, 0.25, 32}};
     findings.centres = {{0, 1, 1, 0.5, 0.25, 0.125, 0.125}};
     findings.trials = {3000, 1};
@@ -36,7 +42,7 @@ TEST(ResultFile, HoldsWhatWasGiven) {
   EXPECT_THAT(files_in(dir.path()), ElementsAre("r.h5"));
   const ResultFile result = read_result(path);
   EXPECT_TRUE(result.complete);
-  ASSERT_EQ(result.info.plans.size(), 1u);
+  ASSERT_EQ(result.info.plans.size(), 2u);
   EXPECT_EQ(result.info.plans[0].sampling, "sequential");
   EXPECT_EQ(result.info.plans[0].used, 3000u);
   EXPECT_EQ(result.info.plans[0].half_width, 0.01);
@@ -71,8 +77,8 @@ TEST(ResultFile, HoldsWhatWasGiven) {
   EXPECT_EQ(result.info.importance[0].layer, "conv1");  // order of execution, not of names
   EXPECT_EQ(result.info.importance[1].order, info.importance[1].order);
   ASSERT_EQ(result.trials.size(), 7u);
-  EXPECT_EQ(content(result.trials[0]), content(sample_record(0, 2, 0).row));
-  EXPECT_EQ(content(result.trials[5]), content(sample_record(0, 3000, 1).row));
+  EXPECT_EQ(content(result.trials[0]), content(drawn(2)[0].row));
+  EXPECT_EQ(content(result.trials[5]), content(drawn(3000)[1].row));
   EXPECT_EQ(content(result.trials[6]), content(sample_record(1, 1, 1).row));
   ASSERT_EQ(result.estimates.size(), 2u);
   EXPECT_EQ(result.estimates[1].quantity, "accuracy_difference");
@@ -130,8 +136,8 @@ with h5py.File(sys.argv[1]) as f:
         'path wall_us rank').split(), list(t.columns)
     assert list(s.columns) == 'kind tensor element word_bits bit before after'.split()
     assert list(t.id) == sorted(list(range(10)) * 2) and list(t.model) == [0, 1] * 10
-    assert t.correct.tolist() == [(i * 37 + m) % 257 for i in range(10) for m in (0, 1)]
-    assert t.block.min() == -1 and t.stratum.tolist() == [-1] * 20
+    assert t.correct.tolist() == [(i * 37 + m) % 53 for i in range(10) for m in (0, 1)]
+    assert t.block.min() == 0 and t.stratum.tolist() == [-1] * 20
     assert (o[1:-2] - o[:-3]).tolist() == t.n_faults.tolist() and o[-1] == len(s)
     assert s.element[o[16]] == 800 and s.after[o[16]] == 0x3f800000 ^ (1 << 8)
     a = f.attrs
@@ -139,8 +145,8 @@ with h5py.File(sys.argv[1]) as f:
     assert a['complete'] == 0 and a['rng'] == 'philox4x32-10' and a['created'].endswith('Z')
     assert f['trials'].attrs['unit_wall_us'] == 'us'
     assert f['points'].attrs['unit_ber'] == 'flip/bit/trial'
-    assert f['golden/hardened/logits'].shape == (3, 2) and f['golden/hardened/logits'][2, 1] == -6
-    assert f['golden/labels'][:].tolist() == [1, 0, 0]
+    assert f['golden/hardened/logits'].shape == (256, 2) and f['golden/hardened/logits'][0, 1] == -5.5
+    assert f['golden/labels'][:4].tolist() == [1, 0, 0, 1]
     assert f['points'][0]['estimand'] == b'T2' and f['points']['models'][1] == b'hardened'
     assert f['models/hardened'].attrs['index'] == 1
     assert json.loads(f['models/hardened'].attrs['structure'])['widths'] == [16]
@@ -151,7 +157,7 @@ with h5py.File(sys.argv[1]) as f:
     assert len(f['estimates']) == 0
     assert f['audit'].dtype.names == tuple('point id model images mismatches near_ties correct top5 '
         'masked sdc_noncritical sdc_critical due correct_argmax deviation'.split())
-    assert f['audit'][:].tolist() == [(1, 3, 1, 256, 2, 1, 10, 20, 30, 40, 50, 60, 70, 0.25)]
+    assert f['audit'][:].tolist() == [(1, 3, 1, 64, 2, 1, 10, 20, 30, 20, 10, 4, 15, 0.25)]
     assert f['design/audit_rates'][:].tolist() == [0.25, 0]
     def no_varlen(name, o):
         if isinstance(o, h5py.Dataset):
@@ -267,8 +273,8 @@ TEST(Describe, ListsEverything) {
   const auto lines = describe_hdf5(path);
   EXPECT_THAT(lines, ::testing::Contains("/ @schema = \"sentinelnn-result\""));
   EXPECT_THAT(lines, ::testing::Contains("/ @seed = 7"));
-  EXPECT_THAT(lines, ::testing::Contains("/golden/labels  [3] i32"));
-  EXPECT_THAT(lines, ::testing::Contains("/golden/hardened/logits  [3, 2] f32"));
+  EXPECT_THAT(lines, ::testing::Contains("/golden/labels  [256] i32"));
+  EXPECT_THAT(lines, ::testing::Contains("/golden/hardened/logits  [256, 2] f32"));
   EXPECT_THAT(lines, ::testing::Contains(HasSubstr("/trials  [0] {point u32, id u64, model u32")));
   EXPECT_THROW(describe_hdf5(dir / "none.h5"), DataError);
 }

@@ -1,0 +1,374 @@
+#include "store/checks.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/core/time.hpp"
+
+namespace sentinel::store {
+namespace {
+
+constexpr std::uint64_t kMostCount = INT64_MAX;  // of trials and the like, which tables add up
+constexpr std::int64_t kMostNumber = INT64_MAX;
+constexpr std::uint32_t kMostSessions = 999999999;  // as many digits as names of journals may have
+
+[[noreturn]] void refuse(const Place& at, const std::string& what) {
+  throw DataError(std::string(at.path),
+                  fmt::format("{} {}: {}; the file is damaged", at.table, at.row, what));
+}
+
+template <class T>
+void within(const Place& at, std::string_view column, T value, T low, T high) {
+  if (value >= low && value <= high) return;  // not so for NaN
+  if (low > high) refuse(at, fmt::format("{} is {}, and nothing is there to name", column, value));
+  refuse(at, low == high ? fmt::format("{} is {}, not {}", column, value, low)
+                         : fmt::format("{} is {}, not from {} to {}", column, value, low, high));
+}
+
+void has_rows(const std::string& path, const std::string& table, std::size_t rows,
+              std::size_t wanted) {
+  if (rows != wanted)
+    throw DataError(
+        path, fmt::format("{} has {} rows, not {}; the file is damaged", table, rows, wanted));
+}
+
+/// Three names, so that numbers of several widths need no casts where they are checked.
+void count_in(const Place& at, std::string_view column, std::uint64_t value, std::uint64_t low,
+              std::uint64_t high) {
+  within(at, column, value, low, high);
+}
+
+void number_in(const Place& at, std::string_view column, std::int64_t value, std::int64_t low,
+               std::int64_t high) {
+  within(at, column, value, low, high);
+}
+
+void share_in(const Place& at, std::string_view column, double value, double low, double high) {
+  within(at, column, value, low, high);
+}
+
+/// The row of a table with `size` rows.
+void names_row(const Place& at, std::string_view column, std::uint64_t value, std::size_t size) {
+  if (value >= size)
+    refuse(at, fmt::format("{} is {}, and there {} {}", column, value, size == 1 ? "is" : "are",
+                           size == 0 ? "none" : fmt::format("{}, from 0 on", size)));
+}
+
+void finite(const Place& at, std::string_view column, double value) {
+  if (!std::isfinite(value)) refuse(at, fmt::format("{} is {}, no number", column, value));
+}
+
+void positive(const Place& at, std::string_view column, double value) {
+  finite(at, column, value);
+  if (value <= 0) refuse(at, fmt::format("{} is {}, not above 0", column, value));
+}
+
+/// A share of what there is, of which some must be.
+void probability(const Place& at, std::string_view column, double value) {
+  share_in(at, column, value, 0, 1);
+  if (value == 0) refuse(at, fmt::format("{} is 0, not above 0", column));
+}
+
+std::int64_t size_of(std::size_t size) {
+  return static_cast<std::int64_t>(size);
+}
+
+void check_tables(const std::string& path, const ModelInfo& model) {
+  const std::string tensors = "/models/" + model.name + "/tensors, row";
+  for (std::size_t i = 0; i < model.tensors.size(); ++i) {
+    const TensorInfo& tensor = model.tensors[i];
+    const Place at{path, tensors, i};
+    count_in(at, "elements", tensor.elements, 1, kMostCount);
+    count_in(at, "originals", tensor.originals, 1, tensor.elements);
+    count_in(at, "word_bits", tensor.word_bits, 1, 64);
+  }
+  const std::string nodes = "/models/" + model.name + "/nodes, row";
+  for (std::size_t i = 0; i < model.nodes.size(); ++i) {
+    number_in({path, nodes, i}, "macs", model.nodes[i].macs, 0, kMostNumber);
+    number_in({path, nodes, i}, "parameters", model.nodes[i].parameters, 0, kMostNumber);
+  }
+}
+
+void check_normalisation(const Place& at, const ModelInfo& model) {
+  if (model.mean.size() != model.std.size()) refuse(at, "mean and std are of different lengths");
+  for (const double mean : model.mean) finite(at, "mean", mean);
+  for (const double std : model.std) positive(at, "std", std);
+}
+
+void check_golden(const std::string& path, const ResultInfo& info, const ModelInfo& model) {
+  const std::string table = "/golden/" + model.name + "/predictions", rows = table + ", row";
+  const auto images = static_cast<std::size_t>(model.images);
+  has_rows(path, "/golden/labels", info.labels.size(), images);
+  has_rows(path, table, model.golden_predictions.size(), images);
+  for (std::size_t i = 0; i < images; ++i) {
+    number_in({path, rows, i}, "class", model.golden_predictions[i], -1, model.classes - 1);
+    number_in({path, "/golden/labels, row", i}, "class", info.labels[i], 0, model.classes - 1);
+  }
+}
+
+void check_model(const std::string& path, const ResultInfo& info, std::size_t number) {
+  const ModelInfo& model = info.models[number];
+  const Place at{path, "/models, index", number};
+  number_in(at, "parameters", model.parameters, 1, kMostNumber);
+  number_in(at, "macs", model.macs, 1, kMostNumber);
+  number_in(at, "memory_bytes", model.memory_bytes, 0, kMostNumber);
+  number_in(at, "classes", model.classes, 1, INT32_MAX);
+  number_in(at, "images", model.images, 1, UINT32_MAX);
+  number_in(at, "top5", model.top5, 0, model.images);
+  number_in(at, "correct", model.correct, 0, model.top5);
+  check_normalisation(at, model);
+  check_tables(path, model);
+  check_golden(path, info, model);
+}
+
+/// "unprotected,hardened", each a model of the file.
+void check_names(const Place& at, const ResultInfo& info, const std::string& names) {
+  for (std::size_t begin = 0, comma = 0; comma != std::string::npos; begin = comma + 1) {
+    comma = names.find(',', begin);
+    const std::string name = names.substr(begin, comma - begin);
+    if (std::none_of(info.models.begin(), info.models.end(),
+                     [&](const ModelInfo& model) { return model.name == name; }))
+      refuse(at, "models names '" + name + "', which is not there");
+  }
+}
+
+void check_points(const std::string& path, const ResultInfo& info) {
+  if (info.points.empty()) throw DataError(path, "/points is empty; the file is damaged");
+  for (std::size_t p = 0; p < info.points.size(); ++p) {
+    const PointInfo& point = info.points[p];
+    const Place at{path, "/points, row", p};
+    count_in(at, "id", point.id, p, p);
+    share_in(at, "ber", point.ber, 0, 1);
+    count_in(at, "trials", point.trials, 0, kMostCount);
+    check_names(at, info, point.models);
+  }
+}
+
+void check_plans(const std::string& path, const ResultInfo& info) {
+  const std::set<std::string> known{"simple", "stratified", "sequential", "allocated"};
+  for (std::size_t p = 0; p < info.plans.size(); ++p) {
+    const PlanInfo& plan = info.plans[p];
+    const Place at{path, "/design/plans, row", p};
+    count_in(at, "point", plan.point, p, p);
+    if (known.count(plan.sampling) == 0)
+      refuse(at, "sampling '" + plan.sampling + "' is unknown to this version");
+    share_in(at, "half_width", plan.half_width, 0, 1);
+    count_in(at, "first", plan.first, 0, info.points.at(p).trials);
+    count_in(at, "used", plan.used, 0, kMostCount);
+  }
+}
+
+/// Of each point from 0 on, together all of its population.
+void check_strata(const std::string& path, const ResultInfo& info) {
+  constexpr double kRounding = 1e-6;
+  std::vector<std::int64_t> next(info.points.size());
+  std::vector<double> sums(info.points.size());
+  for (std::size_t i = 0; i < info.strata.size(); ++i) {
+    const StratumInfo& stratum = info.strata[i];
+    const Place at{path, "/design/strata, row", i};
+    names_row(at, "point", stratum.point, info.points.size());
+    number_in(at, "stratum", stratum.stratum, next[stratum.point], next[stratum.point]);
+    share_in(at, "weight", stratum.weight, 0, 1 + kRounding);
+    positive(at, "cost", stratum.cost);
+    ++next[stratum.point];
+    sums[stratum.point] += stratum.weight;
+  }
+  for (std::size_t p = 0; p < sums.size(); ++p) {
+    const bool simple = p >= info.plans.size() || info.plans[p].sampling == PlanInfo().sampling;
+    const Place at{path, "/design/strata, point", p};
+    if (!simple || next[p] > 0)
+      share_in(at, "the sum of weights", sums[p], 1 - kRounding, 1 + kRounding);
+  }
+}
+
+/// Images of each block, none without any.
+std::vector<std::uint64_t> images_by_block(const std::vector<std::int32_t>& blocks) {
+  std::vector<std::uint64_t> images;
+  if (!blocks.empty())
+    images.resize(static_cast<std::size_t>(*std::max_element(blocks.begin(), blocks.end())) + 1);
+  for (const std::int32_t block : blocks) ++images[static_cast<std::size_t>(block)];
+  return images;
+}
+
+void check_design(const std::string& path, const ResultInfo& info) {
+  if (!(info.confidence > 0 && info.confidence < 1))
+    throw DataError(path, fmt::format("/design: confidence is {}, not between 0 and 1; the file is "
+                                      "damaged",
+                                      info.confidence));
+  for (std::size_t p = 0; p < info.audit_rates.size(); ++p)
+    share_in({path, "/design/audit_rates, row", p}, "rate", info.audit_rates[p], 0, 1);
+  for (std::size_t i = 0; i < info.image_blocks.size(); ++i)
+    number_in({path, "/design/blocks, row", i}, "block", info.image_blocks[i], 0,
+              size_of(info.image_blocks.size()) - 1);
+  const auto images = images_by_block(info.image_blocks);
+  for (std::size_t b = 0; b < images.size(); ++b)
+    if (images[b] == 0) refuse({path, "/design/blocks, block", b}, "no image is in it");
+}
+
+void check_lengths(const std::string& path, const ResultInfo& info) {
+  // Files of earlier versions have none of these.
+  if (!info.plans.empty()) has_rows(path, "/design/plans", info.plans.size(), info.points.size());
+  if (!info.audit_rates.empty())
+    has_rows(path, "/design/audit_rates", info.audit_rates.size(), info.points.size());
+  if (!info.image_blocks.empty())
+    has_rows(path, "/design/blocks", info.image_blocks.size(), info.labels.size());
+}
+
+}  // namespace
+
+void check_info(const std::string& path, const ResultInfo& info) {
+  if (info.models.empty()) throw DataError(path, "/models is empty; the file is damaged");
+  check_lengths(path, info);
+  for (std::size_t m = 0; m < info.models.size(); ++m) check_model(path, info, m);
+  check_points(path, info);
+  check_design(path, info);
+  check_plans(path, info);
+  check_strata(path, info);
+  for (const ImportanceInfo& layer : info.importance) check_importance(path, layer);
+}
+
+void check_session(const Place& at, const SessionRow& session) {
+  count_in(at, "number", session.number, 0, kMostSessions);
+  if (!is_time(session.started))
+    refuse(at, fmt::format("started is {}, no time in seconds since 1970", session.started));
+  if (!is_time(session.ended))
+    refuse(at, fmt::format("ended is {}, no time in seconds since 1970", session.ended));
+  count_in(at, "ranks", session.ranks, 1, INT32_MAX);
+  count_in(at, "new_trials", session.new_trials, 0, kMostCount);
+}
+
+void check_sessions(const std::string& path, const std::vector<SessionRow>& sessions) {
+  std::set<std::uint32_t> numbers;
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    const Place at{path, "/provenance/sessions, row", i};
+    check_session(at, sessions[i]);
+    if (!numbers.insert(sessions[i].number).second)
+      refuse(at, fmt::format("number {} is there twice", sessions[i].number));
+  }
+}
+
+void check_findings(const std::string& path, const ResultInfo& info, const Findings& findings) {
+  const std::size_t points = info.points.size(), models = info.models.size();
+  for (std::size_t i = 0; i < findings.estimates.size(); ++i) {
+    const EstimateRow& row = findings.estimates[i];
+    const Place at{path, "/estimates, row", i};
+    names_row(at, "point", row.point, points);
+    number_in(at, "model", row.model, 0, size_of(models) - 1);
+    number_in(at, "against", row.against, -1, size_of(models) - 1);
+    finite(at, "estimate", row.estimate);
+    finite(at, "lower", row.lower);
+    finite(at, "upper", row.upper);
+    probability(at, "confidence", row.confidence);
+    count_in(at, "trials", row.trials, 1, kMostCount);
+  }
+  for (std::size_t i = 0; i < findings.rounds.size(); ++i) {
+    const RoundInfo& row = findings.rounds[i];
+    const Place at{path, "/design/rounds, row", i};
+    names_row(at, "point", row.point, points);
+    count_in(at, "trials", row.trials, 0, kMostCount);
+    count_in(at, "first", row.first, 0, kMostCount - row.trials);
+    share_in(at, "probability", row.probability, 0, 1);
+  }
+  for (std::size_t i = 0; i < findings.centres.size(); ++i) {
+    const CentreInfo& row = findings.centres[i];
+    const Place at{path, "/design/centres, row", i};
+    names_row(at, "point", row.point, points);
+    number_in(at, "model", row.model, 0, size_of(models) - 1);
+    for (const double share : {row.masked, row.sdc_noncritical, row.sdc_critical, row.due})
+      finite(at, "a share", share);
+  }
+}
+
+void check_importance(const std::string& path, const ImportanceInfo& layer) {
+  const std::string where = "layer " + layer.layer + ": ";
+  std::vector<bool> seen(layer.scores.size());
+  bool good = layer.order.size() == layer.scores.size();
+  for (std::size_t i = 0; good && i < layer.order.size(); ++i) {
+    const auto channel = static_cast<std::size_t>(layer.order[i]);
+    good = channel < seen.size() && !seen[channel];
+    if (good) seen[channel] = true;
+  }
+  if (!good) throw DataError(path, where + "order is no order of its channels");
+  if (std::any_of(layer.scores.begin(), layer.scores.end(), [](double s) { return std::isnan(s); }))
+    throw DataError(path, where + "a score is no number (NaN)");
+  const ChannelSample& s = layer.sample;
+  if (s.trials.empty()) return;
+  for (const std::size_t size :
+       {s.lower.size(), s.upper.size(), s.accuracy.size(), s.trials.size()})
+    if (size != layer.scores.size())
+      throw DataError(path, where + "not every channel has its trials");
+}
+
+RowChecks::RowChecks(const ResultInfo& info, std::vector<std::uint32_t> sessions)
+    : info_(info),
+      sessions_(std::move(sessions)),
+      block_images_(images_by_block(info.image_blocks)),
+      strata_(info.points.size()) {
+  std::sort(sessions_.begin(), sessions_.end());
+  for (const StratumInfo& stratum : info.strata) ++strata_.at(stratum.point);
+}
+
+void RowChecks::check(const Place& at, const TrialRow& row) const {
+  names_row(at, "point", row.point, info_.points.size());
+  count_in(at, "id", row.id, 0, kMostCount);
+  names_row(at, "model", row.model, info_.models.size());
+  const std::int64_t strata = strata_[row.point];
+  number_in(at, "stratum", row.stratum, strata == 0 ? -1 : 0, strata - 1);
+  probability(at, "probability", row.probability);
+  const std::int64_t blocks = size_of(block_images_.size());
+  number_in(at, "block", row.block, blocks == 0 ? -1 : 0, blocks - 1);
+  number_in(at, "first_node", row.first_node, -1,
+            size_of(info_.models[row.model].nodes.size()) - 1);
+  check_counts(at, row);
+  if (!std::binary_search(sessions_.begin(), sessions_.end(), row.session))
+    refuse(at, fmt::format("session is {}, which is not there", row.session));
+  count_in(at, "stage", row.stage, 0, 1);
+  count_in(at, "audited", row.audited, 0, 1);
+  count_in(at, "path", row.path, 0, 1);
+}
+
+void RowChecks::check_counts(const Place& at, const TrialRow& row) const {
+  const std::uint64_t images = row.block < 0
+                                   ? static_cast<std::uint64_t>(info_.models[row.model].images)
+                                   : block_images_[static_cast<std::size_t>(row.block)];
+  count_in(at, "images", row.images, images, images);
+  const std::uint64_t outcomes =
+      std::uint64_t{row.masked} + row.sdc_noncritical + row.sdc_critical + row.due;
+  count_in(at, "the sum of masked, sdc_noncritical, sdc_critical and due", outcomes, images,
+           images);
+  count_in(at, "top5", row.top5, 0, images - row.due);
+  count_in(at, "correct", row.correct, 0, row.top5);
+  count_in(at, "correct_argmax", row.correct_argmax, row.correct, images);
+}
+
+void RowChecks::check(const Place& at, const TrialRow& row, const FaultRow& fault) const {
+  const std::vector<TensorInfo>& tensors = info_.models[row.model].tensors;
+  names_row(at, "tensor", fault.tensor, tensors.size());
+  const TensorInfo& tensor = tensors[fault.tensor];
+  count_in(at, "kind", fault.kind, tensor.kind, tensor.kind);
+  names_row(at, "element", fault.element, tensor.elements);
+  count_in(at, "word_bits", fault.word_bits, tensor.word_bits, tensor.word_bits);
+  names_row(at, "bit", fault.bit, fault.word_bits);
+}
+
+void RowChecks::check(const Place& at, const AuditRow& row) const {
+  names_row(at, "point", row.point, info_.points.size());
+  names_row(at, "model", row.model, info_.models.size());
+  count_in(at, "images", row.images, 1, static_cast<std::uint64_t>(info_.models[row.model].images));
+  count_in(at, "mismatches", row.mismatches, 0, row.images);
+  count_in(at, "near_ties", row.near_ties, 0, row.images);
+  const std::uint64_t outcomes =
+      std::uint64_t{row.masked} + row.sdc_noncritical + row.sdc_critical + row.due;
+  count_in(at, "the sum of masked, sdc_noncritical, sdc_critical and due", outcomes, row.images,
+           row.images);
+  count_in(at, "top5", row.top5, 0, row.images);
+  count_in(at, "correct", row.correct, 0, row.top5);
+  count_in(at, "correct_argmax", row.correct_argmax, row.correct, row.images);
+  share_in(at, "deviation", row.deviation, 0, INFINITY);
+}
+
+}  // namespace sentinel::store
