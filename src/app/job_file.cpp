@@ -34,6 +34,7 @@ std::string text_of(const std::string& path, const toml::node& node) {
 void give(const std::string& path, const toml::node& node, CLI::Option& option) {
   try {
     if (const auto* list = node.as_array()) {
+      if (list->empty()) fail(path, node, "an empty list says nothing; leave the key out");
       for (const toml::node& element : *list) option.add_result(text_of(path, element));
     } else {
       option.add_result(text_of(path, node));

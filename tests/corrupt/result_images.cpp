@@ -13,17 +13,55 @@ using h5::Handle;
 
 // ---- good files ---------------------------------------------------------------------------------
 
-/// Two points of a stratified and a sequential plan.
-ResultInfo planned_info() {
+/// Two points, two models, four images.
+ResultInfo small_info() {
   ResultInfo info = sample_info();
+  for (ModelInfo& model : info.models) {
+    model.images = 4;
+    model.correct = 2;
+    model.top5 = 3;
+    model.golden_logits = {1, 2, 3, 4, 5.5F, -6, 0, 1};
+    model.golden_predictions = {1, 1, 0, 1};
+  }
+  info.labels = {1, 0, 0, 1};
+  info.image_blocks.clear();
+  info.images_per_trial = -1;
+  for (PointInfo& point : info.points) point.trials = 4;
+  return info;
+}
+
+/// Points of a stratified and a sequential plan; each trial looks at two images.
+ResultInfo planned_info() {
+  ResultInfo info = small_info();
   info.plans = {{0, "stratified", "fixed number of trials", 0, 0, 2, 3, 0},
                 {1, "sequential", "half-width 0.01", 0.01, 1, 0, 4, 1}};
   info.strata = {{0, 0, "conv1 bit 30", 0.25, 2}, {0, 1, "rest", 0.75, 1}, {1, 0, "all", 1, 1}};
-  info.image_blocks = {0, 0, 1};
+  info.image_blocks = {0, 0, 1, 1};
   info.images_per_trial = 2;
   info.models[1].mean = {0.5, 0.5, 0.5};
   info.models[1].std = {0.25, 0.25, 0.25};
   return info;
+}
+
+TrialRecord small_record(const ResultInfo& info, std::uint32_t point, std::uint64_t id,
+                         std::uint32_t model) {
+  const bool planned = !info.plans.empty();
+  TrialRecord record = sample_record(point, id, model);
+  TrialRow& row = record.row;
+  row.stratum = planned ? 0 : -1;
+  row.stage = planned && point == 0 && id < 2 ? 1 : 0;
+  row.block = planned ? static_cast<std::int32_t>(id % 2) : -1;
+  row.images = planned ? 2 : 4;
+  row.top5 = row.correct = row.correct_argmax = row.masked = row.images - 1;
+  row.sdc_critical = row.sdc_noncritical = 0;
+  row.due = 1;
+  row.audited = id == 1 && model == point ? 1 : 0;
+  return record;
+}
+
+/// Of trial 1 of a point.
+AuditRow small_audit(std::uint32_t point) {
+  return {point, 1, point, 2, 1, 0, 1, 1, 1, 0, 0, 1, 1, 0.25};
 }
 
 Findings planned_findings() {
@@ -47,9 +85,9 @@ std::vector<EstimateRow> estimates() {
 
 /// What channel-FI writes: a point per channel.
 ResultInfo channel_info() {
-  ResultInfo info = sample_info();
+  ResultInfo info = small_info();
   info.provenance["kind"] = "channel-fi";
-  info.points = {{0, "T1", "channel conv1 0", 0, 4, ""}, {1, "T1", "channel conv1 1", 0, 4, ""}};
+  info.points = {{0, "T1", "channel:conv1:0", 0, 4, ""}, {1, "T1", "channel:conv1:1", 0, 4, ""}};
   const ChannelSample sample{{0.1, 0.2}, {0.3, 0.4}, {0.9, 0.8}, {4, 4}};
   info.importance = {{"channel-fi", "conv1", {0.2, 0.3}, {1, 0}, sample}};
   return info;
@@ -57,20 +95,21 @@ ResultInfo channel_info() {
 
 Bytes published(const ResultInfo& info, const Findings& findings) {
   const TempDir folder;
-  std::vector<std::byte> rows;
+  std::vector<std::byte> row;
   store::ResultContents contents;
   contents.complete = true;
   contents.findings = findings;
   contents.findings.estimates = estimates();
   contents.sessions = {{0, 1.7e9, 1.7e9 + 5, 2, "node1", 8, "{\"threads\": 1}"}};
-  contents.audit = {sample_audit(0, 1, 0), sample_audit(1, 1, 1)};
+  contents.audit = {small_audit(0), small_audit(1)};
   contents.each_record = [&](const auto& visit) {
     for (std::uint32_t point : {0u, 1u})
       for (std::uint64_t id = 0; id < 4; ++id)
-        for (const TrialRecord& record : sample_trial(point, id)) {
-          rows.clear();
-          store::pack_record(record.row, record.faults, rows);
-          visit({rows.data()});
+        for (std::uint32_t model : {0u, 1u}) {
+          const TrialRecord record = small_record(info, point, id, model);
+          row.clear();
+          store::pack_record(record.row, record.faults, row);
+          visit({row.data()});
         }
   };
   store::publish_result(folder / "r.h5", info, contents);
@@ -206,7 +245,7 @@ ResultImage plain_image(const Bytes& file, std::vector<std::string>& tables,
 }  // namespace
 
 std::vector<Bytes> result_files() {
-  return {published(sample_info(), {}), published(planned_info(), planned_findings()),
+  return {published(small_info(), {}), published(planned_info(), planned_findings()),
           published(channel_info(), {}), good_ranking()};
 }
 

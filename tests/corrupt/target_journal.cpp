@@ -69,7 +69,10 @@ class Journals {
       throw std::runtime_error("the journal cannot be replaced");
     file_.write_all(bytes.data(), bytes.size());
     JournalSet journals(result_);
-    journals.load();
+    std::vector<std::uint32_t> sessions;
+    for (const auto& [number, header] : journals.headers())
+      sessions.push_back(header.session.number);
+    journals.load(store::RowChecks(info_, sessions));
     std::uint64_t rows = 0;
     const JournalSet::Snapshot snapshot = journals.snapshot();
     snapshot.each([&](const store::PackedRecord& record) { rows += record.row().images < 1; });
@@ -77,6 +80,7 @@ class Journals {
   }
 
  private:
+  const ResultInfo info_ = sample_info();
   TempDir folder_;
   std::string result_;
   FileHandle file_;

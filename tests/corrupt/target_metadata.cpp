@@ -84,7 +84,7 @@ class Texts {
       case 'n':
         return read_constants(text);
       default:
-        read_record_of_checkpoint(text);
+        return read_record_of_checkpoint(text);
     }
   }
 
