@@ -15,6 +15,9 @@ import pandas as pd  # noqa: E402
 from schema import KINDS, SCHEMA_VERSION  # noqa: E402
 
 
+HARMLESS, MOST_COMPRESSION = 1 << 26, 2000  # bytes; deflate shrinks to a thousandth at best
+
+
 class ResultError(Exception):
     """A file that is missing, none of ours, or broken; one line that says which and why."""
 
@@ -68,16 +71,34 @@ class Store:
                 raise ResultError(f"{self.path}: /{path}: column {name} has a type of another kind")
         return _frame(data)
 
+    def numbers(self, path: str, kinds: str) -> np.ndarray:
+        """An array whose type is of one of these kinds, such as "ui" for integers."""
+        array = self.array(path)
+        if array.dtype.kind not in kinds:
+            raise ResultError(f"{self.path}: /{path} is of another type than numbers of its kind")
+        return array
+
     def array(self, path: str) -> np.ndarray:
         """A dataset of one dimension."""
         try:
             data = self._file[path]
-            array = data[()] if isinstance(data, h5py.Dataset) else None
+            array = None
+            if isinstance(data, h5py.Dataset):
+                self._check_storage(path, data)
+                array = data[()]
         except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise ResultError(f"{self.path}: /{path} cannot be read: {_line(error)}") from error
         if not isinstance(array, np.ndarray) or array.ndim != 1:
             raise ResultError(f"{self.path}: /{path} is no dataset of one dimension")
         return array
+
+    def _check_storage(self, path: str, data: h5py.Dataset) -> None:
+        """Data of other files are not read, nor more than the stored bytes can hold."""
+        if data.is_virtual or data.external:
+            raise ResultError(f"{self.path}: /{path} keeps data in other files, which are not read")
+        claimed = data.size * data.dtype.itemsize
+        if claimed > HARMLESS and claimed > MOST_COMPRESSION * data.id.get_storage_size():
+            raise ResultError(f"{self.path}: /{path} claims more rows than it stores")
 
     def members(self, path: str) -> list[str]:
         """Names in a group; none where the file has no such group."""
@@ -118,9 +139,19 @@ def _open(path: Path) -> h5py.File:
     if not path.is_file():
         raise ResultError(f"{path}: no such file")
     try:
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
     except OSError as error:
         raise ResultError(f"{path}: not a readable HDF5 file: {_line(error)}") from error
+    outside = file.id.links.visit(_external, info=True)
+    if outside is not None:
+        file.close()
+        raise ResultError(f"{path}: /{outside} is a link to another file, which is not followed")
+    return file
+
+
+def _external(name: bytes, link: h5py.h5l.LinkInfo) -> str | None:
+    """A name ends the visit."""
+    return name.decode("utf-8", "replace") if link.type == h5py.h5l.TYPE_EXTERNAL else None
 
 
 def _line(error: BaseException) -> str:

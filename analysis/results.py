@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import checkpoints
+import checks
 import estimation
 import numpy as np
 import pandas as pd
@@ -110,6 +111,7 @@ class Result:
     def sessions(self) -> pd.DataFrame:
         """One row per incarnation of the campaign; `info` is a dictionary."""
         sessions = self._store.table("provenance/sessions", SESSION)
+        checks.sessions(self.path, sessions)
         sessions["info"] = [_json(text) for text in sessions["info"]]
         return sessions
 
@@ -119,6 +121,7 @@ class Result:
         points = self._store.table("points", POINT).set_index("id", drop=False).sort_index()
         if points.index.has_duplicates:
             raise ResultError(f"{self.path}: /points holds an id twice")
+        checks.points(self.path, points)
         return points
 
     @cached_property
@@ -130,6 +133,7 @@ class Result:
         frame = frame.set_index("index").sort_index()
         if frame.index.has_duplicates:
             raise ResultError(f"{self.path}: /models holds an index twice")
+        checks.models(self.path, frame)
         return frame
 
     def normalisation(self, model: str) -> tuple[list[float], list[float]] | None:
@@ -149,10 +153,14 @@ class Result:
 
     def golden(self, model: str) -> pd.DataFrame:
         """Label and fault-free prediction of every image."""
-        labels = self._store.array("golden/labels")
-        return pd.DataFrame(
-            {"label": labels, "prediction": self._store.array(f"golden/{model}/predictions")}
-        )
+        labels = self._store.numbers("golden/labels", "ui")
+        predictions = self._store.numbers(f"golden/{model}/predictions", "ui")
+        if len(labels) != len(predictions):
+            raise ResultError(
+                f"{self.path}: /golden: {len(labels)} labels and {len(predictions)} predictions of "
+                f"{model}"
+            )
+        return pd.DataFrame({"label": labels, "prediction": predictions})
 
     # ---- how trials were chosen ------------------------------------------------------------
 
@@ -170,6 +178,7 @@ class Result:
         plans = plans.fillna(defaults | {"guaranteed": 0, "first": 0, "used": 0, "reached": 0})
         for unknown in set(plans["sampling"]) - set(weights.SAMPLINGS):
             raise ResultError(f"{self.path}: /design/plans: sampling {unknown} is unknown")
+        checks.plans(self.path, plans, self.points["trials"])
         types = {"guaranteed": bool, "first": "int64", "used": "int64", "reached": bool}
         return plans.astype(types)
 
@@ -179,24 +188,32 @@ class Result:
         strata = self._store.table("design/strata", STRATUM)
         if strata.duplicated(["point", "stratum"]).any():
             raise ResultError(f"{self.path}: /design/strata holds a stratum twice")
+        checks.strata(self.path, strata, self.points.index)
         return strata
 
     @cached_property
     def rounds(self) -> pd.DataFrame:
         """One row per round and stratum: its trials and how they were allocated or drawn."""
-        return self._store.table("design/rounds", ROUND)
+        rounds = self._store.table("design/rounds", ROUND)
+        checks.named(self.path, "design/rounds", rounds, "point", self.points.index)
+        return rounds
 
     @cached_property
     def centres(self) -> pd.DataFrame:
         """Shares of the outcomes that each round of a sequential plan was centred at, by model;
         empty where there are none (other plans, and sequential ones of earlier versions)."""
-        return self._store.table("design/centres", CENTRE)
+        centres = self._store.table("design/centres", CENTRE)
+        checks.centres(self.path, centres, self.points.index, self.models.index)
+        return centres
 
     @cached_property
     def blocks(self) -> np.ndarray:
         """Block of every image; empty where every trial uses all images."""
-        stored = "design/blocks" in self._store
-        return self._store.array("design/blocks") if stored else np.zeros(0, np.int32)
+        if "design/blocks" not in self._store:
+            return np.zeros(0, np.int32)
+        blocks = self._store.numbers("design/blocks", "ui").astype(np.int64)
+        checks.blocks(self.path, blocks)
+        return blocks
 
     @property
     def _design(self) -> dict[str, Any]:
@@ -270,6 +287,7 @@ class Result:
     def looks(self) -> pd.DataFrame:
         """Estimates with intervals as the program computed them, at every look (`trials` long)."""
         looks = self._store.table("estimates", ESTIMATE)
+        checks.estimates(self.path, looks, self.points.index, self.models.index)
         names = self.models["name"]
         looks["model_name"] = names.reindex(looks["model"]).to_numpy()
         looks["against_name"] = names.reindex(looks["against"]).to_numpy()
@@ -290,6 +308,7 @@ class Result:
         of the logits relative to the image's largest."""
         key = ["point", "id", "model"]
         audit = self._store.table("audit", AUDIT)
+        checks.audit(self.path, audit)
         audit = audit.rename(columns={name: f"reference_{name}" for name in FOUND})
         fast = self._stored_trials[[*key, *FOUND]]
         fast = fast.rename(columns={name: f"fast_{name}" for name in FOUND})
@@ -313,6 +332,7 @@ class Result:
         for column, known in (("point", self.points.index), ("model", self.models.index)):
             for unknown in trials.loc[~trials[column].isin(known), column]:
                 raise ResultError(f"{self.path}: /trials names {column} {unknown}: unknown")
+        checks.trials(self.path, trials, self.models, self.blocks)
         return trials
 
     @cached_property
@@ -376,9 +396,8 @@ class Result:
             tensors = self.tensors(model)
             model_structure = _json(self.models["structure"][index])
             mine = (faults["model"] == index).to_numpy()
+            checks.faults(self.path, model, faults[mine], tensors)
             hit = faults["tensor"].to_numpy()[mine]
-            if len(hit) and hit.max() >= len(tensors):
-                raise ResultError(f"{self.path}: a fault names tensor {hit.max()} of {model}")
             names[mine] = tensors["name"].to_numpy()[hit]
             places[mine] = checkpoints.elements_in_file(model_structure, tensors, hit, places[mine])
             copies[mine] = (

@@ -22,7 +22,7 @@ def scores_of(store: Store) -> pd.DataFrame:
 
 def _layer(store: Store, method: str, layer: str) -> pd.DataFrame:
     where = f"importance/{method}/{layer}"
-    scores, order = store.array(f"{where}/scores"), store.array(f"{where}/order")
+    scores, order = store.numbers(f"{where}/scores", "fui"), store.numbers(f"{where}/order", "ui")
     if not np.array_equal(np.sort(order), np.arange(len(scores))):
         raise ResultError(f"{store.path}: /{where}: order is no order of its scores")
     rank = np.empty(len(order), np.int64)
@@ -31,5 +31,8 @@ def _layer(store: Store, method: str, layer: str) -> pd.DataFrame:
     table = table.assign(score=scores, rank=rank)
     for name in SAMPLE:
         stored = f"{where}/{name}" in store
-        table[name] = store.array(f"{where}/{name}") if stored else np.nan
+        values = store.numbers(f"{where}/{name}", "fui") if stored else np.nan
+        if stored and len(values) != len(scores):
+            raise ResultError(f"{store.path}: /{where}: {name} has not one row for each channel")
+        table[name] = values
     return table

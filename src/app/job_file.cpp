@@ -1,6 +1,9 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <algorithm>
+#include <filesystem>
+
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "sentinel/core/file.hpp"
@@ -13,7 +16,39 @@ namespace {
   throw UserError(fmt::format("{}:{}: {}", path, node.source().begin.line, message));
 }
 
+/// The longest run of dots between parts of a name: TOML makes a table within a table of each, and
+/// a program that follows too many ends by a crash. Texts and comments may hold any number.
+std::size_t dots_of_longest_name(std::string_view text) {
+  std::size_t most = 0, dots = 0;
+  char quote = 0;  // of the text that is open
+  bool comment = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\n') quote = 0, comment = false, dots = 0;  // of long texts a line counts as a name's
+    if (comment) continue;
+    if (quote != 0) {
+      if (c == '\\' && quote == '"') ++i;
+      if (c == quote) quote = 0;
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '#') {
+      comment = true;
+    } else if (c == '=' || c == ',') {
+      dots = 0;
+    } else if (c == '.') {
+      most = std::max(most, ++dots);
+    }
+  }
+  return most;
+}
+
 toml::table parse(const std::string& path, std::string_view text) {
+  constexpr std::size_t kMostDots = 100;
+  if (dots_of_longest_name(text) > kMostDots)
+    throw UserError(
+        fmt::format("{}: a key has more than {} parts with dots between them; keys of "
+                    "jobs have none",
+                    path, kMostDots));
   try {
     return toml::parse(text, path);
   } catch (const toml::parse_error& error) {
@@ -101,7 +136,12 @@ void apply_job_text(const std::string& path, std::string_view text, CLI::App& ro
 }
 
 void apply_job_file(const std::string& path, CLI::App& root, CLI::App& command) {
-  const Bytes bytes = read_file(path, 1 << 20);
+  constexpr std::uint64_t kMostBytes = 1 << 20;
+  std::error_code unknown;
+  const std::uintmax_t size = std::filesystem::file_size(path, unknown);
+  if (!unknown && size > kMostBytes)
+    throw UserError(fmt::format("{}: has {} bytes; a job has {} at most", path, size, kMostBytes));
+  const Bytes bytes = read_file(path, kMostBytes);
   apply_job_text(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, root, command);
 }
 

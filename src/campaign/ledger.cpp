@@ -1,10 +1,12 @@
 #include "campaign/ledger.hpp"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 
 #include "campaign/records.hpp"
+#include "sentinel/core/error.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/fault/trial_cost.hpp"
 
@@ -169,6 +171,13 @@ bool Ledger::audits_agree() const {
 void Ledger::recall(const std::string& path) {
   std::vector<TrialRow> trial;
   store_.for_each([&](const TrialRow& row) {
+    if (row.model != trial.size() ||
+        (!trial.empty() && (row.point != trial[0].point || row.id != trial[0].id)))
+      throw DataError(path, fmt::format("trial {} of point {} has not one row of every model; the "
+                                        "file or a journal of it is damaged: give --fresh to start "
+                                        "over, or another --output",
+                                        trial.empty() ? row.id : trial[0].id,
+                                        trial.empty() ? row.point : trial[0].point));
     trial.push_back(row);
     if (trial.size() < models_.size()) return;
     try {

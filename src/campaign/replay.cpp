@@ -15,6 +15,7 @@
 #include "campaign/replay_choice.hpp"
 #include "campaign/run_trials.hpp"
 #include "sentinel/comm/pool.hpp"
+#include "sentinel/core/json.hpp"
 #include "sentinel/store/result_file.hpp"
 
 namespace sentinel {
@@ -86,6 +87,7 @@ TrialRecords run_all(const Comm& comm, const TrialRecords& stored, TrialRunner& 
 
 /// "cpu AVX2": what ran a row, by what its session says of itself; empty where it does not.
 std::string platform_of(const std::string& session_info, const TrialRow& row) {
+  if (!json_excess(session_info).empty()) return "";
   try {
     const auto info = nlohmann::json::parse(session_info);
     const std::string rank = info.at("ranks").at(row.rank);  // "host cuda:0"

@@ -1,5 +1,6 @@
 #include "sentinel/core/failure.hpp"
 
+#include <filesystem>
 #include <new>
 #include <string_view>
 
@@ -34,6 +35,14 @@ Failure failure_of(const std::exception& error) {
             "out of device memory; use a smaller --batch-size or --cache-budget: " +
                 text.substr(0, text.find('\n'))};
   }
+  if (has(error, "cpuinfo"))  // LibTorch reads it before anything else
+    return {ExitCode::kEnvironment,
+            "LibTorch cannot learn what the processor is; it needs /proc (and /sys), which must be "
+            "mounted here"};
+  // A name that is too long, a folder that may not be looked into, a disk that fails.
+  if (const auto* files = dynamic_cast<const std::filesystem::filesystem_error*>(&error))
+    return {ExitCode::kEnvironment,
+            "cannot use " + files->path1().string() + ": " + files->code().message()};
   return {ExitCode::kBug, std::string("bug, please report: ") + error.what()};
 }
 

@@ -82,6 +82,7 @@ Bytes read_file(const std::string& path, std::uint64_t limit) {
   std::error_code status;
   const auto type = std::filesystem::status(path, status).type();
   if (type == std::filesystem::file_type::not_found) throw DataError(path, "no such file");
+  if (type == std::filesystem::file_type::none) throw DataError(path, status.message());
   if (type != std::filesystem::file_type::regular && type != std::filesystem::file_type::directory)
     throw DataError(path, "is no regular file");
   if (type == std::filesystem::file_type::directory)

@@ -84,11 +84,15 @@ Bits draw_bits(const PerLayerFloorFaults& sampler, const FaultSpace& space, cons
   return bits;
 }
 
-Bits draw_bits(const ExactFaults& sampler, const FaultSpace& space, const RngKey& key) {
+void check_count(const ExactFaults& sampler, const FaultSpace& space) {
   if (sampler.count > space.bits())
     throw UserError("--fault-count exact:" + std::to_string(sampler.count) +
                     " asks for more faults than the model has bits (" +
                     std::to_string(space.bits()) + ")");
+}
+
+Bits draw_bits(const ExactFaults& sampler, const FaultSpace& space, const RngKey& key) {
+  check_count(sampler, space);
   Rng rng(key);
   return distinct_below(rng, sampler.count, space.bits());
 }
@@ -226,6 +230,7 @@ Faults draw_paired(const BinomialFaults& sampler, const Faults& in_original, con
 }
 
 std::vector<double> expected_faults(const Sampler& sampler, const FaultSpace& space) {
+  if (const auto* exact = std::get_if<ExactFaults>(&sampler)) check_count(*exact, space);
   std::vector<double> expected;
   for (const FaultTensor& tensor : space.tensors())
     expected.push_back(std::visit(Expected{tensor, space}, sampler));

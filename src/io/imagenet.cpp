@@ -13,6 +13,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/json.hpp"
 #include "sentinel/core/log.hpp"
 
 namespace sentinel {
@@ -84,6 +85,7 @@ fs::path folder_of(const std::string& folder, Split split) {
 nlohmann::json read_json(const fs::path& path) {
   const Bytes bytes = read_file(path.string(), kTableBytes);
   const auto* text = reinterpret_cast<const char*>(bytes.data());
+  check_json(path.string(), {text, bytes.size()});
   try {
     nlohmann::json json = nlohmann::json::parse(text, text + bytes.size());
     if (json.is_object()) return json;

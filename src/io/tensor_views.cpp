@@ -18,7 +18,7 @@ constexpr std::string_view kRebuildTensor2 = "torch._utils._rebuild_tensor_v2";
 constexpr std::string_view kRebuildParameter = "torch._utils._rebuild_parameter";
 constexpr std::string_view kRebuildParameterState = "torch._utils._rebuild_parameter_with_state";
 constexpr std::size_t kMaxTensors = 1u << 15;  // a thousand layers have some 6000
-constexpr std::size_t kMaxDictionaries = 1000, kMaxDepth = 8;
+constexpr std::size_t kMaxDictionaries = 10000, kMaxDepth = 8;
 // Names are copied, and a pickle may use one text thousands of times.
 constexpr std::size_t kMaxNameLength = 1024, kMaxOthers = 10000;
 constexpr std::size_t kMaxDimensions = 64;  // as in PyTorch
@@ -157,15 +157,27 @@ class DictionarySearch {
   }
 
   void enqueue(const Place& parent, const std::string& name, const PickleValue& value) {
-    if (queue_.size() >= kMaxDictionaries || parent.depth + 1 >= kMaxDepth) return;
     if (!seen_.insert(&value).second) return;
+    if (queue_.size() >= kMaxDictionaries)
+      pickle_.fail(value, "more than " + std::to_string(kMaxDictionaries) +
+                              " dictionaries, of which one would be chosen; save the state_dict of "
+                              "one network alone");
+    if (parent.depth + 1 >= kMaxDepth) return;
     queue_.push_back(
-        {&value, parent.key.empty() ? name : parent.key + "." + name, parent.depth + 1});
+        {&value, own_key(parent.key.empty() ? name : parent.key + "." + name), parent.depth + 1});
+  }
+
+  /// As the keys that lead there, unless another path is spelled so: {"a.b": …, "a": {"b": …}}.
+  std::string own_key(const std::string& spelled) {
+    std::string key = spelled;
+    for (int i = 2; !keys_.insert(key).second; ++i) key = spelled + "#" + std::to_string(i);
+    return key;
   }
 
   const Pickle& pickle_;
   std::vector<Place> queue_;
   std::unordered_set<const PickleValue*> seen_;
+  std::unordered_set<std::string> keys_;
   std::size_t tensors_ = 0, others_ = 0;
   std::vector<TensorViews> found_;
 };

@@ -9,6 +9,7 @@
 #include "models/families.hpp"
 #include "models/structure.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/json.hpp"
 #include "sentinel/core/log.hpp"
 
 namespace sentinel {
@@ -198,6 +199,7 @@ std::string write_record(const Graph& graph, const Provenance& provenance) {
 }
 
 Record read_record(const std::string& text, const std::string& source) {
+  check_json(source, text);
   try {
     return interpret(json::parse(text));
   } catch (const json::exception& e) {
@@ -210,6 +212,7 @@ Record read_record(const std::string& text, const std::string& source) {
 Provenance read_provenance(const Bytes& file, const std::string& source) {
   const auto metadata = parse_pth(file, source).metadata;
   if (!metadata) return {};
+  check_json(source, *metadata);
   try {
     const json record = json::parse(*metadata).at("provenance");
     return {record.at("parents").get<std::vector<std::string>>(),

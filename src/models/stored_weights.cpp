@@ -1,6 +1,7 @@
 #include "models/stored_weights.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -103,10 +104,16 @@ std::string advice_on_parts(const StateDict& tensors) {
       return name +
              " belongs to a parametrization that is not read; call "
              "torch.nn.utils.parametrize.remove_parametrizations before saving";
-    if (ends_with(name, "_orig"))
-      return name +
-             " belongs to a weight that is computed (spectral norm?); call "
-             "torch.nn.utils.remove_spectral_norm before saving";
+    if (!ends_with(name, "_orig")) continue;
+    const std::string mask = name.substr(0, name.size() - 5) + "_mask";
+    if (const at::Tensor* found = tensors.find(mask))
+      return fmt::format(
+          "{} [{}] and {} [{}] are no weight and its mask: they differ in shape, or "
+          "the weight is no float; save the network again",
+          name, fmt::join(entry.second.sizes(), ", "), mask, fmt::join(found->sizes(), ", "));
+    return name +
+           " belongs to a weight that is computed (spectral norm?); call "
+           "torch.nn.utils.remove_spectral_norm before saving";
   }
   return "";
 }

@@ -9,6 +9,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/json.hpp"
 #include "sentinel/graph/visit.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
 
@@ -101,6 +102,7 @@ TrainProgress TrainStateFile::load(const LiveTensors& tensors) const {
 
 TrainProgress TrainStateFile::read(const LiveTensors& tensors) const {
   const CheckpointFile file = whole_file(path_);
+  check_json(path_, file.metadata.value_or(""));
   try {
     const json record = json::parse(file.metadata.value_or(""));
     if (record.at("training").get<int>() != kVersion ||

@@ -72,8 +72,10 @@ void check_fingerprint(const std::string& path, const std::string& fingerprint, 
   if (!parts.empty() && newer_plans(parts, wanted.fingerprint_parts))
     throw UserError(path +
                     " was begun by an earlier version of sentinelnn, which planned its trials or "
-                    "estimates another way; it can be summarized, not continued (" +
-                    what + "); " + remedy);
+                    "estimates another way (" +
+                    what +
+                    "); it can be summarized. To go on or to replay its trials, use the version "
+                    "that began it (attribute creator_version of the file)");
   throw UserError(path + " belongs to another job (" + what + "); " + remedy);
 }
 

@@ -165,7 +165,8 @@ def test_blocks_are_read_and_absent_where_all_images_are_used(sequential, paired
 
 def test_trials_on_blocks_of_different_size_count_by_their_share(tmp_path):
     # Blocks are drawn in proportion to their size: a trial's own share is what is averaged.
-    trials = [outcome(0, 0, 0, 50, 40), outcome(0, 1, 0, 50, 40) | {"images": 80}]
+    trials = [outcome(0, 0, 0, 50, 40), outcome(0, 1, 0, 50, 40)]
+    trials[1] |= {"images": 80, "masked": 20, "sdc_noncritical": 20, "top5": 80}
     sample = Sample(models=("unprotected",), points=(("exact:1", 0.0, 2),), trials=trials)
     with Result(sample.write(tmp_path / "blocks.h5")) as result:
         assert summaries.outcome_table(result)["failing"][0] == pytest.approx((0.4 + 0.5) / 2)

@@ -28,8 +28,10 @@ class StateDict {
 
 /// A dictionary of tensors inside a file.
 struct TensorDict {
-  std::string key;    // the keys that lead to it, "" for the outermost: "checkpoint.state_dict"
-  StateDict tensors;  // at least one; contiguous, names and dtypes as stored
+  /// The keys that lead to it, "" for the outermost: "checkpoint.state_dict". Where another path is
+  /// spelled the same, the later one ends with "#2".
+  std::string key;
+  StateDict tensors;                // at least one; contiguous, names and dtypes as stored
   std::vector<std::string> others;  // names of its entries that are neither tensors nor such
 };
 
