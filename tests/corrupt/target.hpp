@@ -1,4 +1,5 @@
 #pragma once
+#include <filesystem>
 #include <functional>
 #include <random>
 #include <string>
@@ -28,7 +29,7 @@ Target result_target();
 Target image_target();
 Target metadata_target();
 
-/// Runs a reader. It may refuse bad input by these two, and by nothing else.
+/// Runs a reader. It may refuse bad input by these, and by nothing else.
 template <class Read>
 bool accepted(const Read& read) {
   try {
@@ -37,6 +38,8 @@ bool accepted(const Read& read) {
   } catch (const DataError&) {
     return false;
   } catch (const UserError&) {
+    return false;
+  } catch (const std::filesystem::filesystem_error&) {  // a name too long for any file
     return false;
   }
 }
