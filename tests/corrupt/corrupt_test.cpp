@@ -58,6 +58,16 @@ void try_target(const test::Target& target, int changes) {
   }
 }
 
+/// TOML makes tables within tables of these, and following them would end by a crash.
+TEST(Corrupt, NamesOfManyPartsAreRefused) {
+  const test::Target job = test::job_target();
+  std::string deep = "a";
+  for (int i = 0; i < 200000; ++i) deep += ".a";
+  for (const std::string& line : {deep + " = 1", "x = {y = '''\n#''', " + deep + " = 1}",
+                                  "[x." + deep + "]", "x = 1 # \"\n" + deep + " = 1"})
+    EXPECT_FALSE(job.read(test::to_bytes("[inject]\n" + line + "\n")));
+}
+
 TEST(Corrupt, Pth) {
   try_target(test::pth_target(), 20000);
 }
