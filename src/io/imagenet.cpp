@@ -91,6 +91,8 @@ nlohmann::json read_json(const fs::path& path) {
     if (json.is_object()) return json;
   } catch (const nlohmann::json::parse_error& error) {
     throw DataError(path.string(), error.byte - 1, "is no JSON; download it again");
+  } catch (const nlohmann::json::exception&) {  // a number beyond every double
+    throw DataError(path.string(), "is no JSON that can be read; download it again");
   }
   throw DataError(path.string(), "a JSON object is wanted; download it again");
 }

@@ -1,0 +1,95 @@
+// Result files and rankings of valid HDF5 structure with changed values. An input says which file,
+// who reads it, and what is changed: pairs of a field and a value.
+#include <algorithm>
+#include <limits>
+
+#include "corrupt/result_images.hpp"
+#include "corrupt/result_readers.hpp"
+#include "corrupt/target.hpp"
+
+namespace sentinel::test {
+namespace {
+
+constexpr std::size_t kEdit = 11;  // bytes: field u16, kind u8, value u64
+
+std::uint64_t bits(double value) {
+  std::uint64_t result = 0;
+  std::memcpy(&result, &value, sizeof value);
+  return result;
+}
+
+/// What a field becomes: one of the values at which readers break, or the given one.
+std::uint64_t value_of(std::uint8_t kind, std::uint64_t given) {
+  using Limits = std::numeric_limits<double>;
+  const std::uint64_t values[] = {0,
+                                  1,
+                                  2,
+                                  5,
+                                  255,
+                                  ~0ull,
+                                  1ull << 31,
+                                  1ull << 32,
+                                  1ull << 63,
+                                  INT32_MAX,
+                                  INT64_MAX,
+                                  bits(Limits::quiet_NaN()),
+                                  bits(Limits::infinity()),
+                                  bits(1e300),
+                                  bits(-1),
+                                  bits(0.5),
+                                  bits(2)};
+  return kind < std::size(values) ? values[kind] : given;
+}
+
+Bytes edited(const ResultImage& image, ByteReader edits) {
+  Bytes file = image.file;
+  while (edits.remaining() >= kEdit) {
+    const auto& field = image.fields[edits.read<std::uint16_t>() % image.fields.size()];
+    const auto kind = edits.read<std::uint8_t>();
+    const std::uint64_t value = value_of(kind, edits.read<std::uint64_t>());
+    std::memcpy(file.data() + field.offset, &value, std::min(field.size, sizeof value));
+  }
+  return file;
+}
+
+class Results {
+ public:
+  bool read(const Bytes& input) const {
+    if (input.size() < 2) return false;
+    const ResultImage& image = images_[std::to_integer<std::size_t>(input[0]) % images_.size()];
+    const Bytes file = edited(image, ByteReader(input.data() + 2, input.size() - 2, "fuzz"));
+    return accepted([&] { readers_.read(file, std::to_integer<int>(input[1])); });
+  }
+
+  /// Every file as it is to every reader, then two fields of it set to 0.
+  std::vector<Bytes> seeds() const {
+    std::vector<Bytes> all;
+    for (std::size_t image = 0; image < images_.size(); ++image)
+      for (int reader = 0; reader < ResultReaders::kCount; ++reader) {
+        Bytes seed{static_cast<std::byte>(image), static_cast<std::byte>(reader)};
+        all.push_back(seed);
+        seed.resize(2 + 2 * kEdit);
+        seed[2] = static_cast<std::byte>(7 * image);
+        seed[2 + kEdit] = static_cast<std::byte>(31 * reader);
+        all.push_back(seed);
+      }
+    return all;
+  }
+
+ private:
+  std::vector<ResultImage> images_ = result_images();
+  ResultReaders readers_;
+};
+
+}  // namespace
+
+Target result_target() {
+  const auto results = std::make_shared<Results>();
+  return {"result",
+          results->seeds(),
+          {},
+          [](Bytes&) {},
+          [results](const Bytes& bytes) { return results->read(bytes); }};
+}
+
+}  // namespace sentinel::test
