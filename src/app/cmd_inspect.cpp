@@ -9,8 +9,8 @@
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
+#include "sentinel/io/script_file.hpp"
 #include "sentinel/models/model.hpp"
-#include "sentinel/models/script.hpp"
 #include "sentinel/store/result_file.hpp"
 
 namespace sentinel {
@@ -100,12 +100,16 @@ void print_dictionaries(const std::vector<TensorDict>& dicts) {
 
 void print_checkpoint(const Bytes& bytes, const std::string& path) {
   const bool script = is_script_archive(bytes);
-  const WeightsFile file = script ? WeightsFile{{{"", script_tensors(bytes, path), {}}}, {}}
-                                  : parse_weights(bytes, path);
+  const ScriptContents network = script ? read_script(bytes, path) : ScriptContents();
+  const WeightsFile file =
+      script ? WeightsFile{{{"", network.tensors, {}}}, {}} : parse_weights(bytes, path);
   print_dictionaries(file.dicts);
   if (file.metadata) fmt::print("\nsentinelnn.json\n{}\n", *file.metadata);
   if (!file.remarks.empty()) fmt::print("\n__metadata__\n{}\n", file.remarks);
-  if (script) fmt::print("\nTorchScript: give it as --model\n");
+  if (script && network.refused.empty()) fmt::print("\nTorchScript: give it as --model\n");
+  if (!network.refused.empty())
+    fmt::print("\nTorchScript that cannot be given as --model: its code is refused: {}\n",
+               printable(network.refused));
   fmt::print("\nimages normalised by: {}\n", normalisation_in(bytes, path));
   if (file.metadata)
     fmt::print("\nfits: the network that sentinelnn.json describes; no --model is needed\n");
