@@ -9,10 +9,10 @@ namespace sentinel {
 namespace {
 
 // The largest in torchvision 0.14's 74 classifiers, traced and scripted, stands beside each limit.
-constexpr std::size_t kMaxIndent = 32;         // levels; MAX_INDENT
-constexpr std::size_t kMaxDepth = 300;         // open brackets and what stands in them; MAX_DEPTH
-constexpr std::size_t kMaxTextLength = 65536;  // MAX_TEXT
-constexpr std::size_t kMaxTokens = 4'000'000;  // of a file; MAX_TOKENS
+constexpr std::size_t kMaxIndent = 64;         // levels; 16, of a ViT
+constexpr std::size_t kMaxDepth = 300;         // open brackets and what stands in them; 18
+constexpr std::size_t kMaxTextLength = 65536;  // 111
+constexpr std::size_t kMaxTokens = 4'000'000;  // of a file; 5465
 
 bool is_letter(char c) {
   return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_';

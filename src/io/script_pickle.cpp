@@ -11,9 +11,9 @@
 namespace sentinel {
 namespace {
 
-// Levels of objects, lists and tuples; the deepest of torchvision's networks has PICKLE_DEPTH.
+// Levels of objects, lists and tuples; the deepest of torchvision's networks has 23.
 constexpr std::size_t kMaxDepth = 200;
-constexpr std::uint64_t kMaxPlaces = 1u << 20;
+constexpr std::uint64_t kMaxPlaces = 1u << 20;  // values, shared ones at every place; 16 100
 constexpr std::size_t kMaxTypeLength = 4096, kMaxTypeDepth = 16;  // "Dict[str, List[Tensor]]"
 
 constexpr std::string_view kTensor = "torch._utils._rebuild_tensor_v2";
@@ -132,9 +132,10 @@ class Rewriter {
     if (classes_.count(name) == 0)
       fail(value, "an object of the class " + quoted_name(name) +
                       ", which the file's code does not define");
-    if (value.state == kNoRef || pickle_[value.state].kind != PickleKind::kDict ||
-        !pickle_.sequence(pickle_[value.args]).empty())
+    if (value.state == kNoRef || !pickle_.sequence(pickle_[value.args]).empty())
       fail(value, "an object of " + quoted_name(name) + " without its attributes");
+    // With a __setstate__, for which the code is refused, another state may be anything.
+    if (pickle_[value.state].kind != PickleKind::kDict) return visit(value.state, depth);
     std::set<std::string_view> names;
     const auto& items = pickle_[value.state].items;
     for (std::size_t i = 0; i + 1 < items.size(); i += 2)
@@ -339,7 +340,9 @@ CleanPickle rewrite_script_pickle(const Pickle& pickle, const std::set<std::stri
 
 const PickleValue* attribute_of(const Pickle& pickle, const PickleValue& object,
                                 std::string_view name) {
-  if (object.kind != PickleKind::kObject || object.state == kNoRef) return nullptr;
+  if (object.kind != PickleKind::kObject || object.state == kNoRef ||
+      pickle[object.state].kind != PickleKind::kDict)
+    return nullptr;
   const auto& items = pickle[object.state].items;
   for (std::size_t i = 0; i + 1 < items.size(); i += 2)
     if (pickle[items[i]].text == name) return &pickle[items[i + 1]];

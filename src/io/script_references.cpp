@@ -7,8 +7,7 @@
 namespace sentinel {
 namespace {
 
-constexpr std::size_t kMaxDepth =
-    64;  // definitions in each other; torchvision's have MAX_REFERENCES
+constexpr std::size_t kMaxDepth = 64;  // definitions in each other; torchvision's have 12
 constexpr std::size_t kOpen = SIZE_MAX;
 
 }  // namespace

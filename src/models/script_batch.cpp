@@ -32,6 +32,12 @@ std::vector<std::int64_t> numbers_in(const IValue& value) {
   return numbers;
 }
 
+bool holds_tensors(const IValue& list) {
+  const auto& items = list.toListRef();
+  return std::any_of(items.begin(), items.end(),
+                     [](const IValue& item) { return item.isTensor() || item.isList(); });
+}
+
 const void* key(const WalkValue& value) {
   return value.value.toTensor().unsafeGetTensorImpl();
 }
@@ -152,7 +158,7 @@ bool BatchTrail::executed(const torch::jit::Node& node, const WalkValues& inputs
   for (WalkValue& output : outputs) {
     output.images = images && output.value.isTensor();
     if (output.value.isList()) output.parts = std::make_shared<WalkParts>();
-    if (output.value.isList()) output.parts->images = images;
+    if (output.value.isList()) output.parts->images = images && holds_tensors(output.value);
     step.outputs.push_back(numbers_in(output.value));
   }
   if (!comparing_) {

@@ -61,26 +61,22 @@ std::uint64_t memory_now() {
   return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
-bool any_integral(const std::vector<IValue>& inputs) {
-  return std::any_of(inputs.begin(), inputs.end(), [](const IValue& value) {
-    return value.isTensor() && value.toTensor().defined() &&
-           at::isIntegralType(value.toTensor().scalar_type(), true);
-  });
-}
-
 bool is_one_of(const std::string& name, std::initializer_list<const char*> names) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+bool is_integral(const IValue& value) {
+  return value.isInt() || (value.isTensor() && value.toTensor().defined() &&
+                           at::isIntegralType(value.toTensor().scalar_type(), true));
+}
+
 /// x86 ends the program at an integer division by zero, and at that of the smallest by -1.
 std::string fault_of_division(const std::vector<IValue>& in) {
-  if (in.size() < 2) return "";
-  if (in[0].isInt() && in[1].isInt()) {
-    const std::int64_t by = in[1].toInt();
-    const bool overflows = by == -1 && in[0].toInt() == std::numeric_limits<std::int64_t>::min();
-    return by == 0 || overflows ? "divides by zero" : "";
-  }
-  return any_integral(in) ? "divides a tensor of integers, which is not supported" : "";
+  if (in.size() < 2 || !is_integral(in[0]) || !is_integral(in[1])) return "";
+  const at::Tensor by =
+      in[1].isInt() ? at::scalar_tensor(in[1].toInt(), at::kLong) : in[1].toTensor().to(at::kLong);
+  return at::logical_or(by == 0, by == -1).any().item<bool>() ? "divides integers by zero or -1"
+                                                              : "";
 }
 
 std::int64_t largest_dimension(const IValue& value) {
