@@ -9,8 +9,8 @@
 #include "app/print.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
+#include "sentinel/io/script_file.hpp"
 #include "sentinel/models/model.hpp"
-#include "sentinel/models/script.hpp"
 #include "sentinel/store/result_file.hpp"
 
 namespace sentinel {
@@ -103,12 +103,16 @@ void print_part(const std::string& name, const std::string& lines) {
 
 void print_checkpoint(const Bytes& bytes, const std::string& path) {
   const bool script = is_script_archive(bytes);
-  const WeightsFile file = script ? WeightsFile{{{"", script_tensors(bytes, path), {}}}, {}}
-                                  : parse_weights(bytes, path);
+  const ScriptContents network = script ? read_script(bytes, path) : ScriptContents();
+  const WeightsFile file =
+      script ? WeightsFile{{{"", network.tensors, {}}}, {}} : parse_weights(bytes, path);
   print_dictionaries(file.dicts);
   if (file.metadata) print_part("sentinelnn.json", *file.metadata);
   if (!file.remarks.empty()) print_part("__metadata__", file.remarks);
-  if (script) say("\nTorchScript: give it as --model\n");
+  if (script && network.refused.empty()) say("\nTorchScript: give it as --model\n");
+  if (!network.refused.empty())
+    say("\nTorchScript that cannot be given as --model: its code is refused: {}\n",
+        network.refused);
   say("\nimages normalised by: {}\n", normalisation_in(bytes, path));
   if (file.metadata)
     say("\nfits: the network that sentinelnn.json describes; no --model is needed\n");

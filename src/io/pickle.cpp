@@ -37,6 +37,7 @@ class Machine {
     }
   }
   std::vector<PickleValue> take_values() { return std::move(values_); }
+  std::deque<std::string> take_names() { return std::move(names_); }
 
  private:
   [[noreturn]] void fail(const std::string& message) const {
@@ -288,7 +289,9 @@ class Machine {
 
   void push_global(std::string_view module, std::string_view name) {
     const std::string full = std::string(module) + "." + std::string(name);
-    const auto found = std::find(allowed_.begin(), allowed_.end(), full);
+    const auto found = std::find_if(allowed_.begin(), allowed_.end(), [&](std::string_view entry) {
+      return entry == full || is_of_group(full, entry);
+    });
     if (found == allowed_.end()) {
       const bool whole = std::all_of(values_.begin(), values_.end(), [](const PickleValue& value) {
         return value.kind == PickleKind::kText;  // at most its own name
@@ -300,7 +303,11 @@ class Machine {
                           "state_dict alone"
                         : ": " + why + "; nothing in a file is ever executed"));
     }
-    push(PickleKind::kGlobal).text = *found;
+    const bool one = *found == full;
+    push(PickleKind::kGlobal).text = one ? *found : names_.emplace_back(full);
+  }
+  static bool is_of_group(const std::string& name, std::string_view entry) {
+    return entry.back() == '*' && name.rfind(entry.substr(0, entry.size() - 1), 0) == 0;
   }
   static std::string printable(std::string text) {
     for (char& c : text)
@@ -405,6 +412,7 @@ class Machine {
   std::size_t at_ = 0;     // the opcode being run
   std::size_t added_ = 0;  // items put into containers
   std::vector<PickleValue> values_;
+  std::deque<std::string> names_;
   Refs stack_;
   std::vector<std::size_t> marks_;  // stack sizes
   std::unordered_map<std::uint32_t, PickleRef> memo_;
@@ -451,6 +459,7 @@ Pickle read_pickle(const std::byte* data, std::size_t size, const std::string& n
   Pickle pickle;
   pickle.root = machine.run();
   pickle.values = machine.take_values();
+  pickle.names = machine.take_names();
   pickle.size = reader.offset();
   pickle.name = name;
   pickle.base = base;

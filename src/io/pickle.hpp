@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,7 +37,7 @@ struct PickleValue {
     std::int64_t integer = 0;
     double number;
   };
-  std::string_view text;  // points into the file or the allow-list
+  std::string_view text;  // points into the file, the allow-list or Pickle::names
   std::vector<PickleRef> items;
   PickleRef callable = kNoRef, args = kNoRef, state = kNoRef;
 };
@@ -46,8 +47,9 @@ struct PickleValue {
 struct Pickle {
   std::vector<PickleValue> values;
   PickleRef root = kNoRef;
-  std::size_t size = 0;  // bytes read
-  std::string name;      // of the file, for errors
+  std::size_t size = 0;           // bytes read
+  std::string name;               // of the file, for errors
+  std::deque<std::string> names;  // of globals that an entry with a star let through
   std::uint64_t base = 0;
 
   const PickleValue& operator[](PickleRef ref) const { return values[ref]; }
@@ -64,8 +66,9 @@ struct Pickle {
 };
 
 /// Runs the pickle machine (protocols 2 to 5) on a buffer that must outlive the result. Only the
-/// globals of the list ("module.name") are let through, and only as names: nothing is ever
-/// imported, called or executed. Throws DataError with the offset (`base` added) on anything else.
+/// globals of the list ("module.name"; "module.*" stands for all that begin so) are let through,
+/// and only as names: nothing is ever imported, called or executed. Throws DataError with the
+/// offset (`base` added) on anything else.
 Pickle read_pickle(const std::byte* data, std::size_t size, const std::string& name,
                    std::uint64_t base, const std::vector<std::string_view>& allowed);
 

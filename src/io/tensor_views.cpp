@@ -78,9 +78,7 @@ bool is_parameter(const Pickle& pickle, const PickleValue& value) {
 const PickleValue* tensor_call(const Pickle& pickle, const PickleValue& value) {
   const PickleValue* tensor = &value;
   if (is_parameter(pickle, value)) tensor = &pickle.element(pickle[value.args], 0);
-  const bool found =
-      pickle.calls(*tensor, kRebuildTensor) || pickle.calls(*tensor, kRebuildTensor2);
-  return found ? tensor : nullptr;
+  return is_tensor(pickle, *tensor) ? tensor : nullptr;
 }
 
 bool is_text(const PickleValue& key) {
@@ -98,20 +96,6 @@ std::vector<std::int64_t> integers(const Pickle& pickle, const PickleValue& tupl
 /// A size is written as a tuple or as torch.Size(tuple).
 const PickleValue& size_tuple(const Pickle& pickle, const PickleValue& value) {
   return pickle.calls(value, "torch.Size") ? pickle.element(pickle[value.args], 0) : value;
-}
-
-TensorView read_view(const Pickle& pickle, std::string name, const PickleValue& call) {
-  const PickleValue& args = pickle[call.args];
-  TensorView view;
-  view.name = std::move(name);
-  view.at = &call;
-  view.storage = read_storage_id(pickle, pickle.element(args, 0));
-  view.offset = pickle.integer(pickle.element(args, 1));
-  view.sizes = integers(pickle, size_tuple(pickle, pickle.element(args, 2)));
-  view.strides = integers(pickle, pickle.element(args, 3));
-  if (view.sizes.size() != view.strides.size())
-    pickle.fail(call, "the tensor " + view.name + " needs one stride per dimension");
-  return view;
 }
 
 /// Walks through the dictionaries of a pickle, outer ones first, each once.
@@ -146,7 +130,7 @@ class DictionarySearch {
       if (const PickleValue* call = tensor_call(pickle_, *value)) {
         if (++tensors_ > kMaxTensors) pickle_.fail(*value, "more tensors than any network has");
         if (key->text.size() > kMaxNameLength) pickle_.fail(*key, "a tensor's name is too long");
-        views.tensors.push_back(read_view(pickle_, std::move(name), *call));
+        views.tensors.push_back(read_tensor(pickle_, std::move(name), *call));
       } else if (is_mapping(pickle_, *value)) {
         enqueue(place, name, *value);
       } else if (++others_ <= kMaxOthers) {
@@ -261,6 +245,24 @@ std::vector<std::string_view> checkpoint_globals() {
   return all;
 }
 
+TensorView read_tensor(const Pickle& pickle, std::string name, const PickleValue& call) {
+  const PickleValue& args = pickle[call.args];
+  TensorView view;
+  view.name = std::move(name);
+  view.at = &call;
+  view.storage = read_storage_id(pickle, pickle.element(args, 0));
+  view.offset = pickle.integer(pickle.element(args, 1));
+  view.sizes = integers(pickle, size_tuple(pickle, pickle.element(args, 2)));
+  view.strides = integers(pickle, pickle.element(args, 3));
+  if (view.sizes.size() != view.strides.size())
+    pickle.fail(call, "the tensor " + view.name + " needs one stride per dimension");
+  return view;
+}
+
+bool is_tensor(const Pickle& pickle, const PickleValue& value) {
+  return pickle.calls(value, kRebuildTensor) || pickle.calls(value, kRebuildTensor2);
+}
+
 StorageId read_storage_id(const Pickle& pickle, const PickleValue& value) {
   if (value.kind != PickleKind::kPersistent) pickle.fail(value, "a tensor without a storage");
   const PickleValue& id = pickle[value.args];
@@ -297,19 +299,24 @@ std::vector<TensorViews> find_tensors(const Pickle& pickle) {
   return found;
 }
 
-at::Tensor copy_tensor(const Pickle& pickle, const TensorView& view, const Storages& storages) {
-  const std::size_t itemsize = at::elementSize(view.storage.dtype);
-  const StorageData& storage = storages.at(view.storage.key);
-  const auto available = static_cast<std::int64_t>(storage.size / itemsize);
+std::int64_t check_tensor(const Pickle& pickle, const TensorView& view, std::size_t bytes) {
+  const auto available = static_cast<std::int64_t>(bytes / at::elementSize(view.storage.dtype));
   if (view.storage.numel > available - std::min(available, view.storage.first))
     pickle.fail(*view.at, "the storage of the tensor " + view.name + " should have " +
                               std::to_string(view.storage.numel) + " elements and has " +
                               std::to_string(available) +
                               "; the file is damaged, download or save it again");
   const std::int64_t count = count_elements(pickle, view, available);
+  if (count > 0) check_bounds(pickle, view, available);
+  return count;
+}
+
+at::Tensor copy_tensor(const Pickle& pickle, const TensorView& view, const Storages& storages) {
+  const std::size_t itemsize = at::elementSize(view.storage.dtype);
+  const StorageData& storage = storages.at(view.storage.key);
+  const std::int64_t count = check_tensor(pickle, view, storage.size);
   at::Tensor tensor = at::empty(view.sizes, at::TensorOptions().dtype(view.storage.dtype));
   if (count == 0) return tensor;
-  check_bounds(pickle, view, available);
   const std::byte* from =
       storage.data + static_cast<std::size_t>(view.storage.first + view.offset) * itemsize;
   auto* to = static_cast<std::byte*>(tensor.data_ptr());

@@ -51,6 +51,16 @@ std::vector<TensorViews> find_tensors(const Pickle& pickle);
 /// A persistent id as torch.save writes it: ("storage", class, key, device, numel[, part]).
 StorageId read_storage_id(const Pickle& pickle, const PickleValue& value);
 
+/// Whether a value is a call of _rebuild_tensor or _rebuild_tensor_v2.
+bool is_tensor(const Pickle& pickle, const PickleValue& value);
+
+/// The arguments of such a call. DataErrors name it `name`.
+TensorView read_tensor(const Pickle& pickle, std::string name, const PickleValue& call);
+
+/// The number of elements. DataError where the view does not lie within its storage of `bytes`, or
+/// has more elements than it.
+std::int64_t check_tensor(const Pickle& pickle, const TensorView& view, std::size_t bytes);
+
 /// A contiguous copy. The view must lie within its storage and have no more elements than it.
 at::Tensor copy_tensor(const Pickle& pickle, const TensorView& view, const Storages& storages);
 

@@ -8,6 +8,7 @@
 #include "models/script_source.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/graph/visit.hpp"
+#include "sentinel/io/script_file.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/models/script.hpp"
 

@@ -1,28 +1,52 @@
+#include <caffe2/serialize/read_adapter_interface.h>
 #include <spdlog/spdlog.h>
 #include <torch/script.h>
 
 #include <algorithm>
+#include <cstring>
+#include <memory>
 #include <set>
-#include <sstream>
 
+#include "models/script_check.hpp"
+#include "models/script_limits.hpp"
 #include "models/script_recorder.hpp"
-#include "models/script_source.hpp"
 #include "models/stored_weights.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/graph/run.hpp"
+#include "sentinel/io/script_file.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/models/script.hpp"
 
 namespace sentinel {
 namespace {
 
+/// An archive in memory.
+class Reader : public caffe2::serialize::ReadAdapterInterface {
+ public:
+  explicit Reader(Bytes bytes) : bytes_(std::move(bytes)) {}
+  std::size_t size() const override { return bytes_.size(); }
+  std::size_t read(std::uint64_t at, void* to, std::size_t n, const char*) const override {
+    if (at >= bytes_.size()) return 0;
+    const std::size_t count = std::min(n, bytes_.size() - static_cast<std::size_t>(at));
+    std::memcpy(to, bytes_.data() + at, count);
+    return count;
+  }
+
+ private:
+  Bytes bytes_;
+};
+
+/// LibTorch reads only what was checked and written again; nothing of the file runs.
 torch::jit::Module load(const Bytes& file, const std::string& source) {
-  std::istringstream stream(std::string(reinterpret_cast<const char*>(file.data()), file.size()));
+  const auto archive = std::make_shared<Reader>(checked_script(file, source));
   try {
-    torch::jit::Module network = torch::jit::load(stream, at::Device(at::kCPU));
+    torch::jit::Module network = torch::jit::load(archive, at::Device(at::kCPU));
+    check_script(network, source);
     network.eval();
     return network;
+  } catch (const Error&) {
+    throw;
   } catch (const std::exception& error) {
     if (failure_of(error).code == ExitCode::kEnvironment) throw;
     throw DataError(source, "LibTorch cannot load this TorchScript file: " + first_line(error));
@@ -39,22 +63,20 @@ Conversion use_floats(torch::jit::Module& network) {
   return conversion;
 }
 
-std::array<double, 3> three_numbers(const torch::jit::Module& network, const char* name,
+std::array<double, 3> three_numbers(const std::vector<double>& list, const char* name,
                                     const std::string& source) {
   std::array<double, 3> numbers{};
-  const c10::IValue value = network.attr(name);
-  if (!value.isDoubleList() || value.toDoubleVector().size() != numbers.size())
+  if (list.size() != numbers.size())
     throw DataError(source, std::string("its ") + name + " is no list of three numbers");
-  const std::vector<double> list = value.toDoubleVector();
   std::copy(list.begin(), list.end(), numbers.begin());
   return numbers;
 }
 
-std::optional<Normalisation> normalisation_in(const torch::jit::Module& network,
+std::optional<Normalisation> normalisation_in(const ScriptNumbers& contents,
                                               const std::string& source) {
-  if (!network.hasattr(kScriptMean) || !network.hasattr(kScriptStd)) return std::nullopt;
-  const Normalisation normalisation{three_numbers(network, kScriptMean, source),
-                                    three_numbers(network, kScriptStd, source)};
+  if (contents.mean.empty() || contents.std.empty()) return std::nullopt;
+  const Normalisation normalisation{three_numbers(contents.mean, kScriptMean, source),
+                                    three_numbers(contents.std, kScriptStd, source)};
   const std::string fault = fault_of(normalisation);
   if (!fault.empty()) throw DataError(source, "its normalisation cannot be: " + fault);
   return normalisation;
@@ -71,11 +93,13 @@ at::Tensor probes(std::int64_t count, const std::array<std::int64_t, 3>& shape) 
 
 /// What is not understood must not go unnoticed: an in-place operator on a view, say, or a size
 /// that the tracing made a constant.
-void require_same_logits(torch::jit::Module& network, const Graph& graph, const at::Tensor& images,
-                         const std::string& source) {
+void require_same_logits(const torch::jit::Module& network, const Graph& graph,
+                         const at::Tensor& images, BatchTrail* trail, const std::string& source) {
   constexpr double kTolerance = 1e-3;  // of max|z|: rounding is below it, a wrong operator is not
-  const at::Tensor theirs = tensors_in(network.forward({images})).at(0);
   const at::Tensor ours = logits(graph, images);
+  const auto results = tensors_in(walk_script(network, images.clone(), nullptr, trail, source));
+  if (results.empty()) throw DataError(source, "it returns no tensor");
+  const at::Tensor& theirs = results[0];
   if (theirs.sizes() != ours.sizes())
     throw DataError(source, "for a batch of " + std::to_string(images.size(0)) +
                                 " it returns logits " + shape_text(theirs) + " instead of " +
@@ -102,31 +126,27 @@ std::string architecture_of(const torch::jit::Module& network) {
 }
 
 Graph convert(torch::jit::Module& network, const DatasetInfo& dataset, const std::string& source) {
-  constexpr std::int64_t kRecorded = 2;        // images
-  constexpr std::int64_t kChecked[] = {1, 5};  // other numbers, to tell constants
+  constexpr std::int64_t kRecorded = 2, kCompared = 5, kAlone = 1;  // images, to tell constants
+  constexpr std::uint64_t kMaxTensor = std::uint64_t{4} << 30;      // bytes; VGG-16: 411 MB
+  const TensorLimit limit(source, kMaxTensor);
   const at::Tensor images = probes(kRecorded, dataset.shape);
   ScriptRecorder recorder(network, images, source);
-  Graph graph = recorder.finish(walk_script(network, images, recorder, source));
+  BatchTrail trail(kRecorded);
+  Graph graph = recorder.finish(walk_script(network, images, &recorder, &trail, source));
   if (class_count(graph) != dataset.classes)
     throw DataError(source, "this network has " + std::to_string(class_count(graph)) +
                                 " outputs, the data set " + dataset.name + " has " +
                                 std::to_string(dataset.classes) + " classes");
-  for (const std::int64_t count : kChecked)
-    require_same_logits(network, graph, probes(count, dataset.shape), source);
+  trail.compare(kCompared);
+  require_same_logits(network, graph, probes(kCompared, dataset.shape), &trail, source);
+  require_same_logits(network, graph, probes(kAlone, dataset.shape), nullptr, source);
   return graph;
 }
 
 }  // namespace
 
 std::optional<Normalisation> script_normalisation(const Bytes& file, const std::string& source) {
-  return normalisation_in(load(file, source), source);
-}
-
-StateDict script_tensors(const Bytes& file, const std::string& source) {
-  StateDict tensors;
-  for (const auto& [name, tensor] : script_state(load(file, source)))
-    tensors.set(name, tensor.detach().contiguous());
-  return tensors;
+  return normalisation_in(read_script_numbers(file, source), source);
 }
 
 Graph import_script(const Bytes& file, const std::string& source, const DatasetInfo& dataset,
@@ -148,7 +168,7 @@ Graph import_script(const Bytes& file, const std::string& source, const DatasetI
   if (stored_types != nullptr) *stored_types = conversion.types();
   graph.architecture = architecture_of(network);
   graph.dataset = dataset.name;
-  if (const auto own = normalisation_in(network, source)) set_normalisation(graph, *own);
+  if (const auto own = script_normalisation(file, source)) set_normalisation(graph, *own);
   const StateDict kept = state_dict(graph);
   for (const auto& entry : script_state(network))
     if (kept.contains(entry.first)) graph.state_order.push_back(entry.first);

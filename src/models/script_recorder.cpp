@@ -156,6 +156,18 @@ const std::map<std::string, ScriptRecorder::Operator>& ScriptRecorder::operators
   return table;
 }
 
+/// What has no place in a Graph is not executed.
+void ScriptRecorder::calling(const OperatorCall& call) {
+  const auto inputs = tensors_of(call.inputs);
+  const bool reads = std::any_of(inputs.begin(), inputs.end(), [&](const at::Tensor& tensor) {
+    return tracked_.count(script_key(tensor)) > 0;
+  });
+  const std::string name = plain_name(call.name);
+  const bool on_list = !call.inputs.empty() && !call.inputs[0].isTensor();
+  if (reads && !asks_only(name) && !(on_list && moves_only(name)) && operators().count(name) == 0)
+    refuse(call, "is not supported");
+}
+
 void ScriptRecorder::called(const OperatorCall& call) {
   const auto known = [&](const at::Tensor& t) { return tracked_.count(script_key(t)) > 0; };
   const auto inputs = tensors_of(call.inputs), outputs = tensors_of(call.outputs);

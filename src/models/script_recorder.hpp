@@ -17,6 +17,7 @@ class ScriptRecorder : public OperatorSink {
   ScriptRecorder(const torch::jit::Module& network, const at::Tensor& images,
                  const std::string& source);
 
+  void calling(const OperatorCall& call) override;
   void called(const OperatorCall& call) override;
 
   /// What leads to `result`, what forward returned. Call once.

@@ -6,9 +6,6 @@
 
 namespace sentinel {
 
-/// Attributes of an exported network: the normalisation of its images.
-inline constexpr char kScriptMean[] = "sentinelnn_mean", kScriptStd[] = "sentinelnn_std";
-
 /// "layer1.0.conv1" -> {"layer1", "0", "conv1"}
 std::vector<std::string> path_of(const std::string& dotted);
 

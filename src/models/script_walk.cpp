@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
+#include "models/script_limits.hpp"
 #include "sentinel/core/failure.hpp"
 
 namespace sentinel {
@@ -37,123 +39,169 @@ bool holds_tensor(const IValue& value) {
 
 class Walk {
  public:
-  Walk(OperatorSink& sink, const std::string& source) : sink_(sink), source_(source) {}
+  Walk(OperatorSink* sink, BatchTrail* trail, const std::string& source)
+      : sink_(sink), trail_(trail), source_(source), limits_(source) {}
 
-  IValue method(const IValue& object, const std::string& name, std::vector<IValue> inputs,
-                const Scope& scope) {
+  WalkValue method(const WalkValue& object, const std::string& name, WalkValues inputs,
+                   const Scope& scope) {
     inputs.insert(inputs.begin(), object);
-    return function(object.toObjectRef().type()->getMethod(name), inputs, scope);
+    return function(object.value.toObjectRef().type()->getMethod(name), std::move(inputs), scope);
   }
 
  private:
-  using Frame = std::unordered_map<const Value*, IValue>;
+  using Frame = std::unordered_map<const Value*, WalkValue>;
 
   [[noreturn]] void refuse(const Node& node, const Scope& scope, const std::string& why) const {
     throw DataError(source_, place_of(node.kind().toQualString(), scope.path) + " " + why);
   }
 
-  IValue function(torch::jit::Function& function, const std::vector<IValue>& inputs,
-                  const Scope& scope) {
+  WalkValue function(torch::jit::Function& function, WalkValues inputs, const Scope& scope) {
+    constexpr int kMaxDepth = 300;  // calls in each other
+    if (++depth_ > kMaxDepth) throw DataError(source_, "its functions call each other too deeply");
     const auto graph = torch::jit::toGraphFunction(function).graph();
-    std::vector<IValue> all = inputs;
     const auto& arguments = function.getSchema().arguments();
-    for (std::size_t i = all.size(); i < arguments.size(); ++i) {
+    for (std::size_t i = inputs.size(); i < arguments.size(); ++i) {
       if (!arguments[i].default_value())
         throw DataError(source_, "its " + function.name() + " wants '" + arguments[i].name() +
                                      "' beside the images; a network of one input is wanted");
-      all.push_back(*arguments[i].default_value());
+      inputs.push_back({*arguments[i].default_value()});
     }
     Frame frame;
-    const auto results = run(*graph->block(), all, frame, scope);
-    return results.at(0);
+    WalkValue result = run(*graph->block(), std::move(inputs), frame, scope).at(0);
+    --depth_;
+    return result;
   }
 
-  std::vector<IValue> run(const Block& block, const std::vector<IValue>& inputs, Frame& frame,
-                          const Scope& scope) {
-    for (std::size_t i = 0; i < inputs.size(); ++i) frame[block.inputs().at(i)] = inputs[i];
-    for (const Node* node : block.nodes()) execute(*node, frame, scope);
+  WalkValues run(const Block& block, WalkValues inputs, Frame& frame, const Scope& scope) {
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      frame[block.inputs().at(i)] = std::move(inputs[i]);
+    for (const Node* node : block.nodes()) {
+      limits_.step();
+      execute(*node, frame, scope);
+      forget(*node, frame);
+    }
     return values(block.outputs(), frame);
   }
 
-  std::vector<IValue> values(c10::ArrayRef<const Value*> names, const Frame& frame) const {
-    std::vector<IValue> found;
+  WalkValues values(c10::ArrayRef<const Value*> names, const Frame& frame) const {
+    WalkValues found;
     for (const Value* name : names) found.push_back(frame.at(name));
     return found;
   }
 
+  /// Activations that nothing reads later take no more memory.
+  static void forget(const Node& node, Frame& frame) {
+    for (const Value* input : node.inputs()) {
+      const bool large = input->type()->kind() == c10::TypeKind::TensorType ||
+                         input->type()->kind() == c10::TypeKind::ListType;
+      const auto at = large ? frame.find(input) : frame.end();
+      if (at == frame.end() || input->node()->owningBlock() != node.owningBlock()) continue;
+      const bool last =
+          std::all_of(input->uses().begin(), input->uses().end(), [&](const torch::jit::Use& use) {
+            return use.user == &node || use.user->isBefore(&node);
+          });
+      if (last) frame.erase(at);
+    }
+  }
+
   void execute(const Node& node, Frame& frame, const Scope& scope) {
-    const auto inputs = node.kind() == prim::CallFunction ? values(node.inputs().slice(1), frame)
-                                                          : values(node.inputs(), frame);
-    std::vector<IValue> outputs;
+    const WalkValues inputs = node.kind() == prim::CallFunction
+                                  ? values(node.inputs().slice(1), frame)
+                                  : values(node.inputs(), frame);
+    WalkValues outputs;
     if (node.kind() == prim::If) {
-      outputs = run(*node.blocks().at(inputs.at(0).toBool() ? 0 : 1), {}, frame, scope);
+      outputs = branch(node, inputs.at(0), frame, scope);
     } else if (node.kind() == prim::Loop) {
       outputs = loop(node, inputs, frame, scope);
     } else if (!structural(node, inputs, scope, outputs)) {
       outputs = call(node, inputs, scope);
     }
-    for (std::size_t i = 0; i < outputs.size(); ++i) frame[node.outputs().at(i)] = outputs[i];
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+      frame[node.outputs().at(i)] = std::move(outputs[i]);
   }
 
-  std::vector<IValue> loop(const Node& node, const std::vector<IValue>& inputs, Frame& frame,
-                           const Scope& scope) {
-    const std::int64_t most = inputs.at(0).toInt();
-    bool going_on = inputs.at(1).toBool();
-    std::vector<IValue> carried(inputs.begin() + 2, inputs.end());
-    for (std::int64_t i = 0; going_on && i < most; ++i) {
-      carried.insert(carried.begin(), i);
-      carried = run(*node.blocks().at(0), carried, frame, scope);
-      going_on = carried.at(0).toBool();
+  static bool only_raises(const Block& block) {
+    return std::any_of(block.nodes().begin(), block.nodes().end(),
+                       [](const Node* node) { return node->kind() == prim::RaiseException; });
+  }
+
+  void require_free(const Node& node, const WalkValue& value, const Scope& scope) const {
+    if (trail_ != nullptr && trail_->depends(value))
+      refuse(node, scope,
+             "depends on the number of images: the path is followed for one number alone; write it "
+             "so that every number takes the same path");
+  }
+
+  WalkValues branch(const Node& node, const WalkValue& condition, Frame& frame,
+                    const Scope& scope) {
+    const bool taken = condition.value.toBool();
+    if (!only_raises(*node.blocks().at(taken ? 1 : 0))) require_free(node, condition, scope);
+    return run(*node.blocks().at(taken ? 0 : 1), {}, frame, scope);
+  }
+
+  WalkValues loop(const Node& node, const WalkValues& inputs, Frame& frame, const Scope& scope) {
+    const std::int64_t most = inputs.at(0).value.toInt();
+    WalkValue going_on = inputs.at(1);
+    require_free(node, inputs[0], scope);
+    WalkValues carried(inputs.begin() + 2, inputs.end());
+    for (std::int64_t i = 0;; ++i) {
+      require_free(node, going_on, scope);
+      if (!going_on.value.toBool() || i >= most) return carried;
+      limits_.step();
+      carried.insert(carried.begin(), WalkValue{i});
+      carried = run(*node.blocks().at(0), std::move(carried), frame, scope);
+      going_on = carried.at(0);
       carried.erase(carried.begin());
     }
-    return carried;
   }
 
   /// What is not an operator on tensors but moves values about; false where it is one.
-  bool structural(const Node& node, const std::vector<IValue>& in, const Scope& scope,
-                  std::vector<IValue>& out) {
+  bool structural(const Node& node, const WalkValues& in, const Scope& scope, WalkValues& out) {
     switch (node.kind()) {
       case prim::Constant:
-        out = {constant(node)};
+        out = {lasting(constant(node))};
         return true;
       case prim::GetAttr:
-        out = {attribute(in.at(0), node.s(c10::attr::name), scope)};
+        out = {lasting(attribute(in.at(0).value, node.s(c10::attr::name), scope))};
         return true;
       case prim::SetAttr:
-        in.at(0).toObject()->setAttr(node.s(c10::attr::name), in.at(1));
-        return true;
+        refuse(node, scope,
+               "sets the attribute '" + node.s(c10::attr::name) +
+                   "' while it runs, so that a call may change the next; leave it out");
       case prim::CallMethod:
         out = {method(in.at(0), node.s(c10::attr::name), {in.begin() + 1, in.end()},
-                      scope_of(in.at(0), scope))};
+                      scope_of(in.at(0).value, scope))};
         return true;
       case prim::CallFunction:
         out = {
             function(*node.input(0)->type()->expectRef<c10::FunctionType>().function(), in, scope)};
         return true;
       case prim::ListConstruct:
-        out = {list(node, in)};
+        out = {joined(list(node, in), in)};
         return true;
       case prim::TupleConstruct:
-        out = {c10::ivalue::Tuple::create(in)};
+        out = {joined(c10::ivalue::Tuple::create(plain(in)), in)};
         return true;
       case prim::TupleUnpack:
-        out = in.at(0).toTupleRef().elements().vec();
+        out = separated(in.at(0), in[0].value.toTupleRef().elements());
         return true;
-      case prim::TupleIndex:
-        out = {in.at(0).toTupleRef().elements().at(
-            static_cast<std::size_t>(tuple_index(in.at(1).toInt(), in.at(0))))};
+      case prim::TupleIndex: {
+        const std::int64_t at = tuple_index(in.at(1).value.toInt(), in.at(0).value);
+        const auto& items = in[0].value.toTupleRef().elements();
+        out = {element_of(in[0], at, items.at(static_cast<std::size_t>(at)))};
         return true;
+      }
       case prim::ListUnpack:
-        out = in.at(0).toListRef().vec();
+        out = separated(in.at(0), in[0].value.toListRef());
         return true;
       case prim::isinstance:
-        out = {is_instance(in.at(0), node.tys(c10::attr::types))};
+        out = {WalkValue{is_instance(in.at(0).value, node.tys(c10::attr::types))}};
         return true;
       case prim::unchecked_cast:
         out = in;
         return true;
       case prim::Uninitialized:
-        out = {IValue()};
+        out = {WalkValue{}};
         return true;
       case prim::RaiseException:
         refuse(node, scope, "was reached: the network refuses these images");
@@ -168,6 +216,21 @@ class Walk {
     if (node.output()->type()->kind() == c10::TypeKind::FunctionType) return {};  // only called
     const auto value = torch::jit::toIValue(node.output());
     return value ? *value : IValue();
+  }
+
+  /// What outlives the walk: no operator may change it.
+  WalkValue lasting(IValue value) {
+    if (value.isTensor() && value.toTensor().defined() && value.toTensor().has_storage())
+      lasting_.insert(value.toTensor().storage().unsafeGetStorageImpl());
+    else if (value.isList())
+      lasting_.insert(value.internalToPointer());
+    return {std::move(value)};
+  }
+
+  bool lasts(const IValue& value) const {
+    if (value.isList()) return lasting_.count(value.internalToPointer()) > 0;
+    return value.isTensor() && value.toTensor().defined() && value.toTensor().has_storage() &&
+           lasting_.count(value.toTensor().storage().unsafeGetStorageImpl()) > 0;
   }
 
   IValue attribute(const IValue& object, const std::string& name, const Scope& scope) {
@@ -185,9 +248,15 @@ class Walk {
     return {path == paths_.end() ? "" : path->second, is_of_torch_nn(*object.toObjectRef().type())};
   }
 
-  static IValue list(const Node& node, const std::vector<IValue>& items) {
+  static std::vector<IValue> plain(const WalkValues& values) {
+    std::vector<IValue> plain;
+    for (const WalkValue& value : values) plain.push_back(value.value);
+    return plain;
+  }
+
+  static IValue list(const Node& node, const WalkValues& items) {
     c10::impl::GenericList made(node.output()->type()->expectRef<c10::ListType>().getElementType());
-    for (const IValue& item : items) made.push_back(item);
+    for (const WalkValue& item : items) made.push_back(item.value);
     return made;
   }
 
@@ -201,12 +270,41 @@ class Walk {
                        [&](const auto& type) { return value.type()->isSubtypeOf(*type); });
   }
 
-  std::vector<IValue> call(const Node& node, const std::vector<IValue>& inputs,
-                           const Scope& scope) {
+  WalkValues call(const Node& node, const WalkValues& inputs, const Scope& scope) {
     if (!node.maybeOperator() || node.schema().is_vararg()) refuse(node, scope, "is not supported");
+    OperatorCall made{node.kind().toQualString(), {}, plain(inputs), {}, scope.path, scope.leaf};
+    for (const c10::Argument& argument : node.schema().arguments())
+      made.argument_names.push_back(argument.name());
+    require_harmless(node, made, scope);
+    const bool reads = std::any_of(made.inputs.begin(), made.inputs.end(), holds_tensor);
+    if (reads && sink_ != nullptr) sink_->calling(made);
+    made.outputs = executed(node, made.inputs, scope);
+    const bool gives = std::any_of(made.outputs.begin(), made.outputs.end(), holds_tensor);
+    if ((reads || gives) && sink_ != nullptr) sink_->called(made);
+    return judged(node, inputs, std::move(made.outputs), scope);
+  }
+
+  void require_harmless(const Node& node, const OperatorCall& made, const Scope& scope) const {
+    const std::string name = node.kind().toUnqualString();
+    const std::string fault = WalkLimits::fault_of_call(name, made.inputs);
+    if (!fault.empty()) refuse(node, scope, fault);
+    const auto& arguments = node.schema().arguments();
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+      const c10::AliasInfo* alias = arguments[i].alias_info();
+      if (alias != nullptr && alias->isWrite() && lasts(made.inputs.at(i)))
+        refuse(node, scope,
+               "changes a parameter, buffer, attribute or constant while it runs, so that a call "
+               "may change the next; compute with a copy of it");
+    }
+  }
+
+  std::vector<IValue> executed(const Node& node, const std::vector<IValue>& inputs,
+                               const Scope& scope) const {
     torch::jit::Stack stack = inputs;
     try {
       node.getOperation()(stack);
+    } catch (const Error&) {
+      throw;
     } catch (const std::exception& error) {
       if (failure_of(error).code == ExitCode::kEnvironment) throw;
       refuse(node, scope,
@@ -214,21 +312,34 @@ class Walk {
              "images as a constant?): " +
                  first_line(error));
     }
-    const auto any = [](const std::vector<IValue>& list) {
-      return std::any_of(list.begin(), list.end(), holds_tensor);
-    };
-    if (any(inputs) || any(stack)) {
-      OperatorCall done{node.kind().toQualString(), {}, inputs, stack, scope.path, scope.leaf};
-      for (const c10::Argument& argument : node.schema().arguments())
-        done.argument_names.push_back(argument.name());
-      sink_.called(done);
-    }
+    const std::string fault = WalkLimits::fault_of_result(stack);
+    if (!fault.empty()) refuse(node, scope, fault + ", which no network for these images needs");
     return stack;
   }
 
-  OperatorSink& sink_;
+  WalkValues judged(const Node& node, const WalkValues& inputs, std::vector<IValue> outputs,
+                    const Scope& scope) {
+    WalkValues results;
+    for (IValue& output : outputs) results.push_back({std::move(output)});
+    if (trail_ == nullptr) return results;
+    if (!trail_->executed(node, inputs, results))
+      refuse(node, scope, "is reached for one number of images and not for another");
+    const auto of_images = [](const WalkValue& value) { return value.of_images(); };
+    const bool activations = std::any_of(results.begin(), results.end(), of_images);
+    if (trail_->comparing() && activations && trail_->misuses(node.kind().toUnqualString(), inputs))
+      refuse(node, scope,
+             "has an argument that depends on the number of images, which is not supported but as "
+             "the first size of a view");
+    return results;
+  }
+
+  OperatorSink* sink_;
+  BatchTrail* trail_;
   const std::string& source_;
+  WalkLimits limits_;
+  int depth_ = 0;                                       // of calls
   std::unordered_map<const void*, std::string> paths_;  // of submodules, as they are met
+  std::unordered_set<const void*> lasting_;  // storages of the file's tensors, lists of the file
 };
 
 }  // namespace
@@ -238,10 +349,15 @@ const IValue* OperatorCall::find(const std::string& argument) const {
   return at == argument_names.end() ? nullptr : &inputs.at(at - argument_names.begin());
 }
 
-IValue walk_script(const torch::jit::Module& network, const at::Tensor& images, OperatorSink& sink,
-                   const std::string& source) {
-  Walk walk(sink, source);
-  return walk.method(network._ivalue(), "forward", {images}, {});
+IValue walk_script(const torch::jit::Module& network, const at::Tensor& images, OperatorSink* sink,
+                   BatchTrail* trail, const std::string& source) {
+  Walk walk(sink, trail, source);
+  WalkValue batch{images};
+  batch.images = true;
+  IValue result = walk.method({network._ivalue()}, "forward", {batch}, {}).value;
+  if (trail != nullptr && trail->comparing() && !trail->finished())
+    throw DataError(source, "its path depends on the number of images, which is not supported");
+  return result;
 }
 
 std::string place_of(const std::string& name, const std::string& scope) {

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "models/script_batch.hpp"
+
 namespace sentinel {
 
 /// One operator of a TorchScript network as it was called, with real values.
@@ -18,19 +20,25 @@ struct OperatorCall {
   const c10::IValue* find(const std::string& argument) const;
 };
 
-/// Is told of every operator that got or gave a tensor, after it was executed.
+/// Is told of every operator that gets or gives a tensor.
 class OperatorSink {
  public:
   virtual ~OperatorSink() = default;
+  /// Before it is executed, where it gets one; may refuse it by an exception.
+  virtual void calling(const OperatorCall& call) = 0;
+  /// After that.
   virtual void called(const OperatorCall& call) = 0;
 };
 
 /// Runs the method forward of a network on real images, operator by operator: control flow, lists,
 /// sizes and calls of submodules are executed, so that what is left is the sequence of operators on
-/// tensors. Returns what forward returns. DataError naming `source`, the operator and its scope
-/// where one fails or cannot be executed.
+/// tensors. LibTorch's interpreter takes no part. Returns what forward returns. `sink` and `trail`
+/// may be null; the trail notes the walk, or compares it with the one that it noted. DataError
+/// naming `source`, the operator and its scope where one fails, may not be executed, changes what
+/// the next call would see, or depends on the number of images in another way than BatchTrail
+/// allows; where the walk is longer than WalkLimits. Only for what check_script let through.
 c10::IValue walk_script(const torch::jit::Module& network, const at::Tensor& images,
-                        OperatorSink& sink, const std::string& source);
+                        OperatorSink* sink, BatchTrail* trail, const std::string& source);
 
 /// "operator aten::gelu in features.0.1": for errors.
 std::string place_of(const std::string& name, const std::string& scope);

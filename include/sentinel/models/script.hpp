@@ -24,22 +24,21 @@ namespace sentinel {
 void export_script(const Graph& graph, const std::string& path);
 
 /// A traced or scripted network of PyTorch, in evaluation mode, as a Graph for the images of a data
-/// set. It is run once on made images while its operators are recorded, so that control flow,
-/// sizes, lists and submodules need no rules of their own; then its logits on other images are
-/// compared with the graph's. Layers have the names of the modules that own their parameters,
-/// operators without parameters those of the modules that call them; entries of the state_dict stay
-/// as they are named, without those that evaluation does not use. DataError where the file is
-/// damaged, has another number of classes, or uses something that a Graph has no operator for: the
-/// first such operator and its place are named. Halves and doubles become fp32, which is logged;
-/// `stored_types` is then what they were ("bf16").
+/// set. The file is a program: checked_script and check_script refuse all but the operators of
+/// is_script_operator before anything runs. Then it is run on made images, operator by operator,
+/// while these are recorded, so that control flow, sizes, lists and submodules need no rules of
+/// their own. A path, or an argument, that depends on the number of images is refused. Last, its
+/// logits on other images are compared with the graph's. Layers have the names of the modules that
+/// own their parameters, operators without parameters those of the modules that call them; entries
+/// of the state_dict stay as they are named, without those that evaluation does not use. DataError
+/// where the file is damaged, has another number of classes, or uses something that a Graph has no
+/// operator for: the first such operator and its place are named. Halves and doubles become fp32,
+/// which is logged; `stored_types` is then what they were ("bf16").
 Graph import_script(const Bytes& file, const std::string& source, const DatasetInfo& dataset,
                     std::string* stored_types = nullptr);
 
 /// The normalisation that export_script wrote; nothing in files of others. DataError where the file
 /// is damaged.
 std::optional<Normalisation> script_normalisation(const Bytes& file, const std::string& source);
-
-/// Its parameters and buffers, in PyTorch's order.
-StateDict script_tensors(const Bytes& file, const std::string& source);
 
 }  // namespace sentinel

@@ -1,0 +1,264 @@
+#include "script_code.hpp"
+
+#include <algorithm>
+
+#include "script_growth.hpp"
+#include "script_references.hpp"
+#include "sentinel/core/error.hpp"
+#include "sentinel/io/script_file.hpp"
+
+namespace sentinel {
+namespace {
+
+using Tokens = std::vector<ScriptToken>;
+
+/// What may stand without a dot before it, beside the names that a file gives.
+bool is_known_name(std::string_view name) {
+  static const std::set<std::string_view> names{
+      // Keywords, values, types.
+      "class", "def", "return", "if", "else", "for", "in", "while", "pass", "True", "False", "None",
+      "inf", "nan", "Tensor", "List", "Dict", "Tuple", "Optional", "Union", "Final", "NoneType",
+      "Device", "Any", "number", "Module", "NamedTuple", "Interface", "ModuleInterface",
+      // Functions.
+      "annotate", "unchecked_cast", "uninitialized", "getattr", "isinstance", "range", "int",
+      "float", "bool", "str"};
+  return names.count(name) > 0;
+}
+
+/// Of ops.prim.
+bool is_primitive(std::string_view name) {
+  static const std::set<std::string_view> names{"NumToTensor", "RaiseException",
+                                                "device",      "dtype",
+                                                "is_cuda",     "layout",
+                                                "max",         "min",
+                                                "data",        "requires_grad",
+                                                "shape",       "unchecked_unwrap_optional",
+                                                "TupleIndex",  "abs"};
+  return names.count(name) > 0;
+}
+
+bool is_special(std::string_view name) {
+  return name.size() > 4 && name.substr(0, 2) == "__" && name.substr(name.size() - 2) == "__";
+}
+
+std::string joined(const Tokens& tokens, std::size_t begin) {
+  std::string text;
+  for (std::size_t i = begin; i < tokens.size(); ++i) text += tokens[i].text;
+  return text;
+}
+
+std::set<std::string> texts_in(const Tokens& tokens) {
+  std::set<std::string> texts;
+  for (const ScriptToken& token : tokens)
+    if (token.kind == ScriptTokenKind::kText) texts.emplace(token.text);
+  return texts;
+}
+
+/// Where a statement's left side ends: at its first '=' outside of brackets, 0 where it has none.
+std::size_t assignment_in(const Tokens& tokens) {
+  int depth = 0;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i].kind != ScriptTokenKind::kSign) continue;
+    const char c = tokens[i].text[0];
+    if (c == '(' || c == '[' || c == '{') ++depth;
+    if (c == ')' || c == ']' || c == '}') --depth;
+    if (c == '=' && depth == 0) return i;
+  }
+  return 0;
+}
+
+/// Checks the names of one file.
+class NameCheck {
+ public:
+  NameCheck(const std::vector<ScriptStatement>& statements, const ScriptPlace& place,
+            const std::set<std::string_view>& attributes, ScriptReferences& references,
+            const std::string& module)
+      : statements_(statements),
+        place_(place),
+        attributes_(attributes),
+        references_(references),
+        module_(module) {}
+
+  void run() {
+    for (const ScriptStatement& statement : statements_) collect_locals(statement.tokens);
+    for (const ScriptStatement& statement : statements_) {
+      if (is_left_out(statement.tokens)) continue;
+      begin_definition(statement);
+      check_form(statement.tokens);
+      for (std::size_t i = 0; i < statement.tokens.size(); ++i)
+        if (statement.tokens[i].kind == ScriptTokenKind::kName) i = check_name(statement.tokens, i);
+    }
+  }
+
+ private:
+  /// Old files begin so; LibTorch only skips these.
+  static bool is_left_out(const Tokens& tokens) {
+    return tokens[0].is_name("import") || tokens[0].is_name("op_version_set");
+  }
+
+  /// Names of variables, arguments and attributes.
+  void collect_locals(const Tokens& tokens) {
+    const std::size_t end = assignment_in(tokens);
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      if (tokens[i].kind != ScriptTokenKind::kName || (i > 0 && tokens[i - 1].is("."))) continue;
+      const bool named = i + 1 < tokens.size() && (tokens[i + 1].is("=") || tokens[i + 1].is(":"));
+      const bool after = i > 0 && (tokens[i - 1].is_name("for") || tokens[i - 1].is_name("def") ||
+                                   tokens[i - 1].is_name("class"));
+      if (i < end || named || after) locals_.insert(tokens[i].text);
+    }
+  }
+
+  void begin_definition(const ScriptStatement& statement) {
+    const Tokens& tokens = statement.tokens;
+    const bool defines = tokens[0].is_name("class") || tokens[0].is_name("def");
+    if (!defines || tokens.size() < 2) return;
+    if (statement.indent == 0) references_.begin(module_ + "." + std::string(tokens[1].text));
+    const std::string_view name = tokens[1].text;
+    if (tokens[0].is_name("def") && is_special(name) && name != "__getstate__" &&
+        name != "__len__" && name != "__contains__" && name != "__getitem__" && name != "__init__")
+      place_.fail(tokens[1].line, "the method " + quoted_name(name) +
+                                      " is refused: it would run while the file is read; save a "
+                                      "network without it");
+  }
+
+  void check_form(const Tokens& tokens) const {
+    if (tokens[0].is_name("for") &&
+        (tokens.size() < 4 || !tokens[2].is_name("in") || !tokens[3].is_name("range")))
+      place_.fail(tokens[0].line,
+                  "a loop over something else than range(), which PyTorch never "
+                  "writes");
+    for (std::size_t i = 1; i < tokens.size(); ++i)
+      if (tokens[i].is_name("for") || tokens[i].is_name("while"))
+        place_.fail(tokens[i].line, "a loop inside of an expression, which PyTorch never writes");
+    if (tokens[0].text.substr(0, 10) == "__forward_")
+      place_.fail(tokens[0].line,
+                  "hooks of modules are refused; remove them before torch.jit.save");
+  }
+
+  /// Returns where the name ends.
+  std::size_t check_name(const Tokens& tokens, std::size_t i) {
+    const ScriptToken& token = tokens[i];
+    if (i > 0 && tokens[i - 1].is(".")) {
+      if (attributes_.count(token.text) == 0) require_operator(token, token.text);
+      return i;
+    }
+    if (token.text == "torch" || token.text == "ops" || token.text == "__torch__") {
+      std::size_t end = i;
+      std::string name(token.text);
+      while (end + 2 < tokens.size() && tokens[end + 1].is(".") &&
+             tokens[end + 2].kind == ScriptTokenKind::kName) {
+        end += 2;
+        name += "." + std::string(tokens[end].text);
+        if (token.text == "torch" && end == i + 2) break;
+      }
+      check_global(token, name);
+      return end;
+    }
+    if (token.text == "CONSTANTS") return std::min(i + 2, tokens.size() - 1);
+    if (!is_known_name(token.text) && locals_.count(token.text) == 0)
+      place_.fail(token.line, "the name " + quoted_name(token.text) +
+                                  " is not known; a network "
+                                  "needs no such");
+    return i;
+  }
+
+  void check_global(const ScriptToken& token, const std::string& name) {
+    constexpr std::string_view kTorch = "torch.", kPrim = "ops.prim.", kAten = "ops.aten.";
+    const auto begins = [&](std::string_view text) { return name.rfind(text, 0) == 0; };
+    if (begins("__torch__")) return references_.add(name, token.line, place_);
+    if (begins(kPrim) && is_primitive(name.substr(kPrim.size()))) return;
+    if (begins(kTorch)) return require_operator(token, name.substr(kTorch.size()), name);
+    if (begins(kAten)) return require_operator(token, name.substr(kAten.size()), name);
+    refuse_operator(token, name);
+  }
+
+  void require_operator(const ScriptToken& token, std::string_view name,
+                        const std::string& shown = "") const {
+    if (!is_script_operator(name)) refuse_operator(token, shown.empty() ? name : shown);
+  }
+
+  [[noreturn]] void refuse_operator(const ScriptToken& token, std::string_view name) const {
+    place_.fail(token.line, "the operator " + quoted_name(name) +
+                                " is none of those that a CNN needs; nothing of the file was run. "
+                                "docs/torchscript.md lists what is read");
+  }
+
+  const std::vector<ScriptStatement>& statements_;
+  const ScriptPlace& place_;
+  const std::set<std::string_view>& attributes_;
+  ScriptReferences& references_;
+  const std::string& module_;
+  std::set<std::string_view> locals_;
+};
+
+/// Names after a dot: attributes and methods that the files define.
+void collect_attributes(const std::vector<ScriptStatement>& statements,
+                        std::set<std::string_view>& names) {
+  for (const ScriptStatement& statement : statements) {
+    const Tokens& tokens = statement.tokens;
+    if (tokens.size() < 2 || statement.indent > 1) continue;
+    if (tokens[0].is_name("def")) names.insert(tokens[1].text);
+    if (statement.indent == 1 && tokens[1].is(":")) names.insert(tokens[0].text);
+  }
+}
+
+}  // namespace
+
+ScriptCode::ScriptCode(std::vector<ScriptText> files, const std::string& source) : source_(source) {
+  files_.reserve(files.size());
+  for (ScriptText& file : files) {
+    files_.push_back({std::move(file), {}});
+    File& added = files_.back();
+    added.statements = split_script(added.text, ScriptPlace(source_, added.text.record));
+    read_heads(added);
+  }
+}
+
+void ScriptCode::read_heads(const File& file) {
+  ScriptClass* now = nullptr;
+  for (const ScriptStatement& statement : file.statements) {
+    const Tokens& tokens = statement.tokens;
+    if (statement.indent == 0) now = nullptr;
+    if (statement.indent == 0 && tokens[0].is_name("class") && tokens.size() > 1) {
+      now = &classes_[file.text.module + "." + std::string(tokens[1].text)];
+      now->is_module = tokens.size() > 3 &&
+                       (tokens[3].is_name("Module") || tokens[3].is_name("ModuleInterface"));
+    }
+    if (now == nullptr || statement.indent != 1 || tokens.size() < 3) continue;
+    if (tokens[0].is_name("__parameters__"))
+      now->parameters = texts_in(tokens);
+    else if (tokens[0].is_name("__buffers__"))
+      now->buffers = texts_in(tokens);
+    else if (tokens[0].is_name("__annotations__") && tokens.size() > 5)
+      now->attributes.emplace_back(tokens[2].text, joined(tokens, 5));
+    else if (tokens[1].is(":") && assignment_in(tokens) == 0)
+      now->attributes.emplace_back(tokens[0].text, joined(tokens, 2));
+  }
+}
+
+std::set<std::string> ScriptCode::class_names() const {
+  std::set<std::string> names;
+  for (const auto& entry : classes_) names.insert(entry.first);
+  return names;
+}
+
+void ScriptCode::check() const {
+  std::set<std::string_view> attributes{"forward"};
+  ScriptReferences references;
+  ScriptGrowth growth;
+  for (const File& file : files_) {
+    growth.add_constants(file.statements);
+    collect_attributes(file.statements, attributes);
+    for (const ScriptStatement& statement : file.statements)
+      if (statement.indent == 0 && statement.tokens.size() > 1)
+        references.define(file.text.module + "." + std::string(statement.tokens[1].text));
+  }
+  for (const File& file : files_) {
+    const ScriptPlace place(source_, file.text.record);
+    NameCheck(file.statements, place, attributes, references, file.text.module).run();
+    growth.check(file.statements, place);
+  }
+  references.check(source_);
+}
+
+}  // namespace sentinel

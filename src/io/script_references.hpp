@@ -1,0 +1,33 @@
+#pragma once
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "script_lexer.hpp"
+
+namespace sentinel {
+
+/// Which definitions use which: LibTorch compiles one while it compiles another, as deep as that
+/// goes.
+class ScriptReferences {
+ public:
+  /// A class or function that there is.
+  void define(const std::string& name) { used_[name]; }
+  /// What follows is in this definition.
+  void begin(const std::string& name) { current_ = name; }
+  /// A use of `name`, or of something in it. DataError where nothing defines it.
+  void add(const std::string& name, std::uint32_t line, const ScriptPlace& place);
+  /// DataError where they use each other in a circle, or too deep.
+  void check(const std::string& source) const;
+
+ private:
+  std::size_t height(const std::string& name, std::size_t depth,
+                     std::map<std::string, std::size_t>& known, const std::string& source) const;
+
+  std::map<std::string, std::set<std::string>> used_;  // by a definition
+  std::string current_;
+};
+
+}  // namespace sentinel

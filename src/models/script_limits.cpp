@@ -1,0 +1,174 @@
+#include "models/script_limits.hpp"
+
+#include <c10/core/CPUAllocator.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <optional>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/core/memory.hpp"
+#include "sentinel/core/stop.hpp"
+
+namespace sentinel {
+namespace {
+
+using c10::IValue;
+
+// The largest in torchvision 0.14's classifiers stands beside each limit.
+constexpr std::uint64_t kMaxSteps = 5'000'000;  // operators and turns of loops; MAX_STEPS
+constexpr std::chrono::minutes kMaxTime{10};    // RegNetY-128GF on one core: 10 s
+constexpr std::int64_t kMaxElements = std::int64_t{1} << 30;  // of a tensor
+constexpr std::size_t kMaxList = 1'000'000, kMaxText = 1u << 20;
+constexpr std::int64_t kMaxParts = 65536;  // of split, unbind, chunk
+constexpr double kMaxProducts = 1e13;      // of one convolution or matrix product; VGG-16: 4e9
+
+/// Hands requests on to LibTorch's own allocator, whose memory it may free.
+class LimitedAllocator final : public c10::Allocator {
+ public:
+  // LibTorch 1.13 has the first of these two, 2.x the second.
+  at::DataPtr allocate(std::size_t n) const { return checked(n).allocate(n); }
+  at::DataPtr allocate(std::size_t n) { return checked(n).allocate(n); }
+  c10::DeleterFnPtr raw_deleter() const { return below->raw_deleter(); }
+  void copy_data(void* to, const void* from, std::size_t n) const { std::memcpy(to, from, n); }
+
+  c10::Allocator* below = nullptr;
+  std::uint64_t limit = 0;
+  std::string source;
+
+ private:
+  c10::Allocator& checked(std::size_t n) const {
+    if (n > limit)
+      throw DataError(source, "it wants a tensor of " + std::to_string(n) +
+                                  " bytes, which no "
+                                  "network for these images needs");
+    return *below;
+  }
+};
+
+LimitedAllocator& limited_allocator() {
+  static auto* const allocator = new LimitedAllocator;  // LibTorch may ask it until the end
+  return *allocator;
+}
+
+std::uint64_t memory_now() {
+  std::ifstream file("/proc/self/statm");
+  std::uint64_t all = 0, resident = 0;
+  file >> all >> resident;
+  return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+bool is_one_of(const std::string& name, std::initializer_list<const char*> names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+bool is_integral(const IValue& value) {
+  return value.isInt() || (value.isTensor() && value.toTensor().defined() &&
+                           at::isIntegralType(value.toTensor().scalar_type(), true));
+}
+
+/// x86 ends the program at an integer division by zero, and at that of the smallest by -1.
+std::string fault_of_division(const std::vector<IValue>& in) {
+  if (in.size() < 2 || !is_integral(in[0]) || !is_integral(in[1])) return "";
+  const at::Tensor by =
+      in[1].isInt() ? at::scalar_tensor(in[1].toInt(), at::kLong) : in[1].toTensor().to(at::kLong);
+  return at::logical_or(by == 0, by == -1).any().item<bool>() ? "divides integers by zero or -1"
+                                                              : "";
+}
+
+std::int64_t largest_dimension(const IValue& value) {
+  if (!value.isTensor() || !value.toTensor().defined()) return 0;
+  std::int64_t most = 0;
+  for (const std::int64_t size : value.toTensor().sizes()) most = std::max(most, size);
+  return most;
+}
+
+/// Multiplications, a bound.
+double products_of(const std::string& name, const std::vector<IValue>& in) {
+  std::vector<at::Tensor> tensors;
+  for (const IValue& value : in)
+    if (value.isTensor() && value.toTensor().defined() && value.toTensor().dim() > 1)
+      tensors.push_back(value.toTensor());
+  if (tensors.size() < 2) return 0;
+  const auto numel = [](const at::Tensor& tensor) { return static_cast<double>(tensor.numel()); };
+  if (name.find("conv") == std::string::npos)
+    return numel(tensors[0]) * static_cast<double>(largest_dimension(tensors[1]));
+  double padded =
+      numel(tensors[0]) / static_cast<double>(std::max<std::int64_t>(1, tensors[0].size(1)));
+  for (const IValue& value : in)  // padding, among others
+    if (value.isIntList() && value.toIntVector().size() == 2)
+      padded += static_cast<double>(tensors[0].size(0)) *
+                static_cast<double>(std::abs(value.toIntVector()[0])) *
+                static_cast<double>(std::abs(value.toIntVector()[1])) * 4;
+  return padded * numel(tensors[1]);
+}
+
+}  // namespace
+
+TensorLimit::TensorLimit(const std::string& source, std::uint64_t bytes) {
+  LimitedAllocator& allocator = limited_allocator();
+  allocator.below = c10::GetCPUAllocator();
+  allocator.limit = bytes;
+  allocator.source = source;
+  c10::SetCPUAllocator(&allocator);
+}
+
+TensorLimit::~TensorLimit() {
+  c10::SetCPUAllocator(limited_allocator().below);
+}
+
+WalkLimits::WalkLimits(const std::string& source)
+    : source_(source), memory_(memory_now()), begin_(std::chrono::steady_clock::now()) {}
+
+void WalkLimits::step() {
+  constexpr std::uint64_t kEvery = 64;  // looking at memory and time takes as long as an operator
+  if (stop_signal() != 0)
+    throw Error(stop_code(), "stopped by signal " + std::to_string(stop_signal()) + " while " +
+                                 source_ + " was read");
+  if (++steps_ > kMaxSteps)
+    throw DataError(source_, "it runs more than " + std::to_string(kMaxSteps) +
+                                 " operators for a few images: does it loop forever?");
+  if (steps_ % kEvery != 0) return;
+  if (std::chrono::steady_clock::now() - begin_ > kMaxTime)
+    throw DataError(source_, "it takes more than 10 minutes for a few images");
+  if (memory_now() > memory_ + memory_of_node() / 2)
+    throw DataError(source_, "for a few images it takes more than half of this machine's memory");
+}
+
+std::string WalkLimits::fault_of_call(const std::string& name, const std::vector<IValue>& in) {
+  if (is_one_of(name, {"remainder", "floordiv", "fmod", "div", "floor_divide"}))
+    if (const std::string fault = fault_of_division(in); !fault.empty()) return fault;
+  if (is_one_of(name, {"native_channel_shuffle", "channel_shuffle", "pixel_shuffle"}))
+    if (in.size() > 1 && in[1].isInt() && in[1].toInt() <= 0) return "shuffles less than one group";
+  if (is_one_of(name, {"split", "split_with_sizes", "chunk", "unbind", "tensor_split", "tolist",
+                       "unsafe_split", "unsafe_chunk", "unsafe_split_with_sizes"}))
+    if (!in.empty() && largest_dimension(in[0]) > kMaxParts) return "makes too many parts";
+  if (name == "mul" && in.size() > 1 && (in[0].isList() || in[1].isList())) {
+    const IValue &list = in[in[0].isList() ? 0 : 1], &times = in[in[0].isList() ? 1 : 0];
+    const std::size_t most = kMaxList / std::max<std::size_t>(1, list.toListRef().size());
+    if (times.isInt() && times.toInt() > static_cast<std::int64_t>(most))
+      return "makes a list that is too long";
+  }
+  if (products_of(name, in) > kMaxProducts &&
+      (name.find("conv") != std::string::npos || name.find("mm") != std::string::npos ||
+       is_one_of(name, {"matmul", "linear", "einsum"})))
+    return "multiplies more than any network for these images";
+  return "";
+}
+
+std::string WalkLimits::fault_of_result(const std::vector<IValue>& outputs) {
+  for (const IValue& value : outputs) {
+    if (value.isTensor() && value.toTensor().defined() && value.toTensor().numel() > kMaxElements)
+      return "makes a tensor of " + std::to_string(value.toTensor().numel()) + " elements";
+    if (value.isList() && value.toListRef().size() > kMaxList)
+      return "makes a list that is too long";
+    if (value.isString() && value.toStringRef().size() > kMaxText)
+      return "makes a text that is too long";
+  }
+  return "";
+}
+
+}  // namespace sentinel

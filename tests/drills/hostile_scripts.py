@@ -1,0 +1,182 @@
+"""TorchScript files that do more than a network: written by hand into the archive of a harmless one."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+FORWARD = "x: Tensor) -> Tensor:\n"
+
+
+class Archive:
+    """The records of a TorchScript file, without its folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.records: dict[str, bytes] = {}
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                self.records[name.split("/", 1)[1]] = archive.read(name)
+
+    @property
+    def network(self) -> str:
+        """The record of the network's class."""
+        return next(name for name in self.records if name.endswith("hostile_net.py"))
+
+    def text(self, name: str = "") -> str:
+        return self.records[name or self.network].decode()
+
+    def put(self, text: str, name: str = "") -> None:
+        self.records[name or self.network] = text.encode()
+
+    def before(self, lines: str) -> None:
+        """Lines at the begin of forward."""
+        text = self.text()
+        assert FORWARD in text
+        self.put(text.replace(FORWARD, FORWARD + lines, 1))
+
+    def write(self, path: Path, twice: str = "") -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            for name, data in self.records.items():
+                archive.writestr(f"net/{name}", data)
+            if twice:
+                archive.writestr(f"net/{twice}", self.records[twice])
+
+
+def line(code: str) -> Callable[[Archive], None]:
+    return lambda archive: archive.before("".join(f"    {row}\n" for row in code.split("\n")))
+
+
+def setstate(archive: Archive) -> None:
+    text = archive.text()
+    archive.put(
+        text + "  def __setstate__(self: __torch__.hostile_net.Net,\n    state: Tensor) -> NoneType:\n"
+        '    _0 = torch.save(state, "owned")\n    return None\n'
+    )
+
+
+def hooks(archive: Archive) -> None:
+    archive.put(archive.text().replace("  training : bool\n", "  training : bool\n  __forward_hooks__ = [forward, ]\n", 1))
+
+
+def helper(archive: Archive) -> None:
+    archive.records["code/__torch__/helper.py"] = (
+        b'def nothing(x: Tensor) -> Tensor:\n  _0 = torch.from_file("owned", True, 4)\n  return x\n'
+    )
+    archive.before("    x0 = __torch__.helper.nothing(x, )\n")
+
+
+def method_style(archive: Archive) -> None:
+    """`set_` is a name that the file defines."""
+    archive.records["code/__torch__/other.py"] = b"def set_(x: Tensor) -> Tensor:\n  return x\n"
+    archive.before("    _s = (x).set_(x, )\n")
+
+
+def needed(code: str, question: str) -> Callable[[Archive], None]:
+    """LibTorch leaves out what nobody asks for."""
+    return line(f'{code}\nif torch.eq({question}, 77):\n  ops.prim.RaiseException("77")\nelse:\n  pass')
+
+
+def circle(archive: Archive) -> None:
+    archive.records["code/__torch__/a.py"] = (
+        b"def one(x: Tensor) -> Tensor:\n  return __torch__.a.two(x, )\n"
+        b"def two(x: Tensor) -> Tensor:\n  return __torch__.a.one(x, )\n"
+    )
+    archive.before("    x0 = __torch__.a.one(x, )\n")
+
+
+def chain(archive: Archive) -> None:
+    code = "def f0(x: Tensor) -> Tensor:\n  return x\n"
+    for i in range(1, 5000):
+        code += f"def f{i}(x: Tensor) -> Tensor:\n  return __torch__.a.f{i - 1}(x, )\n"
+    archive.put(code, "code/__torch__/a.py")
+    archive.before("    x0 = __torch__.a.f4999(x, )\n")
+
+
+def deep_blocks(archive: Archive) -> None:
+    rows = [" " * (4 + 2 * i) + "if True:\n" for i in range(2000)]
+    archive.before("".join(rows) + " " * 4004 + "pass\n")
+
+
+def nested_constants(archive: Archive) -> None:
+    archive.records["constants.pkl"] = b"\x80\x02" + b"(" * 200_000 + b"t" * 200_000 + b"."
+
+
+def nested_types(archive: Archive) -> None:
+    kind = "List[" * 3000 + "int" + "]" * 3000
+    tag = b"ctorch.jit._pickle\nrestore_type_tag\n(]X" + len(kind).to_bytes(4, "little")
+    archive.records["constants.pkl"] = b"\x80\x02(" + tag + kind.encode() + b"tRt."
+
+
+def module_call(archive: Archive) -> None:
+    archive.records["constants.pkl"] = pickle.dumps((print,), 2)
+
+
+def custom_class(archive: Archive) -> None:
+    archive.put(
+        archive.text().replace(
+            "  training : bool\n",
+            "  training : bool\n  packed : __torch__.torch.classes.quantized.Conv2dPackedParamsBase\n",
+            1,
+        )
+    )
+
+
+def doubling_texts(archive: Archive) -> None:
+    archive.before('    s0 = "0123456789"\n' + "".join(f"    s{i} = torch.add(s{i - 1}, s{i - 1})\n" for i in range(1, 60)))
+
+
+def doubling_tuples(archive: Archive) -> None:
+    archive.before("    s0 = (1, 2)\n" + "".join(f"    s{i} = (s{i - 1}, s{i - 1})\n" for i in range(1, 60)))
+
+
+# name -> (change of the archive, part of the message)
+HOSTILE: dict[str, tuple[Callable[[Archive], None], str]] = {
+    "setstate": (setstate, "__setstate__"),
+    "hooks": (hooks, "hooks of modules are refused"),
+    "from_file": (line('y = torch.from_file("owned", True, 4)'), "'torch.from_file'"),
+    "helper": (helper, "helper.py, line 2: the operator 'torch.from_file'"),
+    "unreached": (line('if False:\n  y = torch.save(x, "owned")\nelse:\n  pass'), "'torch.save'"),
+    "method": (method_style, "operator aten::set_ in __torch__.hostile_net.Net.forward"),
+    "ops": (line('ops.image.write_file("owned", x)'), "'ops.image.write_file'"),
+    "print": (line('print("owned")'), "'print'"),
+    "fork": (line("y = fork(x)"), "'fork'"),
+    "memory": (line("y = torch.as_strided(x, [1000], [1000])"), "'torch.as_strided'"),
+    "set": (line("y = (x).set_(x)"), "'set_'"),
+    "class": (custom_class, "torch.classes"),
+    "brackets": (line("y = " + "(" * 100_000 + "1" + ")" * 100_000), "nested deeper"),
+    "attributes": (line("y = x" + ".x" * 100_000), "nested deeper"),
+    "lists": (line("y = annotate(" + "List[" * 5000 + "int" + "]" * 5000 + ", [])"), "nested deeper"),
+    "ternaries": (line("y = " + "1 if True else " * 50_000 + "2"), "nested deeper"),
+    "minus": (line("y = " + "-" * 100_000 + "1"), "nested deeper"),
+    "blocks": (deep_blocks, "which PyTorch never writes"),
+    "constants": (nested_constants, "nested deeper"),
+    "types": (nested_types, "nested deeper"),
+    "pickle": (module_call, "print"),
+    "circle": (circle, "by itself"),
+    "chain": (chain, "use each other"),
+    "texts": (doubling_texts, "texts or tuples of themselves"),
+    "tuples": (doubling_tuples, "texts or tuples of themselves"),
+    "division": (line("y = torch.remainder(7, torch.sub(1, 1))"), "divides constants"),
+    "unrolled": (line("for y in (1, 2, 3):\n  pass"), "a loop over something else"),
+}
+
+# The same, but what is wrong shows only in the walk over made images.
+RUNNING: dict[str, tuple[Callable[[Archive], None], str]] = {
+    "endless": (line("while True:\n  y = torch.add(1, 1)"), "loop forever"),
+    "huge": (needed("y = torch.zeros([1000000, 1000000])", "torch.dim(y)"), "bytes, which no network"),
+    "view": (
+        needed("y = torch.expand(torch.zeros([1]), [4000000000000])", "torch.dim(y)"),
+        "elements",
+    ),
+    "list": (
+        needed("y = torch.mul([1], torch.mul(torch.size(x, 0), 1000000000))", "torch.len(y)"),
+        "list that is too long",
+    ),
+    "zero": (needed("y = torch.remainder(7, torch.sub(torch.size(x, 1), 3))", "y"), "by zero or -1"),
+    "growing": (
+        needed('s = "abcdefgh"\nfor i in range(60):\n  s = torch.add(s, s)', "torch.len(s)"),
+        "a text that is too long",
+    ),
+}
