@@ -53,6 +53,18 @@ def test_two_nodes(cluster, jobs, campaign, undisturbed, tmp_path, launcher):
     assert info["slurm"]["SLURM_JOB_NUM_NODES"] == "2"
 
 
+def test_all_components_of_a_heterogeneous_job_work(
+    cluster, jobs, campaign, undisturbed, tmp_path
+):
+    path, output = tmp_path / "result.h5", tmp_path / "job.out"
+    job = jobs.submit(output, campaign.args(path), "--nodes=1", ":", "--nodes=1", "--ntasks=1")
+    cluster.wait(job)
+    assert cluster.state(job) == "COMPLETED COMPLETED", said(output)
+    result = Result.read(path)
+    result.check_same(undisturbed.result)
+    assert set(result.trials["rank"]) == {0, 1, 2}
+
+
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_job_near_its_limit_goes_on_later(
     cluster, jobs, campaign, undisturbed, tmp_path, launcher
