@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cluster import NODES
+from conftest import SCRIPTS
 from drill import Result, kill
 from test_kill import acknowledged
 
@@ -50,6 +51,18 @@ def test_two_nodes(cluster, jobs, campaign, undisturbed, tmp_path, launcher):
     assert sorted(rank.split()[0] for rank in info["ranks"]) == sorted(2 * NODES)
     assert info["slurm"]["SLURM_JOB_ID"] == job
     assert info["slurm"]["SLURM_JOB_NUM_NODES"] == "2"
+
+
+def test_all_components_of_a_heterogeneous_job_work(
+    cluster, jobs, campaign, undisturbed, tmp_path
+):
+    path, output = tmp_path / "result.h5", tmp_path / "job.out"
+    job = jobs.submit(output, campaign.args(path), "--nodes=1", ":", "--nodes=1", "--ntasks=1")
+    cluster.wait(job)
+    assert cluster.state(job) == "COMPLETED COMPLETED", said(output)
+    result = Result.read(path)
+    result.check_same(undisturbed.result)
+    assert set(result.trials["rank"]) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
@@ -119,19 +132,103 @@ def test_each_rank_has_one_thread_and_a_gpu_of_its_own(cluster, jobs, tmp_path):
     assert {threads for *_, threads in ranks} == {"1"}
 
 
+def without_own(args: list) -> list:
+    """Without the options that sweep.sbatch gives."""
+    for own in ("--output", "--repeat"):
+        place = args.index(own)
+        args = args[:place] + args[place + 2 :]
+    return args
+
+
 def test_an_array_of_ranges_merges_into_the_whole(cluster, jobs, campaign, undisturbed, tmp_path):
     path = tmp_path / "all.h5"
-    args = campaign.args(path)
-    for own in ("--output", "--repeat"):  # sweep.sbatch gives these
-        place = args.index(own)
-        del args[place : place + 2]
     sizes = {"TRIALS": str(campaign.trials), "PARTS": "4", "OUTPUT": str(path)}
-    array, merge = jobs.sweep(tmp_path, args, **sizes)
+    array, merge = jobs.sweep(tmp_path, without_own(campaign.args(path)), **sizes)
     cluster.wait(array, merge)
     logs = "".join(said(log) for log in tmp_path.glob("*.out"))
     assert cluster.state(array) == " ".join(4 * ["COMPLETED"]), logs
     assert cluster.state(merge) == "COMPLETED", logs
     Result.read(path).check_same(undisturbed.result)
+
+
+def job_file(path: Path, campaign, trials: int) -> Path:
+    """The campaign of the other tests with so many trials; its result is beside the file."""
+    path.write_text(
+        f'[campaign]\noutput = "{path}.h5"\ndata = "{campaign.data}"\n'
+        f'checkpoint = "{campaign.checkpoint}"\nber = [2e-6, 2e-5]\nrepeat = {trials}\n'
+        "images = 10\ncalibration-images = 32\npublish = 0\nseed = 7\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize("stopped", [0, 1, 2])
+def test_a_stopped_element_is_queued_again_alone(
+    cluster, jobs, campaign, undisturbed, tmp_path, stopped
+):
+    """One of the others is complete by then, one is running."""
+    short, running = (stopped + 1) % 3, (stopped + 2) % 3
+    trials = {stopped: campaign.trials, short: 2, running: campaign.trials}
+    files = [job_file(tmp_path / f"job{i}.toml", campaign, trials[i]) for i in range(3)]
+    results = [Path(f"{path}.h5") for path in files]
+    (array,) = jobs.sweep(tmp_path, ["campaign"], JOBS=" ".join(map(str, files)))
+    elements = [f"{array}_{i}" for i in range(3)]
+
+    def under_way() -> bool:
+        begun = all(acknowledged(results[i]) > 0 for i in (stopped, running))
+        return begun and cluster.state(elements[short]) == "COMPLETED"
+
+    assert cluster.reaches(elements[stopped], under_way)
+    assert cluster.state(elements[running]) == "RUNNING"
+    cluster.stop_gracefully(elements[stopped])
+    cluster.wait(*elements)
+    logs = "".join(said(log) for log in tmp_path.glob("*.out"))
+    restarts = [cluster.job(element)["Restarts"] for element in elements]
+    assert restarts == ["1" if i == stopped else "0" for i in range(3)], logs
+    assert [cluster.state(element) for element in elements] == 3 * ["COMPLETED"], logs
+    for i, path in enumerate(results):
+        result = Result.read(path)
+        assert result.complete and len(result.trials) == 2 * 2 * trials[i]
+        result.check_part_of(undisturbed.result)
+        assert len(result.sessions) == (2 if i == stopped else 1), logs
+
+
+def test_the_merge_waits_for_a_stopped_element(
+    cluster, jobs, campaign, undisturbed, tmp_path
+):
+    path = tmp_path / "all.h5"
+    sizes = {"TRIALS": str(campaign.trials), "PARTS": "2", "OUTPUT": str(path)}
+    array, merge = jobs.sweep(tmp_path, without_own(campaign.args(path)), **sizes)
+    part = Path(f"{path}.part1.h5")
+    assert cluster.reaches(f"{array}_1", lambda: acknowledged(part) > 0)
+    cluster.stop_gracefully(f"{array}_1")
+    cluster.wait(f"{array}_0", f"{array}_1", merge)
+    logs = "".join(said(log) for log in tmp_path.glob("*.out"))
+    assert [cluster.job(f"{array}_{i}")["Restarts"] for i in (0, 1)] == ["0", "1"], logs
+    assert cluster.state(merge) == "COMPLETED", logs
+    Result.read(path).check_same(undisturbed.result)
+
+
+def test_one_range_alone(cluster, jobs, campaign, undisturbed, tmp_path):
+    """As one submits an element again by hand; it too is stopped and goes on."""
+    path = tmp_path / "all.h5"
+    args = [SCRIPTS / "sweep.sbatch", *without_own(campaign.args(path))]
+    options = ["--array=3", "--ntasks-per-node=2", f"--output={tmp_path}/%a.out"]
+    own = {"TRIALS": str(4 * campaign.trials), "OUTPUT": str(path), **jobs.environment}
+    own["SENTINELNN_SCRIPTS"] = str(SCRIPTS)
+    refused = cluster.submit(*options, *args, **own)
+    cluster.wait(refused)
+    assert cluster.job(refused)["ExitCode"] == "64:0"
+    assert "give PARTS" in said(tmp_path / "3.out")
+    job = cluster.submit(*options, *args, **own, PARTS="4")
+    part = Path(f"{path}.part3.h5")
+    assert cluster.reaches(f"{job}_3", lambda: acknowledged(part) > 0), said(tmp_path / "3.out")
+    cluster.stop_gracefully(f"{job}_3")
+    cluster.wait(f"{job}_3")
+    assert cluster.job(f"{job}_3")["Restarts"] == "1"
+    result = Result.read(part)
+    assert result.complete and set(result.trials["id"]) == set(
+        range(3 * campaign.trials, 4 * campaign.trials)
+    )
 
 
 def test_a_failed_element_cancels_the_merge(cluster, jobs, tmp_path):
