@@ -43,7 +43,7 @@ std::size_t dots_of_longest_name(std::string_view text) {
 }
 
 toml::table parse(const std::string& path, std::string_view text) {
-  constexpr std::size_t kMostDots = 100;
+  constexpr std::size_t kMostDots = 16;  // TOML++ itself allows 256 levels of tables in values
   if (dots_of_longest_name(text) > kMostDots)
     throw UserError(
         fmt::format("{}: a key has more than {} parts with dots between them; keys of "
