@@ -238,7 +238,12 @@ class PartBook {
   bool known_deltas(std::uint32_t layer) {
     std::vector<std::uint8_t>& deltas = factors_[layer].deltas;
     deltas.assign(static_cast<std::size_t>(layers_[layer].channels) * row(), 0);
-    return recall(deltas, layer, ".deltas", deltas_key_);
+    if (!recall(deltas, layer, ".deltas", deltas_key_)) return false;
+    if (std::any_of(deltas.begin(), deltas.end(), [](auto delta) { return delta >= kGridSide; }))
+      throw DataError(
+          cache_.path(layers_[layer].name + ".deltas", deltas_key_ + layers_[layer].name),
+          "holds a number beyond the grid of deviations; delete the file");
+    return true;
   }
 
   bool known_counts(std::uint32_t layer) {

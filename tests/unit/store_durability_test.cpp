@@ -58,6 +58,16 @@ TEST(Lock, LeaseOfAnotherHostDecidesWhereFileLocksDoNotReach) {
   EXPECT_EQ(open_store(path).session(), 0u);
 }
 
+TEST(Lock, LeaseOfATimeThatCannotBeIsNotTakenOverAtOnce) {
+  const TempDir dir;
+  const std::string path = dir / "r.h5";
+  for (const double age : {-1e15, 1e15, -1e6}) {  // heartbeats to come, and before 1970
+    write_file_atomic(path + ".lock", std::string_view(foreign_lease(age)));
+    EXPECT_THAT(message_of<EnvironmentError>([&] { open_store(path); }),
+                HasSubstr("process 42 on host node99"));
+  }
+}
+
 TEST(Lock, DamagedLeaseIsNoObstacle) {
   const TempDir dir;
   write_file_atomic(dir / "r.h5.lock", std::string_view("{\"host\": 3"));
