@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from hdf5 import ResultError
 from outputs import OutputError
@@ -22,6 +22,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         warn(f"{self.prog}: {message} (--help lists the options)")
         self.exit(USAGE)
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        """argparse would not tell that it cannot be written."""
+        if file is not None:
+            file.write(message)
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -67,6 +72,7 @@ def _outcome(main: Callable[[list[str]], int], words: list[str]) -> tuple[int, s
     except ResultError as error:
         return DATA, str(error)
     except BrokenPipeError:
+        _end_by_broken_pipe()
         return 0, ""
     except OSError as error:
         return ENVIRONMENT, str(error)
