@@ -209,7 +209,8 @@ const std::byte* WindowedFile::fetch(std::uint64_t offset, std::size_t size) {
     // Memory follows what the file holds, not what a damaged length claims.
     if (offset > size_ || size > size_ - offset) return nullptr;
     const bool near = offset >= begin_ && offset <= end + kLargeWindow;
-    window_.resize(std::max(size, near ? kLargeWindow : kSmallWindow));
+    const std::uint64_t wanted = near ? kLargeWindow : kSmallWindow;
+    window_.resize(std::max(size, static_cast<std::size_t>(std::min(wanted, size_ - offset))));
     begin_ = offset;
     window_.resize(file_.read_at(window_.data(), window_.size(), offset));
     if (window_.size() < size) return nullptr;

@@ -18,7 +18,9 @@ void ResultReaders::read(const Bytes& file, int reader) const {
 }
 
 void ResultReaders::read_by(int reader) const {
-  switch (reader) {
+  if (reader == kCount - 1) return merge();
+  if (reader == kCount - 2) return resume();
+  switch (reader % 7) {
     case 0:
       return print_result(path_, false);
     case 1:
@@ -35,13 +37,8 @@ void ResultReaders::read_by(int reader) const {
     case 5:
       read_ranking(path_);
       return;
-    case 6:
-      describe_hdf5(path_);
-      return;
-    case 7:
-      return merge();
     default:
-      resume();
+      describe_hdf5(path_);
   }
 }
 

@@ -9,8 +9,10 @@ namespace sentinel::test {
 /// What reads results and rankings in the program.
 class ResultReaders {
  public:
-  static constexpr int kCount = 9;
-  /// Reads a file by one of them, in a folder of its own. Throws as the program does.
+  static constexpr int kCount = 32;
+  /// Reads a file by one of them, in a folder of its own. Throws as the program does. Those that
+  /// also write a result, and take longest, are the last two; the others are among the first thirty
+  /// several times.
   void read(const Bytes& file, int reader) const;
 
  private:

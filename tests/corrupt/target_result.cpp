@@ -65,7 +65,7 @@ class Results {
   std::vector<Bytes> seeds() const {
     std::vector<Bytes> all;
     for (std::size_t image = 0; image < images_.size(); ++image)
-      for (int reader = 0; reader < ResultReaders::kCount; ++reader) {
+      for (int reader : {0, 1, 2, 3, 4, 5, 6, 30, 31}) {
         Bytes seed{static_cast<std::byte>(image), static_cast<std::byte>(reader)};
         all.push_back(seed);
         seed.resize(2 + 2 * kEdit);
