@@ -123,7 +123,8 @@ void add_selection(CLI::App& app, ModelSelection& selection) {
   app.add_option_function<std::string>(
       "--model", [&selection](const std::string& word) { choose_model(word, selection); },
       "Architecture, such as resnet20 (not needed for sentinelnn checkpoints), or a TorchScript "
-      "file with its weights");
+      "file with its weights: a program, of which only operators on a list run, one by one "
+      "(docs/torchscript.md)");
   app.add_option("--dataset", selection.dataset, "cifar10, cifar100, imagenet or synthetic");
   app.add_option("--data", selection.data, "Folder with the data set's files");
   add_normalisation(app, selection.normalisation);

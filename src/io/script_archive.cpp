@@ -64,6 +64,14 @@ class ScriptArchive {
     return read_pickle(data.data, data.size, source_, data.offset, script_globals());
   }
 
+  /// Its objects.
+  Pickle network() {
+    Pickle pickle = this->pickle("data.pkl");
+    if (pickle.root_value().kind != PickleKind::kObject)
+      pickle.fail(pickle.root_value(), "in the pickle: this is no network");
+    return pickle;
+  }
+
  private:
   std::string find_prefix() const {
     for (const std::string& name : archive_.names())
@@ -172,7 +180,8 @@ CleanPickle clean_pickle(ScriptArchive& archive, const std::string& name, const 
 
 void add_clean(ScriptArchive& archive, ZipWriter& writer, const std::string& name,
                const std::set<std::string>& classes) {
-  const CleanPickle clean = clean_pickle(archive, name, archive.pickle(name + ".pkl"), classes);
+  const CleanPickle clean = clean_pickle(
+      archive, name, name == "data" ? archive.network() : archive.pickle("constants.pkl"), classes);
   writer.add("network/" + name + ".pkl", clean.bytes.data(), clean.bytes.size());
   for (std::size_t i = 0; i < clean.storages.size(); ++i) {
     const ZipArchive::Record data = archive.read(name + "/" + clean.storages[i]);
@@ -185,7 +194,7 @@ void add_clean(ScriptArchive& archive, ZipWriter& writer, const std::string& nam
 ScriptContents read_script(const Bytes& file, const std::string& source) {
   ScriptArchive archive(file, source);
   ScriptContents contents;
-  const Pickle pickle = archive.pickle("data.pkl");
+  const Pickle pickle = archive.network();
   const ScriptCode code(archive.code(), source);
   clean_pickle(archive, "data", pickle, code.class_names());
   contents.tensors = TensorNames(archive, pickle, code).run();
@@ -199,7 +208,7 @@ ScriptContents read_script(const Bytes& file, const std::string& source) {
 
 ScriptNumbers read_script_numbers(const Bytes& file, const std::string& source) {
   ScriptArchive archive(file, source);
-  const Pickle pickle = archive.pickle("data.pkl");
+  const Pickle pickle = archive.network();
   return {numbers_in(pickle, kScriptMean), numbers_in(pickle, kScriptStd)};
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "script_forms.hpp"
 #include "script_growth.hpp"
 #include "script_references.hpp"
 #include "sentinel/core/error.hpp"
@@ -54,19 +55,6 @@ std::set<std::string> texts_in(const Tokens& tokens) {
   return texts;
 }
 
-/// Where a statement's left side ends: at its first '=' outside of brackets, 0 where it has none.
-std::size_t assignment_in(const Tokens& tokens) {
-  int depth = 0;
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i].kind != ScriptTokenKind::kSign) continue;
-    const char c = tokens[i].text[0];
-    if (c == '(' || c == '[' || c == '{') ++depth;
-    if (c == ')' || c == ']' || c == '}') --depth;
-    if (c == '=' && depth == 0) return i;
-  }
-  return 0;
-}
-
 /// Checks the names of one file.
 class NameCheck {
  public:
@@ -84,7 +72,6 @@ class NameCheck {
     for (const ScriptStatement& statement : statements_) {
       if (is_left_out(statement.tokens)) continue;
       begin_definition(statement);
-      check_form(statement.tokens);
       for (std::size_t i = 0; i < statement.tokens.size(); ++i)
         if (statement.tokens[i].kind == ScriptTokenKind::kName) i = check_name(statement.tokens, i);
     }
@@ -119,20 +106,6 @@ class NameCheck {
       place_.fail(tokens[1].line, "the method " + quoted_name(name) +
                                       " is refused: it would run while the file is read; save a "
                                       "network without it");
-  }
-
-  void check_form(const Tokens& tokens) const {
-    if (tokens[0].is_name("for") &&
-        (tokens.size() < 4 || !tokens[2].is_name("in") || !tokens[3].is_name("range")))
-      place_.fail(tokens[0].line,
-                  "a loop over something else than range(), which PyTorch never "
-                  "writes");
-    for (std::size_t i = 1; i < tokens.size(); ++i)
-      if (tokens[i].is_name("for") || tokens[i].is_name("while"))
-        place_.fail(tokens[i].line, "a loop inside of an expression, which PyTorch never writes");
-    if (tokens[0].text.substr(0, 10) == "__forward_")
-      place_.fail(tokens[0].line,
-                  "hooks of modules are refused; remove them before torch.jit.save");
   }
 
   /// Returns where the name ends.
@@ -255,6 +228,7 @@ void ScriptCode::check() const {
   }
   for (const File& file : files_) {
     const ScriptPlace place(source_, file.text.record);
+    check_script_forms(file.statements, place);
     NameCheck(file.statements, place, attributes, references, file.text.module).run();
     growth.check(file.statements, place);
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "script_forms.hpp"
 #include "sentinel/core/error.hpp"
 
 namespace sentinel {
@@ -24,17 +25,6 @@ bool divides(std::string_view function) {
 bool is_constant_name(std::string_view name) {
   return name == "True" || name == "False" || name == "torch" || name == "ops" || name == "prim" ||
          name == "inf" || name == "nan" || name == "CONSTANTS";
-}
-
-/// Where a statement's left side ends, 0 where it has none.
-std::size_t assignment_in(const std::vector<ScriptToken>& tokens) {
-  int depth = 0;
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i].is("(") || tokens[i].is("[")) ++depth;
-    if (tokens[i].is(")") || tokens[i].is("]")) --depth;
-    if (tokens[i].is("=") && depth == 0) return i;
-  }
-  return 0;
 }
 
 struct Open {

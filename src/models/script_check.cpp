@@ -42,7 +42,8 @@ bool is_structural(const std::string& primitive) {
                                            "shape",
                                            "min",
                                            "max",
-                                           "abs"};
+                                           "abs",
+                                           "tolist"};
   return names.count(primitive) > 0;
 }
 

@@ -18,9 +18,9 @@ namespace {
 
 using c10::IValue;
 
-// The largest in torchvision 0.14's classifiers stands beside each limit.
-constexpr std::uint64_t kMaxSteps = 5'000'000;  // operators and turns of loops; MAX_STEPS
-constexpr std::chrono::minutes kMaxTime{10};    // RegNetY-128GF on one core: 10 s
+// What EfficientNetV2-S, scripted, takes stands beside some limits.
+constexpr std::uint64_t kMaxSteps = 5'000'000;                // operators and turns of loops; 8005
+constexpr std::chrono::minutes kMaxTime{10};                  // a second or two
 constexpr std::int64_t kMaxElements = std::int64_t{1} << 30;  // of a tensor
 constexpr std::size_t kMaxList = 1'000'000, kMaxText = 1u << 20;
 constexpr std::int64_t kMaxParts = 65536;  // of split, unbind, chunk

@@ -294,7 +294,7 @@ class Walk {
       if (alias != nullptr && alias->isWrite() && lasts(made.inputs.at(i)))
         refuse(node, scope,
                "changes a parameter, buffer, attribute or constant while it runs, so that a call "
-               "may change the next; compute with a copy of it");
+               "may change the next; compute with a copy of it, and call eval() before tracing");
     }
   }
 

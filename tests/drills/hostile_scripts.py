@@ -78,6 +78,21 @@ def needed(code: str, question: str) -> Callable[[Archive], None]:
     return line(f'{code}\nif torch.eq({question}, 77):\n  ops.prim.RaiseException("77")\nelse:\n  pass')
 
 
+def default(archive: Archive) -> None:
+    """LibTorch computes it while it reads the file."""
+    text = archive.text().replace("x: Tensor) -> Tensor:", "x: Tensor=torch.zeros([1000000000000])) -> Tensor:", 1)
+    archive.put(text)
+
+
+def class_constant(archive: Archive) -> None:
+    text = archive.text()
+    archive.put(text.replace("  training : bool\n", "  training : bool\n  odd = [training]\n", 1))
+
+
+def no_network(archive: Archive) -> None:
+    archive.records["data.pkl"] = pickle.dumps(7, 2)
+
+
 def circle(archive: Archive) -> None:
     archive.records["code/__torch__/a.py"] = (
         b"def one(x: Tensor) -> Tensor:\n  return __torch__.a.two(x, )\n"
@@ -154,6 +169,9 @@ HOSTILE: dict[str, tuple[Callable[[Archive], None], str]] = {
     "constants": (nested_constants, "nested deeper"),
     "types": (nested_types, "nested deeper"),
     "pickle": (module_call, "print"),
+    "default": (default, "is no literal"),
+    "constant": (class_constant, "no attribute of a class"),
+    "number": (no_network, "no network"),
     "circle": (circle, "by itself"),
     "chain": (chain, "use each other"),
     "texts": (doubling_texts, "texts or tuples of themselves"),

@@ -6,8 +6,11 @@
 #include <cstring>
 #include <limits>
 
+#include "models/script_limits.hpp"
+#include "models/script_recorder.hpp"
 #include "models/script_source.hpp"
 #include "sentinel/graph/run.hpp"
+#include "sentinel/io/script_file.hpp"
 #include "unit/io_support.hpp"
 #include "unit/models_support.hpp"
 
@@ -278,6 +281,51 @@ TEST(Script, NamesAreThoseOfTheCheckpoint) {
   EXPECT_THAT(names, IsSupersetOf({"conv1.weight", "layer2.0.downsample.1.bias", "fc.bias"}));
   for (const auto& named : twins.module().named_buffers()) names.push_back(named.name);
   EXPECT_THAT(names, testing::UnorderedElementsAreArray(expected));
+}
+
+/// Read by our own readers, it has the tensors that LibTorch finds, in LibTorch's order.
+TEST(Script, TensorsAreReadWithoutLibTorch) {
+  Graph graph = initial_model("resnet20", 10, 3);
+  protect(graph, RowLayout::kOwn, Correction::kRange, false);
+  const TemporaryFolder folder;
+  export_script(graph, folder / "net.ts");
+  const ScriptContents contents = read_script(read_file(folder / "net.ts"), "net.ts");
+  const auto theirs = script_state(torch::jit::load(folder / "net.ts"));
+  ASSERT_EQ(contents.tensors.size(), theirs.size());
+  std::size_t i = 0;
+  for (const auto& [name, tensor] : contents.tensors) {
+    EXPECT_EQ(name, theirs[i].first);
+    EXPECT_TRUE(at::equal(tensor, theirs[i++].second)) << name;
+  }
+}
+
+/// What the walk's kernels crash on, and what takes forever, is asked for before.
+TEST(Script, CallsThatWouldEndTheProgramAreKnown) {
+  const auto fault = [](const std::string& name, const std::vector<c10::IValue>& inputs) {
+    return WalkLimits::fault_of_call(name, inputs);
+  };
+  const at::Tensor wide = at::zeros({1}).expand({1, 1 << 20});
+  EXPECT_THAT(fault("remainder", {7, 0}), HasSubstr("by zero"));
+  EXPECT_THAT(fault("floordiv", {7, -1}), HasSubstr("by zero or -1"));
+  EXPECT_THAT(fault("div", {at::ones({2}, at::kLong), at::zeros({2}, at::kLong)}),
+              HasSubstr("by zero"));
+  EXPECT_EQ(fault("div", {at::ones({2}), at::zeros({2})}), "");
+  EXPECT_EQ(fault("floor_divide", {at::ones({}, at::kLong), 2}), "");
+  EXPECT_THAT(fault("native_channel_shuffle", {at::ones({1, 4, 2, 2}), 0}), HasSubstr("group"));
+  EXPECT_THAT(fault("split", {wide, 1, 1}), HasSubstr("too many parts"));
+  EXPECT_THAT(fault("mul", {c10::List<std::int64_t>({1, 2}), 1 << 30}), HasSubstr("too long"));
+  const at::Tensor square = at::zeros({1, 1}).expand({1 << 15, 1 << 15});
+  EXPECT_THAT(fault("matmul", {square, square}), HasSubstr("multiplies more"));
+}
+
+TEST(Script, LimitOfTensorsEndsWithItsScope) {
+  {
+    const TensorLimit limit("net.ts", 1 << 20);
+    EXPECT_NO_THROW(at::empty({1 << 10}));
+    EXPECT_THAT(error_of<DataError>([] { at::empty({1 << 20}); }),
+                HasSubstr("net.ts: it wants a tensor of 4194304 bytes"));
+  }
+  EXPECT_NO_THROW(at::empty({1 << 20}));
 }
 
 TEST(Script, ForwardHasOneReadableLinePerNode) {

@@ -1,0 +1,103 @@
+#include "io/script_code.hpp"
+#include "io/script_growth.hpp"
+#include "sentinel/io/script_file.hpp"
+#include "unit/io_support.hpp"
+
+namespace sentinel {
+namespace {
+
+using namespace test;
+using testing::HasSubstr;
+
+std::string checked(const std::string& code) {
+  const std::string source = "net.ts";
+  try {
+    ScriptCode({{"code/__torch__/net.py", "__torch__.net", code}}, source).check();
+  } catch (const DataError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+/// A module whose forward has these lines.
+std::string module(const std::string& lines) {
+  return "class Net(Module):\n"
+         "  __parameters__ = [\"weight\", ]\n"
+         "  __buffers__ = []\n"
+         "  weight : Tensor\n"
+         "  steps : Final[int] = 0\n"
+         "  __annotations__[\"0\"] = __torch__.net.Part\n"
+         "  def forward(self: __torch__.net.Net,\n    x: Tensor) -> Tensor:\n" +
+         lines +
+         "class Part(Module):\n"
+         "  __parameters__ = []\n"
+         "  __buffers__ = []\n";
+}
+
+TEST(ScriptOperators, AreFoundInTheSortedList) {
+  for (const char* name : {"Bool", "__and__", "_convolution", "abs", "conv2d", "relu_", "where",
+                           "zeros_like", "t", "tolist", "floor_divide"})
+    EXPECT_TRUE(is_script_operator(name)) << name;
+  for (const char* name : {"from_file", "save", "as_strided", "set_", "resize_", "", "conv"})
+    EXPECT_FALSE(is_script_operator(name)) << name;
+}
+
+TEST(ScriptCode, HeadsOfClassesAreRead) {
+  const std::string source = "net.ts", code = module("    return x\n");
+  const ScriptCode read({{"code/__torch__/net.py", "__torch__.net", code}}, source);
+  const ScriptClass& net = read.classes().at("__torch__.net.Net");
+  EXPECT_TRUE(net.is_module);
+  EXPECT_THAT(net.parameters, testing::ElementsAre("weight"));
+  EXPECT_THAT(net.attributes,
+              testing::ElementsAre(std::pair<std::string, std::string>("weight", "Tensor"),
+                                   std::pair<std::string, std::string>("0", "__torch__.net.Part")));
+  EXPECT_EQ(checked(code), "");
+}
+
+TEST(ScriptCode, WhatIsRefusedIsNamedWithItsLine) {
+  const auto refused = [](const std::string& line) {
+    return checked(module("    " + line + "\n"));
+  };
+  EXPECT_THAT(refused("y = torch.save(x, \"a\")"),
+              HasSubstr("net.ts: code/__torch__/net.py, line 9: the operator 'torch.save'"));
+  EXPECT_THAT(refused("y = (x).set_(x, )"), HasSubstr("'set_'"));
+  EXPECT_THAT(refused("y = ops.prim.rpc_async(x)"), HasSubstr("'ops.prim.rpc_async'"));
+  EXPECT_THAT(refused("y = print(x)"), HasSubstr("'print' is not known"));
+  EXPECT_THAT(refused("y = __torch__.other.f(x)"), HasSubstr("no file of the archive defines"));
+  EXPECT_THAT(refused("y = x * x"), HasSubstr("the character '*'"));
+  EXPECT_THAT(refused("y = \"a\\\\\""), HasSubstr("two backslashes"));
+  EXPECT_THAT(refused("y = \"\"\"a\"\"\""), HasSubstr("three quotes"));
+  EXPECT_THAT(refused("y = [x"), HasSubstr("never closed"));
+  EXPECT_THAT(refused("for y in (1, 2):\n      pass"), HasSubstr("something else than range()"));
+  EXPECT_THAT(refused("y = [x for x in range(3)]"), HasSubstr("inside of an expression"));
+  EXPECT_EQ(refused("y = torch.add(x, x)"), "");
+}
+
+/// Whatever LibTorch would take for a constant, and may therefore compute while it compiles.
+TEST(ScriptGrowth, DivisionsOfConstantsAreSeen) {
+  const auto refused = [](const std::string& lines) {
+    return checked(module(lines)).find("divides constants") != std::string::npos;
+  };
+  EXPECT_TRUE(refused("    y = torch.remainder(7, 0)\n"));
+  EXPECT_TRUE(refused("    y = torch.sub(1, 1)\n    z = torch.floordiv(7, y)\n"));
+  EXPECT_TRUE(refused("    y = torch.remainder(7, self.steps)\n"));
+  EXPECT_TRUE(refused("    y = torch.remainder(7, getattr(self, \"steps\"))\n"));
+  EXPECT_TRUE(refused("    y = torch.remainder(7, int(CONSTANTS.c0))\n"));
+  EXPECT_TRUE(
+      refused("    y = torch.size(x, 0)\n    if True:\n      y = 0\n    else:\n      pass\n"
+              "    z = torch.remainder(7, y)\n"));
+  EXPECT_FALSE(refused("    y = torch.remainder(torch.size(x, 0), 2)\n"));
+  EXPECT_FALSE(refused("    n, c, = torch.size(x)\n    y = torch.floordiv(c, 2)\n"));
+}
+
+TEST(ScriptGrowth, TextsThatDoubleAreSeen) {
+  std::string lines = "    a = \"text\"\n";
+  for (int i = 0; i < 40; ++i) lines += "    a = torch.add(a, a)\n";
+  EXPECT_THAT(checked(module(lines)), HasSubstr("texts or tuples of themselves"));
+  lines = "    a = x\n";
+  for (int i = 0; i < 400; ++i) lines += "    a = torch.add(a, torch.relu(a))\n";
+  EXPECT_EQ(checked(module(lines)), "");  // a residual network
+}
+
+}  // namespace
+}  // namespace sentinel
