@@ -99,9 +99,10 @@ void apply_job_text(const std::string& path, std::string_view text, CLI::App& ro
   for (const auto& [option, node] : wanted) give(path, *node, *option);
 }
 
-void apply_job_file(const std::string& path, CLI::App& root, CLI::App& command) {
-  const Bytes bytes = read_file(path, 1 << 20);
-  apply_job_text(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, root, command);
+void apply_job_file(const Comm& comm, const std::string& path, CLI::App& root, CLI::App& command) {
+  const Bytes bytes = comm.from_root([&] { return read_file(path, 1 << 20); });
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  comm.agree([&] { apply_job_text(path, text, root, command); });
 }
 
 }  // namespace sentinel

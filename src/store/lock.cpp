@@ -93,14 +93,12 @@ FileLock lock_file(const FileHandle& file) {
   throw_errno("cannot lock", file.path());
 }
 
-/// Whether the holder named in a lease must be taken to be alive although no file lock says so.
-bool alive(const Lease& lease, const Lease& own, FileLock file_lock) {
-  if (lease.machine == own.machine) {
-    // One kernel: its file lock, now ours, would be held by a living holder.
-    if (file_lock == FileLock::kTaken) return false;
-    if (::kill(static_cast<pid_t>(lease.pid), 0) != 0 && errno == ESRCH) return false;
-  }
-  return unix_time() - lease.heartbeat < ResultLock::kStale;
+/// Whether the holder named in a lease is known to be dead.
+bool dead(const Lease& lease, const Lease& own, FileLock file_lock) {
+  if (lease.machine != own.machine) return false;
+  // One kernel: its file lock, now ours, would be held by a living holder.
+  return file_lock == FileLock::kTaken ||
+         (::kill(static_cast<pid_t>(lease.pid), 0) != 0 && errno == ESRCH);
 }
 
 std::string describe(const Lease& lease) {
@@ -115,8 +113,9 @@ std::string describe(const Lease& lease) {
 
 }  // namespace
 
-ResultLock::ResultLock(const std::string& result, std::chrono::milliseconds wait)
-    : path_(result + ".lock"), own_(own_lease()) {
+ResultLock::ResultLock(const std::string& result, std::chrono::milliseconds wait,
+                       std::chrono::milliseconds stale)
+    : path_(result + ".lock"), stale_(stale), own_(own_lease()) {
   const auto deadline = Clock::now() + wait;
   bool told = false;
   while (!try_acquire()) {
@@ -140,13 +139,21 @@ bool ResultLock::try_acquire() {
   if (file_lock == FileLock::kHeldByOther) return false;
   // The former holder may have removed the file between our open and our lock.
   if (!still_at_path(*file)) return false;
-  if (lease && alive(*lease, own_, file_lock)) return false;
+  if (lease && !dead(*lease, own_, file_lock) && !stands_still(*lease)) return false;
   own_.since = own_.heartbeat = unix_time();
   write_lease(*file, own_);
   file_ = std::move(file);
   const bool contended =
       file_lock == FileLock::kUnsupported || (lease && lease->machine != own_.machine);
   return !contended || confirm();
+}
+
+bool ResultLock::stands_still(const Lease& lease) {
+  if (!seen_ || !seen_->same(lease)) {
+    seen_ = lease;
+    seen_since_ = Clock::now();
+  }
+  return Clock::now() - seen_since_ >= stale_;
 }
 
 bool ResultLock::confirm() {

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <fcntl.h>
+
 #include <array>
 #include <cstdio>
 #include <ctime>
@@ -162,6 +164,8 @@ void publish_result(const std::string& path, const ResultInfo& info,
       const h5::Guard guard;
       write_result(temporary, info, contents);
     }
+    FileHandle(temporary, O_RDONLY).sync();  // may take long, so not after the check
+    contents.before_rename();
     publish_file(temporary, path);
   } catch (...) {
     std::remove(temporary.c_str());

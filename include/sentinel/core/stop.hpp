@@ -3,8 +3,9 @@
 
 namespace sentinel {
 
-/// Makes SIGTERM, SIGUSR1 and SIGINT set a flag (async-signal-safe) instead of ending the process;
-/// a second SIGINT ends it at once.
+/// Makes SIGINT and the signals of batch systems (SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU) set a flag
+/// (async-signal-safe) instead of ending the process; so does the SIGHUP of a lost terminal unless
+/// it is ignored, as by nohup. A second SIGINT ends the process at once.
 void install_stop_handlers();
 
 /// The signal that asked for a stop, 0 if none did.
