@@ -45,8 +45,8 @@ std::unique_ptr<Command> make_synth();
 std::unique_ptr<Command> make_train();
 
 /// Gives the options of a subcommand the values of its table in a job file, where the command line
-/// gave none. Throws UserError naming file and line for what does not fit.
-void apply_job_file(const std::string& path, CLI::App& root, CLI::App& command);
+/// gave none. Rank 0 reads the file. Throws UserError naming file and line for what does not fit.
+void apply_job_file(const Comm& comm, const std::string& path, CLI::App& root, CLI::App& command);
 /// The same for the text of a job file; `source` stands for its path in messages.
 void apply_job_text(const std::string& source, std::string_view text, CLI::App& root,
                     CLI::App& command);

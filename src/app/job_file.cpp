@@ -137,14 +137,18 @@ void apply_job_text(const std::string& path, std::string_view text, CLI::App& ro
   for (const auto& [option, node] : wanted) give(path, *node, *option);
 }
 
-void apply_job_file(const std::string& path, CLI::App& root, CLI::App& command) {
+void apply_job_file(const Comm& comm, const std::string& path, CLI::App& root, CLI::App& command) {
   constexpr std::uint64_t kMostBytes = 1 << 20;
-  std::error_code unknown;
-  const std::uintmax_t size = std::filesystem::file_size(path, unknown);
-  if (!unknown && size > kMostBytes)
-    throw UserError(fmt::format("{}: has {} bytes; a job has {} at most", path, size, kMostBytes));
-  const Bytes bytes = read_file(path, kMostBytes);
-  apply_job_text(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, root, command);
+  const Bytes bytes = comm.from_root([&] {
+    std::error_code unknown;
+    const std::uintmax_t size = std::filesystem::file_size(path, unknown);
+    if (!unknown && size > kMostBytes)
+      throw UserError(
+          fmt::format("{}: has {} bytes; a job has {} at most", path, size, kMostBytes));
+    return read_file(path, kMostBytes);
+  });
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  comm.agree([&] { apply_job_text(path, text, root, command); });
 }
 
 }  // namespace sentinel

@@ -101,7 +101,7 @@ ExitCode run_subcommand(const Comm& comm, const std::string& program,
   }
   for (Subcommand& subcommand : subcommands) {
     if (!subcommand.app->parsed()) continue;
-    if (!job_file.empty()) comm.agree([&] { apply_job_file(job_file, root, *subcommand.app); });
+    if (!job_file.empty()) apply_job_file(comm, job_file, root, *subcommand.app);
     return subcommand.command->run(
         {comm, command_line(program, words), resolved_options(*subcommand.app)});
   }
@@ -152,9 +152,23 @@ ExitCode run_seed_command(const Comm& comm, const std::string& program,
   }
 }
 
+/// Ranks with other options would compute other rows under the same names, or wait for ever.
+void require_same_command(const Comm& comm, const std::vector<std::string>& words) {
+  ByteWriter writer;
+  writer.text(command_line(std::string("sentinelnn ") + version(), words));
+  const Bytes first = comm.from_root([&] { return writer.bytes(); });
+  comm.agree([&] {
+    if (writer.bytes() == first) return;
+    throw UserError("rank " + std::to_string(comm.rank()) +
+                    " was started with other words or by another version than rank 0; start all "
+                    "ranks by one command line");
+  });
+}
+
 ExitCode run_app(const Comm& comm, int argc, char** argv) {
   const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   const std::string program = argc > 0 ? argv[0] : "sentinelnn";
+  require_same_command(comm, words);
   return is_seed_command(words) ? run_seed_command(comm, program, words)
                                 : run_subcommand(comm, program, words);
 }

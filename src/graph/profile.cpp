@@ -25,20 +25,33 @@ void require_channels(const Node& node, const Shape& in, std::int64_t expected) 
                      std::to_string(in.front()));
 }
 
+/// How often a window fits, as LibTorch counts (pooling_output_shape); 0: not once.
+std::int64_t windows(std::int64_t in, std::int64_t kernel, std::int64_t stride,
+                     std::int64_t padding, std::int64_t dilation, bool ceil) {
+  const std::int64_t room =
+      in + 2 * padding - dilation * (kernel - 1) - 1 + (ceil ? stride - 1 : 0);
+  if (room < 0) return 0;
+  const std::int64_t size = room / stride + 1;
+  // The last window starts inside the image or its left border.
+  return ceil && (size - 1) * stride >= in + padding ? size - 1 : size;
+}
+
 /// Shape of `in` after a window slides over its rows and columns.
 Shape windowed(const Node& node, const Shape& in, std::int64_t channels, Pair kernel, Pair stride,
                Pair padding, Pair dilation = {1, 1}, bool ceil = false) {
   if (in.size() != 3) mismatch(node, "it needs rows and columns");
   Shape out{channels};
   for (std::size_t i = 0; i < 2; ++i) {
-    const std::int64_t room = in[i + 1] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1;
-    if (room < 0) mismatch(node, "the image is smaller than the window");
-    std::int64_t size = room / stride[i] + 1;
-    // The last window starts inside the image or its left border.
-    if (ceil && room % stride[i] > 0 && size * stride[i] < in[i + 1] + padding[i]) ++size;
-    out.push_back(size);
+    out.push_back(windows(in[i + 1], kernel[i], stride[i], padding[i], dilation[i], ceil));
+    if (out.back() < 1) mismatch(node, "the image is smaller than the window");
   }
   return out;
+}
+
+Shape pooled(const Node& node, const Shape& in, Pair kernel, Pair stride, Pair padding, bool ceil) {
+  if (2 * padding[0] > kernel[0] || 2 * padding[1] > kernel[1])
+    mismatch(node, "its padding is more than half of its window");
+  return windowed(node, in, in.front(), kernel, stride, padding, {1, 1}, ceil);
 }
 
 Shape conv_shape(const Node& node, const Conv& conv, std::int64_t out, const Shape& in) {
@@ -69,11 +82,10 @@ struct ShapeRule {
     return in.front();
   }
   Shape operator()(const MaxPool& op) const {
-    return windowed(node, in.front(), in.front().front(), op.kernel, op.stride, op.padding, {1, 1},
-                    op.ceil);
+    return pooled(node, in.front(), op.kernel, op.stride, op.padding, op.ceil);
   }
   Shape operator()(const AvgPool& op) const {
-    return windowed(node, in.front(), in.front().front(), op.kernel, op.stride, op.padding);
+    return pooled(node, in.front(), op.kernel, op.stride, op.padding, false);
   }
   Shape operator()(const AdaptiveAvgPool& op) const {
     return {in.front().front(), op.size[0], op.size[1]};

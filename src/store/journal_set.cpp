@@ -120,10 +120,16 @@ void JournalSet::check_same(const TrialRow& row, const PackedRecord& fresh, Loca
 void JournalSet::start(const JournalHeader& header) {
   const std::lock_guard lock(mutex_);
   session_ = header.session.number;
+  started_ = std::chrono::steady_clock::now();
   const std::string path = journal_path(result_, session_);
   writer_ = std::make_unique<JournalWriter>(path, header);
   paths_.push_back(path);
   sessions_.push_back(header.session);
+}
+
+double JournalSet::now() const {
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started_;
+  return sessions_.back().started + elapsed.count();
 }
 
 std::uint64_t JournalSet::append(const std::vector<TrialRecord>& records,
@@ -148,8 +154,8 @@ std::uint64_t JournalSet::add_locked(const std::vector<TrialRecord>& records, bo
   std::unique_ptr<RecordReader> reader;
   std::vector<std::byte> scratch;
   std::uint64_t new_trials = 0;
-  const double now = unix_time();
-  frame_.begin(Frame::Kind::kRecords, now);
+  const double time = now();
+  frame_.begin(Frame::Kind::kRecords, time);
   try {
     for (const TrialRecord& record : records) {
       const Location stored = index_.find(key_of(record.row));
@@ -172,7 +178,7 @@ std::uint64_t JournalSet::add_locked(const std::vector<TrialRecord>& records, bo
     throw;
   }
   if (!added.empty()) ++version_;
-  if (own && !added.empty()) sessions_.back().ended = now;
+  if (own && !added.empty()) sessions_.back().ended = time;
   sessions_.back().new_trials += new_trials;
   return added.size();
 }
@@ -183,7 +189,7 @@ void JournalSet::add(const std::vector<AuditRow>& rows) {
 }
 
 void JournalSet::add_audits_locked(const std::vector<AuditRow>& rows) {
-  frame_.begin(Frame::Kind::kAudits, unix_time());
+  frame_.begin(Frame::Kind::kAudits, now());
   std::map<AuditKey, AuditRow> added;
   for (const AuditRow& row : rows) {
     const AuditKey key{{row.point, row.id}, row.model};

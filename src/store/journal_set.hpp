@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -68,6 +69,8 @@ class JournalSet {
 
  private:
   using AuditKey = std::pair<std::pair<std::uint32_t, std::uint64_t>, std::uint32_t>;
+  /// Seconds since 1970 as the session's start has them: the clock of the day may jump.
+  double now() const;
   void load_one(const std::string& path, SessionRow& session, const RowChecks& checks);
   void check_same(const TrialRow& row, const PackedRecord& fresh, Location stored,
                   std::unique_ptr<RecordReader>& reader,
@@ -87,6 +90,7 @@ class JournalSet {
   std::vector<SessionRow> sessions_;
   std::map<AuditKey, AuditRow> audit_;  // of rows that may not be stored: a kill came between
   std::unique_ptr<JournalWriter> writer_;
+  std::chrono::steady_clock::time_point started_;
   Frame frame_;
   std::uint64_t new_rows_ = 0, version_ = 0;
 };

@@ -103,22 +103,12 @@ FileLock lock_file(const FileHandle& file) {
   throw_errno("cannot lock", file.path());
 }
 
-/// Whether a heartbeat can be compared with the clock here: a time, and not one to come.
-bool is_past(double heartbeat) {
-  return is_time(heartbeat) && heartbeat <= unix_time() + ResultLock::kStale;
-}
-
-/// Whether the holder named in a lease must be taken to be alive although no file lock says so.
-/// `unchanged`: how long the lease has been seen to stay as it is [s].
-bool alive(const Lease& lease, const Lease& own, FileLock file_lock, double unchanged) {
-  if (lease.machine == own.machine) {
-    // One kernel: its file lock, now ours, would be held by a living holder.
-    if (file_lock == FileLock::kTaken) return false;
-    if (::kill(static_cast<pid_t>(lease.pid), 0) != 0 && errno == ESRCH) return false;
-  }
-  // A heartbeat of no time, or of one to come, says nothing. A living holder writes another soon.
-  if (!is_past(lease.heartbeat)) return unchanged < ResultLock::kStale;
-  return unix_time() - lease.heartbeat < ResultLock::kStale;
+/// Whether the holder named in a lease is known to be dead.
+bool dead(const Lease& lease, const Lease& own, FileLock file_lock) {
+  if (lease.machine != own.machine) return false;
+  // One kernel: its file lock, now ours, would be held by a living holder.
+  return file_lock == FileLock::kTaken ||
+         (::kill(static_cast<pid_t>(lease.pid), 0) != 0 && errno == ESRCH);
 }
 
 std::string describe(const Lease& lease) {
@@ -129,8 +119,9 @@ std::string describe(const Lease& lease) {
 
 }  // namespace
 
-ResultLock::ResultLock(const std::string& result, std::chrono::milliseconds wait)
-    : path_(link_target(result + ".lock")), own_(own_lease()) {
+ResultLock::ResultLock(const std::string& result, std::chrono::milliseconds wait,
+                       std::chrono::milliseconds stale)
+    : path_(link_target(result + ".lock")), stale_(stale), own_(own_lease()) {
   const auto deadline = Clock::now() + wait;
   bool told = false;
   while (!try_acquire()) {
@@ -155,24 +146,25 @@ bool ResultLock::try_acquire() {
                     "name; remove it, or give another --output");
   const FileLock file_lock = lock_file(*file);
   const auto lease = read_lease(*file);
-  if (!lease || !lease->same_as(holder_)) seen_ = Clock::now();
   holder_ = lease.value_or(Lease{});
-  const double unchanged = std::chrono::duration<double>(Clock::now() - seen_).count();
   if (file_lock == FileLock::kHeldByOther) return false;
   // The former holder may have removed the file between our open and our lock.
   if (!still_at_path(*file)) return false;
-  if (lease && alive(*lease, own_, file_lock, unchanged)) return false;
-  if (lease && lease->machine != own_.machine && !is_past(lease->heartbeat))
-    spdlog::warn(
-        "{}: its holder, {}, wrote a time that cannot be and nothing more for {} s; it is "
-        "taken over",
-        path_, describe(*lease), kStale);
+  if (lease && !dead(*lease, own_, file_lock) && !stands_still(*lease)) return false;
   own_.since = own_.heartbeat = unix_time();
   write_lease(*file, own_);
   file_ = std::move(file);
   const bool contended =
       file_lock == FileLock::kUnsupported || (lease && lease->machine != own_.machine);
   return !contended || confirm();
+}
+
+bool ResultLock::stands_still(const Lease& lease) {
+  if (!seen_ || !seen_->same(lease)) {
+    seen_ = lease;
+    seen_since_ = Clock::now();
+  }
+  return Clock::now() - seen_since_ >= stale_;
 }
 
 bool ResultLock::confirm() {

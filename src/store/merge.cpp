@@ -262,9 +262,8 @@ MergeReport ResultMerge::write(std::vector<EstimateRow> estimates) {
   }
   for (const auto& [key, row] : state.audit) contents.audit.push_back(row);
   contents.each_record = [&](const auto& visit) { state.each_record(visit); };
-  // Throws where the lock was lost: what its new holder publishes must not be overwritten.
+  contents.before_rename = [&] { state.lock.heartbeat(); };
   state.keeper.rethrow();
-  state.lock.heartbeat();
   store::publish_result(state.output, state.info, contents);
   return state.report;
 }

@@ -168,9 +168,9 @@ std::vector<SessionRow> ResultStore::State::all_sessions(
 }
 
 void ResultStore::State::publish(bool complete) {
-  // Throws where the lock was lost: what its new holder publishes must not be overwritten.
   lock.heartbeat();
   store::ResultContents contents;
+  contents.before_rename = [this] { lock.heartbeat(); };
   std::pair<std::uint64_t, std::uint64_t> version;
   {
     const std::lock_guard guard(findings_mutex);
@@ -243,6 +243,7 @@ void ResultStore::finish(bool complete) {
   state.journals->sync();
   // A failed earlier publication does not matter once this one has succeeded.
   state.publish(complete);
+  state.lock.heartbeat();  // journals of a new holder are not ours to remove
   if (complete) state.journals->remove();
   state.finished = true;
   state.keeper->stop();

@@ -1,5 +1,8 @@
 #include "store/result_writer.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <array>
 #include <cstdio>
 
@@ -161,6 +164,8 @@ void publish_result(const std::string& path, const ResultInfo& info,
       const h5::Guard guard;
       write_result(temporary, info, contents);
     }
+    FileHandle(temporary, O_RDONLY).sync();  // may take long, so not after the check
+    contents.before_rename();
     publish_file(temporary, path);
   } catch (...) {
     std::remove(temporary.c_str());

@@ -16,6 +16,9 @@ struct ResultContents {
   std::vector<AuditRow> audit;  // sorted
   /// Visits all records in (point, id, model) order.
   std::function<void(const std::function<void(const PackedRecord&)>&)> each_record;
+  /// Called when everything is written, before the rename. Throws where the lock was lost: what its
+  /// new holder publishes must not be overwritten.
+  std::function<void()> before_rename = [] {};
 };
 
 /// Writes a complete result under a temporary name and renames it to `path`. Waits for any other

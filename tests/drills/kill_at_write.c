@@ -9,6 +9,7 @@
 //                          full: half the bytes of a write, then no space, for this call and all
 //                          further ones that need some
 //                          fail: an input/output error for this call and all further ones
+//                          stop: SIGSTOP right before the call, which is made after SIGCONT
 //   SENTINELNN_SHIM_LOG    a file that gets the line of each matching call
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -79,6 +80,10 @@ static enum verdict judge(enum effect effect, const char* call, const char* path
   if (is("full"))
     return effect == FREES ? PASS : effect == WRITES && number == at ? HALF : NO_SPACE;
   if (number > at) return PASS;  // another thread, while the process is dying
+  if (is("stop")) {
+    syscall(SYS_kill, getpid(), SIGSTOP);
+    return PASS;
+  }
   return is("torn") ? TORN : BEFORE;
 }
 

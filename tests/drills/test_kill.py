@@ -56,6 +56,11 @@ def kill_worker(process) -> None:
     kill_rank(process, 1)
 
 
+def end_mpirun(process) -> None:
+    """As a batch system does. mpirun hands the signal on and kills its ranks soon after."""
+    process.terminate()
+
+
 class Drill:
     """One result that is killed and resumed until it is complete; then another."""
 
@@ -110,7 +115,7 @@ def drill(sentinelnn, campaign, undisturbed, tmp_path) -> Drill:
     return Drill(sentinelnn, campaign, undisturbed, tmp_path)
 
 
-VICTIMS = (kill_job, kill_driver, kill_worker)
+VICTIMS = (kill_job, kill_driver, kill_worker, end_mpirun)
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
@@ -138,7 +143,8 @@ def test_kill_right_at_the_start(drill, moments):
     drill.complete(0)
 
 
-def test_kill_while_publishing(drill, undisturbed, moments):
+@pytest.mark.parametrize(("victim", "ranks"), [(kill_job, 0), (kill_worker, 2), (kill_worker, 3)])
+def test_kill_while_publishing(drill, undisturbed, moments, victim, ranks):
     def until_publishing(process) -> None:
         def publishing() -> bool:
             return process.poll() is not None or any(drill.folder.glob(drill.path.name + ".tmp.*"))
@@ -149,9 +155,9 @@ def test_kill_while_publishing(drill, undisturbed, moments):
 
     with Reader(drill.path, undisturbed.result) as reader:
         for _ in range(4):
-            drill.kill_once(until_publishing, kill_job, 0)
+            drill.kill_once(until_publishing, victim, ranks)
         assert drill.number == 1
-        drill.complete(0)
+        drill.complete(ranks)
     reader.check()
     assert not list(drill.folder.glob("*.tmp.*")), "unfinished publications were left behind"
 
@@ -186,24 +192,26 @@ def test_a_torn_tail_is_cut(drill, moments):
     Result.read(drill.path).check_same(drill.whole)
 
 
-def stop_while_it_works(sentinelnn, campaign, path, number, ranks=0):
+def stop_while_it_works(sentinelnn, campaign, path, number, ranks=0, times=1):
     process = sentinelnn.start(campaign.args(path), ranks)
     assert wait_until(lambda: process.poll() is not None or acknowledged(path) > 0)
-    process.send_signal(number)
+    for _ in range(times):
+        process.send_signal(number)
+        time.sleep(0.01)
     return ended(process, 60)
 
 
 @pytest.mark.parametrize(
-    ("number", "ranks", "code"),
-    [(signal.SIGUSR1, 2, 75), (signal.SIGUSR1, 0, 75), (signal.SIGTERM, 0, 75)]
-    + [(signal.SIGINT, 0, 130)],
-    ids=["USR1-mpirun", "USR1", "TERM", "INT"],
+    ("number", "ranks", "code", "times"),
+    [(signal.SIGUSR1, 2, 75, 1), (signal.SIGUSR2, 2, 75, 1), (signal.SIGTERM, 0, 75, 2)]
+    + [(signal.SIGXCPU, 0, 75, 1), (signal.SIGHUP, 0, 75, 2), (signal.SIGINT, 0, 130, 1)],
+    ids=["USR1-mpirun", "USR2-mpirun", "TERM-TERM", "XCPU", "HUP-HUP", "INT"],
 )
 def test_a_signal_stops_gracefully(
-    sentinelnn, campaign, undisturbed, tmp_path, number, ranks, code
+    sentinelnn, campaign, undisturbed, tmp_path, number, ranks, code, times
 ):
     path = tmp_path / "result.h5"
-    outcome = stop_while_it_works(sentinelnn, campaign, path, number, ranks)
+    outcome = stop_while_it_works(sentinelnn, campaign, path, number, ranks, times)
     assert outcome.code == code, outcome.err
     assert re.search(r"run the same command again", outcome.err)
     stopped = Result.read(path)
@@ -218,6 +226,14 @@ def test_a_signal_stops_gracefully(
     result = Result.read(path)
     result.check_same(undisturbed.result)
     assert set(result.trials["session"]) == {0, 1}
+
+
+def test_a_hangup_that_nohup_ignores_stops_nothing(sentinelnn, campaign, undisturbed, tmp_path):
+    path = tmp_path / "result.h5"
+    launcher = sentinelnn.within("sh", "-c", 'trap "" HUP; exec "$@"', "_")
+    outcome = stop_while_it_works(launcher, campaign, path, signal.SIGHUP)
+    assert outcome.code == 0, outcome.err
+    Result.read(path).check_same(undisturbed.result)
 
 
 @pytest.mark.parametrize("plan", ["plain", "half-width"])
@@ -340,3 +356,26 @@ def test_a_training_goes_on_after_its_last_epoch(
     assert "done before the stop" in resumed.out
     assert output.read_bytes() == trained[command]
     assert not state.exists()
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_a_training_killed_at_random_moments(
+    sentinelnn, campaign, trained, tmp_path, moments, command
+):
+    output, args = tmp_path / "net.pth", training(command, campaign)
+    for _ in range(6):
+        process = sentinelnn.start(args, cwd=tmp_path)
+        time.sleep(moments.uniform(0, 3))
+        number = moments.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+        kill(process.pid, number)
+        outcome = ended(process, 60)
+        # At its very start it has not begun to listen.
+        assert outcome.code in (0, 75, -number), outcome.err
+        assert output.exists() == (outcome.code == 0)
+        if output.exists():
+            assert output.read_bytes() == trained[command]
+            output.unlink()
+    outcome = sentinelnn.run(args, cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert output.read_bytes() == trained[command]
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]

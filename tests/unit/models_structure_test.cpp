@@ -118,7 +118,7 @@ TEST(Structure, DamagedOnesAreRefused) {
   EXPECT_THAT(error("/4/kernel", json{3, 40}), HasSubstr("describes no network"));
   EXPECT_THAT(error("/0/op", "conv"), HasSubstr("without an input"));
   EXPECT_THAT(error("/0/channels", 1), HasSubstr("another number of channels"));
-  EXPECT_THAT(error("/4/padding", json{2, 0}), HasSubstr("a network that cannot be run"));
+  EXPECT_THAT(error("/4/padding", json{2, 0}), HasSubstr("more than half of its window"));
   EXPECT_THAT(error("/7/size", json{4096, 4096}), HasSubstr("record sentinelnn.json"));
   EXPECT_THAT(error("/8/pixels", 1 << 24), HasSubstr("too many features in 'flatten'"));
   EXPECT_THAT(error("/9/out", 10.5), HasSubstr("10.5 where a whole number belongs"));

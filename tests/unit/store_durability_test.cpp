@@ -10,6 +10,8 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
+#include "store/lock.hpp"
+#include "store/result_writer.hpp"
 #include "store_fixture.hpp"
 
 /// Locks, readers while the campaign runs, kills and full disks.
@@ -41,21 +43,51 @@ TEST(Lock, SecondOpenerWaitsThenNamesTheHolder) {
   EXPECT_FALSE(fs::exists(path + ".lock"));
 }
 
-std::string foreign_lease(double age) {
-  const double now = static_cast<double>(std::time(nullptr));
+/// Of another host, whose clock is `ahead` of ours [s].
+std::string foreign_lease(double ahead) {
+  const double now = static_cast<double>(std::time(nullptr)) + ahead;
   return "{\"host\": \"node99\", \"machine\": \"another boot\", \"pid\": 42, \"since\": " +
-         std::to_string(now - 1000) + ", \"heartbeat\": " + std::to_string(now - age) + "}";
+         std::to_string(now - 1000) + ", \"heartbeat\": " + std::to_string(now) + "}";
 }
 
+constexpr double kClocks[] = {0, 7200, -7200, -3e9};
+
 TEST(Lock, LeaseOfAnotherHostDecidesWhereFileLocksDoNotReach) {
-  const TempDir dir;
-  const std::string path = dir / "r.h5";
-  write_file_atomic(path + ".lock", std::string_view(foreign_lease(3)));
-  EXPECT_THAT(message_of<EnvironmentError>([&] { open_store(path); }),
-              HasSubstr("process 42 on host node99"));
-  EXPECT_TRUE(fs::exists(path + ".lock"));
-  write_file_atomic(path + ".lock", std::string_view(foreign_lease(100)));
-  EXPECT_EQ(open_store(path).session(), 0u);
+  using std::chrono::milliseconds;
+  for (const double clock : kClocks) {
+    const TempDir dir;
+    const std::string path = dir / "r.h5", lock = path + ".lock";
+    write_file_atomic(lock, std::string_view(foreign_lease(clock)));
+    EXPECT_THAT(message_of<EnvironmentError>([&] { open_store(path); }),
+                HasSubstr("process 42 on host node99"));
+    EXPECT_TRUE(fs::exists(lock));
+    // It stands still.
+    const store::ResultLock taken(path, milliseconds(20000), milliseconds(500));
+    EXPECT_THAT(message_of<EnvironmentError>([&] { open_store(path); }),
+                HasSubstr("process " + std::to_string(::getpid())));
+  }
+}
+
+TEST(Lock, ALeaseThatIsRenewedLives) {
+  using std::chrono::milliseconds;
+  for (const double clock : kClocks) {
+    const TempDir dir;
+    const std::string lock = dir / "r.h5.lock";
+    write_file_atomic(lock, std::string_view(foreign_lease(clock)));
+    std::atomic<bool> stop{false};
+    std::thread holder([&] {
+      for (int beat = 1; !stop; ++beat) {
+        const std::string lease = foreign_lease(clock + beat);
+        EXPECT_EQ(::pwrite(FileHandle(lock, O_WRONLY).fd(), lease.data(), lease.size(), 0),
+                  static_cast<ssize_t>(lease.size()));
+        std::this_thread::sleep_for(milliseconds(50));
+      }
+    });
+    EXPECT_THROW(store::ResultLock(dir / "r.h5", milliseconds(2500), milliseconds(1500)),
+                 EnvironmentError);
+    stop = true;
+    holder.join();
+  }
 }
 
 TEST(Lock, LeaseOfATimeThatCannotBeIsNotTakenOverAtOnce) {
@@ -83,7 +115,7 @@ TEST(Lock, LostMeansNothingIsOverwritten) {
   const auto overwrite = [](const std::string& file, const std::string& text) {
     FileHandle(file, O_WRONLY | O_TRUNC).write_all(text.data(), text.size());
   };
-  overwrite(path + ".lock", foreign_lease(1));
+  overwrite(path + ".lock", foreign_lease(0));
   overwrite(path, "of the new holder");
   for (int i = 0; i < 2; ++i)
     EXPECT_THAT(message_of<EnvironmentError>([&] { store.finish(true); }),
@@ -92,6 +124,18 @@ TEST(Lock, LostMeansNothingIsOverwritten) {
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(left.data()), left.size()),
             "of the new holder");
   EXPECT_TRUE(fs::exists(path + ".journal.0"));
+}
+
+TEST(Publish, NothingIsReplacedWhereTheLockIsLostMeanwhile) {
+  const TempDir dir;
+  const std::string path = dir / "r.h5";
+  write_file_atomic(path, std::string_view("of the new holder"));
+  store::ResultContents contents;
+  contents.each_record = [](const auto&) {};
+  contents.before_rename = [] { throw EnvironmentError("lost"); };
+  EXPECT_THROW(store::publish_result(path, sample_info(), contents), EnvironmentError);
+  EXPECT_EQ(read_file(path).size(), 17u);
+  EXPECT_THAT(files_in(dir.path()), ElementsAre("r.h5"));
 }
 
 TEST(Publish, WhileAppendingAndReading) {

@@ -3,9 +3,11 @@
 
 namespace sentinel {
 
-/// Makes SIGTERM, SIGUSR1 and SIGINT set a flag (async-signal-safe) while somebody looks at it
-/// (StopWatch), and end the process at once with stop_code() and a sentence while nobody does:
-/// during the set-up there is nothing to store. A second SIGINT always ends it at once.
+/// Makes SIGINT and the signals of batch systems (SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU) set a flag
+/// (async-signal-safe) while somebody looks at it (StopWatch), and end the process at once with
+/// stop_code() and a sentence while nobody does: during the set-up there is nothing to store. So
+/// does the SIGHUP of a lost terminal unless it is ignored, as by nohup. A second SIGINT always
+/// ends the process at once.
 void install_stop_handlers();
 
 /// While one lives, stop_signal() is looked at, and the work ends in good order.
