@@ -119,7 +119,7 @@ def test_the_analysis_refuses_or_reads(results, tmp_path, kind):
 IMPOSSIBLE = [
     ("trials", "point", 2**32 - 1, "/trials, row 0: point is 4294967295"),
     ("trials", "model", 7, "/trials, row 0: model is 7"),
-    ("trials", "masked", 0, "/trials, row 0: the sum of masked"),
+    ("trials", "masked", 10**6, "/trials, row 0: the sum of masked"),
     ("trials", "images", 0, "/trials, row 0: images is 0"),
     ("trials", "correct", 11, "/trials, row 0: correct is 11"),
     ("trials", "probability", np.nan, "/trials, row 0: probability is nan"),
