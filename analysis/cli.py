@@ -86,7 +86,7 @@ def _lost_output() -> int:
         sys.stdout.flush()
         return 0
     except OSError as error:
-        # What is left in the buffer must not fail once more when Python ends.
+        # The rest of the buffer must not fail once more when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return error.errno or errno.EIO
 

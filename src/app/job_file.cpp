@@ -39,7 +39,7 @@ toml::table parse(const std::string& path, std::string_view text) {
   }
 }
 
-/// Of {hex="..."}: any bytes.
+/// The bytes that {hex="..."} stands for.
 std::string bytes_of(const std::string& path, const toml::table& table) {
   const auto hex = table["hex"].value<std::string>();
   if (!hex || table.size() != 1 || hex->size() % 2 != 0 ||

@@ -67,7 +67,7 @@ std::string usage_message(const CLI::App& root, const CLI::ParseError& error) {
          " (sentinelnn " + command + "--help lists what there is)";
 }
 
-/// Of --help and --version.
+/// The text of --help or --version.
 void print_help(const CLI::App& root, const CLI::ParseError& asked) {
   std::ostringstream text;
   root.exit(asked, text, text);

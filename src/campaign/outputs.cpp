@@ -101,7 +101,7 @@ void require_replaceable(const Output& output) {
   std::error_code none;
   if (!fs::exists(output.path, none)) return;
   const FileKind found = file_kind(output.path);
-  // Of a damaged result the store says what is wrong.
+  // The store says what is wrong with a damaged result.
   const bool damaged = output.kind == FileKind::kResult && found == FileKind::kDamagedHdf5;
   if (found == output.kind || damaged) return;
   throw UserError(fmt::format(

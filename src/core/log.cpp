@@ -36,7 +36,7 @@ struct Character {
   std::size_t bytes = 1;
 };
 
-/// Of valid UTF-8.
+/// The text is valid UTF-8.
 Character character_at(std::string_view text, std::size_t at) {
   const auto byte = [&](std::size_t i) {
     return static_cast<std::uint32_t>(static_cast<unsigned char>(text[at + i]));

@@ -178,7 +178,7 @@ std::string line_of(const std::string& name, const Bytes& bytes) {
   return sha256_hex(bytes.data(), bytes.size()) + "  " + name + "\n";
 }
 
-/// What an earlier call wrote into the folder; nothing where there is no list.
+/// The list of an earlier call's files; empty where there is none.
 std::string lines_of_list(const std::string& path) {
   require_writable(path);
   std::error_code none;

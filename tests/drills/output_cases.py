@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from drill import Launcher
 
-# What a file is; each is made once and copied.
+# Kinds of files; each is made once and copied.
 FILES = ["result", "checkpoint", "ranking", "CSV ranking", "TorchScript", "training state", "text"]
 FILES += ["PyTorch file"]
 LINKS = ["link to own kind", "link to result", "link to text", "dangling link"]
@@ -152,11 +152,11 @@ class Cases:
 
 
 class State(NamedTuple):
-    """What is at a path."""
+    """Describes a path; inode 0: there is nothing."""
 
     link: str
     kind: int
-    inode: int  # 0: there is nothing
+    inode: int
     content: bytes
 
 

@@ -42,7 +42,7 @@ def test_odd_names(sentinelnn, campaign, args, tmp_path, name):
 
 
 def test_odd_names_everywhere(sentinelnn, campaign, tmp_path):
-    """Of files beside the checkpoint."""
+    """Other files than the checkpoint."""
     name = "1e5 \"'\\\n#"
     for file in ("also", "net"):
         shutil.copy(campaign.checkpoint, tmp_path / (file + name))

@@ -1,5 +1,4 @@
-"""What is printed gets out, or the exit code says that it did not; a log that is lost harms
-nothing."""
+"""Output gets out, or the exit code says that it did not; a log that is lost harms nothing."""
 
 from __future__ import annotations
 
