@@ -130,8 +130,7 @@ class NameCheck {
     if (token.text == "CONSTANTS") return std::min(i + 2, tokens.size() - 1);
     if (!is_known_name(token.text) && locals_.count(token.text) == 0)
       place_.fail(token.line, "the name " + quoted_name(token.text) +
-                                  " is not known; a network "
-                                  "needs no such");
+                                  " is not known: the file does not define it");
     return i;
   }
 

@@ -1,4 +1,4 @@
-"""TorchScript files that do more than a network: written by hand into the archive of a harmless one."""
+"""TorchScript files that do more than a network, written into the archive of a harmless one."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ class Archive:
         assert FORWARD in text
         self.put(text.replace(FORWARD, FORWARD + lines, 1))
 
+    def attribute(self, line: str) -> None:
+        """A line in the head of the network's class."""
+        known = "  training : bool\n"
+        assert known in self.text()
+        self.put(self.text().replace(known, f"{known}  {line}\n", 1))
+
     def write(self, path: Path, twice: str = "") -> None:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             for name, data in self.records.items():
@@ -51,13 +57,14 @@ def line(code: str) -> Callable[[Archive], None]:
 def setstate(archive: Archive) -> None:
     text = archive.text()
     archive.put(
-        text + "  def __setstate__(self: __torch__.hostile_net.Net,\n    state: Tensor) -> NoneType:\n"
+        text + "  def __setstate__(self: __torch__.hostile_net.Net,\n"
+        "    state: Tensor) -> NoneType:\n"
         '    _0 = torch.save(state, "owned")\n    return None\n'
     )
 
 
 def hooks(archive: Archive) -> None:
-    archive.put(archive.text().replace("  training : bool\n", "  training : bool\n  __forward_hooks__ = [forward, ]\n", 1))
+    archive.attribute("__forward_hooks__ = [forward, ]")
 
 
 def helper(archive: Archive) -> None:
@@ -75,18 +82,18 @@ def method_style(archive: Archive) -> None:
 
 def needed(code: str, question: str) -> Callable[[Archive], None]:
     """LibTorch leaves out what nobody asks for."""
-    return line(f'{code}\nif torch.eq({question}, 77):\n  ops.prim.RaiseException("77")\nelse:\n  pass')
+    asked = f'if torch.eq({question}, 77):\n  ops.prim.RaiseException("77")\nelse:\n  pass'
+    return line(f"{code}\n{asked}")
 
 
 def default(archive: Archive) -> None:
     """LibTorch computes it while it reads the file."""
-    text = archive.text().replace("x: Tensor) -> Tensor:", "x: Tensor=torch.zeros([1000000000000])) -> Tensor:", 1)
-    archive.put(text)
+    head = "x: Tensor=torch.zeros([1000000000000])) -> Tensor:"
+    archive.put(archive.text().replace("x: Tensor) -> Tensor:", head, 1))
 
 
 def class_constant(archive: Archive) -> None:
-    text = archive.text()
-    archive.put(text.replace("  training : bool\n", "  training : bool\n  odd = [training]\n", 1))
+    archive.attribute("odd = [training]")
 
 
 def no_network(archive: Archive) -> None:
@@ -129,21 +136,12 @@ def module_call(archive: Archive) -> None:
 
 
 def custom_class(archive: Archive) -> None:
-    archive.put(
-        archive.text().replace(
-            "  training : bool\n",
-            "  training : bool\n  packed : __torch__.torch.classes.quantized.Conv2dPackedParamsBase\n",
-            1,
-        )
-    )
+    archive.attribute("packed : __torch__.torch.classes.quantized.Conv2dPackedParamsBase")
 
 
-def doubling_texts(archive: Archive) -> None:
-    archive.before('    s0 = "0123456789"\n' + "".join(f"    s{i} = torch.add(s{i - 1}, s{i - 1})\n" for i in range(1, 60)))
-
-
-def doubling_tuples(archive: Archive) -> None:
-    archive.before("    s0 = (1, 2)\n" + "".join(f"    s{i} = (s{i - 1}, s{i - 1})\n" for i in range(1, 60)))
+def doubling(first: str, next_one: str) -> Callable[[Archive], None]:
+    rows = [next_one.format(s=f"s{i - 1}") for i in range(1, 60)]
+    return line("\n".join(f"s{i} = {row}" for i, row in enumerate([first, *rows])))
 
 
 # name -> (change of the archive, part of the message)
@@ -162,7 +160,10 @@ HOSTILE: dict[str, tuple[Callable[[Archive], None], str]] = {
     "class": (custom_class, "torch.classes"),
     "brackets": (line("y = " + "(" * 100_000 + "1" + ")" * 100_000), "nested deeper"),
     "attributes": (line("y = x" + ".x" * 100_000), "nested deeper"),
-    "lists": (line("y = annotate(" + "List[" * 5000 + "int" + "]" * 5000 + ", [])"), "nested deeper"),
+    "lists": (
+        line("y = annotate(" + "List[" * 5000 + "int" + "]" * 5000 + ", [])"),
+        "nested deeper",
+    ),
     "ternaries": (line("y = " + "1 if True else " * 50_000 + "2"), "nested deeper"),
     "minus": (line("y = " + "-" * 100_000 + "1"), "nested deeper"),
     "blocks": (deep_blocks, "which PyTorch never writes"),
@@ -174,8 +175,8 @@ HOSTILE: dict[str, tuple[Callable[[Archive], None], str]] = {
     "number": (no_network, "no network"),
     "circle": (circle, "by itself"),
     "chain": (chain, "use each other"),
-    "texts": (doubling_texts, "texts or tuples of themselves"),
-    "tuples": (doubling_tuples, "texts or tuples of themselves"),
+    "texts": (doubling('"0123456789"', "torch.add({s}, {s})"), "texts or tuples of themselves"),
+    "tuples": (doubling("(1, 2)", "({s}, {s})"), "texts or tuples of themselves"),
     "division": (line("y = torch.remainder(7, torch.sub(1, 1))"), "divides constants"),
     "unrolled": (line("for y in (1, 2, 3):\n  pass"), "a loop over something else"),
 }
@@ -183,7 +184,10 @@ HOSTILE: dict[str, tuple[Callable[[Archive], None], str]] = {
 # The same, but what is wrong shows only in the walk over made images.
 RUNNING: dict[str, tuple[Callable[[Archive], None], str]] = {
     "endless": (line("while True:\n  y = torch.add(1, 1)"), "loop forever"),
-    "huge": (needed("y = torch.zeros([1000000, 1000000])", "torch.dim(y)"), "bytes, which no network"),
+    "huge": (
+        needed("y = torch.zeros([1000000, 1000000])", "torch.dim(y)"),
+        "bytes, which no network",
+    ),
     "view": (
         needed("y = torch.expand(torch.zeros([1]), [4000000000000])", "torch.dim(y)"),
         "elements",
@@ -192,7 +196,10 @@ RUNNING: dict[str, tuple[Callable[[Archive], None], str]] = {
         needed("y = torch.mul([1], torch.mul(torch.size(x, 0), 1000000000))", "torch.len(y)"),
         "list that is too long",
     ),
-    "zero": (needed("y = torch.remainder(7, torch.sub(torch.size(x, 1), 3))", "y"), "by zero or -1"),
+    "zero": (
+        needed("y = torch.remainder(7, torch.sub(torch.size(x, 1), 3))", "y"),
+        "by zero or -1",
+    ),
     "growing": (
         needed('s = "abcdefgh"\nfor i in range(60):\n  s = torch.add(s, s)', "torch.len(s)"),
         "a text that is too long",
