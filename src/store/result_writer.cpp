@@ -1,8 +1,7 @@
 #include "store/result_writer.hpp"
 
-#include <unistd.h>
-
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
