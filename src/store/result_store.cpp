@@ -243,8 +243,10 @@ void ResultStore::finish(bool complete) {
   state.journals->sync();
   // A failed earlier publication does not matter once this one has succeeded.
   state.publish(complete);
-  state.lock.heartbeat();  // journals of a new holder are not ours to remove
-  if (complete) state.journals->remove();
+  if (complete) {
+    state.lock.heartbeat();  // journals of a new holder are not ours to remove
+    state.journals->remove();
+  }
   state.finished = true;
   state.keeper->stop();
   state.lock.release();

@@ -1,6 +1,8 @@
-// A library to preload: the clock of the day is wrong by what a file says, and jumps when it changes.
+// A library to preload: the clock of the day is wrong by what a file says, and jumps when it
+// changes.
 //   SENTINELNN_CLOCK_FILE  its first line is a number of seconds, added to the time of day
-// Clocks that only run on (CLOCK_MONOTONIC) are left alone, as they are where the day's clock is set.
+// Clocks that only run on (CLOCK_MONOTONIC) are left alone, as they are where the day's clock is
+// set.
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
