@@ -65,8 +65,8 @@ constexpr char kRankingSchema[] = "sentinelnn-ranking";
 /// The head of the CSV that write_ranking makes.
 constexpr std::string_view kRankingTableHead = "layer,channel,score,rank";
 
-/// The attribute `schema` of an HDF5 file: kResultSchema, kRankingSchema, a word of others, or empty.
-/// Throws DataError where it cannot be read.
+/// The attribute `schema` of an HDF5 file: kResultSchema, kRankingSchema, a word of others, or
+/// empty. Throws DataError where it cannot be read.
 std::string hdf5_schema(const std::string& path);
 
 /// Names, shapes and types of everything in an HDF5 file, one line each, for `inspect`.
