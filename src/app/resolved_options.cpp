@@ -9,11 +9,12 @@
 namespace sentinel {
 namespace {
 
-bool is_toml(const std::string& value) {
+/// Empty where it is no TOML.
+toml::table parsed(const std::string& value) {
   try {
-    return !toml::parse("value=" + value).empty();
+    return toml::parse("value=" + value);
   } catch (const toml::parse_error&) {
-    return false;
+    return {};
   }
 }
 
@@ -27,11 +28,12 @@ std::string quoted(const std::string& text) {
   std::ostringstream out;
   const toml::value<std::string> value{text};
   out << toml::default_formatter{value, toml::format_flags::allow_unicode_strings};
-  return is_toml(out.str()) ? out.str() : hex_of(text);
+  const bool same = parsed(out.str())["value"].value<std::string>() == text;
+  return same ? out.str() : hex_of(text);
 }
 
 bool is_number(const std::string& text) {
-  return text.find_first_not_of("0123456789+-.eE") == std::string::npos && is_toml(text);
+  return text.find_first_not_of("0123456789+-.eE") == std::string::npos && !parsed(text).empty();
 }
 
 bool is_flag(const CLI::Option& option) {

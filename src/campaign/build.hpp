@@ -22,8 +22,8 @@ Built build(const Comm& comm, const Job& job, at::Device device);
 /// computed, so any machine gets the same bits. DataError where a file is missing. Collective.
 Built reload(const Comm& comm, const Job& job);
 
-/// Where the models that a job makes are kept, for the user and for a resumed campaign. Asked before
-/// the result is begun: with it, files of earlier versions count.
+/// Where the models that a job makes are kept, for the user and for a resumed campaign. Asked
+/// before the result is begun: with it, files of earlier versions count.
 std::vector<std::string> made_paths(const Job& job);
 /// Writes them. Only once the result is ours: another job's must not be touched.
 void write_made(const std::vector<std::string>& paths, const std::vector<NamedModel>& models);

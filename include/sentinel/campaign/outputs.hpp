@@ -7,7 +7,7 @@
 
 namespace sentinel {
 
-/// What this program writes, and anything else.
+/// Files that this program writes, and any other.
 enum class FileKind {
   kResult,         // of a campaign, HDF5
   kRanking,        // HDF5

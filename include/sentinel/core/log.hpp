@@ -19,7 +19,7 @@ std::string printable_lines(std::string_view text);
 /// Text to stderr, as it is. Where that cannot be written the text is lost, and the work goes on.
 void write_stderr(const std::string& text);
 
-/// Of spdlog's pattern, in which %* stands for the message made printable.
+/// A formatter by spdlog's pattern, in which %* stands for the message made printable.
 std::unique_ptr<spdlog::formatter> printable_formatter(const std::string& pattern);
 
 /// Sends spdlog to stderr, every message printable; ranks other than 0 log errors only. Library

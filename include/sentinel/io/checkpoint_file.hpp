@@ -67,7 +67,8 @@ CheckpointFile read_pth(const std::string& path);
 /// Whether it is a TorchScript file, which torch.jit.save wrote; false for anything else or broken.
 bool is_script_archive(const Bytes& bytes);
 
-/// What of this program's own a file is: by the names of its records, nothing is executed.
+/// Which of this program's own archives a file is: by the names of its records, nothing is
+/// executed.
 enum class OwnArchive { kNone, kCheckpoint, kTrainingState, kScript };
 /// kNone for other files, and for damaged ones.
 OwnArchive own_archive(const std::string& path);

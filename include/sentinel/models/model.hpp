@@ -43,7 +43,7 @@ struct Provenance {
   std::string command;
   std::uint64_t seed = 0;
   std::string recipe;  // of a hardened model: all that decides its bits, in words; empty otherwise
-  // Of such a model: SHA-256 of its structure and tensors. Empty in files of earlier versions.
+  // SHA-256 of the structure and tensors of such a model; empty in files of earlier versions.
   std::string network_sha256 = {};
 };
 Bytes serialize_model(const Graph& graph, const Provenance& provenance);

@@ -59,14 +59,14 @@ bool is_ranking_table(const std::string& path);
 /// Throws DataError (HDF5 only).
 RankingFile read_ranking(const std::string& path);
 
-// What the attribute `schema` of our HDF5 files says.
+// Values of the attribute `schema` of our HDF5 files.
 constexpr char kResultSchema[] = "sentinelnn-result";
 constexpr char kRankingSchema[] = "sentinelnn-ranking";
-/// Of the CSV that write_ranking makes.
+/// The head of the CSV that write_ranking makes.
 constexpr std::string_view kRankingTableHead = "layer,channel,score,rank";
 
-/// What an HDF5 file says it is: kResultSchema, kRankingSchema, another program's word or nothing.
-/// Throws DataError where it cannot be read.
+/// The attribute `schema` of an HDF5 file: kResultSchema, kRankingSchema, a word of others, or
+/// empty. Throws DataError where it cannot be read.
 std::string hdf5_schema(const std::string& path);
 
 /// Names, shapes and types of everything in an HDF5 file, one line each, for `inspect`.
