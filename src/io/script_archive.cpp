@@ -11,7 +11,7 @@ namespace sentinel {
 namespace {
 
 constexpr std::string_view kConstants = "/constants.pkl";
-constexpr std::uint64_t kMaxCode = 32u << 20;  // bytes of all files; 750 000
+constexpr std::uint64_t kMaxCode = 8u << 20;   // bytes of all files; 750 000
 constexpr std::size_t kMaxTensors = 1u << 15;  // a thousand layers have some 6000
 constexpr std::uint64_t kMaxSharing = 8;       // as in checkpoints
 

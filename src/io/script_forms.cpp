@@ -68,6 +68,18 @@ void check_loops(const Tokens& tokens, const ScriptPlace& place) {
       place.fail(tokens[i].line, "a loop inside of an expression, which PyTorch never writes");
 }
 
+/// LibTorch takes the first of the types in "Optional[]" without asking whether there is one.
+void check_subscripts(const Tokens& tokens, const ScriptPlace& place) {
+  static const std::set<std::string_view> before_lists{"return", "if", "else", "in"};
+  for (std::size_t i = 1; i + 1 < tokens.size(); ++i) {
+    const ScriptToken& before = tokens[i - 1];
+    const bool holder = before.kind == ScriptTokenKind::kName ? before_lists.count(before.text) == 0
+                                                              : before.is(")") || before.is("]");
+    if (holder && tokens[i].is("[") && tokens[i + 1].is("]"))
+      place.fail(before.line, "empty brackets after a name, which PyTorch never writes");
+  }
+}
+
 /// Behind every '=' in the head of a method or function, to the comma or bracket that ends it.
 void check_defaults(const Tokens& tokens, const ScriptPlace& place) {
   int depth = 0, inside = 0;  // inside: the depth of a default, 0 outside of one
@@ -103,6 +115,7 @@ void check_script_forms(const std::vector<ScriptStatement>& statements, const Sc
     if (tokens[0].text.substr(0, 10) == "__forward_")
       place.fail(tokens[0].line, "hooks of modules are refused; remove them before torch.jit.save");
     check_loops(tokens, place);
+    check_subscripts(tokens, place);
     if (tokens[0].is_name("def"))
       check_defaults(tokens, place);
     else if (in_class && statement.indent == 1 && !is_attribute(tokens))

@@ -70,6 +70,9 @@ TEST(ScriptCode, WhatIsRefusedIsNamedWithItsLine) {
   EXPECT_THAT(refused("y = [x"), HasSubstr("never closed"));
   EXPECT_THAT(refused("for y in (1, 2):\n      pass"), HasSubstr("something else than range()"));
   EXPECT_THAT(refused("y = [x for x in range(3)]"), HasSubstr("inside of an expression"));
+  EXPECT_THAT(refused("y = annotate(Optional[], None)"), HasSubstr("empty brackets"));
+  EXPECT_EQ(refused("y = annotate(List[int], [])"), "");
+  EXPECT_EQ(refused("return []"), "");
   EXPECT_EQ(refused("y = torch.add(x, x)"), "");
 }
 
