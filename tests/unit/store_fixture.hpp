@@ -45,6 +45,9 @@ class TempDir {
   std::string path_;
 };
 
+/// In each tensor of the sample.
+inline constexpr std::uint64_t kElements = 4'000'000;
+
 /// A campaign of two models and one or two points.
 inline ResultInfo sample_info() {
   ResultInfo info;
@@ -66,8 +69,8 @@ inline ResultInfo sample_info() {
     model.correct = 170;
     model.top5 = 256;
     model.classes = 2;
-    model.tensors = {{"conv1.weight", 0, 4000000, 4000000, 32},
-                     {"layer1.0.conv1.weight", 0, 4000000, 4000000, 32}};
+    model.tensors = {{"conv1.weight", 0, kElements, kElements, 32},
+                     {"layer1.0.conv1.weight", 0, kElements, kElements, 32}};
     model.nodes = {{"input", "Input", 0, 0}, {"conv1", "Conv", 442368, 432}};
     for (int i = 2; i < 7; ++i) model.nodes.push_back({"relu" + std::to_string(i), "Relu", 0, 0});
     for (int i = 0; i < 256; ++i) {
@@ -111,8 +114,9 @@ inline TrialRecord sample_record(std::uint32_t point, std::uint64_t id, std::uin
   row.wall_us = 1234;
   row.rank = 3;
   for (std::uint32_t f = 0; f < row.n_faults; ++f)
-    record.faults.push_back({0, f, id * 100 + f, 32, static_cast<std::uint8_t>(id % 32),
-                             0x3f800000U, 0x3f800000U ^ (1U << (id % 32))});
+    record.faults.push_back({0, f, (id * 100 + f) % kElements, 32,
+                             static_cast<std::uint8_t>(id % 32), 0x3f800000U,
+                             0x3f800000U ^ (1U << (id % 32))});
   return record;
 }
 
