@@ -215,7 +215,7 @@ std::int64_t number_of(const Classes& classes, const std::string& name, const fs
 // ---- labels of images without class folders
 // --------------------------------------------------------
 
-/// What is known of an image: the name of its class, or else its number.
+/// An image as a table knows it: the name of its class, or else its number.
 struct Label {
   std::string name;
   std::int64_t number = -1;

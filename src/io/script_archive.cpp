@@ -105,7 +105,7 @@ class TensorNames {
   TensorNames(ScriptArchive& archive, const Pickle& pickle, const ScriptCode& code)
       : archive_(archive), pickle_(pickle), classes_(code.classes()) {}
 
-  /// Of a pickle that rewrite_script_pickle let through: no circles, and few enough places.
+  /// The pickle is one that rewrite_script_pickle let through: no circles, and few enough places.
   StateDict run() {
     module(pickle_.root_value(), "");
     return std::move(tensors_);

@@ -13,7 +13,7 @@ namespace {
 
 using Tokens = std::vector<ScriptToken>;
 
-/// What may stand without a dot before it, beside the names that a file gives.
+/// Names that may stand without a dot before them, beside the names that a file gives.
 bool is_known_name(std::string_view name) {
   static const std::set<std::string_view> names{
       // Keywords, values, types.
@@ -26,7 +26,7 @@ bool is_known_name(std::string_view name) {
   return names.count(name) > 0;
 }
 
-/// Of ops.prim.
+/// Names behind ops.prim.
 bool is_primitive(std::string_view name) {
   static const std::set<std::string_view> names{"NumToTensor", "RaiseException",
                                                 "device",      "dtype",

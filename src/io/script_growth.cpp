@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::uint64_t kMaxTotal = 50'000'000;  // characters; 59 000
 
-/// What returns its arguments joined. Others return numbers, tensors or what their head says.
+/// Operators that return their arguments joined. Others return numbers, tensors or what their head
+/// says.
 bool joins(std::string_view function) {
   return function == "add" || function == "add_" || function == "format" ||
          function == "annotate" || function == "unchecked_cast" || function == "str";
@@ -21,7 +22,7 @@ bool divides(std::string_view function) {
          function == "floor_divide";
 }
 
-/// What stands for a constant, or for a namespace before one.
+/// A name that stands for a constant, or for a namespace before one.
 bool is_constant_name(std::string_view name) {
   return name == "True" || name == "False" || name == "torch" || name == "ops" || name == "prim" ||
          name == "inf" || name == "nan" || name == "CONSTANTS";

@@ -32,7 +32,7 @@ struct ScriptStatement {
   std::vector<ScriptToken> tokens;
 };
 
-/// What of a file's code is refused: DataError naming the archive's file, its record and line.
+/// Refuses a place in a file's code: DataError naming the archive's file, its record and line.
 class ScriptPlace {
  public:
   ScriptPlace(const std::string& source, const std::string& record)

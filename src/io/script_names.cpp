@@ -8,8 +8,8 @@
 namespace sentinel {
 namespace {
 
-/// Of CNNs as torch.nn and torchvision write them, taken or not: what no Graph has is refused later
-/// and by the name of its module. Sorted.
+/// They stand in CNNs as torch.nn and torchvision write them, taken or not: what no Graph has is
+/// refused later and by the name of its module. Sorted.
 constexpr std::string_view kOperators[] = {
     // Names with underscores at the begin: Python's operators, and what tracing writes.
     "Bool",

@@ -54,7 +54,7 @@ class Rewriter {
 
   // ---- checks: levels of nesting, of every value once ----
 
-  /// Of a value and all in it.
+  /// The extent of a value and all in it.
   struct Extent {
     std::size_t height = 0;    // levels; 0 not yet visited
     std::uint64_t places = 1;  // values, one that is in two others counted twice

@@ -15,7 +15,7 @@ class ScriptReferences {
  public:
   /// A class or function that there is.
   void define(const std::string& name) { used_[name]; }
-  /// What follows is in this definition.
+  /// The references that follow are in this definition.
   void begin(const std::string& name) { current_ = name; }
   /// A use of `name`, or of something in it. DataError where nothing defines it.
   void add(const std::string& name, std::uint32_t line, const ScriptPlace& place);

@@ -8,14 +8,14 @@
 
 namespace sentinel {
 
-/// What a value has to do with the number of images.
+/// How a value depends on the number of images.
 enum class Dependence : std::uint8_t {
   kFree,    // the same for any number
   kNumber,  // it is that number
   kOther    // computed from it
 };
 
-/// Of a list or tuple; all names of one list share it.
+/// The dependence of a list or tuple; all names of one list share it.
 struct WalkParts {
   std::vector<Dependence> batch;  // of its elements; one that is missing is free
   bool images = false;            // one is computed from the images
@@ -62,7 +62,7 @@ class BatchTrail {
     std::vector<Numbers> outputs;
   };
 
-  /// Of an output of an operator that reads something that depends on the number.
+  /// The dependence of an output of an operator that reads something that depends on the number.
   void inherit(const std::string& name, const WalkValues& inputs, WalkValue& output);
   void compare_output(const Numbers& before, const Numbers& now, WalkValue& output) const;
 

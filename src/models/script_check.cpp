@@ -11,7 +11,7 @@ namespace {
 using torch::jit::Block;
 using torch::jit::Node;
 
-/// What moves values about, calls what the file defines, or asks a tensor about itself.
+/// Nodes that move values about, call what the file defines, or asks a tensor about itself.
 bool is_structural(const std::string& primitive) {
   static const std::set<std::string> names{"Constant",
                                            "GetAttr",

@@ -18,7 +18,7 @@ namespace {
 
 using c10::IValue;
 
-// What EfficientNetV2-S, scripted, takes stands beside some limits.
+// The need of EfficientNetV2-S, scripted, stands beside some limits.
 constexpr std::uint64_t kMaxSteps = 5'000'000;                // operators and turns of loops; 8005
 constexpr std::chrono::minutes kMaxTime{10};                  // a second or two
 constexpr std::int64_t kMaxElements = std::int64_t{1} << 30;  // of a tensor

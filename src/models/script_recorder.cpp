@@ -156,7 +156,7 @@ const std::map<std::string, ScriptRecorder::Operator>& ScriptRecorder::operators
   return table;
 }
 
-/// What has no place in a Graph is not executed.
+/// An operator without a place in a Graph is not executed.
 void ScriptRecorder::calling(const OperatorCall& call) {
   const auto inputs = tensors_of(call.inputs);
   const bool reads = std::any_of(inputs.begin(), inputs.end(), [&](const at::Tensor& tensor) {

@@ -218,7 +218,7 @@ class Walk {
     return value ? *value : IValue();
   }
 
-  /// What outlives the walk: no operator may change it.
+  /// Tensors that outlive the walk: no operator may change them.
   WalkValue lasting(IValue value) {
     if (value.isTensor() && value.toTensor().defined() && value.toTensor().has_storage())
       lasting_.insert(value.toTensor().storage().unsafeGetStorageImpl());

@@ -162,7 +162,7 @@ void check_plans(const std::string& path, const ResultInfo& info) {
   }
 }
 
-/// Of each point from 0 on, together all of its population.
+/// A point has its strata from 0 on, and together they are all of its population.
 void check_strata(const std::string& path, const ResultInfo& info) {
   constexpr double kRounding = 1e-6;
   std::vector<std::int64_t> next(info.points.size());
@@ -218,7 +218,7 @@ void check_lengths(const std::string& path, const ResultInfo& info) {
     has_rows(path, "/design/blocks", info.image_blocks.size(), info.labels.size());
 }
 
-/// What plans without weights average lies in [0, 1]; what others weigh may lie beside it, and so
+/// Averages of plans without weights lie in [0, 1]; what others weigh may lie beside it, and so
 /// may the accuracy on blocks of images, but not far.
 void check_estimate(const Place& at, const ResultInfo& info, const EstimateRow& row) {
   constexpr double kRounding = 1e-9, kFar = 10;

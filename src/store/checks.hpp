@@ -27,14 +27,14 @@ void check_findings(const std::string& path, const ResultInfo& info, const Findi
 /// Scores, order and samples have one entry for every channel.
 void check_importance(const std::string& path, const ImportanceInfo& layer);
 
-/// What the rows of a result may hold.
+/// The values that rows of a result may hold.
 class RowChecks {
  public:
   /// `info` outlives this, and is sound. `sessions`: the numbers that rows may name.
   RowChecks(const ResultInfo& info, std::vector<std::uint32_t> sessions);
 
   void check(const Place& at, const TrialRow& row) const;
-  /// Of a row that was checked.
+  /// The same of a fault of a row that was checked.
   void check(const Place& at, const TrialRow& row, const FaultRow& fault) const;
   void check(const Place& at, const AuditRow& row) const;
 

@@ -12,7 +12,7 @@ namespace {
 struct Library {
   // A file that could not be closed (disk full) stays half closed in HDF5 1.10, whose exit handler
   // then crashes. Nothing is lost without the handler: what is written is closed, and checked.
-  // What a file says is never followed out of it, and no code is loaded to read it.
+  // A link is never followed out of the file, and no code is loaded to read it.
   Library() {
     H5dont_atexit();
     H5Lunregister(H5L_TYPE_EXTERNAL);

@@ -75,7 +75,7 @@ std::string library_function(const std::string& report) {
   return "";
 }
 
-/// What a child wrote to stderr.
+/// The text that a child wrote to stderr.
 std::string read_report(std::FILE* file) {
   std::rewind(file);
   std::string text;

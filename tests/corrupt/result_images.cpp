@@ -59,7 +59,7 @@ TrialRecord small_record(const ResultInfo& info, std::uint32_t point, std::uint6
   return record;
 }
 
-/// Of trial 1 of a point.
+/// The audit of trial 1 of a point.
 AuditRow small_audit(std::uint32_t point) {
   return {point, 1, point, 2, 1, 0, 1, 1, 1, 0, 0, 1, 1, 0.25};
 }
@@ -83,7 +83,7 @@ std::vector<EstimateRow> estimates() {
   return rows;
 }
 
-/// What channel-FI writes: a point per channel.
+/// A result as channel-FI writes it: a point per channel.
 ResultInfo channel_info() {
   ResultInfo info = small_info();
   info.provenance["kind"] = "channel-fi";

@@ -6,7 +6,7 @@
 
 namespace sentinel::test {
 
-/// What reads results and rankings in the program.
+/// All that reads results and rankings in the program.
 class ResultReaders {
  public:
   static constexpr int kCount = 32;

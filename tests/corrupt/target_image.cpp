@@ -56,7 +56,7 @@ std::uint64_t claimed_pixels(const Bytes& file) {
   return most;
 }
 
-/// What resizing does depends on the size alone, and takes longest.
+/// The work of resizing depends on the size alone, and takes longest.
 void read_image(const Bytes& bytes) {
   static std::set<std::pair<std::int64_t, std::int64_t>> seen;
   const Image image = decode_image(bytes, "fuzz");

@@ -18,7 +18,7 @@ std::uint64_t bits(double value) {
   return result;
 }
 
-/// What a field becomes: one of the values at which readers break, or the given one.
+/// A changed field: one of the values at which readers break, or the given one.
 std::uint64_t value_of(std::uint8_t kind, std::uint64_t given) {
   using Limits = std::numeric_limits<double>;
   const std::uint64_t values[] = {0,

@@ -58,7 +58,7 @@ def _of_attributes(name: str, item: h5py.HLObject) -> Iterator[Mutation]:
             continue
         text = isinstance(value, (str, bytes))
         others = ["", "x" * 60000, "[" * 60000] if text else _values(np.asarray(value).dtype)
-        # Of another type, and many for one.
+        # Another type, and many values for one.
         for other in [*others, 7.5 if text else "seven", np.zeros(3, "i4"), h5py.Empty("f8")]:
             yield Mutation(f"{name} @{key} = {_short(other)}", _set_attribute(name, key, other))
         yield Mutation(f"{name} @{key} missing", _drop_attribute(name, key))

@@ -299,7 +299,7 @@ TEST(Script, TensorsAreReadWithoutLibTorch) {
   }
 }
 
-/// What the walk's kernels crash on, and what takes forever, is asked for before.
+/// Arguments that the walk's kernels crash on, or that take forever, are refused before.
 TEST(Script, CallsThatWouldEndTheProgramAreKnown) {
   const auto fault = [](const std::string& name, const std::vector<c10::IValue>& inputs) {
     return WalkLimits::fault_of_call(name, inputs);

@@ -32,7 +32,7 @@ class OneOperator {
                    "\n  return torch.mean(x, [2, 3])\n");
   }
 
-  /// What LibTorch makes of images, nothing where it refuses them.
+  /// The logits that LibTorch makes of images, nothing where it refuses them.
   std::optional<at::Tensor> theirs(const at::Tensor& images) {
     try {
       return module_.forward({images}).toTensor();

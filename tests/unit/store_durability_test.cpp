@@ -43,7 +43,7 @@ TEST(Lock, SecondOpenerWaitsThenNamesTheHolder) {
   EXPECT_FALSE(fs::exists(path + ".lock"));
 }
 
-/// Of another host, whose clock is `ahead` of ours [s].
+/// The lease of another host, whose clock is `ahead` of ours [s].
 std::string foreign_lease(double ahead) {
   const double now = static_cast<double>(std::time(nullptr)) + ahead;
   return "{\"host\": \"node99\", \"machine\": \"another boot\", \"pid\": 42, \"since\": " +

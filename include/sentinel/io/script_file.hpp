@@ -11,7 +11,8 @@ namespace sentinel {
 /// Attributes of the networks that export_script writes: how images were normalised.
 inline constexpr char kScriptMean[] = "sentinelnn_mean", kScriptStd[] = "sentinelnn_std";
 
-/// What a TorchScript file holds beside its code. Read without LibTorch: nothing in it is executed.
+/// The contents of a TorchScript file beside its code. Read without LibTorch: nothing in it is
+/// executed.
 struct ScriptContents {
   StateDict tensors;    // parameters and buffers, in PyTorch's order; contiguous, as stored
   std::string refused;  // why the file cannot be given as a network; empty where it can
