@@ -83,9 +83,12 @@ class Prune : public Command {
 
   void write(const Comm& comm, const NamedModel& pruned, const Dataset& test) const {
     comm.from_root([&] {
-      write_output({output_, FileKind::kCheckpoint}, pruned.made);
-      if (job_.finetune_epochs > 0)
+      if (job_.finetune_epochs > 0) {
+        write_network(output_, pruned.made);
         say("after fine-tuning: {}\n", in_words(evaluate(pruned.graph, test, device_)));
+      } else {
+        write_output({output_, FileKind::kCheckpoint}, pruned.made);
+      }
       say("written to {}\n", output_);
       return Bytes();
     });

@@ -91,8 +91,7 @@ class Train : public Command {
     if (!ended) throw_stopped(options_.state_file);
     const std::vector<std::string> parents =
         start ? std::vector<std::string>{start->file_sha256} : std::vector<std::string>{};
-    write_output({output_, FileKind::kCheckpoint},
-                 serialize_model(graph, {parents, context.command, options_.seed, ""}));
+    write_network(output_, serialize_model(graph, {parents, context.command, options_.seed, ""}));
     const Accuracy accuracy = evaluate(graph, test, options_.device);
     say("{}, images normalised by {}; written to {}\n", in_words(accuracy),
         in_words(normalisation_of(graph, test)), output_);

@@ -52,7 +52,7 @@ NamedModel prune_original(const Comm& comm, const Job& job, at::Device device, c
                   job.command, state_beside(path), reusable(comm, job, path));
   // At once, where nothing is overwritten: what follows may fail, and fine-tuning was long.
   comm.from_root([&] {
-    if (!std::filesystem::exists(path)) write_output({path, FileKind::kCheckpoint}, pruned.made);
+    if (!std::filesystem::exists(path)) write_network(path, pruned.made);
     require_not_stopped();
     return Bytes();
   });
@@ -219,7 +219,7 @@ std::vector<std::string> made_paths(const Job& job) {
 
 void write_made(const std::vector<std::string>& paths, const std::vector<NamedModel>& models) {
   for (std::size_t k = 0; k < paths.size(); ++k)
-    write_output({paths[k], FileKind::kCheckpoint}, models.at(k + 1).made);
+    write_network(paths[k], models.at(k + 1).made);
 }
 
 }  // namespace sentinel

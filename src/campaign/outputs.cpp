@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "sentinel/campaign/setup.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
@@ -126,6 +127,14 @@ std::vector<Output> channel_outputs(const RankingJob& job) {
 void write_output(const Output& output, const Bytes& content) {
   require_replaceable(output);
   write_file_atomic(output.path, content);
+}
+
+void write_network(const std::string& path, const Bytes& content) {
+  write_output({path, FileKind::kCheckpoint}, content);
+  const std::string state = state_beside(path);
+  std::error_code none;
+  if (std::filesystem::exists(state, none) && file_kind(state) == FileKind::kTrainingState)
+    std::filesystem::remove(link_target(state), none);
 }
 
 }  // namespace sentinel

@@ -196,7 +196,6 @@ class Trainer {
       if (report) report(progress_.reports.back());
     }
     best_.restore();
-    if (loss) file_.remove();
     return loss.has_value();
   }
 

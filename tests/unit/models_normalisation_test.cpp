@@ -102,12 +102,12 @@ TEST(NormalisationExport, ItSaysWhatBecomesOfWeightBoundsInTraining) {
   EXPECT_THAT(description_in(exported(g)), HasSubstr("export it with --no-weight-bounds"));
 }
 
-TEST(NormalisationExport, StrangeConstantsInAFileAreADataError) {
+/// A TorchScript file whose network has these constants.
+Bytes with_constants(const c10::IValue& mean, const c10::IValue& std) {
   torch::jit::Module module("m");
   module.register_parameter("weight", at::ones({10, 3}), false);
-  module.register_attribute("sentinelnn_mean", c10::ListType::ofFloats(),
-                            c10::List<double>({0.5, 0.5}));
-  module.register_attribute("sentinelnn_std", c10::StringType::get(), "x");
+  module.register_attribute("sentinelnn_mean", mean.type(), mean);
+  module.register_attribute("sentinelnn_std", std.type(), std);
   module.define(
       "def forward(self, x: Tensor) -> Tensor:\n"
       "    return torch.linear(x.mean([2, 3]), self.weight)\n");
@@ -115,9 +115,17 @@ TEST(NormalisationExport, StrangeConstantsInAFileAreADataError) {
   module.save(out);
   const std::string text = out.str();
   const auto* begin = reinterpret_cast<const std::byte*>(text.data());
-  const Bytes file(begin, begin + text.size());
-  EXPECT_THAT(error_of<DataError>([&] { recorded_normalisation(file, "f.ts"); }),
-              HasSubstr("f.ts: its sentinelnn_mean is no list of three numbers"));
+  return {begin, begin + text.size()};
+}
+
+TEST(NormalisationExport, StrangeConstantsInAFileAreADataError) {
+  const auto refusal = [](const c10::IValue& mean, const c10::IValue& std) {
+    const Bytes file = with_constants(mean, std);
+    return error_of<DataError>([&] { recorded_normalisation(file, "f.ts"); });
+  };
+  const c10::List<double> two({0.5, 0.5}), three({0.5, 0.5, 0.5});
+  EXPECT_THAT(refusal(three, "x"), HasSubstr("its sentinelnn_std is no list of numbers"));
+  EXPECT_THAT(refusal(two, three), HasSubstr("its sentinelnn_mean is no list of three numbers"));
 }
 
 }  // namespace

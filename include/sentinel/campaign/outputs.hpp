@@ -44,4 +44,7 @@ std::vector<Output> channel_outputs(const RankingJob& job);
 /// require_replaceable once more, then write_file_atomic.
 void write_output(const Output& output, const Bytes& content);
 
+/// The same of a network. Only then the state of its training is removed, where there is one.
+void write_network(const std::string& path, const Bytes& content);
+
 }  // namespace sentinel

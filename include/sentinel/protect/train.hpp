@@ -30,8 +30,8 @@ using OnEpoch = std::function<void(const EpochReport&)>;
 /// Trains in place; the best epoch on the held-out images is kept (ties: the later). False where a
 /// stop was asked for before the end: then the graph is the best so far (as given before the first
 /// epoch's end), and a later call with the same state file, graph, images and options goes on after
-/// the last whole epoch and ends with the bits of an undisturbed one. The state file is removed at
-/// the end. Copies of duplicated channels stay equal to their originals; bounds and intervals are
+/// the last whole epoch and ends with the bits of an undisturbed one. The state file stays at the
+/// end too, until the network is written. Copies of duplicated channels stay equal to their originals; bounds and intervals are
 /// not trained: fit() sets them anew. All randomness from the counter-based generator. UserError
 /// for absurd options, where the loss diverges, and for the state file of another training;
 /// DataError for a damaged one.
