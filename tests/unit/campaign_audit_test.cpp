@@ -122,6 +122,7 @@ class LedgerAudit : public ::testing::Test {
   LedgerAudit() {
     info_ = sample_info();
     info_.points = {{0, "T2", "binomial", 1e-5, 4, ""}};
+    info_.audit_rates = {0.25};
     info_.plans = {{}};
     job_.output = dir_ / "r.h5";
     job_.publish_seconds = 3600;
