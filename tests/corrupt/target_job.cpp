@@ -66,7 +66,8 @@ class Program {
 std::vector<Bytes> seeds() {
   std::vector<Bytes> all;
   for (const char* text :
-       {"[inject]\ncheckpoint = \"a.pth\"\nber = [1e-7, 1e-6]\nrepeat = 100\nseed = 7\n",
+       {"[inject]\ncheckpoint = \"a.pth\"\nber = [1e-7, 1e-6]\nrepeat = 100\nseed = 7\n"
+        "output = \"r.h5\"\n",
         "[campaign]\nmodel = \"resnet20\"\ndataset = 'cifar10'\nhardening-ratio = 0.2\n"
         "importance = \"l1-norm\"\nsingle-bit = true\npruning-ratios = [\"conv1=0.5\"]\n",
         "[rank]\nimages = -1\nmean = [0.5, 0.5, 0.5]\nstd = \"imagenet\"\n",
