@@ -18,8 +18,8 @@ void ResultReaders::read(const Bytes& file, int reader) const {
 }
 
 void ResultReaders::read_by(int reader) const {
-  if (reader == kCount - 1) return merge();
-  if (reader == kCount - 2) return resume();
+  if (reader == kPublishing) return merge();
+  if (reader > kPublishing) return resume();
   switch (reader % 7) {
     case 0:
       return print_result(path_, false);

@@ -9,10 +9,10 @@ namespace sentinel::test {
 /// All that reads results and rankings in the program.
 class ResultReaders {
  public:
-  static constexpr int kCount = 32;
+  static constexpr int kCount = 32, kPublishing = 30;
   /// Reads a file by one of them, in a folder of its own. Throws as the program does. Those that
-  /// also write a result, and take longest, are the last two; the others are among the first thirty
-  /// several times.
+  /// also write a result, and take longest, are kPublishing and above; the others come several
+  /// times.
   void read(const Bytes& file, int reader) const;
 
  private:

@@ -58,7 +58,7 @@ class Results {
     if (input.size() < 2) return false;
     const ResultImage& image = images_[std::to_integer<std::size_t>(input[0]) % images_.size()];
     const Bytes file = edited(image, ByteReader(input.data() + 2, input.size() - 2, "fuzz"));
-    return accepted([&] { readers_.read(file, std::to_integer<int>(input[1])); });
+    return accepted([&] { readers_.read(file, reader_of(input)); });
   }
 
   /// Every file as it is to every reader, then two fields of it set to 0.
@@ -77,6 +77,14 @@ class Results {
   }
 
  private:
+  /// A fuzzer likes what runs most code, and would hardly do anything but publish.
+  static int reader_of(const Bytes& input) {
+    const int reader = std::to_integer<int>(input[1]) % ResultReaders::kCount;
+    const bool seldom = std::hash<std::string_view>()(to_text(input)) % 16 != 0;
+    return seldom && reader >= ResultReaders::kPublishing ? reader - ResultReaders::kPublishing
+                                                          : reader;
+  }
+
   std::vector<ResultImage> images_ = result_images();
   ResultReaders readers_;
 };
