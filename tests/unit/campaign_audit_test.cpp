@@ -17,8 +17,10 @@ using ::testing::ElementsAre;
 
 AuditRow audit_of(const TrialRow& row, std::uint32_t mismatches = 0) {
   AuditRow audit{row.point, row.id, row.model, row.images, mismatches, 1};
-  audit.correct = row.correct + 1;
-  audit.correct_argmax = 77;
+  audit.correct = row.correct;
+  audit.top5 = row.top5 + 1;
+  audit.masked = row.images;
+  audit.correct_argmax = 60;
   audit.deviation = 2.5e-6;
   return audit;
 }
@@ -32,7 +34,7 @@ TEST(Messages, AuditsTravelWithTheirChunk) {
   ASSERT_EQ(back.audits.size(), 1u);
   EXPECT_EQ(back.audits[0].id, 6u);
   EXPECT_EQ(back.audits[0].mismatches, 3u);
-  EXPECT_EQ(back.audits[0].correct_argmax, 77u);
+  EXPECT_EQ(back.audits[0].correct_argmax, 60u);
   EXPECT_EQ(back.audits[0].deviation, 2.5e-6);
   EXPECT_EQ(back.audit_seconds, 1.5);
 }
@@ -139,7 +141,6 @@ class LedgerAudit : public ::testing::Test {
       ChunkResult result{sample_trial(0, id), {}, 0};
       for (TrialRecord& record : result.records) {
         record.row.audited = 1;
-        record.row.block = -1;  // this campaign has none
         result.audits.push_back(audit_of(record.row, record.row.model == 1 ? count : 0));
       }
       ledger.sink(result.encode());

@@ -88,6 +88,7 @@ class Resuming : public testing::Test {
 TEST_F(Resuming, AfterEveryEpochGivesTheBitsOfAnUndisturbedRun) {
   for (auto* make : {net, hardened_net}) {
     Graph whole = make();
+    std::filesystem::remove(file_);
     ASSERT_TRUE(train_until(whole, kEpochs, options()));
     const std::vector<EpochReport> expected = reports_;
     for (std::int64_t epoch = 1; epoch <= kEpochs; ++epoch) {
