@@ -29,10 +29,10 @@ HOMES = (
     (re.compile(r"(?:^|/)mpi\.h$"), "comm"),
     (re.compile(r"(?:^|/)(?:hdf5(?:_hl)?\.h|H5[A-Za-z0-9_]*\.h(?:pp)?)$"), "store"),
     (re.compile(r"(?:^|/)CLI/"), "app"),
-    (re.compile(r"(?:^|/)torch/(?:script\.h$|csrc/jit/|jit\.h$)"), "models"),
+    (re.compile(r"(?:^|/)(?:caffe2/|torch/(?:script\.h$|csrc/jit/|jit\.h$))"), "models"),
 )
 # Only modules marked TORCH in the table link LibTorch and may include this; so may the program.
-TORCH = re.compile(r"(?:^|/)(?:ATen|torch|c10)/")
+TORCH = re.compile(r"(?:^|/)(?:ATen|torch|c10|caffe2)/")
 
 TABLE_LINE = re.compile(r"^sentinel_module\(\s*(?P<name>\w+)(?P<rest>[^)]*)\)", re.MULTILINE)
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"](?P<path>[^>"]+)[>"]', re.MULTILINE)

@@ -15,21 +15,18 @@
 namespace sentinel {
 namespace {
 
-/// Whether a file begins as begin_transcript begins it: "2026-11-29 16:17:23 ". An empty one does.
-bool is_log(const std::string& path) {
-  constexpr std::string_view kDate = "0000-00-00 00:00:00 ";
-  std::string begin(kDate.size(), '\0');
+/// Whether a file has a NUL near its begin: no log has, that of the original tool neither.
+bool is_binary(const std::string& path) {
+  std::string begin(512, '\1');
   begin.resize(FileHandle(path, O_RDONLY).read_at(begin.data(), begin.size(), 0));
-  for (char& c : begin)
-    if (c >= '1' && c <= '9') c = '0';
-  return begin.empty() || begin == kDate;
+  return begin.find('\0') != std::string::npos;
 }
 
 std::FILE* open_log(const std::string& path) {
   require_writable(path);
   std::error_code none;
-  if (std::filesystem::exists(path, none) && !is_log(path))
-    throw UserError(path + " is there already and is no log of sentinelnn; remove it");
+  if (std::filesystem::exists(path, none) && is_binary(path))
+    throw UserError(path + " is there already and is no log; remove it");
   return std::fopen(path.c_str(), "a");
 }
 

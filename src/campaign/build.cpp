@@ -52,8 +52,10 @@ NamedModel prune_original(const Comm& comm, const Job& job, at::Device device, c
                   job.command, state_beside(path), reusable(comm, job, path));
   // At once, where nothing is overwritten: what follows may fail, and fine-tuning was long.
   comm.from_root([&] {
-    if (!std::filesystem::exists(path)) write_network(path, pruned.made);
-    require_not_stopped();
+    if (!std::filesystem::exists(path)) {
+      write_network(path, pruned.made);
+      require_not_stopped();
+    }
     return Bytes();
   });
   return pruned;
@@ -218,8 +220,7 @@ std::vector<std::string> made_paths(const Job& job) {
 }
 
 void write_made(const std::vector<std::string>& paths, const std::vector<NamedModel>& models) {
-  for (std::size_t k = 0; k < paths.size(); ++k)
-    write_network(paths[k], models.at(k + 1).made);
+  for (std::size_t k = 0; k < paths.size(); ++k) write_network(paths[k], models.at(k + 1).made);
 }
 
 }  // namespace sentinel

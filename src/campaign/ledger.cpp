@@ -170,14 +170,16 @@ bool Ledger::audits_agree() const {
 /// Takes the rows of earlier incarnations into the estimates.
 void Ledger::recall(const std::string& path) {
   std::vector<TrialRow> trial;
+  const auto incomplete = [&](const TrialRow& row) {
+    throw DataError(path, fmt::format("trial {} of point {} has not one row of every model; the "
+                                      "file or a journal of it is damaged: give --fresh to start "
+                                      "over, or another --output",
+                                      row.id, row.point));
+  };
   store_.for_each([&](const TrialRow& row) {
     if (row.model != trial.size() ||
         (!trial.empty() && (row.point != trial[0].point || row.id != trial[0].id)))
-      throw DataError(path, fmt::format("trial {} of point {} has not one row of every model; the "
-                                        "file or a journal of it is damaged: give --fresh to start "
-                                        "over, or another --output",
-                                        trial.empty() ? row.id : trial[0].id,
-                                        trial.empty() ? row.point : trial[0].point));
+      incomplete(trial.empty() ? row : trial[0]);
     trial.push_back(row);
     if (trial.size() < models_.size()) return;
     try {
@@ -187,6 +189,7 @@ void Ledger::recall(const std::string& path) {
     }
     trial.clear();
   });
+  if (!trial.empty()) incomplete(trial[0]);
 }
 
 void Ledger::store_findings() {

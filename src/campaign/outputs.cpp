@@ -76,7 +76,8 @@ FileKind kind_of_archive(const std::string& path) {
 
 bool same_file(const std::string& a, const std::string& b) {
   std::error_code none;
-  return fs::weakly_canonical(link_target(a), none) == fs::weakly_canonical(link_target(b), none) ||
+  const fs::path at = fs::weakly_canonical(link_target(a), none);
+  return (!at.empty() && at == fs::weakly_canonical(link_target(b), none)) ||
          fs::equivalent(a, b, none);
 }
 
@@ -101,6 +102,8 @@ void require_replaceable(const Output& output) {
   require_writable(output.path);
   std::error_code none;
   if (!fs::exists(output.path, none)) return;
+  // As mktemp makes it. A result would be resumed.
+  if (output.kind != FileKind::kResult && fs::file_size(output.path, none) == 0) return;
   const FileKind found = file_kind(output.path);
   // The store says what is wrong with a damaged result.
   const bool damaged = output.kind == FileKind::kResult && found == FileKind::kDamagedHdf5;

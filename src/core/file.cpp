@@ -11,6 +11,7 @@
 #include <new>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/stop.hpp"
 
 namespace sentinel {
 namespace {
@@ -156,7 +157,6 @@ void require_writable(const std::string& path) {
     throw EnvironmentError("cannot write " + path + ": there is no folder " + directory_of(target) +
                            "; make it first");
   const std::string temporary = temporary_beside(path);
-  std::remove(temporary.c_str());
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0 && errno == EEXIST) return;  // another host's process of this number
   if (fd < 0) throw_errno("cannot write " + path + ": folder", directory_of(target));
@@ -176,6 +176,7 @@ void publish_file(const std::string& from, const std::string& to) {
 }
 
 void write_file_atomic(const std::string& path, const void* data, std::size_t size) {
+  const StopWatch watch;  // a signal must not leave the temporary file behind
   const std::string temporary = temporary_beside(path);
   std::remove(temporary.c_str());  // of a killed process of this number
   try {

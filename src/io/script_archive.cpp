@@ -116,20 +116,36 @@ class TensorNames {
     const auto found = classes_.find(std::string(pickle_[object.callable].text));
     if (found == classes_.end()) return;
     const ScriptClass& type = found->second;
+    const Attributes values = attributes_of(object);
+    const auto value_of = [&](const std::string& name) {
+      const auto at = values.find(name);
+      return at == values.end() ? nullptr : at->second;
+    };
     for (const bool parameters : {true, false})
       for (const auto& [name, kind] : type.attributes) {
         const bool wanted = parameters ? type.parameters.count(name) > 0
                                        : kind == "Tensor" && type.buffers.count(name) > 0;
-        const PickleValue* value = attribute_of(pickle_, object, name);
-        if (wanted && value != nullptr && is_tensor(pickle_, *value)) tensor(prefix + name, *value);
+        const PickleValue* value = wanted ? value_of(name) : nullptr;
+        if (value != nullptr && is_tensor(pickle_, *value)) tensor(prefix + name, *value);
       }
     for (const auto& [name, kind] : type.attributes) {
       const auto child = classes_.find(kind);
-      const PickleValue* value = attribute_of(pickle_, object, name);
+      const PickleValue* value = value_of(name);
       if (child != classes_.end() && child->second.is_module && value != nullptr &&
           value->kind == PickleKind::kObject)
         module(*value, prefix + name + ".");
     }
+  }
+
+  using Attributes = std::unordered_map<std::string_view, const PickleValue*>;
+
+  Attributes attributes_of(const PickleValue& object) const {
+    Attributes values;
+    if (object.kind != PickleKind::kObject || object.state == kNoRef) return values;
+    const auto& items = pickle_[object.state].items;
+    for (std::size_t i = 0; i + 1 < items.size(); i += 2)
+      values.emplace(pickle_[items[i]].text, &pickle_[items[i + 1]]);
+    return values;
   }
 
   void tensor(const std::string& name, const PickleValue& value) {

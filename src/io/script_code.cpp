@@ -70,7 +70,7 @@ class NameCheck {
   void run() {
     for (const ScriptStatement& statement : statements_) collect_locals(statement.tokens);
     for (const ScriptStatement& statement : statements_) {
-      if (is_left_out(statement.tokens)) continue;
+      if (is_left_out(statement)) continue;
       begin_definition(statement);
       for (std::size_t i = 0; i < statement.tokens.size(); ++i)
         if (statement.tokens[i].kind == ScriptTokenKind::kName) i = check_name(statement.tokens, i);
@@ -79,8 +79,12 @@ class NameCheck {
 
  private:
   /// Old files begin so; LibTorch only skips these.
-  static bool is_left_out(const Tokens& tokens) {
-    return tokens[0].is_name("import") || tokens[0].is_name("op_version_set");
+  static bool is_left_out(const ScriptStatement& statement) {
+    const Tokens& tokens = statement.tokens;
+    if (statement.indent != 0) return false;
+    return tokens[0].is_name("import") ||
+           (tokens[0].is_name("op_version_set") && tokens.size() == 3 &&
+            tokens[2].kind == ScriptTokenKind::kNumber);
   }
 
   /// Names of variables, arguments and attributes.
@@ -127,7 +131,14 @@ class NameCheck {
       check_global(token, name);
       return end;
     }
-    if (token.text == "CONSTANTS") return std::min(i + 2, tokens.size() - 1);
+    if (token.text == "CONSTANTS") {
+      const bool one = i + 2 < tokens.size() && tokens[i + 1].is(".") &&
+                       tokens[i + 2].kind == ScriptTokenKind::kName;
+      if (!one || tokens[i + 2].text.substr(0, 1) != "c" ||
+          tokens[i + 2].text.find_first_not_of("0123456789", 1) != std::string_view::npos)
+        place_.fail(token.line, "CONSTANTS without the number of a constant");
+      return i + 2;
+    }
     if (!is_known_name(token.text) && locals_.count(token.text) == 0)
       place_.fail(token.line, "the name " + quoted_name(token.text) +
                                   " is not known: the file does not define it");

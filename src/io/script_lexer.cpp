@@ -21,6 +21,10 @@ bool is_digit(char c) {
   return std::isdigit(static_cast<unsigned char>(c)) != 0;
 }
 
+bool is_exponent(char c) {
+  return c == 'e' || c == 'E';
+}
+
 class Lexer {
  public:
   Lexer(std::string_view text, const ScriptPlace& place) : text_(text), place_(place) {}
@@ -80,8 +84,11 @@ class Lexer {
     std::size_t length = 0;
     for (;; ++length) {
       const char c = peek(length), before = length > 0 ? peek(length - 1) : ' ';
-      const bool exponent = (c == '-' || c == '+') && (before == 'e' || before == 'E');
-      if (!is_letter(c) && !is_digit(c) && c != '.' && !exponent) return length;
+      const bool exponent = is_exponent(c) || ((c == '-' || c == '+') && is_exponent(before));
+      if (is_digit(c) || c == '.' || exponent) continue;
+      if (c == 'j') return length + 1;
+      if (is_letter(c)) fail("a number that goes on as a name");
+      return length;
     }
   }
 

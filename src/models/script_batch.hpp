@@ -43,7 +43,7 @@ class BatchTrail {
   void compare(std::int64_t images);
   bool comparing() const { return comparing_; }
 
-  /// An operator that was executed; fills in `batch` and `each` of its outputs. False where the
+  /// An operator that was executed; fills in `batch`, `images` and `parts` of its outputs. False where the
   /// walks took different ways.
   bool executed(const torch::jit::Node& node, const WalkValues& inputs, WalkValues& outputs);
   bool finished() const { return next_ == steps_.size(); }

@@ -11,7 +11,6 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/memory.hpp"
-#include "sentinel/core/stop.hpp"
 
 namespace sentinel {
 namespace {
@@ -89,9 +88,14 @@ std::int64_t largest_dimension(const IValue& value) {
 /// Multiplications, a bound.
 double products_of(const std::string& name, const std::vector<IValue>& in) {
   std::vector<at::Tensor> tensors;
-  for (const IValue& value : in)
-    if (value.isTensor() && value.toTensor().defined() && value.toTensor().dim() > 1)
-      tensors.push_back(value.toTensor());
+  const auto add = [&](const at::Tensor& tensor) {
+    if (tensor.defined() && tensor.dim() > 1) tensors.push_back(tensor);
+  };
+  for (const IValue& value : in) {
+    if (value.isTensor()) add(value.toTensor());
+    if (value.isTensorList())  // of einsum
+      for (const at::Tensor& tensor : value.toTensorVector()) add(tensor);
+  }
   if (tensors.size() < 2) return 0;
   const auto numel = [](const at::Tensor& tensor) { return static_cast<double>(tensor.numel()); };
   if (name.find("conv") == std::string::npos)
@@ -125,9 +129,6 @@ WalkLimits::WalkLimits(const std::string& source)
 
 void WalkLimits::step() {
   constexpr std::uint64_t kEvery = 64;  // looking at memory and time takes as long as an operator
-  if (stop_signal() != 0)
-    throw Error(stop_code(), "stopped by signal " + std::to_string(stop_signal()) + " while " +
-                                 source_ + " was read");
   if (++steps_ > kMaxSteps)
     throw DataError(source_, "it runs more than " + std::to_string(kMaxSteps) +
                                  " operators for a few images: does it loop forever?");
@@ -138,7 +139,9 @@ void WalkLimits::step() {
     throw DataError(source_, "for a few images it takes more than half of this machine's memory");
 }
 
-std::string WalkLimits::fault_of_call(const std::string& name, const std::vector<IValue>& in) {
+std::string WalkLimits::fault_of_call(const std::string& called, const std::vector<IValue>& in) {
+  const bool in_place = called.size() > 1 && called.back() == '_' && called[0] != '_';
+  const std::string name = in_place ? called.substr(0, called.size() - 1) : called;
   if (is_one_of(name, {"remainder", "floordiv", "fmod", "div", "floor_divide"}))
     if (const std::string fault = fault_of_division(in); !fault.empty()) return fault;
   if (is_one_of(name, {"native_channel_shuffle", "channel_shuffle", "pixel_shuffle"}))

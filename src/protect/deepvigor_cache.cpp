@@ -51,7 +51,6 @@ KeyedCache::KeyedCache(std::string folder) : folder_(std::move(folder)) {
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
   if (error) throw EnvironmentError("cannot make the folder " + folder_ + ": " + error.message());
-  require_writable((std::filesystem::path(folder_) / "cache.bin").string());
 }
 
 std::string KeyedCache::path(const std::string& name, const std::string& key) const {

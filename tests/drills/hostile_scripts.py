@@ -108,12 +108,18 @@ def circle(archive: Archive) -> None:
     archive.before("    x0 = __torch__.a.one(x, )\n")
 
 
-def chain(archive: Archive) -> None:
+def chain(archive: Archive, name: str = "y") -> None:
     code = "def f0(x: Tensor) -> Tensor:\n  return x\n"
     for i in range(1, 5000):
-        code += f"def f{i}(x: Tensor) -> Tensor:\n  return __torch__.a.f{i - 1}(x, )\n"
+        code += f"def f{i}(x: Tensor) -> Tensor:\n"
+        code += f"  {name} = __torch__.a.f{i - 1}(x, )\n  return {name}\n"
     archive.put(code, "code/__torch__/a.py")
     archive.before("    x0 = __torch__.a.f4999(x, )\n")
+
+
+def hidden_chain(archive: Archive) -> None:
+    """Old files begin with a statement of this name, which is left out there."""
+    chain(archive, "op_version_set")
 
 
 def deep_blocks(archive: Archive) -> None:
@@ -175,6 +181,8 @@ HOSTILE: dict[str, tuple[Callable[[Archive], None], str]] = {
     "number": (no_network, "no network"),
     "circle": (circle, "by itself"),
     "chain": (chain, "use each other"),
+    "hidden_chain": (hidden_chain, "use each other"),
+    "glued": (line("y = [1for z in (x, x)]"), "a number that goes on as a name"),
     "texts": (doubling('"0123456789"', "torch.add({s}, {s})"), "texts or tuples of themselves"),
     "tuples": (doubling("(1, 2)", "({s}, {s})"), "texts or tuples of themselves"),
     "division": (line("y = torch.remainder(7, torch.sub(1, 1))"), "divides constants"),
@@ -200,6 +208,11 @@ RUNNING: dict[str, tuple[Callable[[Archive], None], str]] = {
         needed("y = torch.remainder(7, torch.sub(torch.size(x, 1), 3))", "y"),
         "by zero or -1",
     ),
+    "in_place": (
+        needed('y = torch.div_(torch.full([4], 7, dtype=4), -1, rounding_mode="trunc")',
+               "torch.dim(y)"),
+        "by zero or -1",
+    ),  # fmt: skip
     "growing": (
         needed('s = "abcdefgh"\nfor i in range(60):\n  s = torch.add(s, s)', "torch.len(s)"),
         "a text that is too long",

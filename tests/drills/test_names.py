@@ -119,6 +119,10 @@ def as_an_earlier_version(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         for group in ("models", "golden"):
             file[group].move("pruned+hardened", "hardened")
+        points = file["points"][()]
+        named = [models.replace(b"pruned+hardened", b"hardened") for models in points["models"]]
+        points["models"] = named
+        file["points"][...] = points
         parts = file["provenance/fingerprint"].attrs
         for name in list(parts):
             if "pruned+hardened" in name:
@@ -331,7 +335,7 @@ def test_a_ranking_of_nan_is_refused(sentinelnn, campaign, tmp_path):
     made(sentinelnn, "rank", *net, "--output", ranking)
     with h5py.File(ranking, "r+") as file:
         file["importance/l2-norm/layer1.0.conv1/scores"][2] = NAN
-    refused(sentinelnn, 65, [str(ranking), "layer1.0.conv1 are NaN or Inf"],
+    refused(sentinelnn, 65, [str(ranking), "layer1.0.conv1: a score is no number (NaN)"],
             "harden", *net, "--ranking", ranking, "--output", tmp_path / "h.pth")  # fmt: skip
 
 
