@@ -14,7 +14,7 @@ import pandas as pd
 from hdf5 import ResultError
 from schema import OUTCOMES
 
-YEAR_10000 = 253402300800  # seconds since 1970
+YEAR_1900, YEAR_10000 = -2208988800, 253402300800  # seconds since 1970
 MOST = 2**63 - 1
 ROUNDING, FAR = 1e-9, 10.0
 Limit = float | np.ndarray
@@ -67,7 +67,7 @@ def models(path: Path, rows: pd.DataFrame) -> None:
 
 def sessions(path: Path, rows: pd.DataFrame) -> None:
     for column in ("started", "ended"):
-        within(path, "provenance/sessions", column, rows[column], 0, YEAR_10000)
+        within(path, "provenance/sessions", column, rows[column], YEAR_1900, YEAR_10000)
 
 
 def plans(path: Path, rows: pd.DataFrame, trials: pd.Series) -> None:

@@ -6,8 +6,8 @@
 namespace sentinel {
 
 bool is_time(double unix_seconds) {
-  constexpr double kYear10000 = 253402300800;  // [s since 1970]
-  return unix_seconds >= 0 && unix_seconds < kYear10000;
+  constexpr double kYear1900 = -2208988800, kYear10000 = 253402300800;  // [s since 1970]
+  return unix_seconds >= kYear1900 && unix_seconds < kYear10000;
 }
 
 std::string utc_text(double unix_seconds) {

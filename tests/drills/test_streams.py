@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from drill import (
     ENVIRONMENT,
@@ -132,12 +133,24 @@ def obeyed(text: str) -> list[str]:
     return [c for c in text if not (c.isprintable() or c == "\n")]
 
 
+def rename_in_points(file: h5py.File, name: str, other: str) -> None:
+    rows, notes = file["points"][()], dict(file["points"].attrs)
+    long = h5py.string_dtype("utf-8", 400)
+    wide = [(n, long if n == "models" else rows.dtype[n]) for n in rows.dtype.names]
+    changed = rows.astype(np.dtype(wide))
+    changed["models"] = [old.replace(name.encode(), other.encode()) for old in rows["models"]]
+    del file["points"]
+    file["points"] = changed
+    file["points"].attrs.update(notes)
+
+
 def test_names_do_not_command_the_terminal(sentinelnn: Launcher, result, tmp_path):
     path = tmp_path / "odd.h5"
     path.write_bytes(result.read_bytes())
     with h5py.File(path, "r+") as file:
         for group in ("models", "golden"):
             file[group].move("unprotected", ODD)
+        rename_in_points(file, "unprotected", ODD)
         file["provenance"].attrs["dataset"] = ODD
         file["provenance"].attrs["checkpoint"] = ODD
         file.attrs["creator"] = ODD
@@ -172,7 +185,7 @@ def test_a_record_does_not_command_the_terminal(sentinelnn, campaign, tmp_path):
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_a_signal_is_heard_during_the_set_up(sentinelnn, campaign, tmp_path, number, code, ranks):
     path = tmp_path / "r.h5"
-    rates = ", ".join(f"{1e-7 * 1.0001**point:.9e}" for point in range(20000))
+    rates = ", ".join(f"{10000 + point}e-11" for point in range(20000))
     (tmp_path / "job.toml").write_text(f"[campaign]\nber = [{rates}]\n")
     args = ["campaign", "--data", campaign.data, "--checkpoint", campaign.checkpoint, "--images"]
     args += ["64", "--hardening-ratio", "0", "--repeat", "1", "--job", tmp_path / "job.toml"]

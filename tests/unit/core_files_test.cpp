@@ -12,12 +12,13 @@ namespace {
 
 using ::testing::HasSubstr;
 
-TEST(Time, OfTheYears1970To9999) {
+TEST(Time, OfTheYears1900To9999) {
+  EXPECT_EQ(utc_text(-2208988800.0), "1900-01-01T00:00:00Z");
   EXPECT_EQ(utc_text(0), "1970-01-01T00:00:00Z");
   EXPECT_EQ(utc_text(1.75e9), "2025-06-15T15:06:40Z");
   EXPECT_EQ(utc_text(253402300799.0), "9999-12-31T23:59:59Z");
   for (const double bad :
-       {253402300800.0, 1e300, -1.0, -1e300, HUGE_VAL, -HUGE_VAL, std::nan("")}) {
+       {253402300800.0, 1e300, -2208988801.0, -1e300, HUGE_VAL, -HUGE_VAL, std::nan("")}) {
     EXPECT_FALSE(is_time(bad)) << bad;
     EXPECT_EQ(utc_text(bad), "an unknown time");
   }
