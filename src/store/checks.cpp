@@ -267,9 +267,9 @@ void check_info(const std::string& path, const ResultInfo& info) {
 void check_session(const Place& at, const SessionRow& session) {
   count_in(at, "number", session.number, 0, kMostSessions);
   if (!is_time(session.started))
-    refuse(at, fmt::format("started is {}, no time of the years 1900 to 9999, in seconds since 1970", session.started));
+    refuse(at, fmt::format("started is {}, no time in seconds since 1970", session.started));
   if (!is_time(session.ended))
-    refuse(at, fmt::format("ended is {}, no time of the years 1900 to 9999, in seconds since 1970", session.ended));
+    refuse(at, fmt::format("ended is {}, no time in seconds since 1970", session.ended));
   count_in(at, "ranks", session.ranks, 1, INT32_MAX);
   count_in(at, "new_trials", session.new_trials, 0, kMostCount);
 }
