@@ -24,6 +24,7 @@ constexpr std::int64_t kMaxElements = std::int64_t{1} << 30;  // of a tensor
 constexpr std::size_t kMaxList = 1'000'000, kMaxText = 1u << 20;
 constexpr std::int64_t kMaxParts = 65536;  // of split, unbind, chunk
 constexpr double kMaxProducts = 1e13;      // of one convolution or matrix product; VGG-16: 4e9
+constexpr double kMaxLooks = 1e11;         // of one pooling; VGG-16: 3e7
 
 /// Hands requests on to LibTorch's own allocator, whose memory it may free.
 class LimitedAllocator final : public c10::Allocator {
@@ -83,6 +84,27 @@ std::int64_t largest_dimension(const IValue& value) {
   std::int64_t most = 0;
   for (const std::int64_t size : value.toTensor().sizes()) most = std::max(most, size);
   return most;
+}
+
+/// Values in a value, one that is in two lists counted twice; no more than `most` + 1 are counted.
+std::size_t places_in(const IValue& value, std::size_t most) {
+  std::size_t places = 1;
+  const auto add = [&](const auto& items) {
+    for (const IValue& item : items)
+      if (places <= most) places += places_in(item, most - places);
+  };
+  if (value.isList()) add(value.toListRef());
+  if (value.isTuple()) add(value.toTupleRef().elements());
+  return places;
+}
+
+/// Values that a pooling looks at, a bound: its window at every pixel.
+double looks_of_pooling(const std::vector<IValue>& in) {
+  if (in.size() < 2 || !in[0].isTensor() || !in[1].isIntList()) return 0;
+  double looks = static_cast<double>(in[0].toTensor().numel());
+  for (const std::int64_t size : in[1].toIntVector())
+    looks *= static_cast<double>(std::max<std::int64_t>(1, size));
+  return looks;
 }
 
 /// Multiplications, a bound.
@@ -159,6 +181,9 @@ std::string WalkLimits::fault_of_call(const std::string& called, const std::vect
       (name.find("conv") != std::string::npos || name.find("mm") != std::string::npos ||
        is_one_of(name, {"matmul", "linear", "einsum"})))
     return "multiplies more than any network for these images";
+  const bool window = name.find("pool") != std::string::npos && name.find("adaptive") != 0;
+  if (window && looks_of_pooling(in) > kMaxLooks)
+    return "pools more than any network for these images";
   return "";
 }
 
@@ -166,8 +191,7 @@ std::string WalkLimits::fault_of_result(const std::vector<IValue>& outputs) {
   for (const IValue& value : outputs) {
     if (value.isTensor() && value.toTensor().defined() && value.toTensor().numel() > kMaxElements)
       return "makes a tensor of " + std::to_string(value.toTensor().numel()) + " elements";
-    if (value.isList() && value.toListRef().size() > kMaxList)
-      return "makes a list that is too long";
+    if (places_in(value, kMaxList) > kMaxList) return "makes a list that is too long";
     if (value.isString() && value.toStringRef().size() > kMaxText)
       return "makes a text that is too long";
   }

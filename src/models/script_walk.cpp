@@ -177,10 +177,10 @@ class Walk {
             function(*node.input(0)->type()->expectRef<c10::FunctionType>().function(), in, scope)};
         return true;
       case prim::ListConstruct:
-        out = {joined(list(node, in), in)};
+        out = {joined(small(node, list(node, in), scope), in)};
         return true;
       case prim::TupleConstruct:
-        out = {joined(c10::ivalue::Tuple::create(plain(in)), in)};
+        out = {joined(small(node, c10::ivalue::Tuple::create(plain(in)), scope), in)};
         return true;
       case prim::TupleUnpack:
         out = separated(in.at(0), in[0].value.toTupleRef().elements());
@@ -257,6 +257,12 @@ class Walk {
   static IValue list(const Node& node, const WalkValues& items) {
     c10::impl::GenericList made(node.output()->type()->expectRef<c10::ListType>().getElementType());
     for (const WalkValue& item : items) made.push_back(item.value);
+    return made;
+  }
+
+  IValue small(const Node& node, IValue made, const Scope& scope) const {
+    const std::string fault = WalkLimits::fault_of_result({made});
+    if (!fault.empty()) refuse(node, scope, fault);
     return made;
   }
 

@@ -208,6 +208,16 @@ RUNNING: dict[str, tuple[Callable[[Archive], None], str]] = {
         needed("y = torch.remainder(7, torch.sub(torch.size(x, 1), 3))", "y"),
         "by zero or -1",
     ),
+    "nested_lists": (
+        needed("a = torch.mul([1], 1000)\nb = torch.mul([a], 1000)\nc = torch.mul([b], 1000)\n"
+               "d = torch.mul([c], 1000)", "torch.len(d)"),
+        "list that is too long",
+    ),
+    "pooling": (
+        needed("y = torch.max_pool2d(torch.ones([1, 1, 4000, 4000]), [2000, 2000], [1, 1])",
+               "torch.dim(y)"),
+        "pools more",
+    ),
     "in_place": (
         needed('y = torch.div_(torch.full([4], 7, dtype=4), -1, rounding_mode="trunc")',
                "torch.dim(y)"),
