@@ -72,6 +72,7 @@ class NameCheck {
     for (const ScriptStatement& statement : statements_) {
       if (is_left_out(statement)) continue;
       begin_definition(statement);
+      references_.deepen(statement.indent);
       for (std::size_t i = 0; i < statement.tokens.size(); ++i)
         if (statement.tokens[i].kind == ScriptTokenKind::kName) i = check_name(statement.tokens, i);
     }

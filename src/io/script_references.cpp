@@ -27,6 +27,12 @@ void ScriptReferences::add(const std::string& name, std::uint32_t line, const Sc
   if (found != current_) used_[current_].insert(found);
 }
 
+std::size_t ScriptReferences::levels_of(const std::string& name) const {
+  constexpr std::size_t kBlocksOfALevel = 8;
+  const auto found = blocks_.find(name);
+  return 1 + (found == blocks_.end() ? 0 : found->second / kBlocksOfALevel);
+}
+
 std::size_t ScriptReferences::height(const std::string& name, std::size_t depth,
                                      std::map<std::string, std::size_t>& known,
                                      const std::string& source) const {
@@ -37,12 +43,13 @@ std::size_t ScriptReferences::height(const std::string& name, std::size_t depth,
     std::size_t most = 0;
     if (depth <= kMaxDepth)
       for (const std::string& used : used_.at(name))
-        most = std::max(most, height(used, depth + 1, known, source));
-    place->second = most + 1;
+        most = std::max(most, height(used, depth + levels_of(name), known, source));
+    place->second = most + levels_of(name);
   }
   if (depth + place->second > kMaxDepth)
     throw DataError(source, "its code has more than " + std::to_string(kMaxDepth) +
-                                " definitions that use each other, one by one, such as " +
+                                " definitions that use each other, one by one, or such with "
+                                "blocks in blocks, such as " +
                                 quoted_name(name) + "; LibTorch would crash on it");
   return place->second;
 }

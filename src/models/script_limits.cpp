@@ -86,6 +86,42 @@ std::int64_t largest_dimension(const IValue& value) {
   return most;
 }
 
+/// LibTorch's kernels divide by these numbers.
+std::string fault_of_shuffle(const std::string& name, const std::vector<IValue>& in) {
+  constexpr std::int64_t kMaxFactor = 65536;
+  if (name.find("shuffle") == std::string::npos || in.size() < 2 || !in[0].isTensor()) return "";
+  if (in[0].toTensor().numel() == 0) return "shuffles nothing";
+  const bool fits = in[1].isInt() && in[1].toInt() > 0 && in[1].toInt() <= kMaxFactor;
+  return fits ? "" : "shuffles by a number that cannot be";
+}
+
+/// LibTorch 1.13 reads one norm for each filter, however many there are.
+bool is_norm_of_weight(const std::vector<IValue>& in) {
+  if (in.size() < 3 || !in[0].isTensor() || !in[1].isTensor() || !in[2].isInt()) return false;
+  const at::Tensor weight = in[0].toTensor(), norms = in[1].toTensor();
+  const std::int64_t dimension = in[2].toInt();
+  if (dimension < 0 || dimension >= weight.dim()) return norms.numel() == 1;
+  return norms.numel() == weight.size(dimension);
+}
+
+bool is_true(const std::vector<IValue>& in, std::size_t at) {
+  return at < in.size() && in[at].isBool() && in[at].toBool();
+}
+
+/// A network that draws numbers, or moves its statistics, answers otherwise at every call.
+std::string fault_of_chance(const std::string& name, const std::vector<IValue>& in) {
+  constexpr const char* kEval = ": call eval() before saving it";
+  if (is_one_of(name, {"rand", "rand_like", "randn", "randn_like", "bernoulli"}) ||
+      (name == "rrelu" && is_true(in, 3)))
+    return std::string("draws random numbers") + kEval;
+  if (name.find("dropout") != std::string::npos && is_true(in, 2))
+    return std::string("is active") + kEval;
+  const bool tracks = in.size() > 5 && in[3].isTensor() && in[3].toTensor().defined();
+  if (name.find("batch_norm") != std::string::npos && tracks && is_true(in, 5))
+    return std::string("normalises by the batch") + kEval;
+  return "";
+}
+
 /// Values in a value, one that is in two lists counted twice; no more than `most` + 1 are counted.
 std::size_t places_in(const IValue& value, std::size_t most) {
   std::size_t places = 1;
@@ -166,8 +202,10 @@ std::string WalkLimits::fault_of_call(const std::string& called, const std::vect
   const std::string name = in_place ? called.substr(0, called.size() - 1) : called;
   if (is_one_of(name, {"remainder", "floordiv", "fmod", "div", "floor_divide"}))
     if (const std::string fault = fault_of_division(in); !fault.empty()) return fault;
-  if (is_one_of(name, {"native_channel_shuffle", "channel_shuffle", "pixel_shuffle"}))
-    if (in.size() > 1 && in[1].isInt() && in[1].toInt() <= 0) return "shuffles less than one group";
+  if (const std::string fault = fault_of_shuffle(name, in); !fault.empty()) return fault;
+  if (const std::string fault = fault_of_chance(name, in); !fault.empty()) return fault;
+  if (name == "_weight_norm" && !is_norm_of_weight(in))
+    return "has another number of norms than the weight has filters";
   if (is_one_of(name, {"split", "split_with_sizes", "chunk", "unbind", "tensor_split", "tolist",
                        "unsafe_split", "unsafe_chunk", "unsafe_split_with_sizes"}))
     if (!in.empty() && largest_dimension(in[0]) > kMaxParts) return "makes too many parts";

@@ -220,15 +220,26 @@ class Walk {
 
   /// Tensors that outlive the walk: no operator may change them.
   WalkValue lasting(IValue value) {
-    if (value.isTensor() && value.toTensor().defined() && value.toTensor().has_storage())
-      lasting_.insert(value.toTensor().storage().unsafeGetStorageImpl());
-    else if (value.isList())
-      lasting_.insert(value.internalToPointer());
+    remember(value);
     return {std::move(value)};
   }
 
+  void remember(const IValue& value) {
+    const bool shared = value.isList() || value.isGenericDict();
+    if (shared && !lasting_.insert(value.internalToPointer()).second) return;
+    if (value.isTensor() && value.toTensor().defined() && value.toTensor().has_storage())
+      lasting_.insert(value.toTensor().storage().unsafeGetStorageImpl());
+    if (value.isList())
+      for (const IValue& item : value.toListRef()) remember(item);
+    if (value.isTuple())
+      for (const IValue& item : value.toTupleRef().elements()) remember(item);
+    if (value.isGenericDict())
+      for (const auto& entry : value.toGenericDict()) remember(entry.value());
+  }
+
   bool lasts(const IValue& value) const {
-    if (value.isList()) return lasting_.count(value.internalToPointer()) > 0;
+    if (value.isList() || value.isGenericDict())
+      return lasting_.count(value.internalToPointer()) > 0;
     return value.isTensor() && value.toTensor().defined() && value.toTensor().has_storage() &&
            lasting_.count(value.toTensor().storage().unsafeGetStorageImpl()) > 0;
   }
@@ -345,7 +356,7 @@ class Walk {
   WalkLimits limits_;
   int depth_ = 0;                                       // of calls
   std::unordered_map<const void*, std::string> paths_;  // of submodules, as they are met
-  std::unordered_set<const void*> lasting_;  // storages of the file's tensors, lists of the file
+  std::unordered_set<const void*> lasting_;  // storages of the file's tensors, lists, dictionaries
 };
 
 }  // namespace
