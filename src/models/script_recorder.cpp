@@ -175,12 +175,24 @@ void ScriptRecorder::called(const OperatorCall& call) {
   const std::string name = plain_name(call.name);
   for (const at::Tensor& tensor : outputs) kept_.push_back(tensor);
   if (!reads) return constant(call, name, inputs, outputs);
+  for (const at::Tensor& tensor : inputs)
+    if (stale_.count(script_key(tensor)) > 0)
+      refuse(call, "reads a tensor that was changed in place by another name");
+  note_change(call);
   const bool on_list = !call.inputs.empty() && !call.inputs[0].isTensor();
   if (on_list && moves_only(name) && std::all_of(outputs.begin(), outputs.end(), known)) return;
   if (asks_only(name) && outputs.empty()) return;
   const auto found = operators().find(name);
   if (found == operators().end()) refuse(call, "is not supported");
   (this->*found->second)(call);
+}
+
+void ScriptRecorder::note_change(const OperatorCall& call) {
+  if (call.name.back() != '_' || !call.inputs.at(0).isTensor()) return;
+  const at::Tensor changed = call.inputs[0].toTensor();
+  for (const at::Tensor& other : kept_)
+    if (other.defined() && !other.is_same(changed) && other.is_alias_of(changed))
+      stale_.insert(script_key(other));
 }
 
 void ScriptRecorder::constant(const OperatorCall& call, const std::string& name,

@@ -143,11 +143,65 @@ class ByValue(Net):
         return self.logits(x)
 
 
+class Inside(Net):
+    """A tensor within a tuple counts the calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside: tuple[torch.Tensor, int] = (torch.ones(1), 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.inside[0].add_(1)
+        if bool(self.inside[0].sum() > 9):
+            x = torch.relu(x)
+        return self.logits(x)
+
+
+class Moves(Net):
+    """Statistics of constants move at every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(2))
+        self.register_buffer("var", torch.ones(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        nn.functional.batch_norm(torch.ones(2, 2), self.mean, self.var, training=True)
+        if bool(self.mean.sum() > 1.9):
+            x = torch.relu(x)
+        return self.logits(x)
+
+
+class Draws(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.logits(x * torch.ones([1, 1, 1, 1]).bernoulli_(0.9))
+
+
+class Drops(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.logits(x * nn.functional.dropout(torch.ones([1]), 0.001, True))
+
+
+class OtherName(Net):
+    """Both names of the images are clamped, which only large values show."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(x)
+        first = y.detach()
+        y.clamp_(0.0, 100.0)
+        return self.logits(first)
+
+
 PATH = "depends on the number of images"
 STATEFUL: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "counter": (Counts, "sets the attribute 'calls'"),
     "in_place": (InPlace, "changes a parameter, buffer, attribute or constant"),
     "list": (Remembers, "changes a parameter, buffer, attribute or constant"),
+    "tuple": (Inside, "changes a parameter, buffer, attribute or constant"),
+    "statistics": (Moves, "normalises by the batch"),
+    "random": (Draws, "draws random numbers"),
+    "dropout": (Drops, "is active: call eval()"),
+    "names": (OtherName, "changed in place by another name"),
     "size": (Many, PATH),
     "length": (ManyByLength, PATH),
     "tensor": (ManyByTensor, PATH),

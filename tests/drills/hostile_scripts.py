@@ -117,6 +117,20 @@ def chain(archive: Archive, name: str = "y") -> None:
     archive.before("    x0 = __torch__.a.f4999(x, )\n")
 
 
+def chain_of_blocks(archive: Archive) -> None:
+    """Neither the definitions nor the blocks are too many alone."""
+    code = "def f0(x: Tensor) -> Tensor:\n  return x\n"
+    for i in range(1, 60):
+        code += f"def f{i}(x: Tensor) -> Tensor:\n"
+        code += "".join("  " * (k + 1) + "if torch.eq(torch.dim(x), 4):\n" for k in range(60))
+        code += "  " * 61 + f"y = __torch__.a.f{i - 1}(x, )\n"
+        code += "".join("  " * (k + 1) + "else:\n" + "  " * (k + 2) + "y = x\n"
+                        for k in reversed(range(60)))  # fmt: skip
+        code += "  return y\n"
+    archive.put(code, "code/__torch__/a.py")
+    archive.before("    x0 = __torch__.a.f59(x, )\n")
+
+
 def hidden_chain(archive: Archive) -> None:
     """Old files begin with a statement of this name, which is left out there."""
     chain(archive, "op_version_set")
@@ -181,6 +195,7 @@ HOSTILE: dict[str, tuple[Callable[[Archive], None], str]] = {
     "number": (no_network, "no network"),
     "circle": (circle, "by itself"),
     "chain": (chain, "use each other"),
+    "chain_of_blocks": (chain_of_blocks, "blocks in blocks"),
     "hidden_chain": (hidden_chain, "use each other"),
     "glued": (line("y = [1for z in (x, x)]"), "a number that goes on as a name"),
     "texts": (doubling('"0123456789"', "torch.add({s}, {s})"), "texts or tuples of themselves"),
@@ -212,6 +227,18 @@ RUNNING: dict[str, tuple[Callable[[Archive], None], str]] = {
         needed("a = torch.mul([1], 1000)\nb = torch.mul([a], 1000)\nc = torch.mul([b], 1000)\n"
                "d = torch.mul([c], 1000)", "torch.len(d)"),
         "list that is too long",
+    ),
+    "weight_norm": (
+        needed("y = torch._weight_norm(torch.ones([64, 2]), torch.ones([1, 1]), 0)", "torch.dim(y)"),
+        "another number of norms",
+    ),
+    "pixel_shuffle": (
+        needed("y = torch.pixel_shuffle(torch.ones([1, 4, 2, 2]), 4294967296)", "torch.dim(y)"),
+        "shuffles by a number",
+    ),
+    "channel_shuffle": (
+        needed("y = torch.native_channel_shuffle(torch.ones([0, 4, 4]), 4)", "torch.dim(y)"),
+        "shuffles nothing",
     ),
     "pooling": (
         needed("y = torch.max_pool2d(torch.ones([1, 1, 4000, 4000]), [2000, 2000], [1, 1])",
