@@ -58,8 +58,8 @@ def changed(base: Path, name: str, change) -> Path:
 def test_the_harmless_one(sentinelnn, base, folder):
     outcome = evaluated(sentinelnn, base, folder)
     assert outcome.code == 0, outcome.err
-    Archive(base).write(base.with_name("again.ts"))
-    outcome = evaluated(sentinelnn, base.with_name("again.ts"), folder)
+    Archive(base).write(base.with_name("rewritten.ts"))
+    outcome = evaluated(sentinelnn, base.with_name("rewritten.ts"), folder)
     assert outcome.code == 0, outcome.err
 
 

@@ -207,7 +207,7 @@ REFUSED = {
     "twice": (body(Twice()), "in middle.same uses middle.same.weight again"),
     "learnt": (body(Learnt()), "operator aten::mul in middle with a Parameter"),
     "derived": (body(Derived()), "operator aten::mul in middle with a Parameter"),
-    "view": (body(InView()), "give other logits than the file itself"),
+    "view": (body(InView()), "reads a tensor that was changed in place by another name"),
     "batch": (body(Batch()), "operator aten::view in middle fails on a batch of these images"),
     "pair": (lambda: traced(Pair().eval()), "returns 2 tensors that depend on its images"),
     "classes": (
