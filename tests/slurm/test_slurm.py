@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,31 @@ def test_all_components_of_a_heterogeneous_job_work(
     result = Result.read(path)
     result.check_same(undisturbed.result)
     assert set(result.trials["rank"]) == {0, 1, 2}
+
+
+HUNG_SRUN = """#!/bin/bash
+{srun} "$@"
+exec sleep 600
+"""
+
+
+@pytest.mark.parametrize("code", [0, 65])
+def test_srun_that_does_not_end_after_its_ranks_is_ended(
+    cluster, jobs, campaign, tmp_path, code
+):
+    """As that of SLURM 22.05 in one heterogeneous job of 14."""
+    hung, output, path = tmp_path / "srun", tmp_path / "job.out", tmp_path / "result.h5"
+    hung.write_text(HUNG_SRUN.format(srun=shutil.which("srun")))
+    hung.chmod(0o755)
+    args = campaign.args(path) if code == 0 else ["summarize", campaign.checkpoint]
+    search = f"{tmp_path}:{os.environ['PATH']}"
+    options = ("--nodes=1", ":", "--nodes=1", "--ntasks=1")
+    job = jobs.submit(output, args, *options, PATH=search)
+    cluster.wait(job)
+    ended = cluster.job(job)
+    assert ended["ExitCode"] == f"{code}:0", said(output)
+    assert f"srun did not end after its ranks, which ended with {code}" in said(output)
+    assert code != 0 or Result.read(path).complete
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
