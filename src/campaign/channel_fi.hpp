@@ -3,7 +3,7 @@
 
 namespace sentinel {
 
-/// channel-FI (design 02): runs what its result file (job.channel_faults.output) lacks of its
+/// channel-FI (docs/methods.md): runs what its result file (job.channel_faults.output) lacks of its
 /// trials, distributed like any campaign, and turns the rows into scores, complete on rank 0 only.
 /// Points are all channels of the network, so that other layers, or more trials, extend the file.
 /// Where a stop is asked for, everything is stored and SharedError (kStopped, kInterrupted) thrown:

@@ -8,7 +8,7 @@
 namespace sentinel {
 
 /// A fixed random partition of the images into blocks, of which each trial looks at one, drawn with
-/// probability in proportion to its size (design 05, "Images"): so the mean over a trial's images
+/// probability in proportion to its size: so the mean over a trial's images
 /// estimates that over all without bias. Without blocks a trial looks at all images, in their
 /// order.
 class ImageBlocks {

@@ -45,8 +45,8 @@ struct PatchTrial {
   at::Tensor logits;  // [images, classes] of these blocks; first the fault-free ones, then its own
 };
 
-/// Runs trials with faults in one output channel each (design 06, "Touch few channels", "Stop
-/// early", "Batch trials"). The channel is computed from its whole filter, never by a difference of
+/// Runs trials with faults in one output channel each. The channel
+/// is computed from its whole filter, never by a difference of
 /// weights. Where its new values are bitwise those that the same computation gives without faults,
 /// the fault-free outputs stay; images without any other value keep their fault-free logits without
 /// being run, and so do those of which the next convolutions notice nothing. The images that are

@@ -10,7 +10,7 @@
 namespace sentinel {
 namespace {
 
-constexpr double kOfNaN = 1e4;  // what a deviation that is NaN counts as (design 02)
+constexpr double kOfNaN = 1e4;  // what a deviation that is NaN counts as
 constexpr int kBits = 32;
 
 /// Everything that one weight of a filter is multiplied with, sorted; NaN and zeros only counted.

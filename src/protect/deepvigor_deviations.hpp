@@ -8,7 +8,7 @@
 
 namespace sentinel {
 
-/// The grid of `deepvigor` (design 02): -2^10 … -2^-10, 0, 2^-10 … 2^10, ascending.
+/// The grid of `deepvigor`: -2^10 … -2^-10, 0, 2^-10 … 2^10, ascending.
 inline constexpr std::size_t kGridSide = 21;  // values on each side of 0
 inline constexpr std::size_t kGridZero = kGridSide;
 inline constexpr std::size_t kGridSize = 2 * kGridSide + 1;

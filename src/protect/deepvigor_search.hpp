@@ -20,7 +20,7 @@ struct Reach {
 Reach reach_of(const Graph& graph, NodeId conv);
 
 /// Searches the smallest shifts of a convolution's output channels that change what the network
-/// says of images (the deltas of `deepvigor`, design 02).
+/// says of images (the deltas of `deepvigor`, docs/methods.md).
 ///
 /// Every image keeps its place in a batch of fixed shape, so that its arithmetic does not depend on
 /// what the others do; each goes on with the next search as soon as it has its answer. A shift

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The long check that the trial engine gives what the reference path gives (design 06, "Equality").
+"""The long check that the trial engine gives what the reference path gives.
 
   engine_parity.py cells --work W [--trials 80] [--made-trials 8] [--models M ...] [--ranks 2]
   engine_parity.py order --work W --models resnet20 [--trials 80] [--faults single ber]

@@ -22,7 +22,7 @@ ENVIRONMENT = {
 
 
 def fail(message: str, code: int = 71) -> None:
-    """Ends the script with one of the program's exit codes (design 04)."""
+    """Ends the script with one of the program's exit codes (docs/exit_codes.md)."""
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     raise SystemExit(code)
 

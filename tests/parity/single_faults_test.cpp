@@ -8,7 +8,7 @@
 namespace sentinel::parity {
 namespace {
 
-constexpr double kTolerance = 1e-3;  // of max|z| of the image (design 06, "Equality")
+constexpr double kTolerance = 1e-3;  // of max|z| of the image
 
 std::uint32_t word(float value) {
   std::uint32_t bits = 0;

@@ -48,7 +48,7 @@ Dataset images(Split split);
 at::Tensor all_logits(const Graph& graph, const Dataset& dataset);
 
 /// Our logits against somebody else's. A prediction may differ only where the two largest logits of
-/// the other side are closer than 1e-4 of the image's max|z|: then rounding decides (design 06).
+/// the other side are closer than 1e-4 of the image's max|z|: then rounding decides.
 struct Comparison {
   double relative = 0;  // largest |difference| of logits, in max|z| of the image
   double absolute = 0;  // the same as it is

@@ -249,7 +249,7 @@ std::vector<Faults> awkward_faults(const FaultSpace& space) {
 }
 
 /// Whether the logits of ranks `rank` and `rank` + 1 (from 1) are so close that rounding decides
-/// their order (design 06).
+/// their order.
 bool near_tie(const at::Tensor& z, std::int64_t rank) {
   if (rank >= z.numel()) return false;
   const at::Tensor sorted = std::get<0>(z.sort(0, /*descending=*/true));

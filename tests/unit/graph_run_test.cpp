@@ -205,7 +205,7 @@ TEST(BoundedReluTest, BoundsPerChannel) {
   EXPECT_EQ(y[1].item<float>(), 2);
 }
 
-/// The rule of design 02 for one pair, in plain words.
+/// The rule of merging for one pair, in plain words.
 float expected_merge(float a, float b, Correction correction, float low, float high) {
   const bool fa = std::isfinite(a), fb = std::isfinite(b);
   if (fa && fb && std::abs(a - b) <= 1e-5F * std::max(std::abs(a), std::abs(b))) return a;

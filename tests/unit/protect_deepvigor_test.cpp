@@ -22,8 +22,8 @@ using test::scores_of;
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-// ---- the definition of design 02, word by word
-// ----------------------------------------------------
+// ---- the definition of docs/methods.md, word by word
+// ---------------------------------------------------
 
 float flipped(float value, int bit) {
   std::uint32_t word = 0;

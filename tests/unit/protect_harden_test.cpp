@@ -329,7 +329,7 @@ TEST_P(WeightBounding, RefusesWeightsThatAreNotFinite) {
 INSTANTIATE_TEST_SUITE_P(Nets, WeightBounding,
                          testing::Values(test::plain_residual, test::vgg_like));
 
-/// The seed tool's "l1-norm" is the L2 norm, its first member orders a group (design 02).
+/// The seed tool's "l1-norm" is the L2 norm, its first member orders a group.
 TEST(SeedTool, HardenedTheSameChannelsOfResNet20) {
   const std::string folder = test::data_folder() + "/models/";
   const std::string seed_file = folder + "seed_resnet20_hardened_0.1.pth";

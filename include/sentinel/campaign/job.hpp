@@ -63,7 +63,7 @@ struct RankingJob {
   ChannelFaultsJob channel_faults;
 };
 
-/// How the pruned model is made (design 02, "Sorting, pruning").
+/// How the pruned model is made.
 struct PruningJob {
   PruningPlan plan;
   std::int64_t finetune_epochs = 10;  // 0: none

@@ -32,7 +32,7 @@ struct ReplayJob {
 struct ReplayedRow {
   TrialRow stored, replayed;
   /// Every column was compared, as the same device type, instruction set and engine must give the
-  /// same bits; otherwise all but the split of masked and non-critical images (design 06).
+  /// same bits; otherwise all but the split of masked and non-critical images.
   bool bitwise = false;
   std::vector<std::string> differences;  // "correct: 9 -> 8", "fault 0 after: 0x1 -> 0x3"
 };

@@ -6,7 +6,7 @@
 
 namespace sentinel {
 
-/// Exit codes of the program (design 04); the same on all ranks.
+/// Exit codes of the program (docs/exit_codes.md); the same on all ranks.
 enum class ExitCode : int {
   kDone = 0,
   kMismatch = 1,      // replay or audit found a mismatch

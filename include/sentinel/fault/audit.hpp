@@ -5,7 +5,7 @@
 
 namespace sentinel {
 
-/// How the two paths of the engine agree on one trial (design 06, "Equality").
+/// How the two paths of the engine agree on one trial.
 struct Agreement {
   std::uint32_t images = 0;
   /// Images that are DUE in one path only, or of another predicted class without a near tie, or

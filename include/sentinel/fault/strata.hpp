@@ -16,7 +16,7 @@ struct Strata {
 };
 
 /// Strata of the trials of a sampler on an original network and those made from it, and trials
-/// within one (design 05).
+/// within one.
 /// exact:1: by the class of the flipped bit: {30}, {29-27}, {26-23}, {31}, {22-19}, {18-0}; the
 /// shares are the same for every network of 32-bit words.
 /// channel: the same bits of that channel in three classes, {30}, {29-23}, {31, 22-0}. Every silent

@@ -75,7 +75,7 @@ struct TrialInput {
 ///
 /// `run` starts at the first faulty node from cached fault-free outputs (channels_last, blocks of
 /// images); `run_reference` flips the bits, runs the whole unmodified network, flips back. Same
-/// outcomes (design 06).
+/// outcomes.
 class TrialEngine {
  public:
   TrialEngine(Graph graph, Batch images, const EngineOptions& options);

@@ -10,8 +10,8 @@ namespace sentinel {
 bool copies_agree(const DuplicatedConv& op);
 
 /// A network as the trial engine runs it: the nodes of a graph, of which runs of batch
-/// normalisation, add and activation are one value computed in one pass over the memory (design 06,
-/// "Lean operators"). On the CPU with our own kernels, each image's values being the same whatever
+/// normalisation, add and activation are one value computed in one pass over the memory.
+/// On the CPU with our own kernels, each image's values being the same whatever
 /// else is in the batch (but a batch of one, for which LibTorch's convolutions may round
 /// otherwise); elsewhere by LibTorch's operators one by one. Same values as `run` up to rounding.
 ///

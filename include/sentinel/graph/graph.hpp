@@ -17,7 +17,7 @@ using NodeId = std::int64_t;
 using Pair = std::array<std::int64_t, 2>;  // {height, width}
 
 /// Merging of a duplicated channel's two results a (original) and b (copy); copies with
-/// |a-b| <= 1e-5 max(|a|,|b|) count as equal and a passes (design 02). A finite one wins over a
+/// |a-b| <= 1e-5 max(|a|,|b|) count as equal and a passes. A finite one wins over a
 /// non-finite one; of two non-finite ones 0. What passes changes by no more than a and b do where
 /// they are near the threshold, so that rounding does not decide between a huge value and 0.
 enum class Correction {
@@ -41,7 +41,7 @@ struct Input {
   std::int64_t channels = 3;
   Pair size{32, 32};
 };
-/// Weight bounds (design 02): wherever a stored weight is used, a value outside [low, high] or not
+/// Weight bounds: wherever a stored weight is used, a value outside [low, high] or not
 /// finite counts as 0. Undefined: no bounds.
 struct WeightBounds {
   at::Tensor low, high;  // [] per layer, or one for each row of the weight, copies included
@@ -129,7 +129,7 @@ struct Node {
 
 /// Where the channels of a transformed convolution or linear layer come from in the original model:
 /// channel numbers there, empty = unchanged. Faults are named in these coordinates so that
-/// campaigns pair (design 05).
+/// campaigns pair.
 struct ChannelOrigin {
   std::vector<std::int64_t> out, in;
 };

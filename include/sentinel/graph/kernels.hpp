@@ -3,8 +3,8 @@
 
 #include "sentinel/graph/graph.hpp"
 
-/// The few kernels of our own beside LibTorch's convolutions (design 06, "Lean operators", "Touch
-/// few channels"). Activations are f32 on the CPU, [N, C, H, W] in channels_last or [N, C]; each
+/// The few kernels of our own beside LibTorch's convolutions. Activations
+/// are f32 on the CPU, [N, C, H, W] in channels_last or [N, C]; each
 /// output value is a function of its own image alone, computed in one fixed order.
 namespace sentinel::kernels {
 

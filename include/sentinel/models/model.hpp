@@ -31,8 +31,8 @@ bool is_narrowed(const Graph& graph);
 /// the names have, for error messages and `inspect`.
 std::vector<std::string> matching_models(const StateDict& tensors);
 
-/// The graph's tensors in PyTorch's order and names; protected layers in the checkpoint layout of
-/// design 02, then the additional tensors (`<conv>.duplicated`, `<conv>.range_low/high`,
+/// The graph's tensors in PyTorch's order and names; protected layers in the layout of
+/// docs/checkpoint_files.md, then the additional tensors (`<conv>.duplicated`, `<conv>.range_low/high`,
 /// `<relu>.bound`).
 StateDict state_dict(const Graph& graph);
 

@@ -43,14 +43,14 @@ class ImportanceMethod {
  public:
   virtual ~ImportanceMethod() = default;
   virtual std::string name() const = 0;
-  /// How many training images it looks at unless told otherwise (design 02); 0: none at all.
+  /// How many training images it looks at unless told otherwise; 0: none at all.
   virtual std::int64_t default_images() const { return 0; }
   /// Collective; the same scores on every rank, and for every number of ranks.
   virtual ChannelScores score(const ImportanceInputs& inputs) const = 0;
 };
 
 /// "l1-norm": sum |w| of the filter; "l2-norm": sqrt(sum w^2) (Li et al., ICLR 2017; in double,
-/// element order); "vul-gain", "salience", "deepvigor": as design 02 defines them. UserError
+/// element order); "vul-gain", "salience", "deepvigor": docs/methods.md. UserError
 /// listing the names for others; Bug for kChannelFaults.
 std::unique_ptr<ImportanceMethod> importance_method(const std::string& name);
 /// The method that is a campaign of its own: campaign/setup.hpp runs it, channel_faults.hpp scores.
@@ -61,7 +61,7 @@ std::vector<std::string> importance_names();
 /// Channel numbers by descending score; ties by ascending number, NaN last.
 std::vector<std::int64_t> descending(const std::vector<double>& scores);
 
-/// How the members of a channel group agree on one order (design 02).
+/// How the members of a channel group agree on one order.
 enum class GroupScore {
   kMean,   // mean over members of their scores normalised to sum 1
   kFirst,  // the first member in state_dict order (the seed tool's)

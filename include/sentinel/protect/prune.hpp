@@ -6,7 +6,7 @@
 
 namespace sentinel {
 
-/// How many channels go (design 02, "Sorting, pruning").
+/// How many channels go.
 struct PruningPlan {
   double ratio = 0;                      // in [0, 1), of every group without a ratio of its own
   std::map<std::string, double> ratios;  // convolution -> ratio in [0, 1), for its whole group

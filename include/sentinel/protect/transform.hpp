@@ -55,7 +55,7 @@ Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per)
 
 enum class WeightBoundsPer { kLayer, kChannel };
 /// Gives every convolution and linear layer the [min, max] of its weights (copies too) as weight
-/// bounds (design 02). Fault-free, nothing changes. UserError where there are weight bounds already
+/// bounds. Fault-free, nothing changes. UserError where there are weight bounds already
 /// or a weight is not finite.
 Graph bound_weights(const Graph& graph, WeightBoundsPer per);
 
