@@ -8,6 +8,7 @@
 #include "sentinel/campaign/setup.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/text.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
 #include "sentinel/store/result_file.hpp"
 
@@ -44,10 +45,6 @@ std::string beginning_of(const std::string& path) {
   std::string begin(32, '\0');
   begin.resize(file.read_at(begin.data(), begin.size(), 0));
   return begin;
-}
-
-bool begins_with(const std::string& text, std::string_view begin) {
-  return text.compare(0, begin.size(), begin) == 0;
 }
 
 FileKind kind_of_hdf5(const std::string& path) {

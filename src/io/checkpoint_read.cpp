@@ -9,6 +9,7 @@
 #include "safetensors.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/text.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
 #include "tensor_views.hpp"
 #include "zip.hpp"
@@ -64,8 +65,7 @@ void for_each_view(const std::vector<TensorViews>& found, Use&& use) {
 std::string find_prefix(const ZipArchive& archive, const std::string& name) {
   std::vector<std::string> prefixes;
   for (const std::string& record : archive.names())
-    if (record.size() > kPickleSuffix.size() &&
-        record.compare(record.size() - kPickleSuffix.size(), std::string::npos, kPickleSuffix) == 0)
+    if (record.size() > kPickleSuffix.size() && ends_with(record, kPickleSuffix))
       prefixes.push_back(record.substr(0, record.size() - kPickleSuffix.size()));
   if (prefixes.empty())
     throw DataError(name, "this zip archive is no PyTorch checkpoint (it has no data.pkl)" +
@@ -224,7 +224,7 @@ bool is_average(const std::string& key) {
       word += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
       continue;
     }
-    if (word == "ema" || word == "swa" || word.rfind("averag", 0) == 0) return true;
+    if (word == "ema" || word == "swa" || begins_with(word, "averag")) return true;
     word.clear();
   }
   return false;
@@ -255,10 +255,8 @@ bool is_script_archive(const Bytes& bytes) {
   if (!starts_with(bytes, "PK\x03\x04")) return false;
   try {
     const auto names = ZipArchive(bytes, "").names();
-    return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-      return name.size() > kConstants.size() &&
-             name.compare(name.size() - kConstants.size(), std::string::npos, kConstants) == 0;
-    });
+    return std::any_of(names.begin(), names.end(),
+                       [&](const std::string& name) { return ends_with(name, kConstants); });
   } catch (const DataError&) {
     return false;
   }

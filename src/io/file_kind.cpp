@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <string_view>
 
+#include "sentinel/core/text.hpp"
+
 namespace sentinel {
 namespace {
 
@@ -96,10 +98,6 @@ std::string kind_of(std::string_view text) {
   if (is_plain_text(text)) return "a text, not a checkpoint; give a file that torch.save wrote";
   return "of no known kind (it begins with the bytes " + first_bytes(text) +
          "); give a file that torch.save or safetensors wrote, or download it again";
-}
-
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
 
 /// Globals that begin so; an empty reason stands for a whole network.

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/text.hpp"
 #include "sentinel/graph/run.hpp"
 
 namespace sentinel {
@@ -38,10 +39,6 @@ void describe(std::string& text, const char* what, const std::vector<std::string
     text += " and " + std::to_string(names.size() - kListed) + " more";
   }
   text += ")";
-}
-
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
 }  // namespace
@@ -309,7 +306,7 @@ void CheckpointSource::check_classes(const std::string& layer, std::int64_t foun
 
 void CheckpointSource::ignore(const std::string& prefix) {
   for (const auto& entry : tensors_)
-    if (entry.first.compare(0, prefix.size(), prefix) == 0) ignored_.insert(entry.first);
+    if (begins_with(entry.first, prefix)) ignored_.insert(entry.first);
 }
 
 void CheckpointSource::widths_differ(const std::string& name, std::int64_t a, std::int64_t b) {

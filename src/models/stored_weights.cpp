@@ -9,14 +9,11 @@
 #include <set>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/text.hpp"
 #include "sentinel/models/model.hpp"
 
 namespace sentinel {
 namespace {
-
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
 
 bool is_float(const at::Tensor& tensor) {
   return at::isFloatingType(tensor.scalar_type());

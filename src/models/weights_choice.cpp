@@ -12,6 +12,7 @@
 #include "models/checkpoint_source.hpp"
 #include "models/stored_weights.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/text.hpp"
 
 namespace sentinel {
 namespace {
@@ -51,10 +52,6 @@ bool is_counter(const at::Tensor& tensor, const std::set<at::ScalarType>& types_
          types_of_weights.count(tensor.scalar_type()) == 0;
 }
 
-bool begins_with(const std::string& text, const std::string& begin) {
-  return text.compare(0, begin.size(), begin) == 0;
-}
-
 /// The prefixes that are longer than this one and begin with it: those of other networks within.
 std::vector<std::string> within(const std::string& prefix,
                                 const std::vector<std::string>& prefixes) {
@@ -72,9 +69,7 @@ WeightsView view_behind(WeightsView base, const StateDict& tensors, const std::s
   view.prefix = prefix;
   const auto is_wanted = [&](const std::string& name) {
     constexpr std::string_view kCounter = ".num_batches_tracked";
-    const bool counts =
-        name.size() > kCounter.size() &&
-        name.compare(name.size() - kCounter.size(), std::string::npos, kCounter) == 0;
+    const bool counts = name.size() > kCounter.size() && ends_with(name, kCounter);
     return wanted.count(name) > 0 || counts;
   };
   std::set<at::ScalarType> types;

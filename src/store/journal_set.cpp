@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/text.hpp"
 
 namespace sentinel::store {
 namespace {
@@ -21,7 +22,7 @@ std::vector<std::uint32_t> journal_numbers(const std::string& result) {
   std::vector<std::uint32_t> numbers;
   for (const auto& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
-    if (name.compare(0, prefix.size(), prefix) != 0) continue;
+    if (!begins_with(name, prefix)) continue;
     const std::string digits = name.substr(prefix.size());
     if (digits.empty() || digits.size() > 9 ||
         digits.find_first_not_of("0123456789") != std::string::npos)

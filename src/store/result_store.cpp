@@ -12,6 +12,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/text.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "store/background.hpp"
 #include "store/journal_set.hpp"
@@ -26,7 +27,7 @@ namespace fs = std::filesystem;
 
 /// Whether a file is "<result>.tmp.<number>".
 bool is_temporary(const std::string& name, const std::string& prefix) {
-  return name.size() > prefix.size() && name.compare(0, prefix.size(), prefix) == 0 &&
+  return name.size() > prefix.size() && begins_with(name, prefix) &&
          name.find_first_not_of("0123456789", prefix.size()) == std::string::npos;
 }
 
