@@ -4,6 +4,7 @@
 #include "fault/weights.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/graph/rules.hpp"
 
 namespace sentinel {
 namespace {
@@ -32,8 +33,9 @@ std::uint32_t decode(std::uint32_t word, const ReadRange& range, std::uint64_t e
   float value = 0;
   std::memcpy(&value, &word, sizeof value);
   const auto row = static_cast<std::size_t>(element / range.row);
-  // A comparison with NaN is false.
-  return value >= range.low[row] && value <= range.high[row] ? word : 0;
+  value = rules::read_weight(value, range.low[row], range.high[row]);
+  std::memcpy(&word, &value, sizeof word);
+  return word;
 }
 
 std::vector<float> numbers(const at::Tensor& bounds) {

@@ -1,3 +1,4 @@
+#include "sentinel/core/error.hpp"
 #include "sentinel/graph/run.hpp"
 
 namespace sentinel {
@@ -21,25 +22,29 @@ at::Tensor inside(const at::Tensor& x, const at::Tensor& low, const at::Tensor& 
   return (x >= per_channel(low, x)) & (x <= per_channel(high, x));
 }
 
+/// Of two finite results that differ: whether a passes.
+at::Tensor preferred(const at::Tensor& a, const at::Tensor& b, Correction correction,
+                     const at::Tensor& low, const at::Tensor& high) {
+  switch (correction) {
+    case Correction::kRange: {
+      const at::Tensor inside_a = inside(a, low, high), inside_b = inside(b, low, high);
+      return at::where(inside_a == inside_b, a.abs() <= b.abs(), inside_a);
+    }
+    case Correction::kMin:
+      return a <= b;
+  }
+  throw Bug("unknown correction");
+}
+
 }  // namespace
 
 at::Tensor correct(const at::Tensor& a, const at::Tensor& computed, Correction correction,
                    const at::Tensor& low, const at::Tensor& high, const at::Tensor& same) {
   const at::Tensor b = same.defined() ? at::where(per_channel(same, a), a, computed) : computed;
   const at::Tensor finite_a = at::isfinite(a), finite_b = at::isfinite(b);
-  at::Tensor prefer_a;
-  switch (correction) {
-    case Correction::kRange: {
-      const at::Tensor inside_a = inside(a, low, high), inside_b = inside(b, low, high);
-      prefer_a = at::where(inside_a == inside_b, a.abs() <= b.abs(), inside_a);
-      break;
-    }
-    case Correction::kMin:
-      prefer_a = a <= b;
-      break;
-  }
   const at::Tensor take_a =
-      agree(a, b, finite_a, finite_b) | (finite_a & (finite_b.logical_not() | prefer_a));
+      agree(a, b, finite_a, finite_b) |
+      (finite_a & (finite_b.logical_not() | preferred(a, b, correction, low, high)));
   return at::where(take_a, a, at::where(finite_b, b, at::zeros({}, b.options())));
 }
 

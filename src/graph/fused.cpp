@@ -194,10 +194,8 @@ void FusedNet::prepare(NodeId id) {
                               mean.data_ptr<float>()[c] * value.scale.back());
       }
     }
-    if (const auto* bounded = std::get_if<BoundedActivation>(&op)) {
-      const at::Tensor bound = bounded->bound.to(at::kCPU).contiguous();
-      value.bound.assign(bound.data_ptr<float>(), bound.data_ptr<float>() + bound.numel());
-    }
+    if (const auto* bounded = std::get_if<BoundedActivation>(&op))
+      value.bound = kernels::acting_bounds(*bounded);
   }
 }
 

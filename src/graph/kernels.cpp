@@ -6,6 +6,7 @@
 #include <map>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/rules.hpp"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define SENTINEL_CLONES \
@@ -67,14 +68,10 @@ SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Ind
       if constexpr (kScaled) v = v * e.scale[c] + e.shift[c];
       if constexpr (kAdds) v = v + other[c];
       if constexpr (kActivation == Activation::kRelu) v = v < 0.0F ? 0.0F : v;
-      if constexpr (kActivation == Activation::kRanger) {
-        v = v > e.bound[c] ? 0.0F : v;
-        v = v > 0.0F ? v : 0.0F;
-      }
-      if constexpr (kActivation == Activation::kRangerClamp) {
-        v = v > e.bound[c] ? e.bound[c] : v;
-        v = v > 0.0F ? v : 0.0F;
-      }
+      // rules::restrict, without a branch for the vectors.
+      if constexpr (kActivation == Activation::kRanger) v = v > e.bound[c] ? 0.0F : v;
+      if constexpr (kActivation == Activation::kRangerClamp) v = v > e.bound[c] ? e.bound[c] : v;
+      if constexpr (kActivation >= Activation::kRanger) v = v > 0.0F ? v : 0.0F;
       out[c] = v;
     }
   }
@@ -318,20 +315,6 @@ at::Tensor map_values(ActivationKind kind, const at::Tensor& x, const Bounded& b
   return result;
 }
 
-/// correct() for one value.
-float merge(float a, float b, Correction correction, float low, float high) {
-  const bool finite_a = finite(a), finite_b = finite(b);
-  if (finite_a && finite_b && std::fabs(a - b) <= std::max(std::fabs(a), std::fabs(b)) * 1e-5F)
-    return a;
-  bool prefer_a = a <= b;
-  if (correction == Correction::kRange) {
-    const bool inside_a = a >= low && a <= high, inside_b = b >= low && b <= high;
-    prefer_a = inside_a == inside_b ? std::fabs(a) <= std::fabs(b) : inside_a;
-  }
-  if (finite_a && (!finite_b || prefer_a)) return a;
-  return finite_b ? b : 0.0F;
-}
-
 }  // namespace
 
 SENTINEL_CLONES void finish(const float* from, float* to, Index pixels, Index channels,
@@ -342,20 +325,25 @@ SENTINEL_CLONES void finish(const float* from, float* to, Index pixels, Index ch
   finish_with<false, false>(from, to, pixels, channels, e);
 }
 
+std::vector<float> acting_bounds(const BoundedActivation& op) {
+  const at::Tensor bound = op.bound.to(at::kCPU).contiguous();
+  std::vector<float> bounds(bound.data_ptr<float>(), bound.data_ptr<float>() + bound.numel());
+  for (float& b : bounds) b = rules::acting_bound(b, op.clipping, op.kind);
+  return bounds;
+}
+
 at::Tensor activate(const Activation& op, const at::Tensor& x) {
   return map_values(op.kind, x, [](float v, Index) { return v; });
 }
 
 at::Tensor activate(const BoundedActivation& op, const at::Tensor& x) {
-  const bool clamps = op.clipping == Clipping::kRangerClamp;
-  const at::Tensor bounds = op.bound.contiguous();
-  const float* bound = bounds.data_ptr<float>();
-  const Index channels = bounds.numel();
+  const std::vector<float> bounds = acting_bounds(op);
+  const Index channels = static_cast<Index>(bounds.size());
   // Values in memory from one channel to the next.
   const Index step = x.dim() == 4 && x.is_contiguous() ? x.size(2) * x.size(3) : 1;
   return map_values(op.kind, x, [&](float v, Index i) {
-    const float high = bound[channels == 1 ? 0 : i / step % channels];
-    return v <= high ? v : v > high && clamps ? high : 0.0F;
+    const Index channel = channels == 1 ? 0 : i / step % channels;
+    return rules::restrict(v, bounds[static_cast<std::size_t>(channel)], op.clipping, op.kind);
   });
 }
 
@@ -430,8 +418,8 @@ void merge_copies(at::Tensor& x, const DuplicatedConv& conv, const at::Tensor& c
       const float* b =
           own[k] < 0 ? nullptr : copies.data_ptr<float>() + (i * computed + own[k]) * map;
       for (Index p = 0; p < map; ++p, a += channels)
-        *a = merge(*a, b ? b[p] : *a, conv.correction, ranged ? low[k] : 0.0F,
-                   ranged ? high[k] : 0.0F);
+        *a = rules::merge(*a, b ? b[p] : *a, conv.correction, ranged ? low[k] : 0.0F,
+                          ranged ? high[k] : 0.0F);
     }
 }
 

@@ -1,8 +1,7 @@
 #include "sentinel/graph/run.hpp"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
+#include <limits>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/visit.hpp"
@@ -51,53 +50,28 @@ at::Tensor activate(ActivationKind kind, const at::Tensor& x) {
   throw Bug("unknown activation");
 }
 
-// Comparisons with NaN are false, so that NaN never passes. Not masked_fill: LibTorch 1.13's loses
-// channels_last.
+/// rules::acting_bound for tensors, shaped to broadcast over x.
+at::Tensor acting_bound(const BoundedActivation& op, const at::Tensor& x) {
+  at::Tensor bound = broadcast_bound(op.bound, x);
+  if (op.clipping == Clipping::kRanger)
+    bound = at::clamp_max(bound, std::numeric_limits<float>::max());
+  if (op.kind != ActivationKind::kRelu) return bound;
+  return at::where(bound > 0, bound, at::zeros({}, x.options()));
+}
+
+// rules::restrict for tensors. Not masked_fill: LibTorch 1.13's loses channels_last.
 at::Tensor restrict(const BoundedActivation& op, const at::Tensor& input) {
   const bool relu = op.kind == ActivationKind::kRelu;
   const at::Tensor x = relu ? input : activate(op.kind, input);
-  const at::Tensor bound = broadcast_bound(op.bound, x), zero = at::zeros({}, x.options());
-  const at::Tensor good = relu ? x > 0 : x == x;
+  const at::Tensor bound = acting_bound(op, x), zero = at::zeros({}, x.options());
+  const at::Tensor good = relu ? x > 0 : (x == x) & (bound == bound);
   switch (op.clipping) {
     case Clipping::kRanger:
       return at::where(good & (x <= bound), x, zero);
     case Clipping::kRangerClamp:
-      return at::where(good, at::minimum(x, bound), zero);
+      return at::where(good, at::where(x > bound, bound, x), zero);
   }
   throw Bug("unknown clipping");
-}
-
-/// A bounded ReLU in one pass over the memory instead of five; the same bits.
-void restrict_memory(const BoundedActivation& op, at::Tensor& x) {
-  const float bound = op.bound.item<float>();
-  const bool clamp = op.clipping == Clipping::kRangerClamp;
-  float* values = x.data_ptr<float>();
-  at::parallel_for(0, x.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
-    const float above = clamp ? bound : 0.0F;
-    for (std::int64_t i = begin; i < end; ++i) {
-      const float value = values[i] > bound ? above : values[i];
-      values[i] = value > 0 ? value : 0.0F;
-    }
-  });
-}
-
-/// A bounded ReLU.
-void restrict_in_place(const BoundedActivation& op, at::Tensor& x) {
-  if (x.is_cpu() && x.scalar_type() == at::kFloat && x.is_non_overlapping_and_dense() &&
-      op.bound.dim() == 0) {
-    return restrict_memory(op, x);
-  }
-  const at::Tensor bound = broadcast_bound(op.bound, x);
-  switch (op.clipping) {
-    case Clipping::kRanger:
-      x.masked_fill_(((x > 0) & (x <= bound)).logical_not(), 0);
-      return;
-    case Clipping::kRangerClamp:
-      const at::Tensor dead = (x > 0).logical_not();
-      at::minimum_out(x, x, bound);
-      x.masked_fill_(dead, 0);
-      return;
-  }
 }
 
 at::Tensor shuffle(const at::Tensor& x, std::int64_t groups) {
@@ -198,31 +172,6 @@ struct Apply {
   at::Tensor operator()(const Dropout&) const { return in[0]; }
 };
 
-/// Nobody but this variable can see the tensor or its memory (views share the storage).
-bool owned(const at::Tensor& x) {
-  return x.use_count() == 1 && x.storage().use_count() == 1 && !x.requires_grad();
-}
-
-/// Like apply, but overwrites the first input where nobody else can see it.
-at::Tensor apply_in_place(const Op& op, Inputs& in) {
-  const auto apply = [&] { return std::visit(Apply{in}, op); };
-  if (in.empty() || !owned(in[0])) return apply();
-  const auto* activation = std::get_if<Activation>(&op);
-  const auto* bounded = std::get_if<BoundedActivation>(&op);
-  if (activation && activation->kind == ActivationKind::kRelu) {
-    at::relu_(in[0]);
-  } else if (bounded && bounded->kind == ActivationKind::kRelu) {
-    restrict_in_place(*bounded, in[0]);
-  } else if (std::holds_alternative<Add>(op) && in.size() == 2 && !in[1].requires_grad() &&
-             in[0].strides() == in[1].strides()) {
-    // With other strides the sum's memory format, and so later rounding, could differ from run's.
-    in[0].add_(in[1]);
-  } else {
-    return apply();
-  }
-  return std::move(in[0]);
-}
-
 /// For each node its last reader (0 where nobody reads it).
 std::vector<NodeId> last_readers(const Graph& graph) {
   std::vector<NodeId> last(static_cast<std::size_t>(graph.size()), 0);
@@ -275,7 +224,7 @@ at::Tensor decoded(const at::Tensor& weight, const WeightBounds& bounds) {
   if (!bounds.low.defined()) return weight;
   std::vector<std::int64_t> shape(static_cast<std::size_t>(weight.dim()), 1);
   if (bounds.low.dim() == 1) shape[0] = weight.size(0);
-  // Bounds are finite, so that Inf is outside and comparisons with NaN are false.
+  // rules::read_weight for tensors.
   const at::Tensor good = (weight >= bounds.low.view(shape)) & (weight <= bounds.high.view(shape));
   return at::where(good, weight, at::zeros({}, weight.options()));
 }
@@ -303,7 +252,7 @@ at::Tensor logits(const Graph& graph, const at::Tensor& images) {
 
 at::Tensor run_lean(const Graph& graph, const Trace& trace, NodeId from) {
   return run_dropping(graph, trace, from,
-                      [&](NodeId id, Inputs& in) { return apply_in_place(graph[id].op, in); });
+                      [&](NodeId id, Inputs& in) { return sentinel::apply(graph[id].op, in); });
 }
 
 at::Tensor run_training(Graph& graph, const at::Tensor& images, Rng& dropout) {

@@ -11,8 +11,7 @@
 namespace sentinel {
 namespace {
 
-/// What graph/run.cpp and graph/correct.cpp do to protect, operator by operator: tests compare
-/// bits.
+/// graph/rules.hpp for tensors, and what graph/run.cpp does to protect: tests compare bits.
 constexpr auto kProtection = R"(
 def bounded_weight(self, weight: Tensor, low: Tensor, high: Tensor) -> Tensor:
     rows = [-1] + [1] * (weight.dim() - 1)
@@ -22,11 +21,19 @@ def bounded_weight(self, weight: Tensor, low: Tensor, high: Tensor) -> Tensor:
 def per_channel(self, numbers: Tensor, x: Tensor) -> Tensor:
     return numbers.reshape([1, -1] + [1] * (x.dim() - 2))
 
-def ranger(self, x: Tensor, good: Tensor, bound: Tensor) -> Tensor:
-    return torch.where(good & (x <= self.per_channel(bound, x)), x, x.new_zeros([]))
+def acting_bound(self, bound: Tensor, x: Tensor, relu: bool) -> Tensor:
+    own = self.per_channel(bound, x)
+    return torch.where(own > 0, own, x.new_zeros([])) if relu else own
 
-def ranger_clamp(self, x: Tensor, good: Tensor, bound: Tensor) -> Tensor:
-    return torch.where(good, torch.minimum(x, self.per_channel(bound, x)), x.new_zeros([]))
+def ranger(self, x: Tensor, bound: Tensor, relu: bool) -> Tensor:
+    most = self.acting_bound(torch.clamp(bound, max=3.4028234663852886e+38), x, relu)
+    good = x > 0 if relu else x == x
+    return torch.where(good & (x <= most), x, x.new_zeros([]))
+
+def ranger_clamp(self, x: Tensor, bound: Tensor, relu: bool) -> Tensor:
+    most = self.acting_bound(bound, x, relu)
+    good = x > 0 if relu else (x == x) & (most == most)
+    return torch.where(good, torch.where(x > most, most, x), x.new_zeros([]))
 
 def merge(self, a: Tensor, b: Tensor, prefer_a: Tensor) -> Tensor:
     finite_a = torch.isfinite(a)
@@ -183,9 +190,8 @@ struct Expression {
  private:
   std::string restricted(const char* how, ActivationKind kind) const {
     const bool relu = kind == ActivationKind::kRelu;
-    const std::string x = relu ? in[0] : activated(kind);
-    const std::string good = relu ? x + " > 0" : fmt::format("{0} == {0}", x);
-    return fmt::format("self.{}({}, {}, {})", how, x, good, own("bound"));
+    return fmt::format("self.{}({}, {}, {})", how, relu ? in[0] : activated(kind), own("bound"),
+                       relu ? "True" : "False");
   }
   std::string activated(ActivationKind kind) const {
     return fmt::format("torch.{}({})", activation_name(kind), in[0]);

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <mutex>
 
+#include "sentinel/graph/rules.hpp"
+
 namespace sentinel {
 namespace {
 
@@ -102,7 +104,7 @@ class Row {
     return (bounds.dim() == 0 ? bounds : bounds[row]).item<float>();
   }
   double read(float stored) const {
-    return bounded_ && !(stored >= low_ && stored <= high_) ? 0.0 : stored;
+    return bounded_ ? rules::read_weight(stored, low_, high_) : stored;
   }
   const float* words_;
   bool bounded_;

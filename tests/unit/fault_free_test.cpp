@@ -52,7 +52,8 @@ struct Net {
     conv.bounds = {at::full({}, -kInf), at::full({}, kInf)};
     g.add("conv", conv, {0});
     g.add("bn", BatchNorm{at::ones({2}), at::zeros({2}), at::zeros({2}), var, {}, 1e-5}, {1});
-    g.add("relu", BoundedActivation{at::full({}, kInf), Clipping::kRanger, ActivationKind::kRelu},
+    g.add("relu",
+          BoundedActivation{at::full({}, kInf), Clipping::kRangerClamp, ActivationKind::kRelu},
           {2});
     g.add("flat", Flatten{}, {3});
     g.add("fc", Linear{at::ones({3, 8}), bias, {}}, {4});

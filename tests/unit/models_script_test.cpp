@@ -13,6 +13,7 @@
 #include "sentinel/io/script_file.hpp"
 #include "unit/io_support.hpp"
 #include "unit/models_support.hpp"
+#include "unit/rule_edges.hpp"
 
 namespace sentinel {
 namespace {
@@ -217,6 +218,24 @@ TEST(Script, EveryPairOfResultsIsCorrectedAlike) {
       }
     }
   }
+}
+
+/// A network that is one bounded activation.
+TEST(Script, EveryBoundActsAlike) {
+  const std::vector<float> bounds = test::edge_bounds(), given = test::edge_values(1.0F);
+  const auto channels = static_cast<std::int64_t>(bounds.size());
+  const at::Tensor x = at::tensor(given).view({-1, 1, 1, 1}).repeat({1, channels, 1, 1});
+  const at::NoGradGuard no_grad;
+  for (const ActivationKind kind : {ActivationKind::kRelu, ActivationKind::kSilu})
+    for (const Clipping clipping : {Clipping::kRanger, Clipping::kRangerClamp}) {
+      Graph g;
+      const NodeId in = g.add("x", Input{channels, {1, 1}}, {});
+      const NodeId bounded =
+          g.add("bounded", BoundedActivation{at::tensor(bounds), clipping, kind}, {in});
+      g.add("flatten", Flatten{}, {bounded});
+      Twins twins(std::move(g));
+      EXPECT_TRUE(same_bits(twins.theirs(x), twins.ours(x))) << activation_name(kind);
+    }
 }
 
 TEST(Script, ResNet20ProtectedInEveryWay) {

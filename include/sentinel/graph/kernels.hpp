@@ -14,11 +14,14 @@ struct Epilogue {
   const float *scale = nullptr, *shift = nullptr;  // [C], both or none
   const float* other = nullptr;                    // shape and layout of x
   enum class Activation { kNone, kRelu, kRanger, kRangerClamp } activation = Activation::kNone;
-  const float* bound = nullptr;  // [C], of the bounded ones
+  const float* bound = nullptr;  // [C] as they act, of the bounded ones
 };
 /// `to` may be `from`; both hold `pixels` rows of `channels` values.
 void finish(const float* from, float* to, std::int64_t pixels, std::int64_t channels,
             const Epilogue& epilogue);
+
+/// Bounds [] or [C] as they act (rules::acting_bound).
+std::vector<float> acting_bounds(const BoundedActivation& op);
 
 /// Activation, then its upper bound if it has one: value by value, so that the bits do not depend
 /// on the place in memory (LibTorch rounds exp otherwise behind the last whole vector). x f32

@@ -18,8 +18,8 @@ at::Tensor run(const Graph& graph, Trace& trace, NodeId from = 0);
 /// Logits of images, other outputs dropped as soon as nobody reads them.
 at::Tensor logits(const Graph& graph, const at::Tensor& images);
 
-/// Like run, but drops outputs when their last reader is done and works in place where that gives
-/// the same bits. Entries of `trace` that were defined on entry are read, never changed or dropped.
+/// Like run, but drops outputs when their last reader is done. Entries of `trace` that were defined
+/// on entry are read, never changed or dropped.
 at::Tensor run_lean(const Graph& graph, const Trace& trace, NodeId from);
 
 /// Training mode: batch statistics (running ones updated, momentum 0.1), dropout from `rng`;
@@ -33,9 +33,9 @@ at::Tensor apply(const Op& op, const std::vector<at::Tensor>& inputs);
 /// itself where there are no bounds.
 at::Tensor decoded(const at::Tensor& weight, const WeightBounds& bounds);
 
-/// Elementwise merge of a duplicated channel's results; a, b [N, d, H, W], low/high [d] (design
-/// 02). `same` [d] (undefined: none): channels whose stored rows are equal; there b is a by
-/// definition, however the convolution's kernel rounds.
+/// rules::merge of a duplicated channel's results; a, b [N, d, H, W], low/high [d]. `same` [d]
+/// (undefined: none): channels whose stored rows are equal; there b is a by definition, however the
+/// convolution's kernel rounds.
 at::Tensor correct(const at::Tensor& a, const at::Tensor& b, Correction correction,
                    const at::Tensor& low, const at::Tensor& high, const at::Tensor& same = {});
 

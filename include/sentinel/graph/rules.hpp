@@ -1,0 +1,48 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "sentinel/graph/graph.hpp"
+
+/// What each protection does to one value. Kernels call these; the operators of LibTorch in `run`
+/// and the TorchScript of an export say the same for tensors, and tests compare their bits.
+namespace sentinel::rules {
+
+/// A stored weight as it is read: kept in [low, high], else 0. NaN anywhere: 0.
+inline float read_weight(float stored, float low, float high) {
+  return stored >= low && stored <= high ? stored : 0.0F;
+}
+
+/// The bound of a BoundedActivation as it acts, if a fault hit it. Of a ReLU, one that is not above
+/// 0 (NaN too) counts as 0. kRanger lets no Inf pass, whatever the bound.
+inline float acting_bound(float bound, Clipping clipping, ActivationKind kind) {
+  const float most = clipping == Clipping::kRanger ? std::numeric_limits<float>::max()
+                                                   : std::numeric_limits<float>::infinity();
+  const bool acts = kind != ActivationKind::kRelu || bound > 0.0F;
+  return acts ? (bound > most ? most : bound) : 0.0F;
+}
+
+/// A BoundedActivation after its function: `value` is the function's result, of a ReLU its input.
+/// `bound` as it acts. NaN anywhere: 0.
+inline float restrict(float value, float bound, Clipping clipping, ActivationKind kind) {
+  if (kind == ActivationKind::kRelu && !(value > 0.0F)) return 0.0F;
+  if (value <= bound) return value;
+  return clipping == Clipping::kRangerClamp && value > bound ? bound : 0.0F;
+}
+
+/// Two results of a duplicated channel, the original's and the copy's (see Correction).
+inline float merge(float a, float b, Correction correction, float low, float high) {
+  const bool finite_a = std::isfinite(a), finite_b = std::isfinite(b);
+  if (finite_a && finite_b && std::fabs(a - b) <= std::max(std::fabs(a), std::fabs(b)) * 1e-5F)
+    return a;
+  bool prefer_a = a <= b;
+  if (correction == Correction::kRange) {
+    const bool inside_a = a >= low && a <= high, inside_b = b >= low && b <= high;
+    prefer_a = inside_a == inside_b ? std::fabs(a) <= std::fabs(b) : inside_a;
+  }
+  if (finite_a && (!finite_b || prefer_a)) return a;
+  return finite_b ? b : 0.0F;
+}
+
+}  // namespace sentinel::rules
