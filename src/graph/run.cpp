@@ -1,9 +1,12 @@
 #include "sentinel/graph/run.hpp"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <limits>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/graph/visit.hpp"
 
 namespace sentinel {
@@ -59,9 +62,28 @@ at::Tensor acting_bound(const BoundedActivation& op, const at::Tensor& x) {
   return at::where(bound > 0, bound, at::zeros({}, x.options()));
 }
 
+/// A ReLU with one bound in one pass over the memory instead of five.
+at::Tensor restrict_memory(const BoundedActivation& op, const at::Tensor& x) {
+  const float bound = rules::acting_bound(op.bound.item<float>(), op.clipping, op.kind);
+  at::Tensor result = at::empty_like(x);
+  const float* from = x.data_ptr<float>();
+  float* to = result.data_ptr<float>();
+  at::parallel_for(0, x.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
+    const float above = op.clipping == Clipping::kRangerClamp ? bound : 0.0F;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const float value = from[i] > bound ? above : from[i];
+      to[i] = value > 0 ? value : 0.0F;
+    }
+  });
+  return result;
+}
+
 // rules::restrict for tensors. Not masked_fill: LibTorch 1.13's loses channels_last.
 at::Tensor restrict(const BoundedActivation& op, const at::Tensor& input) {
   const bool relu = op.kind == ActivationKind::kRelu;
+  if (relu && op.bound.dim() == 0 && input.is_cpu() && input.scalar_type() == at::kFloat &&
+      input.is_non_overlapping_and_dense() && !input.requires_grad())
+    return restrict_memory(op, input);
   const at::Tensor x = relu ? input : activate(op.kind, input);
   const at::Tensor bound = acting_bound(op, x), zero = at::zeros({}, x.options());
   const at::Tensor good = relu ? x > 0 : (x == x) & (bound == bound);
