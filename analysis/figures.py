@@ -93,6 +93,7 @@ def write_all(
 ) -> list[Path]:
     """Writes the figures that the file has data for; returns the paths."""
     check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         for extension in formats:
             check_output(folder / f"{name}.{extension}", extension)

@@ -46,10 +46,11 @@ def write_output(path: Path, kind: str, content: bytes) -> None:
     """Writes the whole file or nothing; of a symbolic link, what it leads to is replaced."""
     check_output(path, kind)
     target = path.resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{target.name}.tmp.{os.getpid()}")
     try:
         temporary.write_bytes(content)
         temporary.replace(target)
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -88,6 +88,7 @@ Job read_job(const Comm& comm, const std::string& source, const std::string& tab
 Job stored_job(const Comm& comm, const std::string& source, const std::string& table,
                const std::vector<std::string>& flags) {
   const bool protect = table.rfind("[campaign]", 0) == 0;
+  if (table.empty()) throw DataError(source, "holds no job, so that it cannot be replayed");
   if (!protect && table.rfind("[inject]", 0) != 0)
     throw UserError(source + " was made by " + table.substr(0, table.find('\n')) +
                     "; only results of inject and campaign can be replayed");

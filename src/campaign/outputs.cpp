@@ -71,13 +71,6 @@ FileKind kind_of_archive(const std::string& path) {
   throw Bug("a kind of archive without a rule");
 }
 
-bool same_file(const std::string& a, const std::string& b) {
-  std::error_code none;
-  const fs::path at = fs::weakly_canonical(link_target(a), none);
-  return (!at.empty() && at == fs::weakly_canonical(link_target(b), none)) ||
-         fs::equivalent(a, b, none);
-}
-
 void require_distinct(const std::string& output, const std::string& other) {
   if (!output.empty() && !other.empty() && same_file(output, other))
     throw UserError(output +

@@ -12,6 +12,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/stop.hpp"
+#include "sentinel/core/text.hpp"
 
 namespace sentinel {
 namespace {
@@ -132,9 +133,21 @@ std::string link_target(const std::string& path) {
     std::error_code none;
     const std::filesystem::path next = std::filesystem::read_symlink(target, none);
     if (none) return target.string();
+    if (begins_with(std::filesystem::canonical(directory_of(target.string()), none).string(),
+                    "/proc/"))
+      throw UserError(path + " is a stream, which no output replaces; give the name of a file");
     target = target.parent_path() / next;  // an absolute one replaces the folder
   }
   throw EnvironmentError("cannot write " + path + ": its symbolic links lead in a circle");
+}
+
+bool same_file(const std::string& a, const std::string& b) {
+  namespace fs = std::filesystem;
+  std::error_code none;
+  const auto place = [&](const std::string& name) {
+    return fs::weakly_canonical(fs::absolute(link_target(name), none), none);
+  };
+  return (!place(a).empty() && place(a) == place(b)) || fs::equivalent(a, b, none);
 }
 
 std::string temporary_beside(const std::string& path) {

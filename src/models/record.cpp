@@ -144,6 +144,10 @@ void read_layer(const std::string& name, const json& value, Record& record) {
 }
 
 Record interpret(const json& root) {
+  if (root.contains("training") && !root.contains("architecture"))
+    throw std::invalid_argument(
+        "the state of a training that was stopped, and no network; train on "
+        "with the same command, or give the checkpoint of an epoch");
   for (const char* name : {"schema_version", "classes", "layers", "origin"})
     require_whole(root.at(name));
   const int version = root.at("schema_version").get<int>();

@@ -23,11 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 using store::MergeInput;
 
-bool same_file(const std::string& a, const std::string& b) {
-  std::error_code error;
-  return fs::weakly_canonical(a) == fs::weakly_canonical(b) || fs::equivalent(a, b, error);
-}
-
 void check_output(const std::vector<std::string>& inputs, const std::string& output) {
   if (inputs.empty()) throw UserError("nothing to merge: name the results of one campaign");
   for (const std::string& input : inputs)

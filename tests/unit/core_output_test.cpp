@@ -55,6 +55,19 @@ TEST_F(OutputFile, OfALinkIsWhatItLeadsTo) {
   EXPECT_THROW(write_file_atomic(path("circle"), std::string_view("x")), EnvironmentError);
 }
 
+TEST_F(OutputFile, IsNoStream) {
+  for (const char* stream : {"/proc/self/fd/1", "/dev/fd/1"})
+    EXPECT_THROW(link_target(stream), UserError) << stream;
+  EXPECT_EQ(link_target("/dev/shm/x.h5"), "/dev/shm/x.h5");
+}
+
+TEST_F(OutputFile, HasManyNamesBeforeItIsThere) {
+  EXPECT_TRUE(same_file("none.h5", "./none.h5"));
+  fs::create_directory(path("folder"));
+  EXPECT_TRUE(same_file(path("none.h5"), path("folder/../none.h5")));
+  EXPECT_FALSE(same_file("none.h5", "other.h5"));
+}
+
 TEST_F(OutputFile, IsNoFolderFifoOrDevice) {
   ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
   fs::create_directory(path("folder"));

@@ -14,8 +14,12 @@ void require_readable(const std::string& path);
 Bytes read_file(const std::string& path, std::uint64_t limit = UINT64_MAX);
 
 /// Where the file `path` is or would be made: symbolic links are followed, also one that leads
-/// nowhere. EnvironmentError where they lead in a circle.
+/// nowhere. EnvironmentError where they lead in a circle, UserError where through an open
+/// descriptor (/dev/stdout).
 std::string link_target(const std::string& path);
+
+/// Whether two names are of one file, which need not be there.
+bool same_file(const std::string& a, const std::string& b);
 
 /// The name of this process's temporary file beside what `path` leads to.
 std::string temporary_beside(const std::string& path);
