@@ -72,6 +72,12 @@ def test_own_files_are_replaced(folder):
     assert not list(folder.rglob("*.tmp.*"))
 
 
+def test_no_folder_is_made_on_the_way(folder):
+    done = shell("report.py paired.h5 -o missing/page.html", folder)
+    assert done.returncode == 71 and not (folder / "missing").exists(), done.stderr
+    assert "report.py: cannot write missing/page.html: No such file" in done.stderr
+
+
 def test_lost_output(folder):
     for where, reason in ((">/dev/full", "No space left"), (">&-", "Bad file descriptor")):
         for line in ("figures.py paired.h5 timing", "report.py --help"):

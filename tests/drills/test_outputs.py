@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
-from drill import Launcher, Outcome
+from drill import PROGRAM, Launcher, Outcome
 from output_cases import OPTIONS, THERE, Cases, Option, can_mount
 
 
@@ -77,7 +78,21 @@ def test_an_input_is_no_output(sentinelnn, campaign, net, bounds, tmp_path):
     also += ["--ber", "1e-6", "--also", f"other={net}", "--output", tmp_path / "r.h5"]
     refused(sentinelnn.run([*also, "--hardened-output", net]), str(net), "named twice")
     refused(sentinelnn.run([*also, "--hardened-output", tmp_path / "r.h5"]), "named twice")
+    # Two names of a file that is not there yet, seen before anything is made.
+    here = [*also[:-1], "r.h5", "--hardened-output", "./r.h5"]
+    refused(sentinelnn.run(here, cwd=tmp_path), "named twice")
+    assert not list(tmp_path.glob("r.h5*"))
     assert net.read_bytes() == before and link.is_symlink()
+
+
+def test_a_stream_is_no_output(sentinelnn, campaign, bounds, tmp_path):
+    printed = tmp_path / "printed"
+    words = ["harden", "--checkpoint", campaign.checkpoint, *bounds, "--output", "/dev/stdout"]
+    with printed.open("w") as stdout:
+        command = [PROGRAM, *map(str, words)]
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 64 and "is a stream" in done.stderr, done.stderr
+    assert printed.read_text() == ""
     assert not (tmp_path / "r.h5").exists()
 
 
