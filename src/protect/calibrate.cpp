@@ -147,7 +147,8 @@ at::Tensor like(const std::vector<float>& numbers, const at::Tensor& tensor) {
 
 void set_bound(BoundedActivation& op, const Site& site) {
   std::vector<float> bounds;
-  for (double high : site.high) bounds.push_back(static_cast<float>(high) * (1.0f + kMargin));
+  for (double high : site.high)  // below 0 where a SiLU never gets above it
+    bounds.push_back(static_cast<float>(high) * (high < 0 ? 1.0f - kMargin : 1.0f + kMargin));
   if (op.bound.dim() == 0) bounds = {*std::max_element(bounds.begin(), bounds.end())};
   op.bound = like(bounds, op.bound);
 }

@@ -253,6 +253,29 @@ TEST_P(Hardening, UnrestrictedKeepsRelu) {
 
 INSTANTIATE_TEST_SUITE_P(Nets, Hardening, testing::Values(test::plain_residual, test::vgg_like));
 
+/// The largest activation of a channel is below 0, and so is its bound.
+TEST(Bounds, AreAboveTheLargestActivationOfFunctionsThatGoBelowZero) {
+  at::manual_seed(8);
+  Graph graph;
+  NodeId x = graph.add("x", Input{3, {8, 8}}, {});
+  Conv conv = test::conv(4, 3, 3, 1, 1, true);
+  conv.weight.mul_(0.01);
+  conv.bias = at::tensor({-0.5F, 1.0F, -3.0F, 0.2F});
+  x = graph.add("conv", conv, {x});
+  x = graph.add("silu", Activation{ActivationKind::kSilu}, {x});
+  x = graph.add("flatten", Flatten{}, {x});
+  graph.add("fc", test::linear(4, 4 * 64), {x});
+  const Dataset images = test::quadrants(20, 5);
+  const at::Tensor all = images.batch(0, images.size(), {}).images;
+  for (const Clipping clipping : {Clipping::kRanger, Clipping::kRangerClamp}) {
+    Graph bounded = restrict_activations(graph, clipping, BoundsPer::kChannel);
+    calibrate(bounded, activation_ranges(graph, images, Comm::local(), at::kCPU));
+    const at::Tensor bound = std::get<BoundedActivation>(bounded[2].op).bound;
+    EXPECT_LT(bound[0].item<float>(), 0);
+    EXPECT_TRUE(test::same_bits(logits(graph, all), logits(bounded, all)));
+  }
+}
+
 class WeightBounding : public testing::TestWithParam<Graph (*)()> {};
 
 TEST_P(WeightBounding, ChangesNothingFaultFreeAndIsTight) {

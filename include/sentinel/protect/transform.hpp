@@ -77,7 +77,7 @@ struct ActivationRanges {
 ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, const Comm& comm,
                                    at::Device device);
 
-/// Sets every bound to (1 + 2^-10) x the largest activation and every interval to the profiled
+/// Sets every bound 2^-10 of it above the largest activation and every interval to the profiled
 /// range widened by 10 % of its width on each side. `ranges` come from the unprotected graph of the
 /// same channel order, i.e. by node name from the graph before restrict/duplicate.
 void calibrate(Graph& graph, const ActivationRanges& ranges);
