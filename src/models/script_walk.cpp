@@ -34,13 +34,20 @@ class Walk {
   Walk(const at::Tensor& images, OperatorSink* sink, const std::string& source)
       : sink_(sink), batch_(images), source_(source), limits_(source) {}
 
+  IValue forward(const torch::jit::Module& network, const at::Tensor& images) {
+    WalkValue result = method({network._ivalue()}, "forward", {{images}}, {});
+    if (batch_.is_stale({result}))
+      throw DataError(source_, "it returns a tensor that was changed in place by another name");
+    return result.value;
+  }
+
+ private:
   WalkValue method(const WalkValue& object, const std::string& name, WalkValues inputs,
                    const Scope& scope) {
     inputs.insert(inputs.begin(), object);
     return function(object.value.toObjectRef().type()->getMethod(name), std::move(inputs), scope);
   }
 
- private:
   using Frame = std::unordered_map<const Value*, WalkValue>;
 
   [[noreturn]] void refuse(const Node& node, const Scope& scope, const std::string& why) const {
@@ -56,7 +63,7 @@ class Walk {
       if (!arguments[i].default_value())
         throw DataError(source_, "its " + function.name() + " wants '" + arguments[i].name() +
                                      "' beside the images; a network of one input is wanted");
-      inputs.push_back({*arguments[i].default_value()});
+      inputs.push_back(lasting(*arguments[i].default_value()));
     }
     Frame frame;
     WalkValue result = run(*graph->block(), std::move(inputs), frame, scope).at(0);
@@ -372,7 +379,7 @@ const IValue* OperatorCall::find(const std::string& argument) const {
 
 IValue walk_script(const torch::jit::Module& network, const at::Tensor& images, OperatorSink* sink,
                    const std::string& source) {
-  return Walk(images, sink, source).method({network._ivalue()}, "forward", {{images}}, {}).value;
+  return Walk(images, sink, source).forward(network, images);
 }
 
 std::string place_of(const std::string& name, const std::string& scope) {
