@@ -88,12 +88,18 @@ bool is_global(const ScriptToken& token) {
 /// LibTorch compares types by functions that call themselves twice for each level.
 void check_types(const Tokens& tokens, const ScriptPlace& place) {
   static const std::set<std::string_view> holders{"List", "Tuple", "Dict", "Optional", "Union"};
-  constexpr std::ptrdiff_t kMaxDepth = 5;  // 2
-  std::vector<bool> open;
+  constexpr int kMaxDepth = 5;  // 2
+  std::vector<bool> open;       // brackets; true: behind one of these
+  int depth = 0;
   for (std::size_t i = 1; i < tokens.size(); ++i) {
-    if (tokens[i].is("[")) open.push_back(holders.count(tokens[i - 1].text) > 0);
-    if (tokens[i].is("]") && !open.empty()) open.pop_back();
-    if (std::count(open.begin(), open.end(), true) > kMaxDepth)
+    if (tokens[i].is("[")) {
+      open.push_back(holders.count(tokens[i - 1].text) > 0);
+      depth += open.back() ? 1 : 0;
+    } else if (tokens[i].is("]") && !open.empty()) {
+      depth -= open.back() ? 1 : 0;
+      open.pop_back();
+    }
+    if (depth > kMaxDepth)
       place.fail(tokens[i].line, "a type that is nested deeper than that of any network");
   }
 }
