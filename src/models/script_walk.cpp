@@ -309,15 +309,21 @@ class Walk {
     const bool reads = std::any_of(made.inputs.begin(), made.inputs.end(), holds_tensor);
     if (reads && sink_ != nullptr) sink_->calling(made);
     made.outputs = executed(node, made.inputs, scope);
-    WalkValues outputs;
-    for (const IValue& output : made.outputs) outputs.push_back({output});
-    if (!batch_.executed(node, inputs, outputs))
-      refuse(node, scope,
-             "has an argument that depends on the number of images, which is not supported but as "
-             "the first size of a view");
+    WalkValues outputs = followed(node, inputs, made.outputs, scope);
     const bool gives = std::any_of(made.outputs.begin(), made.outputs.end(), holds_tensor);
     if ((reads || gives) && sink_ != nullptr) sink_->called(made);
     return outputs;
+  }
+
+  WalkValues followed(const Node& node, const WalkValues& inputs,
+                      const std::vector<IValue>& outputs, const Scope& scope) {
+    WalkValues values;
+    for (const IValue& output : outputs) values.push_back({output});
+    if (!batch_.executed(node, inputs, values))
+      refuse(node, scope,
+             "has an argument that depends on the number of images, which is not supported but as "
+             "the first size of a view");
+    return values;
   }
 
   /// "{} images".format(3)

@@ -144,7 +144,7 @@ const Place kPlaces[] = {
     {"While", "  n = 0\n  while n < #:\n    n += 1\n  if n > @:\n    x = torch.relu(x)\n"},
     {"Text", "  if \"{}\".format(#) == \"{}\".format(@ + 1):\n    x = torch.relu(x)\n"},
     {"Condition", "  x = x * (2.0 if x.dim() == 4 and # > @ else 1.0)\n"},
-    {"Argument2", "  x = torch.max_pool2d(x, [1 + # // @, 1], [1, 1])\n"},
+    {"Window", "  x = torch.max_pool2d(x, [1 + # // @, 1], [1, 1])\n"},
 };
 
 INSTANTIATE_TEST_SUITE_P(Script, HiddenNumber, testing::ValuesIn(kPlaces),
