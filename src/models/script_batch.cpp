@@ -33,6 +33,11 @@ WalkValues changed_by(const torch::jit::Node& node, const WalkValues& inputs) {
   return changed;
 }
 
+/// Operators that give their one argument as another type.
+bool keeps_number(const std::string& name) {
+  return is_one_of(name, {"NumToTensor", "Int", "item", "IntImplicit", "ScalarImplicit"});
+}
+
 }  // namespace
 
 BatchDependence::BatchDependence(const at::Tensor& images) {
@@ -177,9 +182,6 @@ bool BatchDependence::executed(const torch::jit::Node& node, const WalkValues& i
                      std::any_of(changed.begin(), changed.end(), active);
   if (makes && misuses(name, inputs)) return false;
   if (outputs.size() == 1 && moves(name, inputs, outputs[0])) return true;
-  const bool keeps =
-      most == Dependence::kNumber &&
-      is_one_of(name, {"NumToTensor", "Int", "item", "IntImplicit", "ScalarImplicit"});
   if (most != Dependence::kFree)
     for (WalkValue& value : changed) mark(value, Dependence::kOther);
   for (WalkValue& output : outputs) {
@@ -188,7 +190,7 @@ bool BatchDependence::executed(const torch::jit::Node& node, const WalkValues& i
     if (most == Dependence::kFree)
       answer(name, inputs, output);
     else
-      mark(output, keeps ? Dependence::kNumber : Dependence::kOther);
+      mark(output, keeps_number(name) ? most : Dependence::kOther);
   }
   return true;
 }

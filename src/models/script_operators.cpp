@@ -321,8 +321,7 @@ void ScriptRecorder::pieces(const OperatorCall& call) {
 
 /// x[:, a:b]; also slices that take all.
 void ScriptRecorder::piece(const OperatorCall& call) {
-  constexpr std::int64_t kEnd =
-      std::numeric_limits<std::int64_t>::max();  // of x[:], as PyTorch says
+  constexpr std::int64_t kEnd = std::numeric_limits<std::int64_t>::max();  // of x[:], traced
   const at::Tensor self = argument(call, "self").toTensor();
   const at::Tensor output = call.outputs.at(0).toTensor();
   const std::int64_t dim = argument(call, "dim").toInt();
