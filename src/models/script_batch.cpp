@@ -123,7 +123,7 @@ void BatchDependence::remember_name(const at::Tensor& tensor, const Memory& memo
                           Name{WeakTensor(tensor.getIntrusivePtr()), memory.changes});
 }
 
-/// What an operator gives or changes that reads activations. A tensor that it only hands on stays
+/// Marks all that an operator on activations gives or changes. A tensor that it only hands on stays
 /// as it is.
 void BatchDependence::mark_activations(const WalkValues& inputs, const WalkValues& changed,
                                        const WalkValues& outputs) {
@@ -195,7 +195,7 @@ bool BatchDependence::executed(const torch::jit::Node& node, const WalkValues& i
   return true;
 }
 
-/// What an activation says of itself. Its first size is the number of images.
+/// An activation is asked about itself. Its first size is the number of images.
 void BatchDependence::answer(const std::string& name, const WalkValues& inputs, WalkValue& output) {
   if (is_one_of(name, {"dim", "dtype", "device", "layout", "is_floating_point", "is_cuda",
                        "requires_grad"}))

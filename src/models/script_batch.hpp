@@ -40,7 +40,7 @@ class BatchDependence {
 
   /// A new list, tuple or dictionary of these.
   WalkValue joined(c10::IValue value, const WalkValues& items);
-  /// What was taken out of it.
+  /// An item that was taken out of a list, tuple or dictionary; all items.
   WalkValue element(const WalkValue& whole, std::size_t index, c10::IValue item);
   WalkValues elements(const WalkValue& whole, c10::ArrayRef<c10::IValue> items);
 
