@@ -19,7 +19,7 @@ bool is_known_name(std::string_view name) {
       // Keywords, values, types.
       "class", "def", "return", "if", "else", "for", "in", "while", "pass", "True", "False", "None",
       "inf", "nan", "Tensor", "List", "Dict", "Tuple", "Optional", "Union", "Final", "NoneType",
-      "Device", "Any", "number", "Module", "NamedTuple", "Interface", "ModuleInterface",
+      "Device", "number", "Module", "NamedTuple", "Interface", "ModuleInterface",
       // Functions.
       "annotate", "unchecked_cast", "uninitialized", "getattr", "isinstance", "range", "int",
       "float", "bool", "str"};
@@ -140,6 +140,8 @@ class NameCheck {
         place_.fail(token.line, "CONSTANTS without the number of a constant");
       return i + 2;
     }
+    if (token.text == "Any")
+      place_.fail(token.line, "the type Any is refused: a list of it may hold itself");
     if (!is_known_name(token.text) && locals_.count(token.text) == 0)
       place_.fail(token.line, "the name " + quoted_name(token.text) +
                                   " is not known: the file does not define it");

@@ -80,6 +80,37 @@ void check_subscripts(const Tokens& tokens, const ScriptPlace& place) {
   }
 }
 
+/// A name that the file defines.
+bool is_global(const ScriptToken& token) {
+  return token.is_name("__torch__");
+}
+
+/// LibTorch compares types by functions that call themselves twice for each level.
+void check_types(const Tokens& tokens, const ScriptPlace& place) {
+  static const std::set<std::string_view> holders{"List", "Tuple", "Dict", "Optional", "Union"};
+  constexpr int kMaxDepth = 5;  // 2
+  std::vector<bool> open;       // brackets; true: behind one of these
+  int depth = 0;
+  for (std::size_t i = 1; i < tokens.size(); ++i) {
+    if (tokens[i].is("[")) {
+      open.push_back(holders.count(tokens[i - 1].text) > 0);
+      depth += open.back() ? 1 : 0;
+    } else if (tokens[i].is("]") && !open.empty()) {
+      depth -= open.back() ? 1 : 0;
+      open.pop_back();
+    }
+    if (depth > kMaxDepth)
+      place.fail(tokens[i].line, "a type that is nested deeper than that of any network");
+  }
+}
+
+/// Classes that are no modules.
+void check_class(const Tokens& tokens, const ScriptPlace& place) {
+  if (tokens.size() > 3 && tokens[3].is_name("Enum"))
+    place.fail(tokens[0].line,
+               "an Enum, which is not supported; keep its value as a number or text");
+}
+
 /// Behind every '=' in the head of a method or function, to the comma or bracket that ends it.
 void check_defaults(const Tokens& tokens, const ScriptPlace& place) {
   int depth = 0, inside = 0;  // inside: the depth of a default, 0 outside of one
@@ -108,14 +139,21 @@ std::size_t assignment_in(const Tokens& tokens) {
 }
 
 void check_script_forms(const std::vector<ScriptStatement>& statements, const ScriptPlace& place) {
-  bool in_class = false;
+  bool in_class = false, in_tuple = false;
   for (const ScriptStatement& statement : statements) {
     const Tokens& tokens = statement.tokens;
-    if (statement.indent == 0) in_class = tokens[0].is_name("class");
+    if (statement.indent == 0) {
+      in_class = tokens[0].is_name("class");
+      in_tuple = in_class && tokens.size() > 3 && tokens[3].is_name("NamedTuple");
+      if (in_class) check_class(tokens, place);
+    }
+    if (in_tuple && statement.indent > 0 && std::any_of(tokens.begin(), tokens.end(), is_global))
+      place.fail(tokens[0].line, "a class inside of a NamedTuple, which is not supported");
     if (tokens[0].text.substr(0, 10) == "__forward_")
       place.fail(tokens[0].line, "hooks of modules are refused; remove them before torch.jit.save");
     check_loops(tokens, place);
     check_subscripts(tokens, place);
+    check_types(tokens, place);
     if (tokens[0].is_name("def"))
       check_defaults(tokens, place);
     else if (in_class && statement.indent == 1 && !is_attribute(tokens))

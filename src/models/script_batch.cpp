@@ -1,225 +1,298 @@
 #include "models/script_batch.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <unordered_set>
+
+#include "models/script_values.hpp"
 
 namespace sentinel {
 namespace {
 
 using c10::IValue;
 
-bool is_one_of(const std::string& name, std::initializer_list<const char*> names) {
-  return std::find(names.begin(), names.end(), name) != names.end();
+bool is_container(const IValue& value) {
+  return value.isList() || value.isTuple() || value.isGenericDict();
 }
 
-std::int64_t number_of(const IValue& value) {
-  if (value.isInt()) return value.toInt();
-  if (value.isBool()) return value.toBool();
-  if (value.isString())
-    return static_cast<std::int64_t>(std::hash<std::string>()(value.toStringRef()));
-  if (!value.isDouble()) return 0;
-  const double number = value.toDouble();
-  std::int64_t bits = 0;
-  std::memcpy(&bits, &number, sizeof bits);
-  return bits;
+bool has_memory(const IValue& value) {
+  return value.isTensor() && value.toTensor().defined() && value.toTensor().has_storage();
 }
 
-/// A list's elements, or the one number; of tensors only how many there are.
-std::vector<std::int64_t> numbers_in(const IValue& value) {
-  std::vector<std::int64_t> numbers;
-  if (!value.isList()) return {number_of(value)};
-  for (const IValue& item : value.toListRef()) numbers.push_back(number_of(item));
-  return numbers;
+const void* memory_key(const at::Tensor& tensor) {
+  return tensor.storage().unsafeGetStorageImpl();
 }
 
-bool holds_tensors(const IValue& list) {
-  const auto& items = list.toListRef();
-  return std::any_of(items.begin(), items.end(),
-                     [](const IValue& item) { return item.isTensor() || item.isList(); });
+/// The arguments that an operator changes in place.
+WalkValues changed_by(const torch::jit::Node& node, const WalkValues& inputs) {
+  WalkValues changed;
+  const auto& arguments = node.schema().arguments();
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const c10::AliasInfo* alias = arguments[i].alias_info();
+    if (alias != nullptr && alias->isWrite()) changed.push_back(inputs.at(i));
+  }
+  return changed;
 }
 
-const void* key(const WalkValue& value) {
-  return value.value.toTensor().unsafeGetTensorImpl();
+/// Operators that give their one argument as another type.
+bool keeps_number(const std::string& name) {
+  return is_one_of(name, {"NumToTensor", "Int", "item", "IntImplicit", "ScalarImplicit"});
 }
 
-bool is_tensor(const WalkValue& value) {
-  return value.value.isTensor() && value.value.toTensor().defined();
+}  // namespace
+
+BatchDependence::BatchDependence(const at::Tensor& images) {
+  memory(images).images = true;
 }
 
-Dependence most(const WalkValue& value) {
-  Dependence found = value.batch;
-  if (value.parts)
-    for (const Dependence one : value.parts->batch) found = std::max(found, one);
+Dependence BatchDependence::Container::at(std::size_t index) const {
+  return std::max(all, index < each.size() ? each[index] : Dependence::kFree);
+}
+
+// ---- what is known ----
+
+BatchDependence::Memory& BatchDependence::memory(const at::Tensor& tensor) {
+  return memories_.try_emplace(memory_key(tensor), Memory{tensor.storage().getWeakStorageImpl()})
+      .first->second;
+}
+
+const BatchDependence::Memory* BatchDependence::find_memory(const IValue& value) const {
+  if (!has_memory(value)) return nullptr;
+  const auto found = memories_.find(memory_key(value.toTensor()));
+  return found == memories_.end() ? nullptr : &found->second;
+}
+
+const BatchDependence::Container* BatchDependence::find_container(const IValue& value) const {
+  if (!is_container(value)) return nullptr;
+  const auto found = containers_.find(value.internalToPointer());
+  return found == containers_.end() ? nullptr : &found->second;
+}
+
+Dependence BatchDependence::of_object(const IValue& value) const {
+  if (const Memory* memory = find_memory(value)) return memory->batch;
+  const Container* container = find_container(value);
+  if (container == nullptr) return Dependence::kFree;
+  Dependence most = container->all;
+  for (const Dependence one : container->each) most = std::max(most, one);
+  return most;
+}
+
+Dependence BatchDependence::of(const WalkValue& value) const {
+  Dependence most = value.batch;
+  visit_all(value.value, [&](const IValue& one) { most = std::max(most, of_object(one)); });
+  return most;
+}
+
+bool BatchDependence::holds_images(const IValue& value) const {
+  bool found = false;
+  visit_all(value, [&](const IValue& one) {
+    const Memory* memory = find_memory(one);
+    found = found || (memory != nullptr && memory->images);
+  });
   return found;
 }
 
-Dependence element(const WalkValue& whole, std::int64_t index) {
-  if (whole.batch != Dependence::kFree || !whole.parts) return whole.batch;
-  const auto size = static_cast<std::int64_t>(whole.parts->batch.size());
-  return index < size ? whole.parts->batch[static_cast<std::size_t>(index)] : Dependence::kFree;
+void BatchDependence::mark(WalkValue& value, Dependence batch) {
+  if (batch == Dependence::kFree) return;
+  value.batch = std::max(value.batch, batch);
+  if (has_memory(value.value)) {
+    Dependence& known = memory(value.value.toTensor()).batch;
+    known = std::max(known, batch);
+  } else if (is_container(value.value)) {
+    Container& container = containers_[value.value.internalToPointer()];
+    container.held = value.value;
+    container.all = std::max(container.all, batch);
+  }
 }
 
-std::int64_t size_of(const IValue& list) {
-  return static_cast<std::int64_t>(list.toListRef().size());
+// ---- activations ----
+
+bool BatchDependence::is_stale(const WalkValues& inputs) const {
+  bool stale = false;
+  for (const WalkValue& input : inputs)
+    visit_all(input.value, [&](const IValue& one) {
+      const Memory* memory = find_memory(one);
+      if (memory == nullptr || !memory->images) return;
+      const auto name = names_.find(one.toTensor().unsafeGetTensorImpl());
+      stale = stale || memory->changes != (name == names_.end() ? 0 : name->second.changes);
+    });
+  return stale;
+}
+
+void BatchDependence::remember_name(const at::Tensor& tensor, const Memory& memory) {
+  names_.insert_or_assign(tensor.unsafeGetTensorImpl(),
+                          Name{WeakTensor(tensor.getIntrusivePtr()), memory.changes});
+}
+
+/// Marks all that an operator on activations gives or changes. A tensor that it only hands on stays
+/// as it is.
+void BatchDependence::mark_activations(const WalkValues& inputs, const WalkValues& changed,
+                                       const WalkValues& outputs) {
+  for (const WalkValue& value : changed) {
+    if (!has_memory(value.value)) continue;
+    Memory& changing = memory(value.value.toTensor());
+    changing.images = true;
+    ++changing.changes;
+    remember_name(value.value.toTensor(), changing);
+  }
+  std::unordered_set<const void*> before;
+  for (const WalkValue& input : inputs)
+    visit_all(input.value, [&](const IValue& one) {
+      if (one.isTensor()) before.insert(one.toTensor().unsafeGetTensorImpl());
+    });
+  for (const WalkValue& output : outputs)
+    visit_all(output.value, [&](const IValue& one) {
+      if (!has_memory(one) || before.count(one.toTensor().unsafeGetTensorImpl()) > 0) return;
+      Memory& made = memory(one.toTensor());
+      made.images = true;
+      remember_name(one.toTensor(), made);
+    });
+}
+
+bool BatchDependence::misuses(const std::string& name, const WalkValues& inputs) const {
+  const bool shapes = is_one_of(name, {"view", "reshape", "_unsafe_view", "_reshape_alias"});
+  for (const WalkValue& value : inputs) {
+    if (!depends(value)) continue;
+    const Container* list = find_container(value.value);
+    if (!shapes || list == nullptr || list->all != Dependence::kFree) return true;
+    const auto dependent = [](Dependence batch) { return batch != Dependence::kFree; };
+    const std::vector<Dependence>& each = list->each;
+    // [N, F]: of two sizes the second cannot be another than that which fits.
+    const bool rest = each.size() > 2 && std::any_of(each.begin() + 1, each.end(), dependent);
+    if (each.empty() || each[0] != Dependence::kNumber || rest) return true;
+  }
+  return false;
+}
+
+// ---- operators ----
+
+bool BatchDependence::executed(const torch::jit::Node& node, const WalkValues& inputs,
+                               WalkValues& outputs) {
+  const std::string name = node.kind().toUnqualString();
+  Dependence most = Dependence::kFree;
+  bool reads = false;
+  for (const WalkValue& input : inputs) {
+    most = std::max(most, of(input));
+    reads = reads || holds_images(input.value);
+  }
+  if (most == Dependence::kFree && !reads) return true;
+  WalkValues changed = changed_by(node, inputs);
+  if (reads) mark_activations(inputs, changed, outputs);
+  const auto active = [&](const WalkValue& value) { return holds_images(value.value); };
+  const bool makes = std::any_of(outputs.begin(), outputs.end(), active) ||
+                     std::any_of(changed.begin(), changed.end(), active);
+  if (makes && misuses(name, inputs)) return false;
+  if (outputs.size() == 1 && moves(name, inputs, outputs[0])) return true;
+  if (most != Dependence::kFree)
+    for (WalkValue& value : changed) mark(value, Dependence::kOther);
+  for (WalkValue& output : outputs) {
+    const bool handed_on = most == Dependence::kFree && holds_tensor(output.value);
+    if (active(output) || handed_on) continue;
+    if (most == Dependence::kFree)
+      answer(name, inputs, output);
+    else
+      mark(output, keeps_number(name) ? most : Dependence::kOther);
+  }
+  return true;
+}
+
+/// An activation is asked about itself. Its first size is the number of images.
+void BatchDependence::answer(const std::string& name, const WalkValues& inputs, WalkValue& output) {
+  if (is_one_of(name, {"dim", "dtype", "device", "layout", "is_floating_point", "is_cuda",
+                       "requires_grad"}))
+    return;
+  const bool compares = is_one_of(name, {"__is__", "__isnot__"});
+  if (compares && (inputs[0].value.isNone() || inputs[1].value.isNone())) return;
+  if (!is_one_of(name, {"size", "shape", "len"})) return mark(output, Dependence::kOther);
+  if (output.value.isList()) {
+    containers_.insert_or_assign(output.value.internalToPointer(),
+                                 Container{output.value, Dependence::kFree, {Dependence::kNumber}});
+    return;
+  }
+  const std::int64_t dim = inputs.size() > 1 ? inputs[1].value.toInt() : 0;
+  if (dim == 0 || dim == -inputs[0].value.toTensor().dim()) output.batch = Dependence::kNumber;
+}
+
+/// Operators that take elements out of a container or put them in, or ask it about itself, by
+/// arguments that depend on nothing; false for others.
+bool BatchDependence::moves(const std::string& name, const WalkValues& inputs, WalkValue& output) {
+  const WalkValue& whole = inputs[0];
+  const bool plain = std::none_of(inputs.begin() + 1, inputs.end(),
+                                  [&](const WalkValue& value) { return depends(value); });
+  if (!is_container(whole.value) || whole.batch != Dependence::kFree) return false;
+  const Container* known = find_container(whole.value);
+  const bool keyed = whole.value.isGenericDict() && is_one_of(name, {"keys", "__contains__"});
+  if (name == "len" || (keyed && plain)) {
+    if (known != nullptr) mark(output, known->all);
+    return true;
+  }
+  return whole.value.isList() && (plain || name == "append") && moves_in_list(name, inputs, output);
+}
+
+bool BatchDependence::moves_in_list(const std::string& name, const WalkValues& inputs,
+                                    WalkValue& output) {
+  const auto size = static_cast<std::int64_t>(inputs[0].value.toListRef().size());
+  const Container* known = find_container(inputs[0].value);
+  if (name == "__getitem__") {
+    const std::int64_t index = inputs[1].value.toInt();
+    if (known != nullptr)
+      mark(output, known->at(static_cast<std::size_t>(index < 0 ? index + size : index)));
+    return true;
+  }
+  if (name == "slice" && inputs.size() == 4) {
+    slice(inputs, output);
+    return true;
+  }
+  if (name != "append") return false;
+  if (known == nullptr && inputs[1].batch == Dependence::kFree) return true;
+  Container& list = containers_[inputs[0].value.internalToPointer()];
+  list.held = inputs[0].value;
+  list.each.resize(static_cast<std::size_t>(size), Dependence::kFree);
+  list.each.back() = inputs[1].batch;
+  return true;
 }
 
 /// x.size()[2:]
-bool slice(const WalkValues& in, WalkValue& out) {
-  const std::int64_t size = size_of(in[0].value);
+void BatchDependence::slice(const WalkValues& inputs, WalkValue& output) {
+  const Container* known = find_container(inputs[0].value);
+  if (known == nullptr) return;
+  const auto size = static_cast<std::int64_t>(inputs[0].value.toListRef().size());
   const auto bound = [&](const IValue& value, std::int64_t otherwise) {
     if (!value.isInt()) return otherwise;
     const std::int64_t at = value.toInt() < 0 ? value.toInt() + size : value.toInt();
     return std::clamp<std::int64_t>(at, 0, size);
   };
-  const std::int64_t step = in[3].value.isInt() ? in[3].value.toInt() : 1;
-  if (step <= 0) return false;
-  out.parts = std::make_shared<WalkParts>();
-  out.parts->images = in[0].of_images();
-  for (std::int64_t i = bound(in[1].value, 0); i < bound(in[2].value, size); i += step)
-    out.parts->batch.push_back(element(in[0], i));
-  return true;
+  const std::int64_t step = inputs[3].value.isInt() ? inputs[3].value.toInt() : 1;
+  if (step <= 0) return mark(output, Dependence::kOther);
+  Container part{output.value, known->all};
+  for (std::int64_t i = bound(inputs[1].value, 0); i < bound(inputs[2].value, size);
+       i += std::min(step, size))
+    part.each.push_back(known->at(static_cast<std::size_t>(i)));
+  containers_.insert_or_assign(output.value.internalToPointer(), std::move(part));
 }
 
-/// Operators that take elements out of a list or put them in; false for others.
-bool moves(const std::string& name, const WalkValues& in, WalkValues& out) {
-  if (in.empty() || !in[0].value.isList()) return false;
-  const bool plain = std::all_of(in.begin() + 1, in.end(), [](const WalkValue& value) {
-    return most(value) == Dependence::kFree;
-  });
-  if (name == "__getitem__" && plain) {
-    const std::int64_t index = in[1].value.toInt();
-    out[0].batch = element(in[0], index < 0 ? index + size_of(in[0].value) : index);
-    return true;
-  }
-  if (name == "slice" && plain && in.size() == 4 && in[0].batch == Dependence::kFree)
-    return slice(in, out[0]);
-  const bool changes =
-      is_one_of(name, {"append", "insert", "extend", "_set_item", "pop", "Delete", "add_"});
-  if (!changes || !in[0].parts) return false;
-  WalkParts& parts = *in[0].parts;
-  const std::int64_t size = size_of(in[0].value);
-  for (const WalkValue& value : in) parts.images = parts.images || value.of_images();
-  if (name == "append") {
-    parts.batch.resize(static_cast<std::size_t>(size - 1), Dependence::kFree);
-    parts.batch.push_back(most(in[1]));
-  } else {
-    const bool free = plain && most(in[0]) == Dependence::kFree;
-    parts.batch.assign(static_cast<std::size_t>(size),
-                       free ? Dependence::kFree : Dependence::kOther);
-  }
-  for (WalkValue& output : out) {
-    if (output.value.isList()) output.parts = in[0].parts;
-    if (!output.value.isList()) output.batch = most(in[0]);
-  }
-  return true;
-}
+// ---- containers ----
 
-}  // namespace
-
-void BatchTrail::compare(std::int64_t images) {
-  images_[1] = images;
-  comparing_ = true;
-}
-
-bool BatchTrail::depends(const WalkValue& value) const {
-  return most(value) != Dependence::kFree || (is_tensor(value) && dependent_.count(key(value)) > 0);
-}
-
-void BatchTrail::compare_output(const Numbers& before, const Numbers& now,
-                                WalkValue& output) const {
-  const auto judge = [&](std::size_t i) {
-    if (before[i] == now[i]) return Dependence::kFree;
-    return before[i] == images_[0] && now[i] == images_[1] ? Dependence::kNumber
-                                                           : Dependence::kOther;
-  };
-  if (before.size() != now.size())
-    output.batch = Dependence::kOther;
-  else if (!output.value.isList())
-    output.batch = judge(0);
-  else
-    for (std::size_t i = 0; i < now.size(); ++i) output.parts->batch.push_back(judge(i));
-}
-
-void BatchTrail::inherit(const std::string& name, const WalkValues& inputs, WalkValue& output) {
-  const bool keeps =
-      is_one_of(name, {"NumToTensor", "Int", "IntImplicit", "ScalarImplicit", "item"});
-  output.batch =
-      keeps && inputs[0].batch == Dependence::kNumber ? Dependence::kNumber : Dependence::kOther;
-  if (!is_tensor(output)) return;
-  dependent_.insert(key(output));
-  kept_.push_back(output.value.toTensor());
-}
-
-bool BatchTrail::executed(const torch::jit::Node& node, const WalkValues& inputs,
-                          WalkValues& outputs) {
-  const bool images = std::any_of(inputs.begin(), inputs.end(),
-                                  [](const WalkValue& value) { return value.of_images(); });
-  Step step{&node, {}};
-  for (WalkValue& output : outputs) {
-    output.images = images && output.value.isTensor();
-    if (output.value.isList()) output.parts = std::make_shared<WalkParts>();
-    if (output.value.isList()) output.parts->images = images && holds_tensors(output.value);
-    step.outputs.push_back(numbers_in(output.value));
-  }
-  if (!comparing_) {
-    steps_.push_back(std::move(step));
-    return true;
-  }
-  if (next_ == steps_.size() || steps_[next_].node != &node) return false;
-  const Step& before = steps_[next_++];
-  const std::string name = node.kind().toUnqualString();
-  if (moves(name, inputs, outputs)) return true;
-  const bool inherits = std::any_of(inputs.begin(), inputs.end(),
-                                    [&](const WalkValue& value) { return depends(value); });
-  for (std::size_t i = 0; i < outputs.size(); ++i) {
-    if (outputs[i].images) continue;
-    if (inherits)
-      inherit(name, inputs, outputs[i]);
-    else
-      compare_output(before.outputs[i], step.outputs[i], outputs[i]);
-  }
-  return true;
-}
-
-bool BatchTrail::misuses(const std::string& name, const WalkValues& inputs) const {
-  const bool shapes = is_one_of(name, {"view", "reshape", "_unsafe_view", "_reshape_alias"});
-  for (const WalkValue& value : inputs) {
-    if (!depends(value)) continue;
-    if (!shapes || !value.value.isList() || value.batch != Dependence::kFree) return true;
-    const std::vector<Dependence>& each = value.parts->batch;
-    const bool rest =
-        each.size() > 2 && std::any_of(each.begin() + 1, each.end(),
-                                       [](Dependence batch) { return batch != Dependence::kFree; });
-    if (each[0] != Dependence::kNumber || rest) return true;
-  }
-  return false;
-}
-
-WalkValue joined(c10::IValue value, const WalkValues& items) {
+WalkValue BatchDependence::joined(IValue value, const WalkValues& items) {
   WalkValue whole{std::move(value)};
-  whole.parts = std::make_shared<WalkParts>();
-  for (const WalkValue& item : items) {
-    whole.parts->batch.push_back(most(item));
-    whole.parts->images = whole.parts->images || item.of_images();
-  }
+  Container made{whole.value};
+  for (const WalkValue& item : items) made.each.push_back(item.batch);
+  const auto dependent = [](Dependence batch) { return batch != Dependence::kFree; };
+  if (std::none_of(made.each.begin(), made.each.end(), dependent)) return whole;
+  if (whole.value.isGenericDict()) made.all = Dependence::kOther;
+  containers_.insert_or_assign(whole.value.internalToPointer(), std::move(made));
   return whole;
 }
 
-WalkValue element_of(const WalkValue& whole, std::int64_t index, c10::IValue item) {
+WalkValue BatchDependence::element(const WalkValue& whole, std::size_t index, IValue item) {
   WalkValue value{std::move(item)};
-  value.batch = element(whole, index);
-  value.images = whole.of_images() && value.value.isTensor();
-  if (value.value.isList() || value.value.isTuple()) {
-    value.parts = std::make_shared<WalkParts>();
-    value.parts->images = whole.of_images();
-  }
+  const Container* known = find_container(whole.value);
+  mark(value, std::max(whole.batch, known == nullptr ? Dependence::kFree : known->at(index)));
   return value;
 }
 
-WalkValues separated(const WalkValue& whole, c10::ArrayRef<c10::IValue> items) {
+WalkValues BatchDependence::elements(const WalkValue& whole, c10::ArrayRef<IValue> items) {
   WalkValues values;
-  for (std::size_t i = 0; i < items.size(); ++i)
-    values.push_back(element_of(whole, static_cast<std::int64_t>(i), items[i]));
+  for (std::size_t i = 0; i < items.size(); ++i) values.push_back(element(whole, i, items[i]));
   return values;
 }
 

@@ -1,9 +1,8 @@
 #pragma once
 #include <torch/script.h>
 
-#include <memory>
 #include <string>
-#include <unordered_set>
+#include <unordered_map>
 #include <vector>
 
 namespace sentinel {
@@ -12,72 +11,79 @@ namespace sentinel {
 enum class Dependence : std::uint8_t {
   kFree,    // the same for any number
   kNumber,  // it is that number
-  kOther    // computed from it
+  kOther    // computed from it, or perhaps
 };
 
-/// The dependence of a list or tuple; all names of one list share it.
-struct WalkParts {
-  std::vector<Dependence> batch;  // of its elements; one that is missing is free
-  bool images = false;            // one is computed from the images
-};
-
-/// A value of a walk.
+/// A value of a walk. Tensors, lists, tuples and dictionaries have their dependence as objects.
 struct WalkValue {
   c10::IValue value;
-  Dependence batch = Dependence::kFree;  // for a list: of its length, or of all of it
-  bool images = false;                   // a tensor computed from the images
-  std::shared_ptr<WalkParts> parts = {};
-
-  bool of_images() const { return images || (parts && parts->images); }
+  Dependence batch = Dependence::kFree;
 };
 using WalkValues = std::vector<WalkValue>;
 
-/// The numbers that operators gave in a walk, step by step. Of two walks with other numbers of
-/// images it tells which depend on that.
-class BatchTrail {
+/// Follows in a walk what depends on the number of images. A tensor is known by its memory, a list,
+/// tuple or dictionary as an object, so that all names of one share what is said of it. An operator
+/// that reads a dependent value makes all dependent that it gives or changes; what is known better
+/// is an exception of its own.
+class BatchDependence {
  public:
-  /// The first walk, with so many images.
-  explicit BatchTrail(std::int64_t images) : images_{images, images} {}
+  explicit BatchDependence(const at::Tensor& images);
 
-  /// From now on a second walk with another number is compared.
-  void compare(std::int64_t images);
-  bool comparing() const { return comparing_; }
+  bool depends(const WalkValue& value) const { return of(value) != Dependence::kFree; }
 
-  /// An operator that was executed; fills in `batch`, `images` and `parts` of its outputs. False where the
-  /// walks took different ways.
+  /// Whether an activation was changed by another of its names since this one was made.
+  bool is_stale(const WalkValues& inputs) const;
+
+  /// After an operator. False where it made activations by an argument that depends on the number
+  /// of images; that number as the first size of a view is allowed.
   bool executed(const torch::jit::Node& node, const WalkValues& inputs, WalkValues& outputs);
-  bool finished() const { return next_ == steps_.size(); }
 
-  /// Whether an operator on activations has an argument that depends on the number of images,
-  /// other than the number itself as the first size of a view.
-  bool misuses(const std::string& name, const WalkValues& inputs) const;
-
-  /// Whether the value depends on the number of images.
-  bool depends(const WalkValue& value) const;
+  /// A new list, tuple or dictionary of these.
+  WalkValue joined(c10::IValue value, const WalkValues& items);
+  /// An item that was taken out of a list, tuple or dictionary; all items.
+  WalkValue element(const WalkValue& whole, std::size_t index, c10::IValue item);
+  WalkValues elements(const WalkValue& whole, c10::ArrayRef<c10::IValue> items);
 
  private:
-  using Numbers = std::vector<std::int64_t>;
-  struct Step {
-    const torch::jit::Node* node;
-    std::vector<Numbers> outputs;
+  using WeakTensor = c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>;
+  struct Memory {
+    c10::weak_intrusive_ptr<c10::StorageImpl> held;  // its address is a name
+    Dependence batch = Dependence::kFree;
+    bool images = false;        // activations are in it
+    std::uint64_t changes = 0;  // in place, of activations
+  };
+  struct Name {
+    WeakTensor held;
+    std::uint64_t changes = 0;  // of its memory when this tensor was made or changed
+  };
+  struct Container {
+    c10::IValue held;
+    Dependence all = Dependence::kFree;  // of its length and elements
+    std::vector<Dependence> each = {};   // of numbers and texts; one that is missing is free
+
+    Dependence at(std::size_t index) const;
   };
 
-  /// The dependence of an output of an operator that reads something that depends on the number.
-  void inherit(const std::string& name, const WalkValues& inputs, WalkValue& output);
-  void compare_output(const Numbers& before, const Numbers& now, WalkValue& output) const;
+  Memory& memory(const at::Tensor& tensor);
+  const Memory* find_memory(const c10::IValue& value) const;
+  const Container* find_container(const c10::IValue& value) const;
+  Dependence of(const WalkValue& value) const;
+  Dependence of_object(const c10::IValue& value) const;
+  bool holds_images(const c10::IValue& value) const;
 
-  std::int64_t images_[2];
-  bool comparing_ = false;
-  std::vector<Step> steps_;
-  std::size_t next_ = 0;
-  std::unordered_set<const void*> dependent_;  // tensors of no images, computed from their number
-  std::vector<at::Tensor> kept_;               // a tensor's address is its name here
+  void mark(WalkValue& value, Dependence batch);
+  void mark_activations(const WalkValues& inputs, const WalkValues& changed,
+                        const WalkValues& outputs);
+  void remember_name(const at::Tensor& tensor, const Memory& memory);
+  bool misuses(const std::string& name, const WalkValues& inputs) const;
+  bool moves(const std::string& name, const WalkValues& inputs, WalkValue& output);
+  bool moves_in_list(const std::string& name, const WalkValues& inputs, WalkValue& output);
+  void slice(const WalkValues& inputs, WalkValue& output);
+  void answer(const std::string& name, const WalkValues& inputs, WalkValue& output);
+
+  std::unordered_map<const void*, Memory> memories_;
+  std::unordered_map<const void*, Name> names_;
+  std::unordered_map<const void*, Container> containers_;
 };
-
-/// A list or tuple of these, and what it says of each.
-WalkValue joined(c10::IValue value, const WalkValues& items);
-/// Its elements.
-WalkValues separated(const WalkValue& whole, c10::ArrayRef<c10::IValue> items);
-WalkValue element_of(const WalkValue& whole, std::int64_t index, c10::IValue item);
 
 }  // namespace sentinel

@@ -94,10 +94,10 @@ at::Tensor probes(std::int64_t count, const std::array<std::int64_t, 3>& shape) 
 /// What is not understood must not go unnoticed: an in-place operator on a view, say, or a size
 /// that the tracing made a constant.
 void require_same_logits(const torch::jit::Module& network, const Graph& graph,
-                         const at::Tensor& images, BatchTrail* trail, const std::string& source) {
+                         const at::Tensor& images, const std::string& source) {
   constexpr double kTolerance = 1e-3;  // of max|z|: rounding is below it, a wrong operator is not
   const at::Tensor ours = logits(graph, images);
-  const auto results = tensors_in(walk_script(network, images.clone(), nullptr, trail, source));
+  const auto results = tensors_in(walk_script(network, images.clone(), nullptr, source));
   if (results.empty()) throw DataError(source, "it returns no tensor");
   const at::Tensor& theirs = results[0];
   if (theirs.sizes() != ours.sizes())
@@ -131,15 +131,13 @@ Graph convert(torch::jit::Module& network, const DatasetInfo& dataset, const std
   const TensorLimit limit(source, kMaxTensor);
   const at::Tensor images = probes(kRecorded, dataset.shape);
   ScriptRecorder recorder(network, images, source);
-  BatchTrail trail(kRecorded);
-  Graph graph = recorder.finish(walk_script(network, images, &recorder, &trail, source));
+  Graph graph = recorder.finish(walk_script(network, images, &recorder, source));
   if (class_count(graph) != dataset.classes)
     throw DataError(source, "this network has " + std::to_string(class_count(graph)) +
                                 " outputs, the data set " + dataset.name + " has " +
                                 std::to_string(dataset.classes) + " classes");
-  trail.compare(kCompared);
-  require_same_logits(network, graph, probes(kCompared, dataset.shape), &trail, source);
-  require_same_logits(network, graph, probes(kAlone, dataset.shape), nullptr, source);
+  for (const std::int64_t count : {kCompared, kAlone})
+    require_same_logits(network, graph, probes(count, dataset.shape), source);
   return graph;
 }
 

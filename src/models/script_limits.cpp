@@ -9,6 +9,7 @@
 #include <limits>
 #include <optional>
 
+#include "models/script_values.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/memory.hpp"
 
@@ -61,10 +62,6 @@ std::uint64_t memory_now() {
   return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
-bool is_one_of(const std::string& name, std::initializer_list<const char*> names) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 bool is_integral(const IValue& value) {
   return value.isInt() || (value.isTensor() && value.toTensor().defined() &&
                            at::isIntegralType(value.toTensor().scalar_type(), true));
@@ -108,7 +105,8 @@ bool is_true(const std::vector<IValue>& in, std::size_t at) {
   return at < in.size() && in[at].isBool() && in[at].toBool();
 }
 
-/// A network that draws numbers, or moves its statistics, answers otherwise at every call.
+/// A network that draws numbers, reads memory as it lies, or moves its statistics, may answer
+/// otherwise at every call.
 std::string fault_of_chance(const std::string& name, const std::vector<IValue>& in) {
   constexpr const char* kEval = ": call eval() before saving it";
   if (is_one_of(name, {"rand", "rand_like", "randn", "randn_like", "bernoulli"}) ||
@@ -117,8 +115,10 @@ std::string fault_of_chance(const std::string& name, const std::vector<IValue>& 
   if (name.find("dropout") != std::string::npos && is_true(in, 2))
     return std::string("is active") + kEval;
   const bool tracks = in.size() > 5 && in[3].isTensor() && in[3].toTensor().defined();
-  if (name.find("batch_norm") != std::string::npos && tracks && is_true(in, 5))
-    return std::string("normalises by the batch") + kEval;
+  if (is_one_of(name, {"empty", "empty_like", "new_empty"}))
+    return "gives memory that nothing has written: use torch.zeros";
+  const bool normalises = name.find("batch_norm") != std::string::npos || name == "instance_norm";
+  if (normalises && tracks && is_true(in, 5)) return std::string("normalises by the batch") + kEval;
   return "";
 }
 
@@ -131,6 +131,9 @@ std::size_t places_in(const IValue& value, std::size_t most) {
   };
   if (value.isList()) add(value.toListRef());
   if (value.isTuple()) add(value.toTupleRef().elements());
+  if (value.isGenericDict())
+    for (const auto& entry : value.toGenericDict())
+      if (places <= most) places += places_in(entry.value(), most - places);
   return places;
 }
 
@@ -204,6 +207,9 @@ std::string WalkLimits::fault_of_call(const std::string& called, const std::vect
     if (const std::string fault = fault_of_division(in); !fault.empty()) return fault;
   if (const std::string fault = fault_of_shuffle(name, in); !fault.empty()) return fault;
   if (const std::string fault = fault_of_chance(name, in); !fault.empty()) return fault;
+  if (is_one_of(name, {"str", "format", "percentFormat"}) &&
+      std::any_of(in.begin(), in.end(), holds_tensor))
+    return "writes a tensor as text";
   if (name == "_weight_norm" && !is_norm_of_weight(in))
     return "has another number of norms than the weight has filters";
   if (is_one_of(name, {"split", "split_with_sizes", "chunk", "unbind", "tensor_split", "tolist",

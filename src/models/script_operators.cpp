@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 #include <optional>
 
 #include "models/script_recorder.hpp"
@@ -320,16 +321,19 @@ void ScriptRecorder::pieces(const OperatorCall& call) {
 
 /// x[:, a:b]; also slices that take all.
 void ScriptRecorder::piece(const OperatorCall& call) {
+  constexpr std::int64_t kEnd = std::numeric_limits<std::int64_t>::max();  // of x[:], traced
   const at::Tensor self = argument(call, "self").toTensor();
   const at::Tensor output = call.outputs.at(0).toTensor();
+  const std::int64_t dim = argument(call, "dim").toInt();
+  const IValue &start = argument(call, "start"), *end = call.find("end"), *step = call.find("step");
+  const std::int64_t first = start.isNone() ? 0 : start.toInt();
+  const bool all = first == 0 && end != nullptr && (end->isNone() || end->toInt() == kEnd);
+  if ((dim == 0 || dim == -self.dim()) && !all)
+    refuse(call, "takes another number of images than all; only x[:] is supported");
   if (output.sizes() == self.sizes()) return same(call);
   const NodeId whole = image(call, "self");
-  const std::int64_t dim = argument(call, "dim").toInt();
-  const IValue* step = call.find("step");
   if ((dim != 1 && dim != -3) || (step != nullptr && step->toInt() != 1))
     refuse(call, "of something else than a range of channels is not supported");
-  const IValue& start = argument(call, "start");
-  const std::int64_t first = start.isNone() ? 0 : start.toInt();
   slice(call, output, whole, first < 0 ? first + self.size(1) : first);
 }
 

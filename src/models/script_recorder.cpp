@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "models/script_values.hpp"
 #include "sentinel/core/error.hpp"
 
 namespace sentinel {
@@ -24,21 +25,18 @@ void collect_state(const torch::jit::Module& module, const std::string& prefix,
     collect_state(child.value, prefix + child.name + ".", state);
 }
 
-/// Operators on lists that give what is in them.
+/// Operators on lists and dictionaries that give what is in them.
 bool moves_only(const std::string& name) {
-  static const std::set<std::string> names{"append", "__getitem__", "list", "add",
-                                           "extend", "insert",      "pop"};
-  return names.count(name) > 0;
+  return is_one_of(name,
+                   {"append", "__getitem__", "list", "add", "extend", "insert", "pop", "slice",
+                    "_set_item", "get", "keys", "values", "items", "dict", "copy", "__contains__"});
 }
 
 /// Operators that ask a tensor about itself.
 bool asks_only(const std::string& name) {
-  static const std::set<std::string> names{"size",          "dim",          "numel",
-                                           "len",           "shape",        "dtype",
-                                           "device",        "layout",       "is_floating_point",
-                                           "is_contiguous", "is_cuda",      "__is__",
-                                           "__isnot__",     "requires_grad"};
-  return names.count(name) > 0;
+  return is_one_of(name, {"size", "dim", "numel", "len", "shape", "dtype", "device", "layout",
+                          "is_floating_point", "is_contiguous", "is_cuda", "__is__", "__isnot__",
+                          "requires_grad"});
 }
 
 }  // namespace
@@ -66,10 +64,11 @@ std::vector<at::Tensor> tensors_of(c10::ArrayRef<IValue> values) {
 }
 
 std::vector<at::Tensor> tensors_in(const IValue& value) {
-  if (value.isTensor() && value.toTensor().defined()) return {value.toTensor()};
-  if (value.isList()) return tensors_of(value.toListRef());
-  if (value.isTuple()) return tensors_of(value.toTupleRef().elements());
-  return {};
+  std::vector<at::Tensor> tensors;
+  visit_all(value, [&](const IValue& one) {
+    if (one.isTensor() && one.toTensor().defined()) tensors.push_back(one.toTensor());
+  });
+  return tensors;
 }
 
 std::vector<std::pair<std::string, at::Tensor>> script_state(const torch::jit::Module& network) {
@@ -175,24 +174,12 @@ void ScriptRecorder::called(const OperatorCall& call) {
   const std::string name = plain_name(call.name);
   for (const at::Tensor& tensor : outputs) kept_.push_back(tensor);
   if (!reads) return constant(call, name, inputs, outputs);
-  for (const at::Tensor& tensor : inputs)
-    if (stale_.count(script_key(tensor)) > 0)
-      refuse(call, "reads a tensor that was changed in place by another name");
-  note_change(call);
   const bool on_list = !call.inputs.empty() && !call.inputs[0].isTensor();
   if (on_list && moves_only(name) && std::all_of(outputs.begin(), outputs.end(), known)) return;
   if (asks_only(name) && outputs.empty()) return;
   const auto found = operators().find(name);
   if (found == operators().end()) refuse(call, "is not supported");
   (this->*found->second)(call);
-}
-
-void ScriptRecorder::note_change(const OperatorCall& call) {
-  if (call.name.back() != '_' || !call.inputs.at(0).isTensor()) return;
-  const at::Tensor changed = call.inputs[0].toTensor();
-  for (const at::Tensor& other : kept_)
-    if (other.defined() && !other.is_same(changed) && other.is_alias_of(changed))
-      stale_.insert(script_key(other));
 }
 
 void ScriptRecorder::constant(const OperatorCall& call, const std::string& name,

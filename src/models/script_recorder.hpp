@@ -67,8 +67,6 @@ class ScriptRecorder : public OperatorSink {
   // ---- what they share ----
   /// The one module that tensors belong to, of a weight in parts or not; empty where there is none.
   std::string common_owner(const std::vector<at::Tensor>& tensors) const;
-  /// Where an operator changes its first argument: no node has what its other names hold now.
-  void note_change(const OperatorCall& call);
   /// An operator that reads no activation.
   void constant(const OperatorCall& call, const std::string& name,
                 const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs);
@@ -113,7 +111,6 @@ class ScriptRecorder : public OperatorSink {
   std::set<std::string> names_, owners_, used_;
   std::unordered_map<const void*, Tracked> tracked_;
   std::unordered_map<const void*, std::string> parameters_;  // and buffers: tensor -> dotted name
-  std::set<const void*> stale_;    // names of a tensor that was changed by another of its names
   std::set<const void*> trained_;  // parameters, and what is computed from them alone
   std::unordered_map<const void*, std::string> owned_;  // computed from one module's tensors alone
   std::unordered_map<const void*, at::Tensor> transposed_;  // its transpose -> parameter
@@ -133,7 +130,7 @@ std::string plain_name(const std::string& name);
 std::string shape_text(const at::Tensor& tensor);
 
 std::vector<at::Tensor> tensors_of(c10::ArrayRef<c10::IValue> values);
-/// A tensor, or those of a list or tuple, at any depth.
+/// A tensor, or those of a list, tuple or dictionary, at any depth.
 std::vector<at::Tensor> tensors_in(const c10::IValue& value);
 
 /// Parameters and buffers in PyTorch's order, by dotted names; as stored.

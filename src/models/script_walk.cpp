@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "models/script_limits.hpp"
+#include "models/script_values.hpp"
 #include "sentinel/core/failure.hpp"
 
 namespace sentinel {
@@ -28,27 +29,25 @@ bool is_of_torch_nn(const c10::ClassType& type) {
          name->qualifiedName().find(".container.") == std::string::npos;
 }
 
-bool holds_tensor(const IValue& value) {
-  if (value.isTensor()) return value.toTensor().defined();
-  const auto any = [](const auto& items) {
-    return std::any_of(items.begin(), items.end(), holds_tensor);
-  };
-  if (value.isList()) return any(value.toListRef());
-  return value.isTuple() && any(value.toTupleRef().elements());
-}
-
 class Walk {
  public:
-  Walk(OperatorSink* sink, BatchTrail* trail, const std::string& source)
-      : sink_(sink), trail_(trail), source_(source), limits_(source) {}
+  Walk(const at::Tensor& images, OperatorSink* sink, const std::string& source)
+      : sink_(sink), batch_(images), source_(source), limits_(source) {}
 
+  IValue forward(const torch::jit::Module& network, const at::Tensor& images) {
+    WalkValue result = method({network._ivalue()}, "forward", {{images}}, {});
+    if (batch_.is_stale({result}))
+      throw DataError(source_, "it returns a tensor that was changed in place by another name");
+    return result.value;
+  }
+
+ private:
   WalkValue method(const WalkValue& object, const std::string& name, WalkValues inputs,
                    const Scope& scope) {
     inputs.insert(inputs.begin(), object);
     return function(object.value.toObjectRef().type()->getMethod(name), std::move(inputs), scope);
   }
 
- private:
   using Frame = std::unordered_map<const Value*, WalkValue>;
 
   [[noreturn]] void refuse(const Node& node, const Scope& scope, const std::string& why) const {
@@ -64,7 +63,7 @@ class Walk {
       if (!arguments[i].default_value())
         throw DataError(source_, "its " + function.name() + " wants '" + arguments[i].name() +
                                      "' beside the images; a network of one input is wanted");
-      inputs.push_back({*arguments[i].default_value()});
+      inputs.push_back(lasting(*arguments[i].default_value()));
     }
     Frame frame;
     WalkValue result = run(*graph->block(), std::move(inputs), frame, scope).at(0);
@@ -126,7 +125,7 @@ class Walk {
   }
 
   void require_free(const Node& node, const WalkValue& value, const Scope& scope) const {
-    if (trail_ != nullptr && trail_->depends(value))
+    if (batch_.depends(value))
       refuse(node, scope,
              "depends on the number of images: the path is followed for one number alone; write it "
              "so that every number takes the same path");
@@ -177,25 +176,28 @@ class Walk {
             function(*node.input(0)->type()->expectRef<c10::FunctionType>().function(), in, scope)};
         return true;
       case prim::ListConstruct:
-        out = {joined(small(node, list(node, in), scope), in)};
+        out = {batch_.joined(small(node, list(node, in), scope), in)};
+        return true;
+      case prim::DictConstruct:
+        out = {batch_.joined(small(node, dictionary(node, in), scope), in)};
         return true;
       case prim::TupleConstruct:
-        out = {joined(small(node, c10::ivalue::Tuple::create(plain(in)), scope), in)};
+        out = {batch_.joined(small(node, c10::ivalue::Tuple::create(plain(in)), scope), in)};
         return true;
       case prim::TupleUnpack:
-        out = separated(in.at(0), in[0].value.toTupleRef().elements());
+        out = batch_.elements(in.at(0), in[0].value.toTupleRef().elements());
         return true;
       case prim::TupleIndex: {
-        const std::int64_t at = tuple_index(in.at(1).value.toInt(), in.at(0).value);
-        const auto& items = in[0].value.toTupleRef().elements();
-        out = {element_of(in[0], at, items.at(static_cast<std::size_t>(at)))};
+        const std::size_t at = tuple_index(in.at(1).value.toInt(), in.at(0).value);
+        out = {batch_.element(in[0], at, in[0].value.toTupleRef().elements().at(at))};
         return true;
       }
       case prim::ListUnpack:
-        out = separated(in.at(0), in[0].value.toListRef());
+        out = batch_.elements(in.at(0), in[0].value.toListRef());
         return true;
       case prim::isinstance:
-        out = {WalkValue{is_instance(in.at(0).value, node.tys(c10::attr::types))}};
+        out = {{is_instance(in.at(0).value, node.tys(c10::attr::types)),
+                batch_.depends(in[0]) ? Dependence::kOther : Dependence::kFree}};
         return true;
       case prim::unchecked_cast:
         out = in;
@@ -271,15 +273,23 @@ class Walk {
     return made;
   }
 
+  static IValue dictionary(const Node& node, const WalkValues& items) {
+    const auto& type = node.output()->type()->expectRef<c10::DictType>();
+    c10::impl::GenericDict made(type.getKeyType(), type.getValueType());
+    for (std::size_t i = 0; i + 1 < items.size(); i += 2)
+      made.insert_or_assign(items[i].value, items[i + 1].value);
+    return made;
+  }
+
   IValue small(const Node& node, IValue made, const Scope& scope) const {
     const std::string fault = WalkLimits::fault_of_result({made});
     if (!fault.empty()) refuse(node, scope, fault);
     return made;
   }
 
-  static std::int64_t tuple_index(std::int64_t index, const IValue& tuple) {
+  static std::size_t tuple_index(std::int64_t index, const IValue& tuple) {
     const auto size = static_cast<std::int64_t>(tuple.toTupleRef().elements().size());
-    return index < 0 ? index + size : index;
+    return static_cast<std::size_t>(index < 0 ? index + size : index);
   }
 
   static bool is_instance(const IValue& value, const std::vector<c10::TypePtr>& types) {
@@ -288,17 +298,37 @@ class Walk {
   }
 
   WalkValues call(const Node& node, const WalkValues& inputs, const Scope& scope) {
-    if (!node.maybeOperator() || node.schema().is_vararg()) refuse(node, scope, "is not supported");
+    if (!node.maybeOperator() || (node.schema().is_vararg() && !is_text(node)))
+      refuse(node, scope, "is not supported");
     OperatorCall made{node.kind().toQualString(), {}, plain(inputs), {}, scope.path, scope.leaf};
     for (const c10::Argument& argument : node.schema().arguments())
       made.argument_names.push_back(argument.name());
     require_harmless(node, made, scope);
+    if (batch_.is_stale(inputs))
+      refuse(node, scope, "reads a tensor that was changed in place by another name");
     const bool reads = std::any_of(made.inputs.begin(), made.inputs.end(), holds_tensor);
     if (reads && sink_ != nullptr) sink_->calling(made);
     made.outputs = executed(node, made.inputs, scope);
+    WalkValues outputs = followed(node, inputs, made.outputs, scope);
     const bool gives = std::any_of(made.outputs.begin(), made.outputs.end(), holds_tensor);
     if ((reads || gives) && sink_ != nullptr) sink_->called(made);
-    return judged(node, inputs, std::move(made.outputs), scope);
+    return outputs;
+  }
+
+  WalkValues followed(const Node& node, const WalkValues& inputs,
+                      const std::vector<IValue>& outputs, const Scope& scope) {
+    WalkValues values;
+    for (const IValue& output : outputs) values.push_back({output});
+    if (!batch_.executed(node, inputs, values))
+      refuse(node, scope,
+             "has an argument that depends on the number of images, which is not supported but as "
+             "the first size of a view");
+    return values;
+  }
+
+  /// "{} images".format(3)
+  static bool is_text(const Node& node) {
+    return node.kind() == c10::aten::format || node.kind() == c10::aten::percentFormat;
   }
 
   void require_harmless(const Node& node, const OperatorCall& made, const Scope& scope) const {
@@ -318,6 +348,7 @@ class Walk {
   std::vector<IValue> executed(const Node& node, const std::vector<IValue>& inputs,
                                const Scope& scope) const {
     torch::jit::Stack stack = inputs;
+    if (is_text(node)) stack.emplace_back(static_cast<std::int64_t>(inputs.size()));
     try {
       node.getOperation()(stack);
     } catch (const Error&) {
@@ -329,29 +360,15 @@ class Walk {
              "images as a constant?): " +
                  first_line(error));
     }
-    const std::string fault = WalkLimits::fault_of_result(stack);
-    if (!fault.empty()) refuse(node, scope, fault + ", which no network for these images needs");
+    for (const auto& values : {stack, inputs}) {  // lists may have grown
+      const std::string fault = WalkLimits::fault_of_result(values);
+      if (!fault.empty()) refuse(node, scope, fault + ", which no network for these images needs");
+    }
     return stack;
   }
 
-  WalkValues judged(const Node& node, const WalkValues& inputs, std::vector<IValue> outputs,
-                    const Scope& scope) {
-    WalkValues results;
-    for (IValue& output : outputs) results.push_back({std::move(output)});
-    if (trail_ == nullptr) return results;
-    if (!trail_->executed(node, inputs, results))
-      refuse(node, scope, "is reached for one number of images and not for another");
-    const auto of_images = [](const WalkValue& value) { return value.of_images(); };
-    const bool activations = std::any_of(results.begin(), results.end(), of_images);
-    if (trail_->comparing() && activations && trail_->misuses(node.kind().toUnqualString(), inputs))
-      refuse(node, scope,
-             "has an argument that depends on the number of images, which is not supported but as "
-             "the first size of a view");
-    return results;
-  }
-
   OperatorSink* sink_;
-  BatchTrail* trail_;
+  BatchDependence batch_;
   const std::string& source_;
   WalkLimits limits_;
   int depth_ = 0;                                       // of calls
@@ -367,14 +384,8 @@ const IValue* OperatorCall::find(const std::string& argument) const {
 }
 
 IValue walk_script(const torch::jit::Module& network, const at::Tensor& images, OperatorSink* sink,
-                   BatchTrail* trail, const std::string& source) {
-  Walk walk(sink, trail, source);
-  WalkValue batch{images};
-  batch.images = true;
-  IValue result = walk.method({network._ivalue()}, "forward", {batch}, {}).value;
-  if (trail != nullptr && trail->comparing() && !trail->finished())
-    throw DataError(source, "its path depends on the number of images, which is not supported");
-  return result;
+                   const std::string& source) {
+  return Walk(images, sink, source).forward(network, images);
 }
 
 std::string place_of(const std::string& name, const std::string& scope) {

@@ -32,13 +32,13 @@ class OperatorSink {
 
 /// Runs the method forward of a network on real images, operator by operator: control flow, lists,
 /// sizes and calls of submodules are executed, so that what is left is the sequence of operators on
-/// tensors. LibTorch's interpreter takes no part. Returns what forward returns. `sink` and `trail`
-/// may be null; the trail notes the walk, or compares it with the one that it noted. DataError
-/// naming `source`, the operator and its scope where one fails, may not be executed, changes what
-/// the next call would see, or depends on the number of images in another way than BatchTrail
-/// allows; where the walk is longer than WalkLimits. Only for what check_script let through.
+/// tensors. LibTorch's interpreter takes no part. Returns what forward returns. `sink` may be null.
+/// DataError naming `source`, the operator and its scope where one fails, may not be executed,
+/// changes what the next call would see, or depends on the number of images in another way than
+/// BatchDependence allows; where the walk is longer than WalkLimits. Only for what check_script let
+/// through.
 c10::IValue walk_script(const torch::jit::Module& network, const at::Tensor& images,
-                        OperatorSink* sink, BatchTrail* trail, const std::string& source);
+                        OperatorSink* sink, const std::string& source);
 
 /// "operator aten::gelu in features.0.1": for errors.
 std::string place_of(const std::string& name, const std::string& scope);

@@ -4,7 +4,7 @@ like these."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import List, Tuple  # noqa: UP035, TorchScript of old Pythons
+from typing import Dict, List, Tuple  # noqa: UP035, TorchScript of old Pythons
 
 import torch
 from torch import nn
@@ -192,6 +192,40 @@ class OtherName(Net):
         return self.logits(first)
 
 
+class Returned(Net):
+    """What is returned was changed by another name at last."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.logits(x)
+        first = y.detach()
+        y.clamp_(0.0, 6.0)
+        return first
+
+
+class ManyByText(Net):
+    """The number is in a list in a dictionary, and then in a text."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sizes = {"images": [1]}
+        sizes["images"].append(x.size(0))
+        message = f"{sizes['images'][1]} images"
+        if len(message) > len("64 images"):
+            x = x.relu()
+        return self.logits(x)
+
+
+class First(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.logits(x[:64])
+
+
+class Unwritten(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if bool(torch.empty(1).sum() > 1e-30):
+            x = x.relu()
+        return self.logits(x)
+
+
 PATH = "depends on the number of images"
 STATEFUL: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "counter": (Counts, "sets the attribute 'calls'"),
@@ -207,6 +241,10 @@ STATEFUL: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "tensor": (ManyByTensor, PATH),
     "shape": (ManyByShape, PATH),
     "argument": (ManyInArgument, PATH),
+    "text": (ManyByText, PATH),
+    "first": (First, "takes another number of images than all"),
+    "empty": (Unwritten, "gives memory that nothing has written"),
+    "returned": (Returned, "returns a tensor that was changed in place by another name"),
     "value": (ByValue, "operator aten::sum in the network itself is not supported"),
 }
 
@@ -266,12 +304,31 @@ class Loops(Net):
         return self.logits(torch.cat(parts, 1))
 
 
+class Backbone(Net):
+    """Gives its stages by their names, as torchvision's IntermediateLayerGetter does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages: Dict[str, str] = {"conv": "out"}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch._assert(x.dim() == 4, f"4 dimensions are wanted, not {x.dim()}: {x.shape}")
+        out: Dict[str, torch.Tensor] = {}
+        for name in ["image", "conv"]:
+            if name == "conv":
+                x = torch.relu(self.conv(x))
+            if name in self.stages:
+                out[self.stages[name]] = x
+        return self.fc(out["out"].mean((2, 3)))
+
+
 HARMLESS: dict[str, type[nn.Module]] = {
     "checks": Checks,
     "wants": Wants,
     "views": Views,
     "shapes": Shapes,
     "loops": Loops,
+    "backbone": Backbone,
     "traced_views": Views,
     "traced_shapes": Shapes,
     "traced_loops": Loops,

@@ -159,6 +159,34 @@ def custom_class(archive: Archive) -> None:
     archive.attribute("packed : __torch__.torch.classes.quantized.Conv2dPackedParamsBase")
 
 
+def holds_itself(archive: Archive) -> None:
+    archive.before("    l = annotate(List[Any], [])\n    _0 = torch.append(l, l)\n")
+
+
+def tuple_chain(archive: Archive) -> None:
+    """LibTorch 1.13 takes twice as long for each tuple that is put into the next."""
+    rows = [f"    l{i} = (l{i - 1}, 1)\n" for i in range(1, 60)]
+    archive.before("    l0 = 1\n" + "".join(rows))
+
+
+def type_chain(archive: Archive) -> None:
+    kind = "Tuple[" * 60 + "int" + ", int]" * 60
+    archive.before(f"    y = uninitialized({kind})\n")
+
+
+def named_chain(archive: Archive) -> None:
+    code = "class N0(NamedTuple):\n  a : int\n"
+    for i in range(1, 60):
+        code += f"class N{i}(NamedTuple):\n  a : __torch__.a.N{i - 1}\n  b : int\n"
+    archive.put(code, "code/__torch__/a.py")
+    archive.before("    y = uninitialized(__torch__.a.N59)\n")
+
+
+def enum(archive: Archive) -> None:
+    archive.put("class Color(Enum):\n  R = 1\n", "code/__torch__/a.py")
+    archive.attribute("color : __torch__.a.Color")
+
+
 def doubling(first: str, next_one: str) -> Callable[[Archive], None]:
     rows = [next_one.format(s=f"s{i - 1}") for i in range(1, 60)]
     return line("\n".join(f"s{i} = {row}" for i, row in enumerate([first, *rows])))
@@ -191,6 +219,11 @@ HOSTILE: dict[str, tuple[Callable[[Archive], None], str]] = {
     "types": (nested_types, "nested deeper"),
     "pickle": (module_call, "print"),
     "default": (default, "is no literal"),
+    "holds_itself": (holds_itself, "the type Any"),
+    "tuple_chain": (tuple_chain, "deeper than any network"),
+    "type_chain": (type_chain, "nested deeper than that of any network"),
+    "named_chain": (named_chain, "a class inside of a NamedTuple"),
+    "enum": (enum, "an Enum, which is not supported"),
     "constant": (class_constant, "no attribute of a class"),
     "number": (no_network, "no network"),
     "circle": (circle, "by itself"),
@@ -199,7 +232,7 @@ HOSTILE: dict[str, tuple[Callable[[Archive], None], str]] = {
     "hidden_chain": (hidden_chain, "use each other"),
     "glued": (line("y = [1for z in (x, x)]"), "a number that goes on as a name"),
     "texts": (doubling('"0123456789"', "torch.add({s}, {s})"), "texts or tuples of themselves"),
-    "tuples": (doubling("(1, 2)", "({s}, {s})"), "texts or tuples of themselves"),
+    "tuples": (doubling("(1, 2)", "({s}, {s})"), "deeper than any network"),
     "division": (line("y = torch.remainder(7, torch.sub(1, 1))"), "divides constants"),
     "unrolled": (line("for y in (1, 2, 3):\n  pass"), "a loop over something else"),
 }
@@ -227,6 +260,15 @@ RUNNING: dict[str, tuple[Callable[[Archive], None], str]] = {
         needed("a = torch.mul([1], 1000)\nb = torch.mul([a], 1000)\nc = torch.mul([b], 1000)\n"
                "d = torch.mul([c], 1000)", "torch.len(d)"),
         "list that is too long",
+    ),
+    "inserted": (
+        needed("a = torch.mul([1], 2000)\nb = [a]\nfor i in range(1000):\n"
+               "  _1 = torch.insert(b, 0, a)", "torch.len(b)"),
+        "list that is too long",
+    ),
+    "text_of_tensor": (
+        needed("y = str(torch.ones([10000, 10000]))", "torch.len(y)"),
+        "writes a tensor as text",
     ),
     "weight_norm": (
         needed("y = torch._weight_norm(torch.ones([64, 2]), torch.ones([1, 1]), 0)", "torch.dim(y)"),

@@ -118,5 +118,10 @@ def test_usual_idioms(sentinelnn, scratch, folder, name):
         torch.jit.trace(net, torch.zeros(1, 3, 32, 32)).save(str(path))
     else:
         torch.jit.script(net).save(str(path))
-    outcome = evaluated(sentinelnn, path, folder)
+    exported = scratch / "exported.ts"
+    words = ["export", "--model", path, "--dataset", "synthetic", "--output", exported]
+    outcome = sentinelnn.run(words, cwd=folder)
     assert outcome.code == 0, outcome.err
+    images = torch.randn(70, 3, 32, 32)  # more than the import tries
+    with torch.no_grad():
+        assert torch.allclose(torch.jit.load(str(exported))(images), net(images), atol=1e-5)
