@@ -126,7 +126,7 @@ class NameCheck {
       while (end + 2 < tokens.size() && tokens[end + 1].is(".") &&
              tokens[end + 2].kind == ScriptTokenKind::kName) {
         end += 2;
-        name += "." + std::string(tokens[end].text);
+        name.append(1, '.').append(tokens[end].text);
         if (token.text == "torch" && end == i + 2) break;
       }
       check_global(token, name);
