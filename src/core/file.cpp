@@ -22,6 +22,21 @@ std::string directory_of(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
+constexpr int kMostLinks = 40;  // as Linux follows
+
+/// Whether a name leads through an open descriptor, as /dev/stdout does.
+bool is_stream(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code none;
+  fs::path at = path;
+  for (int links = 0; links < kMostLinks && fs::is_symlink(at, none); ++links) {
+    const fs::path folder = fs::canonical(at.parent_path().empty() ? "." : at.parent_path(), none);
+    if (begins_with(folder.string(), "/proc/") && folder.filename() == "fd") return true;
+    at = folder / fs::read_symlink(at, none);
+  }
+  return false;
+}
+
 const char* kind_of(mode_t mode) {
   if (S_ISDIR(mode)) return "a folder";
   if (S_ISFIFO(mode)) return "a FIFO";
@@ -127,15 +142,11 @@ void sync_parent(const std::string& path) {
 }
 
 std::string link_target(const std::string& path) {
-  constexpr int kMostLinks = 40;  // as Linux follows
   std::filesystem::path target = path;
   for (int links = 0; links < kMostLinks; ++links) {
     std::error_code none;
     const std::filesystem::path next = std::filesystem::read_symlink(target, none);
     if (none) return target.string();
-    if (begins_with(std::filesystem::canonical(directory_of(target.string()), none).string(),
-                    "/proc/"))
-      throw UserError(path + " is a stream, which no output replaces; give the name of a file");
     target = target.parent_path() / next;  // an absolute one replaces the folder
   }
   throw EnvironmentError("cannot write " + path + ": its symbolic links lead in a circle");
@@ -147,7 +158,8 @@ bool same_file(const std::string& a, const std::string& b) {
   const auto place = [&](const std::string& name) {
     return fs::weakly_canonical(fs::absolute(link_target(name), none), none);
   };
-  return (!place(a).empty() && place(a) == place(b)) || fs::equivalent(a, b, none);
+  const fs::path at = place(a);
+  return (!at.empty() && at == place(b)) || fs::equivalent(a, b, none);
 }
 
 std::string temporary_beside(const std::string& path) {
@@ -155,6 +167,8 @@ std::string temporary_beside(const std::string& path) {
 }
 
 void require_file_or_nothing(const std::string& path) {
+  if (is_stream(path))
+    throw UserError(path + " is a stream, which no output replaces; give the name of a file");
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode)) return;
   throw UserError(path + " is " + kind_of(info.st_mode) +

@@ -14,14 +14,6 @@ bool is_container(const IValue& value) {
   return value.isList() || value.isTuple() || value.isGenericDict();
 }
 
-bool has_memory(const IValue& value) {
-  return value.isTensor() && value.toTensor().defined() && value.toTensor().has_storage();
-}
-
-const void* memory_key(const at::Tensor& tensor) {
-  return tensor.storage().unsafeGetStorageImpl();
-}
-
 /// The arguments that an operator changes in place.
 WalkValues changed_by(const torch::jit::Node& node, const WalkValues& inputs) {
   WalkValues changed;
@@ -40,7 +32,7 @@ bool keeps_number(const std::string& name) {
 
 }  // namespace
 
-BatchDependence::BatchDependence(const at::Tensor& images) {
+BatchDependence::BatchDependence(const at::Tensor& images) : images_(images.size(0)) {
   memory(images).images = true;
 }
 
@@ -124,11 +116,16 @@ void BatchDependence::remember_name(const at::Tensor& tensor, const Memory& memo
 }
 
 /// Marks all that an operator on activations gives or changes. A tensor that it only hands on stays
-/// as it is.
-void BatchDependence::mark_activations(const WalkValues& inputs, const WalkValues& changed,
+/// as it is. False where a size of one may hide the number of images: its first is another.
+bool BatchDependence::mark_activations(const WalkValues& inputs, const WalkValues& changed,
                                        const WalkValues& outputs) {
+  bool whole = true;
+  const auto look = [&](const at::Tensor& made) {
+    whole = whole && (made.dim() == 0 || made.size(0) == images_);
+  };
   for (const WalkValue& value : changed) {
     if (!has_memory(value.value)) continue;
+    look(value.value.toTensor());
     Memory& changing = memory(value.value.toTensor());
     changing.images = true;
     ++changing.changes;
@@ -142,10 +139,12 @@ void BatchDependence::mark_activations(const WalkValues& inputs, const WalkValue
   for (const WalkValue& output : outputs)
     visit_all(output.value, [&](const IValue& one) {
       if (!has_memory(one) || before.count(one.toTensor().unsafeGetTensorImpl()) > 0) return;
+      look(one.toTensor());
       Memory& made = memory(one.toTensor());
       made.images = true;
       remember_name(one.toTensor(), made);
     });
+  return whole;
 }
 
 bool BatchDependence::misuses(const std::string& name, const WalkValues& inputs) const {
@@ -165,8 +164,8 @@ bool BatchDependence::misuses(const std::string& name, const WalkValues& inputs)
 
 // ---- operators ----
 
-bool BatchDependence::executed(const torch::jit::Node& node, const WalkValues& inputs,
-                               WalkValues& outputs) {
+std::string BatchDependence::executed(const torch::jit::Node& node, const WalkValues& inputs,
+                                      WalkValues& outputs) {
   const std::string name = node.kind().toUnqualString();
   Dependence most = Dependence::kFree;
   bool reads = false;
@@ -174,14 +173,21 @@ bool BatchDependence::executed(const torch::jit::Node& node, const WalkValues& i
     most = std::max(most, of(input));
     reads = reads || holds_images(input.value);
   }
-  if (most == Dependence::kFree && !reads) return true;
+  if (most == Dependence::kFree && !reads) return "";
   WalkValues changed = changed_by(node, inputs);
-  if (reads) mark_activations(inputs, changed, outputs);
+  if (reads && !mark_activations(inputs, changed, outputs))
+    return "makes a tensor whose first size is not the number of images";
   const auto active = [&](const WalkValue& value) { return holds_images(value.value); };
   const bool makes = std::any_of(outputs.begin(), outputs.end(), active) ||
                      std::any_of(changed.begin(), changed.end(), active);
-  if (makes && misuses(name, inputs)) return false;
-  if (outputs.size() == 1 && moves(name, inputs, outputs[0])) return true;
+  if (makes && misuses(name, inputs))
+    return "has an argument that depends on the number of images, which is not supported but as "
+           "the first size of a view";
+  if (outputs.size() == 1 && moves(name, inputs, outputs[0])) return "";
+  // A number is never None.
+  if (is_one_of(name, {"__is__", "__isnot__"}) && most == Dependence::kNumber &&
+      (inputs[0].value.isNone() || inputs[1].value.isNone()))
+    return "";
   if (most != Dependence::kFree)
     for (WalkValue& value : changed) mark(value, Dependence::kOther);
   for (WalkValue& output : outputs) {
@@ -192,7 +198,7 @@ bool BatchDependence::executed(const torch::jit::Node& node, const WalkValues& i
     else
       mark(output, keeps_number(name) ? most : Dependence::kOther);
   }
-  return true;
+  return "";
 }
 
 /// An activation is asked about itself. Its first size is the number of images.
@@ -220,7 +226,8 @@ bool BatchDependence::moves(const std::string& name, const WalkValues& inputs, W
                                   [&](const WalkValue& value) { return depends(value); });
   if (!is_container(whole.value) || whole.batch != Dependence::kFree) return false;
   const Container* known = find_container(whole.value);
-  const bool keyed = whole.value.isGenericDict() && is_one_of(name, {"keys", "__contains__"});
+  const bool keyed =
+      whole.value.isGenericDict() && is_one_of(name, {"keys", "__contains__", "get"});
   if (name == "len" || (keyed && plain)) {
     if (known != nullptr) mark(output, known->all);
     return true;
@@ -236,6 +243,12 @@ bool BatchDependence::moves_in_list(const std::string& name, const WalkValues& i
     const std::int64_t index = inputs[1].value.toInt();
     if (known != nullptr)
       mark(output, known->at(static_cast<std::size_t>(index < 0 ? index + size : index)));
+    return true;
+  }
+  if (is_one_of(name, {"list", "copy"}) && inputs.size() == 1) {
+    if (known != nullptr)
+      containers_.insert_or_assign(output.value.internalToPointer(),
+                                   Container{output.value, known->all, known->each});
     return true;
   }
   if (name == "slice" && inputs.size() == 4) {

@@ -34,9 +34,10 @@ class BatchDependence {
   /// Whether an activation was changed by another of its names since this one was made.
   bool is_stale(const WalkValues& inputs) const;
 
-  /// After an operator. False where it made activations by an argument that depends on the number
-  /// of images; that number as the first size of a view is allowed.
-  bool executed(const torch::jit::Node& node, const WalkValues& inputs, WalkValues& outputs);
+  /// After an operator. Why it is refused: it made activations by an argument that depends on the
+  /// number of images (as the first size of a view that is allowed), or some of another number.
+  /// Empty where it is not.
+  std::string executed(const torch::jit::Node& node, const WalkValues& inputs, WalkValues& outputs);
 
   /// A new list, tuple or dictionary of these.
   WalkValue joined(c10::IValue value, const WalkValues& items);
@@ -72,7 +73,7 @@ class BatchDependence {
   bool holds_images(const c10::IValue& value) const;
 
   void mark(WalkValue& value, Dependence batch);
-  void mark_activations(const WalkValues& inputs, const WalkValues& changed,
+  bool mark_activations(const WalkValues& inputs, const WalkValues& changed,
                         const WalkValues& outputs);
   void remember_name(const at::Tensor& tensor, const Memory& memory);
   bool misuses(const std::string& name, const WalkValues& inputs) const;
@@ -81,6 +82,7 @@ class BatchDependence {
   void slice(const WalkValues& inputs, WalkValue& output);
   void answer(const std::string& name, const WalkValues& inputs, WalkValue& output);
 
+  std::int64_t images_;
   std::unordered_map<const void*, Memory> memories_;
   std::unordered_map<const void*, Name> names_;
   std::unordered_map<const void*, Container> containers_;

@@ -133,6 +133,9 @@ std::size_t places_in(const IValue& value, std::size_t most) {
   if (value.isTuple()) add(value.toTupleRef().elements());
   if (value.isGenericDict())
     for (const auto& entry : value.toGenericDict())
+      if (places <= most) places += 1 + places_in(entry.value(), most - places);
+  if (value.isGenericDict())
+    for (const auto& entry : value.toGenericDict())
       if (places <= most) places += places_in(entry.value(), most - places);
   return places;
 }
@@ -233,6 +236,9 @@ std::string WalkLimits::fault_of_call(const std::string& called, const std::vect
 
 std::string WalkLimits::fault_of_result(const std::vector<IValue>& outputs) {
   for (const IValue& value : outputs) {
+    if (value.isTensor() && value.toTensor().defined() &&
+        (value.toTensor().layout() != at::kStrided || !value.toTensor().has_storage()))
+      return "makes a tensor that is not dense";
     if (value.isTensor() && value.toTensor().defined() && value.toTensor().numel() > kMaxElements)
       return "makes a tensor of " + std::to_string(value.toTensor().numel()) + " elements";
     if (places_in(value, kMaxList) > kMaxList) return "makes a list that is too long";

@@ -13,6 +13,15 @@ inline bool is_one_of(const std::string& name, std::initializer_list<const char*
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+inline bool has_memory(const c10::IValue& value) {
+  return value.isTensor() && value.toTensor().defined() && value.toTensor().has_storage();
+}
+
+/// The same for all views of a tensor.
+inline const void* memory_key(const at::Tensor& tensor) {
+  return tensor.storage().unsafeGetStorageImpl();
+}
+
 /// Calls `see` for a value and for all that is in it, at any depth.
 template <typename See>
 void visit_all(const c10::IValue& value, const See& see) {

@@ -36,6 +36,8 @@ class Walk {
 
   IValue forward(const torch::jit::Module& network, const at::Tensor& images) {
     WalkValue result = method({network._ivalue()}, "forward", {{images}}, {});
+    if (const std::string fault = WalkLimits::fault_of_result({result.value}); !fault.empty())
+      throw DataError(source_, "it " + fault);
     if (batch_.is_stale({result}))
       throw DataError(source_, "it returns a tensor that was changed in place by another name");
     return result.value;
@@ -107,6 +109,7 @@ class Walk {
     const WalkValues inputs = node.kind() == prim::CallFunction
                                   ? values(node.inputs().slice(1), frame)
                                   : values(node.inputs(), frame);
+    require_small(node, plain(inputs), scope);  // others may have grown a list in it
     WalkValues outputs;
     if (node.kind() == prim::If) {
       outputs = branch(node, inputs.at(0), frame, scope);
@@ -229,8 +232,7 @@ class Walk {
   void remember(const IValue& value) {
     const bool shared = value.isList() || value.isGenericDict();
     if (shared && !lasting_.insert(value.internalToPointer()).second) return;
-    if (value.isTensor() && value.toTensor().defined() && value.toTensor().has_storage())
-      lasting_.insert(value.toTensor().storage().unsafeGetStorageImpl());
+    if (has_memory(value)) lasting_.insert(memory_key(value.toTensor()));
     if (value.isList())
       for (const IValue& item : value.toListRef()) remember(item);
     if (value.isTuple())
@@ -242,8 +244,7 @@ class Walk {
   bool lasts(const IValue& value) const {
     if (value.isList() || value.isGenericDict())
       return lasting_.count(value.internalToPointer()) > 0;
-    return value.isTensor() && value.toTensor().defined() && value.toTensor().has_storage() &&
-           lasting_.count(value.toTensor().storage().unsafeGetStorageImpl()) > 0;
+    return has_memory(value) && lasting_.count(memory_key(value.toTensor())) > 0;
   }
 
   IValue attribute(const IValue& object, const std::string& name, const Scope& scope) {
@@ -319,10 +320,8 @@ class Walk {
                       const std::vector<IValue>& outputs, const Scope& scope) {
     WalkValues values;
     for (const IValue& output : outputs) values.push_back({output});
-    if (!batch_.executed(node, inputs, values))
-      refuse(node, scope,
-             "has an argument that depends on the number of images, which is not supported but as "
-             "the first size of a view");
+    const std::string fault = batch_.executed(node, inputs, values);
+    if (!fault.empty()) refuse(node, scope, fault);
     return values;
   }
 
@@ -345,6 +344,12 @@ class Walk {
     }
   }
 
+  void require_small(const Node& node, const std::vector<IValue>& values,
+                     const Scope& scope) const {
+    const std::string fault = WalkLimits::fault_of_result(values);
+    if (!fault.empty()) refuse(node, scope, fault + ", which no network for these images needs");
+  }
+
   std::vector<IValue> executed(const Node& node, const std::vector<IValue>& inputs,
                                const Scope& scope) const {
     torch::jit::Stack stack = inputs;
@@ -360,10 +365,8 @@ class Walk {
              "images as a constant?): " +
                  first_line(error));
     }
-    for (const auto& values : {stack, inputs}) {  // lists may have grown
-      const std::string fault = WalkLimits::fault_of_result(values);
-      if (!fault.empty()) refuse(node, scope, fault + ", which no network for these images needs");
-    }
+    require_small(node, stack, scope);
+    require_small(node, inputs, scope);  // lists may have grown
     return stack;
   }
 

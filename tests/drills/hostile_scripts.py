@@ -266,6 +266,12 @@ RUNNING: dict[str, tuple[Callable[[Archive], None], str]] = {
                "  _1 = torch.insert(b, 0, a)", "torch.len(b)"),
         "list that is too long",
     ),
+    "grown_later": (
+        needed("a = torch.mul([1], 1)\nb = torch.mul([a], 300)\nc = torch.mul([b], 300)\n"
+               "d = torch.mul([c], 5)\n_1 = torch.extend(a, torch.mul([1], 900000))",
+               "torch.len(d)"),
+        "list that is too long",
+    ),
     "text_of_tensor": (
         needed("y = str(torch.ones([10000, 10000]))", "torch.len(y)"),
         "writes a tensor as text",

@@ -57,8 +57,10 @@ TEST_F(OutputFile, OfALinkIsWhatItLeadsTo) {
 
 TEST_F(OutputFile, IsNoStream) {
   for (const char* stream : {"/proc/self/fd/1", "/dev/fd/1"})
-    EXPECT_THROW(link_target(stream), UserError) << stream;
-  EXPECT_EQ(link_target("/dev/shm/x.h5"), "/dev/shm/x.h5");
+    EXPECT_THROW(require_writable(stream), UserError) << stream;
+  fs::create_symlink("/proc/self/fd/0", path("stdin"));
+  EXPECT_THROW(require_writable(path("stdin")), UserError);
+  EXPECT_FALSE(same_file("/dev/stdin", path("stdin of others")));  // an input may be one
 }
 
 TEST_F(OutputFile, HasManyNamesBeforeItIsThere) {

@@ -175,6 +175,21 @@ constexpr const char* kName = "changed in place by another name";
 constexpr const char* kMemory = "memory that nothing has written";
 
 const Pair kPairs[] = {
+    {"FirstSize", "  y = x.reshape(2, -1)\n  if y.size(1) == 107520:\n    x = torch.relu(x)\n",
+     "makes a tensor whose first size is not the number of images",
+     "  y = x.reshape(x.size(0), -1)\n  if y.size(1) == 3072:\n    x = torch.relu(x)\n"},
+    {"Sparse",
+     "  s = torch.zeros([1], layout=1)\n"
+     "  s.copy_(torch.zeros([x.size(0)], layout=1))\n"
+     "  if s.size(0) > 60:\n    x = torch.relu(x)\n",
+     "makes a tensor that is not dense",
+     "  s = torch.zeros([1])\n  if s.size(0) > 60:\n    x = torch.relu(x)\n"},
+    {"CopiedSizes", "  s = list(x.shape)\n  if s[0] > 64:\n    x = torch.relu(x)\n", kPath,
+     "  s = list(x.shape)\n  x = torch.relu(x.view(s[0], 3, 32, 32))\n"},
+    {"MissingKey",
+     "  d = {\"a\": x.size(0)}\n  n = d.get(\"a\")\n  if n is not None:\n    if n > 64:\n"
+     "      x = torch.relu(x)\n",
+     kPath, "  d = {\"a\": x}\n  y = d.get(\"b\")\n  if y is not None:\n    x = torch.relu(y)\n"},
     {"Length", "  if len(x) > 64:\n    x = torch.relu(x)\n", kPath,
      "  if len(x.shape) > 3:\n    x = torch.relu(x)\n"},
     {"Elements", "  x = x * float(1 + x.numel() // 199680)\n", kPath,

@@ -14,8 +14,7 @@ void require_readable(const std::string& path);
 Bytes read_file(const std::string& path, std::uint64_t limit = UINT64_MAX);
 
 /// Where the file `path` is or would be made: symbolic links are followed, also one that leads
-/// nowhere. EnvironmentError where they lead in a circle, UserError where through an open
-/// descriptor (/dev/stdout).
+/// nowhere. EnvironmentError where they lead in a circle.
 std::string link_target(const std::string& path);
 
 /// Whether two names are of one file, which need not be there.
