@@ -21,6 +21,9 @@ class OutputError(Exception):
 
 def check_output(path: Path, kind: str) -> None:
     """Before any work: whether `path` may be written as a file of this kind (a key of _SIGNS)."""
+    if not path.resolve().parent.is_dir():
+        folder = path.resolve().parent
+        raise OSError(f"cannot write {path}: there is no folder {folder}; make it first")
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

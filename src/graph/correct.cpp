@@ -22,7 +22,7 @@ at::Tensor inside(const at::Tensor& x, const at::Tensor& low, const at::Tensor& 
   return (x >= per_channel(low, x)) & (x <= per_channel(high, x));
 }
 
-/// Of two finite results that differ: whether a passes.
+/// Whether a passes, of two finite results that differ.
 at::Tensor preferred(const at::Tensor& a, const at::Tensor& b, Correction correction,
                      const at::Tensor& low, const at::Tensor& high) {
   switch (correction) {

@@ -69,9 +69,11 @@ SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Ind
       if constexpr (kAdds) v = v + other[c];
       if constexpr (kActivation == Activation::kRelu) v = v < 0.0F ? 0.0F : v;
       // rules::restrict, without a branch for the vectors.
-      if constexpr (kActivation == Activation::kRanger) v = v > e.bound[c] ? 0.0F : v;
-      if constexpr (kActivation == Activation::kRangerClamp) v = v > e.bound[c] ? e.bound[c] : v;
-      if constexpr (kActivation >= Activation::kRanger) v = v > 0.0F ? v : 0.0F;
+      constexpr bool kClamps = kActivation == Activation::kRangerClamp;
+      if constexpr (kClamps || kActivation == Activation::kRanger) {
+        v = v > e.bound[c] ? (kClamps ? e.bound[c] : 0.0F) : v;
+        v = v > 0.0F ? v : 0.0F;
+      }
       out[c] = v;
     }
   }

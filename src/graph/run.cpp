@@ -69,11 +69,8 @@ at::Tensor restrict_memory(const BoundedActivation& op, const at::Tensor& x) {
   const float* from = x.data_ptr<float>();
   float* to = result.data_ptr<float>();
   at::parallel_for(0, x.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
-    const float above = op.clipping == Clipping::kRangerClamp ? bound : 0.0F;
-    for (std::int64_t i = begin; i < end; ++i) {
-      const float value = from[i] > bound ? above : from[i];
-      to[i] = value > 0 ? value : 0.0F;
-    }
+    for (std::int64_t i = begin; i < end; ++i)
+      to[i] = rules::restrict(from[i], bound, op.clipping, ActivationKind::kRelu);
   });
   return result;
 }

@@ -13,8 +13,8 @@ namespace {
 
 constexpr std::uint64_t kSyntheticSeed = 1;
 
-/// Every known data set. Constants of CIFAR and ImageNet are the usual ones; the synthetic set's were
-/// measured on its training images and rounded.
+/// Every known data set. Constants of CIFAR and ImageNet are the usual ones; the synthetic set's
+/// were measured on its training images and rounded.
 const std::array<DatasetInfo, 4>& dataset_table() {
   static const std::array<DatasetInfo, 4> table{{
       {"cifar10",

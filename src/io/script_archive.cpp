@@ -4,6 +4,7 @@
 #include "script_code.hpp"
 #include "script_pickle.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/text.hpp"
 #include "sentinel/io/script_file.hpp"
 #include "zip.hpp"
 
@@ -14,10 +15,6 @@ constexpr std::string_view kConstants = "/constants.pkl";
 constexpr std::uint64_t kMaxCode = 8u << 20;   // bytes of all files; 750 000
 constexpr std::size_t kMaxTensors = 1u << 15;  // a thousand layers have some 6000
 constexpr std::uint64_t kMaxSharing = 8;       // as in checkpoints
-
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
 
 /// The records of a TorchScript file, read by our own readers.
 class ScriptArchive {

@@ -33,10 +33,9 @@ class OperatorSink {
 /// Runs the method forward of a network on real images, operator by operator: control flow, lists,
 /// sizes and calls of submodules are executed, so that what is left is the sequence of operators on
 /// tensors. LibTorch's interpreter takes no part. Returns what forward returns. `sink` may be null.
-/// DataError naming `source`, the operator and its scope where one fails, may not be executed,
-/// changes what the next call would see, or depends on the number of images in another way than
-/// BatchDependence allows; where the walk is longer than WalkLimits. Only for what check_script let
-/// through.
+/// DataError names `source`, the operator and its scope: one fails, may not be executed, or changes
+/// what the next call would see. So it does where one depends on the number of images in a way that
+/// BatchDependence does not allow, and beyond WalkLimits. Only for what check_script let through.
 c10::IValue walk_script(const torch::jit::Module& network, const at::Tensor& images,
                         OperatorSink* sink, const std::string& source);
 

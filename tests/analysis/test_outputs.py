@@ -75,7 +75,9 @@ def test_own_files_are_replaced(folder):
 def test_no_folder_is_made_on_the_way(folder):
     done = shell("report.py paired.h5 -o missing/page.html", folder)
     assert done.returncode == 71 and not (folder / "missing").exists(), done.stderr
-    assert "report.py: cannot write missing/page.html: No such file" in done.stderr
+    assert "report.py: cannot write missing/page.html: there is no folder" in done.stderr
+    done = shell("report.py paired.h5 -o paired.h5/page.html", folder)
+    assert done.returncode == 71 and "there is no folder" in done.stderr, done.stderr
 
 
 def test_lost_output(folder):

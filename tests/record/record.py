@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What campaigns gave before a change: hashes, and whether the program still gives the same.
+"""Hashes of what campaigns gave before a change, and whether the program still gives the same.
 
   record.py write FILE             makes FILE with the program of SENTINELNN
   record.py check FILE             exit code 1 where the program gives something else
@@ -11,8 +11,8 @@ A cell is a network, the faults and the plan of its trials. It has up to four ha
   estimates  designs, estimates and their intervals
   network    the records of the checkpoint that was made
 Draws of plain networks are the same on every machine, but for plans that look at outcomes. All else
-depends on the rounding of convolutions: it is compared where instruction set and LibTorch are those
-of FILE.
+depends on the rounding of convolutions: it is compared where processor, instruction set and LibTorch
+are those of FILE.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -36,20 +37,25 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("SENTINELNN", str(ROOT / "build/release/sentinelnn"))
 
 DRAWN = {
-    "points": ("id", "fault_model", "ber", "trials", "models"),
+    "points": ("id", "estimand", "fault_model", "ber", "trials", "models"),
     "trials": ("point", "id", "model", "stage", "stratum", "probability", "block", "n_faults"),
     "faults/sites": ("kind", "tensor", "element", "word_bits", "bit"),
+    "faults/offsets": (),
 }
 COUNTS = ("images", "correct", "top5", "masked", "sdc_noncritical", "sdc_critical", "due")
 OUTCOMES = {
     "trials": ("point", "id", "model", "first_node", *COUNTS, "correct_argmax"),
     "faults/sites": ("before", "after"),
     "audit": ("point", "id", "model", "mismatches", *COUNTS[1:]),
+    "golden/unprotected/predictions": (),
 }
 ESTIMATES = {
     "design/strata": ("point", "stratum", "weight"),
-    "design/rounds": ("point", "round", "stage", "first", "trials", "stratum", "allocated"),
-    "estimates": ("point", "model", "against", "quantity", "estimate", "lower", "upper", "trials"),
+    "design/plans": ("point", "sampling", "stop_rule", "half_width", "first", "used", "reached"),
+    "design/rounds": ("point", "round", "stage", "first", "trials", "stratum", "probability")
+    + ("allocated",),
+    "estimates": ("point", "model", "against", "quantity", "estimate", "lower", "upper", "trials")
+    + ("confidence", "method"),
 }
 
 FAULTS = {
@@ -63,7 +69,7 @@ FAULTS = {
     "half_width": "--single-bit --half-width 0.2 --repeat 400",
 }
 ADAPTIVE = ("single_strata", "ber_strata", "half_width")
-# Of `harden`; each is injected beside the network it was made from.
+# Options of `harden`; each network is injected beside the one it was made from.
 PROTECTED = {
     "range": "--hardening-ratio 0.1 --selection own --clipping none",
     "min": "--hardening-ratio 0.3 --selection group --correction min --clipping none",
@@ -75,7 +81,7 @@ PROTECTED = {
 }
 # Depthwise; grouped with gates; concat; layers with bias. The first has all protections and faults.
 FAMILIES = ("resnet20", "mobilenetv2_x0_5", "regnet_y_400mf", "densenet121", "vgg11_bn")
-FEW = ("single", "ber", "single_strata")
+FEW = ("single", "ber", "single_strata")  # of the others
 
 
 ALSO = ["campaign", "--hardening-ratio", "0", "--clipping", "none"]
@@ -101,7 +107,7 @@ def cells() -> Iterator[Cell]:
     for faults in ("single", "ber"):
         yield Cell(f"{first}/pruned/{faults}", PRUNED, faults)
     for family in FAMILIES[1:]:
-        for faults in ("single", "ber", "single_strata"):
+        for faults in FEW:
             yield Cell(f"{family}/all/{faults}", ALSO, faults, ("all",))
 
 
@@ -163,13 +169,15 @@ class Workplace:
 
 
 def hash_of(file: h5py.File, tables: dict[str, tuple[str, ...]]) -> str:
-    """Rows of a result are in the order of their points and numbers."""
+    """Rows of a result are in the order of their points and numbers. No columns: plain numbers."""
     digest = hashlib.sha256()
     for table, columns in tables.items():
+        if table not in file:  # trials of channel-FI have no network of this name
+            continue
         rows = file[table][:]
-        for column in columns:
+        for column in columns or ("",):
             digest.update(f"{table}/{column}:{len(rows)}\n".encode())
-            values = rows[column]
+            values = rows[column] if column else rows
             text = values.dtype.kind == "S"
             digest.update(b"\n".join(values) if text else np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:16]
@@ -198,7 +206,9 @@ def hash_of_network(path: Path) -> str:
 def machine_of(path: Path) -> dict[str, str]:
     with h5py.File(path) as file:
         info = json.loads(file["provenance/sessions"][0]["info"])
-        return {key: info[key] for key in ("instruction_set", "libtorch")}
+        machine = {key: info[key] for key in ("instruction_set", "libtorch")}
+    models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return machine | {"processor": models[0] if models else ""}
 
 
 def record(only: str) -> dict:
@@ -220,8 +230,10 @@ def record(only: str) -> dict:
         return {"machine": machine_of(path), "cells": found}
 
 
-def differences(before: dict, now: dict) -> Iterator[str]:
+def differences(before: dict, now: dict, whole: bool) -> Iterator[str]:
     same_machine = before["machine"] == now["machine"]
+    for name in before["cells"].keys() - now["cells"].keys() if whole else ():
+        yield f"{name}: in the record alone"
     for name, hashes in now["cells"].items():
         known = before["cells"].get(name)
         if known is None:
@@ -229,8 +241,8 @@ def differences(before: dict, now: dict) -> Iterator[str]:
             continue
         for part, value in hashes.items():
             portable = part == "drawn" and "/plain/" in name and not name.endswith(ADAPTIVE)
-            if (same_machine or portable) and known[part] != value:
-                yield f"{name}: {part} {known[part]} -> {value}"
+            if (same_machine or portable) and known.get(part) != value:
+                yield f"{name}: {part} {known.get(part)} -> {value}"
 
 
 def main() -> None:
@@ -246,7 +258,7 @@ def main() -> None:
         args.file.write_text(json.dumps(now, indent=1) + "\n")
         return
     before = json.loads(args.file.read_text())
-    changed = list(differences(before, now))
+    changed = list(differences(before, now, whole=not args.only))
     same = before["machine"] == now["machine"]
     print(f"{len(now['cells'])} cells and networks, {len(changed)} differences")
     print("all hashes compared" if same else f"draws compared only: {before['machine']} there")

@@ -64,8 +64,7 @@ class ChannelOrder {
 };
 
 /// Binomial faults of a trial on a model made from an original one: the flips of the original on
-/// the sites the two share, independent ones on the copies (key.purpose
-/// kCopyFaults).
+/// the sites the two share, independent ones on the copies (key.purpose kCopyFaults).
 Faults draw_paired(const BinomialFaults& sampler, const Faults& in_original, const SiteMap& map,
                    const FaultSpace& model, RngKey key);
 

@@ -3,9 +3,9 @@
 
 #include "sentinel/graph/graph.hpp"
 
-/// The few kernels of our own beside LibTorch's convolutions. Activations
-/// are f32 on the CPU, [N, C, H, W] in channels_last or [N, C]; each
-/// output value is a function of its own image alone, computed in one fixed order.
+/// The few kernels of our own beside LibTorch's convolutions. Activations are f32 on the CPU,
+/// [N, C, H, W] in channels_last or [N, C]; each output value is a function of its own image alone,
+/// computed in one fixed order.
 namespace sentinel::kernels {
 
 /// What follows a convolution up to the next one, in one pass: x * scale + shift, + other, then the

@@ -5,8 +5,8 @@
 
 #include "sentinel/graph/graph.hpp"
 
-/// What each protection does to one value. Kernels call these; the operators of LibTorch in `run`
-/// and the TorchScript of an export say the same for tensors, and tests compare their bits.
+/// Each protection for one value. Kernels call these. The operators of LibTorch in `run`, the pass
+/// of kernels::finish and the TorchScript of an export say the same, and tests compare their bits.
 namespace sentinel::rules {
 
 /// A stored weight as it is read: kept in [low, high], else 0. NaN anywhere: 0.

@@ -32,8 +32,8 @@ bool is_narrowed(const Graph& graph);
 std::vector<std::string> matching_models(const StateDict& tensors);
 
 /// The graph's tensors in PyTorch's order and names; protected layers in the layout of
-/// docs/checkpoint_files.md, then the additional tensors (`<conv>.duplicated`, `<conv>.range_low/high`,
-/// `<relu>.bound`).
+/// docs/checkpoint_files.md, then the additional tensors (`<conv>.duplicated`,
+/// `<conv>.range_low/high`, `<relu>.bound`).
 StateDict state_dict(const Graph& graph);
 
 /// A whole checkpoint: state_dict plus the record sentinelnn.json, so that it loads without any
