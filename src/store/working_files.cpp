@@ -54,11 +54,17 @@ std::vector<std::string> numbers_behind(const std::string& result, const std::st
   return numbers;
 }
 
+/// Nothing of a file that was removed meanwhile, as those that try whether a folder may be written.
 std::string first_bytes(const std::string& path, std::size_t size) {
-  const FileHandle file(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
-  std::string bytes(size, '\0');
-  bytes.resize(file.read_at(bytes.data(), size, 0));
-  return bytes;
+  try {
+    const FileHandle file(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+    std::string bytes(size, '\0');
+    bytes.resize(file.read_at(bytes.data(), size, 0));
+    return bytes;
+  } catch (const EnvironmentError&) {
+    if (fs::exists(path)) throw;
+    return "";
+  }
 }
 
 /// As much of the beginning as a file has; all of it where nothing was written yet.

@@ -10,8 +10,10 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/stop.hpp"
+#include "sentinel/store/file_lock.hpp"
 #include "sentinel/store/merge.hpp"
 #include "store/journal.hpp"
+#include "store/lock.hpp"
 #include "store/result_writer.hpp"
 #include "store_fixture.hpp"
 
@@ -156,6 +158,19 @@ TEST(WorkingFiles, ThereIsALastSessionNumber) {
   write(last / "r.h5.journal.999999998", "");
   open_store(last / "r.h5").finish(true);
   EXPECT_EQ(read_result(last / "r.h5").sessions.at(0).number, 999999999u);
+}
+
+TEST(FileLock, IsHeldByOneAndLeavesNothing) {
+  const TempDir dir;
+  const std::string path = dir / "net.training";
+  {
+    const FileLock lock(path), none("");
+    EXPECT_THAT(files_in(dir.path()), ElementsAre("net.training.lock"));
+    EXPECT_THROW(store::ResultLock(path, std::chrono::milliseconds(0)), EnvironmentError);
+  }
+  EXPECT_TRUE(files_in(dir.path()).empty());
+  write(path + ".lock", "mine");
+  EXPECT_THROW(FileLock{path}, UserError);
 }
 
 TEST(Publish, AFilePutInItsPlaceIsKept) {
