@@ -78,6 +78,24 @@ void require_distinct(const std::string& output, const std::string& other) {
                     "output");
 }
 
+/// x.h5.lock, x.h5.journal.0, x.h5.tmp.17
+bool is_working_name(const std::string& path) {
+  const std::string name = fs::path(path).filename().string();
+  if (ends_with(name, ".lock")) return true;
+  const std::size_t last = name.find_last_not_of("0123456789");
+  if (last == std::string::npos || last + 1 == name.size()) return false;
+  const std::string_view before = std::string_view(name).substr(0, last + 1);
+  return ends_with(before, ".journal.") || ends_with(before, ".tmp.");
+}
+
+void require_own_name(const std::string& path) {
+  for (const std::string& name : {path, link_target(path)})
+    if (is_working_name(name))
+      throw UserError(name +
+                      ": names of this form (.lock, .journal.<number>, .tmp.<number>) are working "
+                      "files of results; choose another name for the output");
+}
+
 }  // namespace
 
 FileKind file_kind(const std::string& path) {
@@ -89,6 +107,7 @@ FileKind file_kind(const std::string& path) {
 
 void require_replaceable(const Output& output) {
   if (output.path.empty()) return;
+  require_own_name(output.path);
   require_writable(output.path);
   std::error_code none;
   if (!fs::exists(output.path, none)) return;

@@ -16,6 +16,7 @@
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/graph/visit.hpp"
+#include "sentinel/store/file_lock.hpp"
 
 namespace sentinel {
 namespace {
@@ -299,6 +300,7 @@ bool train(Graph& graph, const Dataset& images, const Dataset& held_out,
   if (images.size() == 0) throw UserError("training needs at least one image");
   check_training(options);
   const at::AutoGradMode with_gradients(true);
+  const FileLock lock(options.state_file);  // two of one output would overwrite each other's epochs
   std::string fingerprint;
   if (!options.state_file.empty()) {
     fingerprint = training_fingerprint(graph, images, held_out, options);

@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::uint64_t kMostCount = INT64_MAX;  // of trials and the like, which tables add up
 constexpr std::int64_t kMostNumber = INT64_MAX;
-constexpr std::uint32_t kMostSessions = 999999999;  // as many digits as names of journals may have
 
 [[noreturn]] void refuse(const Place& at, const std::string& what) {
   throw DataError(std::string(at.path),
@@ -199,14 +198,19 @@ void check_design(const std::string& path, const ResultInfo& info) {
     throw DataError(path, fmt::format("/design: confidence is {}, not between 0 and 1; the file is "
                                       "damaged",
                                       info.confidence));
+  const std::int64_t images = info.images_per_trial;
+  if (images < -1 || images == 0 || images > size_of(info.labels.size()))
+    throw DataError(path, fmt::format("/design: images_per_trial is {}, and there are {} images; "
+                                      "the file is damaged",
+                                      images, info.labels.size()));
   for (std::size_t p = 0; p < info.audit_rates.size(); ++p)
     share_in({path, "/design/audit_rates, row", p}, "rate", info.audit_rates[p], 0, 1);
   for (std::size_t i = 0; i < info.image_blocks.size(); ++i)
     number_in({path, "/design/blocks, row", i}, "block", info.image_blocks[i], 0,
               size_of(info.image_blocks.size()) - 1);
-  const auto images = images_by_block(info.image_blocks);
-  for (std::size_t b = 0; b < images.size(); ++b)
-    if (images[b] == 0) refuse({path, "/design/blocks, block", b}, "no image is in it");
+  const auto sizes = images_by_block(info.image_blocks);
+  for (std::size_t b = 0; b < sizes.size(); ++b)
+    if (sizes[b] == 0) refuse({path, "/design/blocks, block", b}, "no image is in it");
 }
 
 void check_lengths(const std::string& path, const ResultInfo& info) {
@@ -322,9 +326,35 @@ RowChecks::RowChecks(const ResultInfo& info, std::vector<std::uint32_t> sessions
   for (const StratumInfo& stratum : info.strata) ++strata_.at(stratum.point);
 }
 
+std::vector<IdRange> planned_ids(const ResultInfo& info) {
+  std::vector<IdRange> ranges;
+  for (const PointInfo& point : info.points) {
+    const PlanInfo plan = point.id < info.plans.size() ? info.plans[point.id] : PlanInfo();
+    const bool may_stop = plan.sampling == "sequential" || plan.sampling == "allocated";
+    // Trials may have been running when the plan was decided.
+    ranges.push_back({plan.first, may_stop && plan.reached != 0 ? kMostCount : point.trials});
+  }
+  return ranges;
+}
+
+void RowChecks::set_plan(std::uint32_t session, std::vector<IdRange> ranges) {
+  planned_[session] = std::move(ranges);
+}
+
+void RowChecks::check_id(const Place& at, const TrialRow& row) const {
+  count_in(at, "id", row.id, 0, kMostCount);
+  const auto plan = planned_.find(row.session);
+  if (plan == planned_.end() || row.point >= plan->second.size()) return;
+  const auto [first, end] = plan->second[row.point];
+  if (row.id < first || row.id >= end)
+    refuse(at,
+           fmt::format("id is {}, and the plan of point {} has the trials {} to {} (without {})",
+                       row.id, row.point, first, end, end));
+}
+
 void RowChecks::check(const Place& at, const TrialRow& row) const {
   names_row(at, "point", row.point, info_.points.size());
-  count_in(at, "id", row.id, 0, kMostCount);
+  check_id(at, row);
   names_row(at, "model", row.model, info_.models.size());
   const std::int64_t strata = strata_[row.point];
   number_in(at, "stratum", row.stratum, strata == 0 ? -1 : 0, strata - 1);

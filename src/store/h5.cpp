@@ -215,7 +215,20 @@ void get_raw(const File& file, hid_t object, const std::string& name, hid_t type
       file.own(H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose, "lacks attribute " + name);
   const Handle space = file.own(H5Aget_space(attribute), H5Sclose, what);
   if (H5Sget_simple_extent_npoints(space) != 1) file.fail("attribute " + name + " is no number");
+  const Handle stored = file.own(H5Aget_type(attribute), H5Tclose, what);
+  require_same_numbers(file, stored, type, "attribute " + name);
   file.check(H5Aread(attribute, type, value), what);
+}
+
+void require_same_numbers(const File& file, hid_t stored, hid_t memory, const std::string& what) {
+  bool same = H5Tget_class(stored) == H5Tget_class(memory);
+  if (same && H5Tget_class(stored) == H5T_INTEGER) {
+    const bool stored_sign = H5Tget_sign(stored) != H5T_SGN_NONE;
+    const bool memory_sign = H5Tget_sign(memory) != H5T_SGN_NONE;
+    const std::size_t size = H5Tget_size(stored), room = H5Tget_size(memory);
+    same = stored_sign == memory_sign ? size <= room : memory_sign && size < room;
+  }
+  if (!same) file.fail(what + " has a type of another kind");
 }
 
 Appender::Appender(const File& file, hid_t parent, const std::string& name, hid_t type,
@@ -332,6 +345,10 @@ void Dataset::read(hid_t memory_type, hsize_t first, hsize_t count, void* to) co
   start[0] = first;
   size[0] = count;
   const std::string what = "cannot read " + name_;
+  if (H5Tget_class(memory_type) != H5T_COMPOUND) {  // the members of a row are looked at before
+    const Handle stored = file_.own(H5Dget_type(id_), H5Tclose, what);
+    require_same_numbers(file_, stored, memory_type, name_);
+  }
   const Handle space = file_.own(H5Dget_space(id_), H5Sclose, what);
   file_.check(
       H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, size.data(), nullptr),

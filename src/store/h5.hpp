@@ -111,6 +111,10 @@ T get(const File& file, hid_t object, const std::string& name) {
   return value;
 }
 
+/// Fails where reading would change numbers: one type is of integers and the other of fractions, or
+/// the integers in memory cannot hold all of those in the file.
+void require_same_numbers(const File& file, hid_t stored, hid_t memory, const std::string& what);
+
 /// Whether a dataset is virtual or stored outside its file. Such data are not read.
 bool in_other_files(const File& file, hid_t dataset);
 /// Refuses what nobody can mean to hold in memory at once.

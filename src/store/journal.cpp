@@ -21,9 +21,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr char kMagic[8] = "SNNJRNL";
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kHeaderHead = 24;  // magic, version, length, checksum
+constexpr std::size_t kVersionAt = 8, kLengthAt = 12;
 constexpr std::size_t kSmallWindow = 1024, kLargeWindow = std::size_t{256} * 1024;
 constexpr std::size_t kMaxOpenFiles = 256;
 
@@ -41,8 +41,11 @@ T get_at(const std::byte* from) {
 
 std::string header_body(const JournalHeader& header) {
   const SessionRow& s = header.session;
+  json plan = json::array();
+  for (const IdRange& range : header.plan) plan.push_back({range.first, range.end});
   const json body = {{"fingerprint", header.fingerprint},
                      {"parts", header.parts},
+                     {"plan", plan},
                      {"session",
                       {{"number", s.number},
                        {"started", s.started},
@@ -69,6 +72,8 @@ JournalHeader parse_body(const std::string& path, const std::string& text) {
     JournalHeader header;
     header.fingerprint = body.at("fingerprint").get<std::string>();
     header.parts = body.at("parts").get<std::map<std::string, std::string>>();
+    for (const json& range : body.value("plan", json::array()))
+      header.plan.push_back({range.at(0).get<std::uint64_t>(), range.at(1).get<std::uint64_t>()});
     header.session.number = number_at(s, "number");
     header.session.started = header.session.ended = s.at("started").get<double>();
     header.session.ranks = number_at(s, "ranks");
@@ -120,6 +125,64 @@ void visit_payload(const std::string& path, std::uint64_t offset, const std::byt
   if (!reader.done()) reader.fail("a frame is longer than what it holds");
 }
 
+/// Whether a frame behind damage has all that belongs to it.
+bool is_whole(const std::string& path, std::uint64_t offset, const std::byte* payload,
+              std::uint32_t length, const JournalVisitor& visitor) {
+  bool whole = true;
+  const auto look = [&](std::uint64_t, const PackedRecord& record) {
+    whole = whole && visitor.whole(record);
+  };
+  visit_payload(path, offset + Frame::kHead, payload, length,
+                {look, [](std::uint64_t, const AuditRow&) {}});
+  return whole;
+}
+
+bool looks_like_frame(const std::byte* head, std::uint64_t left) {
+  const auto length = get_at<std::uint32_t>(head);
+  const auto kind = get_at<std::uint32_t>(head + Frame::kHead);
+  return length >= Frame::kFirstRecord - Frame::kHead && length <= left - Frame::kHead &&
+         kind >= 1 && kind <= 2 && is_time(get_at<double>(head + Frame::kHead + sizeof(kind)));
+}
+
+/// Where the first good frame behind a bad one begins.
+std::optional<std::uint64_t> next_good_frame(WindowedFile& file, std::uint64_t bad) {
+  constexpr std::uint64_t kMostLooks = 8;  // at the same byte, however hostile the file is
+  std::uint64_t looked = 0;
+  for (std::uint64_t at = bad + 1; at + Frame::kFirstRecord <= file.size(); ++at) {
+    const std::byte* head = file.fetch(at, Frame::kFirstRecord);
+    if (!head || !looks_like_frame(head, file.size() - at)) continue;
+    std::uint32_t length = 0;
+    std::string reason;
+    if (good_frame(file, at, length, reason)) return at;
+    looked += length;
+    if (looked > kMostLooks * file.size()) break;
+  }
+  return std::nullopt;
+}
+
+void warn_skipped(const std::string& path, std::uint64_t offset, const std::string& reason,
+                  std::uint64_t bytes) {
+  spdlog::warn(
+      "{}: at byte {}: {}; {} bytes from here on are not used, the trials in them run again", path,
+      offset, reason, bytes);
+}
+
+/// A header is text: a zero byte behind it belongs to a frame.
+bool has_frames(WindowedFile& file) {
+  constexpr std::uint64_t kMostHeader = 1 << 20;
+  const std::uint64_t size = std::min(file.size() - kHeaderHead, kMostHeader);
+  const std::byte* bytes = file.fetch(kHeaderHead, size);
+  return bytes && std::find(bytes, bytes + size, std::byte{0}) != bytes + size;
+}
+
+[[noreturn]] void damaged_header(const std::string& path, std::size_t offset,
+                                 const std::string& what) {
+  throw DataError(path, offset,
+                  what +
+                      "; the journal is damaged and is kept: move it away to go on without the "
+                      "trials in it, or give another --output");
+}
+
 }  // namespace
 
 double unix_time() {
@@ -161,7 +224,7 @@ JournalWriter::JournalWriter(const std::string& path, const JournalHeader& heade
     : file_(path, O_RDWR | O_CREAT | O_EXCL | O_APPEND) {
   const std::string body = header_body(header);
   ByteWriter bytes;
-  bytes.append(kMagic, sizeof(kMagic));
+  bytes.append(kJournalMagic.data(), kJournalMagic.size());
   bytes.write(kVersion);
   bytes.write(static_cast<std::uint32_t>(body.size()));
   bytes.write(checksum64(body.data(), body.size()));
@@ -221,40 +284,51 @@ const std::byte* WindowedFile::fetch(std::uint64_t offset, std::size_t size) {
 std::optional<JournalHeader> read_journal_header(const std::string& path) {
   WindowedFile file(path);
   const std::byte* head = file.fetch(0, kHeaderHead);
-  if (!head || std::memcmp(head, kMagic, sizeof(kMagic)) != 0) return std::nullopt;
-  const auto version = get_at<std::uint32_t>(head + 8);
+  if (!head) return std::nullopt;
+  const auto version = get_at<std::uint32_t>(head + kVersionAt);
   if (version > kVersion)
     throw DataError(path, "was written by a newer sentinelnn (journal version " +
                               std::to_string(version) + "); use that version");
-  const auto length = get_at<std::uint32_t>(head + 12);
-  const auto checksum = get_at<std::uint64_t>(head + 16);
+  if (std::memcmp(head, kJournalMagic.data(), kJournalMagic.size()) != 0)
+    damaged_header(path, 0, "no journal begins so");
+  if (version == 0) damaged_header(path, kVersionAt, "there is no version 0 of a journal");
+  const auto length = get_at<std::uint32_t>(head + kLengthAt);
+  const auto checksum = get_at<std::uint64_t>(head + kLengthAt + sizeof(length));
   const std::byte* body = file.fetch(kHeaderHead, length);
-  if (!body || checksum64(body, length) != checksum) return std::nullopt;
+  if (!body && has_frames(file)) damaged_header(path, kLengthAt, "a length beyond the file");
+  if (!body) return std::nullopt;
+  if (checksum64(body, length) != checksum)
+    damaged_header(path, kHeaderHead, "the header has a wrong checksum");
   return parse_body(path, std::string(reinterpret_cast<const char*>(body), length));
 }
 
-double scan_journal(const std::string& path, const JournalVisitor& visitor) {
+JournalScan scan_journal(const std::string& path, const JournalVisitor& visitor) {
   WindowedFile file(path);
   const std::byte* head = file.fetch(0, kHeaderHead);
-  if (!head) return 0;
-  std::uint64_t offset = kHeaderHead + get_at<std::uint32_t>(head + 12);
-  double last = 0;
+  if (!head) return {};
+  std::uint64_t offset = kHeaderHead + get_at<std::uint32_t>(head + kLengthAt);
+  JournalScan scan;
   while (offset < file.size()) {
     std::uint32_t length = 0;
     std::string reason;
     const std::byte* payload = good_frame(file, offset, length, reason);
-    if (!payload) {
-      spdlog::warn(
-          "{}: at byte {}: {}; this and the {} bytes from here on are not used, the trials"
-          " in them run again",
-          path, offset, reason, file.size() - offset);
-      break;
+    const std::uint64_t end = offset + Frame::kHead + length;
+    if (payload && scan.damaged && !is_whole(path, offset, payload, length, visitor)) {
+      warn_skipped(path, offset, "trials without their audits", end - offset);
+    } else if (payload) {
+      scan.last = get_at<double>(payload + 4);
+      visit_payload(path, offset + Frame::kHead, payload, length, visitor);
+    } else {
+      const auto next = next_good_frame(file, offset);
+      scan.damaged = scan.damaged || next || end < file.size();
+      warn_skipped(path, offset, reason, next.value_or(file.size()) - offset);
+      if (!next) break;
+      offset = *next;
+      continue;
     }
-    last = get_at<double>(payload + 4);
-    visit_payload(path, offset + Frame::kHead, payload, length, visitor);
-    offset += Frame::kHead + length;
+    offset = end;
   }
-  return last;
+  return scan;
 }
 
 RecordReader::RecordReader(std::vector<std::string> paths)

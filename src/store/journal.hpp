@@ -5,25 +5,32 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sentinel/core/file.hpp"
+#include "store/checks.hpp"
 #include "store/index.hpp"
 #include "store/record.hpp"
 
 /// The journal of one incarnation, little-endian throughout:
 ///   header  magic "SNNJRNL" and a zero byte, version u32, length u32, checksum u64 of the body,
-///           body: JSON {fingerprint, parts, session {number, started, ranks, host, info}}
+///           body: JSON {fingerprint, parts, plan [[first, end], ...] by point, session {number,
+///           started, ranks, host, info}}; journals of earlier versions have no plan
 ///   frames  length u32 of the payload, checksum u64 of the payload, payload:
 ///           kind u32 (1 = records, 2 = audits), time f64 [s since 1970], count u32, then `count`
 ///           records (record.hpp) or packed AuditRows
-/// A frame is written by one write(). What follows the first bad frame counts as never written.
+/// A frame is written by one write(). A bad frame counts as never written, and so does what follows
+/// it up to the next good one.
 namespace sentinel::store {
+
+inline constexpr std::string_view kJournalMagic{"SNNJRNL", 8};
 
 struct JournalHeader {
   std::string fingerprint;
   std::map<std::string, std::string> parts;
   SessionRow session;
+  std::vector<IdRange> plan = {};  // of this session, by point; none: not known
 };
 
 /// A frame under construction.
@@ -85,14 +92,22 @@ class WindowedFile {
 struct JournalVisitor {
   std::function<void(std::uint64_t offset, const PackedRecord&)> record;
   std::function<void(std::uint64_t offset, const AuditRow&)> audit;
+  /// Whether a record behind damage has all that belongs to it. A frame with one that has not is
+  /// skipped.
+  std::function<bool(const PackedRecord&)> whole = [](const PackedRecord&) { return true; };
+};
+
+struct JournalScan {
+  double last = 0;       // time of the last frame, 0 without any
+  bool damaged = false;  // more is bad than a frame that was being written last
 };
 
 /// Nothing where the header was not completely written (then nothing was acknowledged either).
-/// Throws DataError for a newer version, or where the header holds what cannot be.
+/// Throws DataError for a newer version, a damaged header, or one that holds what cannot be.
 std::optional<JournalHeader> read_journal_header(const std::string& path);
-/// Visits everything in complete frames; logs what is cut. Returns the time of the last frame, 0
-/// without any. Throws DataError for a frame that holds what cannot be.
-double scan_journal(const std::string& path, const JournalVisitor& visitor);
+/// Visits everything in complete frames; logs what is skipped and what is cut. Throws DataError for
+/// a frame that holds what cannot be.
+JournalScan scan_journal(const std::string& path, const JournalVisitor& visitor);
 
 /// Reads records of several journals by their location.
 class RecordReader {

@@ -3,10 +3,11 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 
 #include "sentinel/core/error.hpp"
-#include "sentinel/core/text.hpp"
+#include "store/working_files.hpp"
 
 namespace sentinel::store {
 namespace {
@@ -14,27 +15,13 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::size_t kMaxJournals = 65535;  // Location has 16 bits for them
 
-/// Numbers of the files `<result>.journal.<n>`.
-std::vector<std::uint32_t> journal_numbers(const std::string& result) {
-  const fs::path path(result);
-  const fs::path directory = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  const std::string prefix = path.filename().string() + ".journal.";
-  std::vector<std::uint32_t> numbers;
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    const std::string name = entry.path().filename().string();
-    if (!begins_with(name, prefix)) continue;
-    const std::string digits = name.substr(prefix.size());
-    if (digits.empty() || digits.size() > 9 ||
-        digits.find_first_not_of("0123456789") != std::string::npos)
-      continue;
-    numbers.push_back(static_cast<std::uint32_t>(std::stoul(digits)));
-  }
-  std::sort(numbers.begin(), numbers.end());
-  return numbers;
-}
-
-std::string journal_path(const std::string& result, std::uint32_t number) {
-  return result + ".journal." + std::to_string(number);
+/// Not taken yet: an earlier one may have been kept.
+std::string name_to_keep(const std::string& journal) {
+  std::string name = journal + ".damaged";
+  std::error_code none;
+  for (int n = 2; fs::exists(fs::symlink_status(name, none)); ++n)
+    name = journal + ".damaged." + std::to_string(n);
+  return name;
 }
 
 RowKey key_of(const TrialRow& row) {
@@ -74,12 +61,13 @@ void JournalSet::load(const RowChecks& checks) {
   for (const auto& [number, header] : headers_) {
     paths_.push_back(journal_path(result_, number));
     SessionRow session = header.session;
-    load_one(paths_.back(), session, checks);
+    if (load_one(paths_.back(), session, checks)) damaged_.insert(number);
     sessions_.push_back(std::move(session));
   }
 }
 
-void JournalSet::load_one(const std::string& path, SessionRow& session, const RowChecks& checks) {
+/// Whether the journal is damaged.
+bool JournalSet::load_one(const std::string& path, SessionRow& session, const RowChecks& checks) {
   const std::size_t journal = paths_.size() - 1;
   std::unique_ptr<RecordReader> reader;
   const auto on_record = [&](std::uint64_t offset, const PackedRecord& record) {
@@ -98,7 +86,13 @@ void JournalSet::load_one(const std::string& path, SessionRow& session, const Ro
     checks.check({path, "the audit at byte", offset}, row);
     audit_.emplace(AuditKey{{row.point, row.id}, row.model}, row);
   };
-  session.ended = std::max(session.ended, scan_journal(path, {on_record, on_audit}));
+  const auto has_audit = [&](const PackedRecord& record) {
+    const TrialRow row = record.row();
+    return row.audited == 0 || audit_.count(AuditKey{{row.point, row.id}, row.model}) > 0;
+  };
+  const JournalScan scan = scan_journal(path, {on_record, on_audit, has_audit});
+  session.ended = std::max(session.ended, scan.last);
+  return scan.damaged;
 }
 
 PackedRecord JournalSet::stored_record(Location stored,
@@ -207,6 +201,12 @@ void JournalSet::sync() {
 }
 
 void JournalSet::remove() {
+  for (const std::uint32_t number : damaged_) {
+    const std::string path = journal_path(result_, number), kept = name_to_keep(path);
+    if (std::rename(path.c_str(), kept.c_str()) != 0) throw_errno("cannot rename to", kept);
+    spdlog::warn("{} was damaged; it is kept as {}", path, kept);
+  }
+  damaged_.clear();
   remove(result_);
 }
 

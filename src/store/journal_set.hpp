@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,7 +43,7 @@ class JournalSet {
   void add(const std::vector<AuditRow>& rows);
   /// fdatasync of the own journal if it has news.
   void sync();
-  /// Deletes all journals, the own one included.
+  /// Deletes all journals, the own one included; damaged ones are renamed instead.
   void remove();
   static void remove(const std::string& result);
 
@@ -71,7 +72,7 @@ class JournalSet {
   using AuditKey = std::pair<std::pair<std::uint32_t, std::uint64_t>, std::uint32_t>;
   /// Seconds since 1970 as the session's start has them: the clock of the day may jump.
   double now() const;
-  void load_one(const std::string& path, SessionRow& session, const RowChecks& checks);
+  bool load_one(const std::string& path, SessionRow& session, const RowChecks& checks);
   void check_same(const TrialRow& row, const PackedRecord& fresh, Location stored,
                   std::unique_ptr<RecordReader>& reader,
                   const std::function<void(const std::string&)>& disagree) const;
@@ -83,6 +84,7 @@ class JournalSet {
   std::string result_;
   std::map<std::uint32_t, JournalHeader> headers_;
   std::uint32_t next_number_ = 0, session_ = 0;
+  std::set<std::uint32_t> damaged_;  // journals with bad frames
 
   mutable std::mutex mutex_;
   RowIndex index_;

@@ -16,8 +16,10 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/json.hpp"
+#include "sentinel/core/stop.hpp"
 #include "sentinel/core/time.hpp"
 #include "store/journal.hpp"
+#include "store/working_files.hpp"
 
 namespace sentinel::store {
 namespace {
@@ -53,11 +55,16 @@ std::string text_of(const Lease& lease) {
   return text + '\n';
 }
 
-/// Nothing where the file holds no lease (just created, or cut short by a crash).
-std::optional<Lease> read_lease(const FileHandle& file) {
+/// Discarded where it is none.
+json json_in(const FileHandle& file) {
   std::string text(kLeaseBytes, '\0');
   text.resize(file.read_at(text.data(), text.size(), 0));
-  const json body = json_excess(text).empty() ? json::parse(text, nullptr, false) : json();
+  return json::parse(json_excess(text).empty() ? text : "", nullptr, false);
+}
+
+/// Nothing where the file holds no lease (just created, or cut short by a crash).
+std::optional<Lease> read_lease(const FileHandle& file) {
+  const json body = json_in(file);
   if (!body.is_object()) return std::nullopt;
   try {
     const json& pid = body.at("pid");
@@ -68,11 +75,14 @@ std::optional<Lease> read_lease(const FileHandle& file) {
   }
 }
 
-/// Somebody else's file, called as a lock is called. (A lease may have been cut short by a crash.)
+/// Somebody else's file, called as a lock is called. A lease may have been cut short by a crash.
 bool is_foreign(const FileHandle& file) {
-  char first = '{';
-  file.read_at(&first, 1, 0);
-  return file.size() > kLeaseBytes || (first != '{' && first != '\0');
+  constexpr std::string_view kBegin = "{\"heartbeat\":";  // as json orders the members
+  std::string begin(kBegin.size(), '\0');
+  begin.resize(file.read_at(begin.data(), begin.size(), 0));
+  if (file.size() > kLeaseBytes) return true;
+  if (begin.find_first_not_of('\0') == std::string::npos || read_lease(file)) return false;
+  return !json_in(file).is_discarded() || begin != kBegin.substr(0, begin.size());
 }
 
 void write_lease(const FileHandle& file, const Lease& lease) {
@@ -121,7 +131,7 @@ std::string describe(const Lease& lease) {
 
 ResultLock::ResultLock(const std::string& result, std::chrono::milliseconds wait,
                        std::chrono::milliseconds stale)
-    : path_(link_target(result + ".lock")), stale_(stale), own_(own_lease()) {
+    : path_(result + ".lock"), stale_(stale), own_(own_lease()) {
   const auto deadline = Clock::now() + wait;
   bool told = false;
   while (!try_acquire()) {
@@ -134,12 +144,13 @@ ResultLock::ResultLock(const std::string& result, std::chrono::milliseconds wait
                    std::chrono::duration_cast<std::chrono::seconds>(wait).count());
     told = true;
     std::this_thread::sleep_for(kPoll);
+    require_not_stopped();
   }
 }
 
 bool ResultLock::try_acquire() {
-  require_file_or_nothing(path_);
-  auto file = std::make_unique<FileHandle>(path_, O_RDWR | O_CREAT);
+  require_plain_or_nothing(path_);
+  auto file = std::make_unique<FileHandle>(path_, O_RDWR | O_CREAT | O_NOFOLLOW);
   if (is_foreign(*file))
     throw UserError(path_ +
                     " is there already and is no lock of sentinelnn, which needs a file of this "

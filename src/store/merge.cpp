@@ -8,14 +8,15 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/stop.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "sentinel/store/result_store.hpp"
 #include "store/background.hpp"
 #include "store/h5.hpp"
-#include "store/journal_set.hpp"
 #include "store/lock.hpp"
 #include "store/merge_records.hpp"
 #include "store/result_writer.hpp"
+#include "store/working_files.hpp"
 
 namespace sentinel {
 namespace {
@@ -88,7 +89,7 @@ void plan_most(std::vector<PointInfo>& points, const std::vector<PointInfo>& oth
 }
 
 void warn_of_journals(const std::string& path) {
-  if (store::JournalSet(path).next_number() > 0)
+  if (store::has_journals(link_target(path)))
     spdlog::warn(
         "{} has journals beside it: what its campaign stored since it last published the "
         "file is not merged",
@@ -155,9 +156,13 @@ struct ResultMerge::State {
     const auto is_audited = [this](const TrialRow& row) {
       return audit.count(AuditKey{row.point, row.id, row.model}) > 0;
     };
-    return store::merge_records(inputs, is_audited, visit);
+    return store::merge_records(inputs, is_audited, [&](const store::PackedRecord& record) {
+      require_not_stopped();
+      visit(record);
+    });
   }
 
+  StopWatch watch;  // a signal must not leave the lock, nor a file half written
   std::string output;
   std::vector<MergeInput> inputs;
   std::vector<std::vector<SessionRow>> their_sessions;  // by input
@@ -168,15 +173,21 @@ struct ResultMerge::State {
   MergeReport report;
 
   store::ResultLock lock;
+  store::OwnFile file;
   store::Keeper keeper;
 };
 
 ResultMerge::State::State(const std::vector<std::string>& paths, const std::string& to)
     : output(link_target(to)),
       lock(output, StoreOptions().lock_wait),
+      file(output),
       keeper([this] { lock.heartbeat(); }, StoreOptions().sync) {
-  for (const std::string& path : paths) take(path, read_result_outline(path));
+  for (const std::string& path : paths) {
+    require_not_stopped();
+    take(path, read_result_outline(path));
+  }
   if (fs::exists(output)) take(output, read_output(output));
+  store::remove_temporaries(output, info.fingerprint);
   for (std::size_t i = 0; i < inputs.size(); ++i)
     inputs[i].sessions = sessions.numbers(their_sessions[i]);
   done.resize(info.points.size());
@@ -259,7 +270,7 @@ MergeReport ResultMerge::write(std::vector<EstimateRow> estimates) {
   contents.each_record = [&](const auto& visit) { state.each_record(visit); };
   contents.before_rename = [&] { state.lock.heartbeat(); };
   state.keeper.rethrow();
-  store::publish_result(state.output, state.info, contents);
+  store::publish_result(state.file, state.info, contents);
   return state.report;
 }
 

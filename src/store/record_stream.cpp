@@ -26,6 +26,9 @@ h5::File open_result(const std::string& path) {
         path, "is no result of sentinelnn but a ranking; `sentinelnn inspect` shows what it holds");
   if (schema != kResultSchema) throw DataError(path, "is no result of sentinelnn");
   const auto found = h5::get<std::int32_t>(file, root, "schema_version");
+  if (found < 1)
+    throw DataError(path, "attribute schema_version is " + std::to_string(found) +
+                              ", and the first version is 1; the file is damaged");
   if (found > kSchemaVersion)
     throw DataError(path, "has schema version " + std::to_string(found) + ", newer than " +
                               std::to_string(kSchemaVersion) +
@@ -62,7 +65,7 @@ void Offsets::fail() const {
 RecordTables::RecordTables(const std::string& path)
     : file_(open_result(path)),
       head_(read_head(file_)),
-      checks_(head_.info, numbers_of(head_.sessions)),
+      checks_(row_checks(head_)),
       trials_(file_, file_.id(), "trials"),
       sites_(file_, file_.id(), "faults/sites"),
       offsets_(file_, trials_.rows(), sites_.rows()) {}

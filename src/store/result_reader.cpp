@@ -138,12 +138,16 @@ ResultHead read_head(const h5::File& file) {
   const hid_t root = file.id();
   ResultHead head;
   head.info = read_info(file);
-  head.complete = h5::get<std::uint8_t>(file, root, "complete") != 0;
+  const int complete = h5::get<std::uint8_t>(file, root, "complete");
+  if (complete > 1)
+    throw DataError(file.path(), "attribute complete is " + std::to_string(complete) +
+                                     ", not 0 or 1; the file is damaged");
+  head.complete = complete == 1;
   head.sessions = h5::read_rows<SessionRow>(file, root, "provenance/sessions");
   check_sessions(file.path(), head.sessions);
   head.findings = read_findings(file, head.info);
   head.audit = read_audit(file);
-  const RowChecks checks(head.info, numbers_of(head.sessions));
+  const RowChecks checks = row_checks(head);
   for (std::size_t i = 0; i < head.audit.size(); ++i)
     checks.check({file.path(), "/audit, row", i}, head.audit[i]);
   return head;
@@ -154,10 +158,13 @@ ResultHead read_result_head(const std::string& path) {
   return read_head(open_result(path));
 }
 
-std::vector<std::uint32_t> numbers_of(const std::vector<SessionRow>& sessions) {
+RowChecks row_checks(const ResultHead& head) {
   std::vector<std::uint32_t> numbers;
-  for (const SessionRow& session : sessions) numbers.push_back(session.number);
-  return numbers;
+  for (const SessionRow& session : head.sessions) numbers.push_back(session.number);
+  RowChecks checks(head.info, numbers);
+  if (!numbers.empty())
+    checks.set_plan(*std::max_element(numbers.begin(), numbers.end()), planned_ids(head.info));
+  return checks;
 }
 
 }  // namespace store

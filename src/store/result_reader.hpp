@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "sentinel/store/result_file.hpp"
+#include "store/checks.hpp"
 
 namespace sentinel::h5 {
 class File;
@@ -26,7 +27,8 @@ struct ResultHead {
 ResultHead read_result_head(const std::string& path);
 /// The same of an open file.
 ResultHead read_head(const h5::File& file);
-std::vector<std::uint32_t> numbers_of(const std::vector<SessionRow>& sessions);
+/// Those of the rows of the result, whose latest session had the plan that is in it.
+RowChecks row_checks(const ResultHead& head);
 
 /// Streams all records of a result, some thousand at a time.
 void stream_result(const std::string& path,

@@ -12,34 +12,26 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
-#include "sentinel/core/text.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "store/background.hpp"
 #include "store/journal_set.hpp"
 #include "store/lock.hpp"
 #include "store/result_reader.hpp"
 #include "store/result_writer.hpp"
+#include "store/working_files.hpp"
 
 namespace sentinel {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// Whether a file is "<result>.tmp.<number>".
-bool is_temporary(const std::string& name, const std::string& prefix) {
-  return name.size() > prefix.size() && begins_with(name, prefix) &&
-         name.find_first_not_of("0123456789", prefix.size()) == std::string::npos;
-}
-
-/// What killed incarnations left of unfinished publications. Only under the lock.
-void remove_temporaries(const std::string& path) {
-  const fs::path target(path);
-  const std::string prefix = target.filename().string() + ".tmp.";
-  const fs::path directory = target.has_parent_path() ? target.parent_path() : fs::path(".");
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(directory, ignored))
-    if (is_temporary(entry.path().filename().string(), prefix) && entry.is_regular_file(ignored))
-      fs::remove(entry.path(), ignored);
+/// A session of a larger number would make a result that nobody reads.
+void require_free(const std::string& path, std::uint32_t number) {
+  if (number > store::kMostSessions)
+    throw DataError(path, "the result or a journal of it has session " +
+                              std::to_string(store::kMostSessions) +
+                              ", the last number there is; move the journal away, or give --fresh "
+                              "to start over, or another --output");
 }
 
 /// --fresh must not remove somebody else's file because of a wrong --output.
@@ -86,6 +78,7 @@ struct ResultStore::State {
 
   // Destroyed in reverse: the threads end first, the lock goes last.
   store::ResultLock lock;
+  std::optional<store::OwnFile> file;
   std::optional<store::JournalSet> journals;
   std::optional<store::Keeper> keeper;
   std::optional<store::Publisher> publisher;
@@ -99,13 +92,14 @@ ResultStore::State::State(const std::string& result, ResultInfo result_info,
       lock(path, options.lock_wait) {
   // From here on the lease is renewed, however long reading takes.
   keeper.emplace([this] { lock.heartbeat(); }, options.sync);
-  remove_temporaries(path);
-  if (options.fresh && (fs::exists(path) || store::JournalSet(path).next_number() > 0))
-    start_over(path);
+  const bool journals_there = !store::journal_numbers(path).empty();
+  store::remove_temporaries(path, info.fingerprint);
+  if (options.fresh && (fs::exists(path) || journals_there)) start_over(path);
   resume(session);
 }
 
 void ResultStore::State::resume(const SessionInfo& session) {
+  file.emplace(path);
   journals.emplace(path);
   for (const auto& [number, header] : journals->headers())
     check_fingerprint(path, header.fingerprint, header.parts, info, options.remedy);
@@ -123,12 +117,16 @@ void ResultStore::State::resume(const SessionInfo& session) {
       sessions.push_back(old.number);
       number = std::max(number, old.number + 1);
     }
-  const store::RowChecks checks(info, std::move(sessions));
+  require_free(path, number);
+  store::RowChecks checks(info, std::move(sessions));
+  for (const auto& [journal, header] : journals->headers())
+    if (!header.plan.empty()) checks.set_plan(header.session.number, header.plan);
   journals->load(checks);
   const double now = store::unix_time();
   journals->start({info.fingerprint,
                    info.fingerprint_parts,
-                   {number, now, now, session.ranks, session.host, 0, session.info}});
+                   {number, now, now, session.ranks, session.host, 0, session.info},
+                   store::planned_ids(info)});
   keeper->sync_by([this] { journals->sync(); });
   if (head) import(*head, checks);
   if (!head) publish(false);
@@ -185,7 +183,7 @@ void ResultStore::State::publish(bool complete) {
   contents.sessions = all_sessions(snapshot.sessions);
   contents.audit = snapshot.audit;
   contents.each_record = [&](const auto& visit) { snapshot.each(visit); };
-  store::publish_result(path, info, contents);
+  store::publish_result(*file, info, contents);
   published = version;
 }
 

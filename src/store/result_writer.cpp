@@ -156,9 +156,8 @@ void write_result(const std::string& path, const ResultInfo& info, const ResultC
 
 }  // namespace
 
-void publish_result(const std::string& path, const ResultInfo& info,
-                    const ResultContents& contents) {
-  const std::string temporary = temporary_beside(path);
+void publish_result(OwnFile& file, const ResultInfo& info, const ResultContents& contents) {
+  const std::string temporary = temporary_beside(file.path());
   try {
     {
       const h5::Guard guard;
@@ -166,7 +165,7 @@ void publish_result(const std::string& path, const ResultInfo& info,
     }
     FileHandle(temporary, O_RDONLY).sync();  // may take long, so not after the check
     contents.before_rename();
-    publish_file(temporary, path);
+    file.replace_by(temporary);
   } catch (...) {
     std::remove(temporary.c_str());
     throw;

@@ -5,6 +5,7 @@
 
 #include "sentinel/store/schema.hpp"
 #include "store/record.hpp"
+#include "store/working_files.hpp"
 
 namespace sentinel::store {
 
@@ -21,9 +22,8 @@ struct ResultContents {
   std::function<void()> before_rename = [] {};
 };
 
-/// Writes a complete result under a temporary name and renames it to `path`. Waits for any other
-/// use of HDF5 in this process. Throws EnvironmentError.
-void publish_result(const std::string& path, const ResultInfo& info,
-                    const ResultContents& contents);
+/// Writes a complete result under a temporary name and puts it in the place of `file`. Waits for
+/// any other use of HDF5 in this process. Throws EnvironmentError.
+void publish_result(OwnFile& file, const ResultInfo& info, const ResultContents& contents);
 
 }  // namespace sentinel::store

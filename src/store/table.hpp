@@ -142,6 +142,8 @@ class RowReader {
       const bool text = H5Tget_class(kind) == H5T_STRING && H5Tis_variable_str(kind) == 0;
       const bool number = H5Tget_class(kind) == H5T_INTEGER || H5Tget_class(kind) == H5T_FLOAT;
       if (kIsText<T> ? !text : !number) file_.fail(name + ": unexpected type of " + member);
+      if constexpr (!kIsText<T>)
+        require_same_numbers(file_, kind, number_type<T>(), name + ": column " + member);
       widths.push_back(kIsText<T> ? H5Tget_size(kind) : sizeof(value));
     });
     return widths;

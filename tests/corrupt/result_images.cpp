@@ -112,7 +112,8 @@ Bytes published(const ResultInfo& info, const Findings& findings) {
           visit({row.data()});
         }
   };
-  store::publish_result(folder / "r.h5", info, contents);
+  store::OwnFile file(folder / "r.h5");
+  store::publish_result(file, info, contents);
   return read_file(folder / "r.h5");
 }
 

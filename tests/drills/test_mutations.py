@@ -153,6 +153,42 @@ def test_the_damage_is_named(sentinelnn, results, tmp_path, table, column, value
         assert message[:40] in outcome.err, outcome.err
 
 
+def test_trials_beyond_the_plan_are_named(sentinelnn, results, tmp_path):
+    broken = tmp_path / "broken.h5"
+    for table, column, value, message in (
+        ("trials", "id", 2**40, "id is 1099511627776, and the plan of point"),
+        ("points", "trials", 0, "/trials, row 0: id is 0, and the plan of point 0"),
+    ):
+        broken.write_bytes(results["simple"].read_bytes())
+        with h5py.File(broken, "r+") as file:
+            rows = file[table][()]
+            rows[column][-1 if table == "trials" else slice(None)] = value
+            file[table][...] = rows
+        outcome = sentinelnn.run(["summarize", broken])
+        assert outcome.code == 65 and message in outcome.err, outcome.err
+
+
+def test_numbers_of_another_kind_are_named(sentinelnn, results, tmp_path):
+    broken = tmp_path / "broken.h5"
+    source = results["simple"].read_bytes()
+    for column, kind in {"correct": "f8", "id": "i8", "masked": "u8", "probability": "i8"}.items():
+        broken.write_bytes(source)
+        with h5py.File(broken, "r+") as file:
+            rows = file["trials"][()]
+            types = [(name, kind if name == column else rows.dtype[name]) for name in rows.dtype.names]
+            del file["trials"]
+            file["trials"] = rows.astype(types)
+        outcome = sentinelnn.run(["summarize", broken])
+        assert outcome.code == 65, outcome.err
+        assert f"column {column} has a type of another kind" in outcome.err, outcome.err
+    for name, value in {"seed": 1.5, "complete": 2.0, "schema_version": 1.0}.items():
+        broken.write_bytes(source)
+        with h5py.File(broken, "r+") as file:
+            file.attrs[name] = value
+        outcome = sentinelnn.run(["summarize", broken])
+        assert outcome.code == 65 and f"attribute {name}" in outcome.err, outcome.err
+
+
 def test_faults_of_another_place_are_named(sentinelnn, results, tmp_path):
     for column, value in {"tensor": 10**6, "element": 2**63, "bit": 32, "word_bits": 64}.items():
         broken = tmp_path / f"{column}.h5"

@@ -118,6 +118,16 @@ TEST_F(Resuming, AfterTheEndTrainsNothing) {
   EXPECT_TRUE(same_tensors(again, whole));
 }
 
+/// Two at once would take each other's epochs.
+TEST_F(Resuming, LocksItsFileMeanwhile) {
+  Graph graph = net();
+  bool locked = false;
+  train(graph, images_, held_out_, options(),
+        [&](const EpochReport&) { locked = std::filesystem::exists(file_ + ".lock"); });
+  EXPECT_TRUE(locked);
+  EXPECT_FALSE(std::filesystem::exists(file_ + ".lock"));
+}
+
 TEST_F(Resuming, WithoutAStateFileKeepsNothing) {
   TrainOptions plain = options();
   plain.state_file.clear();

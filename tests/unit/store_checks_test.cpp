@@ -75,6 +75,8 @@ const std::vector<Damage<ResultInfo>> kBadInfo = {
     {[](ResultInfo& i) { i.strata[1].cost = 0; }, "cost is 0, not above 0"},
     {[](ResultInfo& i) { i.strata.clear(); }, "point 0: the sum of weights is 0"},
     {[](ResultInfo& i) { i.confidence = 1; }, "confidence is 1, not between 0 and 1"},
+    {[](ResultInfo& i) { i.images_per_trial = 257; }, "images_per_trial is 257"},
+    {[](ResultInfo& i) { i.images_per_trial = 0; }, "images_per_trial is 0"},
     {[](ResultInfo& i) { i.audit_rates[0] = 2; }, "/design/audit_rates, row 0: rate is 2"},
     {[](ResultInfo& i) { i.image_blocks[0] = 256; }, "/design/blocks, row 0: block is 256"},
     {[](ResultInfo& i) { i.image_blocks[0] = 255; }, "block 4: no image is in it"},
@@ -242,6 +244,40 @@ TEST(Checks, JournalsOfAbsurdContentAreRefused) {
     EXPECT_THAT(message_of<DataError>([&] { resume(dir / "r.h5"); }),
                 AllOf(HasSubstr("r.h5.journal.0: the record at byte "), HasSubstr(damage.message)));
   }
+}
+
+TEST(Checks, TrialsBeyondThePlanOfTheirSessionAreRefused) {
+  const Quiet quiet;
+  ResultInfo info = full_info();
+  info.points[0].trials = 400;
+  info.plans[0].first = 2;
+  const TrialRecord good = full_record();
+  for (const std::uint64_t id :
+       {std::uint64_t{1}, std::uint64_t{400}, std::uint64_t{UINT32_MAX}, std::uint64_t{1} << 40}) {
+    const TempDir dir;
+    TrialRecord bad = good;
+    bad.row.id = id;
+    store::Frame frame;
+    frame.begin(store::Frame::Kind::kRecords, 1.7e9);
+    frame.add(bad.row, bad.faults);
+    store::JournalWriter(dir / "r.h5.journal.0", {info.fingerprint, info.fingerprint_parts,
+                                                  session_of(0, 1.7e9), store::planned_ids(info)})
+        .append(frame.seal());
+    EXPECT_THAT(message_of<DataError>([&] { open_store(dir / "r.h5", quick_options(), info); }),
+                AllOf(HasSubstr("the record at byte "),
+                      HasSubstr("id is " + std::to_string(id) +
+                                ", and the plan of point 0 has the trials 2 to 400")));
+  }
+  // A sequential plan that is decided has fewer trials than were run.
+  info.plans[0].reached = 1;
+  EXPECT_GT(store::planned_ids(info)[0].end, 400u);
+  store::RowChecks checks(info, {0, 1});
+  checks.set_plan(1, {{2, 400}, {0, 50}});
+  TrialRecord earlier = good;
+  earlier.row.id = 6000;  // of a session before the campaign was shortened
+  EXPECT_NO_THROW(check(checks, earlier));
+  earlier.row.session = 1;
+  EXPECT_THROW(check(checks, earlier), DataError);
 }
 
 TEST(Checks, JournalsOfAbsurdTimesCountsAndAuditsAreRefused) {

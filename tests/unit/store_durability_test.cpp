@@ -102,7 +102,7 @@ TEST(Lock, LeaseOfATimeThatCannotBeIsNotTakenOverAtOnce) {
 
 TEST(Lock, DamagedLeaseIsNoObstacle) {
   const TempDir dir;
-  write_file_atomic(dir / "r.h5.lock", std::string_view("{\"host\": 3"));
+  write_file_atomic(dir / "r.h5.lock", std::string_view("{\"heartbeat\":17"));
   EXPECT_EQ(open_store(dir / "r.h5").session(), 0u);
 }
 
@@ -133,7 +133,8 @@ TEST(Publish, NothingIsReplacedWhereTheLockIsLostMeanwhile) {
   store::ResultContents contents;
   contents.each_record = [](const auto&) {};
   contents.before_rename = [] { throw EnvironmentError("lost"); };
-  EXPECT_THROW(store::publish_result(path, sample_info(), contents), EnvironmentError);
+  store::OwnFile file(path);
+  EXPECT_THROW(store::publish_result(file, sample_info(), contents), EnvironmentError);
   EXPECT_EQ(read_file(path).size(), 17u);
   EXPECT_THAT(files_in(dir.path()), ElementsAre("r.h5"));
 }
@@ -280,15 +281,15 @@ TEST(Kill, NothingAcknowledgedIsLost) {
 TEST(Kill, WhileImportingAFinishedResult) {
   const TempDir dir;
   const std::string path = dir / "r.h5";
-  constexpr std::uint64_t kTrials = 20000;
+  constexpr std::uint64_t kStored = 20000;
   {
     ResultStore store = open_store(path);
-    for (std::uint64_t id = 0; id < kTrials; ++id) store.append(sample_trial(0, id));
+    for (std::uint64_t id = 0; id < kStored; ++id) store.append(sample_trial(0, id));
     store.finish(true);
   }
   const Quiet quiet;
   Rng rng({37, 0, 0, Purpose::kShuffle});
-  std::uint64_t acknowledged = kTrials;
+  std::uint64_t acknowledged = kStored;
   for (int kills = 0; kills < 10; ++kills)
     acknowledged =
         std::max(acknowledged, acknowledged_by_killed_child(path, 1000 + rng.below(150000), false));

@@ -48,6 +48,9 @@ class TempDir {
 /// In each tensor of the sample.
 inline constexpr std::uint64_t kElements = 4'000'000;
 
+/// Planned for the first point: more than any test stores.
+inline constexpr std::uint64_t kTrials = 1'000'000'000;
+
 /// A campaign of two models and one or two points.
 inline ResultInfo sample_info() {
   ResultInfo info;
@@ -85,7 +88,7 @@ inline ResultInfo sample_info() {
     info.image_blocks.push_back(i / 64);
   }
   info.images_per_trial = 64;
-  info.points = {{0, "T2", "binomial", 1e-5, 100, ""}, {1, "T1", "exact:1", 0, 50, "hardened"}};
+  info.points = {{0, "T2", "binomial", 1e-5, kTrials, ""}, {1, "T1", "exact:1", 0, 50, "hardened"}};
   info.audit_rates = {0.25, 0};
   info.importance = {{"l2-norm", "conv1", {0.5, 2, 1}, {1, 2, 0}},
                      {"l2-norm", "a.conv", {3, 4}, {1, 0}}};

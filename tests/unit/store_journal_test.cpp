@@ -83,30 +83,116 @@ TEST(Journal, TruncatedAtEveryByte) {
   }
 }
 
-TEST(Journal, EveryFlippedByteIsNoticed) {
+/// A journal of three trials, and where each of its frames ends; the first entry is the header's
+/// end.
+struct ThreeFrames {
+  Bytes journal, result;
+  std::vector<std::uint64_t> ends;
+};
+
+ThreeFrames three_frames() {
+  const TempDir dir;
+  const std::string path = dir / "r.h5", journal = path + ".journal.0";
+  ThreeFrames made;
+  ResultStore store = open_store(path);
+  made.ends.push_back(fs::file_size(journal));
+  for (std::uint64_t id = 0; id < 3; ++id) {
+    store.append(sample_trial(0, id));
+    made.ends.push_back(fs::file_size(journal));
+  }
+  made.journal = read_file(journal);
+  made.result = read_file(path);
+  return made;
+}
+
+void put(const TempDir& dir, const ThreeFrames& made, const Bytes& journal) {
+  write_file_atomic(dir / "r.h5", made.result);
+  write_file_atomic(dir / "r.h5.journal.0", journal);
+}
+
+TEST(Journal, AFlippedByteCostsOneFrame) {
+  const Quiet quiet;
+  const ThreeFrames made = three_frames();
+  for (std::size_t at = made.ends[0]; at < made.journal.size(); at += 5) {
+    const TempDir dir;
+    Bytes damaged = made.journal;
+    damaged[at] ^= std::byte{0x10};
+    put(dir, made, damaged);
+    ResultStore store = open_store(dir / "r.h5");
+    for (std::uint64_t id = 0; id < 3; ++id)
+      ASSERT_EQ(store.has(0, id), at < made.ends[id] || at >= made.ends[id + 1]) << at;
+    for (std::uint64_t id = 0; id < 3; ++id)
+      if (!store.has(0, id)) store.append(sample_trial(0, id));
+    store.finish(true);
+    expect_trials(dir / "r.h5", range(3));
+    // The last frame may have been cut by a crash; damage before it is kept to look at.
+    const std::string kept = dir / "r.h5.journal.0.damaged";
+    ASSERT_EQ(fs::exists(kept), at < made.ends[2]) << at;
+    if (at < made.ends[2]) {
+      ASSERT_EQ(read_file(kept), damaged);
+    }
+  }
+}
+
+TEST(Journal, AHeaderWithAFlippedByteIsKept) {
+  const Quiet quiet;
+  const ThreeFrames made = three_frames();
+  for (std::size_t at = 0; at < made.ends[0]; ++at) {
+    const TempDir dir;
+    Bytes damaged = made.journal;
+    damaged[at] ^= std::byte{0x01};
+    put(dir, made, damaged);
+    EXPECT_THROW(open_store(dir / "r.h5"), Error) << at;
+    ASSERT_EQ(read_file(dir / "r.h5.journal.0"), damaged);
+    ASSERT_THAT(files_in(dir.path()), ElementsAre("r.h5", "r.h5.journal.0"));
+  }
+}
+
+TEST(Journal, ALostSectorCostsItsFrames) {
+  const Quiet quiet;
+  const ThreeFrames made = three_frames();
+  Bytes damaged = made.journal;
+  std::fill(damaged.begin() + static_cast<std::ptrdiff_t>(made.ends[0] + 3),
+            damaged.begin() + static_cast<std::ptrdiff_t>(made.ends[1] + 9), std::byte{0});
+  const TempDir dir;
+  put(dir, made, damaged);
+  write_file_atomic(dir / "r.h5.journal.0.damaged", std::string_view("kept earlier"));
+  ResultStore store = open_store(dir / "r.h5");
+  EXPECT_FALSE(store.has(0, 0) || store.has(0, 1));
+  EXPECT_TRUE(store.has(0, 2));
+  store.finish(true);
+  EXPECT_EQ(read_file(dir / "r.h5.journal.0.damaged.2"), damaged);
+  EXPECT_EQ(read_file(dir / "r.h5.journal.0.damaged").size(), 12u);
+}
+
+// Rows that say they were audited are not used without their audits, which a damaged frame held.
+TEST(Journal, ADamagedFrameOfAuditsCostsItsTrials) {
   const Quiet quiet;
   const TempDir dir;
   const std::string path = dir / "r.h5", journal = path + ".journal.0";
-  std::uint64_t first = 0;  // end of the first frame
+  std::vector<TrialRecord> chunk = sample_trial(0, 1);
+  std::vector<AuditRow> audits;
+  for (TrialRecord& record : chunk) {
+    record.row.audited = 1;
+    audits.push_back(sample_audit(0, 1, record.row.model));
+  }
+  std::uint64_t begin = 0;  // of the chunk
   {
     ResultStore store = open_store(path);
-    for (std::uint64_t id = 0; id < 3; ++id) {
-      store.append(sample_trial(0, id));
-      if (id == 0) first = fs::file_size(journal);
-    }
+    store.append(sample_trial(0, 0));
+    begin = fs::file_size(journal);
+    store.append(chunk, audits);
+    store.append(sample_trial(0, 2));
   }
-  const Bytes whole = read_file(journal), result = read_file(path);
-  // Behind the first frame: it must stay, what follows the flip must go.
-  for (std::size_t at = first; at < whole.size(); ++at) {
-    const TempDir copy;
-    Bytes damaged = whole;
-    damaged[at] ^= std::byte{0x10};
-    write_file_atomic(copy / "r.h5", result);
-    write_file_atomic(copy / "r.h5.journal.0", damaged);
-    const ResultStore store = open_store(copy / "r.h5");
-    ASSERT_TRUE(store.has(0, 0)) << at;
-    ASSERT_FALSE(store.has(0, 2)) << at;
-  }
+  Bytes damaged = read_file(journal);
+  damaged[begin + 20] ^= std::byte{1};
+  write_file_atomic(journal, damaged);
+  ResultStore store = open_store(path);
+  EXPECT_TRUE(store.has(0, 0) && store.has(0, 2));
+  EXPECT_FALSE(store.has(0, 1));
+  store.append(chunk, audits);
+  store.finish(true);
+  EXPECT_EQ(read_result(path).audit.size(), 2u);
 }
 
 TEST(Journal, DuplicatesMustBeEqual) {
@@ -352,7 +438,7 @@ TEST(Resume, FreshRemovesJournalsToo) {
   const TempDir dir;
   const std::string path = dir / "r.h5";
   crash_after(path, range(2));
-  write_file_atomic(path + ".tmp.1", std::string_view("left by a killed publication"));
+  write_file_atomic(path + ".tmp.1", std::string_view("\x89HDF\r\n\x1a\n, cut"));
   StoreOptions fresh = quick_options();
   fresh.fresh = true;
   ResultStore store = open_store(path, fresh);

@@ -35,7 +35,7 @@ TEST(ResultFile, HoldsWhatWasGiven) {
     findings.plans = {{0, "sequential", "narrow enough", 0.01, 1, 0, 3000, 1}, {1}};
     findings.rounds = {{0, 1, 1, 256, 128, 2, 0.25, 32}};
     findings.centres = {{0, 1, 1, 0.5, 0.25, 0.125, 0.125}};
-    findings.trials = {3000, 1};
+    findings.trials = {3000, 2};
     store.set_findings(findings);
     store.finish(true);
   }
@@ -97,11 +97,11 @@ TEST(ResultFile, HoldsWhatWasGiven) {
 TEST(ResultFile, ManyRowsAndFaultsCrossChunks) {
   const TempDir dir;
   const std::string path = dir / "r.h5";
-  constexpr std::uint64_t kTrials = 20000;
+  constexpr std::uint64_t kStored = 20000;
   {
     ResultStore store = open_store(path);
     // Backwards and in chunks, so that order on disk and order of ids differ.
-    for (std::uint64_t end = kTrials; end > 0; end -= 100) {
+    for (std::uint64_t end = kStored; end > 0; end -= 100) {
       std::vector<TrialRecord> chunk;
       for (std::uint64_t id = end - 100; id < end; ++id)
         for (const auto& record : sample_trial(0, id)) chunk.push_back(record);
@@ -110,7 +110,7 @@ TEST(ResultFile, ManyRowsAndFaultsCrossChunks) {
     store.finish(true);
   }
   std::set<std::uint64_t> ids;
-  for (std::uint64_t id = 0; id < kTrials; ++id) ids.insert(ids.end(), id);
+  for (std::uint64_t id = 0; id < kStored; ++id) ids.insert(ids.end(), id);
   expect_trials(path, ids);
 }
 
