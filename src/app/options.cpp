@@ -316,11 +316,11 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(
       "--weight-bounds", o.weight_bounds,
       {{"off", {}}, {"layer", WeightBoundsPer::kLayer}, {"channel", WeightBoundsPer::kChannel}});
-  job.hardening.restricted = o.clipping != "none";
-  if (job.hardening.restricted)
-    job.hardening.clipping =
-        choose<Clipping>("--clipping", o.clipping,
-                         {{"ranger", Clipping::kRanger}, {"ranger-clamp", Clipping::kRangerClamp}});
+  const auto clipping = choose<std::optional<Clipping>>(
+      "--clipping", o.clipping,
+      {{"none", {}}, {"ranger", Clipping::kRanger}, {"ranger-clamp", Clipping::kRangerClamp}});
+  job.hardening.restricted = clipping.has_value();
+  if (clipping) job.hardening.clipping = *clipping;
   return job;
 }
 

@@ -4,6 +4,7 @@
 
 #include "models/script_values.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/text.hpp"
 
 namespace sentinel {
 namespace {
@@ -86,6 +87,11 @@ ScriptRecorder::ScriptRecorder(const torch::jit::Module& network, const at::Tens
     parameters_.emplace(script_key(tensor), name);
     owners_.insert(owner_of(name));
     state_.emplace(name, tensor);
+    // They act on weights before the first operator that is recorded.
+    if (ours_ && ends_with(name, ".weight_low"))
+      throw DataError(source_,
+                      "sentinelnn exported this file, with weight bounds: give the .pth it "
+                      "was exported from");
   }
   for (const auto& parameter : network.named_parameters())
     trained_.insert(script_key(parameter.value));

@@ -84,6 +84,18 @@ def test_an_export_of_it_is_imported_again(sentinelnn, selection, scratch):
     assert {**again, "model": ""} == {**report, "model": ""}
 
 
+def test_a_protected_export_is_not_imported_without_its_protection(sentinelnn, selection, scratch):
+    for name, how in (("bounded", ["--clipping", "none", "--weight-bounds", "channel"]),
+                      ("clipped", ["--clipping", "ranger"])):  # fmt: skip
+        network, exported = scratch / f"{name}.pth", scratch / f"{name}.ts"
+        made(sentinelnn, "harden", *selection, "--hardening-ratio", "0", *how,
+             "--output", network)  # fmt: skip
+        made(sentinelnn, "export", "--checkpoint", network, "--output", exported)
+        words = ["--model", exported, "--dataset", "synthetic", "--images", "2"]
+        outcome = sentinelnn.run(["evaluate", *words])
+        assert outcome.code == 65 and "give the .pth it was exported from" in outcome.err
+
+
 def test_a_campaign_does_not_depend_on_ranks(sentinelnn, selection, scratch):
     results = []
     for ranks in (0, 2):
