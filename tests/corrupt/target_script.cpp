@@ -56,6 +56,8 @@ bool same_tensors(const StateDict& a, const StateDict& b) {
 
 /// What LibTorch would be given is read again as the same network.
 void compare(const Bytes& file, const Bytes& clean) {
+  if (clean.size() > 4096 + 40 * file.size())
+    throw std::runtime_error("a checked archive is far larger than it was");
   if (checked_script(clean, "clean") != clean)
     throw std::runtime_error("a checked archive is checked to another one");
   ScriptContents before, after;
