@@ -50,7 +50,8 @@ bool same_tensors(const StateDict& a, const StateDict& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
     return x.first == y.first && x.second.dtype() == y.second.dtype() &&
            x.second.sizes() == y.second.sizes() &&
-           std::memcmp(x.second.data_ptr(), y.second.data_ptr(), x.second.nbytes()) == 0;
+           (x.second.numel() == 0 ||
+            std::memcmp(x.second.data_ptr(), y.second.data_ptr(), x.second.nbytes()) == 0);
   });
 }
 
@@ -112,11 +113,11 @@ std::string attribute(const std::string& name, const std::string& value) {
 }
 
 std::string pickled_network() {
-  const std::string part = object("Part", attribute("weight", tensor("0") + "q\x01"));
+  const std::string weight = tensor("0") + "q\x01", again = "h\x01";
   return "\x80\x02" +
          object("Net",
                 attribute("training", "\x89") + attribute("steps", "K\x02") +
-                    attribute("b", "h\x02") + attribute("sizes", list("int", "K\x01K\x02")) +
+                    attribute("b", weight) + attribute("sizes", list("int", "K\x01K\x02")) +
                     attribute("sentinelnn_mean", list("double", "G?\xe0" + std::string(6, '\0'))) +
                     attribute("flags", list("bool", "\x88\x89")) +
                     attribute("0", list("tensor", tensor("1"))) +
@@ -124,7 +125,7 @@ std::string pickled_network() {
                     attribute("names", "ctorch.jit._pickle\nrestore_type_tag\n}(" + text("a") +
                                            "K\x01u" + text("Dict[str, int]") + "\x86R") +
                     attribute("where", "ctorch\ndevice\n" + text("cpu") + "\x85R") +
-                    attribute("part", part)) +
+                    attribute("part", object("Part", attribute("weight", again)))) +
          ".";
 }
 
@@ -167,21 +168,15 @@ def twice(x: Tensor) -> Tensor:
 )";
 
 std::string network_of_pytorch() {
-  std::string pickle = pickled_network();
-  // The buffer is the part's weight: what is used twice stands where it is first.
-  const std::string later = tensor("0") + "q\x01", first = "h\x02";
-  pickle.replace(pickle.find(later), later.size(), "h\x01");
-  pickle.replace(pickle.find(first), first.size(), later);
   return "\n@@code/__torch__/net.py\n" + std::string(kCode) + "\n@@constants.pkl\n\x80\x02" +
-         tensor("0") + "\x85.\n@@constants/0\n\1\2\3\4\n@@data.pkl\n" + pickle +
+         tensor("0") + "\x85.\n@@constants/0\n\1\2\3\4\n@@data.pkl\n" + pickled_network() +
          "\n@@data/0\n\1\2\3\4\n@@data/1\n\1\2\3\4\n@@version\n3\n";
 }
 
 std::vector<Bytes> seeds() {
   const Bytes plain = exported(false);
-  std::vector<Bytes> all{plain, to_bytes(unzipped(plain)), to_bytes(unzipped(exported(true))),
-                         to_bytes(network_of_pytorch())};
-  all.push_back(zipped(network_of_pytorch()));
+  std::vector<Bytes> all{to_bytes(network_of_pytorch()), zipped(network_of_pytorch()), plain,
+                         to_bytes(unzipped(plain)), to_bytes(unzipped(exported(true)))};
   for (const char* code :
        {"import torch\nop_version_set = 1\n", "class A(Module):\n  def __setstate__(self):\n",
         "class A(NamedTuple):\n  a : int\n  b : Tensor\n",
