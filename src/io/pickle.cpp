@@ -18,6 +18,7 @@ using namespace pickle_opcode;
 // 200 000. The limit keeps a hostile file's memory below half a GiB.
 constexpr std::size_t kMaxValues = 1u << 21;
 constexpr std::size_t kMaxNameLength = 256;
+constexpr std::size_t kMaxNames = 32u << 20;  // characters of all names that a star let through
 
 using Refs = std::vector<PickleRef>;
 
@@ -288,6 +289,8 @@ class Machine {
   }
 
   void push_global(std::string_view module, std::string_view name) {
+    if (module.size() > kMaxNameLength || name.size() > kMaxNameLength)
+      fail("a global has an endless name");
     const std::string full = std::string(module) + "." + std::string(name);
     const auto found = std::find_if(allowed_.begin(), allowed_.end(), [&](std::string_view entry) {
       return entry == full || is_of_group(full, entry);
@@ -304,6 +307,8 @@ class Machine {
                         : ": " + why + "; nothing in a file is ever executed"));
     }
     const bool one = *found == full;
+    if (!one && (named_ += full.size()) > kMaxNames)
+      fail("more names of classes than any network has");
     push(PickleKind::kGlobal).text = one ? *found : names_.emplace_back(full);
   }
   static bool is_of_group(const std::string& name, std::string_view entry) {
@@ -413,6 +418,7 @@ class Machine {
   std::size_t added_ = 0;  // items put into containers
   std::vector<PickleValue> values_;
   std::deque<std::string> names_;
+  std::size_t named_ = 0;  // characters of names_
   Refs stack_;
   std::vector<std::size_t> marks_;  // stack sizes
   std::unordered_map<std::uint32_t, PickleRef> memo_;

@@ -15,6 +15,7 @@ constexpr std::string_view kConstants = "/constants.pkl";
 constexpr std::uint64_t kMaxCode = 8u << 20;   // bytes of all files; 750 000
 constexpr std::size_t kMaxTensors = 1u << 15;  // a thousand layers have some 6000
 constexpr std::uint64_t kMaxSharing = 8;       // as in checkpoints
+constexpr std::size_t kMaxNameLength = 1024;   // of a tensor; as in checkpoints
 
 /// The records of a TorchScript file, read by our own readers.
 class ScriptArchive {
@@ -112,6 +113,7 @@ class TensorNames {
   void module(const PickleValue& object, const std::string& prefix) {
     const auto found = classes_.find(std::string(pickle_[object.callable].text));
     if (found == classes_.end()) return;
+    if (prefix.size() > kMaxNameLength) pickle_.fail(object, "a tensor's name is too long");
     const ScriptClass& type = found->second;
     const Attributes values = attributes_of(object);
     const auto value_of = [&](const std::string& name) {
@@ -146,6 +148,7 @@ class TensorNames {
   }
 
   void tensor(const std::string& name, const PickleValue& value) {
+    if (name.size() > kMaxNameLength) pickle_.fail(value, "a tensor's name is too long");
     const TensorView view = read_tensor(pickle_, name, value);
     const std::string& key = view.storage.key;
     if (storages_.count(key) == 0) {
@@ -184,7 +187,7 @@ std::vector<double> numbers_in(const Pickle& pickle, const char* name) {
 // ---- the archive written again ----
 
 CleanPickle clean_pickle(ScriptArchive& archive, const std::string& name, const Pickle& pickle,
-                         const std::set<std::string>& classes) {
+                         const ClassSizes& classes) {
   const StorageSize size = [&](const std::string& key) {
     return archive.read(name + "/" + key).size;
   };
@@ -192,7 +195,7 @@ CleanPickle clean_pickle(ScriptArchive& archive, const std::string& name, const 
 }
 
 void add_clean(ScriptArchive& archive, ZipWriter& writer, const std::string& name,
-               const std::set<std::string>& classes) {
+               const ClassSizes& classes) {
   const CleanPickle clean = clean_pickle(
       archive, name, name == "data" ? archive.network() : archive.pickle("constants.pkl"), classes);
   writer.add("network/" + name + ".pkl", clean.bytes.data(), clean.bytes.size());
@@ -209,7 +212,7 @@ ScriptContents read_script(const Bytes& file, const std::string& source) {
   ScriptContents contents;
   const Pickle pickle = archive.network();
   const ScriptCode code(archive.code(), source);
-  clean_pickle(archive, "data", pickle, code.class_names());
+  clean_pickle(archive, "data", pickle, code.class_sizes());
   contents.tensors = TensorNames(archive, pickle, code).run();
   try {
     code.check();
@@ -237,7 +240,7 @@ Bytes checked_script(const Bytes& file, const std::string& source) {
   for (const ScriptText& text : texts)
     writer.add("network/" + text.record, text.text.data(), text.text.size());
   for (const char* name : {"constants", "data"})
-    add_clean(archive, writer, name, code.class_names());
+    add_clean(archive, writer, name, code.class_sizes());
   try {
     return writer.finish();
   } catch (const UserError&) {

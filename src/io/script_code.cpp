@@ -222,10 +222,15 @@ void ScriptCode::read_heads(const File& file) {
   }
 }
 
-std::set<std::string> ScriptCode::class_names() const {
-  std::set<std::string> names;
-  for (const auto& entry : classes_) names.insert(entry.first);
-  return names;
+ClassSizes ScriptCode::class_sizes() const {
+  constexpr std::size_t kUsual = 64;  // characters of a name and a type
+  ClassSizes sizes;
+  for (const auto& [name, type] : classes_) {
+    std::uint64_t& size = sizes[name];
+    for (const auto& [attribute, kind] : type.attributes)
+      size += 1 + (attribute.size() + kind.size()) / kUsual;
+  }
+  return sizes;
 }
 
 void ScriptCode::check() const {

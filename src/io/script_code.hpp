@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "script_lexer.hpp"
+#include "script_pickle.hpp"
 
 namespace sentinel {
 
@@ -24,7 +25,7 @@ class ScriptCode {
 
   /// Classes by full name: "__torch__.net.Net".
   const std::map<std::string, ScriptClass>& classes() const { return classes_; }
-  std::set<std::string> class_names() const;
+  ClassSizes class_sizes() const;
 
   /// DataError, naming record, line and operator, where it is more than a network: other operators
   /// than is_script_operator's, names that nothing defines, hooks, __setstate__, C++ classes,

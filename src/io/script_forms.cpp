@@ -8,6 +8,8 @@ namespace {
 
 using Tokens = std::vector<ScriptToken>;
 
+constexpr std::ptrdiff_t kMaxArguments = 500;  // with the parts of their types
+
 bool is_literal_name(std::string_view name) {
   static const std::set<std::string_view> names{"True",     "False", "None",  "inf",  "nan",
                                                 "annotate", "List",  "Tuple", "Dict", "Optional",
@@ -111,6 +113,14 @@ void check_class(const Tokens& tokens, const ScriptPlace& place) {
                "an Enum, which is not supported; keep its value as a number or text");
 }
 
+/// LibTorch's time grows with their square: 16 s for 16 000 arguments with defaults.
+void check_arguments(const Tokens& tokens, const ScriptPlace& place) {
+  const auto commas = std::count_if(tokens.begin(), tokens.end(),
+                                    [](const ScriptToken& token) { return token.is(","); });
+  if (commas > kMaxArguments)
+    place.fail(tokens[0].line, "a function of more arguments than any network's");
+}
+
 /// Behind every '=' in the head of a method or function, to the comma or bracket that ends it.
 void check_defaults(const Tokens& tokens, const ScriptPlace& place) {
   int depth = 0, inside = 0;  // inside: the depth of a default, 0 outside of one
@@ -154,10 +164,12 @@ void check_script_forms(const std::vector<ScriptStatement>& statements, const Sc
     check_loops(tokens, place);
     check_subscripts(tokens, place);
     check_types(tokens, place);
-    if (tokens[0].is_name("def"))
+    if (tokens[0].is_name("def")) {
+      check_arguments(tokens, place);
       check_defaults(tokens, place);
-    else if (in_class && statement.indent == 1 && !is_attribute(tokens))
+    } else if (in_class && statement.indent == 1 && !is_attribute(tokens)) {
       place.fail(tokens[0].line, "no attribute of a class as PyTorch writes it");
+    }
   }
 }
 

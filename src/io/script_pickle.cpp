@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <unordered_map>
 
 #include "script_lexer.hpp"
@@ -13,7 +14,8 @@ namespace {
 
 // Levels of objects, lists and tuples; the deepest of torchvision's networks has 23.
 constexpr std::size_t kMaxDepth = 200;
-constexpr std::uint64_t kMaxPlaces = 1u << 20;  // values, shared ones at every place; 16 100
+// Values, shared ones at every place (16 100 there), and the attributes of their classes.
+constexpr std::uint64_t kMaxPlaces = 1u << 20;
 constexpr std::size_t kMaxTypeLength = 4096, kMaxTypeDepth = 16;  // "Dict[str, List[Tensor]]"
 
 constexpr std::string_view kTensor = "torch._utils._rebuild_tensor_v2";
@@ -31,7 +33,7 @@ bool is_class(std::string_view global) {
 
 class Rewriter {
  public:
-  Rewriter(const Pickle& pickle, const std::set<std::string>& classes, const StorageSize& size)
+  Rewriter(const Pickle& pickle, const ClassSizes& classes, const StorageSize& size)
       : pickle_(pickle),
         classes_(classes),
         size_(size),
@@ -85,9 +87,13 @@ class Rewriter {
       const Extent part = visit(ref, depth);
       all.height = std::max(all.height, part.height);
       all.places += part.places;
-      if (all.places > kMaxPlaces) fail(pickle_[ref], "objects in each other without number");
+      require_few(pickle_[ref], all);
     }
     return all;
+  }
+
+  void require_few(const PickleValue& value, const Extent& extent) const {
+    if (extent.places > kMaxPlaces) fail(value, "objects in each other without number");
   }
 
   Extent visit_parts(const PickleValue& value, std::size_t depth) {
@@ -129,7 +135,8 @@ class Rewriter {
 
   Extent visit_class(const PickleValue& value, std::size_t depth) {
     const std::string name(pickle_[value.callable].text);
-    if (classes_.count(name) == 0)
+    const auto known = classes_.find(name);
+    if (known == classes_.end())
       fail(value, "an object of the class " + quoted_name(name) +
                       ", which the file's code does not define");
     if (value.state == kNoRef || !pickle_.sequence(pickle_[value.args]).empty())
@@ -141,7 +148,10 @@ class Rewriter {
     for (std::size_t i = 0; i + 1 < items.size(); i += 2)
       if (!names.insert(pickle_.text(pickle_[items[i]])).second)
         fail(pickle_[items[i]], "an attribute that is set twice");
-    return visit(value.state, depth);
+    Extent extent = visit(value.state, depth);
+    extent.places += known->second;
+    require_few(value, extent);
+    return extent;
   }
 
   void check_device(const PickleValue& device) const {
@@ -226,7 +236,8 @@ class Rewriter {
     }
     const PickleValue& value = pickle_[ref];
     write_value(value);
-    const bool shared = uses_[ref] > 1 && value.kind >= PickleKind::kTuple;
+    // Texts too: one of a megabyte may be in a list a million times.
+    const bool shared = uses_[ref] > 1 && value.kind >= PickleKind::kText;
     if (!shared) return;
     const auto index = static_cast<std::uint32_t>(memo_.size());
     memo_[ref] = index;
@@ -314,7 +325,7 @@ class Rewriter {
   static constexpr std::size_t kOpen = SIZE_MAX;
 
   const Pickle& pickle_;
-  const std::set<std::string>& classes_;
+  const ClassSizes& classes_;
   const StorageSize& size_;
   std::vector<Extent> extents_;
   std::vector<std::uint32_t> uses_;
@@ -333,7 +344,7 @@ std::vector<std::string_view> script_globals() {
   return all;
 }
 
-CleanPickle rewrite_script_pickle(const Pickle& pickle, const std::set<std::string>& classes,
+CleanPickle rewrite_script_pickle(const Pickle& pickle, const ClassSizes& classes,
                                   const StorageSize& size) {
   return Rewriter(pickle, classes, size).run();
 }

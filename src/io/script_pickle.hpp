@@ -1,6 +1,7 @@
 #pragma once
+#include <cstdint>
 #include <functional>
-#include <set>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -22,10 +23,14 @@ struct CleanPickle {
   std::vector<std::string> storages;  // their keys in the file
 };
 
+/// Names of classes, and how many attributes a reader looks for in each object of one.
+using ClassSizes = std::map<std::string, std::uint64_t>;
+
 /// Writes a TorchScript file's pickle again, in the one form that torch.jit.save has for it.
 /// DataError where it holds something else, an object of a class that is not in `classes`, a tensor
-/// beyond its storage, or is nested deeper than any network: LibTorch would crash on that.
-CleanPickle rewrite_script_pickle(const Pickle& pickle, const std::set<std::string>& classes,
+/// beyond its storage, is nested deeper than any network (LibTorch would crash on that), or has so
+/// many objects, or attributes in them, that it would be read for hours.
+CleanPickle rewrite_script_pickle(const Pickle& pickle, const ClassSizes& classes,
                                   const StorageSize& size);
 
 /// An attribute of an object, null where it has none of this name.

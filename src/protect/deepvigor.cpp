@@ -160,6 +160,16 @@ double vulnerability(const DeviationCounts& counts, const std::uint8_t* deltas,
   return 1 - sum / static_cast<double>(images);
 }
 
+/// Whether something was counted, and the sum of all counts is a number.
+bool is_possible(const DeviationCounts& counts) {
+  std::uint64_t total = 0;
+  for (const std::uint64_t count : counts) {
+    if (count > UINT64_MAX - total) return false;
+    total += count;
+  }
+  return total > 0;
+}
+
 /// Hands out the parts that no cache knows, gathers their results, keeps layers that are complete.
 class PartBook {
  public:
@@ -249,7 +259,12 @@ class PartBook {
   bool known_counts(std::uint32_t layer) {
     std::vector<DeviationCounts>& counts = factors_[layer].counts;
     counts.assign(static_cast<std::size_t>(layers_[layer].channels), DeviationCounts{});
-    return recall(counts, layer, ".deviations", counts_key_);
+    if (!recall(counts, layer, ".deviations", counts_key_)) return false;
+    if (!std::all_of(counts.begin(), counts.end(), is_possible))
+      throw DataError(
+          cache_.path(layers_[layer].name + ".deviations", counts_key_ + layers_[layer].name),
+          "holds counts that cannot be; delete the file");
+    return true;
   }
 
   /// A kept list as long as `values` replaces them; false where there is none.

@@ -32,10 +32,15 @@ json to_json(const std::string& fingerprint, const TrainProgress& progress) {
           {"epochs", reports}};
 }
 
+/// Throws json::exception where it is none: 1e300 is not.
+std::int64_t whole_number(const json& value) {
+  return value.get_ref<const json::number_integer_t&>();
+}
+
 /// Throws json::exception.
 TrainProgress from_json(const json& record) {
   TrainProgress progress;
-  progress.best_correct = record.at("best_correct").get<std::int64_t>();
+  progress.best_correct = whole_number(record.at("best_correct"));
   for (const json& report : record.at("epochs")) {
     const auto epoch = static_cast<std::int64_t>(progress.reports.size()) + 1;
     progress.reports.push_back(
@@ -105,7 +110,7 @@ TrainProgress TrainStateFile::read(const LiveTensors& tensors) const {
   check_json(path_, file.metadata.value_or(""));
   try {
     const json record = json::parse(file.metadata.value_or(""));
-    if (record.at("training").get<int>() != kVersion ||
+    if (whole_number(record.at("training")) != kVersion ||
         record.at("fingerprint").get<std::string>() != fingerprint_) {
       throw UserError(path_ +
                       " is the state of another training (other options, images or starting "

@@ -100,6 +100,12 @@ TEST(Corrupt, Image) {
 TEST(Corrupt, Metadata) {
   try_target(test::metadata_target(), 5000);
 }
+TEST(Corrupt, Script) {
+  try_target(test::script_target(), 5000);
+}
+TEST(Corrupt, State) {
+  try_target(test::state_target(), 5000);
+}
 
 }  // namespace
 }  // namespace sentinel

@@ -1,6 +1,7 @@
-// Changes bytes of result files and reads them: fuzz_result_bytes COUNT FOLDER. HDF5's library
-// crashes on some, so that children read, and a crash costs one child. What crashed outside of the
-// library goes to FOLDER, with its report. See README.md.
+// Changes bytes of result files and reads them: fuzz_result_bytes COUNT FOLDER [FIRST]. HDF5's
+// library crashes on some, so that children read, and a crash costs one child. What crashed outside
+// of the library goes to FOLDER, with its report. FIRST: the number of the first file, 0 unless
+// given. See README.md.
 #include <sanitizer/common_interface_defs.h>
 #include <spdlog/sinks/null_sink.h>
 #include <spdlog/spdlog.h>
@@ -25,7 +26,7 @@ namespace {
 
 using namespace sentinel;
 
-constexpr unsigned kMostSeconds = 5;  // of the processor
+constexpr unsigned kMostSeconds = 1;  // of the processor; a file takes milliseconds
 
 /// Says where a reader is that does not come back.
 extern "C" void say_where(int) {
@@ -119,16 +120,17 @@ void keep(const std::string& folder, std::uint64_t number, const Bytes& file, co
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) return std::fprintf(stderr, "usage: fuzz_result_bytes COUNT FOLDER\n"), 64;
+  if (argc < 3) return std::fprintf(stderr, "usage: fuzz_result_bytes COUNT FOLDER [FIRST]\n"), 64;
   spdlog::set_default_logger(spdlog::null_logger_mt("fuzz"));
   const std::uint64_t count = std::strtoull(argv[1], nullptr, 10);
+  const std::uint64_t first = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 0;
   const std::vector<Bytes> files = test::result_files();
   auto& number = *static_cast<std::uint64_t*>(::mmap(
       nullptr, sizeof(std::uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   std::map<std::string, int> crashes;  // of the library, by function
   int faults = 0;
-  for (; number < count; ++number) {
-    const End end = run_child(files, number, count);
+  for (number = first; number < first + count; ++number) {
+    const End end = run_child(files, number, first + count);
     if (end.well) break;
     if (!end.library_function.empty()) {
       ++crashes[end.library_function];

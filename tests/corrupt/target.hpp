@@ -28,6 +28,8 @@ Target job_target();
 Target result_target();
 Target image_target();
 Target metadata_target();
+Target script_target();
+Target state_target();
 
 /// Runs a reader. It may refuse bad input by these, and by nothing else.
 template <class Read>

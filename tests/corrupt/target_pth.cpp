@@ -1,10 +1,10 @@
 // Checkpoints: .pth of both formats, safetensors, the arrays of CIFAR's Python release.
 #include <ATen/ATen.h>
-#include <zlib.h>
 
 #include "corrupt/hostile_pth.hpp"
 #include "corrupt/small_network.hpp"
 #include "corrupt/target.hpp"
+#include "corrupt/zip_repair.hpp"
 #include "io/numpy_pickle.hpp"
 #include "models/families.hpp"
 #include "models/weights_choice.hpp"
@@ -33,35 +33,6 @@ bool read_file_of_weights(const Bytes& bytes) {
   accepted([&] { read_weights(wrap_pickle(to_text(bytes), Bytes(64))); });
   accepted([&] { read_arrays(bytes); });
   return good;
-}
-
-template <class T>
-T number_at(const Bytes& file, std::size_t at) {
-  T value{};
-  if (at <= file.size() && file.size() - at >= sizeof value)
-    std::memcpy(&value, file.data() + at, sizeof value);
-  return value;
-}
-
-/// Right checksums in every entry of a zip's directory that says where its record is.
-void repair_zip(Bytes& file) {
-  const std::size_t end = to_text(file).rfind("PK\x05\x06");
-  if (end == std::string_view::npos) return;
-  std::size_t entry = number_at<std::uint32_t>(file, end + 16);
-  while (number_at<std::uint32_t>(file, entry) == 0x02014b50 && file.size() - entry >= 46) {
-    const std::size_t header = number_at<std::uint32_t>(file, entry + 42);
-    const std::size_t data = header + 30 + number_at<std::uint16_t>(file, header + 26) +
-                             number_at<std::uint16_t>(file, header + 28);
-    const std::size_t size = number_at<std::uint32_t>(file, entry + 20);
-    if (data <= file.size() && size <= file.size() - data) {
-      const auto* begin = reinterpret_cast<const Bytef*>(file.data() + data);
-      const auto crc = static_cast<std::uint32_t>(crc32_z(crc32_z(0, nullptr, 0), begin, size));
-      std::memcpy(file.data() + entry + 16, &crc, sizeof crc);
-    }
-    entry += 46ul + number_at<std::uint16_t>(file, entry + 28) +
-             number_at<std::uint16_t>(file, entry + 30) +
-             number_at<std::uint16_t>(file, entry + 32);
-  }
 }
 
 Bytes safetensors(const std::string& header, std::size_t data) {

@@ -1,12 +1,14 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
 #include "protect/deepvigor_cache.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/hash.hpp"
 #include "sentinel/core/stop.hpp"
 #include "unit/deepvigor_support.hpp"
 
@@ -86,6 +88,32 @@ TEST_F(DeepVigorCache, DamagedFilesAreMadeAnew) {
   damaged([](std::string& text) { text[25] ^= 1; });
   damaged([](std::string& text) { text.resize(text.size() / 2); });
   damaged([](std::string& text) { text.clear(); });
+}
+
+/// The checksum of such a file may be right.
+TEST_F(DeepVigorCache, CountsThatCannotBeAreRefused) {
+  scores_of(graph_, images_, false, 1, "a", folder_);
+  const std::string file = files(".deviations").front();
+  const Bytes good = read_file(file);
+  ByteReader head(good, file);
+  head.text(std::strlen("SentinelNN cache 1\n"));
+  head.text(head.read<std::uint64_t>());
+  head.read<std::uint64_t>();  // how many counts follow
+  const std::size_t end = good.size() - sizeof(std::uint64_t);
+  for (const std::byte value : {std::byte{0}, std::byte{0xff}}) {  // none, and too many for a sum
+    Bytes bytes = good;
+    std::fill(bytes.begin() + static_cast<std::ptrdiff_t>(head.offset()),
+              bytes.begin() + static_cast<std::ptrdiff_t>(end), value);
+    const std::uint64_t checksum = checksum64(bytes.data(), end);
+    std::memcpy(bytes.data() + end, &checksum, sizeof checksum);
+    write_file_atomic(file, bytes);
+    try {
+      scores_of(graph_, images_, false, 1, "a", folder_);
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kData) << error.what();
+    }
+  }
 }
 
 TEST_F(DeepVigorCache, AFileOfAnotherKeyIsRefused) {

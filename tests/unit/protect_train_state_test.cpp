@@ -188,6 +188,18 @@ TEST_F(Resuming, ADamagedStateIsRefused) {
   EXPECT_EQ(refusal(net(), options()), "");
 }
 
+TEST_F(Resuming, ANumberThatIsNotWholeIsRefused) {
+  Graph graph = net();
+  train_until(graph, 2, options());
+  const CheckpointFile good = read_pth(file_);
+  const std::string record = *good.metadata, key = "\"best_correct\":";
+  const std::size_t begin = record.find(key) + key.size(), end = record.find(',', begin);
+  for (const char* number : {"1e300", "0.5", "true"}) {
+    write_pth(file_, good.tensors, record.substr(0, begin) + number + record.substr(end));
+    EXPECT_THAT(refusal(net(), options()), AllOf(HasSubstr("data: "), HasSubstr("--fresh")));
+  }
+}
+
 TEST(Fitting, HoldsOutTheLastTenthOrSelectsByTheTestImages) {
   const Dataset images = test::quadrants(50, 1), test_images = test::quadrants(30, 2);
   TrainOptions options;
