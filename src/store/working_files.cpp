@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
@@ -72,11 +73,23 @@ bool begins_like(const std::string& path, std::string_view magic) {
   return begins_with(magic, first_bytes(path, magic.size()));
 }
 
+/// HDF5 (a superblock of version 0, as our files have) that ends elsewhere than it says.
+bool is_unclosed_hdf5(const std::string& path) {
+  constexpr std::size_t kVersion = 8, kEnd = 40;
+  const std::string begin = first_bytes(path, kEnd + sizeof(std::uint64_t));
+  if (begin.size() < kEnd + sizeof(std::uint64_t)) return true;
+  std::uint64_t end = 0;
+  std::memcpy(&end, begin.data() + kEnd, sizeof end);
+  std::error_code none;
+  return begin[kVersion] == 0 && end != fs::file_size(path, none);
+}
+
 /// A publication that was not closed has no sound HDF5 yet; a closed one names its campaign.
 bool is_left_over(const std::string& path, const std::string& fingerprint) {
   constexpr auto kSignature = "\x89HDF\r\n\x1a\n"sv, kNothing = "\0\0\0\0\0\0\0\0"sv;
   if (begins_like(path, kNothing)) return true;
   if (!begins_like(path, kSignature)) return false;
+  if (is_unclosed_hdf5(path)) return true;
   try {
     const h5::Guard guard;
     const h5::File file = h5::File::open(path);

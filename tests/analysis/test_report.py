@@ -259,7 +259,7 @@ def test_trials_of_channel_fi_make_a_page_of_channels(tmp_path):
 
 
 def test_one_figure_goes_to_a_file(paired, tmp_path):
-    path = tmp_path / "some" / "accuracy.pdf"
+    path = tmp_path / "accuracy.pdf"
     done = program("figures.py", paired, "accuracy", "-o", path)
     assert done.returncode == 0, done.stderr
     assert path.read_bytes().startswith(b"%PDF") and done.stdout.split() == [str(path)]

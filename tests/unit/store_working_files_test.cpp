@@ -97,6 +97,7 @@ TEST(WorkingFiles, WhatAKilledCampaignLeftIsRemoved) {
       {".tmp.7", zeros},
       {".tmp.7", "\x89HDF\r\n"},
       {".tmp.7", result.substr(0, result.size() / 2)},
+      {".tmp.7", result + "what the superblock does not know of yet"},
       {".tmp.7", result},
       {".lock", ""},
       {".lock", zeros.substr(0, 512)},
