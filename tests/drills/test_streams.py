@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import time
@@ -180,6 +181,13 @@ def test_a_record_does_not_command_the_terminal(sentinelnn, campaign, tmp_path):
 # ---- signals ---------------------------------------------------------------------------------------
 
 
+def hears(process: int, number: int) -> bool:
+    """Whether it has a handler for this signal; before main it has none."""
+    status = Path(f"/proc/{process}/status").read_text()
+    handled = int(re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)[1], 16)
+    return bool(handled >> (number - 1) & 1)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130),
                                               (signal.SIGUSR1, 75)])  # fmt: skip
 @pytest.mark.parametrize("ranks", [0, 2])
@@ -195,7 +203,8 @@ def test_a_signal_is_heard_during_the_set_up(sentinelnn, campaign, tmp_path, num
     if ranks:
         assert wait_until(lambda: len(rank_processes(process.pid)) == ranks)
         who = rank_processes(process.pid)[1]
-    time.sleep(1.5)
+    assert wait_until(lambda: hears(who, number))
+    time.sleep(0.3)
     assert not path.exists(), "the set-up is over already"
     os.kill(who, number)
     outcome = ended(process, 60)
