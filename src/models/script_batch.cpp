@@ -121,7 +121,7 @@ bool BatchDependence::mark_activations(const WalkValues& inputs, const WalkValue
                                        const WalkValues& outputs) {
   bool whole = true;
   const auto look = [&](const at::Tensor& made) {
-    whole = whole && (made.dim() == 0 || made.size(0) == images_);
+    whole = whole && (images_ == 1 || made.dim() == 0 || made.size(0) == images_);
   };
   for (const WalkValue& value : changed) {
     if (!has_memory(value.value)) continue;
