@@ -87,6 +87,8 @@ void check_zip_kind(ZipArchive& archive, const std::string& prefix, const std::s
   if (archive.contains(prefix + "/byteorder") &&
       read_text(archive, prefix + "/byteorder") != "little")
     throw DataError(name, "written on a big-endian machine; load and save it with PyTorch here");
+  // Its number changes nothing here; damage to it is damage all the same.
+  if (archive.contains(prefix + "/version")) archive.read(prefix + "/version");
 }
 
 WeightsFile parse_zip(const Bytes& bytes, const std::string& name) {

@@ -120,6 +120,7 @@ void BatchDependence::remember_name(const at::Tensor& tensor, const Memory& memo
 bool BatchDependence::mark_activations(const WalkValues& inputs, const WalkValues& changed,
                                        const WalkValues& outputs) {
   bool whole = true;
+  // A batch of one, where squeeze() takes the size away, is asked for its logits alone.
   const auto look = [&](const at::Tensor& made) {
     whole = whole && (images_ == 1 || made.dim() == 0 || made.size(0) == images_);
   };

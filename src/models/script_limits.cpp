@@ -133,9 +133,6 @@ std::size_t places_in(const IValue& value, std::size_t most) {
   if (value.isTuple()) add(value.toTupleRef().elements());
   if (value.isGenericDict())
     for (const auto& entry : value.toGenericDict())
-      if (places <= most) places += 1 + places_in(entry.value(), most - places);
-  if (value.isGenericDict())
-    for (const auto& entry : value.toGenericDict())
       if (places <= most) places += places_in(entry.value(), most - places);
   return places;
 }
