@@ -1,0 +1,1 @@
+#include "sentinel/words/format.hpp"
