@@ -27,12 +27,11 @@ int word_bits(const NumberFormat& format);
 /// Whether values are stored as multiples of a scale: integers and 8-bit floats.
 bool has_scale(const NumberFormat& format);
 /// The scale of values of up to this magnitude: amax / (2^(k-1) - 1), amax / 448, amax / 57344; 1
-/// where amax is 0. `largest`: of the greatest integer instead of 2^(k-1) - 1; 0: as the format has
-/// it (a code may need room).
-float scale_of(const NumberFormat& format, float amax, int largest = 0);
+/// where amax is 0.
+float scale_of(const NumberFormat& format, float amax);
 /// Rounds to nearest even (or as the format says) and saturates; in fp32 arithmetic, as PyTorch.
-/// NaN: the format's NaN, 0 where it has none. `largest` as above.
-Word encode(const NumberFormat& format, float value, float scale = 1, int largest = 0);
+/// NaN: the format's NaN, 0 where it has none.
+Word encode(const NumberFormat& format, float value, float scale = 1);
 /// Every word has a value; exact but for the product with the scale.
 float decode(const NumberFormat& format, Word word, float scale = 1);
 

@@ -18,7 +18,7 @@ struct Code {
     kTmr,        // two further copies of `bits` in the low bits
     kSecded,     // extended Hamming over blocks of `n` bits, check bits apart
     kSpw,        // the same of each word, check bits in the word
-    kZeroSpace,  // the same of 8 int8 words, check bits in their bits 6
+    kZeroSpace,  // the same of 8 int7 words in bytes, check bits in their bits 6
     kBch,        // extended BCH, `n` stored bits of `k`
   };
   Kind kind = Kind::kRepeat;
@@ -60,8 +60,6 @@ struct BlockShape {
 BlockShape block_shape(const Layout& layout);
 /// Words that a code leaves as they are where a block is not complete (zero-space).
 bool codes_incomplete_blocks(const Layout& layout);
-/// The greatest integer that may be encoded, 0: as the format has it.
-int largest_integer(const Layout& layout);
 /// Whether a code may flag words, which are then read as 0.
 bool may_flag(const Layout& layout);
 
