@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = (
     {"core"},
+    {"words"},
     {"comm", "io", "graph", "stats", "store"},
     {"models", "fault"},
     {"protect"},

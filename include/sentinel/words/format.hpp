@@ -26,13 +26,17 @@ struct NumberFormat {
 int word_bits(const NumberFormat& format);
 /// Whether values are stored as multiples of a scale: integers and 8-bit floats.
 bool has_scale(const NumberFormat& format);
-/// The scale of values of up to this magnitude: amax / (2^(k-1) - 1), amax / 448, amax / 57344; 1
-/// where amax is 0.
+/// The scale of values of up to this finite magnitude: amax / (2^(k-1) - 1), amax / 448,
+/// amax / 57344; at least 2^-126, so that it has a reciprocal. 1 where amax is 0 or not finite and
+/// of formats without scale.
 float scale_of(const NumberFormat& format, float amax);
-/// Rounds to nearest even (or as the format says) and saturates; in fp32 arithmetic, as PyTorch.
-/// NaN: the format's NaN, 0 where it has none.
+/// Rounds to nearest even (or as the format says). fp16 and bf16 overflow to infinity, all others
+/// saturate. Integers: value * (1 / scale) in fp32, as PyTorch's qint8; int26 and 8-bit floats:
+/// value / scale in double. NaN: the format's NaN, in fp16 and bf16 with its payload's top bits; 0
+/// where there is none. Words come back: encode(decode(encode(x))) == encode(x).
 Word encode(const NumberFormat& format, float value, float scale = 1);
-/// Every word has a value; exact but for the product with the scale.
+/// Every word has a value; exact but for the product with the scale, and words of more than 24
+/// bits, which are rounded to fp32. Formats without scale ignore it.
 float decode(const NumberFormat& format, Word word, float scale = 1);
 
 /// "fp32", "fp8:e4m3", "int8", "fixed:15.16,trunc".

@@ -58,7 +58,7 @@ struct BlockShape {
   int check_bits = 0;    // bits of the block's check word, which is stored apart; 0: none
 };
 BlockShape block_shape(const Layout& layout);
-/// Words that a code leaves as they are where a block is not complete (zero-space).
+/// Whether a block that is not complete is coded too; zero-space stores its words as they are.
 bool codes_incomplete_blocks(const Layout& layout);
 /// Whether a code may flag words, which are then read as 0.
 bool may_flag(const Layout& layout);
@@ -66,11 +66,11 @@ bool may_flag(const Layout& layout);
 /// A word as it is read.
 struct ReadWord {
   Word word = 0;
-  bool flagged = false;  // the code cannot tell it: it is read as the value 0
+  bool flagged = false;  // the code cannot tell it: it is read as the value 0, and `word` is 0
 };
 
 /// `count` <= shape.words words of a block (of the last one fewer; the rest count as 0) to stored
-/// words [copies][count] and the check word.
+/// words [copies][count] and the check word (set where the block has one).
 void encode_block(const Layout& layout, const Word* words, int count, Word* stored, Word* check);
 /// The words that stored ones [copies][count] and their check word are read as.
 void decode_block(const Layout& layout, const Word* stored, int count, Word check, ReadWord* words);
