@@ -293,6 +293,9 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
   app.add_option("--weight-bounds", o.weight_bounds,
                  "Read weights outside their fault-free range as 0: off, layer or channel")
       ->capture_default_str();
+  app.add_option("--store", o.store,
+                 "How values are kept in memory: CLASS[,CLASS...][@LAYERS]=FORMAT[+CODE], such as "
+                 "weight=int5:channel+bch:16,5");
   add_group_score(app, o.group_score);
   app.add_option("--calibration-images", o.calibration_images,
                  "Bounds from the first N training images (-1: all)")
@@ -319,6 +322,7 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   const auto clipping = choose<std::optional<Clipping>>(
       "--clipping", o.clipping,
       {{"none", {}}, {"ranger", Clipping::kRanger}, {"ranger-clamp", Clipping::kRangerClamp}});
+  for (const std::string& text : o.store) job.hardening.store.push_back(parse_store_rule(text));
   job.hardening.restricted = clipping.has_value();
   if (clipping) job.hardening.clipping = *clipping;
   return job;
@@ -330,9 +334,43 @@ void add_also(CLI::App& app, Job& job) {
                  "NAME=FILE (a file that is called so wins)");
 }
 
+/// What may fail, and how.
+void add_faults(CLI::App& app, FaultsJob& faults) {
+  app.add_option("--fault-target", faults.targets,
+                 "What may fail: weight, bias, bn, bound, scale, check, or parameters (all)")
+      ->delimiter(',')
+      ->default_str("weight");
+  app.add_option("--layers", faults.layers,
+                 "Only layers whose names match a pattern with * and ?; !PATTERN takes out again")
+      ->delimiter(',');
+  app.add_option("--channels", faults.channels,
+                 "Only these output channels and their copies: LAYER=0-3,7; other layers are out");
+  app.add_option("--bits", faults.bits,
+                 "Only these bits of every stored word: 31, 23-30, sign, exponent, mantissa, "
+                 "message, check")
+      ->delimiter(',');
+  app.add_option("--fault-model", faults.model,
+                 "flip, stuck-at-0, stuck-at-1; or whole words: random-word, value:V")
+      ->capture_default_str();
+  app.add_option("--fault-shape", faults.shape,
+                 "bit; burst:L, L adjacent bits; mbu:p1,p2,p3, 1 to 3 adjacent bits")
+      ->capture_default_str();
+  app.add_option("--event-rate", faults.event_rate,
+                 "With other shapes than bit, instead of --ber: probability that an event starts "
+                 "at a bit");
+  app.add_option(
+         "--faults-stored", faults.stored,
+         "Whether the result keeps each trial's faults: auto (up to 10000 of a trial), yes, "
+         "no")
+      ->capture_default_str();
+}
+
 void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
-  app.add_option("--ber", job.ber,
-                 "Probability that a bit flips, in [0, 1]; several make several points");
+  add_faults(app, job.faults);
+  app.add_option(
+      "--ber", job.ber,
+      "Probability that a bit fails (a word, of --fault-model random-word and value), in "
+      "[0, 1]; several make several points");
   app.add_option("--fault-count", job.fault_count,
                  "binomial: every bit by itself; per-layer-floor: floor(ber*bits) in each layer "
                  "(seed tool); exact:K")

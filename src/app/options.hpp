@@ -68,6 +68,7 @@ struct ProtectionOptions {
   double ratio = 0.1;
   std::string selection = "own", correction = "range", clipping = "ranger", bounds = "layer",
               group_score = "mean", weight_bounds = "off";
+  std::vector<std::string> store;
   std::int64_t calibration_images = -1;
 };
 void add_protection(CLI::App& app, ProtectionOptions& options);

@@ -63,7 +63,10 @@ void print_overhead(const NamedCost& before, const NamedCost& after) {
   print_table({{"", before.name, after.name, "ratio"},
                row("parameters", &ModelCost::parameters),
                row("MACs per image", &ModelCost::macs),
-               row("memory [bytes]", &ModelCost::memory_bytes)});
+               row("memory [bytes]", &ModelCost::memory_bytes),
+               row("stored bits", &ModelCost::stored_bits),
+               {"bits per weight", fmt::format("{:.2f}", before.cost.bits_per_weight),
+                fmt::format("{:.2f}", after.cost.bits_per_weight), ""}});
 }
 
 void print_epoch(const EpochReport& report, std::int64_t epochs, const std::string& select) {

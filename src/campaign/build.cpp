@@ -178,7 +178,7 @@ Built begin(const Comm& comm, const Job& job) {
   Dataset images =
       load_dataset(comm, job.selection, models[0].graph.dataset, Split::kTest, job.images);
   // Nor should a plan that this network does not allow.
-  comm.agree([&] { check_designs(points_of(job), models[0].graph); });
+  comm.agree([&] { check_designs(points_of(job), models[0].graph, selection_of(job.faults)); });
   return {std::move(models), {}, std::move(images), false};
 }
 

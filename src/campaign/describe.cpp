@@ -70,7 +70,7 @@ ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine,
   info.memory_bytes = cost.memory_bytes;
   for (const FaultTensor& t : engine.space().tensors())
     info.tensors.push_back({t.name, static_cast<std::uint8_t>(t.kind), t.elements, t.originals,
-                            static_cast<std::uint8_t>(word_bits(t.codec))});
+                            static_cast<std::uint8_t>(t.word_bits)});
   for (std::size_t i = 0; i < cost.layers.size(); ++i)
     info.nodes.push_back({cost.layers[i].name, op_name(model.graph[static_cast<NodeId>(i)].op),
                           cost.layers[i].macs, cost.layers[i].parameters});
@@ -142,6 +142,14 @@ void add_points(std::map<std::string, std::string>& parts, const std::vector<Cam
   }
 }
 
+/// "fp32", or the layouts of all tensors that are stored otherwise.
+std::string layouts_of(const Graph& graph) {
+  std::string text = "fp32";
+  for (const auto& [name, storage] : graph.storage)
+    text += "; " + name + " " + layout_name(storage.layout);
+  return text;
+}
+
 /// What a row depends on: another value of any of these makes another campaign.
 std::map<std::string, std::string> fingerprint_parts(const Job& job, const TrialPlan& plan,
                                                      const TrialRunner& runner) {
@@ -162,6 +170,14 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
   if (blocks) parts["images per trial"] = std::to_string(runner.blocks().size());
   parts["arithmetic"] =
       fmt::format("float32, engine {}, {} images per batch", job.engine, job.block);
+  const Selection selection = selection_of(job.faults);
+  const FaultModel faults = fault_model_of(job.faults);
+  parts["target"] = target_name(selection);
+  parts["selection"] = selection_name(selection);
+  parts["effect"] = effect_name(faults);
+  parts["shape"] = shape_name(faults);
+  for (std::size_t m = 0; m < models.size(); ++m)
+    parts[fmt::format("layouts of model {}", m)] = layouts_of(models[m].graph);
   parts["schema"] = std::to_string(kSchemaVersion);
   return parts;
 }
@@ -218,8 +234,10 @@ std::vector<CampaignPoint> points_of(const Job& job) {
     point.sampling = parse_sampling(job.sampling);
   point.half_width = job.half_width;
   point.guaranteed = job.guaranteed;
-  for (double ber : job.ber.empty() ? std::vector<double>{0} : job.ber) {
-    point.sampler = parse_sampler(job.fault_count, ber);
+  point.faults = fault_model_of(job.faults);
+  const std::vector<double>& rates = rates_of(job);
+  for (const double rate : rates.empty() ? std::vector<double>{0} : rates) {
+    point.sampler = parse_sampler(job.fault_count, rate);
     points.push_back(point);
   }
   return points;

@@ -39,10 +39,10 @@ std::uint64_t less_elsewhere(const Comm& comm) {
 }
 
 /// By network.
-std::vector<TrialCost> trial_costs(const Built& built) {
+std::vector<TrialCost> trial_costs(const Built& built, const Selection& selection) {
   std::vector<TrialCost> costs;
   for (const NamedModel& model : built.models)
-    costs.emplace_back(model.graph, FaultSpace(model.graph));
+    costs.emplace_back(model.graph, FaultSpace(model.graph, selection));
   return costs;
 }
 
@@ -70,22 +70,23 @@ DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint&
   own.ber = sampler_ber(point.sampler);
   own.estimand = estimand_of(point.sampler);
   own.trials = point.trials - point.first;
-  for (const double faults : expected_faults(point.sampler, FaultSpace(built.models[0].graph)))
+  for (const double faults :
+       expected_faults(point.sampler, FaultSpace(built.models[0].graph, selection_of(job.faults))))
     own.faults += faults;
   describe_costs(own, run, job, point.sampler, costs);
-  describe_disk(own, point.sampler, built);
+  describe_disk(own, point.sampler, job.faults, built);
   for (std::size_t h = 0; h < strata.names.size(); ++h)
     own.strata.push_back({strata.names[h], strata.weights[h], strata.costs[h]});
   return own;
 }
 
 void describe_layers(DryRun& run, const Graph& graph, const std::vector<CampaignPoint>& points,
-                     const TrialCost& trial_cost) {
-  const FaultSpace space(graph);
+                     const TrialCost& trial_cost, const Selection& selection) {
+  const FaultSpace space(graph, selection);
   const ModelCost cost = model_cost(graph);
   for (const FaultTensor& tensor : space.tensors())
     run.layers.push_back({tensor.name,
-                          tensor.elements * static_cast<std::uint64_t>(word_bits(tensor.codec)),
+                          tensor.sites(),
                           cost.layers[static_cast<std::size_t>(tensor.node)].macs,
                           trial_cost.one_channel(run.layers.size()),
                           {}});
@@ -96,7 +97,8 @@ void describe_layers(DryRun& run, const Graph& graph, const std::vector<Campaign
 }
 
 /// Names, bits and time of the networks, in turns on the same images.
-void describe_networks(DryRun& run, const Built& built, at::Device device) {
+void describe_networks(DryRun& run, const Built& built, const Selection& selection,
+                       at::Device device) {
   std::vector<Graph> timed;
   std::vector<const Graph*> pointers;
   for (const NamedModel& model : built.models) {
@@ -111,7 +113,7 @@ void describe_networks(DryRun& run, const Built& built, at::Device device) {
   const std::vector<Latency> times = measure_latency(pointers, pixels, kWarmup, kRuns, 0);
   for (std::size_t m = 0; m < times.size(); ++m) {
     const NamedModel& model = built.models[m];
-    run.networks.push_back({model.name, FaultSpace(model.graph).bits(),
+    run.networks.push_back({model.name, FaultSpace(model.graph, selection).sites(),
                             1e-3 * quartiles(times[m].runs).median / static_cast<double>(batch),
                             normalisation_of(model.graph, built.images), model.notes.stored_types});
   }
@@ -151,16 +153,19 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
       job.images_per_trial > 0 ? std::min(job.images_per_trial, run.images) : run.images;
   const std::vector<CampaignPoint> points = points_of(job);
   const Graph& original = built.models[0].graph;
-  const std::vector<TrialCost> costs = trial_costs(built);
-  describe_networks(run, built, device);
+  const Selection selection = selection_of(job.faults);
+  const std::vector<TrialCost> costs = trial_costs(built, selection);
+  describe_networks(run, built, selection, device);
   measure_accuracy(run, built, device);
   run.program_bytes = peak_memory();
   run.on_gpu = device.is_cuda();
   describe_footprint(run, comm, job, built);
-  describe_layers(run, original, points, costs.front());
+  describe_layers(run, original, points, costs.front(), selection);
   std::vector<Strata> strata;
   for (const CampaignPoint& point : points) {
-    strata.push_back(StratifiedSampler(point.sampler, original, FaultSpace(original)).strata());
+    strata.push_back(
+        StratifiedSampler(point.sampler, original, FaultSpace(original, selection), point.faults)
+            .strata());
     run.points.push_back(told_point(run, job, point, built, costs, strata.back()));
   }
   simulate_points(run, job, points, strata);

@@ -11,6 +11,7 @@ namespace sentinel {
 void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built);
 
 /// Bytes per trial of a point in the result file and in the journals.
-void describe_disk(DryRun::Point& point, const Sampler& sampler, const Built& built);
+void describe_disk(DryRun::Point& point, const Sampler& sampler, const FaultsJob& job,
+                   const Built& built);
 
 }  // namespace sentinel

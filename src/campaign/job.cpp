@@ -88,7 +88,69 @@ void validate_half_width(const ChannelFaultsJob& job) {
   require(job.sampling.p == usual.p, without_part("--channel-p"));
 }
 
+void validate_faults(const Job& job) {
+  const FaultsJob& faults = job.faults;
+  selection_of(faults);
+  const bool exact = job.fault_count.rfind("exact:", 0) == 0;
+  const bool bits = fault_model_of(faults).of_bits();
+  require(bits || job.ber.empty(),
+          "--ber is the rate of single bits; with --fault-shape " + faults.shape +
+              " give --event-rate, the probability that an event starts at a bit");
+  require(!bits || faults.event_rate.empty(),
+          "--event-rate is for --fault-shape burst:L and mbu:p1,p2,p3; give --ber");
+  const std::vector<double>& rates = rates_of(job);
+  require(exact || !rates.empty(),
+          bits ? "--ber is missing: the probability that a bit flips, such as 1e-6"
+               : "--event-rate is missing: the probability that an event starts at a bit, such as "
+                 "1e-6");
+  require(!exact || rates.empty(), (bits ? "--ber" : "--event-rate") +
+                                       (" and --fault-count " + job.fault_count) +
+                                       " contradict each other; give one");
+  for (const double rate : rates) parse_sampler(job.fault_count, rate);
+  if (exact) parse_sampler(job.fault_count, 0);
+  require(faults.stored == "auto" || faults.stored == "yes" || faults.stored == "no",
+          "--faults-stored " + faults.stored + " is unknown; choose auto, yes or no");
+}
+
 }  // namespace
+
+Selection selection_of(const FaultsJob& faults) {
+  Selection selection;
+  selection.targets = parse_targets(faults.targets);
+  selection.layers = faults.layers;
+  selection.bits = faults.bits;
+  for (const std::string& text : faults.channels) {
+    Selection::Channels own = parse_channels(text);
+    for (const Selection::Channels& other : selection.channels)
+      require(other.layer != own.layer, "--channels names layer " + own.layer + " twice");
+    selection.channels.push_back(std::move(own));
+  }
+  selection.words = fault_model_of(faults).of_words();
+  require(!selection.words || faults.bits.empty(),
+          "--bits: with --fault-model " + faults.model +
+              " a fault hits a whole word; leave one of the options out");
+  return selection;
+}
+
+FaultModel fault_model_of(const FaultsJob& faults) {
+  FaultModel model;
+  parse_effect(faults.model, model);
+  parse_shape(faults.shape, model);
+  require(model.of_bits() || !model.of_words(),
+          "--fault-shape " + faults.shape + ": with --fault-model " + faults.model +
+              " a fault hits a whole word; leave one of the options out");
+  return model;
+}
+
+std::size_t most_stored_faults(const FaultsJob& faults) {
+  constexpr std::size_t kUsual = 10'000;
+  if (faults.stored == "auto") return kUsual;
+  return faults.stored == "yes" ? SIZE_MAX : 0;
+}
+
+const std::vector<double>& rates_of(const Job& job) {
+  return fault_model_of(job.faults).of_bits() ? job.ber : job.faults.event_rate;
+}
 
 void validate(const ProtectionJob& job) {
   const double ratio = job.hardening.duplication.ratio;
@@ -99,7 +161,7 @@ void validate(const ProtectionJob& job) {
 }
 
 bool protects(const HardeningPlan& plan) {
-  return plan.duplication.ratio > 0 || plan.restricted || plan.weight_bounds;
+  return plan.duplication.ratio > 0 || plan.restricted || plan.weight_bounds || !plan.store.empty();
 }
 
 void validate(const PruningJob& job) {
@@ -160,13 +222,7 @@ void validate(const Job& job) {
   require(job.publish_seconds >= 0, "--publish must not be negative");
   require_engine(job.engine, "--engine");
   validate_audit(job.audit, job.engine, "--audit");
-  const bool exact = job.fault_count.rfind("exact:", 0) == 0;
-  require(exact || !job.ber.empty(),
-          "--ber is missing: the probability that a bit flips, such as 1e-6");
-  require(!exact || job.ber.empty(),
-          "--ber and --fault-count " + job.fault_count + " contradict each other; give one");
-  for (double ber : job.ber) parse_sampler(job.fault_count, ber);
-  if (exact) parse_sampler(job.fault_count, 0);
+  validate_faults(job);
   if (job.pruning) validate(*job.pruning);
   if (!job.protect) return;
   validate(job.protection);

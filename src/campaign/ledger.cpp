@@ -35,7 +35,7 @@ std::vector<double> trial_costs(const Job& job, const TrialPlan& plan) {
   std::vector<double> costs(plan.points.size(), job.engine == "fast" ? 0 : 1);
   if (job.engine != "fast") return costs;
   for (const NamedModel& model : plan.models) {
-    const TrialCost cost(model.graph, FaultSpace(model.graph));
+    const TrialCost cost(model.graph, FaultSpace(model.graph, selection_of(job.faults)));
     for (std::size_t p = 0; p < costs.size(); ++p)
       costs[p] += std::max(1e-3, cost.expected(plan.points[p].sampler));
   }

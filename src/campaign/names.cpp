@@ -55,9 +55,11 @@ bool is_plain(const std::string& name) {
 }
 
 bool is_taken(const std::string& name) {
-  constexpr std::array kTaken = {kUnprotected, "pruned",          "hardened",
-                                 "bounded",    "pruned+hardened", "pruned+bounded"};
-  return std::find(kTaken.begin(), kTaken.end(), name) != kTaken.end();
+  if (name == kUnprotected || name == "pruned") return true;
+  for (const std::string step :
+       {"hardened", "bounded", "stored", "hardened+stored", "bounded+stored"})
+    if (name == step || name == "pruned+" + step) return true;
+  return false;
 }
 
 GivenNetwork given_network(const std::string& text) {
@@ -96,7 +98,8 @@ std::string joined_steps(const std::string& first, const std::string& then) {
 std::string steps_of(const Graph& graph) {
   const bool hardened = is_hardened(graph);
   const std::string protection = hardened ? "hardened" : has_weight_bounds(graph) ? "bounded" : "";
-  return joined_steps(is_pruned(graph) ? "pruned" : "", protection);
+  const std::string stored = graph.storage.empty() ? "" : "stored";
+  return joined_steps(is_pruned(graph) ? "pruned" : "", joined_steps(protection, stored));
 }
 
 std::string name_of(const Graph& graph, const std::string& path) {
@@ -123,7 +126,10 @@ std::vector<MadeNetwork> made_networks(const Job& job) {
   const HardeningPlan& plan = job.protection.hardening;
   if (!job.protect || !protects(plan)) return made;
   const bool hardens = plan.duplication.ratio > 0 || plan.restricted;
-  const std::string step = hardens ? "hardened" : "bounded";
+  const std::string step = joined_steps(hardens              ? "hardened"
+                                        : plan.weight_bounds ? "bounded"
+                                                             : "",
+                                        plan.store.empty() ? "" : "stored");
   const auto add = [&](const std::string& steps, bool of_pruned) {
     const bool named = !job.hardened_output.empty();
     made.push_back({steps, named ? job.hardened_output : path_of(job, steps), of_pruned});

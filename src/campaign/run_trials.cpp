@@ -24,6 +24,8 @@ EngineOptions engine_options(const Comm& comm, const Job& job, at::Device device
   options.device = device;
   options.reference_only = job.engine == "reference";
   options.cache_budget = cache_budget(comm, job);
+  options.selection = selection_of(job.faults);
+  options.most_records = most_stored_faults(job.faults);
   return options;
 }
 

@@ -47,11 +47,12 @@ DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, s
   return options;
 }
 
-void check_designs(const std::vector<CampaignPoint>& points, const Graph& original) {
-  const FaultSpace space(original);
+void check_designs(const std::vector<CampaignPoint>& points, const Graph& original,
+                   const Selection& selection) {
+  const FaultSpace space(original, selection);
   for (const CampaignPoint& point : points) {
     if (point.sampling != Sampling::kStratified) continue;
-    const StratifiedSampler sampler(point.sampler, original, space);
+    const StratifiedSampler sampler(point.sampler, original, space, point.faults);
     if (!sampler.divides())
       throw UserError(fmt::format(
           "--sampling stratified: trials of {} at BER {:g} have no strata; leave it out (strata "

@@ -13,6 +13,7 @@ DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, s
 
 /// UserError where a point's plan cannot be made on this network: a stratified one without strata,
 /// or with too few trials for its pilot. Known as soon as the original is read.
-void check_designs(const std::vector<CampaignPoint>& points, const Graph& original);
+void check_designs(const std::vector<CampaignPoint>& points, const Graph& original,
+                   const Selection& selection);
 
 }  // namespace sentinel

@@ -15,7 +15,7 @@ FaultRow to_row(const FaultRecord& fault, const FaultTensor& tensor) {
   row.kind = static_cast<std::uint8_t>(tensor.kind);
   row.tensor = fault.site.tensor;
   row.element = fault.site.element;
-  row.word_bits = static_cast<std::uint8_t>(word_bits(tensor.codec));
+  row.word_bits = static_cast<std::uint8_t>(tensor.word_bits);
   row.bit = fault.site.bit;
   row.before = fault.before;
   row.after = fault.after;
@@ -26,7 +26,7 @@ TrialRecord to_record(const TrialOutcome& outcome, const FaultSpace& space) {
   const TrialResult& result = outcome.result;
   TrialRecord record;
   TrialRow& row = record.row;
-  row.n_faults = static_cast<std::uint32_t>(outcome.faults.size());
+  row.n_faults = outcome.n_faults;
   row.first_node = result.first_node;
   row.images = result.images;
   row.correct = result.correct;
@@ -87,16 +87,18 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
       in_blocks = blocks_.in_blocks(images.batch(0, images.size(), model.graph.normalisation));
     before = &model;
     require_sound_tensors(source_of(model), model.graph);
-    maps_.emplace_back(models.front().graph, model.graph);
+    maps_.emplace_back(models.front().graph, model.graph, own.selection);
     engines_.emplace_back(model.graph.clone(), in_blocks, own);
     check_golden(model, blocks_.in_order(engines_.back().golden().logits), images);
   }
   for (const CampaignPoint& point : points) {
     points_.push_back(point.sampler);
+    faults_.push_back(point.faults);
     strata_.push_back(point.sampling == Sampling::kSimple
                           ? nullptr
                           : std::make_unique<StratifiedSampler>(point.sampler, models.front().graph,
-                                                                engines_.front().space()));
+                                                                engines_.front().space(),
+                                                                point.faults));
   }
 }
 
@@ -112,20 +114,26 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
   const Sampler& sampler = points_.at(point);
   const auto drawn = [&](std::size_t of, const RngKey& key) {
     const FaultSpace& space = engines_.at(of).space();
-    return strata_[point] ? strata_[point]->draw(space, stratum, key) : draw(sampler, space, key);
+    const auto* channel = std::get_if<ChannelFaults>(&sampler);
+    Faults sites;
+    if (channel && stratum < 0)
+      sites = {channel_site(*channel, space, key)};
+    else
+      sites =
+          strata_[point] ? strata_[point]->draw(space, stratum, key) : draw(sampler, space, key);
+    give_effects(faults_[point], sites, key);
+    return sites;
   };
   if (const auto* binomial = std::get_if<BinomialFaults>(&sampler)) {
     const RngKey key{seed_, point, id, Purpose::kFaults};
     const Faults original = drawn(0, key);
     if (model == 0) return original;
-    return draw_paired(*binomial, original, maps_.at(model), engines_.at(model).space(), key);
+    return draw_paired(*binomial, faults_[point], original, maps_.at(model),
+                       engines_.at(model).space(), key);
   }
   // Without pairing every model draws from a stream of its own.
   const auto stream = static_cast<std::uint32_t>(point | model << 24);
-  const RngKey key{seed_, stream, id, Purpose::kFaults};
-  if (const auto* channel = std::get_if<ChannelFaults>(&sampler); channel && stratum < 0)
-    return {channel_site(*channel, engines_.at(model).space(), key)};
-  return drawn(model, key);
+  return drawn(model, {seed_, stream, id, Purpose::kFaults});
 }
 
 /// No model's audits cost more than they may: the rate is that of the cheapest to run.

@@ -25,6 +25,7 @@ struct CampaignPoint {
   Sampling sampling = Sampling::kSimple;
   double half_width = 0;    // sequential, allocated: stops at this
   bool guaranteed = false;  // intervals that hold for every number of trials
+  FaultModel faults = {};
 };
 
 /// Runs trials of a campaign on one rank: for every model an engine and the way faults of the first
@@ -66,6 +67,7 @@ class TrialRunner {
   std::vector<TrialEngine> engines_;
   std::vector<SiteMap> maps_;  // from models[0]
   std::vector<Sampler> points_;
+  std::vector<FaultModel> faults_;                          // by point
   std::vector<double> audit_rates_;                         // by point
   std::vector<std::unique_ptr<StratifiedSampler>> strata_;  // by point; null: simple
   ImageBlocks blocks_;

@@ -194,16 +194,19 @@ ChannelPatcher::ChannelPatcher(const FusedNet& net, const PrefixCache& cache, st
   first_image_.push_back(images);
 }
 
-ChannelId ChannelPatcher::channel_of(const FaultSpace& space, const Faults& faults) const {
-  const FaultTensor& tensor = space.tensors()[faults.front().tensor];
-  if (!routes_[index(tensor.node)]) return {};
-  const auto channel = [&](const FaultSite& site) {
+ChannelId ChannelPatcher::channel_of(const std::vector<StoredTensor>& tensors,
+                                     const std::vector<ReadChange>& changes) const {
+  if (changes.empty()) return {};
+  const std::uint32_t stored = changes.front().stored;
+  const StoredTensor& tensor = tensors[stored];
+  if (tensor.kind != TensorClass::kWeight || !routes_[index(tensor.node)]) return {};
+  const auto channel = [&](const ReadChange& change) {
     return channel_of_row(net_.graph()[tensor.node].op,
-                          static_cast<std::int64_t>(site.element / tensor.row));
+                          static_cast<std::int64_t>(change.element / tensor.row));
   };
-  for (const FaultSite& site : faults)
-    if (site.tensor != faults.front().tensor || channel(site) != channel(faults.front())) return {};
-  return {tensor.node, channel(faults.front())};
+  for (const ReadChange& change : changes)
+    if (change.stored != stored || channel(change) != channel(changes.front())) return {};
+  return {tensor.node, channel(changes.front())};
 }
 
 at::Tensor ChannelPatcher::rows(const ChannelId& id) const {

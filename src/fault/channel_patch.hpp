@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "fault/prefix_cache.hpp"
+#include "sentinel/fault/memory.hpp"
 
 namespace sentinel {
 
@@ -57,8 +58,10 @@ class ChannelPatcher {
   /// Both must outlive this; the graph is free of faults. `batch`: images run at once.
   ChannelPatcher(const FusedNet& net, const PrefixCache& cache, std::int64_t batch);
 
-  /// The channel that holds all the faults; none where there is no such or it cannot be patched.
-  ChannelId channel_of(const FaultSpace& space, const Faults& faults) const;
+  /// The channel whose weights are all that changes; none where there is no such, or it cannot be
+  /// patched.
+  ChannelId channel_of(const std::vector<StoredTensor>& tensors,
+                       const std::vector<ReadChange>& changes) const;
   /// The channel's rows as the graph holds them now.
   at::Tensor rows(const ChannelId& id) const;
   /// Trials of one convolution; the graph must be free of faults. A trial's logits do not depend on

@@ -1,10 +1,11 @@
 #include <algorithm>
 #include <cstring>
+#include <set>
 
-#include "fault/weights.hpp"
 #include "sentinel/core/error.hpp"
-#include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/fault/memory.hpp"
 #include "sentinel/graph/rules.hpp"
+#include "sentinel/graph/run.hpp"
 
 namespace sentinel {
 namespace {
@@ -21,118 +22,142 @@ std::int64_t offset_of(const at::Tensor& tensor, std::uint64_t element) {
   return offset;
 }
 
-std::uint32_t load_word(const at::Tensor& tensor, std::int64_t offset) {
-  std::uint32_t word = 0;
-  std::memcpy(&word, tensor.data_ptr<float>() + offset, sizeof word);
-  return word;
+bool same_bits(float a, float b) {
+  return std::memcmp(&a, &b, sizeof a) == 0;
 }
 
-/// What the network reads: 0 where the value is outside its range, or NaN.
-std::uint32_t decode(std::uint32_t word, const ReadRange& range, std::uint64_t element) {
-  if (range.low.empty()) return word;
-  float value = 0;
-  std::memcpy(&value, &word, sizeof value);
-  const auto row = static_cast<std::size_t>(element / range.row);
-  value = rules::read_weight(value, range.low[row], range.high[row]);
-  std::memcpy(&word, &value, sizeof word);
-  return word;
+bool before(const ReadChange& a, const ReadChange& b) {
+  return std::tie(a.stored, a.element) < std::tie(b.stored, b.element);
 }
 
-std::vector<float> numbers(const at::Tensor& bounds) {
-  const at::Tensor flat = bounds.to(at::kCPU).contiguous();
-  return {flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel()};
+/// Changes of one tensor among sorted ones.
+std::pair<const ReadChange*, const ReadChange*> changes_of(const std::vector<ReadChange>& changes,
+                                                           std::int64_t tensor) {
+  const auto number = static_cast<std::uint32_t>(tensor);
+  const auto first =
+      std::lower_bound(changes.begin(), changes.end(), ReadChange{number, 0, 0, 0}, before);
+  auto last = first;
+  while (last != changes.end() && last->stored == number) ++last;
+  return {changes.data() + (first - changes.begin()), changes.data() + (last - changes.begin())};
+}
+
+/// A tensor's values with changes, by element.
+class Changed {
+ public:
+  Changed(const float* clean, const std::vector<ReadChange>& changes, std::int64_t tensor)
+      : clean_(clean), own_(changes_of(changes, tensor)) {}
+  float clean(std::uint64_t element) const { return clean_[element]; }
+  float faulty(std::uint64_t element) const {
+    const ReadChange* found =
+        std::lower_bound(own_.first, own_.second, element,
+                         [](const ReadChange& a, std::uint64_t e) { return a.element < e; });
+    return found != own_.second && found->element == element ? found->faulty : clean_[element];
+  }
+  const ReadChange* begin() const { return own_.first; }
+  const ReadChange* end() const { return own_.second; }
+
+ private:
+  const float* clean_;
+  std::pair<const ReadChange*, const ReadChange*> own_;
+};
+
+/// Weights of one tensor after its bounds, some of which may have changed themselves.
+void bounded_weights(const Changed& weights, const Changed& low, const Changed& high,
+                     std::uint64_t row, std::uint64_t values, std::uint32_t tensor,
+                     std::vector<ReadChange>& to) {
+  const auto add = [&](std::uint64_t element) {
+    const std::uint64_t entry = element / row;
+    const float clean =
+        rules::read_weight(weights.clean(element), low.clean(entry), high.clean(entry));
+    const float faulty =
+        rules::read_weight(weights.faulty(element), low.faulty(entry), high.faulty(entry));
+    if (!same_bits(clean, faulty)) to.push_back({tensor, element, clean, faulty});
+  };
+  std::set<std::uint64_t> rows;  // of which a bound has changed
+  for (const ReadChange& change : low) rows.insert(change.element);
+  for (const ReadChange& change : high) rows.insert(change.element);
+  const ReadChange* next = weights.begin();
+  const auto add_until = [&](std::uint64_t end) {
+    for (; next != weights.end() && next->element < end; ++next) add(next->element);
+  };
+  for (const std::uint64_t entry : rows) {
+    add_until(entry * row);
+    for (std::uint64_t e = entry * row; e < std::min((entry + 1) * row, values); ++e) add(e);
+    while (next != weights.end() && next->element < (entry + 1) * row) ++next;
+  }
+  add_until(UINT64_MAX);
 }
 
 }  // namespace
 
-std::vector<ReadRange> take_weight_bounds(Graph& graph, const FaultSpace& space) {
-  std::vector<ReadRange> ranges;
-  for (const FaultTensor& tensor : space.tensors()) {
-    ReadRange& range = ranges.emplace_back();
-    WeightBounds& bounds = *weight_bounds_of(graph[tensor.node].op);
-    if (!bounds.low.defined()) continue;
-    range.low = numbers(bounds.low);
-    range.high = numbers(bounds.high);
-    range.row = tensor.elements / range.low.size();
-    bounds = {};
-  }
-  return ranges;
-}
-
-std::vector<at::Tensor> words_on_host(const Graph& graph, const FaultSpace& space) {
-  std::vector<at::Tensor> words;
-  for (const FaultTensor& tensor : space.tensors()) {
-    const at::Tensor& weight = *weight_of(graph[tensor.node].op);
-    if (weight.is_cpu()) return {};
-    words.push_back(weight.to(at::kCPU));
-  }
-  return words;
-}
-
-FaultGuard::FaultGuard(Graph& graph, const FaultSpace& space, const Faults& faults,
-                       const std::vector<ReadRange>& ranges, const std::vector<at::Tensor>& words)
-    : graph_(graph), space_(space) {
-  for (std::size_t i = 0; i < faults.size(); ++i) {
-    space.index(faults[i]);  // throws where there is no such bit, before anything is flipped
-    if (i > 0 && !(faults[i - 1] < faults[i])) throw Bug("faults are not sorted and distinct");
-  }
-  for (const FaultSite& site : faults) {
-    Word& word = word_of(site, words);
-    const std::uint32_t before = word.faulty;
-    word.faulty ^= 1u << site.bit;
-    records_.push_back({site, before, word.faulty});
-  }
-  // Only now: a word may have several flips.
-  if (!ranges.empty()) {
-    std::size_t word = 0;
-    for (std::size_t i = 0; i < faults.size(); ++i) {
-      const bool last = i + 1 == faults.size() || faults[i + 1].tensor != faults[i].tensor ||
-                        faults[i + 1].element != faults[i].element;
-      if (!last) continue;
-      words_[word].faulty =
-          decode(words_[word].faulty, ranges.at(faults[i].tensor), faults[i].element);
-      ++word;
+std::vector<ReadChange> Memory::through_bounds(const std::vector<ReadChange>& changes) const {
+  std::set<std::int64_t> bounded;  // weights that are hit, or whose bounds are
+  for (const ReadChange& change : changes) {
+    const auto stored = static_cast<std::int64_t>(change.stored);
+    if (tensors_[change.stored].kind == TensorClass::kWeight) {
+      if (links_[change.stored].range.low >= 0) bounded.insert(stored);
+    } else if (links_[change.stored].bounds >= 0) {
+      bounded.insert(links_[change.stored].bounds);
     }
   }
-  store(&Word::faulty);
+  if (bounded.empty()) return changes;
+  std::vector<ReadChange> all;
+  for (const ReadChange& change : changes)
+    if (links_[change.stored].bounds < 0 &&
+        bounded.count(static_cast<std::int64_t>(change.stored)) == 0)
+      all.push_back(change);
+  for (const std::int64_t weight : bounded) {
+    const auto number = static_cast<std::size_t>(weight);
+    const ReadRange& range = links_[number].range;
+    const auto of = [&](std::int64_t tensor) {
+      return Changed(values(static_cast<std::size_t>(tensor)), changes, tensor);
+    };
+    bounded_weights(of(weight), of(range.low), of(range.high), range.row, tensors_[number].values,
+                    static_cast<std::uint32_t>(weight), all);
+  }
+  std::sort(all.begin(), all.end(), before);
+  return all;
+}
+
+void take_weight_bounds(Graph& graph) {
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    WeightBounds* bounds = weight_bounds_of(graph[id].op);
+    if (bounds == nullptr || !bounds->low.defined()) continue;
+    Conv* conv = as_conv(graph[id].op);
+    at::Tensor& weight = conv ? conv->weight : std::get<Linear>(graph[id].op).weight;
+    weight = decoded(weight, *bounds);
+    *bounds = {};
+  }
+}
+
+FaultGuard::FaultGuard(Graph& graph, const Memory& memory, std::vector<ReadChange> changes)
+    : graph_(graph), memory_(memory), changes_(std::move(changes)) {
+  store(&ReadChange::faulty);
 }
 
 FaultGuard::~FaultGuard() {
-  store(&Word::clean);
+  store(&ReadChange::clean);
 }
 
-/// The word that holds this bit; sites come in order.
-FaultGuard::Word& FaultGuard::word_of(const FaultSite& site, const std::vector<at::Tensor>& words) {
-  const at::Tensor& tensor = words.empty()
-                                 ? *weight_of(graph_[space_.tensors()[site.tensor].node].op)
-                                 : words.at(site.tensor);
-  const std::int64_t offset = offset_of(tensor, site.element);
-  if (words_.empty() || words_.back().tensor != site.tensor || words_.back().offset != offset) {
-    const std::uint32_t word = load_word(tensor, offset);
-    words_.push_back({site.tensor, offset, word, word});
-  }
-  return words_.back();
-}
-
-void FaultGuard::store(std::uint32_t Word::*value) const {
-  for (std::size_t first = 0, last = 0; first < words_.size(); first = last) {
-    while (last < words_.size() && words_[last].tensor == words_[first].tensor) ++last;
-    const at::Tensor& weight = *weight_of(graph_[space_.tensors()[words_[first].tensor].node].op);
-    if (weight.is_cpu()) {
-      for (std::size_t w = first; w < last; ++w)
-        std::memcpy(weight.data_ptr<float>() + words_[w].offset, &(words_[w].*value),
-                    sizeof(std::uint32_t));
+void FaultGuard::store(float ReadChange::*value) const {
+  for (std::size_t first = 0, last = 0; first < changes_.size(); first = last) {
+    while (last < changes_.size() && changes_[last].stored == changes_[first].stored) ++last;
+    const at::Tensor& tensor = values_of(graph_, memory_.tensors()[changes_[first].stored]);
+    if (tensor.is_cpu()) {
+      auto* values = tensor.data_ptr<float>();
+      for (std::size_t c = first; c < last; ++c)
+        values[offset_of(tensor, changes_[c].element)] = changes_[c].*value;
       continue;
     }
     std::vector<std::int64_t> offsets;
-    std::vector<std::int32_t> values;
-    for (std::size_t w = first; w < last; ++w) {
-      offsets.push_back(words_[w].offset);
-      values.push_back(static_cast<std::int32_t>(words_[w].*value));
+    std::vector<std::int32_t> words;
+    for (std::size_t c = first; c < last; ++c) {
+      offsets.push_back(offset_of(tensor, changes_[c].element));
+      std::memcpy(&words.emplace_back(), &(changes_[c].*value), sizeof(float));
     }
-    at::Tensor all = weight.detach().view(at::kInt).as_strided({weight.numel()}, {1});
-    all.index_copy_(0, at::tensor(offsets, at::kLong).to(weight.device()),
-                    at::tensor(values, at::kInt).to(weight.device()));
+    at::Tensor all = tensor.detach().view(at::kInt).as_strided({tensor.numel()}, {1});
+    all.index_copy_(0, at::tensor(offsets, at::kLong).to(tensor.device()),
+                    at::tensor(words, at::kInt).to(tensor.device()));
   }
 }
 

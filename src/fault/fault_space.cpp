@@ -1,5 +1,7 @@
 #include "sentinel/fault/fault_space.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <tuple>
 
@@ -24,54 +26,186 @@ std::int64_t groups_of(const Op& op) {
   return conv ? conv->groups : 1;
 }
 
-int word_bits(WeightCodec codec) {
-  switch (codec) {
-    case WeightCodec::kFloat32:
-      return 32;
+namespace {
+
+using Key = std::tuple<std::uint32_t, std::uint64_t, std::uint8_t>;
+
+Key key_of(const FaultSite& site) {
+  return {site.tensor, site.element, site.bit};
+}
+
+/// A fault tensor of all words, nothing selected yet.
+FaultTensor describe(const StoredTensor& stored, std::size_t number) {
+  const std::uint64_t copies = stored.kind == TensorClass::kCheck
+                                   ? 1
+                                   : static_cast<std::uint64_t>(block_shape(stored.layout).copies);
+  FaultTensor tensor;
+  tensor.node = stored.node;
+  tensor.name = stored.name;
+  tensor.kind = stored.kind;
+  tensor.layout = stored.layout;
+  tensor.stored = number;
+  tensor.word_bits = stored_bits(stored);
+  tensor.elements = stored.values * copies;
+  tensor.originals = stored.originals * copies;
+  tensor.row = stored.row * copies;
+  return tensor;
+}
+
+/// Rows of the tensor that hold these channels of the unpruned network and their copies.
+class RowsOfChannels {
+ public:
+  RowsOfChannels(const Graph& graph, const FaultTensor& tensor) {
+    const auto entry = graph.origin.find(graph[tensor.node].name);
+    if (entry != graph.origin.end()) origin_ = entry->second.out;
+    if (const auto* conv = std::get_if<DuplicatedConv>(&graph[tensor.node].op)) {
+      // Ranges of corrections are of duplicated channels alone.
+      const bool ranges = tensor.name.find(".range_") != std::string::npos;
+      originals_ = ranges ? 0 : static_cast<std::uint64_t>(conv->out_channels());
+      copies_.assign(conv->duplicated.begin(), conv->duplicated.end());
+    }
   }
-  throw Bug("unknown weight codec");
+  /// The channel that a row is of.
+  std::uint64_t channel(std::uint64_t row) const {
+    if (!copies_.empty() && row >= originals_)
+      row = static_cast<std::uint64_t>(copies_.at(row - originals_));
+    return row < origin_.size() ? static_cast<std::uint64_t>(origin_[row]) : row;
+  }
+
+ private:
+  std::vector<std::int64_t> origin_, copies_;
+  std::uint64_t originals_ = 0;
+};
+
+const Selection::Channels* channels_of(const Selection& selection, const std::string& layer) {
+  for (const Selection::Channels& own : selection.channels)
+    if (own.layer == layer) return &own;
+  return nullptr;
+}
+
+bool holds(const std::vector<NumberRange>& ranges, std::uint64_t number) {
+  return std::any_of(ranges.begin(), ranges.end(), [&](const NumberRange& range) {
+    return range.begin <= number && number < range.end;
+  });
+}
+
+void select_elements(const Graph& graph, const Selection& selection, FaultTensor& tensor) {
+  const Selection::Channels* wanted = channels_of(selection, graph[tensor.node].name);
+  if (!wanted) {
+    tensor.ranges = {{0, tensor.elements}};
+  } else if (tensor.row > 0) {
+    const RowsOfChannels rows(graph, tensor);
+    for (std::uint64_t row = 0; row < tensor.elements / tensor.row; ++row) {
+      if (!holds(wanted->channels, rows.channel(row))) continue;
+      const std::uint64_t begin = row * tensor.row;
+      if (!tensor.ranges.empty() && tensor.ranges.back().end == begin)
+        tensor.ranges.back().end += tensor.row;
+      else
+        tensor.ranges.push_back({begin, begin + tensor.row});
+    }
+  }
+  for (const NumberRange& range : tensor.ranges) tensor.selected += range.end - range.begin;
+}
+
+void require_known(const Graph& graph, const Selection& selection,
+                   const std::vector<StoredTensor>& tensors) {
+  const auto names_one = [&](const std::string& glob) {
+    return std::any_of(tensors.begin(), tensors.end(), [&](const StoredTensor& tensor) {
+      return matches_glob(glob, graph[tensor.node].name);
+    });
+  };
+  for (const std::string& glob : selection.layers)
+    if (!names_one(glob.rfind('!', 0) == 0 ? glob.substr(1) : glob))
+      throw UserError("--layers " + glob +
+                      ": no layer of the network with stored values has such a name; `profile` "
+                      "lists them");
+  for (const auto& [layer, ranges] : selection.channels) {
+    const auto named =
+        std::find_if(tensors.begin(), tensors.end(), [&, own = layer](const StoredTensor& tensor) {
+          return graph[tensor.node].name == own && tensor.row > 0;
+        });
+    if (named == tensors.end())
+      throw UserError("--channels " + layer +
+                      ": the network has no layer of this name with channels");
+    // A pruned network keeps some of the channels that its original had.
+    if (graph.origin.count(layer)) continue;
+    const std::uint64_t channels = named->originals / named->row;
+    if (ranges.back().end > channels)
+      throw UserError(
+          fmt::format("--channels {}: the layer has the channels 0 to {}", layer, channels - 1));
+  }
+}
+
+bool has_class(const Selection& selection, TensorClass kind) {
+  return std::find(selection.targets.begin(), selection.targets.end(), kind) !=
+         selection.targets.end();
+}
+
+}  // namespace
+
+bool FaultSite::operator==(const FaultSite& o) const {
+  return key_of(*this) == key_of(o) && effect == o.effect && length == o.length &&
+         operand == o.operand;
 }
 
 bool FaultSite::operator<(const FaultSite& o) const {
-  return std::tie(tensor, element, bit) < std::tie(o.tensor, o.element, o.bit);
+  const Key own = key_of(*this), other = key_of(o);
+  if (own != other) return own < other;
+  return std::tie(effect, length, operand) < std::tie(o.effect, o.length, o.operand);
 }
 
-FaultSpace::FaultSpace(const Graph& graph) {
-  for (NodeId id = 0; id < graph.size(); ++id) {
-    const at::Tensor* weight = weight_of(graph[id].op);
-    if (!weight) continue;
-    FaultTensor tensor;
-    tensor.node = id;
-    tensor.name = graph[id].name + ".weight";
-    tensor.elements = static_cast<std::uint64_t>(weight->numel());
-    const std::int64_t row = weight->size(0) ? weight->numel() / weight->size(0) : 0;
-    tensor.originals = static_cast<std::uint64_t>(original_rows(graph[id].op) * row);
-    tensor.row = static_cast<std::uint64_t>(row);
-    tensor.first_bit = bits_;
-    bits_ += tensor.elements * static_cast<std::uint64_t>(word_bits(tensor.codec));
+FaultSpace::FaultSpace(const Graph& graph, const Selection& selection) : words_(selection.words) {
+  if (words_ && !selection.bits.empty())
+    throw UserError("--bits: a fault of this model hits whole words; leave it out");
+  const std::vector<StoredTensor> all = stored_tensors(graph);
+  require_known(graph, selection, all);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (!has_class(selection, all[i].kind) || !selects_layer(selection, graph[all[i].node].name))
+      continue;
+    FaultTensor tensor = describe(all[i], i);
+    select_elements(graph, selection, tensor);
+    tensor.bits = words_ ? std::vector<std::uint8_t>{0} : selected_bits(selection, all[i]);
+    tensor.first_site = sites_;
+    if (tensor.sites() == 0) continue;
+    sites_ += tensor.sites();
     tensors_.push_back(std::move(tensor));
   }
 }
 
 FaultSite FaultSpace::at(std::uint64_t index) const {
-  if (index >= bits_) throw Bug("bit " + std::to_string(index) + " is outside the fault space");
+  if (index >= sites_) throw Bug("site " + std::to_string(index) + " is outside the fault space");
   const auto after = std::upper_bound(
       tensors_.begin(), tensors_.end(), index,
-      [](std::uint64_t bit, const FaultTensor& tensor) { return bit < tensor.first_bit; });
+      [](std::uint64_t site, const FaultTensor& tensor) { return site < tensor.first_site; });
   const auto tensor = after - 1;
-  const auto width = static_cast<std::uint64_t>(word_bits(tensor->codec));
-  const std::uint64_t offset = index - tensor->first_bit;
-  return {static_cast<std::uint32_t>(tensor - tensors_.begin()), offset / width,
-          static_cast<std::uint8_t>(offset % width)};
+  const std::uint64_t offset = index - tensor->first_site;
+  std::uint64_t element = offset / tensor->bits.size();
+  for (const NumberRange& range : tensor->ranges) {
+    if (element < range.end - range.begin) {
+      element += range.begin;
+      break;
+    }
+    element -= range.end - range.begin;
+  }
+  return {static_cast<std::uint32_t>(tensor - tensors_.begin()), element,
+          tensor->bits[offset % tensor->bits.size()]};
 }
 
 std::uint64_t FaultSpace::index(const FaultSite& site) const {
   if (site.tensor >= tensors_.size()) throw Bug("a fault names a tensor outside the fault space");
   const FaultTensor& tensor = tensors_[site.tensor];
-  const auto width = static_cast<std::uint64_t>(word_bits(tensor.codec));
-  if (site.element >= tensor.elements || site.bit >= width)
+  const auto bit = std::lower_bound(tensor.bits.begin(), tensor.bits.end(), site.bit);
+  if (bit == tensor.bits.end() || *bit != site.bit)
     throw Bug("a fault lies outside '" + tensor.name + "'");
-  return tensor.first_bit + site.element * width + site.bit;
+  std::uint64_t before = 0;
+  for (const NumberRange& range : tensor.ranges) {
+    if (site.element < range.begin) break;
+    if (site.element < range.end)
+      return tensor.first_site + (before + site.element - range.begin) * tensor.bits.size() +
+             static_cast<std::uint64_t>(bit - tensor.bits.begin());
+    before += range.end - range.begin;
+  }
+  throw Bug("a fault lies outside '" + tensor.name + "'");
 }
 
 }  // namespace sentinel

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
+#include <map>
 #include <unordered_set>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/hash.hpp"
 #include "sentinel/core/portable_math.hpp"
 
 namespace sentinel {
@@ -18,17 +21,9 @@ void check_ber(double ber) {
     throw UserError("--ber must lie between 0 and 1, not " + std::to_string(ber));
 }
 
-std::uint64_t tensor_bits(const FaultTensor& tensor) {
-  return tensor.elements * static_cast<std::uint64_t>(word_bits(tensor.codec));
-}
-
-std::uint64_t copy_bits(const FaultTensor& tensor) {
-  return (tensor.elements - tensor.originals) * static_cast<std::uint64_t>(word_bits(tensor.codec));
-}
-
 /// floor of the double product, as the seed tool computes it.
 std::uint64_t floor_count(double ber, const FaultTensor& tensor) {
-  return static_cast<std::uint64_t>(std::floor(ber * static_cast<double>(tensor_bits(tensor))));
+  return static_cast<std::uint64_t>(std::floor(ber * static_cast<double>(tensor.sites())));
 }
 
 /// The hits of `n` independent trials with probability `p`, ascending: the gaps between hits are
@@ -70,7 +65,7 @@ const FaultTensor& tensor_of(const ChannelFaults& sampler, const FaultSpace& spa
 Bits draw_bits(const BinomialFaults& sampler, const FaultSpace& space, const RngKey& key) {
   check_ber(sampler.ber);
   Rng rng(key);
-  return bernoulli_hits(rng, sampler.ber, space.bits());
+  return bernoulli_hits(rng, sampler.ber, space.sites());
 }
 
 Bits draw_bits(const PerLayerFloorFaults& sampler, const FaultSpace& space, const RngKey& key) {
@@ -79,43 +74,94 @@ Bits draw_bits(const PerLayerFloorFaults& sampler, const FaultSpace& space, cons
   Bits bits;
   for (const FaultTensor& tensor : space.tensors())
     for (const std::uint64_t bit :
-         distinct_below(rng, floor_count(sampler.ber, tensor), tensor_bits(tensor)))
-      bits.push_back(tensor.first_bit + bit);
+         distinct_below(rng, floor_count(sampler.ber, tensor), tensor.sites()))
+      bits.push_back(tensor.first_site + bit);
   return bits;
 }
 
 void check_count(const ExactFaults& sampler, const FaultSpace& space) {
-  if (sampler.count > space.bits())
+  if (sampler.count > space.sites())
     throw UserError("--fault-count exact:" + std::to_string(sampler.count) +
-                    " asks for more faults than the model has bits (" +
-                    std::to_string(space.bits()) + ")");
+                    " asks for more faults than the model has sites (" +
+                    std::to_string(space.sites()) + ")");
 }
 
 Bits draw_bits(const ExactFaults& sampler, const FaultSpace& space, const RngKey& key) {
   check_count(sampler, space);
   Rng rng(key);
-  return distinct_below(rng, sampler.count, space.bits());
+  return distinct_below(rng, sampler.count, space.sites());
 }
 
 Bits draw_bits(const ChannelFaults& sampler, const FaultSpace& space, const RngKey& key) {
   return {ChannelOrder(sampler, space, key).at(key.trial)};
 }
 
-/// Binomial faults on the copies alone, their bits numbered in tensor order.
-Faults draw_copies(const BinomialFaults& sampler, const FaultSpace& space, const RngKey& key) {
-  std::uint64_t total = 0;
-  for (const FaultTensor& tensor : space.tensors()) total += copy_bits(tensor);
+/// From the stream of this very key.
+void give_effects_from(const FaultModel& model, Faults& faults, const RngKey& key) {
+  if (model.effect == Effect::kFlip && model.of_bits()) return;
+  std::uint32_t value = 0;
+  std::memcpy(&value, &model.value, sizeof value);
   Rng rng(key);
-  Faults faults;
-  std::size_t tensor = 0;
-  std::uint64_t first = 0;  // number of the first copy bit of `tensor`
-  for (const std::uint64_t bit : bernoulli_hits(rng, sampler.ber, total)) {
-    while (bit - first >= copy_bits(space.tensors()[tensor]))
-      first += copy_bits(space.tensors()[tensor++]);
-    const FaultTensor& hit = space.tensors()[tensor];
-    const auto skipped = hit.originals * static_cast<std::uint64_t>(word_bits(hit.codec));
-    faults.push_back(space.at(hit.first_bit + skipped + (bit - first)));
+  for (FaultSite& site : faults) {
+    site.effect = model.effect;
+    if (model.effect == Effect::kValue) site.operand = value;
+    if (model.effect == Effect::kRandomWord) site.operand = rng.bits64();
+    if (model.of_words()) continue;
+    std::size_t length = model.lengths.size();
+    if (model.lengths.back() < 1) {
+      double left = rng.uniform();
+      for (length = 1; length < model.lengths.size() && left >= model.lengths[length - 1]; ++length)
+        left -= model.lengths[length - 1];
+    }
+    site.length = static_cast<std::uint8_t>(length);
   }
+}
+
+/// Numbers of sites of a space, joined as one range.
+class Sites {
+ public:
+  void add(std::uint64_t first, std::uint64_t count) {
+    if (count == 0) return;
+    parts_.push_back({first, total_});
+    total_ += count;
+  }
+  std::uint64_t total() const { return total_; }
+  /// Numbers in the space of ascending numbers in the range.
+  Faults at(const FaultSpace& space, const Bits& numbers) const {
+    Faults faults;
+    std::size_t part = 0;
+    for (const std::uint64_t number : numbers) {
+      while (part + 1 < parts_.size() && parts_[part + 1].before <= number) ++part;
+      faults.push_back(space.at(parts_[part].first + number - parts_[part].before));
+    }
+    return faults;
+  }
+
+ private:
+  struct Part {
+    std::uint64_t first, before;
+  };
+  std::vector<Part> parts_;
+  std::uint64_t total_ = 0;
+};
+
+/// The sites of copies of duplicated channels in a tensor.
+void add_copies(const FaultTensor& tensor, Sites& sites) {
+  std::uint64_t before = 0;  // selected elements before the range
+  for (const NumberRange& range : tensor.ranges) {
+    const std::uint64_t begin = std::clamp(tensor.originals, range.begin, range.end);
+    sites.add(tensor.first_site + (before + begin - range.begin) * tensor.bits.size(),
+              (range.end - begin) * tensor.bits.size());
+    before += range.end - range.begin;
+  }
+}
+
+Faults draw_on(const Sites& sites, const BinomialFaults& sampler, const FaultModel& model,
+               const FaultSpace& space, RngKey key, Purpose effects) {
+  Rng rng(key);
+  Faults faults = sites.at(space, bernoulli_hits(rng, sampler.ber, sites.total()));
+  key.purpose = effects;
+  give_effects_from(model, faults, key);
   return faults;
 }
 
@@ -152,14 +198,14 @@ struct Expected {
   const FaultTensor& tensor;
   const FaultSpace& space;
   double operator()(const BinomialFaults& s) const {
-    return s.ber * static_cast<double>(tensor_bits(tensor));
+    return s.ber * static_cast<double>(tensor.sites());
   }
   double operator()(const PerLayerFloorFaults& s) const {
     return static_cast<double>(floor_count(s.ber, tensor));
   }
   double operator()(const ExactFaults& s) const {
-    return static_cast<double>(s.count) * static_cast<double>(tensor_bits(tensor)) /
-           static_cast<double>(space.bits());
+    return static_cast<double>(s.count) * static_cast<double>(tensor.sites()) /
+           static_cast<double>(space.sites());
   }
   double operator()(const ChannelFaults& s) const {
     return &tensor == &tensor_of(s, space) ? 1 : 0;
@@ -199,9 +245,8 @@ ChannelOrder::ChannelOrder(const ChannelFaults& sampler, const FaultSpace& space
   if (channel >= tensor.originals / tensor.row)
     throw UserError("layer " + sampler.layer + " has no channel " +
                     std::to_string(sampler.channel));
-  const auto width = static_cast<std::uint64_t>(word_bits(tensor.codec));
-  bits_ = tensor.row * width;
-  first_ = tensor.first_bit + channel * bits_;
+  bits_ = tensor.row * tensor.bits.size();
+  first_ = tensor.first_site + channel * bits_;
 }
 
 std::uint64_t ChannelOrder::at(std::uint64_t trial) {
@@ -219,14 +264,47 @@ std::uint64_t ChannelOrder::at(std::uint64_t trial) {
   return first_ + drawn_[trial];
 }
 
-Faults draw_paired(const BinomialFaults& sampler, const Faults& in_original, const SiteMap& map,
-                   const FaultSpace& model, RngKey key) {
-  Faults faults = map.translate(in_original);
+namespace {
+
+/// Tells the streams of layouts apart.
+std::uint64_t seed_of(const std::string& layout) {
+  std::uint64_t seed = 0;
+  const std::string digits = sha256_hex(layout).substr(0, 16);
+  std::from_chars(digits.data(), digits.data() + digits.size(), seed, 16);
+  return seed;
+}
+
+}  // namespace
+
+Faults draw_paired(const BinomialFaults& sampler, const FaultModel& faults,
+                   const Faults& in_original, const SiteMap& map, const FaultSpace& model,
+                   RngKey key) {
+  Faults all = map.translate(in_original);
+  Sites copies;
+  std::map<std::string, Sites> others;  // by layout
+  for (std::size_t t = 0; t < model.tensors().size(); ++t) {
+    const FaultTensor& tensor = model.tensors()[t];
+    if (map.shared(t))
+      add_copies(tensor, copies);
+    else
+      others[layout_name(tensor.layout)].add(tensor.first_site, tensor.sites());
+  }
+  const auto append = [&](const Faults& own) { all.insert(all.end(), own.begin(), own.end()); };
   key.purpose = Purpose::kCopyFaults;
-  const Faults copies = draw_copies(sampler, model, key);
-  faults.insert(faults.end(), copies.begin(), copies.end());
-  std::sort(faults.begin(), faults.end());
-  return faults;
+  append(draw_on(copies, sampler, faults, model, key, Purpose::kCopyEffects));
+  for (const auto& [layout, sites] : others) {
+    RngKey own = key;
+    own.seed ^= seed_of(layout);
+    own.purpose = Purpose::kLayoutFaults;
+    append(draw_on(sites, sampler, faults, model, own, Purpose::kLayoutEffects));
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+void give_effects(const FaultModel& model, Faults& faults, RngKey key) {
+  key.purpose = Purpose::kFaultEffects;
+  give_effects_from(model, faults, key);
 }
 
 std::vector<double> expected_faults(const Sampler& sampler, const FaultSpace& space) {

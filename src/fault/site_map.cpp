@@ -55,34 +55,94 @@ void require_known_origin(const Graph& model, const std::string& node, bool same
                   node + "' it kept; use a checkpoint pruned by sentinelnn or unpaired points");
 }
 
+/// The convolution or linear layer whose output channels a node has, by name; empty: several.
+std::string producer_of(const Graph& graph, NodeId node) {
+  while (!weight_of(graph[node].op)) {
+    const Node& at = graph[node];
+    const bool keeps =
+        std::holds_alternative<BatchNorm>(at.op) || std::holds_alternative<Activation>(at.op) ||
+        std::holds_alternative<BoundedActivation>(at.op) ||
+        std::holds_alternative<MaxPool>(at.op) || std::holds_alternative<AvgPool>(at.op) ||
+        std::holds_alternative<Dropout>(at.op);
+    if (!keeps || at.inputs.size() != 1) return "";
+    node = at.inputs[0];
+  }
+  return graph[node].name;
+}
+
+bool is_block_code(const Layout& layout) {
+  return block_shape(layout).words > 1;
+}
+
+/// Whether all channels of both are the same ones, as far as they say.
+bool same_origin(const Graph& a, const Graph& b) {
+  const auto equal = [](const ChannelOrigin& x, const ChannelOrigin& y) {
+    return x.in == y.in && x.out == y.out;
+  };
+  return a.origin.size() == b.origin.size() &&
+         std::equal(a.origin.begin(), a.origin.end(), b.origin.begin(),
+                    [&](const auto& x, const auto& y) {
+                      return x.first == y.first && equal(x.second, y.second);
+                    });
+}
+
+std::int64_t originals_of(const FaultTensor& tensor) {
+  return static_cast<std::int64_t>(tensor.originals / std::max<std::uint64_t>(tensor.row, 1));
+}
+
 }  // namespace
 
-SiteMap::SiteMap(const Graph& original, const Graph& model) {
-  const FaultSpace from(original), to(model);
+SiteMap::SiteMap(const Graph& original, const Graph& model, const Selection& selection) {
+  const FaultSpace from(original, selection), to(model, selection);
   std::unordered_map<std::string, std::size_t> by_name;
   for (std::size_t i = 0; i < to.tensors().size(); ++i) by_name[to.tensors()[i].name] = i;
+  shared_.resize(to.tensors().size());
   for (const FaultTensor& tensor : from.tensors()) {
     const auto found = by_name.find(tensor.name);
     TensorMap& map = maps_.emplace_back();
     if (found == by_name.end()) continue;
-    const Node& old_node = original[tensor.node];
-    const Node& new_node = model[to.tensors()[found->second].node];
-    const at::Tensor& old_weight = *weight_of(old_node.op);
-    const at::Tensor& new_weight = *weight_of(new_node.op);
-    const std::string& name = old_node.name;
-
+    const FaultTensor& other = to.tensors()[found->second];
+    if (!add_rows(original, model, tensor, other, map)) continue;
     map.tensor = static_cast<std::int64_t>(found->second);
-    map.out = original_rows(old_node.op);
+    shared_[found->second] = true;
+  }
+}
+
+/// Nothing where the two tensors have no words in common.
+bool SiteMap::add_rows(const Graph& original, const Graph& model, const FaultTensor& tensor,
+                       const FaultTensor& other, TensorMap& map) {
+  if (!(tensor.layout == other.layout) || (tensor.row == 0) != (other.row == 0)) return false;
+  const bool whole = tensor.originals == other.originals && same_origin(original, model);
+  map.copies = block_shape(tensor.layout).copies;
+  const std::string layer = producer_of(model, other.node);
+  const bool by_row = tensor.row > 0 && !layer.empty() && !is_block_code(tensor.layout) &&
+                      tensor.kind != TensorClass::kBound;
+  if (!by_row) {
+    // Words that are not by channel, or are coded together, have no counterpart in another shape.
+    map.out = static_cast<std::int64_t>(tensor.originals) / map.copies;
+    map.row_of = identity(map.out);
+    map.column_of = {0};
+    return whole && tensor.row == other.row;
+  }
+  map.out = originals_of(tensor);
+  const std::int64_t model_out = originals_of(other);
+  map.column_of = {0};
+  if (tensor.kind == TensorClass::kWeight) {
+    const Node &old_node = original[tensor.node], &new_node = model[other.node];
+    const at::Tensor &old_weight = *weight_of(old_node.op), &new_weight = *weight_of(new_node.op);
     map.in = old_weight.size(1);
     map.window = old_weight[0][0].numel();
     map.model_in = new_weight.size(1);
-    const std::int64_t model_out = original_rows(new_node.op);
-    require_known_origin(model, name, model_out == map.out && map.model_in == map.in);
-    map.row_of = positions(channels_of(original, name, map.out, &ChannelOrigin::out),
-                           channels_of(model, name, model_out, &ChannelOrigin::out));
+    require_known_origin(model, old_node.name, model_out == map.out && map.model_in == map.in);
     map.column_of = positions(columns_of(original, old_node, map.in),
                               columns_of(model, new_node, map.model_in));
+  } else {
+    require_known_origin(model, layer, model_out == map.out);
   }
+  map.row_of = positions(
+      channels_of(original, producer_of(original, tensor.node), map.out, &ChannelOrigin::out),
+      channels_of(model, layer, model_out, &ChannelOrigin::out));
+  return true;
 }
 
 Faults SiteMap::translate(const Faults& in_original) const {
@@ -91,7 +151,8 @@ Faults SiteMap::translate(const Faults& in_original) const {
     if (site.tensor >= maps_.size()) throw Bug("a fault names a tensor outside the original model");
     const TensorMap& map = maps_[site.tensor];
     if (map.tensor < 0) continue;
-    const auto element = static_cast<std::int64_t>(site.element);
+    const auto word = static_cast<std::int64_t>(site.element);
+    const std::int64_t element = word / map.copies;
     const std::int64_t row = element / (map.in * map.window);
     if (row >= map.out) continue;  // a copy in the original model: not a weight of the two
     const std::int64_t new_row = map.row_of[static_cast<std::size_t>(row)];
@@ -100,8 +161,9 @@ Faults SiteMap::translate(const Faults& in_original) const {
     if (new_row < 0 || new_column < 0) continue;
     const std::int64_t position =
         (new_row * map.model_in + new_column) * map.window + element % map.window;
-    faults.push_back(
-        {static_cast<std::uint32_t>(map.tensor), static_cast<std::uint64_t>(position), site.bit});
+    FaultSite& moved = faults.emplace_back(site);
+    moved.tensor = static_cast<std::uint32_t>(map.tensor);
+    moved.element = static_cast<std::uint64_t>(position * map.copies + word % map.copies);
   }
   std::sort(faults.begin(), faults.end());
   return faults;

@@ -4,25 +4,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <optional>
 
-#include "fault/weights.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/fault/memory.hpp"
 #include "sentinel/graph/profile.hpp"
 
 namespace sentinel {
 namespace {
 
-struct BitClass {
-  int low, high;  // both included
-};
-using BitClasses = std::vector<std::vector<BitClass>>;  // by stratum its ranges of bits
-const BitClasses kBitClasses = {{{30, 30}}, {{27, 29}}, {{23, 26}},
-                                {{31, 31}}, {{19, 22}}, {{0, 18}}};
-const BitClasses kChannelBitClasses = {{{30, 30}}, {{23, 29}}, {{0, 22}, {31, 31}}};
-constexpr int kWordBits = 32;
-constexpr int kCriticalBit = 30;
-constexpr double kTail = 0.01;  // share of the trials that may be pooled
+using BitClasses = std::vector<std::vector<int>>;  // by stratum its bits, ascending
+constexpr double kTail = 0.01;                     // share of the trials that may be pooled
 constexpr std::size_t kMostStrata =
     33;  // more: so many critical flips that their number says little
 
@@ -30,39 +22,52 @@ Strata whole() {
   return {{"all"}, {1}, {1}};
 }
 
-int size_of(const std::vector<BitClass>& stratum) {
-  int size = 0;
-  for (const auto& [low, high] : stratum) size += high - low + 1;
-  return size;
-}
-
 /// "bit 30", "bits 29-23", "bits 22-0, 31"
-std::string name_of(const std::vector<BitClass>& stratum) {
-  std::string name = size_of(stratum) == 1 ? "bit " : "bits ";
-  for (const auto& [low, high] : stratum) {
-    if (low != stratum.front().low) name += ", ";
-    name += low == high ? fmt::format("{}", low) : fmt::format("{}-{}", high, low);
+std::string name_of(const std::vector<int>& bits) {
+  std::string name = bits.size() == 1 ? "bit " : "bits ";
+  for (std::size_t first = 0, last = 0; first < bits.size(); first = last + 1) {
+    for (last = first; last + 1 < bits.size() && bits[last + 1] == bits[last] + 1;) ++last;
+    if (first > 0) name += ", ";
+    name += first == last ? fmt::format("{}", bits[first])
+                          : fmt::format("{}-{}", bits[last], bits[first]);
   }
   return name;
 }
 
 Strata bit_strata(const BitClasses& classes) {
+  std::size_t all = 0;
+  for (const std::vector<int>& bits : classes) all += bits.size();
   Strata strata;
-  for (const std::vector<BitClass>& stratum : classes) {
-    strata.names.push_back(name_of(stratum));
-    strata.weights.push_back(static_cast<double>(size_of(stratum)) / kWordBits);
+  for (const std::vector<int>& bits : classes) {
+    strata.names.push_back(name_of(bits));
+    strata.weights.push_back(static_cast<double>(bits.size()) / static_cast<double>(all));
     strata.costs.push_back(1);
   }
   return strata;
 }
 
-std::uint8_t draw_bit(const std::vector<BitClass>& stratum, Rng& rng) {
-  auto place = static_cast<int>(rng.below(static_cast<std::uint64_t>(size_of(stratum))));
-  for (const auto& [low, high] : stratum) {
-    if (place <= high - low) return static_cast<std::uint8_t>(low + place);
-    place -= high - low + 1;
+/// Classes of the bits that a space has of every word; none where words are stored in several
+/// ways, or coded.
+BitClasses classes_of(const FaultSpace& space, bool channel) {
+  if (space.tensors().empty() || space.of_words()) return {};
+  const FaultTensor& first = space.tensors().front();
+  for (const FaultTensor& tensor : space.tensors())
+    if (!(tensor.layout == first.layout) || tensor.bits != first.bits) return {};
+  if (first.layout.code) return {};
+  BitClasses all = bit_classes(first.layout.format);
+  // Every silent stratum costs an interval trials of its own, and the first fails often.
+  if (channel && first.layout.format.kind == NumberFormat::Kind::kFp32)
+    all = {{30}, {23, 24, 25, 26, 27, 28, 29}, {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
+                                                12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 31}};
+  BitClasses classes;
+  for (std::vector<int>& bits : all) {
+    std::sort(bits.begin(), bits.end());
+    std::vector<int> selected;
+    for (const int bit : bits)
+      if (std::binary_search(first.bits.begin(), first.bits.end(), bit)) selected.push_back(bit);
+    if (!selected.empty()) classes.push_back(std::move(selected));
   }
-  throw Bug("a place beyond the bits of a stratum");
+  return classes;
 }
 
 /// Numbers of bits in a space.
@@ -72,7 +77,7 @@ struct BitRange {
 
 BitRange range_of(const Sampler& sampler, const FaultSpace& space) {
   const auto* channel = std::get_if<ChannelFaults>(&sampler);
-  if (!channel) return {0, space.bits()};
+  if (!channel) return {0, space.sites()};
   const ChannelOrder order(*channel, space, {});
   return {order.first_bit(), order.bits()};
 }
@@ -104,36 +109,52 @@ std::vector<double> count_probabilities(std::uint64_t n, double p) {
 struct StratifiedSampler::State {
   Sampler sampler;
   Strata strata;
-  // binomial, divided
-  std::vector<std::vector<bool>> critical;  // by tensor and element: bit 30 is 0
-  std::uint64_t critical_bits = 0;
+  BitClasses classes;       // single faults, divided
+  std::uint64_t width = 0;  // sites of a word, of these
+  // binomial, divided: words with a critical bit, and which of them have it at 0
+  struct Critical {
+    std::uint64_t first_word = 0;  // among all that have one
+    std::uint8_t bit = 0;
+    std::vector<bool> zero;  // by element; empty: the tensor has no critical bit
+  };
+  std::vector<Critical> critical;  // by tensor
+  std::uint64_t critical_words = 0, critical_bits = 0;
 
   void find_critical(const Graph& graph, const FaultSpace& space);
   void divide_binomial(const Graph& graph, const FaultSpace& space, double ber);
   double cost(const Graph& graph, const FaultSpace& space, double ber, std::size_t k) const;
   bool is_critical(const FaultSite& site) const {
-    return site.bit == kCriticalBit && critical[site.tensor][site.element];
+    const Critical& own = critical[site.tensor];
+    return !own.zero.empty() && site.bit == own.bit && own.zero[site.element];
   }
+  FaultSite critical_site(const FaultSpace& space, std::uint64_t word) const;
   std::uint64_t critical_count(std::int32_t stratum, Rng& rng) const;
   Faults draw_critical(const FaultSpace& space, std::uint64_t count, Rng& rng) const;
   Faults draw_binomial(const FaultSpace& space, std::int32_t stratum, const RngKey& key) const;
 };
 
 void StratifiedSampler::State::find_critical(const Graph& graph, const FaultSpace& space) {
+  const Memory memory(graph);
   for (const FaultTensor& tensor : space.tensors()) {
-    const at::Tensor words = weight_of(graph[tensor.node].op)->to(at::kCPU).contiguous();
-    const auto* word = static_cast<const std::uint32_t*>(words.data_ptr());
-    std::vector<bool>& zero = critical.emplace_back(tensor.elements);
-    for (std::uint64_t i = 0; i < tensor.elements; ++i) {
-      zero[i] = (word[i] >> kCriticalBit & 1) == 0;
-      critical_bits += zero[i] ? 1 : 0;
-    }
+    Critical& own = critical.emplace_back();
+    const std::optional<int> bit = critical_bit(tensor.layout.format);
+    if (!bit || !std::binary_search(tensor.bits.begin(), tensor.bits.end(), *bit)) continue;
+    own.first_word = critical_words;
+    own.bit = static_cast<std::uint8_t>(*bit);
+    own.zero.resize(tensor.elements);
+    critical_words += tensor.selected;
+    for (const NumberRange& range : tensor.ranges)
+      for (std::uint64_t i = range.begin; i < range.end; ++i) {
+        own.zero[i] = (memory.word(tensor.stored, i) >> *bit & 1) == 0;
+        critical_bits += own.zero[i] ? 1 : 0;
+      }
   }
 }
 
 void StratifiedSampler::State::divide_binomial(const Graph& graph, const FaultSpace& space,
                                                double ber) {
   find_critical(graph, space);
+  if (critical_bits == 0) return;
   std::vector<double> weights = count_probabilities(critical_bits, ber);
   if (weights.size() > kMostStrata) return;
   strata = {};
@@ -151,13 +172,16 @@ void StratifiedSampler::State::divide_binomial(const Graph& graph, const FaultSp
 double StratifiedSampler::State::cost(const Graph& graph, const FaultSpace& space, double ber,
                                       std::size_t k) const {
   const ModelCost model = model_cost(graph);
-  double run = 0, total = 0, bits = 0;
-  const auto all = static_cast<double>(space.bits());
-  for (const FaultTensor& tensor : space.tensors()) {
-    bits += static_cast<double>(tensor.elements) * kWordBits;
-    const auto macs = static_cast<double>(model.layers[static_cast<std::size_t>(tensor.node)].macs);
+  double run = 0, total = 0, sites = 0;
+  const auto all = static_cast<double>(space.sites());
+  std::size_t t = 0;
+  for (NodeId node = 0; node < graph.size(); ++node) {
+    for (; t < space.tensors().size() && space.tensors()[t].node <= node; ++t)
+      sites += static_cast<double>(space.tensors()[t].sites());
+    const auto macs = static_cast<double>(model.layers[static_cast<std::size_t>(node)].macs);
+    if (macs == 0) continue;
     const double spared =
-        std::pow(1 - bits / all, static_cast<double>(k)) * std::pow(1 - ber, bits);
+        std::pow(1 - sites / all, static_cast<double>(k)) * std::pow(1 - ber, sites);
     run += macs * (1 - spared);
     total += macs;
   }
@@ -183,13 +207,25 @@ std::uint64_t StratifiedSampler::State::critical_count(std::int32_t stratum, Rng
   return k;
 }
 
+/// The critical bit of a word among those that have one.
+FaultSite StratifiedSampler::State::critical_site(const FaultSpace& space,
+                                                  std::uint64_t word) const {
+  std::size_t t = 0;
+  for (std::size_t next = 0; next < critical.size(); ++next)
+    if (!critical[next].zero.empty() && critical[next].first_word <= word) t = next;
+  const FaultTensor& tensor = space.tensors()[t];
+  FaultSite site =
+      space.at(tensor.first_site + (word - critical[t].first_word) * tensor.bits.size());
+  site.bit = critical[t].bit;
+  return site;
+}
+
 /// Distinct critical sites, uniform: words are drawn until enough have the bit 0 (nearly all do).
 Faults StratifiedSampler::State::draw_critical(const FaultSpace& space, std::uint64_t count,
                                                Rng& rng) const {
   Faults chosen;
   while (chosen.size() < count) {
-    FaultSite site = space.at(rng.below(space.bits() / kWordBits) * kWordBits);
-    site.bit = kCriticalBit;
+    const FaultSite site = critical_site(space, rng.below(critical_words));
     if (is_critical(site) && std::find(chosen.begin(), chosen.end(), site) == chosen.end())
       chosen.push_back(site);
   }
@@ -208,19 +244,25 @@ Faults StratifiedSampler::State::draw_binomial(const FaultSpace& space, std::int
 }
 
 StratifiedSampler::StratifiedSampler(const Sampler& sampler, const Graph& original,
-                                     const FaultSpace& space)
+                                     const FaultSpace& space, const FaultModel& faults)
     : state_(std::make_unique<State>()) {
-  for (const FaultTensor& tensor : space.tensors())
-    if (word_bits(tensor.codec) != kWordBits) throw Bug("strata of words that have not 32 bits");
-  state_->sampler = sampler;
-  state_->strata = whole();
+  State& s = *state_;
+  s.sampler = sampler;
+  s.strata = whole();
+  if (!faults.of_bits() || faults.of_words()) return;
   const auto* binomial = std::get_if<BinomialFaults>(&sampler);
   const auto* exact = std::get_if<ExactFaults>(&sampler);
-  if (exact && exact->count == 1) state_->strata = bit_strata(kBitClasses);
-  if (std::holds_alternative<ChannelFaults>(sampler))
-    state_->strata = bit_strata(kChannelBitClasses);
-  if (binomial && binomial->ber > 0 && binomial->ber < 1)
-    state_->divide_binomial(original, space, binomial->ber);
+  const bool channel = std::holds_alternative<ChannelFaults>(sampler);
+  if (channel || (exact && exact->count == 1)) {
+    s.classes = classes_of(space, channel);
+    if (s.classes.size() > 1) s.strata = bit_strata(s.classes);
+    if (!s.classes.empty()) s.width = space.tensors().front().bits.size();
+  }
+  const bool plain = std::all_of(space.tensors().begin(), space.tensors().end(),
+                                 [](const FaultTensor& t) { return !t.layout.code; });
+  if (binomial && binomial->ber > 0 && binomial->ber < 1 && plain &&
+      faults.effect != Effect::kStuckAt0)
+    s.divide_binomial(original, space, binomial->ber);
 }
 
 StratifiedSampler::~StratifiedSampler() = default;
@@ -232,15 +274,20 @@ const Strata& StratifiedSampler::strata() const {
 
 Faults StratifiedSampler::draw(const FaultSpace& space, std::int32_t stratum,
                                const RngKey& key) const {
-  if (stratum < 0 || !divides()) return sentinel::draw(state_->sampler, space, key);
-  if (std::holds_alternative<BinomialFaults>(state_->sampler))
-    return state_->draw_binomial(space, stratum, key);
-  const bool channel = std::holds_alternative<ChannelFaults>(state_->sampler);
-  const BitClasses& classes = channel ? kChannelBitClasses : kBitClasses;
-  const BitRange range = range_of(state_->sampler, space);
+  const State& s = *state_;
+  if (stratum < 0 || !divides()) return sentinel::draw(s.sampler, space, key);
+  if (std::holds_alternative<BinomialFaults>(s.sampler))
+    return s.draw_binomial(space, stratum, key);
+  const bool channel = std::holds_alternative<ChannelFaults>(s.sampler);
+  if (classes_of(space, channel) != s.classes)
+    throw UserError(
+        "--sampling stratified, --half-width: the networks store their values in different ways, "
+        "so that they have no classes of bits in common; inject them one by one");
+  const BitRange range = range_of(s.sampler, space);
   Rng rng(key);
-  FaultSite site = space.at(range.first + rng.below(range.bits / kWordBits) * kWordBits);
-  site.bit = draw_bit(classes[static_cast<std::size_t>(stratum)], rng);
+  FaultSite site = space.at(range.first + rng.below(range.bits / s.width) * s.width);
+  const std::vector<int>& bits = s.classes[static_cast<std::size_t>(stratum)];
+  site.bit = static_cast<std::uint8_t>(bits[rng.below(bits.size())]);
   return {site};
 }
 

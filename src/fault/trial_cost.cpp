@@ -1,6 +1,7 @@
 #include "sentinel/fault/trial_cost.hpp"
 
 #include <cmath>
+#include <limits>
 
 #include "fault/channel_patch.hpp"
 #include "sentinel/fault/trial_engine.hpp"
@@ -13,10 +14,6 @@ constexpr double kAuditShare = 0.02;  // of the time of the trials themselves
 /// Time of a MAC in the reference path (NCHW, operator by operator) over one in the fast path, on
 /// the safe side: what a machine makes of MACs is not known before the run.
 constexpr double kReferenceMac = 2;
-
-double bits_of(const FaultTensor& tensor) {
-  return static_cast<double>(tensor.elements) * word_bits(tensor.codec);
-}
 
 /// Channels of a layer's output and input that its MACs are shared by.
 double outputs_of(const Conv& conv) {
@@ -31,7 +28,7 @@ double inputs_of(const Conv& conv) {
 TrialCost::TrialCost(const Graph& network, const FaultSpace& space) : space_(space) {
   Graph graph = network.clone();
   graph.to(at::kCPU);
-  take_weight_bounds(graph, space);  // as the fast engine does
+  take_weight_bounds(graph);  // as the fast engine does
   const ModelCost cost = model_cost(graph);
   const FusedNet net(graph);
   const auto macs = [&](NodeId node) {
@@ -43,10 +40,12 @@ TrialCost::TrialCost(const Graph& network, const FaultSpace& space) : space_(spa
     for (; node < graph.size(); ++node) sum += macs(node);
     return sum;
   };
+  for (NodeId node = 0; node < graph.size(); ++node)
+    if (macs(node) > 0) macs_.emplace_back(node, macs(node));
   for (const FaultTensor& tensor : space.tensors()) {
-    macs_.push_back(macs(tensor.node));
     dense_.push_back(from(tensor.node));
     one_channel_.push_back(dense_.back());
+    if (tensor.kind != TensorClass::kWeight) continue;
     const std::optional<PatchRoute> route = patch_route(net, tensor.node);
     if (!route) continue;
     double one = macs(tensor.node) / outputs_of(*as_conv(graph[tensor.node].op));
@@ -73,20 +72,27 @@ double TrialCost::expected(const Sampler& sampler) const {
   if ((exact && exact->count == 1) || std::holds_alternative<ChannelFaults>(sampler))
     return single(sampler);
   const auto* binomial = std::get_if<BinomialFaults>(&sampler);
-  // A layer is run where a fault lies in it or before.
-  double all = 0, faults = 0, dense_of_one = 0;
   const std::vector<double> expected = expected_faults(sampler, space_);
-  for (std::size_t t = 0; t < expected.size(); ++t) {
-    const FaultTensor& tensor = space_.tensors()[t];
-    faults += expected[t];
-    dense_of_one += expected[t] * dense_[t];
-    const double share = (static_cast<double>(tensor.first_bit) + bits_of(tensor)) /
-                         static_cast<double>(space_.bits());
-    double hit = expected[t] > 0 || faults > 0 ? 1 : 0;
+  // A layer is run where a fault lies in it or before.
+  double all = 0, faults = 0, dense_of_one = 0, share = 0;
+  std::size_t t = 0;
+  const auto add_tensors_to = [&](NodeId node) {
+    for (; t < expected.size() && space_.tensors()[t].node <= node; ++t) {
+      const FaultTensor& tensor = space_.tensors()[t];
+      faults += expected[t];
+      dense_of_one += expected[t] * dense_[t];
+      share = static_cast<double>(tensor.first_site + tensor.sites()) /
+              static_cast<double>(space_.sites());
+    }
+  };
+  for (const auto& [node, macs] : macs_) {
+    add_tensors_to(node);
+    double hit = faults > 0 ? 1 : 0;
     if (exact) hit = 1 - std::pow(1 - share, static_cast<double>(exact->count));
     if (binomial) hit = -std::expm1(-faults);
-    all += macs_[t] * hit;
+    all += macs * hit;
   }
+  add_tensors_to(std::numeric_limits<NodeId>::max());
   if (!binomial || faults == 0) return all;
   const double one = faults * std::exp(-faults);  // probability of a single fault
   return all - one * (dense_of_one / faults - single(sampler));

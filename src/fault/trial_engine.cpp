@@ -47,12 +47,26 @@ at::Tensor on_host(const std::vector<at::Tensor>& blocks) {
 
 struct TrialOutput {
   at::Tensor logits;  // [images, classes], on the device
-  std::vector<FaultRecord> faults;
+  Reading reading;
   double seconds = 0;
+};
+
+/// Order of trials that tells equal ones.
+struct ByTrial {
+  bool operator()(const TrialInput* a, const TrialInput* b) const {
+    return a->group != b->group ? a->group < b->group : a->faults < b->faults;
+  }
 };
 
 /// Trials whose logits are kept at once [bytes].
 constexpr std::int64_t kWave = 64 << 20;
+
+TrialOutcome outcome_of(const TrialResult& result, Reading&& reading, std::size_t faults,
+                        double seconds) {
+  return {result,         std::move(reading.records), static_cast<std::uint32_t>(faults),
+          reading.masked, reading.words_wrong,        reading.words_flagged,
+          seconds};
+}
 
 using Clock = std::chrono::steady_clock;
 
@@ -62,13 +76,20 @@ double since(Clock::time_point start) {
 
 }  // namespace
 
+/// A trial whose changes all lie in one channel, and where its logits go.
+struct WaitingTrial {
+  std::vector<ReadChange> changes;
+  Part part;
+  TrialOutput* output = nullptr;
+};
+
 struct TrialEngine::State {
   Graph graph;  // reference path, NCHW
   Graph fast;   // channels_last, without weight bounds; empty for reference_only
   FaultSpace space;
-  std::vector<ReadRange> ranges;              // the weight bounds of the fast path
-  std::vector<at::Tensor> words, fast_words;  // without faults on the host, of either path
-  std::vector<at::Tensor> blocks;             // images of the reference path
+  std::unique_ptr<Memory> memory;  // of `graph`
+  std::size_t most_records;
+  std::vector<at::Tensor> blocks;  // images of the reference path
   std::vector<Part> groups;
   at::Tensor labels;
   Golden golden;
@@ -87,23 +108,30 @@ struct TrialEngine::State {
   /// By LibTorch's operators, the images in another format and type.
   at::Tensor logits_of(const Graph& network, const Part& part, at::MemoryFormat format,
                        at::ScalarType type) const;
-  TrialOutput dense_trial(const Faults& faults, const Part& part);
-  void patched_trials(NodeId conv, const std::vector<const TrialInput*>& trials,
-                      const std::vector<TrialOutput*>& outputs);
+  at::Tensor dense_logits(const std::vector<ReadChange>& changes, const Part& part);
+  void patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials);
+  NodeId first_changed(const std::vector<ReadChange>& changes) const;
+  void reread(const std::vector<ReadChange>& changes);
   std::vector<TrialOutput> fast_trials(const TrialInput* begin, const TrialInput* end);
   std::size_t wave() const;
   TrialResult result_of(const at::Tensor& logits, EnginePath path, const Part& part,
                         const Faults& faults) const;
+  void drop_records(Reading& reading) const {
+    if (reading.records.size() > most_records) reading.records = {};
+  }
   NodeId first_node(const Faults& faults) const { return space.tensors()[faults[0].tensor].node; }
 };
 
 TrialEngine::State::State(Graph g, Batch images, const EngineOptions& options)
-    : graph(std::move(g)), space(graph), labels(images.labels.to(at::kCPU)) {
+    : graph(std::move(g)),
+      space(graph, options.selection),
+      most_records(options.most_records),
+      labels(images.labels.to(at::kCPU)) {
   if (images.images.size(0) == 0) throw UserError("fault injection needs at least one image");
   if (options.block < 1) throw UserError("the block size must be at least 1");
   const at::NoGradGuard no_grad;
   graph.to(options.device);
-  words = words_on_host(graph, space);
+  memory = std::make_unique<Memory>(graph);
   Blocks split = split_blocks(images.images.to(options.device).contiguous(), options);
   blocks = std::move(split.images);
   groups = std::move(split.groups);
@@ -117,9 +145,8 @@ TrialEngine::State::State(Graph g, Batch images, const EngineOptions& options)
 
 void TrialEngine::State::prepare_fast(const EngineOptions& options) {
   fast = graph.clone();
-  ranges = take_weight_bounds(fast, space);
+  take_weight_bounds(fast);
   fast.to(options.device, at::MemoryFormat::ChannelsLast);
-  fast_words = words_on_host(fast, space);
   std::vector<at::Tensor> parts;
   for (const at::Tensor& block : blocks)
     parts.push_back(block.contiguous(at::MemoryFormat::ChannelsLast));
@@ -153,61 +180,91 @@ at::Tensor TrialEngine::State::logits_of(const Graph& network, const Part& part,
   return on_host(parts);
 }
 
-TrialOutput TrialEngine::State::dense_trial(const Faults& faults, const Part& part) {
-  const auto start = Clock::now();
-  const FaultGuard guard(fast, space, faults, ranges, fast_words);
-  const NodeId cut = cache->cut_before(first_node(faults));
-  std::vector<at::Tensor> parts;
-  for (std::size_t block = part.first_block; block < part.last_block; ++block)
-    parts.push_back(net->run(cache->start(block, cut), cut));
-  return {at::cat(parts), guard.records(), since(start)};
+NodeId TrialEngine::State::first_changed(const std::vector<ReadChange>& changes) const {
+  return memory->tensors()[changes.front().stored].node;
 }
 
-/// Trials with faults in one channel of this convolution each.
-void TrialEngine::State::patched_trials(NodeId conv, const std::vector<const TrialInput*>& trials,
-                                        const std::vector<TrialOutput*>& outputs) {
+/// Lets the fused network take from its graph what it took when it was made.
+void TrialEngine::State::reread(const std::vector<ReadChange>& changes) {
+  const ReadChange* before = nullptr;
+  for (const ReadChange& change : changes) {
+    if (before != nullptr && before->stored == change.stored) continue;
+    before = &change;
+    const StoredTensor& tensor = memory->tensors()[change.stored];
+    switch (tensor.kind) {
+      case TensorClass::kWeight:
+      case TensorClass::kBias:
+        break;  // read at every use
+      case TensorClass::kBn:
+      case TensorClass::kBound:
+        net->reread(tensor.node);
+        break;
+      case TensorClass::kScale:
+      case TensorClass::kCheck:
+        throw Bug("'" + tensor.name + "' is nothing that a network reads");
+    }
+  }
+}
+
+/// Everything from the first changed node on.
+at::Tensor TrialEngine::State::dense_logits(const std::vector<ReadChange>& changes,
+                                            const Part& part) {
+  std::vector<at::Tensor> parts;
+  {
+    const FaultGuard guard(fast, *memory, changes);
+    reread(changes);
+    const NodeId cut = cache->cut_before(first_changed(changes));
+    for (std::size_t block = part.first_block; block < part.last_block; ++block)
+      parts.push_back(net->run(cache->start(block, cut), cut));
+  }
+  reread(changes);
+  return at::cat(parts);
+}
+
+/// Trials with changes in one channel of this convolution each.
+void TrialEngine::State::patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials) {
   const auto start = Clock::now();
   std::vector<PatchTrial> patched;
-  for (std::size_t t = 0; t < trials.size(); ++t) {
-    const FaultGuard guard(fast, space, trials[t]->faults, ranges, fast_words);
-    const ChannelId channel = patcher->channel_of(space, trials[t]->faults);
-    const Part own = part(trials[t]->group);
-    outputs[t]->faults = guard.records();
-    outputs[t]->logits = own.of(fast_golden).clone();
-    patched.push_back({channel.channel, patcher->rows(channel), own.first_block, own.last_block,
-                       outputs[t]->logits});
+  for (const WaitingTrial& trial : trials) {
+    const FaultGuard guard(fast, *memory, trial.changes);
+    const ChannelId channel = patcher->channel_of(memory->tensors(), trial.changes);
+    trial.output->logits = trial.part.of(fast_golden).clone();
+    patched.push_back({channel.channel, patcher->rows(channel), trial.part.first_block,
+                       trial.part.last_block, trial.output->logits});
   }
   patcher->run(conv, patched);
-  for (TrialOutput* output : outputs)
-    output->seconds = since(start) / static_cast<double>(outputs.size());
+  for (const WaitingTrial& trial : trials)
+    trial.output->seconds += since(start) / static_cast<double>(trials.size());
 }
 
 std::vector<TrialOutput> TrialEngine::State::fast_trials(const TrialInput* begin,
                                                          const TrialInput* end) {
   std::vector<TrialOutput> outputs(static_cast<std::size_t>(end - begin));
-  std::map<std::pair<Faults, std::int32_t>, std::size_t> first;  // of equal trials
+  std::map<const TrialInput*, std::size_t, ByTrial> first;  // of equal trials
   std::vector<std::size_t> same;
-  std::map<NodeId, std::pair<std::vector<const TrialInput*>, std::vector<TrialOutput*>>> patched;
+  std::map<NodeId, std::vector<WaitingTrial>> patched;
   for (const TrialInput* trial = begin; trial != end; ++trial) {
     const auto number = static_cast<std::size_t>(trial - begin);
-    same.push_back(first.emplace(std::pair(trial->faults, trial->group), number).first->second);
+    same.push_back(first.emplace(trial, number).first->second);
     if (same.back() != number) continue;
+    const auto start = Clock::now();
+    TrialOutput& output = outputs[number];
     const Part own = part(trial->group);
-    if (trial->faults.empty()) {
-      outputs[number].logits = own.of(fast_golden);
-      continue;
-    }
-    const NodeId conv = patcher->channel_of(space, trial->faults).conv;
-    if (conv < 0) {
-      outputs[number] = dense_trial(trial->faults, own);
-      continue;
-    }
-    patched[conv].first.push_back(trial);
-    patched[conv].second.push_back(&outputs[number]);
+    output.reading = memory->read(space, trial->faults);
+    std::vector<ReadChange> changes = memory->through_bounds(output.reading.changes);
+    output.reading.changes.clear();
+    drop_records(output.reading);
+    const NodeId conv = patcher->channel_of(memory->tensors(), changes).conv;
+    if (changes.empty())
+      output.logits = own.of(fast_golden);
+    else if (conv < 0)
+      output.logits = dense_logits(changes, own);
+    output.seconds = since(start);
+    if (conv >= 0) patched[conv].push_back({std::move(changes), own, &output});
   }
-  for (auto& [conv, trials] : patched) patched_trials(conv, trials.first, trials.second);
+  for (auto& [conv, trials] : patched) patched_trials(conv, trials);
   for (std::size_t t = 0; t < same.size(); ++t)
-    if (same[t] != t) outputs[t] = {outputs[same[t]].logits, outputs[same[t]].faults, 0};
+    if (same[t] != t) outputs[t] = {outputs[same[t]].logits, outputs[same[t]].reading, 0};
   return outputs;
 }
 
@@ -260,8 +317,9 @@ std::vector<TrialOutcome> TrialEngine::run_batch(const std::vector<TrialInput>& 
       const Part part = s.part(trial.group);
       const at::Tensor own = host.narrow(0, row, part.images);
       row += part.images;
-      outcomes.push_back({s.result_of(own, EnginePath::kFast, part, trial.faults),
-                          std::move(outputs[t].faults), outputs[t].seconds});
+      outcomes.push_back(outcome_of(s.result_of(own, EnginePath::kFast, part, trial.faults),
+                                    std::move(outputs[t].reading), trial.faults.size(),
+                                    outputs[t].seconds));
     }
   }
   return outcomes;
@@ -276,10 +334,12 @@ TrialOutcome TrialEngine::run_reference(const Faults& faults, std::int32_t group
   const at::NoGradGuard no_grad;
   const Part part = s.part(group);
   const auto start = Clock::now();
-  const FaultGuard guard(s.graph, s.space, faults, {}, s.words);
+  Reading reading = s.memory->read(s.space, faults);
+  const FaultGuard guard(s.graph, *s.memory, std::move(reading.changes));
   const at::Tensor logits = faults.empty() ? part.of(s.golden.logits) : s.reference_logits(part);
   const TrialResult result = s.result_of(logits, EnginePath::kReference, part, faults);
-  return {result, guard.records(), since(start)};
+  s.drop_records(reading);
+  return outcome_of(result, std::move(reading), faults.size(), since(start));
 }
 
 TrialLogits TrialEngine::logits(const Faults& faults, std::int32_t group) {
@@ -296,7 +356,7 @@ TrialLogits TrialEngine::logits_reference(const Faults& faults, std::int32_t gro
   State& s = *state_;
   const at::NoGradGuard no_grad;
   const Part part = s.part(group);
-  const FaultGuard guard(s.graph, s.space, faults, {}, s.words);
+  const FaultGuard guard(s.graph, *s.memory, s.memory->read(s.space, faults).changes);
   const at::Tensor logits = s.reference_logits(part);
   return {logits, predictions_of(logits),
           s.result_of(logits, EnginePath::kReference, part, faults)};
@@ -307,7 +367,7 @@ TrialEngine::OtherRoundings TrialEngine::logits_rounded_otherwise(const Faults& 
   State& s = *state_;
   const at::NoGradGuard no_grad;
   const Part part = s.part(group);
-  const FaultGuard guard(s.graph, s.space, faults, {}, s.words);
+  const FaultGuard guard(s.graph, *s.memory, s.memory->read(s.space, faults).changes);
   Graph other = s.graph.clone();
   other.to(s.blocks.front().device(), at::MemoryFormat::ChannelsLast);
   OtherRoundings found;

@@ -1,4 +1,5 @@
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/graph/run.hpp"
 
 namespace sentinel {
@@ -28,7 +29,7 @@ at::Tensor preferred(const at::Tensor& a, const at::Tensor& b, Correction correc
   switch (correction) {
     case Correction::kRange: {
       const at::Tensor inside_a = inside(a, low, high), inside_b = inside(b, low, high);
-      return at::where(inside_a == inside_b, a.abs() <= b.abs(), inside_a);
+      return at::where(inside_a == inside_b, a.abs() <= b.abs() * rules::kSameMagnitude, inside_a);
     }
     case Correction::kMin:
       return a <= b;

@@ -144,11 +144,13 @@ bool copies_agree(const DuplicatedConv& op) {
   return std::find(agree.begin(), agree.end(), false) == agree.end();
 }
 
-FusedNet::FusedNet(const Graph& graph) : graph_(graph), values_(index(graph.size())) {
+FusedNet::FusedNet(const Graph& graph)
+    : graph_(graph), values_(index(graph.size())), value_of_(index(graph.size())) {
   const Readers readers = graph.consumers();
   for (NodeId id = 1; id < graph.size(); ++id) fuse(id, readers);
   for (NodeId id = 1; id < graph.size(); ++id) {
     prepare(id);
+    for (const NodeId part : parts(id)) value_of_[index(part)] = id;
     for (const NodeId input : inputs(id)) values_[index(input)].last_reader = id;
   }
 }
@@ -178,8 +180,14 @@ void FusedNet::fuse(NodeId id, const Readers& readers) {
   }
 }
 
+void FusedNet::reread(NodeId node) {
+  prepare(value_of_[index(node)]);
+}
+
 void FusedNet::prepare(NodeId id) {
   Value& value = values_[index(id)];
+  value.scale.clear();
+  value.shift.clear();
   for (const NodeId part : value.parts) {
     const Op& op = graph_[part].op;
     if (const auto* bn = std::get_if<BatchNorm>(&op)) {

@@ -19,6 +19,9 @@ Graph Graph::clone() const {
   copy.normalisation = normalisation;
   copy.state_order = state_order;
   copy.origin = origin;
+  copy.storage = storage;
+  for (auto& [name, own] : copy.storage)
+    if (own.scale.defined()) own.scale = own.scale.detach().clone();
   return copy;
 }
 

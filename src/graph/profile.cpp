@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/stored.hpp"
 #include "sentinel/graph/visit.hpp"
 
 namespace sentinel {
@@ -154,6 +155,26 @@ std::int64_t stored_bytes(const Op& op) {
   return bytes;
 }
 
+/// Bits of the stored tensors, and what they take in place of fp32 values.
+void add_stored(const Graph& graph, ModelCost& cost) {
+  std::int64_t weights = 0, weight_bits = 0, fp32_bits = 0;
+  for (const StoredTensor& tensor : stored_tensors(graph)) {
+    const auto values = static_cast<std::int64_t>(tensor.values);
+    const BlockShape shape = block_shape(tensor.layout);
+    const bool check = tensor.kind == TensorClass::kCheck;
+    const std::int64_t bits =
+        values * (check ? shape.check_bits : shape.copies * shape.stored_bits);
+    cost.stored_bits += bits;
+    if (!check && tensor.kind != TensorClass::kScale) fp32_bits += values * 32;
+    if (tensor.kind == TensorClass::kWeight) weights += values;
+    const bool of_weight = check && tensor.name.find(".weight.check") != std::string::npos;
+    if (tensor.kind == TensorClass::kWeight || of_weight) weight_bits += bits;
+  }
+  cost.memory_bytes = (8 * cost.memory_bytes + cost.stored_bits - fp32_bits + 7) / 8;
+  if (weights > 0)
+    cost.bits_per_weight = static_cast<double>(weight_bits) / static_cast<double>(weights);
+}
+
 }  // namespace
 
 std::vector<std::vector<std::int64_t>> output_shapes(const Graph& graph) {
@@ -183,6 +204,7 @@ ModelCost model_cost(const Graph& graph) {
     cost.memory_bytes += stored_bytes(node.op);
     cost.layers.push_back(std::move(layer));
   }
+  add_stored(graph, cost);
   return cost;
 }
 

@@ -20,6 +20,8 @@ using nlohmann::json;
 constexpr int kSchemaVersion = 1;
 /// For a network with a normalisation of its own: an earlier program would use another.
 constexpr int kNormalisedVersion = 2;
+/// For a network of which some values are stored in another way than fp32.
+constexpr int kStoredVersion = 3;
 
 // ---- names of kinds ----
 
@@ -151,11 +153,10 @@ Record interpret(const json& root) {
   for (const char* name : {"schema_version", "classes", "layers", "origin"})
     require_whole(root.at(name));
   const int version = root.at("schema_version").get<int>();
-  if (version < kSchemaVersion || version > kNormalisedVersion) {
+  if (version < kSchemaVersion || version > kStoredVersion) {
     throw std::invalid_argument("schema version " + std::to_string(version) +
-                                ", this program reads " + std::to_string(kSchemaVersion) + " and " +
-                                std::to_string(kNormalisedVersion) +
-                                "; use the program that wrote it");
+                                ", this program reads " + std::to_string(kSchemaVersion) + " to " +
+                                std::to_string(kStoredVersion) + "; use the program that wrote it");
   }
   Record record;
   record.architecture = root.at("architecture").get<std::string>();
@@ -171,6 +172,7 @@ Record interpret(const json& root) {
   }
   record.protection.weights_bounded = !root.value("weight_bounds", json()).is_null();
   record.structure = root.value("structure", json());
+  record.storage = root.value("storage", LayoutNames());
   for (const auto& [name, value] : root.at("origin").items()) {
     record.origin[name] = {channel_list(value.at("out")), channel_list(value.at("in"))};
   }
@@ -192,7 +194,8 @@ std::string write_record(const Graph& graph, const Provenance& provenance) {
   for (const auto& [name, channels] : graph.origin) {
     origin[name] = {{"out", channels.out}, {"in", channels.in}};
   }
-  json root{{"schema_version", graph.normalisation ? kNormalisedVersion : kSchemaVersion},
+  const int version_of_all = graph.normalisation ? kNormalisedVersion : kSchemaVersion;
+  json root{{"schema_version", graph.storage.empty() ? version_of_all : kStoredVersion},
             {"architecture", graph.architecture},
             {"dataset", graph.dataset},
             {"classes", class_count(graph)},
@@ -206,6 +209,7 @@ std::string write_record(const Graph& graph, const Provenance& provenance) {
               {"seed", provenance.seed},
               {"version", version()}}}};
   if (find_family(graph.architecture) == nullptr) root["structure"] = write_structure(graph);
+  if (!graph.storage.empty()) root["storage"] = layout_names(graph);
   if (graph.normalisation) root["normalisation"] = normalisation_record(*graph.normalisation);
   if (!provenance.recipe.empty()) root["provenance"]["recipe"] = provenance.recipe;
   if (!provenance.network_sha256.empty())

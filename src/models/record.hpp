@@ -5,6 +5,7 @@
 #include <string>
 
 #include "models/checkpoint_source.hpp"
+#include "models/storage.hpp"
 #include "sentinel/models/model.hpp"
 
 namespace sentinel {
@@ -20,6 +21,7 @@ struct Record {
   std::map<std::string, Layer> layers;         // convolutions and linear layers
   Protection protection;
   std::map<std::string, ChannelOrigin> origin;
+  LayoutNames storage;       // of what is not plain fp32
   nlohmann::json structure;  // of an imported network, null where the architecture is a family's
 };
 

@@ -87,7 +87,7 @@ def duplicated_conv(self, x: Tensor, weight: Tensor, bias: Optional[Tensor], dup
     if low is not None and high is not None:
         inside_a = self.inside(a, low, high)
         inside_b = self.inside(b, low, high)
-        smaller = torch.abs(a) <= torch.abs(b)
+        smaller = torch.abs(a) <= torch.abs(b) * 1.00001
         merged = self.merge(a, b, torch.where(inside_a == inside_b, smaller, inside_a))
     else:
         merged = self.merge(a, b, a <= b)

@@ -122,7 +122,7 @@ void require_known_dataset(const Record& record, const std::string& source) {
   }
 }
 
-Graph from_record(const CheckpointFile& file, const std::string& source, const std::string& name,
+Graph from_record(CheckpointFile file, const std::string& source, const std::string& name,
                   const std::string& dataset) {
   const Record record = read_record(*file.metadata, source);
   const Family* family = find_family(record.architecture);
@@ -134,10 +134,12 @@ Graph from_record(const CheckpointFile& file, const std::string& source, const s
   if (record.classes < 1) throw DataError(source, "the record sentinelnn.json has no classes");
   require_same("model", name, record.architecture, source);
   require_same("dataset", dataset, record.dataset, source);
+  const auto scales = take_scales(file.tensors, record.storage);
   Graph graph = family != nullptr ? build_protected_model(*family, record.classes, file.tensors,
                                                           source, &record.protection)
                                   : from_structure(file, record, source);
   check_record(graph, record, source);
+  set_storage(graph, record.storage, scales, source);
   graph.dataset = record.dataset;
   if (record.normalisation) set_normalisation(graph, *record.normalisation);
   graph.origin = record.origin;

@@ -2,6 +2,7 @@
 
 #include "models/checkpoint_source.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/stored.hpp"
 #include "sentinel/graph/visit.hpp"
 #include "sentinel/models/model.hpp"
 
@@ -17,6 +18,20 @@ at::Tensor stored(const Op& op, const std::string& suffix, const at::Tensor& ten
   return rows_to_file(plain, static_cast<std::int64_t>(conv->duplicated.size()), conv->layout);
 }
 
+/// Scales by row have the rows of their tensors.
+void add_scales(const Graph& graph, StateDict& to) {
+  for (const StoredTensor& tensor : stored_tensors(graph)) {
+    if (tensor.kind != TensorClass::kScale) continue;
+    const at::Tensor& scales = values_of(graph, tensor);
+    const auto* conv = std::get_if<DuplicatedConv>(&graph[tensor.node].op);
+    const bool by_row = conv != nullptr && scales.numel() == conv->conv.weight.size(0);
+    to.set(tensor.name,
+           by_row ? rows_to_file(scales, static_cast<std::int64_t>(conv->duplicated.size()),
+                                 conv->layout)
+                  : scales);
+  }
+}
+
 }  // namespace
 
 StateDict state_dict(const Graph& graph) {
@@ -30,6 +45,7 @@ StateDict state_dict(const Graph& graph) {
       (is_additional(name) ? additional : named).set(name, stored(node.op, suffix, tensor));
     });
   }
+  add_scales(graph, additional);
   for (const std::string& name : graph.state_order) {
     const at::Tensor* tensor = named.find(name);
     if (tensor == nullptr) throw Bug("the network has no tensor '" + name + "' any more");

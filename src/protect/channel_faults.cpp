@@ -47,7 +47,7 @@ std::vector<FaultChannel> fault_channels(const Graph& graph) {
   std::vector<FaultChannel> channels;
   for (const FaultTensor& tensor : space.tensors()) {
     if (!as_conv(graph[tensor.node].op)) continue;
-    const std::uint64_t bits = tensor.row * static_cast<std::uint64_t>(word_bits(tensor.codec));
+    const std::uint64_t bits = tensor.row * tensor.bits.size();
     for (std::uint64_t c = 0; c < tensor.originals / tensor.row; ++c)
       channels.push_back(
           {tensor.node, graph[tensor.node].name, static_cast<std::int64_t>(c), bits});

@@ -185,10 +185,21 @@ Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const Harden
                       " already has duplicated channels; harden the model it was made from");
     }
   }
+  require_plain_storage(graph, "harden");
   Graph hardened = duplicate_channels(graph, scores, plan.duplication);
   if (plan.restricted) hardened = restrict_activations(hardened, plan.clipping, plan.bounds);
+  store_values(hardened, plan.store);
   if (plan.weight_bounds) hardened = bound_weights(hardened, *plan.weight_bounds);
   return hardened;
+}
+
+/// The unprotected network in the channel order of the hardened one, stored alike.
+Graph profiled(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan) {
+  const DuplicationPlan& duplication = plan.duplication;
+  const bool sorted = duplication.ratio > 0 && duplication.selection == RowLayout::kGroup;
+  Graph base = sorted ? sort_channels(graph, scores, duplication.group_score) : graph.clone();
+  store_values(base, plan.store);
+  return base;
 }
 
 }  // namespace
@@ -199,14 +210,10 @@ Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPla
   comm.agree([&] { hardened = uncalibrated(graph, scores, plan); });
   const bool intervals =
       plan.duplication.ratio > 0 && plan.duplication.correction == Correction::kRange;
-  if (!plan.restricted && !intervals) return hardened;
-  // Ranges are numbered like the channels of the graph they come from.
-  const bool sorted = plan.duplication.ratio > 0 && plan.duplication.selection == RowLayout::kGroup;
-  const auto ranges =
-      sorted ? activation_ranges(sort_channels(graph, scores, plan.duplication.group_score),
-                                 calibration, comm, device)
-             : activation_ranges(graph, calibration, comm, device);
-  calibrate(hardened, ranges);
+  if (plan.restricted || intervals)
+    calibrate(hardened,
+              activation_ranges(profiled(graph, scores, plan), calibration, comm, device));
+  comm.agree([&] { store_bounds(hardened, plan.store); });
   return hardened;
 }
 

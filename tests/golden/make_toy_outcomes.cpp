@@ -54,9 +54,7 @@ Batch toy_images(const Graph& graph) {
 }
 
 bool is_zero(const Graph& graph, const FaultSpace& space, const FaultSite& site) {
-  Graph scratch = graph.clone();
-  const FaultGuard guard(scratch, space, {site});
-  return (guard.records().at(0).before >> site.bit & 1) == 0;
+  return (Memory(graph).read(space, {site}).records.at(0).before >> site.bit & 1) == 0;
 }
 
 /// kCritical times bit 30 where it is 0, then other bits; tensors in turns.
@@ -79,7 +77,7 @@ Faults chosen_sites(const Graph& graph, const FaultSpace& space) {
 
 std::vector<FlipOutcome> all_flips(TrialEngine& engine) {
   std::vector<FlipOutcome> flips;
-  for (std::uint64_t i = 0; i < engine.space().bits(); ++i) {
+  for (std::uint64_t i = 0; i < engine.space().sites(); ++i) {
     const FaultSite site = engine.space().at(i);
     const TrialResult result = engine.run_reference({site}).result;
     flips.push_back({site.bit, static_cast<std::uint8_t>(site.tensor),

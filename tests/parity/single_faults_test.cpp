@@ -109,17 +109,19 @@ class SingleFaults : public RealData {
 };
 
 TEST_P(SingleFaults, StoredWordsBeforeAndAfter) {
-  Graph graph = load(GetParam());
+  const Graph graph = load(GetParam());
   const FaultSpace space(graph);
+  const Memory memory(graph);
   std::int64_t nans = 0;
   for (const SingleFault& fault : read_faults(reference(GetParam()), space)) {
-    const FaultGuard guard(graph, space, {fault.site});
-    ASSERT_EQ(guard.records().size(), 1u);
-    const FaultRecord& record = guard.records()[0];
+    const Reading reading = memory.read(space, {fault.site});
+    ASSERT_EQ(reading.records.size(), 1u);
+    const FaultRecord& record = reading.records[0];
+    const auto after = static_cast<std::uint32_t>(record.after);
     EXPECT_EQ(record.before, fault.before) << fault.name();
-    EXPECT_EQ(quiet(record.after), fault.after) << fault.name();
-    EXPECT_EQ(record.after, record.before ^ (1u << fault.site.bit)) << fault.name();
-    nans += quiet(record.after) != record.after;
+    EXPECT_EQ(quiet(after), fault.after) << fault.name();
+    EXPECT_EQ(record.after, record.before ^ (Word{1} << fault.site.bit)) << fault.name();
+    nans += quiet(after) != after;
   }
   std::cout << "[ parity   ] " << GetParam() << ": " << nans
             << " signalling NaNs among the words\n";

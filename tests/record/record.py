@@ -152,6 +152,7 @@ class Workplace:
         self.run(
             *(*cell.args, "--checkpoint", self.network(family), "--data", "data", "--images", "8"),
             *(*FAULTS[cell.faults].split(), "--audit", "0.5", "--batch-size", "5", "--fresh"),
+            *("--faults-stored", "yes"),
             *(("--also", *also) if also else ()),
             *("--output", str(path)),
         )

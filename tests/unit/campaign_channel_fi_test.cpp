@@ -116,7 +116,7 @@ TEST(ChannelFi, FullSampleIsTheExhaustiveEnumeration) {
     const FaultTensor& tensor = engine.space().tensors()[l];
     std::uint64_t failing = 0, correct = 0;
     for (std::uint64_t bit = 0; bit < channel.bits; ++bit) {
-      const std::uint64_t index = tensor.first_bit + c * channel.bits + bit;
+      const std::uint64_t index = tensor.first_site + c * channel.bits + bit;
       const TrialResult result = engine.run_reference({engine.space().at(index)}).result;
       failing += result.sdc_critical + result.due;
       correct += result.correct;

@@ -35,6 +35,15 @@ std::vector<at::Tensor> weights(const Graph& graph, const FaultSpace& space) {
   return copies;
 }
 
+/// What the faults change, and a guard that puts it into the graph.
+struct Faulty {
+  Memory memory;
+  Reading reading;
+  FaultGuard guard;
+  Faulty(Graph& graph, const FaultSpace& space, const Faults& faults)
+      : memory(graph), reading(memory.read(space, faults)), guard(graph, memory, reading.changes) {}
+};
+
 TEST(FaultGuard, FlipsTheNamedWordsInEitherMemoryFormatAndBack) {
   for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
     Graph graph = testing::hardened(testing::residual_net(), testing::random_images(4).images);
@@ -48,15 +57,17 @@ TEST(FaultGuard, FlipsTheNamedWordsInEitherMemoryFormatAndBack) {
       words[site.element] ^= 1u << site.bit;
     }
     {
-      const FaultGuard guard(graph, space, faults);
+      const Faulty faulty(graph, space, faults);
       const auto now = weights(graph, space);
       for (std::size_t i = 0; i < now.size(); ++i) EXPECT_TRUE(same_bits(now[i], expected[i]));
-      ASSERT_EQ(guard.records().size(), faults.size());
+      ASSERT_EQ(faulty.reading.records.size(), faults.size());
       for (std::size_t i = 0; i < faults.size(); ++i) {
-        const FaultRecord& record = guard.records()[i];
+        const FaultRecord& record = faulty.reading.records[i];
         EXPECT_EQ(record.site, faults[i]);
-        EXPECT_EQ(record.before ^ record.after, 1u << faults[i].bit);
+        EXPECT_EQ(record.before ^ record.after, Word{1} << faults[i].bit);
       }
+      EXPECT_EQ(faulty.reading.words_wrong, faulty.reading.changes.size());
+      EXPECT_EQ(faulty.reading.masked + faulty.reading.words_flagged, 0u);
     }
     const auto after = weights(graph, space);
     for (std::size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(same_bits(after[i], before[i]));
@@ -67,9 +78,9 @@ TEST(FaultGuard, RecordsRawWords) {
   Graph graph = testing::plain_net();
   as_conv(graph[graph.find("features.3")].op)->weight[1][2][0][1] = 1.0F;
   const FaultSpace space(graph);
-  const FaultGuard guard(graph, space, {{1, (1 * 8 + 2) * 9 + 1, 30}});
-  EXPECT_EQ(guard.records()[0].before, 0x3f800000u);
-  EXPECT_EQ(guard.records()[0].after, 0x7f800000u);
+  const Faulty faulty(graph, space, {{1, (1 * 8 + 2) * 9 + 1, 30}});
+  EXPECT_EQ(faulty.reading.records[0].before, 0x3f800000u);
+  EXPECT_EQ(faulty.reading.records[0].after, 0x7f800000u);
   EXPECT_EQ(as_conv(graph[graph.find("features.3")].op)->weight[1][2][0][1].item<float>(), kInf);
 }
 
@@ -78,7 +89,7 @@ TEST(FaultGuard, RestoresWhenAnExceptionPasses) {
   const FaultSpace space(graph);
   const auto before = weights(graph, space);
   try {
-    const FaultGuard guard(graph, space, draw(ExactFaults{100}, space, {kSeed}));
+    const Faulty faulty(graph, space, draw(ExactFaults{100}, space, {kSeed}));
     throw UserError("stop");
   } catch (const UserError&) {
   }
@@ -86,15 +97,13 @@ TEST(FaultGuard, RestoresWhenAnExceptionPasses) {
   for (std::size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(same_bits(after[i], before[i]));
 }
 
-TEST(FaultGuard, RefusesRepeatedOrForeignSitesBeforeFlipping) {
-  Graph graph = testing::plain_net();
+TEST(Memory, RefusesRepeatedOrForeignSites) {
+  const Graph graph = testing::plain_net();
   const FaultSpace space(graph);
-  const auto before = weights(graph, space);
-  EXPECT_THROW(FaultGuard(graph, space, {{0, 1, 2}, {0, 1, 2}}), Bug);
-  EXPECT_THROW(FaultGuard(graph, space, {{0, 1, 2}, {0, 0, 2}}), Bug);
-  EXPECT_THROW(FaultGuard(graph, space, {{0, 1, 2}, {0, 1 << 20, 2}}), Bug);
-  const auto after = weights(graph, space);
-  for (std::size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(same_bits(after[i], before[i]));
+  const Memory memory(graph);
+  EXPECT_THROW(memory.read(space, {{0, 1, 2}, {0, 1, 2}}), Bug);
+  EXPECT_THROW(memory.read(space, {{0, 1, 2}, {0, 0, 2}}), Bug);
+  EXPECT_THROW(memory.read(space, {{0, 1, 2}, {0, 1 << 20, 2}}), Bug);
 }
 
 TEST(FaultGuard, DecodesFaultyWordsByTheWeightBoundsAndPutsTheWordsBack) {
@@ -102,26 +111,28 @@ TEST(FaultGuard, DecodesFaultyWordsByTheWeightBoundsAndPutsTheWordsBack) {
     Graph bounded = testing::residual_net();
     testing::bound_weights(bounded, per_row);
     Graph fast = bounded.clone();
-    const FaultSpace space(bounded);
-    const auto ranges = take_weight_bounds(fast, space);
-    const auto before = weights(fast, space);
+    take_weight_bounds(fast);
+    // Bounds may be hit themselves.
+    Selection selection;
+    selection.targets = {TensorClass::kWeight, TensorClass::kBound};
+    const FaultSpace space(bounded, selection), of_weights(bounded);
+    const auto before = weights(fast, of_weights);
     // So many that words have several flips, some of which cancel out.
     const Faults faults = draw(BinomialFaults{0.05}, space, {kSeed});
-    const FaultGuard reference(bounded, space, faults);
+    const Memory memory(bounded);
+    const Reading reading = memory.read(space, faults);
+    const auto after_bounds = memory.through_bounds(reading.changes);
     {
-      const FaultGuard guard(fast, space, faults, ranges);
-      const auto now = weights(fast, space), stored = weights(bounded, space);
+      const FaultGuard reference(bounded, memory, reading.changes);
+      const FaultGuard guard(fast, memory, after_bounds);
+      const auto now = weights(fast, of_weights), stored = weights(bounded, of_weights);
       for (std::size_t i = 0; i < now.size(); ++i) {
-        const Op& op = bounded[space.tensors()[i].node].op;
+        const Op& op = bounded[of_weights.tensors()[i].node].op;
         EXPECT_TRUE(same_bits(now[i], decoded(stored[i], *weight_bounds_of(op))));
         EXPECT_FALSE(same_bits(now[i], stored[i]));
       }
-      for (std::size_t i = 0; i < faults.size(); ++i) {
-        EXPECT_EQ(guard.records()[i].before, reference.records()[i].before);
-        EXPECT_EQ(guard.records()[i].after, reference.records()[i].after);
-      }
     }
-    const auto after = weights(fast, space);
+    const auto after = weights(fast, of_weights);
     for (std::size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(same_bits(after[i], before[i]));
   }
 }
@@ -232,7 +243,7 @@ std::vector<Faults> awkward_faults(const FaultSpace& space) {
   for (std::uint64_t trial = 0; trial < 24; ++trial)
     trials.push_back(draw(ExactFaults{1}, space, {kSeed, 0, trial}));
   for (const FaultTensor& tensor : space.tensors()) {
-    Rng rng({kSeed, 1, tensor.first_bit});
+    Rng rng({kSeed, 1, tensor.first_site});
     for (int i = 0; i < 4; ++i)
       trials.push_back({{static_cast<std::uint32_t>(&tensor - space.tensors().data()),
                          rng.below(tensor.elements), 30}});

@@ -85,6 +85,14 @@ TEST(PatchRoute, TakesDuplicatedConvolutionsAsTheirOriginalsWhileTheyAgree) {
   EXPECT_TRUE(other->mixing.empty());
 }
 
+/// The channel that alone is changed by faults in the weights of a graph.
+ChannelId channel_of(const ChannelPatcher& patcher, const Graph& graph, const Faults& faults,
+                     const Selection& selection = {}) {
+  const Memory memory(graph);
+  const FaultSpace space(graph, selection);
+  return patcher.channel_of(memory.tensors(), memory.read(space, faults).changes);
+}
+
 TEST(ChannelPatcher, TakesTheFaultsOfOneChannelAndNoOthers) {
   const Graph graph = testing::residual_net();
   const FusedNet net(graph);
@@ -92,13 +100,25 @@ TEST(ChannelPatcher, TakesTheFaultsOfOneChannelAndNoOthers) {
   const ChannelPatcher patcher(net, cache, 32);
   const FaultSpace space(graph);
   const std::uint64_t row = 8 * 9;  // layer1.0.conv1 is tensor 1
-  const ChannelId id = patcher.channel_of(space, {{1, 2 * row, 3}, {1, 3 * row - 1, 30}});
+  const ChannelId id = channel_of(patcher, graph, {{1, 2 * row, 3}, {1, 3 * row - 1, 30}});
   EXPECT_EQ(graph[id.conv].name, "layer1.0.conv1");
   EXPECT_EQ(id.channel, 2);
-  EXPECT_EQ(patcher.channel_of(space, {{1, 2 * row, 3}, {1, 3 * row, 30}}).conv, -1);
-  EXPECT_EQ(patcher.channel_of(space, {{0, 0, 3}, {1, 0, 30}}).conv, -1);
+  EXPECT_EQ(channel_of(patcher, graph, {{1, 2 * row, 3}, {1, 3 * row, 30}}).conv, -1);
+  EXPECT_EQ(channel_of(patcher, graph, {{0, 0, 3}, {1, 0, 30}}).conv, -1);
   const auto last = static_cast<std::uint32_t>(space.tensors().size() - 1);
-  EXPECT_EQ(patcher.channel_of(space, {{last, 0, 3}}).conv, -1);  // linear
+  EXPECT_EQ(channel_of(patcher, graph, {{last, 0, 3}}).conv, -1);  // linear
+  EXPECT_EQ(channel_of(patcher, graph, {}).conv, -1);
+}
+
+TEST(ChannelPatcher, RefusesWhatAreNoWeights) {
+  const Graph graph = testing::plain_net();
+  const FusedNet net(graph);
+  const PrefixCache cache(net, {testing::random_images(4).images}, 1u << 30);
+  const ChannelPatcher patcher(net, cache, 32);
+  Selection biases;
+  biases.targets = {TensorClass::kBias};
+  EXPECT_EQ(channel_of(patcher, graph, {{0, 2, 30}}, biases).conv, -1);
+  EXPECT_EQ(channel_of(patcher, graph, {{0, 2, 30}}).conv, graph.find("features.0"));
 }
 
 TEST(ChannelPatcher, CountsACopyToItsOriginal) {
@@ -110,7 +130,7 @@ TEST(ChannelPatcher, CountsACopyToItsOriginal) {
   const FaultTensor& tensor = space.tensors()[1];
   const auto& conv = std::get<DuplicatedConv>(graph[tensor.node].op);
   const auto original = static_cast<std::uint64_t>(conv.duplicated[0]) * tensor.row;
-  const ChannelId id = patcher.channel_of(space, {{1, original, 3}, {1, tensor.originals, 30}});
+  const ChannelId id = channel_of(patcher, graph, {{1, original, 3}, {1, tensor.originals, 30}});
   EXPECT_EQ(id.channel, conv.duplicated[0]);
   EXPECT_EQ(patcher.rows(id).size(0), 2);
 }

@@ -55,7 +55,7 @@ TEST(Draw, IsAPureFunctionOfTheTrial) {
 // The numbers come from a separate implementation of Philox4x32-10 and the samplers in Python.
 TEST(Draw, KnownAnswers) {
   const FaultSpace space = tiny_space();
-  ASSERT_EQ(space.bits(), 384u);
+  ASSERT_EQ(space.sites(), 384u);
   const RngKey key{42, 3, 5, Purpose::kFaults};
   using Bits = std::vector<std::uint64_t>;
   EXPECT_EQ(bits_of(space, draw(BinomialFaults{0.02}, space, key)),
@@ -70,11 +70,11 @@ TEST(Draw, BerZeroHitsNothingAndOneEverything) {
   EXPECT_TRUE(draw(BinomialFaults{0}, space, {kSeed}).empty());
   EXPECT_TRUE(draw(PerLayerFloorFaults{0}, space, {kSeed}).empty());
   EXPECT_TRUE(draw(ExactFaults{0}, space, {kSeed}).empty());
-  for (const Sampler& sampler :
-       std::vector<Sampler>{BinomialFaults{1}, PerLayerFloorFaults{1}, ExactFaults{space.bits()}}) {
+  for (const Sampler& sampler : std::vector<Sampler>{BinomialFaults{1}, PerLayerFloorFaults{1},
+                                                     ExactFaults{space.sites()}}) {
     const Faults faults = draw(sampler, space, {kSeed});
     expect_sorted_distinct(faults);
-    EXPECT_EQ(faults.size(), space.bits());
+    EXPECT_EQ(faults.size(), space.sites());
   }
   // The first gap exceeds every integer type.
   EXPECT_TRUE(draw(BinomialFaults{1e-300}, space, {kSeed}).empty());
@@ -85,7 +85,7 @@ TEST(Draw, BerZeroHitsNothingAndOneEverything) {
 // K ~ Binomial(n, p): mean np, variance np(1-p); five standard errors of either estimate.
 TEST(Draw, BinomialCountHasItsMeanAndVariance) {
   const FaultSpace space = tiny_space();
-  const auto n = static_cast<double>(space.bits());
+  const auto n = static_cast<double>(space.sites());
   constexpr int kTrials = 20000;
   for (const double p : {0.001, 0.02, 0.5, 0.97}) {
     double sum = 0, squares = 0;
@@ -165,13 +165,13 @@ TEST(Draw, ExpectedFaultsSumUp) {
   double binomial = 0, exact = 0;
   for (const double e : expected_faults(BinomialFaults{1e-3}, space)) binomial += e;
   for (const double e : expected_faults(ExactFaults{7}, space)) exact += e;
-  EXPECT_NEAR(binomial, 1e-3 * static_cast<double>(space.bits()), 1e-9);
+  EXPECT_NEAR(binomial, 1e-3 * static_cast<double>(space.sites()), 1e-9);
   EXPECT_NEAR(exact, 7, 1e-9);
 }
 
 TEST(Draw, RefusesMoreFaultsThanBits) {
   const FaultSpace space = tiny_space();
-  EXPECT_THROW(draw(ExactFaults{space.bits() + 1}, space, {kSeed}), UserError);
+  EXPECT_THROW(draw(ExactFaults{space.sites() + 1}, space, {kSeed}), UserError);
   EXPECT_THROW(draw(BinomialFaults{1.5}, space, {kSeed}), UserError);
 }
 
@@ -206,7 +206,7 @@ TEST(ChannelFaults, AllTrialsTogetherFlipEveryBitOfTheChannelOnce) {
     EXPECT_FALSE(std::is_sorted(bits.begin(), bits.end()));
     std::sort(bits.begin(), bits.end());
     for (std::uint64_t i = 0; i < bits.size(); ++i) {
-      ASSERT_EQ(bits[i], tensor.first_bit + channel * order.bits() + i) << tensor.name;
+      ASSERT_EQ(bits[i], tensor.first_site + channel * order.bits() + i) << tensor.name;
       ASSERT_EQ(space.at(bits[i]).tensor, t);
       ASSERT_EQ(space.at(bits[i]).element / tensor.row, channel);
     }
@@ -270,7 +270,7 @@ TEST(DrawPaired, EqualsDrawOnTheOriginal) {
   const SiteMap map(graph, graph);
   for (std::uint64_t trial = 0; trial < 20; ++trial) {
     const RngKey key{kSeed, 0, trial};
-    EXPECT_EQ(draw_paired({1e-3}, draw(BinomialFaults{1e-3}, space, key), map, space, key),
+    EXPECT_EQ(draw_paired({1e-3}, {}, draw(BinomialFaults{1e-3}, space, key), map, space, key),
               draw(BinomialFaults{1e-3}, space, key));
   }
 }
@@ -281,14 +281,14 @@ TEST(DrawPaired, SharesTheOriginalsAndHitsCopiesIndependently) {
   const FaultSpace original(graph), model(hard);
   const SiteMap map(graph, hard);
   const double ber = 2e-3;
-  const auto copy_bits = static_cast<double>(model.bits() - original.bits());
+  const auto copy_bits = static_cast<double>(model.sites() - original.sites());
   double copies = 0;
   std::vector<std::size_t> copies_of(model.tensors().size(), 0);
   constexpr int kTrials = 2000;
   for (std::uint64_t trial = 0; trial < kTrials; ++trial) {
     const RngKey key{kSeed, 0, trial};
     const Faults paired =
-        draw_paired({ber}, draw(BinomialFaults{ber}, original, key), map, model, key);
+        draw_paired({ber}, {}, draw(BinomialFaults{ber}, original, key), map, model, key);
     expect_sorted_distinct(paired);
     Faults shared;
     for (const FaultSite& site : paired) {
@@ -316,7 +316,7 @@ TEST(DrawPaired, BerOneHitsEverything) {
   const Graph graph = testing::residual_net();
   const Graph hard = testing::hardened(graph, testing::random_images(4).images);
   const FaultSpace original(graph), model(hard);
-  EXPECT_EQ(draw_paired({1}, draw(BinomialFaults{1}, original, {kSeed}), SiteMap(graph, hard),
+  EXPECT_EQ(draw_paired({1}, {}, draw(BinomialFaults{1}, original, {kSeed}), SiteMap(graph, hard),
                         model, {kSeed}),
             draw(BinomialFaults{1}, model, {kSeed}));
 }

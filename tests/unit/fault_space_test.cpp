@@ -16,11 +16,11 @@ TEST(FaultSpace, NamesEveryConvAndLinearInExecutionOrder) {
   std::uint64_t bits = 0;
   for (const FaultTensor& tensor : space.tensors()) {
     names.push_back(tensor.name);
-    EXPECT_EQ(tensor.first_bit, bits);
+    EXPECT_EQ(tensor.first_site, bits);
     EXPECT_EQ(tensor.elements, tensor.originals);
     bits += tensor.elements * 32;
   }
-  EXPECT_EQ(space.bits(), bits);
+  EXPECT_EQ(space.sites(), bits);
   EXPECT_EQ(names, (std::vector<std::string>{"conv1.weight", "layer1.0.conv1.weight",
                                              "layer1.0.conv2.weight", "layer2.0.conv1.weight",
                                              "layer2.0.conv2.weight", "layer2.0.downsample.weight",
@@ -47,7 +47,7 @@ TEST(FaultSpace, CountsCopiesBehindTheOriginals) {
 TEST(FaultSpace, AtAndIndexAreInverse) {
   const FaultSpace space(testing::plain_net());
   FaultSite previous;
-  for (std::uint64_t bit = 0; bit < space.bits(); ++bit) {
+  for (std::uint64_t bit = 0; bit < space.sites(); ++bit) {
     const FaultSite site = space.at(bit);
     ASSERT_EQ(space.index(site), bit);
     if (bit > 0) {
@@ -59,7 +59,7 @@ TEST(FaultSpace, AtAndIndexAreInverse) {
 
 TEST(FaultSpace, RefusesWhatIsOutside) {
   const FaultSpace space(testing::plain_net());
-  EXPECT_THROW(space.at(space.bits()), Bug);
+  EXPECT_THROW(space.at(space.sites()), Bug);
   EXPECT_THROW(space.index({99, 0, 0}), Bug);
   EXPECT_THROW(space.index({0, space.tensors()[0].elements, 0}), Bug);
   EXPECT_THROW(space.index({0, 0, 32}), Bug);
@@ -121,7 +121,7 @@ TEST(SiteMap, FindsTheSameWeightsAfterSortingAndPruning) {
   const SiteMap map(original, model);
   // Random weights are distinct, so the value tells which physical weight a site names.
   std::size_t kept = 0;
-  for (std::uint64_t bit = 0; bit < from.bits(); bit += 32) {
+  for (std::uint64_t bit = 0; bit < from.sites(); bit += 32) {
     const FaultSite site = from.at(bit);
     const Faults found = map.translate({site});
     if (found.empty()) continue;
@@ -129,7 +129,7 @@ TEST(SiteMap, FindsTheSameWeightsAfterSortingAndPruning) {
     EXPECT_EQ(value_at(original, from, site), value_at(model, to, found[0]));
     EXPECT_EQ(found[0].bit, site.bit);
   }
-  EXPECT_EQ(kept * 32, to.bits());
+  EXPECT_EQ(kept * 32, to.sites());
   EXPECT_EQ(map.translate(all_of(from)), all_of(to));
 }
 
@@ -139,7 +139,7 @@ TEST(SiteMap, WorksBetweenTwoModelsOfOneAncestor) {
   const Graph pruned = selected(ancestor, {1, 3}, {0, 1});
   const FaultSpace from(sorted), to(pruned);
   const SiteMap map(sorted, pruned);
-  for (std::uint64_t bit = 0; bit < from.bits(); bit += 32)
+  for (std::uint64_t bit = 0; bit < from.sites(); bit += 32)
     for (const FaultSite& site : map.translate({from.at(bit)}))
       EXPECT_EQ(value_at(sorted, from, from.at(bit)), value_at(pruned, to, site));
   EXPECT_EQ(map.translate(all_of(from)), all_of(to));
@@ -150,7 +150,7 @@ TEST(SiteMap, NeverNamesACopy) {
   const Graph hard = testing::hardened(graph, testing::random_images(4).images);
   const FaultSpace from(graph), to(hard);
   const Faults found = SiteMap(graph, hard).translate(all_of(from));
-  EXPECT_EQ(found.size(), from.bits());
+  EXPECT_EQ(found.size(), from.sites());
   for (const FaultSite& site : found) ASSERT_LT(site.element, to.tensors()[site.tensor].originals);
   // Copies of an original drop out on the way back.
   EXPECT_EQ(SiteMap(hard, graph).translate(all_of(to)), all_of(from));

@@ -29,7 +29,7 @@ struct Net {
 
   std::uint64_t critical_bits() const {
     std::uint64_t count = 0;
-    for (std::uint64_t bit = kCritical; bit < space.bits(); bit += 32)
+    for (std::uint64_t bit = kCritical; bit < space.sites(); bit += 32)
       count += is_critical(space.at(bit)) ? 1 : 0;
     return count;
   }
@@ -82,7 +82,7 @@ TEST(BitStrata, WordsAreUniform) {
     ++hits[sampler.draw(net.space, 5, {kSeed, 0, trial})[0].tensor];
   for (std::size_t t = 0; t < hits.size(); ++t) {
     const double expected = kDraws * 32.0 * static_cast<double>(net.space.tensors()[t].elements) /
-                            static_cast<double>(net.space.bits());
+                            static_cast<double>(net.space.sites());
     EXPECT_NEAR(hits[t], expected, 5 * std::sqrt(expected)) << t;
   }
 }
@@ -176,7 +176,7 @@ TEST_P(CriticalStrata, MixtureHasTheMomentsOfTheWhole) {
       square += share * size * size;
       critical += share * static_cast<double>(net.critical(drawn));
     }
-  const double mean = ber * static_cast<double>(net.space.bits());
+  const double mean = ber * static_cast<double>(net.space.sites());
   const double error = 5 * std::sqrt(mean / kDraws);  // of an unstratified mean, which is larger
   EXPECT_NEAR(faults, mean, error);
   EXPECT_NEAR(critical, GetParam(), error);

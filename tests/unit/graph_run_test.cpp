@@ -198,7 +198,7 @@ float expected_merge(float a, float b, Correction correction, float low, float h
   if (correction == Correction::kMin) return std::min(a, b);
   const bool in_a = low <= a && a <= high, in_b = low <= b && b <= high;
   if (in_a != in_b) return in_a ? a : b;
-  return std::abs(a) <= std::abs(b) ? a : b;
+  return std::abs(a) <= std::abs(b) * 1.00001F ? a : b;
 }
 
 float merge(float a, float b, Correction correction, float low = -2, float high = 3) {
@@ -251,8 +251,10 @@ TEST(CorrectTest, RangeCaseByCase) {
   EXPECT_EQ(range(5, 5), 5);  // equal copies pass even outside the interval
   EXPECT_EQ(range(1, 2), 1);  // both inside: smaller magnitude
   EXPECT_EQ(range(2, -1), -1);
-  EXPECT_EQ(range(1, -1), 1);  // a tie keeps the original
-  EXPECT_EQ(range(4, 2), 2);   // the only one inside
+  EXPECT_EQ(range(1, -1), 1);                  // a tie keeps the original
+  EXPECT_EQ(range(1.000001F, -1), 1.000001F);  // so does one that rounding decides
+  EXPECT_EQ(range(-1, 0.999999F), -1);
+  EXPECT_EQ(range(4, 2), 2);  // the only one inside
   EXPECT_EQ(range(2, 4), 2);
   EXPECT_EQ(range(4, -3.5F), -3.5F);  // none inside: smaller magnitude
   EXPECT_EQ(range(4, 4.1F), 4);

@@ -131,14 +131,14 @@ void expect_same_words(const Graph& original, const Graph& model) {
   const FaultSpace from(original), to(model);
   const SiteMap map(original, model);
   std::uint64_t kept = 0;
-  for (std::uint64_t bit = 0; bit < from.bits(); bit += 32) {
+  for (std::uint64_t bit = 0; bit < from.sites(); bit += 32) {
     const FaultSite site = from.at(bit);
     for (const FaultSite& found : map.translate({site})) {
       ++kept;
       ASSERT_EQ(value_at(original, from, site), value_at(model, to, found));
     }
   }
-  EXPECT_EQ(kept * 32, to.bits());
+  EXPECT_EQ(kept * 32, to.sites());
 }
 
 struct Case {
@@ -377,7 +377,7 @@ TEST(PrunedNets, CanBeHardened) {
     // Faults of the unpruned original pair with it.
     const FaultSpace from(graph), to(hardened);
     const SiteMap map(graph, hardened);
-    for (std::uint64_t bit = 0; bit < from.bits(); bit += 32 * 1009) {
+    for (std::uint64_t bit = 0; bit < from.sites(); bit += 32 * 1009) {
       for (const FaultSite& site : map.translate({from.at(bit)})) {
         EXPECT_EQ(value_at(graph, from, from.at(bit)), value_at(hardened, to, site));
       }

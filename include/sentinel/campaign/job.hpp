@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "sentinel/fault/effect.hpp"
+#include "sentinel/fault/selection.hpp"
 #include "sentinel/protect/channel_faults.hpp"
 #include "sentinel/protect/importance.hpp"
 #include "sentinel/protect/prune.hpp"
@@ -78,6 +80,24 @@ struct ProtectionJob {
   std::int64_t calibration_images = -1;  // the first n training images, -1: all
 };
 
+/// What may fail, and how.
+struct FaultsJob {
+  std::vector<std::string> targets = {"weight"};  // weight | bias | bn | bound | scale | check |
+                                                  // parameters: all of these
+  std::vector<std::string> layers;                // globs, "!GLOB" excludes; empty: all
+  std::vector<std::string> channels;              // "LAYER=0-3,7"
+  std::vector<std::string> bits;                  // "23-30", "sign" ...
+  std::string model = "flip";      // flip | stuck-at-0 | stuck-at-1 | random-word | value:V
+  std::string shape = "bit";       // bit | burst:L | mbu:p1,p2,p3
+  std::vector<double> event_rate;  // [events/site/trial] with other shapes than bit, one point each
+  std::string stored = "auto";     // auto | yes | no: whether the file keeps each trial's faults
+};
+/// UserError where an option is none, or two contradict each other.
+Selection selection_of(const FaultsJob& faults);
+FaultModel fault_model_of(const FaultsJob& faults);
+/// Faults of a trial that are kept at most.
+std::size_t most_stored_faults(const FaultsJob& faults);
+
 /// Ids begin ... end - 1 of every point.
 struct TrialRange {
   std::uint64_t begin = 0, end = 0;
@@ -94,7 +114,8 @@ struct Job {
   bool all_combinations = false;      // campaign: with both, also the hardened network not pruned
   std::vector<std::string> also;      // FILE or NAME=FILE, made from the same network, injected too
 
-  std::vector<double> ber;               // [flips/bit/trial], one point each; empty with exact:K
+  FaultsJob faults;
+  std::vector<double> ber;  // [faults/site/trial], one point each; empty with exact:K and events
   std::string fault_count = "binomial";  // binomial | per-layer-floor | exact:K
   // Trials per point; empty: 100, or with half_width at most a million.
   std::optional<std::uint64_t> trials;
@@ -123,6 +144,8 @@ struct Job {
   std::string command, resolved;  // the command line; all options as TOML
 };
 
+/// The rates of its points: ber, or event_rate with other shapes than bit.
+const std::vector<double>& rates_of(const Job& job);
 /// Trials of each point, with a half-width at most.
 std::uint64_t planned_trials(const Job& job);
 

@@ -21,6 +21,10 @@ enum class Purpose : std::uint8_t {
   kStrata = 12,          // which stratum a trial comes from
   kCriticalFaults = 13,  // sites of a stratum's critical flips
   kImageOrder = 14,      // partition of the images into blocks
+  kFaultEffects = 15,    // lengths and random words of faults
+  kCopyEffects = 16,     // the same of those in copies
+  kLayoutFaults = 17,    // sites in tensors that another network stores otherwise
+  kLayoutEffects = 18,   // lengths and random words of these
 };
 
 /// Names one stream; two different keys give independent streams.

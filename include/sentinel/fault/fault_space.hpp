@@ -4,77 +4,94 @@
 #include <vector>
 
 #include "sentinel/core/rng.hpp"
+#include "sentinel/fault/effect.hpp"
+#include "sentinel/fault/selection.hpp"
 #include "sentinel/graph/graph.hpp"
+#include "sentinel/graph/stored.hpp"
 
 namespace sentinel {
 
-/// What kind of stored value a fault hits. Values are part of the file format.
-enum class FaultKind : std::uint8_t { kWeight = 0 };
-
-/// How a tensor's values are stored as words: words = encode(values), values = decode(words).
-/// Faults hit words, the network sees decoded values. Only the IEEE-754 single word itself so far
-/// (both directions the identity).
-enum class WeightCodec : std::uint8_t { kFloat32 = 0 };
-int word_bits(WeightCodec codec);
-
-/// A tensor whose words may be hit.
+/// A tensor whose stored words may be hit. Values that are stored several times have their words
+/// side by side; check words that a code keeps apart are a tensor of their own.
 struct FaultTensor {
   NodeId node = 0;
   std::string name;  // "layer1.0.conv1.weight"
-  FaultKind kind = FaultKind::kWeight;
-  WeightCodec codec = WeightCodec::kFloat32;
-  std::uint64_t elements = 0;   // copies included
-  std::uint64_t originals = 0;  // the first of them; the rest are copies of duplicated channels
-  std::uint64_t row = 0;        // elements of one output channel's filter
-  std::uint64_t first_bit = 0;  // number of its first bit in the space
+  TensorClass kind = TensorClass::kWeight;
+  Layout layout;
+  std::size_t stored = 0;       // its number in stored_tensors()
+  int word_bits = 32;           // of a stored word, 1 ... 64
+  std::uint64_t elements = 0;   // stored words, copies of duplicated channels included
+  std::uint64_t originals = 0;  // the first of them; the rest are those copies
+  std::uint64_t row = 0;        // stored words of one output channel; 0: not by channel
+  // What of it is selected, ascending.
+  std::vector<NumberRange> ranges;  // of elements
+  std::vector<std::uint8_t> bits;   // of each word; {0} where sites are words
+  std::uint64_t selected = 0;       // elements in `ranges`
+  std::uint64_t first_site = 0;     // number of its first site in the space
+
+  std::uint64_t sites() const { return selected * bits.size(); }
+  /// Whole channels, all bits: as in a space without selection.
+  bool whole() const { return selected == elements; }
 };
 
-/// One bit of one stored word. Elements are numbered row-major over the logical shape [out + d,
-/// in/groups, kh, kw], whatever the memory format.
+/// Where a fault hits, and what it does there. Elements are numbered row-major over the stored
+/// words of [out + d, in/groups, kh, kw], whatever the memory format.
 struct FaultSite {
   std::uint32_t tensor = 0;  // index into FaultSpace::tensors()
   std::uint64_t element = 0;
-  std::uint8_t bit = 0;  // 0 = least significant
-  bool operator==(const FaultSite& o) const {
-    return tensor == o.tensor && element == o.element && bit == o.bit;
-  }
+  std::uint8_t bit = 0;  // the lowest that is hit; 0 = least significant
+  Effect effect = Effect::kFlip;
+  std::uint8_t length = 1;    // adjacent bits from `bit` upwards, cut at the end of the word
+  std::uint64_t operand = 0;  // kRandomWord: random bits; kValue: the bits of the float
+  bool operator==(const FaultSite& o) const;
   bool operator<(const FaultSite& o) const;
 };
 using Faults = std::vector<FaultSite>;  // sorted, distinct
 
-/// All bits that may flip in a model, numbered 0 … bits()-1 by (tensor in execution order, element,
-/// bit). The default space: `weight` of every Conv2d and Linear, copies included.
+/// All sites that may fail in a model, numbered 0 … sites()-1 by (tensor in execution order,
+/// element, bit): the bits of the words that are selected, or these words themselves.
 class FaultSpace {
  public:
-  explicit FaultSpace(const Graph& graph);
+  /// UserError where a selection names what is not there.
+  explicit FaultSpace(const Graph& graph, const Selection& selection = {});
   const std::vector<FaultTensor>& tensors() const { return tensors_; }
-  std::uint64_t bits() const { return bits_; }
-  /// `at` and `index` are inverse bijections.
+  std::uint64_t sites() const { return sites_; }
+  bool of_words() const { return words_; }
+  /// `at` and `index` are inverse bijections; effects are those of a flip.
   FaultSite at(std::uint64_t index) const;
   std::uint64_t index(const FaultSite& site) const;
 
  private:
   std::vector<FaultTensor> tensors_;
-  std::uint64_t bits_ = 0;
+  std::uint64_t sites_ = 0;
+  bool words_ = false;
 };
 
 /// Translates sites of an original model into a model made from it (rows and columns sorted,
 /// pruned, duplicated).
 class SiteMap {
  public:
-  SiteMap(const Graph& original, const Graph& model);
-  /// The same physical weight in the model; pruned ones drop out. Only rows of originals are ever
+  /// Each with its own space, made by the same selection. Tensors are shared where both store them
+  /// alike; where words are coded in blocks, also of the same shape.
+  SiteMap(const Graph& original, const Graph& model, const Selection& selection = {});
+  /// The same physical word in the model; pruned ones drop out. Only rows of originals are ever
   /// named.
   Faults translate(const Faults& in_original) const;
+  /// Whether faults of the model's tensor of this number come from the original, but for copies.
+  bool shared(std::size_t tensor) const { return shared_.at(tensor); }
 
  private:
   struct TensorMap {
-    std::int64_t tensor = -1;                     // in the model; -1: gone
-    std::int64_t out = 0, in = 0, window = 1;     // original shape [out, in, window]
+    std::int64_t tensor = -1;                     // in the model; -1: gone, or stored otherwise
+    std::int64_t out = 0, in = 1, window = 1;     // original shape [out, in, window]
+    std::int64_t copies = 1;                      // stored words of a value
     std::vector<std::int64_t> row_of, column_of;  // original channel -> the model's, -1: pruned
-    std::int64_t model_in = 0;
+    std::int64_t model_in = 1;
   };
+  static bool add_rows(const Graph& original, const Graph& model, const FaultTensor& tensor,
+                       const FaultTensor& other, TensorMap& map);
   std::vector<TensorMap> maps_;
+  std::vector<bool> shared_;  // by tensor of the model
 };
 
 }  // namespace sentinel

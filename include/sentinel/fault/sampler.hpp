@@ -9,12 +9,12 @@
 
 namespace sentinel {
 
-/// Every bit flips independently with probability ber, so K ~ Binomial(bits, ber) distinct uniform
-/// sites.
+/// Every site fails independently with probability ber, so K ~ Binomial(sites, ber) distinct
+/// uniform sites.
 struct BinomialFaults {
-  double ber = 0;  // [flips/bit/trial], 0 … 1
+  double ber = 0;  // [faults/site/trial], 0 … 1; a site is a bit or, of some fault models, a word
 };
-/// floor(ber * bits of the layer) distinct uniform sites in each layer (the seed tool's).
+/// floor(ber * sites of the tensor) distinct uniform sites in each tensor (the seed tool's).
 struct PerLayerFloorFaults {
   double ber = 0;
 };
@@ -63,10 +63,16 @@ class ChannelOrder {
   std::unordered_map<std::uint64_t, std::uint64_t> moved_;  // place -> bit, where not its own
 };
 
-/// Binomial faults of a trial on a model made from an original one: the flips of the original on
-/// the sites the two share, independent ones on the copies (key.purpose kCopyFaults).
-Faults draw_paired(const BinomialFaults& sampler, const Faults& in_original, const SiteMap& map,
-                   const FaultSpace& model, RngKey key);
+/// Binomial faults of a trial on a model made from an original one: the faults of the original on
+/// the sites the two share, independent ones on the copies (key.purpose kCopyFaults) and on tensors
+/// that are stored otherwise (kLayoutFaults, by the layout). `in_original`: with their effects.
+Faults draw_paired(const BinomialFaults& sampler, const FaultModel& faults,
+                   const Faults& in_original, const SiteMap& map, const FaultSpace& model,
+                   RngKey key);
+
+/// Gives drawn sites what they do: lengths and random words are drawn in their order, from
+/// {key.seed, key.point, key.trial, kFaultEffects}. Plain flips stay as they are.
+void give_effects(const FaultModel& model, Faults& faults, RngKey key);
 
 /// Expected number of faults in each tensor of the space per trial.
 std::vector<double> expected_faults(const Sampler& sampler, const FaultSpace& space);

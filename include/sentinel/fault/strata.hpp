@@ -17,29 +17,31 @@ struct Strata {
 
 /// Strata of the trials of a sampler on an original network and those made from it, and trials
 /// within one.
-/// exact:1: by the class of the flipped bit: {30}, {29-27}, {26-23}, {31}, {22-19}, {18-0}; the
-/// shares are the same for every network of 32-bit words.
-/// channel: the same bits of that channel in three classes, {30}, {29-23}, {31, 22-0}. Every silent
-/// stratum costs an interval trials of its own, and 30 alone fails often; so finer ones would take
-/// more trials for a half-width, not fewer (docs/methods.md). A trial takes a uniform bit of its
-/// class, with replacement: as it looks at some of the images only, a bit that was tried is not
-/// known.
-/// binomial: by the number of flipped critical bits (bit 30 of a word where it is 0; a flip of it
-/// multiplies the weight by 2^128) of the original, up to the least k_max with P(K > k_max) < 0.01,
-/// and one for all larger numbers.
+/// exact:1: by the class of the bit (bit_classes of the format; fp32: {30}, {29-27}, {26-23}, {31},
+/// {22-19}, {18-0}), where all words are stored alike and without a code.
+/// channel: the same bits of that channel; of fp32 in three classes, {30}, {29-23}, {31, 22-0}.
+/// Every silent stratum costs an interval trials of its own, and 30 alone fails often; so finer
+/// ones would take more trials for a half-width, not fewer (docs/methods.md). A trial takes a
+/// uniform bit of its class, with replacement: as it looks at some of the images only, a bit that
+/// was tried is not known.
+/// binomial flips and stuck-at-1: by the number of critical bits that are hit in the original
+/// (critical_bit of the format, of a word where it is 0: fp32's bit 30 then multiplies the value by
+/// 2^128), up to the least k_max with P(K > k_max) < 0.01, and one for all larger numbers.
 /// Others, and binomial where some dozens of critical bits flip in every trial: one stratum of all.
 class StratifiedSampler {
  public:
   /// `original`: fault-free; `space`: its own.
-  StratifiedSampler(const Sampler& sampler, const Graph& original, const FaultSpace& space);
+  StratifiedSampler(const Sampler& sampler, const Graph& original, const FaultSpace& space,
+                    const FaultModel& faults = {});
   ~StratifiedSampler();
   StratifiedSampler(StratifiedSampler&&) noexcept;
 
   const Strata& strata() const;
   /// Whether there is more than one.
   bool divides() const { return strata().names.size() > 1; }
-  /// A trial's faults given its stratum, -1: of all; a pure function of its arguments. `space`: of
-  /// the original, or for single flips (exact:1, channel) that of any network.
+  /// The sites of a trial given its stratum, -1: of all; a pure function of its arguments. `space`:
+  /// of the original, or for single faults (exact:1, channel) that of any network. UserError where
+  /// that stores its words otherwise.
   Faults draw(const FaultSpace& space, std::int32_t stratum, const RngKey& key) const;
 
  private:

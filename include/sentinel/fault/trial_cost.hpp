@@ -23,7 +23,7 @@ class TrialCost {
   double single(const Sampler& sampler) const;
 
   FaultSpace space_;
-  std::vector<double> macs_;  // of each tensor's layer, in runs
+  std::vector<std::pair<NodeId, double>> macs_;  // of each layer that has any, in runs
   std::vector<double> dense_, one_channel_;
 };
 

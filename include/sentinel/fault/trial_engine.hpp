@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "sentinel/fault/fault_space.hpp"
+#include "sentinel/fault/memory.hpp"
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
 
@@ -28,15 +29,12 @@ struct TrialResult {
   EnginePath path = EnginePath::kFast;
 };
 
-/// A flipped word before and after, as raw words.
-struct FaultRecord {
-  FaultSite site;
-  std::uint32_t before = 0, after = 0;
-};
-
 struct TrialOutcome {
   TrialResult result;
-  std::vector<FaultRecord> faults;
+  std::vector<FaultRecord> faults;  // all, or none where there are more than are kept
+  std::uint32_t n_faults = 0;
+  std::uint32_t masked = 0;                          // faults that left their word as it was
+  std::uint32_t words_wrong = 0, words_flagged = 0;  // as in Reading
   double seconds = 0;  // of wall time; trials that ran together share theirs equally
 };
 
@@ -58,8 +56,10 @@ struct EngineOptions {
   std::int64_t block = 32;                  // images per block
   std::uint64_t cache_budget = 2ull << 30;  // [bytes] of fault-free activations kept
   at::Device device = at::kCPU;
-  bool reference_only = false;  // --engine reference: run() is run_reference()
-  std::int64_t group = 0;       // images of a group that a trial may be confined to; 0: no groups
+  bool reference_only = false;          // --engine reference: run() is run_reference()
+  Selection selection = {};             // what may fail
+  std::size_t most_records = SIZE_MAX;  // faults of a trial that are kept, each
+  std::int64_t group = 0;  // images of a group that a trial may be confined to; 0: no groups
 };
 inline constexpr std::int32_t kNoGroup = -1;
 
@@ -71,11 +71,13 @@ struct TrialInput {
 };
 
 /// Turns faults into outcomes on a fixed set of images. Owns its graph and the fault-free
-/// activations; a trial flips bits in place and flips them back. Not thread safe.
+/// activations; a trial puts the values it reads into the network and takes them out again. Not
+/// thread safe.
 ///
-/// `run` starts at the first faulty node from cached fault-free outputs (channels_last, blocks of
-/// images); `run_reference` flips the bits, runs the whole unmodified network, flips back. Same
-/// outcomes.
+/// `run` starts at the first changed node from cached fault-free outputs (channels_last, blocks of
+/// images), and computes one channel alone where only that is changed; where nothing is read
+/// otherwise, nothing is run. `run_reference` runs the whole unmodified network on what is read.
+/// Same outcomes.
 class TrialEngine {
  public:
   TrialEngine(Graph graph, Batch images, const EngineOptions& options);
@@ -107,45 +109,6 @@ class TrialEngine {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-/// The decode step of a tensor's words (weight bounds): what is outside, or NaN, is read as 0.
-struct ReadRange {
-  std::vector<float> low, high;  // one for the tensor or one per row; empty: every word is itself
-  std::uint64_t row = 1;         // elements that share an entry
-};
-/// Takes the weight bounds out of a graph: per tensor of its fault space what was there, so that a
-/// FaultGuard decodes a faulty word once instead of the network every word at every use.
-std::vector<ReadRange> take_weight_bounds(Graph& graph, const FaultSpace& space);
-
-/// Flips the bits of `faults` in the graph's tensors while it lives; puts the words back exactly
-/// when it goes. With `ranges` (by tensor) the graph holds decoded values.
-class FaultGuard {
- public:
-  /// `words`: the tensors of the space without faults on the host, so that nothing is asked of a
-  /// GPU; empty: they are read from the graph.
-  FaultGuard(Graph& graph, const FaultSpace& space, const Faults& faults,
-             const std::vector<ReadRange>& ranges = {}, const std::vector<at::Tensor>& words = {});
-  FaultGuard(const FaultGuard&) = delete;
-  FaultGuard& operator=(const FaultGuard&) = delete;
-  ~FaultGuard();
-  const std::vector<FaultRecord>& records() const { return records_; }
-
- private:
-  struct Word {
-    std::uint32_t tensor = 0;
-    std::int64_t offset = 0;  // in elements from the tensor's first
-    std::uint32_t clean = 0, faulty = 0;
-  };
-  Word& word_of(const FaultSite& site, const std::vector<at::Tensor>& words);
-  void store(std::uint32_t Word::*value) const;
-  Graph& graph_;
-  const FaultSpace& space_;
-  std::vector<FaultRecord> records_;
-  std::vector<Word> words_;  // distinct, by tensor
-};
-
-/// Copies of the space's tensors on the host, layout kept; empty where they are there already.
-std::vector<at::Tensor> words_on_host(const Graph& graph, const FaultSpace& space);
 
 /// Outcome classes of the images given faulty and fault-free logits of the same path [N, classes]
 /// (CPU f32) and labels [N].

@@ -16,13 +16,16 @@ bool copies_agree(const DuplicatedConv& op);
 /// batch of one, where LibTorch's convolutions may round otherwise.
 ///
 /// Copies of duplicated channels whose stored rows are equal are not computed on the CPU.
-/// The weights are read at every use, batch normalisation when this is made.
+/// Weights, biases and ranges of corrections are read at every use; batch normalisation and bounds
+/// of activations when this is made and by `reread`.
 class FusedNet {
  public:
   /// The graph must outlive this; convolution weights in channels_last.
   explicit FusedNet(const Graph& graph);
 
   const Graph& graph() const { return graph_; }
+  /// Takes a node's batch normalisation or bound from the graph again.
+  void reread(NodeId node);
   /// The nodes that a value stands for, in order; empty for a node that is part of a later value.
   const std::vector<NodeId>& parts(NodeId id) const { return values_[index(id)].parts; }
   bool is_value(NodeId id) const { return id == 0 || !parts(id).empty(); }
@@ -58,7 +61,8 @@ class FusedNet {
                         const Narrow& narrow) const;
 
   const Graph& graph_;
-  std::vector<Value> values_;  // by the last of the nodes that they stand for
+  std::vector<Value> values_;     // by the last of the nodes that they stand for
+  std::vector<NodeId> value_of_;  // by node, the value that it is a part of
 };
 
 }  // namespace sentinel

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sentinel/core/normalisation.hpp"
+#include "sentinel/words/layout.hpp"
 
 namespace sentinel {
 
@@ -21,7 +22,8 @@ using Pair = std::array<std::int64_t, 2>;  // {height, width}
 /// non-finite one; of two non-finite ones 0. What passes changes by no more than a and b do where
 /// they are near the threshold, so that rounding does not decide between a huge value and 0.
 enum class Correction {
-  kRange,  // the one inside [low, high]; of two such, or of none, the smaller magnitude
+  kRange,  // the one inside [low, high]; of two such, or of none, the smaller magnitude;
+           // the original's where they are the same to 1e-5
   kMin,    // the smaller (the seed tool's, made NaN-safe)
 };
 enum class Clipping {
@@ -134,6 +136,12 @@ struct ChannelOrigin {
   std::vector<std::int64_t> out, in;
 };
 
+/// How a tensor is kept in memory. The graph holds its values as they are read without faults.
+struct Storage {
+  Layout layout;
+  at::Tensor scale;  // [rows] or [1] f32 on the CPU; undefined where the format has none
+};
+
 /// A CNN as data: nodes in execution order, node 0 the Input, the last node the logits [N,
 /// classes]. Move-only: tensors alias when copied, so clone() is explicit.
 class Graph {
@@ -166,6 +174,7 @@ class Graph {
   std::optional<Normalisation> normalisation;   // of its images; empty: the data set's
   std::vector<std::string> state_order;         // PyTorch's order of the state_dict's entries
   std::map<std::string, ChannelOrigin> origin;  // by Conv/Linear node name; absent = unchanged
+  std::map<std::string, Storage> storage;       // by entry, "conv1.weight"; absent = plain fp32
 
  private:
   std::vector<Node> nodes_;

@@ -19,6 +19,8 @@ struct ModelCost {
   std::int64_t parameters = 0;    // bounds and intervals not counted (as PyTorch counts)
   std::int64_t macs = 0;          // for one image
   std::int64_t memory_bytes = 0;  // everything stored: parameters, BN statistics, bounds, intervals
+  std::int64_t stored_bits = 0;   // of the stored tensors: scales and check words, no counters
+  double bits_per_weight = 0;     // of the words of weights, with the check words of their codes
   std::vector<LayerCost> layers;  // every node, execution order
 };
 

@@ -31,6 +31,9 @@ inline float restrict(float value, float bound, Clipping clipping, ActivationKin
   return clipping == Clipping::kRangerClamp && value > bound ? bound : 0.0F;
 }
 
+/// Magnitudes up to this ratio are the same: a and -a, computed apart, differ by rounding.
+inline constexpr float kSameMagnitude = 1.00001F;
+
 /// Two results of a duplicated channel, the original's and the copy's (see Correction).
 inline float merge(float a, float b, Correction correction, float low, float high) {
   const bool finite_a = std::isfinite(a), finite_b = std::isfinite(b);
@@ -39,7 +42,7 @@ inline float merge(float a, float b, Correction correction, float low, float hig
   bool prefer_a = a <= b;
   if (correction == Correction::kRange) {
     const bool inside_a = a >= low && a <= high, inside_b = b >= low && b <= high;
-    prefer_a = inside_a == inside_b ? std::fabs(a) <= std::fabs(b) : inside_a;
+    prefer_a = inside_a == inside_b ? std::fabs(a) <= std::fabs(b) * kSameMagnitude : inside_a;
   }
   if (finite_a && (!finite_b || prefer_a)) return a;
   return finite_b ? b : 0.0F;

@@ -7,6 +7,7 @@
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/protect/importance.hpp"
+#include "sentinel/protect/storing.hpp"
 
 namespace sentinel {
 
@@ -95,9 +96,11 @@ struct HardeningPlan {
   Clipping clipping = Clipping::kRanger;
   BoundsPer bounds = BoundsPer::kLayer;
   std::optional<WeightBoundsPer> weight_bounds;  // none: off
+  std::vector<StoreRule> store;                  // none: plain fp32
 };
-/// duplicate + restrict + calibrate on the calibration images + bound the weights, each where the
-/// plan says so. Collective; the same graph on every rank.
+/// duplicate + restrict + store + bound the weights + calibrate on the calibration images, each
+/// where the plan says so: bounds are those of the values as they are read, and are stored last.
+/// Collective; the same graph on every rank.
 Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
              const Dataset& calibration, const Comm& comm, at::Device device);
 

@@ -1,0 +1,40 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sentinel/core/rng.hpp"
+#include "sentinel/words/format.hpp"
+
+namespace sentinel {
+
+/// What a fault does to the bits of a stored word. Values are part of the file format.
+enum class Effect : std::uint8_t {
+  kFlip = 0,
+  kStuckAt0 = 1,
+  kStuckAt1 = 2,
+  kRandomWord = 3,  // the word becomes a uniform random one
+  kValue = 4,       // the word becomes what stores a given value
+};
+
+/// How faults act: the same for all of a campaign.
+struct FaultModel {
+  Effect effect = Effect::kFlip;
+  float value = 0;  // kValue
+  /// Adjacent bits of an event: `lengths[i]` is the probability of i + 1 of them.
+  std::vector<double> lengths = {1};
+
+  bool of_words() const { return effect == Effect::kRandomWord || effect == Effect::kValue; }
+  bool of_bits() const { return lengths.size() == 1; }
+  /// Mean number of bits of an event, before words end.
+  double mean_length() const;
+};
+
+/// "flip", "stuck-at-0", "stuck-at-1", "random-word", "value:v". UserError.
+void parse_effect(const std::string& text, FaultModel& model);
+std::string effect_name(const FaultModel& model);
+/// "bit", "burst:L", "mbu:p1,p2,p3" (shares that sum to 1). UserError.
+void parse_shape(const std::string& text, FaultModel& model);
+std::string shape_name(const FaultModel& model);
+
+}  // namespace sentinel

@@ -1,0 +1,97 @@
+#pragma once
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "sentinel/fault/fault_space.hpp"
+
+namespace sentinel {
+
+/// A fault as it found a stored word, and as it left it.
+struct FaultRecord {
+  FaultSite site;
+  Word before = 0, after = 0;
+};
+
+/// A value of a stored tensor that is read otherwise than without faults.
+struct ReadChange {
+  std::uint32_t stored = 0;   // number of the tensor in stored_tensors()
+  std::uint64_t element = 0;  // row-major
+  float clean = 0, faulty = 0;
+};
+
+/// What faults make of a network's memory.
+struct Reading {
+  std::vector<FaultRecord> records;  // in the order of the faults
+  std::vector<ReadChange> changes;   // by (tensor, element); the bits of clean and faulty differ
+  std::uint32_t masked = 0;          // faults that left their word as it was
+  std::uint32_t words_wrong = 0;     // words that are decoded as others than were stored
+  std::uint32_t words_flagged = 0;   // words that a code gave up, read as 0
+};
+
+/// The weight bounds of a tensor: what is outside, or NaN, is read as 0.
+struct ReadRange {
+  std::int64_t low = -1, high = -1;  // numbers of their tensors; -1: none
+  std::uint64_t row = 1;             // values that share an entry
+};
+
+struct Words;  // how the values of a tensor are stored
+
+/// A network's memory: words by tensor, made from the values when they are asked for. Reads the
+/// graph, which must be free of faults whenever this does, and outlive it.
+class Memory {
+ public:
+  explicit Memory(const Graph& graph);
+  const std::vector<StoredTensor>& tensors() const { return tensors_; }
+  /// The values of a tensor without faults, row-major, on the host; none of check words.
+  const float* values(std::size_t tensor) const { return values_[tensor].data_ptr<float>(); }
+  /// The word of a value, before any code.
+  Word word(std::size_t tensor, std::uint64_t element) const;
+
+  /// Puts faults of a space of this graph into their words and reads what changes: blocks that
+  /// were hit are decoded, and all values of a scale that is read otherwise. Weight bounds are a
+  /// later step. Bug where a fault is none of the space, before anything is done.
+  Reading read(const FaultSpace& space, const Faults& faults) const;
+  /// The same changes for a network whose weights went through their bounds once.
+  std::vector<ReadChange> through_bounds(const std::vector<ReadChange>& changes) const;
+
+ private:
+  struct Hits;
+  Words words_of(std::size_t tensor) const;
+  /// What belongs to a tensor; -1: none.
+  struct Links {
+    std::int64_t data = -1;    // of scales and check words, what they are for
+    std::int64_t scale = -1;   // its scales
+    std::int64_t bounds = -1;  // of weight bounds, the weight
+    ReadRange range = {};
+  };
+  std::vector<Hits> hits_of(const FaultSpace& space, const Faults& faults) const;
+  void read_data(const Hits& hits, const std::vector<ReadChange>& scales, Reading& reading) const;
+  std::vector<ReadChange> read_scale(const Hits& hits, Reading& reading) const;
+
+  std::vector<StoredTensor> tensors_;
+  std::vector<Links> links_;
+  std::vector<at::Tensor> values_;  // contiguous; the graph's own where it can be
+};
+
+/// Lets a network's weights go through their bounds, and takes these out.
+void take_weight_bounds(Graph& graph);
+
+/// Writes changed values into a network's tensors while it lives, and puts the others back exactly
+/// when it goes. The network has the shapes of `memory`'s, in any memory format, on any device.
+class FaultGuard {
+ public:
+  FaultGuard(Graph& graph, const Memory& memory, std::vector<ReadChange> changes);
+  FaultGuard(const FaultGuard&) = delete;
+  FaultGuard& operator=(const FaultGuard&) = delete;
+  ~FaultGuard();
+
+ private:
+  void store(float ReadChange::*value) const;
+  Graph& graph_;
+  const Memory& memory_;
+  std::vector<ReadChange> changes_;
+};
+
+}  // namespace sentinel

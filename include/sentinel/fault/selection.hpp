@@ -1,0 +1,53 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sentinel/graph/stored.hpp"
+
+namespace sentinel {
+
+/// Numbers begin ... end - 1.
+struct NumberRange {
+  std::uint64_t begin = 0, end = 0;
+  bool operator==(const NumberRange& o) const { return begin == o.begin && end == o.end; }
+};
+
+/// Which part of a network's memory may fail: the population of faults. As a whole by default: the
+/// weights of every Conv2d and Linear, copies included.
+struct Selection {
+  std::vector<TensorClass> targets = {TensorClass::kWeight};
+  /// Globs over the layer part of names ("layer1.*"); "!GLOB" takes out again. Empty: all.
+  std::vector<std::string> layers;
+  /// Output channels of a layer, their copies included. Where any are named, no other layers count.
+  struct Channels {
+    std::string layer;
+    std::vector<NumberRange> channels;
+  };
+  std::vector<Channels> channels;
+  /// Of every stored word: "31", "23-30", "sign", "exponent", "mantissa", "message", "check".
+  /// Empty: all.
+  std::vector<std::string> bits;
+  bool words = false;  // a site is a whole word, not a bit
+};
+
+/// "weight", "weight,bias", "parameters" (all classes). UserError.
+std::vector<TensorClass> parse_targets(const std::vector<std::string>& words);
+/// "layer1.0.conv1=0-3,7". UserError.
+Selection::Channels parse_channels(const std::string& text);
+/// "weight", "weight,bias": in the order of the classes.
+std::string target_name(const Selection& selection);
+/// "layers layer1.*; channels conv1=0-3; bits sign"; empty: all.
+std::string selection_name(const Selection& selection);
+
+/// Of a tensor's stored words.
+int stored_bits(const StoredTensor& tensor);
+/// Bits of the tensor's stored words that are selected, ascending. UserError where the layout
+/// cannot grant a wish.
+std::vector<std::uint8_t> selected_bits(const Selection& selection, const StoredTensor& tensor);
+/// Whether a pattern with * (any text) and ? (one character) matches all of the text.
+bool matches_glob(const std::string& pattern, const std::string& text);
+bool selects_layer(const Selection& selection, const std::string& layer);
+
+}  // namespace sentinel

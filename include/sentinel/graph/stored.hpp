@@ -1,0 +1,50 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sentinel/graph/graph.hpp"
+
+namespace sentinel {
+
+/// What a stored tensor is for. Values are part of the file format.
+enum class TensorClass : std::uint8_t {
+  kWeight = 0,  // of Conv2d and Linear, copies of duplicated channels included
+  kBias = 1,
+  kBn = 2,     // batch normalisation: weight, bias, running mean and variance
+  kBound = 3,  // of activations and weights, ranges of corrections
+  kScale = 4,  // of a number format
+  kCheck = 5,  // check words that a code keeps apart
+};
+/// "weight", "bias", "bn", "bound", "scale", "check".
+const char* class_name(TensorClass kind);
+
+/// A tensor of the network's memory.
+struct StoredTensor {
+  NodeId node = 0;
+  std::string name;  // its entry in a state_dict: "layer1.0.conv1.weight"; of check words
+                     // "layer1.0.conv1.weight.check"
+  TensorClass kind = TensorClass::kWeight;
+  Layout layout;  // of check words: that of the tensor they protect
+  // Of the values; of check words, of these. Numbered row-major over [out + copies, ...]: all
+  // originals, then the copies of duplicated channels.
+  std::uint64_t values = 0, originals = 0;
+  std::uint64_t row = 0;  // values of one output channel; 0: not by channel
+};
+
+/// All of a network, in execution order; a tensor's scales and check words follow it. Counters of
+/// batches are not among them.
+std::vector<StoredTensor> stored_tensors(const Graph& graph);
+
+/// From now on the tensor of this entry is stored so, its scales as `scales`: its values become
+/// what is read of their words. Scales are the largest magnitudes', of each row or of the tensor.
+void store_as(Graph& graph, const std::string& entry, const Layout& layout,
+              const Layout& scales = {});
+
+/// Whether the values of an entry of Graph::storage are what is read of their words.
+bool is_stored_exactly(const Graph& graph, const std::string& entry);
+
+/// The values, not of kCheck.
+const at::Tensor& values_of(const Graph& graph, const StoredTensor& tensor);
+
+}  // namespace sentinel

@@ -1,0 +1,33 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "sentinel/graph/stored.hpp"
+
+namespace sentinel {
+
+/// How some of a network's tensors are to be stored.
+struct StoreRule {
+  std::string text;  // "weight,bias@layer1.*=int8:channel"
+  std::vector<TensorClass> classes;
+  std::string layers;  // a glob over the layer part of names
+  Layout layout;
+};
+
+/// "CLASS[,CLASS...][@GLOB]=LAYOUT". UserError where it is none, or where values of a class must
+/// not be stored so: only weights may have a code that reads words as 0, and scales none
+/// themselves.
+StoreRule parse_store_rule(const std::string& text);
+
+/// Stores a network's tensors by the rules, the last that names a tensor, and their scales; the
+/// others stay plain fp32. Values become what is read. First all but bounds; then the bounds, which
+/// were taken from the values as read. UserError where a rule names nothing of the network, or a
+/// value is not finite where it needs a scale.
+void store_values(Graph& graph, const std::vector<StoreRule>& rules);
+void store_bounds(Graph& graph, const std::vector<StoreRule>& rules);
+
+/// UserError where tensors are stored in another way than fp32: what is made of a network is made
+/// before. `what`: "prune".
+void require_plain_storage(const Graph& graph, const std::string& what);
+
+}  // namespace sentinel

@@ -1,0 +1,214 @@
+#include "sentinel/graph/stored.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <string_view>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/graph/visit.hpp"
+
+namespace sentinel {
+namespace {
+
+/// Nothing for what is only carried along.
+std::optional<TensorClass> class_of(const Op& op, std::string_view suffix) {
+  if (suffix == "num_batches_tracked") return std::nullopt;
+  if (std::holds_alternative<BatchNorm>(op)) return TensorClass::kBn;
+  if (suffix == "weight") return TensorClass::kWeight;
+  return suffix == "bias" ? TensorClass::kBias : TensorClass::kBound;
+}
+
+/// Rows of the tensors that hold one for each original and copy.
+std::int64_t copies_of(const Op& op, std::string_view suffix) {
+  const auto* conv = std::get_if<DuplicatedConv>(&op);
+  const bool ranges = suffix == "range_low" || suffix == "range_high";
+  return conv && !ranges ? static_cast<std::int64_t>(conv->duplicated.size()) : 0;
+}
+
+StoredTensor describe(const Graph& graph, NodeId node, const char* suffix, TensorClass kind,
+                      const at::Tensor& values) {
+  StoredTensor tensor{node, graph[node].name + "." + suffix, kind, {}};
+  tensor.values = static_cast<std::uint64_t>(values.numel());
+  const std::int64_t rows = values.dim() == 0 ? 0 : values.size(0);
+  tensor.row = rows > 0 ? tensor.values / static_cast<std::uint64_t>(rows) : 0;
+  const auto copies = static_cast<std::uint64_t>(rows > 0 ? copies_of(graph[node].op, suffix) : 0);
+  tensor.originals = tensor.values - copies * tensor.row;
+  return tensor;
+}
+
+std::uint64_t blocks_of(std::uint64_t values, int block) {
+  const auto size = static_cast<std::uint64_t>(block);
+  return (values + size - 1) / size;
+}
+
+void add_scales(const Graph& graph, const StoredTensor& of, const at::Tensor& scale,
+                std::vector<StoredTensor>& to) {
+  StoredTensor tensor{of.node, of.name + "_scale", TensorClass::kScale, {}};
+  const auto own = graph.storage.find(tensor.name);
+  if (own != graph.storage.end()) tensor.layout = own->second.layout;
+  tensor.values = static_cast<std::uint64_t>(scale.numel());
+  tensor.row = of.layout.scale_per_row ? 1 : 0;
+  tensor.originals = tensor.row == 0 ? tensor.values : of.originals / of.row;
+  to.push_back(std::move(tensor));
+}
+
+void add_checks(const StoredTensor& of, std::vector<StoredTensor>& to) {
+  const int words = block_shape(of.layout).words;
+  StoredTensor tensor{of.node, of.name + ".check", TensorClass::kCheck, of.layout};
+  tensor.originals = blocks_of(of.originals, words);
+  tensor.values = tensor.originals + blocks_of(of.values - of.originals, words);
+  to.push_back(std::move(tensor));
+}
+
+void add(const Graph& graph, StoredTensor tensor, std::vector<StoredTensor>& to) {
+  const auto own = graph.storage.find(tensor.name);
+  if (own == graph.storage.end()) {
+    to.push_back(std::move(tensor));
+    return;
+  }
+  tensor.layout = own->second.layout;
+  to.push_back(tensor);
+  if (own->second.scale.defined()) add_scales(graph, tensor, own->second.scale, to);
+  if (block_shape(tensor.layout).check_bits > 0) add_checks(tensor, to);
+}
+
+}  // namespace
+
+const char* class_name(TensorClass kind) {
+  switch (kind) {
+    case TensorClass::kWeight:
+      return "weight";
+    case TensorClass::kBias:
+      return "bias";
+    case TensorClass::kBn:
+      return "bn";
+    case TensorClass::kBound:
+      return "bound";
+    case TensorClass::kScale:
+      return "scale";
+    case TensorClass::kCheck:
+      return "check";
+  }
+  throw Bug("unknown class of tensors");
+}
+
+std::vector<StoredTensor> stored_tensors(const Graph& graph) {
+  std::vector<StoredTensor> tensors;
+  for (NodeId id = 0; id < graph.size(); ++id)
+    for_each_tensor(graph[id].op, [&](const char* suffix, const at::Tensor& values) {
+      if (const auto kind = class_of(graph[id].op, suffix))
+        add(graph, describe(graph, id, suffix, *kind, values), tensors);
+    });
+  return tensors;
+}
+
+namespace {
+
+/// The tensor of a node with this entry; Bug where there is none.
+template <class AnyOp>
+auto& tensor_of(AnyOp& op, const std::string& node, const std::string& entry) {
+  at::Tensor* found = nullptr;
+  const std::string_view suffix = std::string_view(entry).substr(node.size() + 1);
+  for_each_tensor(op, [&](const char* own, auto& values) {
+    if (own == suffix) found = const_cast<at::Tensor*>(&values);
+  });
+  if (!found) throw Bug("the network has no tensor '" + entry + "'");
+  return *found;
+}
+
+/// Values of words that are coded together, `scale(i)` for each, as they are read.
+template <class Scale>
+void read_back(float* values, std::uint64_t count, const Layout& layout, const Scale& scale) {
+  const BlockShape shape = block_shape(layout);
+  const auto size = static_cast<std::uint64_t>(shape.words);
+  std::vector<Word> words(size), stored(size * static_cast<std::uint64_t>(shape.copies));
+  std::vector<ReadWord> read(size);
+  for (std::uint64_t begin = 0; begin < count; begin += size) {
+    const std::uint64_t n = std::min(size, count - begin);
+    for (std::uint64_t i = 0; i < n; ++i) {
+      words[i] = encode(layout.format, values[begin + i], scale(begin + i));
+      read[i] = {words[i], false};
+    }
+    Word check = 0;
+    if (layout.code) {
+      encode_block(layout, words.data(), static_cast<int>(n), stored.data(), &check);
+      decode_block(layout, stored.data(), static_cast<int>(n), check, read.data());
+    }
+    for (std::uint64_t i = 0; i < n; ++i)
+      values[begin + i] =
+          read[i].flagged ? 0 : decode(layout.format, read[i].word, scale(begin + i));
+  }
+}
+
+at::Tensor scales_of(const at::Tensor& values, const Layout& layout, bool by_row) {
+  const at::Tensor magnitudes = values.abs();
+  at::Tensor scales = by_row ? magnitudes.flatten(1).amax(1) : magnitudes.max().view({1});
+  scales = scales.contiguous();
+  auto* scale = scales.data_ptr<float>();
+  for (std::int64_t i = 0; i < scales.numel(); ++i) scale[i] = scale_of(layout.format, scale[i]);
+  return scales;
+}
+
+}  // namespace
+
+namespace {
+
+StoredTensor stored_tensor(const Graph& graph, const std::string& entry) {
+  for (StoredTensor& own : stored_tensors(graph))
+    if (own.name == entry) return std::move(own);
+  throw Bug("the network has no tensor '" + entry + "'");
+}
+
+/// Values as they are read where they are stored so; copies are blocks of their own.
+at::Tensor read_values(const at::Tensor& stored, const StoredTensor& tensor,
+                       const Storage& storage) {
+  at::Tensor values = stored.to(at::kCPU).contiguous().clone();
+  const float* scale = storage.scale.defined() ? storage.scale.data_ptr<float>() : nullptr;
+  const bool by_row = storage.layout.scale_per_row && tensor.row > 0;
+  const auto scale_at = [&](std::uint64_t element) {
+    return scale == nullptr ? 1 : scale[by_row ? element / tensor.row : 0];
+  };
+  float* first = values.data_ptr<float>();
+  read_back(first, tensor.originals, storage.layout, scale_at);
+  read_back(first + tensor.originals, tensor.values - tensor.originals, storage.layout,
+            [&](std::uint64_t element) { return scale_at(tensor.originals + element); });
+  return values;
+}
+
+}  // namespace
+
+void store_as(Graph& graph, const std::string& entry, const Layout& layout, const Layout& scales) {
+  const StoredTensor found = stored_tensor(graph, entry);
+  Node& node = graph[found.node];
+  at::Tensor& tensor = tensor_of(node.op, node.name, entry);
+  Storage storage{layout, {}};
+  if (has_scale(layout.format)) {
+    storage.layout.scale_per_row = layout.scale_per_row && found.row > 0 && tensor.dim() > 1;
+    storage.scale = scales_of(tensor.to(at::kCPU), layout, storage.layout.scale_per_row);
+    read_back(storage.scale.data_ptr<float>(), static_cast<std::uint64_t>(storage.scale.numel()),
+              scales, [](std::uint64_t) { return 1.0F; });
+    if (!is_plain(scales)) graph.storage[entry + "_scale"] = {scales, {}};
+  }
+  tensor = read_values(tensor, found, storage).to(tensor.device());
+  graph.storage[entry] = std::move(storage);
+}
+
+bool is_stored_exactly(const Graph& graph, const std::string& entry) {
+  const StoredTensor tensor = stored_tensor(graph, entry);
+  const at::Tensor values = values_of(graph, tensor).to(at::kCPU).contiguous();
+  Storage storage{tensor.layout, {}};
+  const auto own = graph.storage.find(entry);
+  if (own != graph.storage.end()) storage.scale = own->second.scale;
+  const at::Tensor read = read_values(values, tensor, storage);
+  return std::memcmp(read.data_ptr(), values.data_ptr(), values.nbytes()) == 0;
+}
+
+const at::Tensor& values_of(const Graph& graph, const StoredTensor& tensor) {
+  if (tensor.kind == TensorClass::kScale)
+    return graph.storage.at(tensor.name.substr(0, tensor.name.rfind("_scale"))).scale;
+  const Node& node = graph[tensor.node];
+  return tensor_of(node.op, node.name, tensor.name);
+}
+
+}  // namespace sentinel

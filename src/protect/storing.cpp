@@ -1,0 +1,135 @@
+#include "sentinel/protect/storing.hpp"
+
+#include <algorithm>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/fault/selection.hpp"
+
+namespace sentinel {
+namespace {
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+    end = text.find(',', begin);
+    parts.push_back(text.substr(begin, end == std::string::npos ? end : end - begin));
+  }
+  return parts;
+}
+
+bool holds(const std::vector<TensorClass>& classes, TensorClass kind) {
+  return std::find(classes.begin(), classes.end(), kind) != classes.end();
+}
+
+/// The classes of a rule; of "parameters" those that the layout is for.
+std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& rule) {
+  std::vector<TensorClass> classes;
+  const bool all = names == "parameters";
+  try {
+    classes = parse_targets(split(names));
+  } catch (const UserError&) {
+    throw UserError("--store " + rule.text +
+                    ": before @ or = stand classes of tensors: weight, bias, bn, bound, scale, or "
+                    "parameters");
+  }
+  const bool scaled = has_scale(rule.layout.format);
+  classes.erase(std::remove_if(classes.begin(), classes.end(),
+                               [&](TensorClass kind) {
+                                 return all && (kind == TensorClass::kCheck ||
+                                                (kind == TensorClass::kScale && scaled));
+                               }),
+                classes.end());
+  return classes;
+}
+
+void check_rule(const StoreRule& rule) {
+  if (holds(rule.classes, TensorClass::kCheck))
+    throw UserError("--store " + rule.text + ": check bits are stored as their code says");
+  if (holds(rule.classes, TensorClass::kScale) && has_scale(rule.layout.format))
+    throw UserError("--store " + rule.text +
+                    ": scales need a format without scales, such as fp32 or fp16");
+  const bool weights_alone = rule.classes == std::vector<TensorClass>{TensorClass::kWeight};
+  const bool repeats = !rule.layout.code || rule.layout.code->kind == Code::Kind::kRepeat ||
+                       rule.layout.code->kind == Code::Kind::kTmr;
+  if (!weights_alone && !repeats)
+    throw UserError("--store " + rule.text +
+                    ": only weights may have this code, as it may read words as 0; others take "
+                    "repeat:R or tmr");
+}
+
+/// As a tensor of this class.
+bool matches(const StoreRule& rule, const Graph& graph, const StoredTensor& tensor,
+             TensorClass kind) {
+  return holds(rule.classes, kind) && matches_glob(rule.layers, graph[tensor.node].name);
+}
+
+Layout layout_of(const Graph& graph, const StoredTensor& tensor, TensorClass kind,
+                 const std::vector<StoreRule>& rules) {
+  Layout layout;
+  for (const StoreRule& rule : rules)
+    if (matches(rule, graph, tensor, kind)) layout = rule.layout;
+  return layout;
+}
+
+void require_finite(const Graph& graph, const StoredTensor& tensor, const Layout& layout) {
+  if (!has_scale(layout.format) || at::isfinite(values_of(graph, tensor)).all().item<bool>())
+    return;
+  throw UserError("--store: " + tensor.name + " has a value that is not finite, so that " +
+                  layout_name(layout) + " has no scale for it");
+}
+
+void store_one(Graph& graph, const StoredTensor& tensor, const std::vector<StoreRule>& rules) {
+  if (tensor.kind == TensorClass::kScale || tensor.kind == TensorClass::kCheck) return;
+  const Layout layout = layout_of(graph, tensor, tensor.kind, rules);
+  if (is_plain(layout)) return;
+  require_finite(graph, tensor, layout);
+  store_as(graph, tensor.name, layout, layout_of(graph, tensor, TensorClass::kScale, rules));
+}
+
+}  // namespace
+
+StoreRule parse_store_rule(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0)
+    throw UserError(
+        "--store takes CLASS[,CLASS...][@GLOB]=LAYOUT, such as weight=int8:channel, not '" + text +
+        "'");
+  StoreRule rule{text, {}, "*", {}};
+  try {
+    rule.layout = parse_layout(text.substr(equals + 1));
+  } catch (const UserError& error) {
+    throw UserError("--store " + text + ": " + error.what());
+  }
+  const std::string names = text.substr(0, equals);
+  const std::size_t at = names.find('@');
+  if (at != std::string::npos) rule.layers = names.substr(at + 1);
+  rule.classes = classes_of(names.substr(0, at), rule);
+  check_rule(rule);
+  return rule;
+}
+
+void store_values(Graph& graph, const std::vector<StoreRule>& rules) {
+  for (const StoredTensor& tensor : stored_tensors(graph))
+    if (tensor.kind != TensorClass::kBound) store_one(graph, tensor, rules);
+}
+
+void store_bounds(Graph& graph, const std::vector<StoreRule>& rules) {
+  for (const StoredTensor& tensor : stored_tensors(graph))
+    if (tensor.kind == TensorClass::kBound) store_one(graph, tensor, rules);
+  const std::vector<StoredTensor> all = stored_tensors(graph);
+  for (const StoreRule& rule : rules)
+    if (std::none_of(all.begin(), all.end(), [&](const StoredTensor& tensor) {
+          return matches(rule, graph, tensor, tensor.kind);
+        }))
+      throw UserError("--store " + rule.text + ": the network has no such tensors");
+}
+
+void require_plain_storage(const Graph& graph, const std::string& what) {
+  if (graph.storage.empty()) return;
+  throw UserError(what + ": values of this network are stored as " +
+                  layout_name(graph.storage.begin()->second.layout) + " (" +
+                  graph.storage.begin()->first +
+                  "); start from the network that it was made from, and store last");
+}
+
+}  // namespace sentinel
