@@ -215,7 +215,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "int4+secded:128,zero", "fp32+spw", "fp16+spw", "int8+spw", "fp8:e4m3+spw",
                     "int7+zero-space", "int4+bch:8,4", "fixed:1.2+bch:8,4", "int5+bch:16,5",
                     "int7+bch:16,7", "int11+bch:16,11", "int6+bch:32,6", "int11+bch:32,11",
-                    "int16+bch:32,16", "fp16+bch:32,16", "int21+bch:32,21", "int26+bch:32,26"),
+                    "int16+bch:32,16", "int21+bch:32,21", "int26+bch:32,26"),
     test_name);
 
 /// What a value is stored as, and read as with these bits flipped.
