@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "words/bits.hpp"
+
 namespace sentinel {
 namespace {
 
@@ -9,12 +11,6 @@ constexpr int kMaxBytes = 16;  // secded:128
 
 using Data = std::array<std::uint8_t, kMaxBytes>;
 
-constexpr Word low_bits(int count) {
-  return count == 0 ? 0 : ~Word{0} >> (64 - count);
-}
-bool odd(Word word) {
-  return __builtin_parityll(word) != 0;
-}
 bool is_power_of_two(Word number) {
   return (number & (number - 1)) == 0;
 }

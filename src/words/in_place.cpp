@@ -2,15 +2,11 @@
 
 #include <array>
 
+#include "words/bits.hpp"
+
 namespace sentinel {
 namespace {
 
-constexpr Word low_bits(int count) {
-  return ~Word{0} >> (64 - count);
-}
-bool odd(Word word) {
-  return __builtin_parityll(word) != 0;
-}
 Word bit_of(Word word, int bit) {
   return word >> bit & 1;
 }
