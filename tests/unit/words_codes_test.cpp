@@ -218,7 +218,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "int16+bch:32,16", "int21+bch:32,21", "int26+bch:32,26"),
     test_name);
 
-/// What a value is stored as, and read as with these bits flipped.
+/// A value, its word, the stored word, and the word read with these bits flipped.
 struct Vector {
   const char* layout;
   float value;

@@ -5,9 +5,7 @@
 #include <cfloat>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <map>
-#include <set>
 
 #include "sentinel/core/rng.hpp"
 #include "sentinel/words/layout.hpp"
@@ -322,65 +320,78 @@ const std::vector<std::string>& layouts() {
   return all;
 }
 
-std::vector<Word> stored_of(const Layout& layout, const std::vector<float>& values, float scale) {
-  std::vector<Word> words;
-  for (const float value : values) words.push_back(encode(layout.format, value, scale));
-  std::vector<Word> stored(words.size() * static_cast<std::size_t>(block_shape(layout).copies));
-  Word check = 0;
-  encode_block(layout, words.data(), static_cast<int>(words.size()), stored.data(), &check);
-  stored.push_back(check);
-  return stored;
-}
+/// A block of values on their way to the stored words and back.
+struct Block {
+  explicit Block(const std::string& name)
+      : layout(parse_layout(name)),
+        values(static_cast<std::size_t>(block_shape(layout).words)),
+        words(values.size()),
+        stored(values.size() * static_cast<std::size_t>(block_shape(layout).copies)),
+        read(values.size()) {}
 
-std::vector<float> read_of(const Layout& layout, const std::vector<Word>& stored, float scale) {
-  const BlockShape shape = block_shape(layout);
-  std::vector<ReadWord> words(static_cast<std::size_t>(shape.words));
-  decode_block(layout, stored.data(), shape.words, stored.back(), words.data());
-  std::vector<float> values;
-  for (const ReadWord& word : words) {
-    EXPECT_FALSE(word.flagged) << layout_name(layout);
-    values.push_back(decode(layout.format, word.word, scale));
+  void store() {
+    for (std::size_t i = 0; i < values.size(); ++i)
+      words[i] = encode(layout.format, values[i], scale);
+    encode_block(layout, words.data(), static_cast<int>(words.size()), stored.data(), &check);
   }
-  return values;
+  void read_back() {
+    decode_block(layout, stored.data(), static_cast<int>(read.size()), check, read.data());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      EXPECT_FALSE(read[i].flagged) << layout_name(layout);
+      values[i] = decode(layout.format, read[i].word, scale);
+    }
+  }
+
+  Layout layout;
+  float scale = 1;
+  std::vector<float> values;
+  std::vector<Word> words, stored;
+  Word check = 0;
+  std::vector<ReadWord> read;
+};
+
+/// Up to this magnitude, and some of any bits.
+float random_value(Rng& rng, float amax) {
+  const std::array<float, 8> special = {NAN,   -NAN,    INFINITY, -INFINITY,
+                                        -0.0f, FLT_MAX, -FLT_MAX, 1e-45f};
+  if (rng.below(64) == 0) return special[rng.below(8)];
+  if (rng.below(8) == 0) return any_float(rng);
+  return static_cast<float>(static_cast<double>(amax) * (2 * rng.uniform() - 1));
 }
 
 TEST(Layouts, StoreAValueThatWasReadAsItWasStored) {
-  Rng rng = make_rng();
   EXPECT_GT(layouts().size(), 90u);
   for (const std::string& name : layouts()) {
-    const Layout layout = parse_layout(name);
-    for (int done = 0; done < 100'000;) {
-      const auto amax = std::fabs(any_float(rng));
-      const float scale = scale_of(layout.format, done % 2 ? amax : 0.7f);
-      std::vector<float> values(static_cast<std::size_t>(block_shape(layout).words));
-      for (float& value : values) {
-        const double magnitude = done % 2 && std::isfinite(amax) ? static_cast<double>(amax) : 0.7;
-        value = static_cast<float>(magnitude * (2 * rng.uniform() - 1));
-        if (rng.below(8) == 0) value = any_float(rng);
-        if (rng.below(64) == 0)
-          value = std::array<float, 8>{NAN,   -NAN,    INFINITY, -INFINITY,
-                                       -0.0f, FLT_MAX, -FLT_MAX, 1e-45f}[rng.below(8)];
-        ++done;
-      }
-      const auto stored = stored_of(layout, values, scale);
-      ASSERT_EQ(stored_of(layout, read_of(layout, stored, scale), scale), stored)
-          << name << " " << values[0] << " / " << scale << ", seed " << kSeed;
+    Rng rng = make_rng();
+    Block block(name);
+    for (std::size_t done = 0; done < 100'000; done += block.values.size()) {
+      const float any = std::fabs(any_float(rng));
+      const float amax = std::isfinite(any) && rng.below(2) == 0 ? any : 0.7f;
+      block.scale = scale_of(block.layout.format, amax);
+      for (float& value : block.values) value = random_value(rng, amax);
+      block.store();
+      const auto stored = block.stored;
+      const Word check = block.check;
+      block.read_back();
+      block.store();
+      ASSERT_EQ(block.stored, stored) << name << " at " << block.scale << ", seed " << kSeed;
+      ASSERT_EQ(block.check, check) << name;
     }
   }
 }
 
 TEST(Layouts, KeepNumbersNumbers) {
   // A code that changes low bits must not make infinity or NaN of a number.
-  Rng rng = make_rng();
   for (const std::string& name : layouts()) {
-    const Layout layout = parse_layout(name);
-    const float scale = scale_of(layout.format, 2);
+    Rng rng = make_rng();
+    Block block(name);
+    block.scale = scale_of(block.layout.format, 2);
     for (int i = 0; i < 2000; ++i) {
-      std::vector<float> values(static_cast<std::size_t>(block_shape(layout).words));
-      for (float& value : values) value = static_cast<float>(4 * rng.uniform() - 2);
-      values[0] = i % 2 ? 2 : -2;
-      for (const float value : read_of(layout, stored_of(layout, values, scale), scale))
-        ASSERT_TRUE(std::isfinite(value)) << name;
+      for (float& value : block.values) value = static_cast<float>(4 * rng.uniform() - 2);
+      block.values[0] = i % 2 ? 2 : -2;
+      block.store();
+      block.read_back();
+      for (const float value : block.values) ASSERT_TRUE(std::isfinite(value)) << name;
     }
   }
 }

@@ -115,21 +115,21 @@ TEST(LayoutNames, AreReadStrictly) {
 
 TEST(LayoutNames, AreRefusedWhereTheCodeDoesNotFit) {
   for (const auto& [wrong, why] : std::vector<std::pair<const char*, const char*>>{
-           {"bf16+mset", "fp32 and fp16"},
-           {"int8+cep:d3", "fp32 and fp16"},
+           {"bf16+mset", "needs fp32 or fp16"},
+           {"int8+cep:d3", "needs fp32 or fp16"},
            {"fp8:e4m3+parity", "would become NaN"},
            {"fp8:e4m3+tmr:6", "would become NaN"},
            {"int26+parity", "more than 24 bits"},
            {"fixed:15.16+tmr:31", "more than 24 bits"},
-           {"fp16+tmr:sign-exponent", "fp32"},
+           {"fp16+tmr:sign-exponent", "needs fp32"},
            {"fp16+tmr:16", "highest is 15"},
            {"fp32+tmr:30,30", "named twice"},
            {"fp32+tmr:30,3", "would be overwritten"},
            {"bf16+tmr:15,14,13,12", "more than the mantissa"},
-           {"int5+secded:64", "no whole number of its 5-bit words"},
+           {"int5+secded:64", "5 bits, which do not divide 64; take a format of 2, 4, 8"},
            {"int5+spw", "32, 16 or 8 bits"},
            {"int8+zero-space", "it needs int7"},
-           {"int6+bch:16,5", "words of 5 bits, these have 6"},
+           {"int6+bch:16,5", "words of 5 bits, these have 6; take int5"},
            {"fp32+bch:32,6", "words of 6 bits, these have 32"}}) {
     EXPECT_THAT(refusal(wrong), testing::StartsWith("layout '" + std::string(wrong) + "': "));
     EXPECT_THAT(refusal(wrong), testing::HasSubstr(why));
