@@ -7,7 +7,7 @@
 namespace sentinel {
 namespace {
 
-constexpr int kMaxBytes = 16;  // secded:128
+constexpr std::size_t kMaxBytes = 16;  // secded:128
 
 bool is_power_of_two(Word number) {
   return (number & (number - 1)) == 0;

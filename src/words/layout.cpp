@@ -119,8 +119,8 @@ Code Reader::bch(const std::string& numbers) const {
   }
   std::string names;
   for (const BchParameters& known : kBchCodes)
-    names += (names.empty() ? "" : " ") + std::to_string(known.n) + "," + std::to_string(known.k);
-  fail("there is no code bch:" + numbers + "; N,K is one of " + names);
+    names += " " + std::to_string(known.n) + "," + std::to_string(known.k);
+  fail("there is no code bch:" + numbers + "; N,K is one of" + names);
 }
 
 Code make_code(CodeKind kind, int n = 0) {
@@ -161,7 +161,7 @@ Code Reader::code(const std::string& text) const {
     if (code.sign_exponent) return code;
     for (const std::string& bit : split(*bits, ',')) {
       const auto value = number(bit);
-      if (!value) fail("'" + bit + "' in '" + text + "' is no number of a bit");
+      if (!value) fail("'" + text + "' must name the numbers of bits, as tmr:31,30");
       code.bits.push_back(*value);
     }
     return code;

@@ -46,7 +46,7 @@ void store(const Layout& layout) {
   const BlockShape shape = block_shape(layout);
   std::vector<Word> words;
   while (take(words, static_cast<std::size_t>(shape.words))) {
-    std::vector<Word> stored(static_cast<std::size_t>(shape.words * shape.copies + 1));
+    std::vector<Word> stored(words.size() * static_cast<std::size_t>(shape.copies) + 1);
     encode_block(layout, words.data(), shape.words, stored.data(), &stored.back());
     give(stored);
   }
@@ -54,9 +54,10 @@ void store(const Layout& layout) {
 
 void read(const Layout& layout) {
   const BlockShape shape = block_shape(layout);
+  const auto count = static_cast<std::size_t>(shape.words);
   std::vector<Word> stored;
-  while (take(stored, static_cast<std::size_t>(shape.words * shape.copies + 1))) {
-    std::vector<ReadWord> words(static_cast<std::size_t>(shape.words));
+  while (take(stored, count * static_cast<std::size_t>(shape.copies) + 1)) {
+    std::vector<ReadWord> words(count);
     decode_block(layout, stored.data(), shape.words, stored.back(), words.data());
     std::vector<Word> out;
     for (const ReadWord& word : words) {

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cfloat>
 #include <cmath>
 #include <set>
 
@@ -228,16 +229,19 @@ struct Vector {
 
 TEST(CodeVectors, AreThoseOfTheDefinition) {
   const Word bit30 = Word{1} << 30;
-  for (const Vector& v :
-       std::vector<Vector>{{"fp32+mset", 0.1f, 0x3DCCCCCD, 0x3DCCCCCC, 0x3DCCCCCC},
-                           {"fp32+cep:d3", 0.1f, 0x3DCCCCCD, 0x3DCCCCD3, 0x3DCCCC00},
-                           {"fp32+cep:d3", 0.1f, 0x3DCCCCCD, 0x3DCCCCD3, 0x1DCCCC00, bit30},
-                           {"fp32+cep:d3", -0.05f, 0xBD4CCCCD, 0xBD4CCC73, 0xBD4CCC00},
-                           {"fp32+mset", 2.0f, 0x40000000, 0x40000003, 0x40000003},
-                           {"fp32+mset", 2.0f, 0x40000000, 0x40000003, 0x40000003, bit30},
-                           {"fp32+cep:d3", 2.0f, 0x40000000, 0x40000080, 0x40000000},
-                           {"fp16+mset", 0.1f, 0x2E66, 0x2E64, 0x2E64},
-                           {"fp16+cep:d3", 0.1f, 0x2E66, 0x2E6A, 0x2E60}}) {
+  for (const Vector& v : std::vector<Vector>{
+           {"fp32+mset", 0.1f, 0x3DCCCCCD, 0x3DCCCCCC, 0x3DCCCCCC},
+           {"fp32+cep:d3", 0.1f, 0x3DCCCCCD, 0x3DCCCCD3, 0x3DCCCC00},
+           {"fp32+cep:d3", 0.1f, 0x3DCCCCCD, 0x3DCCCCD3, 0x1DCCCC00, bit30},
+           {"fp32+cep:d3", -0.05f, 0xBD4CCCCD, 0xBD4CCC73, 0xBD4CCC00},
+           {"fp32+mset", 2.0f, 0x40000000, 0x40000003, 0x40000003},
+           {"fp32+mset", 2.0f, 0x40000000, 0x40000003, 0x40000003, bit30},
+           {"fp32+cep:d3", 2.0f, 0x40000000, 0x40000080, 0x40000000},
+           {"fp16+mset", 0.1f, 0x2E66, 0x2E64, 0x2E64},
+           {"fp16+cep:d3", 0.1f, 0x2E66, 0x2E6A, 0x2E60},
+           {"fp32+tmr:sign-exponent", 1.015625f, 0x3F820000, 0x3F80FE7F, 0x3F800000},  // ties
+           {"fp32+tmr:sign-exponent", 1.046875f, 0x3F860000, 0x3F88FE7F, 0x3F880000},
+           {"fp32+tmr:sign-exponent", FLT_MAX, 0x7F7FFFFF, 0x7F81FEFF, 0x7F800000}}) {
     const Layout layout = parse_layout(v.layout);
     const Word word = encode(layout.format, v.value);
     EXPECT_EQ(word, v.word) << v.layout;
