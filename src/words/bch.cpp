@@ -66,7 +66,7 @@ void Bch::tabulate_leaders() {
 }
 
 void Bch::tabulate_distances() {
-  distances_.resize(4 * 256 * kFew);
+  distances_.resize(std::size_t{4} * 256 * kFew);
   for (std::size_t i = 0; i < distances_.size(); ++i) {
     const auto word = static_cast<std::uint32_t>(i % kFew);
     const std::size_t value = i / kFew % 256, byte = i / kFew / 256;

@@ -23,7 +23,8 @@ inline constexpr std::array<BchParameters, 9> kBchCodes = {{{8, 4, 013},
                                                             {32, 21, 03551},
                                                             {32, 26, 045}}};
 
-/// Systematic: bits 0 ... n-k-2 are the remainder, then comes the word, then the parity of all.
+/// Systematic: bits 0 ... n-k-2 are the remainder, then comes the word, then the parity of all
+/// (Hocquenghem 1959; Bose and Ray-Chaudhuri 1960).
 class Bch {
  public:
   explicit Bch(const BchParameters& parameters);

@@ -75,7 +75,8 @@ void encode_block(const Layout& layout, const Word* words, int count, Word* stor
   const int width = word_bits(layout.format);
   switch (code.kind) {
     case Kind::kRepeat:
-      for (int copy = 0; copy < code.n; ++copy) map(words, count, stored + copy * count, as_it_is);
+      for (int copy = 0; copy < code.n; ++copy, stored += count)
+        map(words, count, stored, as_it_is);
       return;
     case Kind::kMset:
       return each([&](Word word) { return mset_encode(width, word); });

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "words/bits.hpp"
+
 namespace sentinel {
 namespace {
 
@@ -51,10 +53,6 @@ int exponent_of(double magnitude) {
   std::uint64_t bits;
   std::memcpy(&bits, &magnitude, sizeof bits);
   return static_cast<int>(bits >> 52) - 1023;
-}
-
-Word low_bits(int count) {
-  return ~Word{0} >> (64 - count);
 }
 
 std::int64_t signed_of(Word word, int bits) {

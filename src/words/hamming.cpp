@@ -2,19 +2,13 @@
 
 #include <array>
 
+#include "words/bits.hpp"
+
 namespace sentinel {
 namespace {
 
-constexpr int kMaxBytes = 16;  // secded:128
+constexpr std::size_t kMaxBytes = 16;  // secded:128
 
-using Data = std::array<std::uint8_t, kMaxBytes>;
-
-constexpr Word low_bits(int count) {
-  return count == 0 ? 0 : ~Word{0} >> (64 - count);
-}
-bool odd(Word word) {
-  return __builtin_parityll(word) != 0;
-}
 bool is_power_of_two(Word number) {
   return (number & (number - 1)) == 0;
 }
@@ -53,7 +47,7 @@ int data_bit(Word position) {
   return static_cast<int>(position) - log - 2;
 }
 
-/// Data bits of up to 128 bits of words, in two halves.
+/// Up to 128 bits of data, in two halves.
 struct Block {
   std::array<Word, 2> halves{};
   int bits = 0;
@@ -71,18 +65,16 @@ Word check_of(const Block& block) {
   return sum << 1 | static_cast<Word>(odd(sum ^ block.halves[0]) != odd(block.halves[1]));
 }
 
-enum class Verdict { kRight, kCorrected, kUncorrectable };
-
-/// Corrects a data bit if that is what was wrong.
-Verdict correct(Block& block, Word check) {
+/// Corrects a data bit if one is wrong; false: more bits are.
+bool correct(Block& block, Word check) {
   const Word syndrome = (check_of(block) ^ check) >> 1;
   const bool odd_weight = odd(block.halves[0] ^ block.halves[1] ^ check);
-  if (!odd_weight) return syndrome == 0 ? Verdict::kRight : Verdict::kUncorrectable;
-  if (syndrome == 0 || is_power_of_two(syndrome)) return Verdict::kCorrected;  // a check bit
+  if (!odd_weight) return syndrome == 0;
+  if (syndrome == 0 || is_power_of_two(syndrome)) return true;  // a check bit
   const int bit = data_bit(syndrome);
-  if (bit >= block.bits) return Verdict::kUncorrectable;
+  if (bit >= block.bits) return false;  // nothing is stored there
   block.halves[static_cast<std::size_t>(bit / 64)] ^= Word{1} << (bit % 64);
-  return Verdict::kCorrected;
+  return true;
 }
 
 Block block_of(int width, const Word* words, int count) {
@@ -103,8 +95,6 @@ Word byte_of(Word seven) {
   return seven | (seven & 64) << 1;
 }
 
-constexpr int kZeroSpaceData = 57;
-
 }  // namespace
 
 int hamming_check_bits(int data_bits) {
@@ -120,7 +110,7 @@ Word secded_check(int width, const Word* words, int count) {
 void secded_decode(int width, bool zero, const Word* stored, int count, Word check,
                    ReadWord* words) {
   Block block = block_of(width, stored, count);
-  if (correct(block, check) == Verdict::kUncorrectable && zero) return flag_all(count, words);
+  if (!correct(block, check) && zero) return flag_all(count, words);
   for (int i = 0; i < count; ++i) {
     const int first = i * width;
     words[i] = {
@@ -152,7 +142,7 @@ ReadWord spw_decode(int width, Word stored) {
   }
   Block block;
   block.append(word, width);
-  if (correct(block, check) == Verdict::kUncorrectable) return {0, true};
+  if (!correct(block, check)) return {0, true};
   return {block.halves[0], false};
 }
 
@@ -179,9 +169,9 @@ void zero_space_decode(const Word* stored, int count, ReadWord* words) {
     check |= (stored[i] >> 6 & 1) << i;
   }
   block.append(stored[7], 8);
-  if (correct(block, check) == Verdict::kUncorrectable) return flag_all(count, words);
+  if (!correct(block, check)) return flag_all(count, words);
   for (int i = 0; i < 7; ++i) words[i].word = block.halves[0] >> (7 * i) & 127;
-  words[7].word = seven_bits(block.halves[0] >> (kZeroSpaceData - 8));
+  words[7].word = seven_bits(block.halves[0] >> 49);
 }
 
 }  // namespace sentinel

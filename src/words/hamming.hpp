@@ -20,7 +20,8 @@ Word spw_encode(int width, Word word);
 ReadWord spw_decode(int width, Word stored);
 bool is_spw_message_bit(int bit);
 
-/// zero-space: int7 words, of an incomplete block as they are; check bit j in bit 6 of byte j.
+/// zero-space (Guan et al. 2019): int7 words in bytes, check bit j in bit 6 of byte j < 7; bytes of
+/// an incomplete block have none. On reading, bit 6 of every byte is its bit 7.
 void zero_space_encode(const Word* words, int count, Word* stored);
 void zero_space_decode(const Word* stored, int count, ReadWord* words);
 

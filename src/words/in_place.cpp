@@ -2,15 +2,11 @@
 
 #include <array>
 
+#include "words/bits.hpp"
+
 namespace sentinel {
 namespace {
 
-constexpr Word low_bits(int count) {
-  return ~Word{0} >> (64 - count);
-}
-bool odd(Word word) {
-  return __builtin_parityll(word) != 0;
-}
 Word bit_of(Word word, int bit) {
   return word >> bit & 1;
 }
@@ -81,8 +77,8 @@ Word majority(const Word* words, int stride, int count) {
   const int start = 32 - (count + 1) / 2;
   std::array<Word, kPlanes> planes{};
   for (std::size_t p = 0; p < kPlanes; ++p) planes[p] = start >> p & 1 ? ~Word{0} : 0;
-  for (int i = 0; i < count; ++i) {
-    Word carry = words[i * stride];
+  for (int i = 0; i < count; ++i, words += stride) {
+    Word carry = *words;
     for (Word& plane : planes) {
       const Word next = plane & carry;
       plane ^= carry;

@@ -21,7 +21,7 @@ constexpr const char* kCodes =
     "codes are repeat:R, mset, cep:d3, cep:d7, cep:d15, parity, tmr:BIT,..., tmr:sign-exponent, "
     "secded:64, secded:128, spw, zero-space and bch:N,K";
 
-/// What a message begins with and names.
+/// Reads a layout; its messages name it.
 class Reader {
  public:
   explicit Reader(const std::string& layout) : layout_(layout) {}
@@ -60,7 +60,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
-/// What follows a beginning, where a text has it.
+/// The rest of a text that has this beginning.
 std::optional<std::string> after(const std::string& text, const std::string& begin) {
   if (!begins_with(text, begin)) return std::nullopt;
   return text.substr(begin.size());
@@ -119,8 +119,8 @@ Code Reader::bch(const std::string& numbers) const {
   }
   std::string names;
   for (const BchParameters& known : kBchCodes)
-    names += (names.empty() ? "" : " ") + std::to_string(known.n) + "," + std::to_string(known.k);
-  fail("there is no code bch:" + numbers + "; N,K is one of " + names);
+    names += " " + std::to_string(known.n) + "," + std::to_string(known.k);
+  fail("there is no code bch:" + numbers + "; N,K is one of" + names);
 }
 
 Code make_code(CodeKind kind, int n = 0) {
@@ -161,7 +161,7 @@ Code Reader::code(const std::string& text) const {
     if (code.sign_exponent) return code;
     for (const std::string& bit : split(*bits, ',')) {
       const auto value = number(bit);
-      if (!value) fail("'" + bit + "' in '" + text + "' is no number of a bit");
+      if (!value) fail("'" + text + "' must name the numbers of bits, as tmr:31,30");
       code.bits.push_back(*value);
     }
     return code;
@@ -169,8 +169,8 @@ Code Reader::code(const std::string& text) const {
   fail("there is no code '" + text + "'; " + kCodes);
 }
 
-/// Whether every word up to its lowest bit is seen in the fp32 value, and no bit pattern near a
-/// number is a NaN: only then may a code change the lowest bits.
+/// Whether a code may change the lowest bits. The fp32 value must show them, so that the word is
+/// stored the same again; and no number may become NaN by them.
 bool low_bits_are_free(const NumberFormat& format) {
   if (format.kind == FormatKind::kE4M3) return false;
   const bool is_float = format.kind != FormatKind::kInteger && format.kind != FormatKind::kFixed;
@@ -213,25 +213,25 @@ void Reader::check_fit(const NumberFormat& format, const Code& code) const {
       return;
     case CodeKind::kMset:
     case CodeKind::kCep:
-      return need(ieee, "it is of fp32 and fp16");
+      return need(ieee, "it needs fp32 or fp16");
     case CodeKind::kParity:
       return need(low_bits_are_free(format), unfit_low_bits(format));
     case CodeKind::kTmr:
-      if (code.sign_exponent)
-        return need(format.kind == FormatKind::kFp32, "tmr:sign-exponent is of fp32");
+      if (code.sign_exponent) return need(format.kind == FormatKind::kFp32, "it needs fp32");
       need(low_bits_are_free(format), unfit_low_bits(format));
       return check_copies(format, code);
     case CodeKind::kSecded:
-      return need(code.n % width == 0, std::to_string(code.n) +
-                                           " bits are no whole number of its " +
-                                           std::to_string(width) + "-bit words");
+      return need(code.n % width == 0, "its words have " + std::to_string(width) +
+                                           " bits, which do not divide " + std::to_string(code.n) +
+                                           "; take a format of 2, 4, 8, 16 or 32 bits");
     case CodeKind::kSpw:
       return need(width == 32 || width == 16 || width == 8, "it needs words of 32, 16 or 8 bits");
     case CodeKind::kZeroSpace:
-      return need(format_name(format) == "int7", "it needs int7");
+      return need(format_name(format) == "int7", "it needs int7, which it stores in bytes");
     case CodeKind::kBch:
       return need(width == code.k, "it codes words of " + std::to_string(code.k) +
-                                       " bits, these have " + std::to_string(width));
+                                       " bits, these have " + std::to_string(width) + "; take int" +
+                                       std::to_string(code.k));
   }
 }
 
