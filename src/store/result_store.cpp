@@ -45,6 +45,14 @@ void check_is_result(const std::string& path) {
   }
 }
 
+/// Its rows lack what rows of this version have, and trials of both would be mixed.
+void require_this_schema(const std::string& path, bool earlier) {
+  if (earlier)
+    throw UserError(path +
+                    " was begun by an earlier version of sentinelnn (schema 1); finish it with "
+                    "that version or begin anew with --fresh");
+}
+
 void start_over(const std::string& path) {
   if (fs::exists(path)) check_is_result(path);
   spdlog::warn("--fresh: removing {} and its journals", path);
@@ -93,7 +101,7 @@ ResultStore::State::State(const std::string& result, ResultInfo result_info,
   // From here on the lease is renewed, however long reading takes.
   keeper.emplace([this] { lock.heartbeat(); }, options.sync);
   const bool journals_there = !store::journal_numbers(path).empty();
-  store::remove_temporaries(path, info.fingerprint);
+  if (options.fresh) store::remove_temporaries(path, info.fingerprint);
   if (options.fresh && (fs::exists(path) || journals_there)) start_over(path);
   resume(session);
 }
@@ -101,11 +109,14 @@ ResultStore::State::State(const std::string& result, ResultInfo result_info,
 void ResultStore::State::resume(const SessionInfo& session) {
   file.emplace(path);
   journals.emplace(path);
-  for (const auto& [number, header] : journals->headers())
+  for (const auto& [number, header] : journals->headers()) {
     check_fingerprint(path, header.fingerprint, header.parts, info, options.remedy);
+    require_this_schema(path, header.version < store::kJournalVersion);
+  }
   std::optional<store::ResultHead> head;
   if (fs::exists(path)) head = store::read_result_head(path);
   if (head) check_head(*head);
+  store::remove_temporaries(path, info.fingerprint);
   std::uint32_t number = journals->next_number();
   std::vector<std::uint32_t> sessions;
   for (const auto& [journal, header] : journals->headers()) {
@@ -138,6 +149,7 @@ void ResultStore::State::resume(const SessionInfo& session) {
 /// Whether the result found is of this campaign, by what it says and by what it holds.
 void ResultStore::State::check_head(const store::ResultHead& head) const {
   check_fingerprint(path, head.info.fingerprint, head.info.fingerprint_parts, info, options.remedy);
+  require_this_schema(path, head.info.schema < kSchemaVersion);
   if (head.info.models.size() != info.models.size() ||
       head.info.points.size() != info.points.size())
     throw DataError(path,

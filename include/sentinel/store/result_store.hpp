@@ -28,10 +28,10 @@ struct StoreOptions {
 /// result is published. Design 05, "Durability".
 ///
 /// Opening resumes: rows already there are known by `has`. Throws UserError where the result
-/// belongs to another job (naming what differs) or a file of others is called like a working file
-/// of it, DataError where the result or a journal is damaged, EnvironmentError where it is locked,
-/// not writable or the disk is full. A file that somebody puts in the result's place is kept: the
-/// next publication is an EnvironmentError.
+/// belongs to another job (naming what differs), was begun with an earlier schema, or a file of
+/// others is called like a working file of it, DataError where the result or a journal is damaged,
+/// EnvironmentError where it is locked, not writable or the disk is full. A file that somebody puts
+/// in the result's place is kept: the next publication is an EnvironmentError.
 class ResultStore {
  public:
   ResultStore(const std::string& path, ResultInfo info, SessionInfo session,
