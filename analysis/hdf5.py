@@ -190,6 +190,8 @@ def _frame(data: np.ndarray) -> pd.DataFrame:
 
 def _filled(frame: pd.DataFrame, dtype: np.dtype, untold: dict[str, int | str]) -> pd.DataFrame:
     """The table with these columns too, in the order of `dtype`."""
+    if not untold:
+        return frame
     for name, value in untold.items():
         kind = object if isinstance(value, str) else dtype[name]
         frame[name] = np.full(len(frame), value, kind)
