@@ -16,6 +16,7 @@
 #include "store/background.hpp"
 #include "store/journal_set.hpp"
 #include "store/lock.hpp"
+#include "store/record_stream.hpp"
 #include "store/result_reader.hpp"
 #include "store/result_writer.hpp"
 #include "store/working_files.hpp"
@@ -45,12 +46,12 @@ void check_is_result(const std::string& path) {
   }
 }
 
-/// Its rows lack what rows of this version have, and trials of both would be mixed.
-void require_this_schema(const std::string& path, bool earlier) {
-  if (earlier)
-    throw UserError(path +
-                    " was begun by an earlier version of sentinelnn (schema 1); finish it with "
-                    "that version or begin anew with --fresh");
+/// Rows of schema 1 lack what rows of this version have, and trials of both would be mixed.
+[[noreturn]] void refuse_earlier(const std::string& path, const std::string& remedy) {
+  throw UserError(path +
+                  " was begun by an earlier version of sentinelnn (schema 1); finish it with that "
+                  "version, or " +
+                  remedy);
 }
 
 void start_over(const std::string& path) {
@@ -111,7 +112,7 @@ void ResultStore::State::resume(const SessionInfo& session) {
   journals.emplace(path);
   for (const auto& [number, header] : journals->headers()) {
     check_fingerprint(path, header.fingerprint, header.parts, info, options.remedy);
-    require_this_schema(path, header.version < store::kJournalVersion);
+    if (header.version < store::kJournalVersion) refuse_earlier(path, options.remedy);
   }
   std::optional<store::ResultHead> head;
   if (fs::exists(path)) head = store::read_result_head(path);
@@ -149,7 +150,7 @@ void ResultStore::State::resume(const SessionInfo& session) {
 /// Whether the result found is of this campaign, by what it says and by what it holds.
 void ResultStore::State::check_head(const store::ResultHead& head) const {
   check_fingerprint(path, head.info.fingerprint, head.info.fingerprint_parts, info, options.remedy);
-  require_this_schema(path, head.info.schema < kSchemaVersion);
+  if (head.info.schema < kSchemaVersion) refuse_earlier(path, options.remedy);
   if (head.info.models.size() != info.models.size() ||
       head.info.points.size() != info.points.size())
     throw DataError(path,
@@ -197,6 +198,12 @@ void ResultStore::State::publish(bool complete) {
   contents.each_record = [&](const auto& visit) { snapshot.each(visit); };
   store::publish_result(*file, info, contents);
   published = version;
+}
+
+void require_current_schema(const std::string& path, const std::string& remedy) {
+  if (!fs::exists(path)) return;
+  const h5::Guard guard;
+  if (store::schema_of(store::open_result(path)) < kSchemaVersion) refuse_earlier(path, remedy);
 }
 
 ResultStore::ResultStore(const std::string& path, ResultInfo info, SessionInfo session,

@@ -46,7 +46,7 @@ def check_refused(outcome: Outcome, code: int, sentence: str) -> None:
 def begun_earlier(name: str) -> str:
     return (
         f"{name} was begun by an earlier version of sentinelnn (schema 1); finish it with that "
-        "version or begin anew with --fresh"
+        "version, or give --fresh to start over, or another --output"
     )
 
 

@@ -16,8 +16,9 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr const char* kBegunEarlier =
-    "r.h5 was begun by an earlier version of sentinelnn (schema 1); finish it with that version or "
-    "begin anew with --fresh";
+    "r.h5 was begun by an earlier version of sentinelnn (schema 1); finish it with that version, "
+    "or "
+    "give --fresh to start over, or another --output";
 
 ResultInfo info_of(int schema) {
   ResultInfo info = sample_info();
@@ -133,6 +134,9 @@ TEST(Schema1, IsNotContinued) {
   const std::string path = dir / "r.h5";
   write_part(path, 0, 20);
   const Bytes before = read_file(path);
+  EXPECT_THAT(message_of<UserError>([&] { require_current_schema(path, "wait"); }),
+              HasSubstr("finish it with that version, or wait"));
+  EXPECT_NO_THROW(require_current_schema(dir / "none.h5", "wait"));
   EXPECT_THAT(message_of<UserError>([&] { open_store(path, quick_options(), info_of(2)); }),
               HasSubstr(kBegunEarlier));
   EXPECT_EQ(read_file(path), before);
@@ -145,6 +149,7 @@ TEST(Schema1, IsNotContinued) {
   fresh.fresh = true;
   open_store(path, fresh, info_of(2)).finish(false);
   EXPECT_EQ(read_result(path).info.schema, 2);
+  EXPECT_NO_THROW(require_current_schema(path, "wait"));
   EXPECT_TRUE(read_result(path).trials.empty());
 }
 

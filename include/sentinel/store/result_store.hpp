@@ -19,6 +19,10 @@ struct StoreOptions {
   std::chrono::milliseconds sync{2000};  // fdatasync of the journal at least this often
 };
 
+/// UserError where the result at `path` has an earlier schema, so that no campaign goes on in it;
+/// for those that want to know before their work. DataError where it is no result that can be read.
+void require_current_schema(const std::string& path, const std::string& remedy);
+
 /// The one result of a campaign on disk, on rank 0 only. Rows are appended to a journal beside the
 /// result
 /// (`<result>.journal.<n>`, one per incarnation, frames {length, checksum, payload}, one write()
