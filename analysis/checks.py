@@ -150,9 +150,7 @@ def centres(path: Path, rows: pd.DataFrame, points: pd.Index, models: pd.Index) 
     finite(path, "design/centres", rows, OUTCOMES)
 
 
-def faults(
-    path: Path, model: str, rows: pd.DataFrame, tensors: pd.DataFrame, images: int
-) -> None:
+def faults(path: Path, model: str, rows: pd.DataFrame, tensors: pd.DataFrame, images: int) -> None:
     """Those of one model on so many images; row numbers are those of its faults."""
     within(path, f"faults/sites of {model}", "tensor", rows["tensor"], 0, len(tensors) - 1)
     own = tensors.iloc[rows["tensor"].to_numpy()]

@@ -153,9 +153,7 @@ class Sample:
         file["trials"] = self._rows("trials", schema.TRIAL, rows)
         file["faults/offsets"] = np.cumsum([0] + [len(f) for f in faults]).astype("u8")
         sites = [site for trial in faults for site in trial]
-        file["faults/sites"] = self._rows(
-            "sites", schema.FAULT, [_fault(*site) for site in sites]
-        )
+        file["faults/sites"] = self._rows("sites", schema.FAULT, [_fault(*site) for site in sites])
 
 
 def _fault(tensor: int, element: int, bit: int) -> dict:

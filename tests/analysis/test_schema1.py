@@ -34,16 +34,15 @@ def test_what_it_does_not_tell_has_defaults(made):
         assert set(faults["image"]) == {-1} and set(faults["length"]) == {1}
         assert set(faults["effect"]) == {0} and set(faults["layout"]) == {"fp32"}
         point = result.points.iloc[0]
-        assert list(point[["effect", "shape", "target", "selection"]]) == [
-            *("flip", "bit", "weight", "")
-        ]
+        told = [point[name] for name in ("effect", "shape", "target", "selection")]
+        assert told == ["flip", "bit", "weight", ""]
         assert len(faults) == trials["n_faults"].sum()
         assert np.isfinite(faults["before_value"]).all()
 
 
 def test_means_are_those_that_the_program_stored(made):
-    known = {row["quantity"]: row for row in json.loads((made / "schema1.json").read_text())[
-        "estimates"]}
+    summary = json.loads((made / "schema1.json").read_text())
+    known = {row["quantity"]: row for row in summary["estimates"]}
     with Result(made / "schema1.h5") as result:
         for quantity in ("accuracy", "failing", "due"):
             mean = result.mean(quantity, 0, "schema1")
