@@ -94,6 +94,8 @@ def trials(path: Path, rows: pd.DataFrame, models: pd.DataFrame, blocks: np.ndar
     """Points and models are known."""
     within(path, "trials", "probability", rows["probability"], np.nextafter(0, 1), 1)
     within(path, "trials", "stage", rows["stage"], 0, 1)
+    within(path, "trials", "faults_masked", rows["faults_masked"], 0, rows["n_faults"].to_numpy())
+    within(path, "trials", "faults_stored", rows["faults_stored"], 0, 1)
     count = blocks.max(initial=-1) + 1
     within(path, "trials", "block", rows["block"], -1 if count == 0 else 0, count - 1)
     images = models["images"].reindex(rows["model"]).to_numpy()
@@ -148,8 +150,8 @@ def centres(path: Path, rows: pd.DataFrame, points: pd.Index, models: pd.Index) 
     finite(path, "design/centres", rows, OUTCOMES)
 
 
-def faults(path: Path, model: str, rows: pd.DataFrame, tensors: pd.DataFrame) -> None:
-    """Those of one model; row numbers are those of its faults."""
+def faults(path: Path, model: str, rows: pd.DataFrame, tensors: pd.DataFrame, images: int) -> None:
+    """Those of one model on so many images; row numbers are those of its faults."""
     within(path, f"faults/sites of {model}", "tensor", rows["tensor"], 0, len(tensors) - 1)
     own = tensors.iloc[rows["tensor"].to_numpy()]
     elements = own["elements"].to_numpy().astype("uint64")
@@ -158,3 +160,7 @@ def faults(path: Path, model: str, rows: pd.DataFrame, tensors: pd.DataFrame) ->
         stored = own[column].to_numpy()
         within(path, f"faults/sites of {model}", column, rows[column], stored, stored)
     within(path, f"faults/sites of {model}", "bit", rows["bit"], 0, own["word_bits"].to_numpy() - 1)
+    above = own["word_bits"].to_numpy().astype(int) - rows["bit"].to_numpy()
+    within(path, f"faults/sites of {model}", "length", rows["length"], 1, above)
+    within(path, f"faults/sites of {model}", "effect", rows["effect"], 0, 4)
+    within(path, f"faults/sites of {model}", "image", rows["image"], -1, images - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from hdf5 import ResultError
 from intervals import Interval, difference_interval
 from results import Result, layer_of
 from summaries import failing_group, group_share, is_single, main_trials, mean_flips, trials_of
@@ -14,8 +15,11 @@ MIN_GROUP = 10
 
 def chosen_point(result: Result) -> int | None:
     """The point that tells most about single places: single flips where there are any, else the
-    one in which a given bit position (one of 32) is flipped in nearest to half of the trials."""
-    groups = main_trials(result).groupby("point")
+    one in which a given bit position (one of 32) is flipped in nearest to half of the trials. Only
+    points whose faults are all stored can be chosen."""
+    trials = main_trials(result)
+    left_out = trials.loc[trials["faults_stored"] == 0, "point"].unique()
+    groups = trials[~trials["point"].isin(left_out)].groupby("point")
     singles = [point for point, rows in groups if is_single(rows)]
     if singles:
         return int(singles[0])
@@ -36,9 +40,11 @@ def failures_by(result: Result, column: str, point: int, model: int) -> pd.DataF
     flips of other places are alike in both, so the difference is the effect of this one; where the
     number of flips is fixed (exact:K) trials without it have at least one flip more elsewhere.
     Trials of strata count by the strata's shares of the population, so that both groups stand for
-    it.
+    it. ResultError where faults of the point are left out of the file.
     """
     trials = trials_of(result, point, model)
+    if (trials["faults_stored"] == 0).any():
+        raise ResultError(f"{result.path}: faults of point {point} are not stored")
     single = is_single(trials)
     rows = []
     for value, hit in _hits(result, column, trials):

@@ -12,7 +12,7 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from schema import KINDS, SCHEMA_VERSION  # noqa: E402
+from schema import KINDS, NEWEST, SINCE_2  # noqa: E402
 
 
 HARMLESS, MOST_COMPRESSION = 1 << 26, 2000  # bytes; deflate shrinks to a thousandth at best
@@ -29,7 +29,7 @@ class Store:
         self.path = Path(path)
         self._file = _open(self.path)
         try:
-            self.schema = self._check_schema(schemas)
+            self.schema, self.version = self._check_schema(schemas)
         except ResultError:
             self._file.close()
             raise
@@ -73,16 +73,22 @@ class Store:
         return int(value)
 
     def table(self, path: str, dtype: np.dtype) -> pd.DataFrame:
-        """A compound dataset with the columns of `dtype` at least; empty where it is absent."""
+        """A compound dataset with the columns of `dtype` at least; empty where it is absent. What
+        the file's schema version does not have is filled in (schema.SINCE_2)."""
         data = self.array(path) if path in self else np.zeros(0, dtype)
         if not len(data):  # of earlier versions it may have fewer columns
             return _frame(np.zeros(0, dtype))
+        untold = SINCE_2.get(path.rpartition("/")[2], {}) if self.version < 2 else {}
         for name in dtype.names or ():
+            if name in untold:
+                continue
             if name not in (data.dtype.names or ()):
-                raise ResultError(f"{self.path}: /{path} has no column {name}: not schema 1")
+                raise ResultError(
+                    f"{self.path}: /{path} has no column {name}: not schema {self.version}"
+                )
             if data.dtype[name].kind not in KINDS[dtype[name].kind]:
                 raise ResultError(f"{self.path}: /{path}: column {name} has a type of another kind")
-        return _frame(data)
+        return _filled(_frame(data), dtype, untold)
 
     def numbers(self, path: str, kinds: str) -> np.ndarray:
         """An array whose type is of one of these kinds, such as "ui" for integers."""
@@ -131,7 +137,7 @@ class Store:
 
         return sorted(self.members(path), key=index)
 
-    def _check_schema(self, schemas: tuple[str, ...]) -> str:
+    def _check_schema(self, schemas: tuple[str, ...]) -> tuple[str, int]:
         attributes = self.attributes()
         schema = str(attributes.get("schema"))
         if schema not in schemas:
@@ -141,11 +147,10 @@ class Store:
                 f"{self.path}: not a SentinelNN {kinds} (no attribute schema = {wanted})"
             )
         version = self.integer(attributes, "schema_version", "/")
-        if version != SCHEMA_VERSION:
-            raise ResultError(
-                f"{self.path}: schema version {version}, this reader knows {SCHEMA_VERSION}"
-            )
-        return schema
+        if not 1 <= version <= NEWEST[schema]:
+            known = "1" if NEWEST[schema] == 1 else f"1 to {NEWEST[schema]}"
+            raise ResultError(f"{self.path}: schema version {version}, this reader knows {known}")
+        return schema, version
 
 
 def _open(path: Path) -> h5py.File:
@@ -181,6 +186,17 @@ def _plain(value: Any) -> Any:
 
 def _frame(data: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({name: _column(data[name]) for name in data.dtype.names or ()})
+
+
+def _filled(frame: pd.DataFrame, dtype: np.dtype, untold: dict[str, int | str]) -> pd.DataFrame:
+    """The table with these columns too, in the order of `dtype`."""
+    if not untold:
+        return frame
+    for name, value in untold.items():
+        kind = object if isinstance(value, str) else dtype[name]
+        frame[name] = np.full(len(frame), value, kind)
+    known = list(dtype.names or ())
+    return frame[known + [name for name in frame if name not in known]]
 
 
 def _column(values: np.ndarray) -> np.ndarray:

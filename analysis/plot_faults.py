@@ -240,6 +240,11 @@ def layer_caption(sources: Sources) -> str:
     return _failure_caption(sources.result, "layer")
 
 
+def _of_stored(result: Result) -> str:
+    left_out = (summaries.main_trials(result)["faults_stored"] == 0).any()
+    return ", of those whose faults are stored" if left_out else ""
+
+
 def _failure_caption(result: Result, place: str) -> str:
     point = failures.chosen_point(result)
     if point is None:
@@ -275,6 +280,7 @@ def _failure_caption(result: Result, place: str) -> str:
         f"{place}, minus the share in trials without, in percentage points; {counts}, "
         f"{flips:.3g} flips per trial on average. {elsewhere} {bars} ({families}). ×: fewer than "
         f"{failures.MIN_GROUP} trials with or without, not compared. Shown is the point of the "
-        "campaign in which a given bit position is flipped in nearest to half of the trials."
+        "campaign in which a given bit position is flipped in nearest to half of the trials"
+        f"{_of_stored(result)}."
         f"{models_left_out(result)}"
     )

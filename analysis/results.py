@@ -1,4 +1,4 @@
-"""Result files of SentinelNN (HDF5, schema version 1) as pandas tables.
+"""Result files of SentinelNN (HDF5, schema versions 1 and 2) as pandas tables.
 
 A result is published as a whole file, so one of a running campaign reads as well: it has fewer
 rows.
@@ -265,9 +265,10 @@ class Result:
 
     @cached_property
     def faults(self) -> pd.DataFrame:
-        """One row per flipped bit: the row of its trial in `trials`, tensor and layer by name.
+        """One row per stored fault: the row of its trial in `trials`, tensor and layer by name.
 
-        `copy` tells a duplicated channel's copy; values are those of 32-bit words as floats;
+        Trials with `faults_stored` 0 have none here. `copy` tells a duplicated channel's copy;
+        values are those of fp32 words (`layout` of the tensor) as floats, of others not numbers;
         `checkpoint_element` is the place in the flattened tensor of that name in the model's .pth
         (see checkpoints.py).
         """
@@ -281,7 +282,7 @@ class Result:
             faults[column] = self.trials[column].to_numpy()[rows]
         self._name_faults(faults)
         for column in ("before", "after"):
-            faults[f"{column}_value"] = _as_float(faults[column], faults["word_bits"])
+            faults[f"{column}_value"] = _as_float(faults[column], faults["layout"] == "fp32")
         return faults
 
     @cached_property
@@ -387,25 +388,41 @@ class Result:
             raise ResultError(
                 f"{self.path}: /faults/offsets does not fit /trials and /faults/sites"
             )
+        self._check_fault_counts(steps)
         return np.repeat(np.arange(trials), steps)
+
+    def _check_fault_counts(self, stored: np.ndarray) -> None:
+        trials = self._stored_trials
+        wrong = stored != (trials["n_faults"] * (trials["faults_stored"] != 0)).to_numpy()
+        for row in np.flatnonzero(wrong):
+            trial = trials.iloc[row]
+            raise ResultError(
+                f"{self.path}: /trials, row {row}: n_faults is {trial['n_faults']:.0f}, "
+                f"faults_stored is {trial['faults_stored']:.0f}, and {stored[row]} faults are "
+                "stored; the file is damaged"
+            )
 
     def _name_faults(self, faults: pd.DataFrame) -> None:
         names = np.empty(len(faults), dtype=object)
+        layouts = np.empty(len(faults), dtype=object)
         copies = np.zeros(len(faults), dtype=bool)
         places = faults["element"].to_numpy().astype(np.int64)
         for index, model in self.models["name"].items():
             tensors = self.tensors(model)
             model_structure = _json(self.models["structure"][index])
             mine = (faults["model"] == index).to_numpy()
-            checks.faults(self.path, model, faults[mine], tensors)
+            images = int(self.models["images"][index])
+            checks.faults(self.path, model, faults[mine], tensors, images)
             hit = faults["tensor"].to_numpy()[mine]
             names[mine] = tensors["name"].to_numpy()[hit]
+            layouts[mine] = tensors["layout"].to_numpy()[hit]
             places[mine] = checkpoints.elements_in_file(model_structure, tensors, hit, places[mine])
             copies[mine] = (
                 faults["element"].to_numpy()[mine] >= tensors["originals"].to_numpy()[hit]
             )
         faults["tensor_name"] = pd.Categorical(names)
         faults["layer"] = layer_of(faults["tensor_name"].astype(str)).astype("category")
+        faults["layout"] = pd.Categorical(layouts)
         faults["copy"] = copies
         faults["checkpoint_element"] = places
 
@@ -432,6 +449,6 @@ def _json(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"info": value}
 
 
-def _as_float(words: pd.Series, bits: pd.Series) -> np.ndarray:
+def _as_float(words: pd.Series, are_floats: pd.Series) -> np.ndarray:
     values = words.to_numpy().astype(np.uint32).view(np.float32)
-    return np.where(bits.to_numpy() == 32, values, np.float32("nan"))
+    return np.where(are_floats.to_numpy(), values, np.float32("nan"))

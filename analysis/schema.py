@@ -1,4 +1,4 @@
-"""Columns of a result file's tables (HDF5, schema version 1).
+"""Columns of a result file's tables (HDF5, schema versions 1 and 2).
 
 The schema is documented in include/sentinel/store/schema.hpp; the analysis knows nothing else of
 the program.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 RESULT, RANKING = "sentinelnn-result", "sentinelnn-ranking"
-SCHEMA_VERSION = 1
+NEWEST = {RESULT: 2, RANKING: 1}  # versions that are known
+NOT_KNOWN = 2**32 - 1  # a count that a file of schema 1 does not tell
 
 # Members a reader may rely on; for strings the length is the writer's choice.
 TRIAL = np.dtype(
@@ -31,6 +32,10 @@ TRIAL = np.dtype(
         ("sdc_critical", "u4"),
         ("due", "u4"),
         ("correct_argmax", "u4"),
+        ("faults_masked", "u4"),
+        ("words_wrong", "u4"),
+        ("words_flagged", "u4"),
+        ("faults_stored", "u1"),
         ("session", "u4"),
         ("audited", "u1"),
         ("path", "u1"),
@@ -47,6 +52,9 @@ FAULT = np.dtype(
         ("bit", "u1"),
         ("before", "u8"),
         ("after", "u8"),
+        ("image", "i4"),
+        ("effect", "u1"),
+        ("length", "u1"),
     ]
 )
 ESTIMATE = np.dtype(
@@ -100,6 +108,10 @@ POINT = np.dtype(
         ("ber", "f8"),
         ("trials", "u8"),
         ("models", "S256"),
+        ("effect", "S64"),
+        ("shape", "S64"),
+        ("target", "S64"),
+        ("selection", "S256"),
     ]
 )
 TENSOR = np.dtype(
@@ -109,6 +121,7 @@ TENSOR = np.dtype(
         ("elements", "u8"),
         ("originals", "u8"),
         ("word_bits", "u1"),
+        ("layout", "S64"),
     ]
 )
 NODE = np.dtype([("name", "S128"), ("op", "S32"), ("macs", "i8"), ("parameters", "i8")])
@@ -153,6 +166,15 @@ CENTRE = np.dtype(
         ("due", "f8"),
     ]
 )
+
+# Columns that tables of schema 1 lack, by the table's name, and what they are read as.
+SINCE_2: dict[str, dict[str, int | str]] = {
+    "trials": {"faults_masked": 0, "words_wrong": NOT_KNOWN, "words_flagged": NOT_KNOWN}
+    | {"faults_stored": 1},
+    "sites": {"image": -1, "effect": 0, "length": 1},
+    "points": {"effect": "flip", "shape": "bit", "target": "weight", "selection": ""},
+    "tensors": {"layout": "fp32"},
+}
 
 # Kinds of NumPy types that may stand for the one expected.
 KINDS = {"S": "SO", "u": "u", "i": "ui", "f": "f"}

@@ -5,6 +5,7 @@
 #include "campaign/names.hpp"
 #include "campaign/run_trials.hpp"
 #include "sentinel/campaign/outputs.hpp"
+#include "sentinel/store/result_store.hpp"
 
 namespace sentinel {
 namespace {
@@ -45,6 +46,7 @@ ExitCode run_campaign(const Comm& comm, const Job& asked) {
   });
   comm.from_root([&] {
     check_outputs(outputs_of(job), inputs_of(job));
+    if (!job.fresh) require_current_schema(job.output, StoreOptions().remedy);
     return Bytes();
   });
   if (job.protect) job.protection.ranking.importance = method_of(comm, job.protection.ranking);

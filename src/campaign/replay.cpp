@@ -112,8 +112,9 @@ std::vector<std::string> compare(const TrialRecord& stored, const TrialRecord& r
                                         difference.column == "sdc_noncritical";
                                }),
                 found.end());
-  for (Difference& difference : differences(stored.faults, replayed.faults))
-    found.push_back(std::move(difference));
+  if (stored.row.faults_stored != 0 && replayed.row.faults_stored != 0)
+    for (Difference& difference : differences(stored.faults, replayed.faults))
+      found.push_back(std::move(difference));
   std::vector<std::string> texts;
   for (const Difference& d : found)
     texts.push_back(fmt::format("{}: {} -> {}", d.column, d.first, d.second));

@@ -22,6 +22,21 @@ FaultRow to_row(const FaultRecord& fault, const FaultTensor& tensor) {
   return row;
 }
 
+/// How many words read as other words. Faults are sorted by word and bit, so that the first of a
+/// word tells what was stored, and the last what is read.
+std::uint32_t wrong_words(const std::vector<FaultRecord>& faults) {
+  const auto same_word = [](const FaultRecord& a, const FaultRecord& b) {
+    return a.site.tensor == b.site.tensor && a.site.element == b.site.element;
+  };
+  std::uint32_t wrong = 0;
+  for (std::size_t first = 0, last = 0; first < faults.size(); first = last + 1) {
+    last = first;
+    while (last + 1 < faults.size() && same_word(faults[first], faults[last + 1])) ++last;
+    wrong += faults[first].before != faults[last].after ? 1 : 0;
+  }
+  return wrong;
+}
+
 TrialRecord to_record(const TrialOutcome& outcome, const FaultSpace& space) {
   const TrialResult& result = outcome.result;
   TrialRecord record;
@@ -36,6 +51,7 @@ TrialRecord to_record(const TrialOutcome& outcome, const FaultSpace& space) {
   row.sdc_critical = result.sdc_critical;
   row.due = result.due;
   row.correct_argmax = result.correct_argmax;
+  row.words_wrong = wrong_words(outcome.faults);
   row.path = static_cast<std::uint8_t>(result.path);
   for (const FaultRecord& fault : outcome.faults)
     record.faults.push_back(to_row(fault, space.tensors().at(fault.site.tensor)));

@@ -81,6 +81,7 @@ void check_tables(const std::string& path, const ModelInfo& model) {
   for (std::size_t i = 0; i < model.tensors.size(); ++i) {
     const TensorInfo& tensor = model.tensors[i];
     const Place at{path, tensors, i};
+    count_in(at, "kind", tensor.kind, 0, 5);
     count_in(at, "elements", tensor.elements, 1, kMostCount);
     count_in(at, "originals", tensor.originals, 1, tensor.elements);
     count_in(at, "word_bits", tensor.word_bits, 1, 64);
@@ -369,6 +370,8 @@ void RowChecks::check(const Place& at, const TrialRow& row) const {
   count_in(at, "stage", row.stage, 0, 1);
   count_in(at, "audited", row.audited, 0, 1);
   count_in(at, "path", row.path, 0, 1);
+  count_in(at, "faults_masked", row.faults_masked, 0, row.n_faults);
+  count_in(at, "faults_stored", row.faults_stored, 0, 1);
 }
 
 void RowChecks::check_counts(const Place& at, const TrialRow& row) const {
@@ -393,6 +396,9 @@ void RowChecks::check(const Place& at, const TrialRow& row, const FaultRow& faul
   names_row(at, "element", fault.element, tensor.elements);
   count_in(at, "word_bits", fault.word_bits, tensor.word_bits, tensor.word_bits);
   names_row(at, "bit", fault.bit, fault.word_bits);
+  number_in(at, "image", fault.image, -1, info_.models[row.model].images - 1);
+  count_in(at, "effect", fault.effect, 0, 4);
+  count_in(at, "length", fault.length, 1, std::uint64_t{fault.word_bits} - fault.bit);
 }
 
 void RowChecks::check(const Place& at, const AuditRow& row) const {

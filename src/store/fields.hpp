@@ -1,6 +1,10 @@
 #pragma once
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstring>
+#include <string_view>
+#include <type_traits>
 
 #include "sentinel/store/schema.hpp"
 
@@ -20,8 +24,10 @@ struct Describe<TrialRow> {
     f("n_faults", r.n_faults), f("first_node", r.first_node), f("images", r.images);
     f("correct", r.correct), f("top5", r.top5), f("masked", r.masked);
     f("sdc_noncritical", r.sdc_noncritical), f("sdc_critical", r.sdc_critical), f("due", r.due);
-    f("correct_argmax", r.correct_argmax);
+    f("correct_argmax", r.correct_argmax), f("faults_masked", r.faults_masked);
+    f("words_wrong", r.words_wrong), f("words_flagged", r.words_flagged);
     // What may differ between two runs of a trial comes last: the rest is compared as one block.
+    f("faults_stored", r.faults_stored);
     f("session", r.session), f("audited", r.audited), f("path", r.path);
     f("wall_us", r.wall_us), f("rank", r.rank);
   }
@@ -33,6 +39,7 @@ struct Describe<FaultRow> {
   static constexpr void each(R& r, F&& f) {
     f("kind", r.kind), f("tensor", r.tensor), f("element", r.element);
     f("word_bits", r.word_bits), f("bit", r.bit), f("before", r.before), f("after", r.after);
+    f("image", r.image), f("effect", r.effect), f("length", r.length);
   }
 };
 
@@ -72,7 +79,8 @@ struct Describe<PointInfo> {
   template <class R, class F>
   static void each(R& r, F&& f) {
     f("id", r.id), f("estimand", r.estimand), f("fault_model", r.fault_model), f("ber", r.ber);
-    f("trials", r.trials), f("models", r.models);
+    f("trials", r.trials), f("models", r.models), f("effect", r.effect), f("shape", r.shape);
+    f("target", r.target), f("selection", r.selection);
   }
 };
 
@@ -119,7 +127,7 @@ struct Describe<TensorInfo> {
   template <class R, class F>
   static void each(R& r, F&& f) {
     f("name", r.name), f("kind", r.kind), f("elements", r.elements);
-    f("originals", r.originals), f("word_bits", r.word_bits);
+    f("originals", r.originals), f("word_bits", r.word_bits), f("layout", r.layout);
   }
 };
 
@@ -130,6 +138,36 @@ struct Describe<NodeInfo> {
     f("name", r.name), f("op", r.op), f("macs", r.macs), f("parameters", r.parameters);
   }
 };
+
+/// Members that rows of schema 1 lack.
+template <class Row>
+inline constexpr std::array<std::string_view, 0> kSince2{};
+template <>
+inline constexpr std::array<std::string_view, 4> kSince2<TrialRow>{
+    "faults_masked", "words_wrong", "words_flagged", "faults_stored"};
+template <>
+inline constexpr std::array<std::string_view, 3> kSince2<FaultRow>{"image", "effect", "length"};
+template <>
+inline constexpr std::array<std::string_view, 1> kSince2<TensorInfo>{"layout"};
+template <>
+inline constexpr std::array<std::string_view, 4> kSince2<PointInfo>{"effect", "shape", "target",
+                                                                    "selection"};
+
+/// Whether rows of a schema version have the member.
+template <class Row>
+bool has_member(int schema, std::string_view name) {
+  const auto& since2 = kSince2<Row>;
+  return schema >= 2 || std::find(since2.begin(), since2.end(), name) == since2.end();
+}
+
+/// The row that a reader fills in, with what a file of that schema version does not tell.
+template <class Row>
+Row untold_row(int schema) {
+  Row row{};
+  if constexpr (std::is_same_v<Row, TrialRow>)
+    if (schema < 2) row.words_wrong = row.words_flagged = kNotKnown;
+  return row;
+}
 
 /// Bytes of a packed row without text members.
 template <class Row>

@@ -61,15 +61,34 @@ bool newer_plans(const Parts& stored, const Parts& wanted) {
   });
 }
 
+/// The parts of a result of schema 1 as this version says them: it knew only flips of single bits
+/// in all weights, stored as fp32.
+Parts as_of_now(Parts stored, const Parts& wanted) {
+  const std::string layouts = "layouts of model";
+  const Parts of_schema1 = {{"effect", "flip"},  {layouts, "fp32"},    {"lifetime", "-"},
+                            {"list", "none"},    {"selection", "all"}, {"shape", "bit"},
+                            {"target", "weight"}};
+  const auto schema = stored.find("schema");
+  const auto now = wanted.find("schema");
+  if (schema == stored.end() || schema->second != "1" || now == wanted.end()) return stored;
+  schema->second = now->second;
+  for (const auto& [name, value] : wanted) {
+    const auto meant = of_schema1.find(name.rfind(layouts, 0) == 0 ? layouts : name);
+    if (meant != of_schema1.end()) stored.emplace(name, meant->second);
+  }
+  return stored;
+}
+
 }  // namespace
 
 void check_fingerprint(const std::string& path, const std::string& fingerprint, const Parts& parts,
                        const ResultInfo& wanted, const std::string& remedy) {
   if (fingerprint == wanted.fingerprint) return;
-  if (!parts.empty() && without_names(parts) == without_names(wanted.fingerprint_parts)) return;
-  std::string what = differing(parts, wanted.fingerprint_parts);
+  const Parts stored = as_of_now(parts, wanted.fingerprint_parts);
+  if (!parts.empty() && without_names(stored) == without_names(wanted.fingerprint_parts)) return;
+  std::string what = differing(stored, wanted.fingerprint_parts);
   if (what.empty()) what = "fingerprint: " + fingerprint + " -> " + wanted.fingerprint;
-  if (!parts.empty() && newer_plans(parts, wanted.fingerprint_parts))
+  if (!parts.empty() && newer_plans(stored, wanted.fingerprint_parts))
     throw UserError(path +
                     " was begun by an earlier version of sentinelnn, which planned its trials or "
                     "estimates another way (" +

@@ -21,7 +21,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kHeaderHead = 24;  // magic, version, length, checksum
 constexpr std::size_t kVersionAt = 8, kLengthAt = 12;
 constexpr std::size_t kSmallWindow = 1024, kLargeWindow = std::size_t{256} * 1024;
@@ -225,7 +224,7 @@ JournalWriter::JournalWriter(const std::string& path, const JournalHeader& heade
   const std::string body = header_body(header);
   ByteWriter bytes;
   bytes.append(kJournalMagic.data(), kJournalMagic.size());
-  bytes.write(kVersion);
+  bytes.write(kJournalVersion);
   bytes.write(static_cast<std::uint32_t>(body.size()));
   bytes.write(checksum64(body.data(), body.size()));
   bytes.text(body);
@@ -286,7 +285,7 @@ std::optional<JournalHeader> read_journal_header(const std::string& path) {
   const std::byte* head = file.fetch(0, kHeaderHead);
   if (!head) return std::nullopt;
   const auto version = get_at<std::uint32_t>(head + kVersionAt);
-  if (version > kVersion)
+  if (version > kJournalVersion)
     throw DataError(path, "was written by a newer sentinelnn (journal version " +
                               std::to_string(version) + "); use that version");
   if (std::memcmp(head, kJournalMagic.data(), kJournalMagic.size()) != 0)
@@ -299,13 +298,19 @@ std::optional<JournalHeader> read_journal_header(const std::string& path) {
   if (!body) return std::nullopt;
   if (checksum64(body, length) != checksum)
     damaged_header(path, kHeaderHead, "the header has a wrong checksum");
-  return parse_body(path, std::string(reinterpret_cast<const char*>(body), length));
+  JournalHeader header = parse_body(path, std::string(reinterpret_cast<const char*>(body), length));
+  header.version = version;
+  return header;
 }
 
 JournalScan scan_journal(const std::string& path, const JournalVisitor& visitor) {
   WindowedFile file(path);
   const std::byte* head = file.fetch(0, kHeaderHead);
   if (!head) return {};
+  const auto version = get_at<std::uint32_t>(head + kVersionAt);
+  if (version != kJournalVersion)
+    throw DataError(path, kVersionAt,
+                    "rows of journal version " + std::to_string(version) + " are not read");
   std::uint64_t offset = kHeaderHead + get_at<std::uint32_t>(head + kLengthAt);
   JournalScan scan;
   while (offset < file.size()) {

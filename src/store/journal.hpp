@@ -14,7 +14,8 @@
 #include "store/record.hpp"
 
 /// The journal of one incarnation, little-endian throughout:
-///   header  magic "SNNJRNL" and a zero byte, version u32, length u32, checksum u64 of the body,
+///   header  magic "SNNJRNL" and a zero byte, version u32 (that of the schema of its rows), length
+///   u32, checksum u64 of the body,
 ///           body: JSON {fingerprint, parts, plan [[first, end], ...] by point, session {number,
 ///           started, ranks, host, info}}; journals of earlier versions have no plan
 ///   frames  length u32 of the payload, checksum u64 of the payload, payload:
@@ -25,12 +26,14 @@
 namespace sentinel::store {
 
 inline constexpr std::string_view kJournalMagic{"SNNJRNL", 8};
+inline constexpr std::uint32_t kJournalVersion = 2;
 
 struct JournalHeader {
   std::string fingerprint;
   std::map<std::string, std::string> parts;
   SessionRow session;
   std::vector<IdRange> plan = {};  // of this session, by point; none: not known
+  std::uint32_t version = kJournalVersion;
 };
 
 /// A frame under construction.
@@ -104,9 +107,10 @@ struct JournalScan {
 
 /// Nothing where the header was not completely written (then nothing was acknowledged either).
 /// Throws DataError for a newer version, a damaged header, or one that holds what cannot be.
+/// Headers of earlier versions are read, the rows behind them are not.
 std::optional<JournalHeader> read_journal_header(const std::string& path);
 /// Visits everything in complete frames; logs what is skipped and what is cut. Throws DataError for
-/// a frame that holds what cannot be.
+/// another version, and for a frame that holds what cannot be.
 JournalScan scan_journal(const std::string& path, const JournalVisitor& visitor);
 
 /// Reads records of several journals by their location.

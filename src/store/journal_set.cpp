@@ -32,7 +32,7 @@ RowKey key_of(const TrialRow& row) {
 void check_record(const Place& at, const PackedRecord& record, const TrialRow& row,
                   const RowChecks& checks) {
   checks.check(at, row);
-  if (row.n_faults != record.faults())
+  if (stored_faults(row) != record.faults())
     throw DataError(std::string(at.path), at.row,
                     name_of(row) + " has another number of faults stored; the file is damaged");
   const std::byte* fault = record.fault_bytes();

@@ -66,6 +66,14 @@ std::vector<std::size_t> model_counts(const ResultInfo& info) {
   return counts;
 }
 
+void check_same_schema(const std::string& path, const ResultInfo& info,
+                       const std::string& first_path, const ResultInfo& first) {
+  if (info.schema != first.schema)
+    throw UserError(path + " has schema " + std::to_string(info.schema) + " and " + first_path +
+                    " has schema " + std::to_string(first.schema) +
+                    "; only parts of the same schema can be merged");
+}
+
 /// Whether the parts are of one campaign, whatever their numbers of trials.
 void check_same_campaign(const std::string& path, const ResultInfo& info,
                          const std::string& first_path, const ResultInfo& first) {
@@ -196,11 +204,13 @@ ResultMerge::State::State(const std::vector<std::string>& paths, const std::stri
 
 void ResultMerge::State::take(const std::string& path, ResultFile outline) {
   check_plan(path, outline.info);
-  if (inputs.empty())
+  if (inputs.empty()) {
     info = std::move(outline.info);
-  else
+  } else {
+    check_same_schema(path, outline.info, inputs.front().path, info);
     check_same_campaign(path, outline.info, inputs.front().path, info);
-  if (!inputs.empty()) plan_most(info.points, outline.info.points);
+    plan_most(info.points, outline.info.points);
+  }
   for (std::size_t p = 0; p < std::min(info.plans.size(), outline.info.plans.size()); ++p)
     info.plans[p].first = std::min(info.plans[p].first, outline.info.plans[p].first);
   warn_of_journals(path);

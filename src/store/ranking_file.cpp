@@ -68,6 +68,8 @@ std::vector<ImportanceInfo> read_importance(const h5::File& file, hid_t parent) 
 
 namespace {
 
+constexpr std::int32_t kRankingVersion = 1;  // of the schema of rankings
+
 /// Further columns of channel-FI.
 std::string csv_of(const ChannelSample& sample, std::size_t channel) {
   if (sample.trials.empty()) return "";
@@ -95,7 +97,7 @@ void write_ranking_hdf5(const std::string& path, const RankingFile& ranking) {
   h5::File file = h5::File::create(path);
   const hid_t root = file.id();
   h5::put_text(file, root, "schema", kRankingSchema);
-  h5::put<std::int32_t>(file, root, "schema_version", kSchemaVersion);
+  h5::put<std::int32_t>(file, root, "schema_version", kRankingVersion);
   h5::put_text(file, root, "creator", "sentinelnn");
   h5::put_text(file, root, "creator_version", version());
   h5::put_text(file, root, "method", ranking.method);
@@ -137,7 +139,7 @@ RankingFile read_ranking(const std::string& path) {
   if (!h5::has_attribute(file, root, "schema") ||
       h5::get_text(file, root, "schema") != kRankingSchema)
     throw DataError(path, "is no ranking file; `sentinelnn rank --output` writes them");
-  if (h5::get<std::int32_t>(file, root, "schema_version") > kSchemaVersion)
+  if (h5::get<std::int32_t>(file, root, "schema_version") > kRankingVersion)
     throw DataError(path, "was written by a newer sentinelnn; use that version");
   RankingFile ranking;
   ranking.method = h5::get_text(file, root, "method");

@@ -25,7 +25,7 @@ h5::File open_result(const std::string& path) {
     throw DataError(
         path, "is no result of sentinelnn but a ranking; `sentinelnn inspect` shows what it holds");
   if (schema != kResultSchema) throw DataError(path, "is no result of sentinelnn");
-  const auto found = h5::get<std::int32_t>(file, root, "schema_version");
+  const int found = schema_of(file);
   if (found < 1)
     throw DataError(path, "attribute schema_version is " + std::to_string(found) +
                               ", and the first version is 1; the file is damaged");
@@ -34,6 +34,10 @@ h5::File open_result(const std::string& path) {
                               std::to_string(kSchemaVersion) +
                               "; use the sentinelnn that wrote it");
   return file;
+}
+
+int schema_of(const h5::File& file) {
+  return h5::get<std::int32_t>(file, file.id(), "schema_version");
 }
 
 Offsets::Offsets(const h5::File& file, std::uint64_t trials, std::uint64_t sites)
@@ -66,8 +70,8 @@ RecordTables::RecordTables(const std::string& path)
     : file_(open_result(path)),
       head_(read_head(file_)),
       checks_(row_checks(head_)),
-      trials_(file_, file_.id(), "trials"),
-      sites_(file_, file_.id(), "faults/sites"),
+      trials_(file_, file_.id(), "trials", head_.info.schema),
+      sites_(file_, file_.id(), "faults/sites", head_.info.schema),
       offsets_(file_, trials_.rows(), sites_.rows()) {}
 
 std::vector<TrialRow> RecordTables::read(hsize_t first, hsize_t count) {
@@ -82,9 +86,10 @@ std::vector<TrialRow> RecordTables::read(hsize_t first, hsize_t count) {
                                         " is out of order or there twice; the file is damaged");
     last_ = key;
     const std::uint64_t faults = offsets_.between(first + i, first + i + 1);
-    if (row.n_faults != faults)
+    if (stored_faults(row) != faults)
       throw DataError(file_.path(), "/trials, row " + std::to_string(first + i) + ": n_faults is " +
-                                        std::to_string(row.n_faults) + ", and " +
+                                        std::to_string(row.n_faults) + ", faults_stored is " +
+                                        std::to_string(row.faults_stored) + ", and " +
                                         std::to_string(faults) +
                                         " faults are stored; the file is damaged");
   }
@@ -98,7 +103,7 @@ std::vector<TrialRecord> RecordTables::with_faults(hsize_t first,
   auto next = sites.begin();
   std::vector<TrialRecord> records(rows.size());
   for (hsize_t i = 0; i < rows.size(); ++i) {
-    const auto end = next + static_cast<std::ptrdiff_t>(rows[i].n_faults);
+    const auto end = next + static_cast<std::ptrdiff_t>(stored_faults(rows[i]));
     for (auto fault = next; fault != end; ++fault)
       checks_.check({file_.path(), "/faults/sites, row", at++}, rows[i], *fault);
     records[i] = {rows[i], {next, end}};

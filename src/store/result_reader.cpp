@@ -24,7 +24,7 @@ std::map<std::string, std::string> read_parts(const h5::File& file) {
   return text_attributes(file, parts);
 }
 
-ModelInfo read_model(const h5::File& file, hid_t models, const std::string& name) {
+ModelInfo read_model(const h5::File& file, hid_t models, const std::string& name, int schema) {
   const h5::Handle group = h5::open_group(file, models, name);
   ModelInfo model;
   model.name = name;
@@ -39,7 +39,7 @@ ModelInfo read_model(const h5::File& file, hid_t models, const std::string& name
   model.top5 = h5::get<std::int64_t>(file, group, "top5");
   if (h5::exists(file, group, "mean")) model.mean = h5::read_numbers<double>(file, group, "mean");
   if (h5::exists(file, group, "std")) model.std = h5::read_numbers<double>(file, group, "std");
-  model.tensors = h5::read_rows<TensorInfo>(file, group, "tensors");
+  model.tensors = h5::read_rows<TensorInfo>(file, group, "tensors", schema);
   model.nodes = h5::read_rows<NodeInfo>(file, group, "nodes");
   model.golden_predictions =
       h5::read_numbers<std::int32_t>(file, file.id(), "golden/" + name + "/predictions");
@@ -56,13 +56,13 @@ void read_logits(const h5::File& file, ModelInfo& model) {
   data.read(h5::number_type<float>(), 0, data.rows(), model.golden_logits.data());
 }
 
-std::vector<ModelInfo> read_models(const h5::File& file) {
+std::vector<ModelInfo> read_models(const h5::File& file, int schema) {
   const h5::Handle models = h5::open_group(file, file.id(), "models");
   std::vector<std::pair<std::uint32_t, ModelInfo>> found;
   for (const std::string& name : h5::links(file, models)) {
     const h5::Handle group = h5::open_group(file, models, name);
     found.emplace_back(h5::get<std::uint32_t>(file, group, "index"),
-                       read_model(file, models, name));
+                       read_model(file, models, name, schema));
   }
   std::sort(found.begin(), found.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -99,6 +99,7 @@ std::vector<AuditRow> read_audit(const h5::File& file) {
 ResultInfo read_info(const h5::File& file) {
   const hid_t root = file.id();
   ResultInfo info;
+  info.schema = schema_of(file);
   info.command = h5::get_text(file, root, "command");
   info.job = h5::get_text(file, root, "job");
   info.fingerprint = h5::get_text(file, root, "fingerprint");
@@ -111,9 +112,9 @@ ResultInfo read_info(const h5::File& file) {
     info.importance = read_importance(file, importance);
   }
   read_design(file, info);
-  info.models = read_models(file);
+  info.models = read_models(file, info.schema);
   info.labels = h5::read_numbers<std::int32_t>(file, root, "golden/labels");
-  info.points = h5::read_rows<PointInfo>(file, root, "points");
+  info.points = h5::read_rows<PointInfo>(file, root, "points", info.schema);
   check_info(file.path(), info);
   return info;
 }

@@ -16,6 +16,7 @@
 #include "store/background.hpp"
 #include "store/journal_set.hpp"
 #include "store/lock.hpp"
+#include "store/record_stream.hpp"
 #include "store/result_reader.hpp"
 #include "store/result_writer.hpp"
 #include "store/working_files.hpp"
@@ -43,6 +44,14 @@ void check_is_result(const std::string& path) {
                     "is no result of sentinelnn that can be read, so --fresh does not remove it;"
                     " give another --output, or remove the file");
   }
+}
+
+/// Rows of schema 1 lack what rows of this version have, and trials of both would be mixed.
+[[noreturn]] void refuse_earlier(const std::string& path, const std::string& remedy) {
+  throw UserError(path +
+                  " was begun by an earlier version of sentinelnn (schema 1); finish it with that "
+                  "version, or " +
+                  remedy);
 }
 
 void start_over(const std::string& path) {
@@ -93,7 +102,7 @@ ResultStore::State::State(const std::string& result, ResultInfo result_info,
   // From here on the lease is renewed, however long reading takes.
   keeper.emplace([this] { lock.heartbeat(); }, options.sync);
   const bool journals_there = !store::journal_numbers(path).empty();
-  store::remove_temporaries(path, info.fingerprint);
+  if (options.fresh) store::remove_temporaries(path, info.fingerprint);
   if (options.fresh && (fs::exists(path) || journals_there)) start_over(path);
   resume(session);
 }
@@ -101,11 +110,14 @@ ResultStore::State::State(const std::string& result, ResultInfo result_info,
 void ResultStore::State::resume(const SessionInfo& session) {
   file.emplace(path);
   journals.emplace(path);
-  for (const auto& [number, header] : journals->headers())
+  for (const auto& [number, header] : journals->headers()) {
     check_fingerprint(path, header.fingerprint, header.parts, info, options.remedy);
+    if (header.version < store::kJournalVersion) refuse_earlier(path, options.remedy);
+  }
   std::optional<store::ResultHead> head;
   if (fs::exists(path)) head = store::read_result_head(path);
   if (head) check_head(*head);
+  store::remove_temporaries(path, info.fingerprint);
   std::uint32_t number = journals->next_number();
   std::vector<std::uint32_t> sessions;
   for (const auto& [journal, header] : journals->headers()) {
@@ -138,6 +150,7 @@ void ResultStore::State::resume(const SessionInfo& session) {
 /// Whether the result found is of this campaign, by what it says and by what it holds.
 void ResultStore::State::check_head(const store::ResultHead& head) const {
   check_fingerprint(path, head.info.fingerprint, head.info.fingerprint_parts, info, options.remedy);
+  if (head.info.schema < kSchemaVersion) refuse_earlier(path, options.remedy);
   if (head.info.models.size() != info.models.size() ||
       head.info.points.size() != info.points.size())
     throw DataError(path,
@@ -185,6 +198,12 @@ void ResultStore::State::publish(bool complete) {
   contents.each_record = [&](const auto& visit) { snapshot.each(visit); };
   store::publish_result(*file, info, contents);
   published = version;
+}
+
+void require_current_schema(const std::string& path, const std::string& remedy) {
+  if (!fs::exists(path)) return;
+  const h5::Guard guard;
+  if (store::schema_of(store::open_result(path)) < kSchemaVersion) refuse_earlier(path, remedy);
 }
 
 ResultStore::ResultStore(const std::string& path, ResultInfo info, SessionInfo session,

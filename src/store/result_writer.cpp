@@ -26,7 +26,7 @@ void write_root(const File& file, const ResultInfo& info, const ResultContents& 
   const double now = unix_time();
   const double created = contents.sessions.empty() ? now : contents.sessions.front().started;
   h5::put_text(file, root, "schema", kResultSchema);
-  h5::put<std::int32_t>(file, root, "schema_version", kSchemaVersion);
+  h5::put<std::int32_t>(file, root, "schema_version", info.schema);
   h5::put_text(file, root, "creator", "sentinelnn");
   h5::put_text(file, root, "creator_version", version());
   h5::put_text(file, root, "created", utc_text(created));
@@ -49,7 +49,8 @@ void write_provenance(const File& file, const ResultInfo& info, const ResultCont
       {{"started", "s since 1970-01-01T00:00:00Z"}, {"ended", "s since 1970-01-01T00:00:00Z"}});
 }
 
-void write_model(const File& file, hid_t models, const ModelInfo& model, std::uint32_t index) {
+void write_model(const File& file, hid_t models, const ModelInfo& model, std::uint32_t index,
+                 int schema) {
   const Handle group = h5::create_group(file, models, model.name);
   h5::put<std::uint32_t>(file, group, "index", index);
   h5::put_text(file, group, "structure", model.structure);
@@ -63,14 +64,14 @@ void write_model(const File& file, hid_t models, const ModelInfo& model, std::ui
   h5::put<std::int64_t>(file, group, "top5", model.top5);
   if (!model.mean.empty()) h5::write_numbers(file, group, "mean", model.mean);
   if (!model.std.empty()) h5::write_numbers(file, group, "std", model.std);
-  h5::write_rows(file, group, "tensors", model.tensors, {{"word_bits", "bit"}});
+  h5::write_rows(file, group, "tensors", model.tensors, {{"word_bits", "bit"}}, schema);
   h5::write_rows(file, group, "nodes", model.nodes, {{"macs", "MAC/image"}});
 }
 
 void write_models(const File& file, const ResultInfo& info) {
   const Handle models = h5::create_group(file, file.id(), "models");
   for (std::size_t m = 0; m < info.models.size(); ++m)
-    write_model(file, models, info.models[m], static_cast<std::uint32_t>(m));
+    write_model(file, models, info.models[m], static_cast<std::uint32_t>(m), info.schema);
 }
 
 void write_golden(const File& file, const ResultInfo& info) {
@@ -106,20 +107,42 @@ void write_points(const File& file, const ResultInfo& info, const Findings& find
   for (PointInfo& point : points)
     if (point.models.empty()) point.models = all;
   for (std::size_t p = 0; p < findings.trials.size(); ++p) points.at(p).trials = findings.trials[p];
-  h5::write_rows(file, file.id(), "points", points, {{"ber", "flip/bit/trial"}});
+  h5::write_rows(file, file.id(), "points", points, {{"ber", "flip/bit/trial"}}, info.schema);
 }
 
+/// A table of packed rows, with the members that rows of the schema version have.
 template <class Row>
-h5::Appender packed_table(const File& file, hid_t parent, const char* name) {
-  const auto widths = h5::widths_for<Row>({});
-  const Handle type = h5::row_type<Row>(file, widths);
-  return h5::Appender(file, parent, name, type, packed_size<Row>());
-}
+class PackedTable {
+ public:
+  PackedTable(const File& file, hid_t parent, const char* name, int schema)
+      : widths_(h5::widths_for<Row>({}, schema)),
+        as_packed_(schema == kSchemaVersion),
+        type_(h5::row_type<Row>(file, widths_)),
+        data_(file, parent, name, type_, H5Tget_size(type_)) {}
 
-void write_records(const File& file, const ResultContents& contents) {
+  void push(const std::byte* rows, std::size_t count) {
+    if (as_packed_) return data_.push(rows, count);
+    for (std::size_t i = 0; i < count; ++i) {
+      bytes_.clear();
+      h5::pack_row(unpack<Row>(rows + i * packed_size<Row>()), widths_, bytes_);
+      data_.push(bytes_.data(), 1);
+    }
+  }
+  void finish() { data_.finish(); }
+  hid_t id() const { return data_.id(); }
+
+ private:
+  std::vector<std::size_t> widths_;
+  bool as_packed_;
+  Handle type_;
+  h5::Appender data_;
+  std::vector<char> bytes_;
+};
+
+void write_records(const File& file, const ResultContents& contents, int schema) {
   const Handle faults = h5::create_group(file, file.id(), "faults");
-  auto trials = packed_table<TrialRow>(file, file.id(), "trials");
-  auto sites = packed_table<FaultRow>(file, faults, "sites");
+  PackedTable<TrialRow> trials(file, file.id(), "trials", schema);
+  PackedTable<FaultRow> sites(file, faults, "sites", schema);
   h5::Appender offsets(file, faults, "offsets", h5::number_type<std::uint64_t>(), 8);
   h5::put_text(file, trials.id(), "unit_wall_us", "us");
   h5::put_text(file, sites.id(), "unit_word_bits", "bit");
@@ -144,7 +167,7 @@ void write_result(const std::string& path, const ResultInfo& info, const ResultC
   write_golden(file, info);
   write_points(file, info, contents.findings);
   write_design(file, info, contents.findings);
-  write_records(file, contents);
+  write_records(file, contents, info.schema);
   h5::write_rows(file, file.id(), "audit", contents.audit);
   {
     const Handle importance = h5::create_group(file, file.id(), "importance");

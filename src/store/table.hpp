@@ -12,22 +12,21 @@ namespace sentinel::h5 {
 template <class T>
 inline constexpr bool kIsText = std::is_same_v<std::remove_const_t<T>, std::string>;
 
-/// Bytes of each member of a packed row; texts as long as the longest.
+/// Bytes of each member of a packed row; texts as long as the longest; 0 for what the schema
+/// version does not have.
 template <class Row>
-std::vector<std::size_t> widths_for(const std::vector<Row>& rows) {
+std::vector<std::size_t> widths_for(const std::vector<Row>& rows, int schema = kSchemaVersion) {
   std::vector<std::size_t> widths;
   const Row empty{};
-  store::Describe<Row>::each(empty, [&](const char*, const auto& value) {
-    if constexpr (kIsText<std::remove_reference_t<decltype(value)>>)
-      widths.push_back(1);
-    else
-      widths.push_back(sizeof(value));
+  store::Describe<Row>::each(empty, [&](const char* name, const auto& value) {
+    constexpr bool text = kIsText<std::remove_reference_t<decltype(value)>>;
+    widths.push_back(!store::has_member<Row>(schema, name) ? 0 : text ? 1 : sizeof(value));
   });
   for (const Row& row : rows) {
     std::size_t i = 0;
     store::Describe<Row>::each(row, [&](const char*, const auto& value) {
       if constexpr (kIsText<std::remove_reference_t<decltype(value)>>)
-        widths[i] = std::max(widths[i], value.size());
+        if (widths[i] > 0) widths[i] = std::max(widths[i], value.size());
       ++i;
     });
   }
@@ -43,6 +42,10 @@ Handle row_type(const File& file, const std::vector<std::size_t>& widths) {
   const Row row{};
   store::Describe<Row>::each(row, [&](const char* name, const auto& value) {
     using T = std::remove_const_t<std::remove_reference_t<decltype(value)>>;
+    if (widths[i] == 0) {
+      ++i;
+      return;
+    }
     if constexpr (kIsText<T>) {
       const Handle text = text_type(file, widths[i]);
       file.check(H5Tinsert(type, name, offset, text), name);
@@ -63,21 +66,23 @@ void pack_row(const Row& row, const std::vector<std::size_t>& widths, std::vecto
     if constexpr (kIsText<std::remove_reference_t<decltype(value)>>)
       value.copy(to.data() + begin, widths[i]);
     else
-      std::memcpy(to.data() + begin, &value, sizeof(value));
+      std::memcpy(to.data() + begin, &value, widths[i]);
     ++i;
   });
 }
 
+/// `row`: with the values of members that are not stored.
 template <class Row>
-Row unpack_row(const std::vector<std::size_t>& widths, const char* from) {
-  Row row{};
+Row unpack_row(Row row, const std::vector<std::size_t>& widths, const char* from) {
   std::size_t i = 0;
   store::Describe<Row>::each(row, [&](const char*, auto& value) {
+    const std::size_t width = widths[i++];
+    if (width == 0) return;
     if constexpr (kIsText<std::remove_reference_t<decltype(value)>>)
-      value.assign(from, ::strnlen(from, widths[i]));
+      value.assign(from, ::strnlen(from, width));
     else
       std::memcpy(&value, from, sizeof(value));
-    from += widths[i++];
+    from += width;
   });
   return row;
 }
@@ -86,8 +91,9 @@ Row unpack_row(const std::vector<std::size_t>& widths, const char* from) {
 template <class Row>
 void write_rows(const File& file, hid_t parent, const std::string& name,
                 const std::vector<Row>& rows,
-                const std::vector<std::pair<std::string, std::string>>& units = {}) {
-  const auto widths = widths_for(rows);
+                const std::vector<std::pair<std::string, std::string>>& units = {},
+                int schema = kSchemaVersion) {
+  const auto widths = widths_for(rows, schema);
   const Handle type = row_type<Row>(file, widths);
   Appender data(file, parent, name, type, H5Tget_size(type));
   for (const auto& [member, unit] : units) put_text(file, data.id(), "unit_" + member, unit);
@@ -100,14 +106,16 @@ void write_rows(const File& file, hid_t parent, const std::string& name,
   data.finish();
 }
 
-/// A compound dataset read by parts. Throws DataError where members are missing or of another kind.
+/// A compound dataset read by parts. Throws DataError where members that its schema version has are
+/// missing or of another kind.
 template <class Row>
 class RowReader {
  public:
-  RowReader(const File& file, hid_t parent, const std::string& name)
+  RowReader(const File& file, hid_t parent, const std::string& name, int schema = kSchemaVersion)
       : file_(file),
         data_(file, parent, name),
-        widths_(file_widths()),
+        untold_(store::untold_row<Row>(schema)),
+        widths_(file_widths(schema)),
         type_(row_type<Row>(file, widths_)),
         size_(H5Tget_size(type_)) {}
 
@@ -121,12 +129,12 @@ class RowReader {
     std::vector<Row> rows;
     rows.reserve(count);
     for (hsize_t i = 0; i < count; ++i)
-      rows.push_back(unpack_row<Row>(widths_, buffer_.data() + i * size_));
+      rows.push_back(unpack_row(untold_, widths_, buffer_.data() + i * size_));
     return rows;
   }
 
  private:
-  std::vector<std::size_t> file_widths() const {
+  std::vector<std::size_t> file_widths(int schema) const {
     const std::string& name = data_.name();
     const Handle type = file_.own(H5Dget_type(data_.id()), H5Tclose, name);
     if (H5Tget_class(type) != H5T_COMPOUND || data_.shape().size() != 1)
@@ -135,6 +143,10 @@ class RowReader {
     const Row row{};
     store::Describe<Row>::each(row, [&](const char* member, const auto& value) {
       using T = std::remove_const_t<std::remove_reference_t<decltype(value)>>;
+      if (!store::has_member<Row>(schema, member)) {
+        widths.push_back(0);
+        return;
+      }
       const int index = H5Tget_member_index(type, member);
       file_.check(index, name + " lacks the member " + member);
       const Handle kind =
@@ -151,6 +163,7 @@ class RowReader {
 
   const File& file_;
   Dataset data_;
+  Row untold_;
   std::vector<std::size_t> widths_;
   Handle type_;
   std::size_t size_;
@@ -158,8 +171,9 @@ class RowReader {
 };
 
 template <class Row>
-std::vector<Row> read_rows(const File& file, hid_t parent, const std::string& name) {
-  RowReader<Row> reader(file, parent, name);
+std::vector<Row> read_rows(const File& file, hid_t parent, const std::string& name,
+                           int schema = kSchemaVersion) {
+  RowReader<Row> reader(file, parent, name, schema);
   return reader.read(0, reader.rows());
 }
 

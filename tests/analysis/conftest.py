@@ -43,17 +43,20 @@ class Sample:
     audit: list[dict] = field(default_factory=list)
     networks: tuple[str, ...] = ()  # hashes of the models, in the fingerprint's parts
     centres: list[dict] = field(default_factory=list)
+    version: int = 2  # of the schema
 
     def write(self, path: Path) -> Path:
         with h5py.File(path, "w") as file:
             self._head(file)
             self._models(file)
-            file["points"] = _rows(
+            file["points"] = self._rows(
+                "points",
                 schema.POINT,
                 [
                     {"id": i, "fault_model": m, "ber": b, "trials": n}
                     | {"estimand": self.estimands[i] if self.estimands else "T2"}
                     | {"models": ",".join(self.models)}
+                    | {"effect": "flip", "shape": "bit", "target": "weight"}
                     for i, (m, b, n) in enumerate(self.points)
                 ],
             )
@@ -62,10 +65,18 @@ class Sample:
             file["audit"] = _rows(schema.AUDIT, self.audit)
         return path
 
+    def _rows(self, table: str, dtype: np.dtype, rows: list[dict]) -> np.ndarray:
+        """With the columns that the schema version has."""
+        since2 = schema.SINCE_2[table] if self.version < 2 else {}
+        kept = np.dtype([(name, dtype[name]) for name in dtype.names or () if name not in since2])
+        return _rows(
+            kept, [{name: row[name] for name in row if name in (kept.names or ())} for row in rows]
+        )
+
     def _head(self, file: h5py.File) -> None:
         file.attrs.update(
             schema="sentinelnn-result",
-            schema_version=1,
+            schema_version=self.version,
             creator="sentinelnn",
             creator_version="0.1.0+test",
             created="2026-01-02T03:04:05Z",
@@ -112,10 +123,12 @@ class Sample:
                 memory_bytes=memory, images=images, correct=correct, top5=images,
                 checkpoint_sha256="ab" * 32,
             )  # fmt: skip
-            group["tensors"] = _rows(
+            group["tensors"] = self._rows(
+                "tensors",
                 schema.TENSOR,
                 [
                     {"name": f"{layer}.weight", "elements": 12, "originals": 10, "word_bits": 32}
+                    | {"layout": "fp32"}
                     for layer in LAYERS
                 ],
             )
@@ -133,20 +146,21 @@ class Sample:
         faults = self.faults or [[] for _ in self.trials]
         rows = [
             {"stratum": -1, "probability": 1, "block": -1, "images": 100, "wall_us": 1000 + i}
-            | {"n_faults": len(faults[i])}
+            | {"n_faults": len(faults[i]), "faults_stored": 1}
             | row
             for i, row in enumerate(self.trials)
         ]
-        file["trials"] = _rows(schema.TRIAL, rows)
+        file["trials"] = self._rows("trials", schema.TRIAL, rows)
         file["faults/offsets"] = np.cumsum([0] + [len(f) for f in faults]).astype("u8")
         sites = [site for trial in faults for site in trial]
-        file["faults/sites"] = _rows(schema.FAULT, [_fault(*site) for site in sites])
+        file["faults/sites"] = self._rows("sites", schema.FAULT, [_fault(*site) for site in sites])
 
 
 def _fault(tensor: int, element: int, bit: int) -> dict:
     before = int(np.float32(0.5).view(np.uint32))
     after = before ^ (1 << bit)
     site = {"tensor": tensor, "element": element, "word_bits": 32, "bit": bit}
+    site |= {"image": -1, "length": 1}
     return site | {"before": before, "after": after}
 
 

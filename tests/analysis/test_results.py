@@ -105,8 +105,8 @@ def test_missing_and_foreign_files_are_named(tmp_path):
 
 def test_a_newer_schema_is_refused(paired):
     with h5py.File(paired, "a") as file:
-        file.attrs["schema_version"] = 2
-    with pytest.raises(ResultError, match="schema version 2"):
+        file.attrs["schema_version"] = 3
+    with pytest.raises(ResultError, match="schema version 3, this reader knows 1 to 2"):
         Result(paired)
 
 

@@ -93,6 +93,13 @@ ResultInfo channel_info() {
   return info;
 }
 
+/// As versions before schema 2 wrote it.
+ResultInfo schema1_info() {
+  ResultInfo info = small_info();
+  info.schema = 1;
+  return info;
+}
+
 Bytes published(const ResultInfo& info, const Findings& findings) {
   const TempDir folder;
   std::vector<std::byte> row;
@@ -247,7 +254,7 @@ ResultImage plain_image(const Bytes& file, std::vector<std::string>& tables,
 
 std::vector<Bytes> result_files() {
   return {published(small_info(), {}), published(planned_info(), planned_findings()),
-          published(channel_info(), {}), good_ranking()};
+          published(channel_info(), {}), published(schema1_info(), {}), good_ranking()};
 }
 
 std::vector<ResultImage> result_images() {

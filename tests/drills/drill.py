@@ -249,7 +249,8 @@ class Result:
         assert len(keys) == len(trials) * self.models, "a trial lacks the row of a model"
         assert len(self.offsets) == len(keys) + 1
         assert self.offsets[0] == 0 and self.offsets[-1] == len(self.sites)
-        assert np.array_equal(np.diff(self.offsets.astype("i8")), self.trials["n_faults"])
+        stored = self.trials["n_faults"] * self.trials["faults_stored"]
+        assert np.array_equal(np.diff(self.offsets.astype("i8")), stored)
         kinds = sum(
             self.trials[kind].astype("i8")
             for kind in ("masked", "sdc_noncritical", "sdc_critical", "due")

@@ -27,7 +27,7 @@ def keep_trials(source: Path, target: Path, first: int, end: int) -> Path:
     with h5py.File(target, "r+") as file:
         trials, offsets = file["trials"][()], file["faults/offsets"][()]
         kept = np.flatnonzero((trials["id"] >= first) & (trials["id"] < end))
-        counts = trials["n_faults"][kept].astype("u8")
+        counts = (offsets[1:] - offsets[:-1])[kept]
         spans = [np.arange(offsets[row], offsets[row + 1]) for row in kept]
         sites = file["faults/sites"][()][np.concatenate(spans).astype(int)]
         audit = file["audit"][()]

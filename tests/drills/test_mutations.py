@@ -126,6 +126,8 @@ IMPOSSIBLE = [
     ("trials", "first_node", 10**6, "/trials, row 0: first_node is 1000000"),
     ("trials", "session", 9, "/trials, row 0: session is 9"),
     ("trials", "n_faults", 10**9, "/trials, row 0: n_faults is 1000000000"),
+    ("trials", "faults_masked", 10**9, "/trials, row 0: faults_masked is 10000000"),
+    ("trials", "faults_stored", 2, "/trials, row 0: faults_stored is 2, not f"),
     ("audit", "model", 5, "/audit, row 0: model is 5"),
     ("estimates", "model", -5, "/estimates, row 0: model is -5"),
     ("estimates", "estimate", np.inf, "/estimates, row 0: estimate is inf"),
@@ -190,7 +192,9 @@ def test_numbers_of_another_kind_are_named(sentinelnn, results, tmp_path):
 
 
 def test_faults_of_another_place_are_named(sentinelnn, results, tmp_path):
-    for column, value in {"tensor": 10**6, "element": 2**63, "bit": 32, "word_bits": 64}.items():
+    wrong = {"tensor": 10**6, "element": 2**63, "bit": 32, "word_bits": 64}
+    wrong |= {"image": 10**6, "effect": 5, "length": 33}
+    for column, value in wrong.items():
         broken = tmp_path / f"{column}.h5"
         broken.write_bytes(results["paired"].read_bytes())
         with h5py.File(broken, "r+") as file:

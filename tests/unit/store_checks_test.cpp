@@ -115,11 +115,18 @@ const std::vector<Damage<TrialRecord>> kBadRecords = {
     {[](TrialRecord& r) { r.row.session = 9; }, "session is 9, which is not there"},
     {[](TrialRecord& r) { r.row.audited = 2; }, "audited is 2"},
     {[](TrialRecord& r) { r.row.path = 2; }, "path is 2"},
+    {[](TrialRecord& r) { r.row.faults_masked = 3; }, "faults_masked is 3, not from 0 to 2"},
+    {[](TrialRecord& r) { r.row.faults_stored = 2; }, "faults_stored is 2, not from 0 to 1"},
     {[](TrialRecord& r) { r.faults[1].kind = 1; }, "kind is 1, not 0"},
     {[](TrialRecord& r) { r.faults[1].tensor = 2; }, "tensor is 2"},
     {[](TrialRecord& r) { r.faults[1].element = 4000000; }, "element is 4000000"},
     {[](TrialRecord& r) { r.faults[1].word_bits = 33; }, "word_bits is 33, not 32"},
     {[](TrialRecord& r) { r.faults[1].bit = 32; }, "bit is 32"},
+    {[](TrialRecord& r) { r.faults[1].image = -2; }, "image is -2, not from -1 to 255"},
+    {[](TrialRecord& r) { r.faults[1].image = 256; }, "image is 256"},
+    {[](TrialRecord& r) { r.faults[1].effect = 5; }, "effect is 5, not from 0 to 4"},
+    {[](TrialRecord& r) { r.faults[1].length = 0; }, "length is 0"},
+    {[](TrialRecord& r) { r.faults[1].length = 31; }, "length is 31, not from 1 to 30"},
 };
 
 void check(const store::RowChecks& checks, const TrialRecord& record) {
@@ -292,6 +299,12 @@ TEST(Checks, JournalsOfAbsurdTimesCountsAndAuditsAreRefused) {
   more.row.n_faults = 77;
   write_journal(faults / "r.h5", more);
   EXPECT_THAT(message_of<DataError>([&] { resume(faults / "r.h5"); }),
+              HasSubstr("another number of faults"));
+  const TempDir left_out;
+  more = full_record();
+  more.row.faults_stored = 0;
+  write_journal(left_out / "r.h5", more);
+  EXPECT_THAT(message_of<DataError>([&] { resume(left_out / "r.h5"); }),
               HasSubstr("another number of faults"));
   write_journal(audits / "r.h5", full_record(), 1.7e9, {sample_audit(0, 2, 9)});
   EXPECT_THAT(message_of<DataError>([&] { resume(audits / "r.h5"); }),

@@ -113,13 +113,18 @@ inline TrialRecord sample_record(std::uint32_t point, std::uint64_t id, std::uin
   row.sdc_critical = 8;
   row.due = 10;
   row.correct_argmax = row.correct;
+  row.faults_masked = id % 2 == 0 ? 0 : row.n_faults;
+  row.words_wrong = static_cast<std::uint32_t>(id % 5);
+  row.words_flagged = model;
+  row.faults_stored = id % 10 == 7 ? 0 : 1;
   row.path = 1;
   row.wall_us = 1234;
   row.rank = 3;
-  for (std::uint32_t f = 0; f < row.n_faults; ++f)
-    record.faults.push_back({0, f, (id * 100 + f) % kElements, 32,
-                             static_cast<std::uint8_t>(id % 32), 0x3f800000U,
-                             0x3f800000U ^ (1U << (id % 32))});
+  for (std::uint32_t f = 0; row.faults_stored != 0 && f < row.n_faults; ++f)
+    record.faults.push_back(
+        {0, f, (id * 100 + f) % kElements, 32, static_cast<std::uint8_t>(id % 32), 0x3f800000U,
+         0x3f800000U ^ (1U << (id % 32)), static_cast<std::int32_t>(id % 4) - 1,
+         static_cast<std::uint8_t>(id % 5), static_cast<std::uint8_t>(id % 32 == 31 ? 1 : 1 + f)});
   return record;
 }
 
@@ -155,7 +160,8 @@ inline ResultStore open_store(const std::string& path,
 
 inline bool same_fault(const FaultRow& a, const FaultRow& b) {
   return a.kind == b.kind && a.tensor == b.tensor && a.element == b.element &&
-         a.word_bits == b.word_bits && a.bit == b.bit && a.before == b.before && a.after == b.after;
+         a.word_bits == b.word_bits && a.bit == b.bit && a.before == b.before &&
+         a.after == b.after && a.image == b.image && a.effect == b.effect && a.length == b.length;
 }
 
 /// Everything a row says but who ran it when.
@@ -163,7 +169,8 @@ inline auto content(const TrialRow& r) {
   return std::make_tuple(
       r.point, r.id, r.model, r.stage, r.stratum, r.probability, r.block, r.n_faults, r.first_node,
       r.images, r.correct, r.top5, r.masked,
-      std::make_tuple(r.sdc_noncritical, r.sdc_critical, r.due, r.correct_argmax));
+      std::make_tuple(r.sdc_noncritical, r.sdc_critical, r.due, r.correct_argmax, r.faults_masked,
+                      r.words_wrong, r.words_flagged, r.faults_stored));
 }
 
 inline auto content(const AuditRow& r) {

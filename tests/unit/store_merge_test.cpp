@@ -130,6 +130,33 @@ TEST(Merge, EqualRowsAreStoredOnce) {
   EXPECT_EQ(read_result(dir / "again.h5").sessions.size(), 2u);
 }
 
+// Faults are drawn again where they are left out, so a part without them is no conflict.
+TEST(Merge, FaultsMayBeLeftOutInOnePart) {
+  const TempDir dir;
+  const std::string a = dir / "a.h5", b = dir / "b.h5", c = dir / "c.h5", all = dir / "all.h5";
+  const auto leave_out = [](TrialRecord& record) {
+    record.row.faults_stored = 0;
+    record.faults.clear();
+  };
+  write_part(a, 0, 25);
+  write_part(b, 20, 40, part_info(), leave_out);
+  EXPECT_EQ(merge({a, b}, all).duplicates, 2u * 5);
+  const auto records = read_records(all, [](const TrialRow& row) { return row.id % 9 == 5; });
+  ASSERT_EQ(records.size(), 2u * 4);  // 5, 14, 23, 32
+  for (const TrialRecord& record : records) {
+    EXPECT_EQ(record.row.n_faults, 2u);
+    EXPECT_EQ(record.faults.size(), record.row.id < 25 ? 2u : 0u) << record.row.id;
+  }
+  write_part(c, 20, 40, part_info(), [&](TrialRecord& record) {
+    leave_out(record);
+    record.row.words_wrong += record.row.id == 22 ? 1 : 0;
+  });
+  EXPECT_THAT(message_of<DataError>([&] {
+                merge({a, c}, dir / "other.h5");
+              }),
+              HasSubstr("trial 22 of point 0, model 0"));
+}
+
 // A trial audited in one part only is no conflict, and is audited in the whole.
 TEST(Merge, AuditsOfAllPartsAreCarried) {
   const TempDir dir;

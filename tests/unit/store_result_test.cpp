@@ -132,16 +132,20 @@ with h5py.File(sys.argv[1]) as f:
     s = pd.DataFrame(f['faults/sites'][:])
     o = f['faults/offsets'][:]
     assert list(t.columns) == ('point id model stage stratum probability block n_faults first_node '
-        'images correct top5 masked sdc_noncritical sdc_critical due correct_argmax session audited '
-        'path wall_us rank').split(), list(t.columns)
-    assert list(s.columns) == 'kind tensor element word_bits bit before after'.split()
+        'images correct top5 masked sdc_noncritical sdc_critical due correct_argmax faults_masked '
+        'words_wrong words_flagged faults_stored session audited path wall_us rank').split(), list(t.columns)
+    assert list(s.columns) == ('kind tensor element word_bits bit before after image effect '
+        'length').split()
     assert list(t.id) == sorted(list(range(10)) * 2) and list(t.model) == [0, 1] * 10
     assert t.correct.tolist() == [(i * 37 + m) % 53 for i in range(10) for m in (0, 1)]
     assert t.block.min() == 0 and t.stratum.tolist() == [-1] * 20
-    assert (o[1:-2] - o[:-3]).tolist() == t.n_faults.tolist() and o[-1] == len(s)
+    assert t.faults_stored.tolist() == [int(i != 7) for i in range(10) for m in (0, 1)]
+    assert (o[1:-2] - o[:-3]).tolist() == (t.n_faults * t.faults_stored).tolist() and o[-1] == len(s)
+    assert t.words_wrong.tolist() == [i % 5 for i in range(10) for m in (0, 1)]
+    assert (s.image[o[16]], s.effect[o[16]], s.length[o[16] + 1]) == (-1, 3, 2)
     assert s.element[o[16]] == 800 and s.after[o[16]] == 0x3f800000 ^ (1 << 8)
     a = f.attrs
-    assert a['schema'] == 'sentinelnn-result' and a['schema_version'] == 1 and a['seed'] == 7
+    assert a['schema'] == 'sentinelnn-result' and a['schema_version'] == 2 and a['seed'] == 7
     assert a['complete'] == 0 and a['rng'] == 'philox4x32-10' and a['created'].endswith('Z')
     assert f['trials'].attrs['unit_wall_us'] == 'us'
     assert f['points'].attrs['unit_ber'] == 'flip/bit/trial'
@@ -151,6 +155,8 @@ with h5py.File(sys.argv[1]) as f:
     assert f['models/hardened'].attrs['index'] == 1
     assert json.loads(f['models/hardened'].attrs['structure'])['widths'] == [16]
     assert f['models/hardened/tensors']['name'].tolist()[1] == b'layer1.0.conv1.weight'
+    assert f['models/hardened/tensors']['layout'].tolist() == [b'fp32', b'fp32']
+    assert f['points'][0].tolist()[-4:] == (b'flip', b'bit', b'weight', b'')
     assert f['importance/l2-norm/a.conv/scores'][:].tolist() == [3, 4]
     assert f['provenance/fingerprint'].attrs['ber'] == '1e-5'
     assert f['provenance/sessions']['new_trials'].tolist() == [11]
@@ -186,7 +192,8 @@ TEST(ResultFile, ErrorsNameFileAndReason) {
 }
 
 /// Whether the byte lies in a global heap collection ("GCOL", version and reserved bytes, size
-/// u64), where the texts of attributes are: HDF5 1.10 itself reads beyond it when a size in it is
+/// u64), where the texts of attributes are, or in a reference to a text in it (length u32, address
+/// of the collection u64, number u32): HDF5 1.10 itself reads beyond it when a size or a number is
 /// damaged (H5HG_read), before we can see anything.
 bool in_global_heap(const Bytes& file, std::size_t at) {
   const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
@@ -195,6 +202,10 @@ bool in_global_heap(const Bytes& file, std::size_t at) {
     std::uint64_t size = 0;
     std::memcpy(&size, file.data() + heap + 8, sizeof size);
     if (at >= heap && at < heap + size) return true;
+    const std::uint64_t address = heap;
+    const std::string_view pointer(reinterpret_cast<const char*>(&address), sizeof address);
+    for (std::size_t to = text.find(pointer); to != text.npos; to = text.find(pointer, to + 1))
+      if (at + 4 >= to && at < to + 12) return true;
   }
   return false;
 }

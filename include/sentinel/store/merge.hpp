@@ -16,7 +16,8 @@ struct MergeReport {
   bool complete = false;         // every planned trial is stored
 };
 
-/// Joins results of one campaign that hold different trials of it, whole or not. Rows that several
+/// Joins results of one campaign that hold different trials of it, whole or not. Those of schema 1
+/// make a result of schema 1, which the version that began them can go on with. Rows that several
 /// inputs hold must be equal and are stored once; every input's sessions are kept, numbered anew by
 /// their start; of a point as many trials are planned as the input that plans most. What is the
 /// same for all parts (models, golden run, importance, job, provenance) is taken from the first. A
@@ -27,9 +28,9 @@ struct MergeReport {
 class ResultMerge {
  public:
   /// UserError where the output is one of the inputs, an input is of another job than the first
-  /// (naming what differs), has another confidence or an adaptive plan; DataError where one, or
-  /// what lies at `output`, cannot be read; EnvironmentError where the output is locked or cannot
-  /// be written.
+  /// (naming what differs), has another schema, confidence or an adaptive plan; DataError where
+  /// one, or what lies at `output`, cannot be read; EnvironmentError where the output is locked or
+  /// cannot be written.
   ResultMerge(const std::vector<std::string>& inputs, const std::string& output);
   ~ResultMerge();
 

@@ -31,7 +31,9 @@ std::vector<TrialRecord> read_records(const std::string& path,
 std::vector<std::vector<FaultRow>> read_faults(const std::string& path);
 
 /// UserError where a fingerprint, made of these parts, is not that of `wanted`; names what differs
-/// and the remedy. What networks are called does not count. `path`: the result that has it.
+/// and the remedy. What networks are called does not count. Parts that schema 1 did not have mean
+/// there what it was: flips of single bits in all weights, stored as fp32. `path`: the result that
+/// has it.
 void check_fingerprint(const std::string& path, const std::string& fingerprint,
                        const std::map<std::string, std::string>& parts, const ResultInfo& wanted,
                        const std::string& remedy);
@@ -40,7 +42,8 @@ void check_fingerprint(const std::string& path, const std::string& fingerprint,
 struct Difference {
   std::string column, first, second;
 };
-/// In all columns but those that may differ (session, audited, path, wall_us, rank).
+/// In all columns but those that may differ (faults_stored, session, audited, path, wall_us, rank)
+/// and counts that the first row does not tell.
 std::vector<Difference> differences(const TrialRow& first, const TrialRow& second);
 /// Columns are called "fault 3 after"; of lists of different lengths only that is said ("faults").
 std::vector<Difference> differences(const std::vector<FaultRow>& first,

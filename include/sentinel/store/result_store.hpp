@@ -19,6 +19,10 @@ struct StoreOptions {
   std::chrono::milliseconds sync{2000};  // fdatasync of the journal at least this often
 };
 
+/// UserError where the result at `path` has an earlier schema, so that no campaign goes on in it;
+/// for those that want to know before their work. DataError where it is no result that can be read.
+void require_current_schema(const std::string& path, const std::string& remedy);
+
 /// The one result of a campaign on disk, on rank 0 only. Rows are appended to a journal beside the
 /// result
 /// (`<result>.journal.<n>`, one per incarnation, frames {length, checksum, payload}, one write()
@@ -28,10 +32,10 @@ struct StoreOptions {
 /// result is published. Design 05, "Durability".
 ///
 /// Opening resumes: rows already there are known by `has`. Throws UserError where the result
-/// belongs to another job (naming what differs) or a file of others is called like a working file
-/// of it, DataError where the result or a journal is damaged, EnvironmentError where it is locked,
-/// not writable or the disk is full. A file that somebody puts in the result's place is kept: the
-/// next publication is an EnvironmentError.
+/// belongs to another job (naming what differs), was begun with an earlier schema, or a file of
+/// others is called like a working file of it, DataError where the result or a journal is damaged,
+/// EnvironmentError where it is locked, not writable or the disk is full. A file that somebody puts
+/// in the result's place is kept: the next publication is an EnvironmentError.
 class ResultStore {
  public:
   ResultStore(const std::string& path, ResultInfo info, SessionInfo session,

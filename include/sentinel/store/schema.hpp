@@ -5,11 +5,11 @@
 #include <vector>
 
 // clang-format off
-/// The result file, schema version 1. Plain HDF5: no pickles, no variable-length types except
+/// The result file, schema version 2. Plain HDF5: no pickles, no variable-length types except
 /// strings in attributes; units in attributes; integers stored, rates derived; readable with h5py
 /// and pandas alone. analysis/results.py is the other reader of this page.
 ///
-///   /                      attributes: schema = "sentinelnn-result", schema_version = 1 (i32),
+///   /                      attributes: schema = "sentinelnn-result", schema_version = 2 (i32),
 ///                          creator, creator_version, created (ISO 8601 UTC, first session),
 ///                          published (ISO 8601 UTC, this file), command, job (resolved, TOML),
 ///                          fingerprint, seed (u64), rng = "philox4x32-10",
@@ -50,8 +50,9 @@
 ///                          /design/centres for its round (of DUE or SDC-critical the sum of both):
 ///                          the four sum to 1 in every trial. A mean below 0 counts as 0 and the
 ///                          four are divided by their sum
-///   /faults/offsets        u64 [trials + 1]: the faults of row i of /trials are
-///                          sites[offsets[i] : offsets[i + 1]]
+///   /faults/offsets        u64 [trials + 1]: the stored faults of row i of /trials are
+///                          sites[offsets[i] : offsets[i + 1]]; n_faults of them, or none where
+///                          faults_stored is 0
 ///   /faults/sites          compound FaultRow
 ///   /audit                 compound AuditRow, sorted by (point, id, model): the rows of /trials with
 ///                          audited = 1, run again by the reference path
@@ -67,10 +68,17 @@
 /// Compound members carry the names of the structs' fields below, in their order; strings in them
 /// have the fixed length of the longest, padded with zeros. The attribute `unit_<member>` of a
 /// dataset is the unit of that member.
+///
+/// Schema version 1 had flips in weights only. Its files are read, merged and replayed, and never
+/// continued. They lack some members, which are read as: /trials faults_masked 0, words_wrong and
+/// words_flagged kNotKnown, faults_stored 1; /faults/sites image -1, effect 0, length 1; tensors
+/// layout "fp32"; /points effect "flip", shape "bit", target "weight", selection "".
 // clang-format on
 namespace sentinel {
 
-inline constexpr int kSchemaVersion = 1;
+inline constexpr int kSchemaVersion = 2;
+/// A count that the file does not tell, as rows of schema 1 have some.
+inline constexpr std::uint32_t kNotKnown = UINT32_MAX;
 
 /// One trial of one model.
 struct TrialRow {
@@ -87,6 +95,12 @@ struct TrialRow {
                 sdc_critical = 0, due = 0;
   std::uint32_t correct_argmax =
       0;  // PyTorch's arg max = label, not-finite logits or not (as the seed tool counts)
+  std::uint32_t faults_masked = 0;  // faults that left their bit or word as it was (stuck-at)
+  std::uint32_t words_wrong = 0;    // words read, after decoding, as another word than was stored
+  std::uint32_t words_flagged = 0;  // words that a code found damaged beyond repair
+  /// 1: /faults/sites has the row's n_faults faults; 0: it has none of them, and seed, point and
+  /// trial draw them again.
+  std::uint8_t faults_stored = 1;
   std::uint32_t session = 0;  // set by ResultStore::append
   std::uint8_t audited = 0;   // 1: /audit has the row's
   std::uint8_t path = 0;      // EnginePath: 0 reference, 1 fast
@@ -94,7 +108,7 @@ struct TrialRow {
   std::uint32_t rank = 0;
 };
 
-/// One flipped bit.
+/// One fault: a flipped bit, or as `effect` says.
 struct FaultRow {
   std::uint8_t kind = 0;     // FaultKind
   std::uint32_t tensor = 0;  // row of /models/<m>/tensors
@@ -109,6 +123,9 @@ struct FaultRow {
   std::uint8_t bit = 0;  // 0 = least significant
   /// Raw words. Where a trial flips several bits of a word, the second finds what the first left.
   std::uint64_t before = 0, after = 0;
+  std::int32_t image = -1;  // that alone sees the fault; -1: all
+  std::uint8_t effect = 0;  // 0 flip, 1 stuck-at-0, 2 stuck-at-1, 3 random-word, 4 value
+  std::uint8_t length = 1;  // bits hit: `bit` and those above it
 };
 
 struct TrialRecord {
@@ -156,9 +173,10 @@ struct AuditRow {
 
 struct TensorInfo {
   std::string name;
-  std::uint8_t kind = 0;
+  std::uint8_t kind = 0;  // 0 weight, 1 bias, 2 bn, 3 bound, 4 scale, 5 check
   std::uint64_t elements = 0, originals = 0;
-  std::uint8_t word_bits = 32;
+  std::uint8_t word_bits = 32;  // of the stored word
+  std::string layout = "fp32";  // format and code of its words, such as "int5:channel+bch:16,5"
 };
 struct NodeInfo {
   std::string name, op;
@@ -222,6 +240,8 @@ struct PointInfo {
   double ber = 0;            // [flips/bit/trial]
   std::uint64_t trials = 0;  // planned; of a sequential plan that has stopped, those used
   std::string models;        // comma-separated names; left empty, ResultStore writes all
+  std::string effect = "flip", shape = "bit", target = "weight";  // as the job's options say it
+  std::string selection = {};                                     // empty: all of the target
 };
 
 /// What channel-FI saw of a layer's channels beside their scores; empty for other methods.
@@ -239,6 +259,7 @@ struct ImportanceInfo {
 
 /// Everything of a result file that is known before the first trial.
 struct ResultInfo {
+  int schema = kSchemaVersion;  // of the file
   std::string command, job, fingerprint;
   /// What the fingerprint was made from, name -> value: so that a mismatch can say what differs.
   std::map<std::string, std::string> fingerprint_parts;
