@@ -70,7 +70,7 @@ ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine,
   info.memory_bytes = cost.memory_bytes;
   for (const FaultTensor& t : engine.space().tensors())
     info.tensors.push_back({t.name, static_cast<std::uint8_t>(t.kind), t.elements, t.originals,
-                            static_cast<std::uint8_t>(t.word_bits)});
+                            static_cast<std::uint8_t>(t.word_bits), layout_name(t.layout)});
   for (std::size_t i = 0; i < cost.layers.size(); ++i)
     info.nodes.push_back({cost.layers[i].name, op_name(model.graph[static_cast<NodeId>(i)].op),
                           cost.layers[i].macs, cost.layers[i].parameters});
@@ -161,8 +161,9 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
   for (const NamedModel& model : models)
     if (!model.recipe.empty()) parts["recipe of " + model.name] = model.recipe;
   for (std::size_t m = 0; m < models.size(); ++m)
-    if (const auto& own = models[m].graph.normalisation)
-      parts[fmt::format("normalisation of model {}", m)] = numbers_of(*own);
+    parts[fmt::format("normalisation of model {}", m)] =
+        models[m].graph.normalisation ? numbers_of(*models[m].graph.normalisation)
+                                      : "the data set's";
   parts["images"] = plan.images.hash();
   parts["seed"] = std::to_string(job.seed);
   const bool blocks = runner.blocks().divides();
@@ -173,7 +174,10 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
   const Selection selection = selection_of(job.faults);
   const FaultModel faults = fault_model_of(job.faults);
   parts["target"] = target_name(selection);
-  parts["selection"] = selection_name(selection);
+  const std::string part = selection_name(selection);
+  parts["selection"] = part.empty() ? "all" : part;
+  parts["lifetime"] = "-";  // of activations
+  parts["list"] = "none";
   parts["effect"] = effect_name(faults);
   parts["shape"] = shape_name(faults);
   for (std::size_t m = 0; m < models.size(); ++m)
@@ -269,6 +273,13 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
   for (std::int64_t label : images.labels())
     info.labels.push_back(static_cast<std::int32_t>(label));
   describe_design(info, plan, runner);
+  const Selection selection = selection_of(job.faults);
+  for (std::size_t p = 0; p < info.points.size(); ++p) {
+    info.points[p].effect = effect_name(plan.points[p].faults);
+    info.points[p].shape = shape_name(plan.points[p].faults);
+    info.points[p].target = target_name(selection);
+    info.points[p].selection = selection_name(selection);
+  }
   info.importance =
       to_ranking(plan.models.front().graph, job.protection.ranking.importance, plan.scores).layers;
   info.fingerprint_parts = fingerprint_parts(job, plan, runner);

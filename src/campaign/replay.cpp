@@ -195,6 +195,7 @@ ReplayReport run_replay(const Comm& comm, const ReplayJob& replay) {
   const TrialPlan plan{"replay", built.models, built.images, points_of(job), {}};
   Job own = job;
   if (!replay.engine.empty()) own.engine = replay.engine;
+  own.faults.stored = "yes";
   own.audit.reset();  // of the job; a replay is one itself
   std::optional<TrialRunner> runner;
   comm.agree([&] {

@@ -17,24 +17,13 @@ FaultRow to_row(const FaultRecord& fault, const FaultTensor& tensor) {
   row.element = fault.site.element;
   row.word_bits = static_cast<std::uint8_t>(tensor.word_bits);
   row.bit = fault.site.bit;
+  row.effect = static_cast<std::uint8_t>(fault.site.effect);
+  const bool word = fault.site.effect == Effect::kRandomWord || fault.site.effect == Effect::kValue;
+  const int left = tensor.word_bits - fault.site.bit;  // a burst ends with its word
+  row.length = static_cast<std::uint8_t>(word ? left : std::min<int>(fault.site.length, left));
   row.before = fault.before;
   row.after = fault.after;
   return row;
-}
-
-/// How many words read as other words. Faults are sorted by word and bit, so that the first of a
-/// word tells what was stored, and the last what is read.
-std::uint32_t wrong_words(const std::vector<FaultRecord>& faults) {
-  const auto same_word = [](const FaultRecord& a, const FaultRecord& b) {
-    return a.site.tensor == b.site.tensor && a.site.element == b.site.element;
-  };
-  std::uint32_t wrong = 0;
-  for (std::size_t first = 0, last = 0; first < faults.size(); first = last + 1) {
-    last = first;
-    while (last + 1 < faults.size() && same_word(faults[first], faults[last + 1])) ++last;
-    wrong += faults[first].before != faults[last].after ? 1 : 0;
-  }
-  return wrong;
 }
 
 TrialRecord to_record(const TrialOutcome& outcome, const FaultSpace& space) {
@@ -51,7 +40,10 @@ TrialRecord to_record(const TrialOutcome& outcome, const FaultSpace& space) {
   row.sdc_critical = result.sdc_critical;
   row.due = result.due;
   row.correct_argmax = result.correct_argmax;
-  row.words_wrong = wrong_words(outcome.faults);
+  row.faults_masked = outcome.masked;
+  row.words_wrong = outcome.words_wrong;
+  row.words_flagged = outcome.words_flagged;
+  row.faults_stored = outcome.faults.size() == outcome.n_faults ? 1 : 0;
   row.path = static_cast<std::uint8_t>(result.path);
   for (const FaultRecord& fault : outcome.faults)
     record.faults.push_back(to_row(fault, space.tensors().at(fault.site.tensor)));

@@ -64,16 +64,22 @@ bool newer_plans(const Parts& stored, const Parts& wanted) {
 /// The parts of a result of schema 1 as this version says them: it knew only flips of single bits
 /// in all weights, stored as fp32.
 Parts as_of_now(Parts stored, const Parts& wanted) {
-  const std::string layouts = "layouts of model";
-  const Parts of_schema1 = {{"effect", "flip"},  {layouts, "fp32"},    {"lifetime", "-"},
-                            {"list", "none"},    {"selection", "all"}, {"shape", "bit"},
+  const Parts of_schema1 = {{"effect", "flip"},
+                            {"layouts of model", "fp32"},
+                            {"lifetime", "-"},
+                            {"list", "none"},
+                            {"normalisation of model", "the data set's"},
+                            {"selection", "all"},
+                            {"shape", "bit"},
                             {"target", "weight"}};
   const auto schema = stored.find("schema");
   const auto now = wanted.find("schema");
   if (schema == stored.end() || schema->second != "1" || now == wanted.end()) return stored;
   schema->second = now->second;
   for (const auto& [name, value] : wanted) {
-    const auto meant = of_schema1.find(name.rfind(layouts, 0) == 0 ? layouts : name);
+    const std::size_t number = name.find(" of model ");  // "layouts of model 1"
+    const auto meant =
+        of_schema1.find(number == std::string::npos ? name : name.substr(0, number + 9));
     if (meant != of_schema1.end()) stored.emplace(name, meant->second);
   }
   return stored;
