@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <chrono>
 
+#include "sentinel/core/error.hpp"
 #include "sentinel/fault/audit.hpp"
 #include "sentinel/fault/fault_free.hpp"
 #include "sentinel/fault/trial_cost.hpp"
 
 namespace sentinel {
 namespace {
+
+constexpr double kFaultsAtOnce = 2e6;  // of the trials that an engine is given together
 
 FaultRow to_row(const FaultRecord& fault, const FaultTensor& tensor) {
   FaultRow row;
@@ -99,6 +102,10 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
     engines_.emplace_back(model.graph.clone(), in_blocks, own);
     check_golden(model, blocks_.in_order(engines_.back().golden().logits), images);
   }
+  if (std::all_of(engines_.begin(), engines_.end(),
+                  [](const TrialEngine& engine) { return engine.space().sites() == 0; }))
+    throw UserError("--fault-target " + target_name(own.selection) +
+                    ": nothing of the network is selected that may fail");
   for (const CampaignPoint& point : points) {
     points_.push_back(point.sampler);
     faults_.push_back(point.faults);
@@ -165,10 +172,28 @@ std::vector<TrialInput> TrialRunner::inputs(std::uint32_t point,
   return trials;
 }
 
+/// The fewer at once, the more faults each has.
+std::vector<TrialOutcome> TrialRunner::outcomes(std::uint32_t point,
+                                                const std::vector<TrialTask>& tasks,
+                                                std::size_t model) {
+  double faults = 1;
+  for (const double own : expected_faults(points_[point], engines_[model].space())) faults += own;
+  const auto slice = static_cast<std::size_t>(std::max(1.0, kFaultsAtOnce / faults));
+  std::vector<TrialOutcome> all;
+  for (std::size_t begin = 0; begin < tasks.size(); begin += slice) {
+    const auto first = tasks.begin() + static_cast<std::ptrdiff_t>(begin);
+    const auto last =
+        tasks.begin() + static_cast<std::ptrdiff_t>(std::min(tasks.size(), begin + slice));
+    for (TrialOutcome& outcome : engines_[model].run_batch(inputs(point, {first, last}, model)))
+      all.push_back(std::move(outcome));
+  }
+  return all;
+}
+
 ChunkResult TrialRunner::run(std::uint32_t point, const std::vector<TrialTask>& tasks) {
   std::vector<std::vector<TrialOutcome>> outcomes;  // by model
   for (std::size_t m = 0; m < engines_.size(); ++m)
-    outcomes.push_back(engines_[m].run_batch(inputs(point, tasks, m)));
+    outcomes.push_back(this->outcomes(point, tasks, m));
   ChunkResult result;
   for (std::size_t t = 0; t < tasks.size(); ++t)
     for (std::size_t m = 0; m < engines_.size(); ++m) {

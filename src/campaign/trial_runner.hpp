@@ -60,6 +60,8 @@ class TrialRunner {
  private:
   std::vector<TrialInput> inputs(std::uint32_t point, const std::vector<TrialTask>& tasks,
                                  std::size_t model);
+  std::vector<TrialOutcome> outcomes(std::uint32_t point, const std::vector<TrialTask>& tasks,
+                                     std::size_t model);
   void add_audits(ChunkResult& result);
   AuditRow audit_of(const TrialRow& row);
   FaultSite channel_site(const ChannelFaults& sampler, const FaultSpace& space, const RngKey& key);

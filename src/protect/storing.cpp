@@ -1,6 +1,7 @@
 #include "sentinel/protect/storing.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/selection.hpp"
@@ -35,8 +36,10 @@ std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& r
   const bool scaled = has_scale(rule.layout.format);
   classes.erase(std::remove_if(classes.begin(), classes.end(),
                                [&](TensorClass kind) {
-                                 return all && (kind == TensorClass::kCheck ||
-                                                (kind == TensorClass::kScale && scaled));
+                                 const bool unscaled =
+                                     kind == TensorClass::kScale || kind == TensorClass::kBound;
+                                 return all &&
+                                        (kind == TensorClass::kCheck || (unscaled && scaled));
                                }),
                 classes.end());
   return classes;
@@ -45,9 +48,10 @@ std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& r
 void check_rule(const StoreRule& rule) {
   if (holds(rule.classes, TensorClass::kCheck))
     throw UserError("--store " + rule.text + ": check bits are stored as their code says");
-  if (holds(rule.classes, TensorClass::kScale) && has_scale(rule.layout.format))
-    throw UserError("--store " + rule.text +
-                    ": scales need a format without scales, such as fp32 or fp16");
+  for (const TensorClass kind : {TensorClass::kScale, TensorClass::kBound})
+    if (holds(rule.classes, kind) && has_scale(rule.layout.format))
+      throw UserError("--store " + rule.text + ": " + class_name(kind) +
+                      "s need a format without scales, such as fp32 or fp16");
   const bool weights_alone = rule.classes == std::vector<TensorClass>{TensorClass::kWeight};
   const bool repeats = !rule.layout.code || rule.layout.code->kind == Code::Kind::kRepeat ||
                        rule.layout.code->kind == Code::Kind::kTmr;
@@ -78,11 +82,51 @@ void require_finite(const Graph& graph, const StoredTensor& tensor, const Layout
                   layout_name(layout) + " has no scale for it");
 }
 
+/// A value alone as it is read, by a layout without scales or blocks.
+float read_alone(float value, const Layout& layout) {
+  Word word = encode(layout.format, value);
+  if (!layout.code) return decode(layout.format, word);
+  std::vector<Word> stored(static_cast<std::size_t>(block_shape(layout).copies));
+  Word check = 0;
+  ReadWord read;
+  encode_block(layout, &word, 1, stored.data(), &check);
+  decode_block(layout, stored.data(), 1, check, &read);
+  return decode(layout.format, read.word);
+}
+
+/// The least value that is read as no less than `value`.
+float rounded_up(float value, const Layout& layout, const std::string& name) {
+  float near = value;
+  for (float step = std::ldexp(std::max(std::fabs(value), 1e-30F), -24);
+       std::isfinite(value) && read_alone(near, layout) < value; step *= 2) {
+    near = value + step;
+    if (!std::isfinite(near))
+      throw UserError("--store: " + name + " is " + std::to_string(value) + ", which " +
+                      layout_name(layout) + " cannot hold");
+  }
+  return near;
+}
+
+/// A bound must not cut off what it was taken from: lower ones are rounded down, others up.
+void round_outwards(Graph& graph, const StoredTensor& bound, const Layout& layout) {
+  const bool low =
+      bound.name.size() > 4 && bound.name.compare(bound.name.size() - 4, 4, "_low") == 0;
+  const at::Tensor& values = values_of(graph, bound);
+  at::Tensor rounded = values.to(at::kCPU).contiguous().clone();
+  auto* value = rounded.data_ptr<float>();
+  for (std::int64_t i = 0; i < rounded.numel(); ++i)
+    value[i] =
+        low ? -rounded_up(-value[i], layout, bound.name) : rounded_up(value[i], layout, bound.name);
+  at::Tensor own = values;
+  own.copy_(rounded);
+}
+
 void store_one(Graph& graph, const StoredTensor& tensor, const std::vector<StoreRule>& rules) {
   if (tensor.kind == TensorClass::kScale || tensor.kind == TensorClass::kCheck) return;
   const Layout layout = layout_of(graph, tensor, tensor.kind, rules);
   if (is_plain(layout)) return;
   require_finite(graph, tensor, layout);
+  if (tensor.kind == TensorClass::kBound) round_outwards(graph, tensor, layout);
   store_as(graph, tensor.name, layout, layout_of(graph, tensor, TensorClass::kScale, rules));
 }
 

@@ -160,8 +160,8 @@ struct AuditRow {
   /// differ by from those of the fast path run once more.
   std::uint32_t mismatches = 0;
   /// Images that would be a mismatch, but rounding decides: the two largest logits of the reference
-  /// lie closer together than 1e-4 of max|z|, or the reference gives the engine's result in another
-  /// memory format or, where neither is DUE, in double precision.
+  /// lie closer together than 1e-4 of max|z|, or the reference in another memory format or, where
+  /// neither is DUE, in double precision gives the engine's result, or differs from the reference by a quarter of what the engine does.
   std::uint32_t near_ties = 0;
   // Of the reference path, as in TrialRow. The split of masked and sdc_noncritical belongs to a
   // path.
