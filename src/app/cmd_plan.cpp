@@ -130,6 +130,11 @@ std::string what_is_told(const DryRun::Point& point, const Job& job) {
 }
 
 void print_outlooks(const DryRun& run, const DryRun::Point& point, const Job& job, int ranks) {
+  if (point.bound) {
+    say("\n{}: no trial is needed. In all but {} % of them every word is read right.\n",
+        name_of(point), number(100 * *point.bound));
+    return;
+  }
   const bool stops = job.half_width > 0;
   Rows rows = {{point.supposed, "failing trials"}};
   if (stops)
@@ -151,6 +156,9 @@ bool any_supposed(const DryRun& run, const std::string& word) {
 }
 
 void print_suppositions(const DryRun& run) {
+  if (std::all_of(run.points.begin(), run.points.end(),
+                  [](const DryRun::Point& point) { return point.bound.has_value(); }))
+    return;
   say("Simulated by the code with which a run decides, 21 times each (fewer of many trials): the "
       "median (and the range of 19 of 21).\n"
       "Supposed: in a trial all images fail, or none. Fault-free accuracy {} % (of the {} network "
@@ -208,6 +216,7 @@ nlohmann::json to_json(const DryRun::Point& point) {
                         {"journal_bytes_per_trial", point.journal_bytes},
                         {"trials", point.trials},
                         {"supposed", point.supposed}};
+  if (point.bound) own["bound"] = *point.bound;
   for (const DryRun::Stratum& stratum : point.strata)
     own["strata"].push_back(
         {{"name", stratum.name}, {"weight", stratum.weight}, {"cost", stratum.cost}});

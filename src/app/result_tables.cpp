@@ -36,8 +36,15 @@ bool counts(const ResultFile& result, const TrialRow& row) {
          (row.point >= plans.size() || row.id >= plans[row.point].first);
 }
 
+bool is_bound(const EstimateRow& estimate) {
+  return estimate.method.rfind("bound", 0) == 0;
+}
+
+/// Points that are bounded without trials have entries too.
 TotalsTable totals_of(const ResultFile& result) {
   TotalsTable table;
+  for (const EstimateRow& e : result.estimates)
+    if (is_bound(e)) table[{e.point, static_cast<std::uint32_t>(e.model)}];
   for (const TrialRow& row : result.trials) {
     if (!counts(result, row)) continue;
     Totals& t = table[{row.point, row.model}];
@@ -225,7 +232,7 @@ void print_accuracy(const ResultFile& result) {
     rows.push_back(
         {point_name(point), result.info.models.at(key.second).name,
          trials_cell(result, key.first, key.second, t.trials),
-         is_simple(result, key.first)
+         is_simple(result, key.first) && t.trials > 0
              ? fmt::format("{:.2f}", static_cast<double>(t.faults) / static_cast<double>(t.trials))
              : "",
          cell(result, key.first, key.second, "accuracy"),
@@ -375,6 +382,18 @@ nlohmann::json to_json(const ResultFile& result) {
   return json;
 }
 
+/// Points whose answer is bounded without trials.
+void print_bounds(const ResultFile& result) {
+  for (const EstimateRow& e : result.estimates) {
+    if (!is_bound(e) || e.quantity != "failing") continue;
+    say("{}, {}: no trial was run. P(any word read wrongly) = {:.3g}, exact from the codes, bounds "
+        "the distance to the fault-free network ({} points at most); --trial-range runs trials.\n",
+        point_name(result.info.points.at(e.point)),
+        result.info.models.at(static_cast<std::size_t>(e.model)).name, e.upper,
+        fmt::format("{:.2g}", 100 * e.upper));
+  }
+}
+
 /// What the cells of the tables mean.
 void print_notes(const ResultFile& result) {
   const double confidence = 100 * result.info.confidence;
@@ -436,6 +455,7 @@ void print_result(const std::string& path, bool json) {
   print_outcomes(result);
   say("\n");
   print_plans(result);
+  print_bounds(result);
   print_notes(result);
   print_caveat(result);
   print_unseen(result);

@@ -202,6 +202,7 @@ Built build(const Comm& comm, const Job& job, at::Device device) {
     built.models.push_back(std::move(model));
   }
   add_given(comm, job, built.models);
+  comm.agree([&] { require_uncorrected(points_of(job), built.models, selection_of(job.faults)); });
   return built;
 }
 

@@ -4,6 +4,7 @@
 #include "campaign/describe.hpp"
 #include "campaign/names.hpp"
 #include "campaign/run_trials.hpp"
+#include "campaign/sampling.hpp"
 #include "sentinel/campaign/outputs.hpp"
 #include "sentinel/store/result_store.hpp"
 
@@ -52,7 +53,8 @@ ExitCode run_campaign(const Comm& comm, const Job& asked) {
   if (job.protect) job.protection.ranking.importance = method_of(comm, job.protection.ranking);
   const std::vector<std::string> paths = made_paths(job);
   const Built built = build(comm, job, device);
-  TrialPlan plan{"inject", built.models, built.images, points_of(job), built.scores};
+  TrialPlan plan{"inject", built.models, built.images, {}, built.scores};
+  comm.agree([&] { plan.points = planned_points(job, built.models); });
   plan.warned = built.warned;
   return run_trials(comm, job, plan, device, [&] { write_made(paths, built.models); });
 }

@@ -7,6 +7,8 @@
 
 #include "campaign/run_trials.hpp"
 #include "sentinel/campaign/outputs.hpp"
+#include "sentinel/fault/fault_space.hpp"
+#include "sentinel/words/misreads.hpp"
 
 namespace sentinel {
 namespace {
@@ -24,6 +26,25 @@ void check_layers(const ChannelFaultsJob& job, const std::vector<FaultChannel>& 
                      [&](const FaultChannel& channel) { return channel.layer == layer; }))
       throw UserError("--channel-layers " + layer +
                       ": the network has no convolution of this name; `profile` lists its layers");
+}
+
+/// A score of a channel is that of single flips in its own words.
+void check_codes(const ChannelFaultsJob& job, const Graph& graph,
+                 const std::vector<FaultChannel>& channels) {
+  const FaultSpace space(graph);
+  const auto refuse = [](const FaultTensor& tensor, const char* why) {
+    throw UserError(fmt::format("{}: {} is stored as {}, where {}; rank by another method",
+                                kChannelFaults, tensor.name, layout_name(tensor.layout), why));
+  };
+  for (const FaultTensor& tensor : space.tensors()) {
+    if (std::none_of(channels.begin(), channels.end(), [&](const FaultChannel& channel) {
+          return channel.node == tensor.node && selected(job, channel);
+        }))
+      continue;
+    if (block_shape(tensor.layout).words > 1)
+      refuse(tensor, "words of several channels are coded together");
+    if (corrects_single_flips(tensor.layout)) refuse(tensor, "every single flip is corrected");
+  }
 }
 
 std::uint64_t trials_of(const ChannelFaultsJob& job, const FaultChannel& channel) {
@@ -72,6 +93,7 @@ ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
   comm.agree([&] {
     validate(job.channel_faults);
     check_layers(job.channel_faults, channels);
+    check_codes(job.channel_faults, model.graph, channels);
   });
   comm.from_root([&] {
     check_outputs(channel_outputs(job), {selection.checkpoint});

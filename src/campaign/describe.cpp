@@ -4,6 +4,7 @@
 #include <torch/version.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "sentinel/core/hash.hpp"
@@ -99,6 +100,9 @@ std::string drawn_how(const CampaignPoint& point, double confidence, bool blocks
 }
 
 std::string stop_rule(const CampaignPoint& point) {
+  if (!point.bound.empty())
+    return fmt::format("no trial: in all but {:.3g} of them every word is read right",
+                       *std::max_element(point.bound.begin(), point.bound.end()));
   if (point.sampling == Sampling::kAllocated)
     return fmt::format(
         "half-width {:g}, looked at after each round of trials allocated to strata for it, at most "

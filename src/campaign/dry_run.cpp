@@ -70,6 +70,7 @@ DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint&
   own.ber = sampler_ber(point.sampler);
   own.estimand = estimand_of(point.sampler);
   own.trials = point.trials - point.first;
+  if (!point.bound.empty()) own.bound = *std::max_element(point.bound.begin(), point.bound.end());
   for (const double faults :
        expected_faults(point.sampler, FaultSpace(built.models[0].graph, selection_of(job.faults))))
     own.faults += faults;
@@ -136,6 +137,7 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
   const ResultInfo info = supposed_info(points, strata, run.networks.size(), blocks, run.images,
                                         run.accuracy, job.confidence);
   for (std::uint32_t p = 0; p < points.size(); ++p) {
+    if (!points[p].bound.empty()) continue;
     const Supposition all = suppose(points[p].sampler, strata[p]);
     run.points[p].supposed = all.of;
     const std::uint64_t drawn = job.half_width > 0 ? kDrawnTrials : kDrawnOfFixed;
@@ -151,7 +153,7 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   run.images = built.images.size();
   run.images_per_trial =
       job.images_per_trial > 0 ? std::min(job.images_per_trial, run.images) : run.images;
-  const std::vector<CampaignPoint> points = points_of(job);
+  const std::vector<CampaignPoint> points = planned_points(job, built.models);
   const Graph& original = built.models[0].graph;
   const Selection selection = selection_of(job.faults);
   const std::vector<TrialCost> costs = trial_costs(built, selection);
@@ -160,6 +162,9 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   run.program_bytes = peak_memory();
   run.on_gpu = device.is_cuda();
   describe_footprint(run, comm, job, built);
+  if (std::all_of(points.begin(), points.end(),
+                  [](const CampaignPoint& point) { return !point.bound.empty(); }))
+    run.cache_bytes = 0;
   describe_layers(run, original, points, costs.front(), selection);
   std::vector<Strata> strata;
   for (const CampaignPoint& point : points) {

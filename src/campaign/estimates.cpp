@@ -33,6 +33,8 @@ constexpr std::array<Quantity, 7> kQuantities = {
 constexpr std::size_t kAccuracy = 0, kCritical = 1, kDue = 2, kFailing = 3, kNonCritical = 4,
                       kMasked = 5;
 
+constexpr OutcomeShares kFaultFreeOutcomes = {1, 0, 0, 0};
+
 double sum_of(const OutcomeShares& chosen, const OutcomeShares& of) {
   return std::inner_product(chosen.begin(), chosen.end(), of.begin(), 0.0);
 }
@@ -144,6 +146,31 @@ void make_one(std::vector<Interval>& all) {
 
 double supposed_deviation(bool t1) {
   return t1 ? 0.05 : 0.3;
+}
+
+std::vector<EstimateRow> bound_estimates(const ResultInfo& info, std::uint32_t point,
+                                         const std::vector<double>& bound) {
+  std::vector<EstimateRow> rows;
+  const auto add = [&](std::size_t model, const char* quantity, double value, double reach,
+                       double low) {
+    const Interval interval{
+        value,           std::max(low, value - reach),      std::min(1.0, value + reach),
+        info.confidence, "bound: P(any word read wrongly)", 0};
+    rows.push_back(to_row(interval, point, model, quantity));
+  };
+  const auto accuracy = [&](std::size_t m) {
+    return static_cast<double>(info.models[m].correct) / static_cast<double>(info.models[m].images);
+  };
+  for (std::size_t m = 0; m < info.models.size(); ++m) {
+    for (const Quantity& quantity : kQuantities)
+      add(m, quantity.name,
+          quantity.right ? accuracy(m) : sum_of(quantity.outcomes, kFaultFreeOutcomes), bound.at(m),
+          0);
+    if (m == 0) continue;
+    add(m, "accuracy_difference", accuracy(m) - accuracy(0), bound[m] + bound[0], -1);
+    rows.back().against = 0;
+  }
+  return rows;
 }
 
 PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point)

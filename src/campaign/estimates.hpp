@@ -70,6 +70,11 @@ class PointEstimates {
   std::vector<CentreInfo> centres_;
 };
 
+/// Of a point without trials whose models read all words right but for these shares of them: the
+/// fault-free values, that far at most from what trials would show.
+std::vector<EstimateRow> bound_estimates(const ResultInfo& info, std::uint32_t point,
+                                         const std::vector<double>& bound);
+
 /// Standard deviation of what is observed per trial of T1 (sequential plan) or T2, as supposed
 /// before anything is known: confidence sequences are tuned by it.
 double supposed_deviation(bool t1);

@@ -14,6 +14,7 @@
 #include "campaign/records.hpp"
 #include "campaign/replay_choice.hpp"
 #include "campaign/run_trials.hpp"
+#include "campaign/sampling.hpp"
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/json.hpp"
 #include "sentinel/store/result_file.hpp"
@@ -192,7 +193,8 @@ ReplayReport run_replay(const Comm& comm, const ReplayJob& replay) {
     return Bytes();
   });
   const Built built = reload(comm, job);
-  const TrialPlan plan{"replay", built.models, built.images, points_of(job), {}};
+  TrialPlan plan{"replay", built.models, built.images, {}, {}};
+  comm.agree([&] { plan.points = planned_points(job, built.models); });
   Job own = job;
   if (!replay.engine.empty()) own.engine = replay.engine;
   own.faults.stored = "yes";

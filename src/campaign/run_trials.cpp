@@ -18,12 +18,15 @@
 namespace sentinel {
 namespace {
 
-EngineOptions engine_options(const Comm& comm, const Job& job, at::Device device) {
+EngineOptions engine_options(const Comm& comm, const Job& job, const TrialPlan& plan,
+                             at::Device device) {
+  const bool trials = std::any_of(plan.points.begin(), plan.points.end(),
+                                  [](const CampaignPoint& point) { return point.trials > 0; });
   EngineOptions options;
   options.block = job.block;
   options.device = device;
   options.reference_only = job.engine == "reference";
-  options.cache_budget = cache_budget(comm, job);
+  options.cache_budget = trials ? cache_budget(comm, job) : 0;
   options.selection = selection_of(job.faults);
   options.most_records = most_stored_faults(job.faults);
   return options;
@@ -67,7 +70,7 @@ void report_images(const TrialPlan& plan, const TrialRunner& runner) {
 TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
                         at::Device device) {
   TrialRunner runner(plan.models, plan.images, job.images_per_trial, plan.points, job.seed,
-                     engine_options(comm, job, device));
+                     engine_options(comm, job, plan, device));
   // More faults than bits, say, is known only now; better before the result is begun.
   for (std::uint32_t point = 0; point < plan.points.size(); ++point)
     for (std::size_t model = 0; model < plan.models.size(); ++model) runner.faults(point, 0, model);

@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "campaign/describe.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/fault/space_codes.hpp"
 
 namespace sentinel {
 namespace {
@@ -10,6 +14,7 @@ namespace {
 // The pilot's share of all trials (T1), trials per stratum of pilot and main sample (T2).
 constexpr double kPilotShare = 0.1;
 constexpr std::uint64_t kPilotOfLosses = 30, kLeastOfLosses = 30;
+constexpr double kMostMisread = 1e-4;   // of the trials of a point that needs none
 constexpr double kCriticalFails = 0.5;  // share of failing images, supposed where bit 30 flips
 
 /// T1 observes shares of failing images, all others losses of accuracy.
@@ -60,6 +65,54 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
           sampler_name(point.sampler), sampler_ber(point.sampler)));
     Design(design_options(point, 0, 0, 0.95, sampler.strata().weights, sampler.strata().costs));
   }
+}
+
+void require_uncorrected(const std::vector<CampaignPoint>& points,
+                         const std::vector<NamedModel>& models, const Selection& selection) {
+  const bool single = std::all_of(points.begin(), points.end(), [](const CampaignPoint& point) {
+    const auto* exact = std::get_if<ExactFaults>(&point.sampler);
+    return exact && exact->count == 1 && point.faults.of_bits() && !point.faults.of_words();
+  });
+  if (!single) return;
+  std::string layouts;
+  for (const NamedModel& model : models) {
+    layouts = correcting_layouts(FaultSpace(model.graph, selection));
+    if (layouts.empty()) return;
+  }
+  throw UserError("every single flip is corrected; use --ber, exact:K or a burst (" +
+                  source_of(models.front()) + " stores what may fail as " + layouts + ")");
+}
+
+namespace {
+
+/// By model; empty where one of them is not bounded so closely.
+std::vector<double> misread_bounds(const CampaignPoint& point,
+                                   const std::vector<NamedModel>& models,
+                                   const Selection& selection) {
+  const auto* binomial = std::get_if<BinomialFaults>(&point.sampler);
+  if (!binomial || !point.faults.of_bits() || point.faults.effect != Effect::kFlip) return {};
+  std::vector<double> bounds;
+  for (const NamedModel& model : models) {
+    const auto any = any_misread(FaultSpace(model.graph, selection), binomial->ber);
+    const double most =
+        point.half_width > 0 ? std::min(kMostMisread, point.half_width) : kMostMisread;
+    if (!any || *any >= most) return {};
+    bounds.push_back(*any);
+  }
+  return bounds;
+}
+
+}  // namespace
+
+std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<NamedModel>& models) {
+  std::vector<CampaignPoint> points = points_of(job);
+  if (job.range) return points;
+  for (CampaignPoint& point : points) {
+    std::vector<double> bound = misread_bounds(point, models, selection_of(job.faults));
+    if (bound.empty()) continue;
+    point = {point.sampler, 0, 0, Sampling::kSimple, 0, false, point.faults, std::move(bound)};
+  }
+  return points;
 }
 
 }  // namespace sentinel

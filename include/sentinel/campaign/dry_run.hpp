@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,10 @@ struct DryRun {
     std::uint64_t trials = 0;     // planned, or at most
     double seconds = 0;           // of a trial of all networks, audits included, on one rank
     double result_bytes = 0, journal_bytes = 0;  // of a trial of all networks
-    std::string supposed;                        // what Outlook::supposed is the chance of
+    /// P(any word read wrongly), where that bounds the answer without trials; the largest of the
+    /// networks'.
+    std::optional<double> bound;
+    std::string supposed;  // what Outlook::supposed is the chance of
     std::vector<Outlook> outlooks;
   };
   struct Network {

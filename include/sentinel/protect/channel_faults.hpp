@@ -25,7 +25,7 @@ struct FaultChannel {
   NodeId node = 0;
   std::string layer;
   std::int64_t channel = 0;
-  std::uint64_t bits = 0;  // N = 32 |W_c|, the original's only
+  std::uint64_t bits = 0;  // N: of its stored words, the original's only
 };
 /// Every output channel of every convolution, in execution order: the points of a channel-FI
 /// campaign by number.

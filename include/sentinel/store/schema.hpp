@@ -145,7 +145,8 @@ struct EstimateRow {
   std::string method;  // "betting", "t over trials", "Korn-Graubard", "census", "stratified t",
                        // "MOVER", "asymptotic confidence sequence", "empirical-Bernstein
                        // confidence sequence", "Welch", "two-sample betting", "rule of three";
-                       // "paired " before one of them
+                       // "paired " before one of them; "bound: P(any word read wrongly)", that
+                       // certainly holds, of points that need no trial
   std::uint64_t trials = 0;
 };
 

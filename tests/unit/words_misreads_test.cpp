@@ -1,0 +1,186 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <map>
+
+#include "sentinel/core/rng.hpp"
+#include "sentinel/words/misreads.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr std::uint64_t kSeed = 41;
+
+/// Reads flips on top of the stored form of a word.
+bool read_wrongly(const Layout& layout, Word word, const std::vector<Word>& flips) {
+  const BlockShape shape = block_shape(layout);
+  std::vector<Word> stored(static_cast<std::size_t>(shape.copies));
+  Word check = 0;
+  encode_block(layout, &word, 1, stored.data(), &check);
+  for (std::size_t i = 0; i < stored.size(); ++i) stored[i] ^= flips[i];
+  ReadWord read;
+  decode_block(layout, stored.data(), 1, check, &read);
+  return read.flagged || read.word != word;
+}
+
+/// By number of flips, how many patterns of all stored bits (at most 20) are read wrongly.
+std::vector<double> by_brute_force(const Layout& layout, Word word) {
+  const BlockShape shape = block_shape(layout);
+  const int bits = shape.copies * shape.stored_bits;
+  std::vector<double> wrong(static_cast<std::size_t>(bits) + 1);
+  std::vector<Word> flips(static_cast<std::size_t>(shape.copies));
+  for (Word pattern = 0; pattern < Word{1} << bits; ++pattern) {
+    for (std::size_t i = 0; i < flips.size(); ++i)
+      flips[i] = pattern >> (static_cast<int>(i) * shape.stored_bits) &
+                 ((Word{1} << shape.stored_bits) - 1);
+    if (read_wrongly(layout, word, flips))
+      ++wrong[static_cast<std::size_t>(__builtin_popcountll(pattern))];
+  }
+  return wrong;
+}
+
+double probability(const std::vector<double>& wrong, double ber) {
+  double sum = 0;
+  const auto bits = static_cast<double>(wrong.size() - 1);
+  for (std::size_t flips = 0; flips < wrong.size(); ++flips)
+    sum += wrong[flips] * std::pow(ber, flips) * std::pow(1 - ber, bits - double(flips));
+  return sum;
+}
+
+TEST(Misreads, AreThoseOfAllPatternsWhateverTheWord) {
+  for (const char* name : {"int4+bch:8,4", "int5+bch:16,5", "int7+bch:16,7", "int11+bch:16,11",
+                           "int5+repeat:3", "int3+repeat:5", "int2+repeat:7", "int8", "fp16"}) {
+    SCOPED_TRACE(name);
+    const Layout layout = parse_layout(name);
+    const Misreads misreads = *Misreads::of(layout);
+    for (const Word word : {Word{0}, Word{1}, Word{3}}) {
+      const std::vector<double> wrong = by_brute_force(layout, word);
+      for (const double ber : {1e-6, 1e-3, 1e-1, 0.5, 1.0})
+        EXPECT_NEAR(misreads.of_word(ber) / probability(wrong, ber), 1, 1e-12);
+    }
+    EXPECT_EQ(misreads.of_word(0), 0);
+  }
+}
+
+TEST(Misreads, TellPatternsThatAreReadWrongly) {
+  for (const char* name : {"int4+bch:8,4", "int5+bch:16,5", "int11+bch:16,11"}) {
+    const Layout layout = parse_layout(name);
+    const Misreads misreads = *Misreads::of(layout);
+    for (Word flips = 0; flips < Word{1} << misreads.bits(); ++flips)
+      ASSERT_EQ(misreads.is_wrong(flips), read_wrongly(layout, 2, {flips})) << name << flips;
+  }
+}
+
+TEST(Misreads, OtherCodesDependOnTheWord) {
+  for (const char* name : {"fp32+mset", "fp32+cep:d3", "int8+parity", "fp32+tmr:sign-exponent",
+                           "int8+secded:64", "int8+spw", "int7+zero-space"})
+    EXPECT_FALSE(Misreads::of(parse_layout(name))) << name;
+}
+
+/// |Walsh coefficients| of a function of four variables, the first with its sign.
+std::array<int, 16> spectrum(unsigned function) {
+  std::array<int, 16> w{};
+  for (std::size_t i = 0; i < 16; ++i) w[i] = (function >> i & 1) != 0 ? -1 : 1;
+  for (std::size_t h = 1; h < 16; h *= 2)
+    for (std::size_t i = 0; i < 16; ++i)
+      if ((i & h) == 0) {
+        const int a = w[i], b = w[i + h];
+        w[i] = a + b;
+        w[i + h] = a - b;
+      }
+  for (std::size_t i = 1; i < 16; ++i) w[i] = std::abs(w[i]);
+  return w;
+}
+
+/// A pattern of flips is read right where its distance to no other codeword is as small. Of the
+/// Reed-Muller code of order 1 distances are Walsh coefficients, and those of (u, v) are of u +- v.
+TEST(Misreads, OfBch32And6AreCountedByWalshSpectra) {
+  std::map<std::array<int, 16>, double> halves;
+  for (unsigned function = 0; function < 65536; ++function) {
+    const auto w = spectrum(function);
+    if (w[0] > 0) ++halves[w];
+  }
+  std::vector<double> right(33);
+  for (const auto& [u, functions] : halves)
+    for (const auto& [v, others] : halves) {
+      bool only = true;
+      for (std::size_t i = 1; i < 16; ++i) only = only && u[i] + v[i] < u[0] + v[0];
+      if (only) right[static_cast<std::size_t>(32 - u[0] - v[0]) / 2] += functions * others;
+    }
+  const std::vector<double> wrong = Misreads::of(parse_layout("int6+bch:32,6"))->wrong();
+  double patterns = 1;
+  for (std::size_t flips = 0; flips <= 32; ++flips) {
+    EXPECT_EQ(wrong[flips], patterns - right[flips]) << flips;
+    patterns = patterns * static_cast<double>(32 - flips) / static_cast<double>(flips + 1);
+  }
+}
+
+/// Words read wrongly per trial ~ Binomial(words, q): chi-square of 200 trials, classes of at least
+/// five expected trials.
+double p_value_of_counts(const std::vector<int>& counts, int words, double q) {
+  std::vector<double> expected(static_cast<std::size_t>(words) + 1), observed(expected.size());
+  for (const int count : counts) ++observed[static_cast<std::size_t>(count)];
+  double probability = std::exp(words * std::log1p(-q));
+  for (int k = 0; k <= words; ++k) {
+    expected[static_cast<std::size_t>(k)] = probability * static_cast<double>(counts.size());
+    probability *= static_cast<double>(words - k) / (k + 1) * q / (1 - q);
+  }
+  double chi_square = 0, e = 0, o = 0;
+  int classes = 0;
+  double e_left = static_cast<double>(counts.size());
+  for (std::size_t k = 0; k < expected.size(); ++k) {
+    e += expected[k];
+    o += observed[k];
+    e_left -= expected[k];
+    if (e < 5 || (e_left < 5 && k + 1 < expected.size())) continue;
+    chi_square += (o - e) * (o - e) / e;
+    ++classes;
+    e = o = 0;
+  }
+  if (classes < 2) return 1;
+  // Wilson and Hilferty's normal approximation.
+  const double n = classes - 1;
+  const double z = (std::cbrt(chi_square / n) - (1 - 2 / (9 * n))) / std::sqrt(2 / (9 * n));
+  return std::erfc(z / std::sqrt(2)) / 2;
+}
+
+TEST(Misreads, FollowTheBinomialLaw) {
+  constexpr int kTrials = 200;
+  Rng rng({kSeed, 0, 0, Purpose::kFaults});
+  for (const char* name : {"int6+bch:32,6", "int11+bch:32,11", "int16+bch:32,16", "int21+bch:32,21",
+                           "int26+bch:32,26", "fp16+repeat:3", "int4+bch:8,4"})
+    for (const double ber : {1e-3, 1e-2, 1e-1}) {
+      const Layout layout = parse_layout(name);
+      const BlockShape shape = block_shape(layout);
+      const double q = Misreads::of(layout)->of_word(ber);
+      const int words = static_cast<int>(std::clamp(3 / q, 20.0, 2000.0));
+      std::vector<int> counts;
+      for (int trial = 0; trial < kTrials; ++trial) {
+        int wrong = 0;
+        for (int word = 0; word < words; ++word) {
+          std::vector<Word> flips(static_cast<std::size_t>(shape.copies));
+          for (Word& own : flips)
+            for (int bit = 0; bit < shape.stored_bits; ++bit)
+              own |= Word{rng.uniform() < ber} << bit;
+          wrong += read_wrongly(layout, 1, flips) ? 1 : 0;
+        }
+        counts.push_back(wrong);
+      }
+      EXPECT_GT(p_value_of_counts(counts, words, q), 1e-4) << name << " " << ber;
+    }
+}
+
+TEST(SingleFlips, AreCorrectedByTheseCodesAlone) {
+  for (const char* name : {"int6+bch:32,6", "int4+bch:8,4", "int26+bch:32,26", "fp32+repeat:3",
+                           "int8+secded:64", "int8+secded:128,zero", "fp32+spw", "int7+zero-space"})
+    EXPECT_TRUE(corrects_single_flips(parse_layout(name))) << name;
+  for (const char* name : {"fp32", "int8", "fp32+mset", "fp32+cep:d3", "int8+parity",
+                           "fp32+tmr:sign-exponent", "fp32+tmr:31,30"})
+    EXPECT_FALSE(corrects_single_flips(parse_layout(name))) << name;
+}
+
+}  // namespace
+}  // namespace sentinel
