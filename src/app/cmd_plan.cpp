@@ -130,6 +130,7 @@ std::string what_is_told(const DryRun::Point& point, const Job& job) {
 }
 
 void print_outlooks(const DryRun& run, const DryRun::Point& point, const Job& job, int ranks) {
+  if (point.outlooks.empty()) return;
   const bool stops = job.half_width > 0;
   Rows rows = {{point.supposed, "failing trials"}};
   if (stops)
@@ -151,6 +152,7 @@ bool any_supposed(const DryRun& run, const std::string& word) {
 }
 
 void print_suppositions(const DryRun& run) {
+  if (run.points.front().outlooks.empty()) return;  // of a list
   say("Simulated by the code with which a run decides, 21 times each (fewer of many trials): the "
       "median (and the range of 19 of 21).\n"
       "Supposed: in a trial all images fail, or none. Fault-free accuracy {} % (of the {} network "

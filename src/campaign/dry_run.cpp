@@ -136,6 +136,7 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
   const ResultInfo info = supposed_info(points, strata, run.networks.size(), blocks, run.images,
                                         run.accuracy, job.confidence);
   for (std::uint32_t p = 0; p < points.size(); ++p) {
+    if (std::holds_alternative<ListedFaults>(points[p].sampler)) continue;  // no sample
     const Supposition all = suppose(points[p].sampler, strata[p]);
     run.points[p].supposed = all.of;
     const std::uint64_t drawn = job.half_width > 0 ? kDrawnTrials : kDrawnOfFixed;
@@ -151,7 +152,7 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   run.images = built.images.size();
   run.images_per_trial =
       job.images_per_trial > 0 ? std::min(job.images_per_trial, run.images) : run.images;
-  const std::vector<CampaignPoint> points = points_of(job);
+  const std::vector<CampaignPoint> points = points_of(job, built.list);
   const Graph& original = built.models[0].graph;
   const Selection selection = selection_of(job.faults);
   const std::vector<TrialCost> costs = trial_costs(built, selection);
