@@ -135,6 +135,7 @@ void print_outlooks(const DryRun& run, const DryRun::Point& point, const Job& jo
         name_of(point), number(100 * *point.bound));
     return;
   }
+  if (point.outlooks.empty()) return;
   const bool stops = job.half_width > 0;
   Rows rows = {{point.supposed, "failing trials"}};
   if (stops)
@@ -159,6 +160,7 @@ void print_suppositions(const DryRun& run) {
   if (std::all_of(run.points.begin(), run.points.end(),
                   [](const DryRun::Point& point) { return point.bound.has_value(); }))
     return;
+  if (run.points.front().outlooks.empty()) return;  // of a list
   say("Simulated by the code with which a run decides, 21 times each (fewer of many trials): the "
       "median (and the range of 19 of 21).\n"
       "Supposed: in a trial all images fail, or none. Fault-free accuracy {} % (of the {} network "

@@ -6,6 +6,8 @@
 #include "app/output.hpp"
 #include "app/print.hpp"
 #include "app/stored_job.hpp"
+#include "sentinel/campaign/fault_lists.hpp"
+#include "sentinel/campaign/outputs.hpp"
 #include "sentinel/campaign/replay.hpp"
 #include "sentinel/campaign/setup.hpp"
 
@@ -20,6 +22,11 @@ class Replay : public Command {
     app->add_option("result", result_, "Result file (HDF5) of inject or campaign");
     app->add_option("--trials", trials_, "Ids and ranges of them, such as 3,17-20, or random:20");
     app->add_option("--point", point_, "Only of this point (all otherwise)");
+    app->add_option("--faults", faults_,
+                    "Also write the trials' faults, drawn again, as a list for `inject --faults` "
+                    "(CSV, docs/fault_lists.md)");
+    app->add_option("--network", network_,
+                    "The list is of this network, by its name (otherwise of the first)");
     add_whole(*app, "--seed", seed_, "Of random trials");
     app->add_option("--checkpoint", checkpoint_, "The network, where it is not where it was");
     app->add_option("--data", data_, "The data set's folder, where it is not where it was");
@@ -35,8 +42,12 @@ class Replay : public Command {
     comm.agree([&] {
       replay.trials = choice();
       replay.engine = engine_;
+      replay.keeps_records = !faults_.empty();
     });
-    const Bytes table = comm.from_root([&] { return read_job_table(); });
+    const Bytes table = comm.from_root([&] {
+      check_outputs({{faults_, FileKind::kFaultList}}, {result_});
+      return read_job_table();
+    });
     comm.agree([&] {
       replay.result = result_;
       replay.job =
@@ -45,6 +56,7 @@ class Replay : public Command {
     const ReplayReport report = run_replay(comm, replay);
     return code_of_root(comm, [&] {
       print(report);
+      if (!faults_.empty()) write_list(report);
       return report.identical == report.trials ? ExitCode::kDone : ExitCode::kMismatch;
     });
   }
@@ -63,6 +75,7 @@ class Replay : public Command {
 
   Bytes read_job_table() const {
     const ResultFile outline = read_result_outline(result_);
+    if (!faults_.empty()) listed_of(result_, outline.info, {point_, network_});
     if (holds_channels(outline))
       throw UserError(result_ +
                       " holds trials of channel-FI, which replay does not run; rank again with "
@@ -83,6 +96,14 @@ class Replay : public Command {
     add("--device", device_);
     add("--threads", threads_ ? std::to_string(*threads_) : "");
     return flags;
+  }
+
+  void write_list(const ReplayReport& report) const {
+    const ListedOf of = listed_of(result_, report.info, {point_, network_});
+    std::vector<TrialRecord> records;
+    for (const TrialRecord& record : report.records)
+      if (record.row.point == of.point && record.row.model == of.model) records.push_back(record);
+    write_fault_list(faults_, fault_list_text(result_, report.info, of, records));
   }
 
   static std::string outcome(const TrialRow& row) {
@@ -109,7 +130,7 @@ class Replay : public Command {
     say("{} of {} trials identical\n", report.identical, report.trials);
   }
 
-  std::string result_, trials_, checkpoint_, data_, engine_, device_;
+  std::string result_, trials_, checkpoint_, data_, engine_, device_, faults_, network_;
   std::optional<std::uint32_t> point_;
   std::optional<int> threads_;
   std::uint64_t seed_ = 1;

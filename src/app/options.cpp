@@ -336,6 +336,9 @@ void add_also(CLI::App& app, Job& job) {
 
 /// What may fail, and how.
 void add_faults(CLI::App& app, FaultsJob& faults) {
+  app.add_option("--faults", faults.list,
+                 "CSV with the faults of each trial (docs/fault_lists.md), instead of the options "
+                 "that draw them");
   app.add_option("--fault-target", faults.targets,
                  "What may fail: weight, bias, bn, bound, scale, check, or parameters (all)")
       ->delimiter(',')

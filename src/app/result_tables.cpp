@@ -65,6 +65,7 @@ std::string point_name(const PointInfo& point) {
 }
 
 std::string interval_text(const EstimateRow& e) {
+  if (e.method == kListed) return fmt::format("{:.2f}", 100 * e.estimate);
   return fmt::format("{:.2f} [{:.2f}, {:.2f}]", 100 * e.estimate, 100 * e.lower, 100 * e.upper);
 }
 
@@ -152,6 +153,16 @@ std::string trials_cell(const ResultFile& result, std::uint32_t point, std::size
   return used == run ? std::to_string(run) : fmt::format("{} of {}", used, run);
 }
 
+/// Whether its faults come from a list, which makes one point.
+bool is_listed(const ResultFile& result) {
+  return result.info.points.front().estimand == kListed;
+}
+
+/// Of columns of estimates.
+std::string interval_head(const ResultFile& result) {
+  return is_listed(result) ? "" : " [interval]";
+}
+
 /// What was estimated, and how, of each point that has a plan of its own.
 void print_plans(const ResultFile& result) {
   for (const PlanInfo& plan : result.info.plans) {
@@ -224,8 +235,9 @@ std::string difference_cell(const ResultFile& result, std::uint32_t point, std::
 
 void print_accuracy(const ResultFile& result) {
   const auto alike = without_difference(result);
+  const std::string interval = interval_head(result);
   std::vector<std::vector<std::string>> rows = {{"faults", "model", "trials", "flips/trial",
-                                                 "accuracy % [interval]", "difference [interval]",
+                                                 "accuracy %" + interval, "difference" + interval,
                                                  "as the seed tool counts", "intervals by"}};
   for (const auto& [key, t] : totals_of(result)) {
     const PointInfo& point = result.info.points.at(key.first);
@@ -244,8 +256,9 @@ void print_accuracy(const ResultFile& result) {
 }
 
 void print_outcomes(const ResultFile& result) {
-  std::vector<std::vector<std::string>> rows = {{"faults", "model", "failing % [interval]",
-                                                 "SDC-critical % [interval]", "DUE % [interval]",
+  const std::string interval = interval_head(result);
+  std::vector<std::vector<std::string>> rows = {{"faults", "model", "failing %" + interval,
+                                                 "SDC-critical %" + interval, "DUE %" + interval,
                                                  "SDC-non-critical %", "masked %", "intervals by"}};
   for (const auto& [key, t] : totals_of(result)) {
     rows.push_back(
@@ -397,9 +410,14 @@ void print_bounds(const ResultFile& result) {
 /// What the cells of the tables mean.
 void print_notes(const ResultFile& result) {
   const double confidence = 100 * result.info.confidence;
-  say("Intervals: {:g} % confidence, over trials (all images of a trial share its faults); "
-      "differences against {}, in points.\n",
-      confidence, result.info.models.front().name);
+  if (is_listed(result))
+    say("Means over the trials of a list of faults. A list is no sample, so that they have no "
+        "intervals; differences against {}, in points.\n",
+        result.info.models.front().name);
+  else
+    say("Intervals: {:g} % confidence, over trials (all images of a trial share its faults); "
+        "differences against {}, in points.\n",
+        confidence, result.info.models.front().name);
   if (!without_difference(result).empty())
     say("None in n trials (p %): no trial differed. With {:g} % confidence at most p % of all "
         "trials do.\n",

@@ -169,6 +169,21 @@ void look_at_original(const Comm& comm, at::Device device, Built& built) {
   });
 }
 
+/// The list of --faults; null without. The same on every rank.
+std::shared_ptr<const FaultList> load_list(const Comm& comm, const Job& job,
+                                           const Graph& original) {
+  const std::string& path = job.faults.list;
+  if (path.empty()) return nullptr;
+  const Bytes bytes = comm.from_root([&] { return read_file(path, kMostListBytes); });
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::shared_ptr<const FaultList> list;
+  comm.agree([&] {
+    const FaultSpace space(original, selection_of(job.faults));
+    list = std::make_shared<const FaultList>(text, path, space);
+  });
+  return list;
+}
+
 /// The original alone, and the images.
 Built begin(const Comm& comm, const Job& job) {
   std::vector<NamedModel> models;
@@ -178,8 +193,10 @@ Built begin(const Comm& comm, const Job& job) {
   Dataset images =
       load_dataset(comm, job.selection, models[0].graph.dataset, Split::kTest, job.images);
   // Nor should a plan that this network does not allow.
-  comm.agree([&] { check_designs(points_of(job), models[0].graph, selection_of(job.faults)); });
-  return {std::move(models), {}, std::move(images), false};
+  std::shared_ptr<const FaultList> list = load_list(comm, job, models[0].graph);
+  comm.agree(
+      [&] { check_designs(points_of(job, list), models[0].graph, selection_of(job.faults)); });
+  return {std::move(models), {}, std::move(images), std::move(list), false};
 }
 
 }  // namespace
@@ -202,7 +219,9 @@ Built build(const Comm& comm, const Job& job, at::Device device) {
     built.models.push_back(std::move(model));
   }
   add_given(comm, job, built.models);
-  comm.agree([&] { require_uncorrected(points_of(job), built.models, selection_of(job.faults)); });
+  comm.agree([&] {
+    require_uncorrected(points_of(job, built.list), built.models, selection_of(job.faults));
+  });
   return built;
 }
 

@@ -1,5 +1,8 @@
 #pragma once
+#include <memory>
+
 #include "sentinel/campaign/setup.hpp"
+#include "sentinel/fault/fault_list.hpp"
 
 namespace sentinel {
 
@@ -11,7 +14,8 @@ struct Built {
   std::vector<NamedModel> models;  // the original first, then those made from it and those given
   ChannelScores scores;            // of the original; empty where nothing needed them
   Dataset images;
-  bool warned = false;  // of an original that guesses
+  std::shared_ptr<const FaultList> list = nullptr;  // of --faults, in words of the original
+  bool warned = false;                              // of an original that guesses
 };
 
 /// rank -> prune and fine-tune? -> rank again -> harden?, then the models of --also. Collective;

@@ -28,7 +28,8 @@ std::vector<Output> outputs_of(const Job& job) {
 }
 
 std::vector<std::string> inputs_of(const Job& job) {
-  std::vector<std::string> inputs = {job.selection.checkpoint, job.protection.ranking.file};
+  std::vector<std::string> inputs = {job.selection.checkpoint, job.protection.ranking.file,
+                                     job.faults.list};
   for (const GivenNetwork& network : given_networks(job)) inputs.push_back(network.path);
   return inputs;
 }
@@ -54,7 +55,7 @@ ExitCode run_campaign(const Comm& comm, const Job& asked) {
   const std::vector<std::string> paths = made_paths(job);
   const Built built = build(comm, job, device);
   TrialPlan plan{"inject", built.models, built.images, {}, built.scores};
-  comm.agree([&] { plan.points = planned_points(job, built.models); });
+  comm.agree([&] { plan.points = planned_points(job, built.models, built.list); });
   plan.warned = built.warned;
   return run_trials(comm, job, plan, device, [&] { write_made(paths, built.models); });
 }

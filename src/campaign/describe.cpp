@@ -17,6 +17,12 @@ extern char** environ;
 namespace sentinel {
 namespace {
 
+/// Null for faults that are drawn.
+const FaultList* list_of(const Sampler& sampler) {
+  const auto* listed = std::get_if<ListedFaults>(&sampler);
+  return listed ? listed->list.get() : nullptr;
+}
+
 std::string op_name(const Op& op) {
   struct Name {
     std::string operator()(const Input&) const { return "input"; }
@@ -181,9 +187,10 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
   const std::string part = selection_name(selection);
   parts["selection"] = part.empty() ? "all" : part;
   parts["lifetime"] = "-";  // of activations
-  parts["list"] = "none";
-  parts["effect"] = effect_name(faults);
-  parts["shape"] = shape_name(faults);
+  const FaultList* list = list_of(plan.points.front().sampler);
+  parts["list"] = list ? list->sha256() : "none";
+  parts["effect"] = list ? kListed : effect_name(faults);
+  parts["shape"] = list ? kListed : shape_name(faults);
   for (std::size_t m = 0; m < models.size(); ++m)
     parts[fmt::format("layouts of model {}", m)] = layouts_of(models[m].graph);
   parts["schema"] = std::to_string(kSchemaVersion);
@@ -226,12 +233,33 @@ nlohmann::json slurm_variables() {
 
 std::string estimand_of(const Sampler& sampler) {
   if (std::holds_alternative<ChannelFaults>(sampler)) return "T1 of a channel";
+  if (list_of(sampler)) return kListed;
   const auto* exact = std::get_if<ExactFaults>(&sampler);
   if (exact && exact->count == 1) return "T1";
   return std::holds_alternative<BinomialFaults>(sampler) ? "T2" : "mean accuracy";
 }
 
-std::vector<CampaignPoint> points_of(const Job& job) {
+namespace {
+
+CampaignPoint listed_point(const Job& job, std::shared_ptr<const FaultList> list) {
+  CampaignPoint point;
+  point.trials = list->trials();
+  if (job.range) {
+    const auto& [begin, end] = *job.range;
+    if (end > point.trials)
+      throw UserError(fmt::format("--trial-range {}:{} reaches beyond the {} trials of {}", begin,
+                                  end, point.trials, job.faults.list));
+    point.first = begin;
+    point.trials = end;
+  }
+  point.sampler = ListedFaults{std::move(list)};
+  return point;
+}
+
+}  // namespace
+
+std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const FaultList> list) {
+  if (list) return {listed_point(job, std::move(list))};
   std::vector<CampaignPoint> points;
   CampaignPoint point;
   point.trials = planned_trials(job);
@@ -279,8 +307,9 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
   describe_design(info, plan, runner);
   const Selection selection = selection_of(job.faults);
   for (std::size_t p = 0; p < info.points.size(); ++p) {
-    info.points[p].effect = effect_name(plan.points[p].faults);
-    info.points[p].shape = shape_name(plan.points[p].faults);
+    const bool listed = list_of(plan.points[p].sampler) != nullptr;
+    info.points[p].effect = listed ? kListed : effect_name(plan.points[p].faults);
+    info.points[p].shape = listed ? kListed : shape_name(plan.points[p].faults);
     info.points[p].target = target_name(selection);
     info.points[p].selection = selection_name(selection);
   }

@@ -138,6 +138,7 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
                                         run.accuracy, job.confidence);
   for (std::uint32_t p = 0; p < points.size(); ++p) {
     if (!points[p].bound.empty()) continue;
+    if (std::holds_alternative<ListedFaults>(points[p].sampler)) continue;  // no sample
     const Supposition all = suppose(points[p].sampler, strata[p]);
     run.points[p].supposed = all.of;
     const std::uint64_t drawn = job.half_width > 0 ? kDrawnTrials : kDrawnOfFixed;
@@ -153,7 +154,7 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   run.images = built.images.size();
   run.images_per_trial =
       job.images_per_trial > 0 ? std::min(job.images_per_trial, run.images) : run.images;
-  const std::vector<CampaignPoint> points = planned_points(job, built.models);
+  const std::vector<CampaignPoint> points = planned_points(job, built.models, built.list);
   const Graph& original = built.models[0].graph;
   const Selection selection = selection_of(job.faults);
   const std::vector<TrialCost> costs = trial_costs(built, selection);

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "sentinel/core/error.hpp"
@@ -178,6 +179,7 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point)
       plan_(plan_of(info, point)),
       t1_(info.points.at(point).estimand.rfind("T1", 0) == 0),
       paired_(info.points.at(point).fault_model == "binomial"),
+      listed_(info.points.at(point).estimand == kListed),
       sequential_(plan_.sampling == sampling_name(Sampling::kSequential)),
       confidence_(info.confidence),
       population_(bits_of_channel(info, point)) {
@@ -331,6 +333,11 @@ std::vector<EstimateRow> PointEstimates::look() const {
     rows.push_back(to_row(difference_of(models_[m]), point_, m, "accuracy_difference"));
     rows.back().against = 0;
   }
+  for (EstimateRow& row : rows) {
+    if (!listed_) break;
+    row.lower = row.upper = std::numeric_limits<double>::quiet_NaN();
+    row.method = kListed;
+  }
   return rows;
 }
 
@@ -361,8 +368,8 @@ std::string PointEstimates::headline() const {
     const Interval i =
         sequential_ ? intervals_of(model)[stop_quantity()] : interval_of(model, stop_quantity());
     text += text.empty() ? (t1_ ? "failing " : "accuracy ") : " → ";
-    text +=
-        fmt::format("{:.2f} % [{:.2f}, {:.2f}]", 100 * i.estimate, 100 * i.lower, 100 * i.upper);
+    text += fmt::format("{:.2f} %", 100 * i.estimate);
+    if (!listed_) text += fmt::format(" [{:.2f}, {:.2f}]", 100 * i.lower, 100 * i.upper);
   }
   return text;
 }

@@ -88,8 +88,33 @@ void validate_half_width(const ChannelFaultsJob& job) {
   require(job.sampling.p == usual.p, without_part("--channel-p"));
 }
 
+/// A list says all of the faults.
+void validate_list(const Job& job) {
+  const FaultsJob &faults = job.faults, usual;
+  const Job plain;
+  const std::pair<bool, const char*> others[] = {
+      {faults.targets != usual.targets, "--fault-target"},
+      {!faults.layers.empty(), "--layers"},
+      {!faults.channels.empty(), "--channels"},
+      {!faults.bits.empty(), "--bits"},
+      {faults.model != usual.model, "--fault-model"},
+      {faults.shape != usual.shape, "--fault-shape"},
+      {!faults.event_rate.empty(), "--event-rate"},
+      {!job.ber.empty(), "--ber"},
+      {job.fault_count != plain.fault_count, "--fault-count and --single-bit"},
+      {job.trials.has_value(), "--repeat"},
+      {job.half_width > 0, "--half-width"},
+      {job.sampling != plain.sampling, "--sampling"}};
+  for (const auto& [given, option] : others)
+    require(!given,
+            "--faults " + faults.list + " says which faults each trial has; leave out " + option);
+}
+
 void validate_faults(const Job& job) {
   const FaultsJob& faults = job.faults;
+  require(faults.stored == "auto" || faults.stored == "yes" || faults.stored == "no",
+          "--faults-stored " + faults.stored + " is unknown; choose auto, yes or no");
+  if (!faults.list.empty()) return validate_list(job);
   selection_of(faults);
   const bool exact = job.fault_count.rfind("exact:", 0) == 0;
   const bool bits = fault_model_of(faults).of_bits();
@@ -108,15 +133,14 @@ void validate_faults(const Job& job) {
                                        " contradict each other; give one");
   for (const double rate : rates) parse_sampler(job.fault_count, rate);
   if (exact) parse_sampler(job.fault_count, 0);
-  require(faults.stored == "auto" || faults.stored == "yes" || faults.stored == "no",
-          "--faults-stored " + faults.stored + " is unknown; choose auto, yes or no");
 }
 
 }  // namespace
 
 Selection selection_of(const FaultsJob& faults) {
   Selection selection;
-  selection.targets = parse_targets(faults.targets);
+  selection.targets =
+      parse_targets(faults.list.empty() ? faults.targets : std::vector<std::string>{"parameters"});
   selection.layers = faults.layers;
   selection.bits = faults.bits;
   for (const std::string& text : faults.channels) {

@@ -9,6 +9,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/text.hpp"
+#include "sentinel/fault/fault_list.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
 #include "sentinel/store/result_file.hpp"
 
@@ -26,6 +27,8 @@ const char* in_words(FileKind kind) {
       return "a ranking (HDF5)";
     case FileKind::kRankingTable:
       return "a ranking (CSV)";
+    case FileKind::kFaultList:
+      return "a list of faults of `sentinelnn summarize` or `replay`";
     case FileKind::kCheckpoint:
       return "a checkpoint of sentinelnn";
     case FileKind::kTrainingState:
@@ -102,6 +105,7 @@ FileKind file_kind(const std::string& path) {
   const std::string begin = beginning_of(path);
   if (begins_with(begin, "\x89HDF\r\n\x1a\n"sv)) return kind_of_hdf5(path);
   if (begins_with(begin, "PK\x03\x04"sv)) return kind_of_archive(path);
+  if (begins_with(begin, kFaultListHead)) return FileKind::kFaultList;
   return begins_with(begin, kRankingTableHead) ? FileKind::kRankingTable : FileKind::kOther;
 }
 

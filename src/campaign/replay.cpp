@@ -16,6 +16,8 @@
 #include "campaign/run_trials.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/comm/pool.hpp"
+#include "sentinel/core/file.hpp"
+#include "sentinel/core/hash.hpp"
 #include "sentinel/core/json.hpp"
 #include "sentinel/store/result_file.hpp"
 
@@ -59,6 +61,31 @@ void find_made_models(Job& job, const std::string& result) {
   Job beside = job;
   beside.output = result;
   if (all_there(beside) || !all_there(job)) job.output = result;
+}
+
+/// The list of faults lies where it was, or beside the result. On rank 0. DataError where it does
+/// not, or is another one.
+void find_list(Job& job, const std::string& result, const ResultInfo& info) {
+  std::string& path = job.faults.list;
+  if (path.empty()) return;
+  const std::string beside =
+      (std::filesystem::path(result).parent_path() / std::filesystem::path(path).filename())
+          .string();
+  std::error_code none;
+  std::string why = "is missing";
+  for (const std::string& candidate : {path, beside}) {
+    if (!std::filesystem::exists(candidate, none)) continue;
+    const Bytes bytes = read_file(candidate, kMostListBytes);
+    const auto stored = info.fingerprint_parts.find("list");
+    if (stored != info.fingerprint_parts.end() &&
+        stored->second == sha256_hex(bytes.data(), bytes.size())) {
+      path = candidate;
+      return;
+    }
+    why = "has changed since";
+  }
+  throw DataError(path, why + ": the list of faults of " + result +
+                            "; put the former one there again, or beside the result");
 }
 
 /// The trial that the row of a model names.
@@ -189,12 +216,13 @@ ReplayReport run_replay(const Comm& comm, const ReplayJob& replay) {
   TrialRecords stored;  // rank 0 only
   comm.from_root([&] {
     outline = read_result_outline(replay.result);
+    find_list(job, replay.result, outline.info);
     stored = read_trials(replay.result, outline.info, replay.trials);
     return Bytes();
   });
   const Built built = reload(comm, job);
   TrialPlan plan{"replay", built.models, built.images, {}, {}};
-  comm.agree([&] { plan.points = planned_points(job, built.models); });
+  comm.agree([&] { plan.points = planned_points(job, built.models, built.list); });
   Job own = job;
   if (!replay.engine.empty()) own.engine = replay.engine;
   own.faults.stored = "yes";
@@ -214,6 +242,10 @@ ReplayReport run_replay(const Comm& comm, const ReplayJob& replay) {
   const TrialRecords again = run_all(comm, stored, *runner, own.compute.threads);
   ReplayReport report = compare_all(stored, again, Comparison(outline.sessions, here.info));
   for (const NamedModel& model : built.models) report.models.push_back(model.name);
+  report.info = std::move(outline.info);
+  if (replay.keeps_records)
+    for (const auto& [key, records] : again)
+      report.records.insert(report.records.end(), records.begin(), records.end());
   return report;
 }
 

@@ -47,6 +47,22 @@ void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const Fault
   }
 }
 
+/// Of a list: faults in words that another network has not.
+void warn_of_missing_words(const TrialPlan& plan, TrialRunner& runner) {
+  const auto* listed = std::get_if<ListedFaults>(&plan.points.front().sampler);
+  if (!listed) return;
+  for (std::size_t m = 1; m < plan.models.size(); ++m) {
+    std::uint64_t carried = 0;
+    for (const std::uint64_t trial : listed->list->trials_with_faults())
+      carried += runner.faults(0, trial, m).size();
+    if (carried < listed->list->faults())
+      spdlog::warn(
+          "{} of {} listed faults are not in the network '{}': it has lost these words, or stores "
+          "them otherwise",
+          listed->list->faults() - carried, listed->list->faults(), plan.models[m].name);
+  }
+}
+
 /// Says what is assumed of the images, and warns where a network looks as if it were wrong: once
 /// for all that see the images alike, as they were made from one.
 void report_images(const TrialPlan& plan, const TrialRunner& runner) {
@@ -102,6 +118,7 @@ ExitCode run_trials(const Comm& comm, const Job& job, const TrialPlan& plan, at:
     begun();
     report_images(plan, *runner);
     warn_of_spared_layers(plan.points, runner->engine(0).space());
+    warn_of_missing_words(plan, *runner);
     return Bytes();
   });
   const StopWatch watch;  // until all is stored

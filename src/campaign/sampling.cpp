@@ -104,8 +104,9 @@ std::vector<double> misread_bounds(const CampaignPoint& point,
 
 }  // namespace
 
-std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<NamedModel>& models) {
-  std::vector<CampaignPoint> points = points_of(job);
+std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<NamedModel>& models,
+                                          std::shared_ptr<const FaultList> list) {
+  std::vector<CampaignPoint> points = points_of(job, std::move(list));
   if (job.range) return points;
   for (CampaignPoint& point : points) {
     std::vector<double> bound = misread_bounds(point, models, selection_of(job.faults));

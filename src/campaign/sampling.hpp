@@ -23,6 +23,7 @@ void require_uncorrected(const std::vector<CampaignPoint>& points,
 /// The job's points. Where every network reads all words right but for less than 1e-4 of the trials
 /// of a point, that bounds its answer, and it gets no trials; not with a range of trials, which is
 /// asked for by name.
-std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<NamedModel>& models);
+std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<NamedModel>& models,
+                                          std::shared_ptr<const FaultList> list);
 
 }  // namespace sentinel

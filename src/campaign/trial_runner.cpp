@@ -127,6 +127,10 @@ FaultSite TrialRunner::channel_site(const ChannelFaults& sampler, const FaultSpa
 Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t model,
                            std::int32_t stratum) {
   const Sampler& sampler = points_.at(point);
+  if (const auto* listed = std::get_if<ListedFaults>(&sampler)) {
+    const Faults original = listed->list->of_trial(id, seed_);
+    return model == 0 ? original : maps_.at(model).translate(original);
+  }
   const auto drawn = [&](std::size_t of, const RngKey& key) {
     const FaultSpace& space = engines_.at(of).space();
     const auto* channel = std::get_if<ChannelFaults>(&sampler);

@@ -93,6 +93,12 @@ std::string effect_name(const FaultModel& model) {
   throw Bug("unknown effect of faults");
 }
 
+std::uint64_t operand_of(const FaultModel& model) {
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, &model.value, sizeof bits);
+  return bits;
+}
+
 void parse_shape(const std::string& text, FaultModel& model) {
   const std::string burst = "burst:", mbu = "mbu:";
   if (text == "bit") {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <unordered_set>
 
@@ -96,15 +95,17 @@ Bits draw_bits(const ChannelFaults& sampler, const FaultSpace& space, const RngK
   return {ChannelOrder(sampler, space, key).at(key.trial)};
 }
 
+Bits draw_bits(const ListedFaults&, const FaultSpace&, const RngKey&) {
+  throw Bug("faults of a list are not drawn");
+}
+
 /// From the stream of this very key.
 void give_effects_from(const FaultModel& model, Faults& faults, const RngKey& key) {
   if (model.effect == Effect::kFlip && model.of_bits()) return;
-  std::uint32_t value = 0;
-  std::memcpy(&value, &model.value, sizeof value);
   Rng rng(key);
   for (FaultSite& site : faults) {
     site.effect = model.effect;
-    if (model.effect == Effect::kValue) site.operand = value;
+    if (model.effect == Effect::kValue) site.operand = operand_of(model);
     if (model.effect == Effect::kRandomWord) site.operand = rng.bits64();
     if (model.of_words()) continue;
     std::size_t length = model.lengths.size();
@@ -185,6 +186,7 @@ struct Name {
   std::string operator()(const ChannelFaults& s) const {
     return "channel:" + s.layer + ":" + std::to_string(s.channel);
   }
+  std::string operator()(const ListedFaults&) const { return "listed"; }
 };
 
 struct Ber {
@@ -192,6 +194,7 @@ struct Ber {
   double operator()(const PerLayerFloorFaults& s) const { return s.ber; }
   double operator()(const ExactFaults&) const { return 0; }
   double operator()(const ChannelFaults&) const { return 0; }
+  double operator()(const ListedFaults&) const { return 0; }
 };
 
 struct Expected {
@@ -209,6 +212,10 @@ struct Expected {
   }
   double operator()(const ChannelFaults& s) const {
     return &tensor == &tensor_of(s, space) ? 1 : 0;
+  }
+  double operator()(const ListedFaults& s) const {
+    return static_cast<double>(s.list->faults_in(tensor.name)) /
+           static_cast<double>(s.list->trials());
   }
 };
 

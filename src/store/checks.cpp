@@ -236,8 +236,10 @@ void check_estimate(const Place& at, const ResultInfo& info, const EstimateRow& 
   const bool share = simple && row.quantity.rfind("accuracy", 0) != 0;
   const double low = share ? -kRounding : -kFar, high = share ? 1 + kRounding : kFar;
   share_in(at, "estimate", row.estimate, low, high);
-  share_in(at, "lower", row.lower, low, high);
-  share_in(at, "upper", row.upper, row.lower - kRounding, high);
+  if (row.method != kListed || !std::isnan(row.lower) || !std::isnan(row.upper)) {
+    share_in(at, "lower", row.lower, low, high);
+    share_in(at, "upper", row.upper, row.lower - kRounding, high);
+  }
   probability(at, "confidence", row.confidence);
   const bool bound = row.method.rfind("bound", 0) == 0;  // it needs none
   count_in(at, "trials", row.trials, bound ? 0 : 1, kMostCount);

@@ -90,9 +90,10 @@ struct FaultsJob {
   std::string model = "flip";      // flip | stuck-at-0 | stuck-at-1 | random-word | value:V
   std::string shape = "bit";       // bit | burst:L | mbu:p1,p2,p3
   std::vector<double> event_rate;  // [events/site/trial] with other shapes than bit, one point each
+  std::string list;                // CSV that says the faults of each trial, instead of all above
   std::string stored = "auto";     // auto | yes | no: whether the file keeps each trial's faults
 };
-/// UserError where an option is none, or two contradict each other.
+/// UserError where an option is none, or two contradict each other. Of a list: all classes.
 Selection selection_of(const FaultsJob& faults);
 FaultModel fault_model_of(const FaultsJob& faults);
 /// Faults of a trial that are kept at most.
@@ -146,7 +147,7 @@ struct Job {
 
 /// The rates of its points: ber, or event_rate with other shapes than bit.
 const std::vector<double>& rates_of(const Job& job);
-/// Trials of each point, with a half-width at most.
+/// Trials of each point, with a half-width at most. Of a list: as many as it says.
 std::uint64_t planned_trials(const Job& job);
 
 /// Checks everything that can be known without reading a file. Throws UserError naming the option.

@@ -12,6 +12,7 @@ enum class FileKind {
   kResult,         // of a campaign, HDF5
   kRanking,        // HDF5
   kRankingTable,   // CSV
+  kFaultList,      // CSV with the first line that this program writes
   kCheckpoint,     // with the record sentinelnn.json
   kTrainingState,  // OUTPUT.training
   kScript,         // TorchScript, by `export`

@@ -26,6 +26,7 @@ struct ReplayJob {
   Job job;             // that made it
   std::string engine;  // other than the job's; empty: the same
   TrialChoice trials;
+  bool keeps_records = false;  // in the report
 };
 
 /// One model's row of a trial, as stored and as run again.
@@ -40,6 +41,8 @@ struct ReplayReport {
   std::vector<ReplayedRow> rows;            // by (point, id, model)
   std::uint64_t trials = 0, identical = 0;  // of all models
   std::vector<std::string> models;          // names, by number
+  std::vector<TrialRecord> records;         // as run again, where the job wants them
+  ResultInfo info;                          // of the result, on rank 0
   std::string note;  // where and how rows were not compared bitwise, or empty
 };
 

@@ -33,6 +33,8 @@ struct FaultModel {
 /// "flip", "stuck-at-0", "stuck-at-1", "random-word", "value:v". UserError.
 void parse_effect(const std::string& text, FaultModel& model);
 std::string effect_name(const FaultModel& model);
+/// What FaultSite::operand holds of kValue: the bits of the float.
+std::uint64_t operand_of(const FaultModel& model);
 /// "bit", "burst:L", "mbu:p1,p2,p3" (shares that sum to 1). UserError.
 void parse_shape(const std::string& text, FaultModel& model);
 std::string shape_name(const FaultModel& model);

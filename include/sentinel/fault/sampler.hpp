@@ -1,11 +1,12 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <variant>
 #include <vector>
 
-#include "sentinel/fault/fault_space.hpp"
+#include "sentinel/fault/fault_list.hpp"
 
 namespace sentinel {
 
@@ -29,12 +30,17 @@ struct ChannelFaults {
   std::string layer;  // "layer1.0.conv1"
   std::int64_t channel = 0;
 };
-using Sampler = std::variant<BinomialFaults, PerLayerFloorFaults, ExactFaults, ChannelFaults>;
+/// What a list says of the trial, in the words of the network that it was read for; never drawn.
+struct ListedFaults {
+  std::shared_ptr<const FaultList> list;
+};
+using Sampler =
+    std::variant<BinomialFaults, PerLayerFloorFaults, ExactFaults, ChannelFaults, ListedFaults>;
 
 /// Parses --fault-count: "binomial", "per-layer-floor", "exact:K". Throws UserError, also for a BER
 /// outside [0, 1].
 Sampler parse_sampler(const std::string& fault_count, double ber);
-/// "binomial", "per-layer-floor", "exact:K", "channel:LAYER:C".
+/// "binomial", "per-layer-floor", "exact:K", "channel:LAYER:C", "listed".
 std::string sampler_name(const Sampler& sampler);
 /// The BER, 0 where the number of faults is fixed.
 double sampler_ber(const Sampler& sampler);

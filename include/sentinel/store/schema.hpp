@@ -80,6 +80,10 @@ inline constexpr int kSchemaVersion = 2;
 /// A count that the file does not tell, as rows of schema 1 have some.
 inline constexpr std::uint32_t kNotKnown = UINT32_MAX;
 
+/// The estimand of a point whose trials come from a list, which is no sample; the method of its
+/// estimates, and what /points says of effect and shape.
+inline constexpr char kListed[] = "listed";
+
 /// One trial of one model.
 struct TrialRow {
   std::uint32_t point = 0;
@@ -141,12 +145,13 @@ struct EstimateRow {
   std::string quantity;  // "accuracy", "sdc_critical", "due", "failing" (either),
                          // "masked", "sdc_noncritical", "accuracy_argmax",
                          // "accuracy_difference"
-  double estimate = 0, lower = 0, upper = 0, confidence = 0.95;
+  double estimate = 0, lower = 0, upper = 0, confidence = 0.95;  // lower, upper: NaN of kListed
   std::string method;  // "betting", "t over trials", "Korn-Graubard", "census", "stratified t",
                        // "MOVER", "asymptotic confidence sequence", "empirical-Bernstein
                        // confidence sequence", "Welch", "two-sample betting", "rule of three";
-                       // "paired " before one of them; "bound: P(any word read wrongly)", that
-                       // certainly holds, of points that need no trial
+                       // "paired " before one of them; "listed": a mean without interval; "bound:
+                       // P(any word read wrongly)", that certainly holds, of points that need no
+                       // trial
   std::uint64_t trials = 0;
 };
 
