@@ -63,14 +63,6 @@ bool matches(const StoreRule& rule, const Graph& graph, const StoredTensor& tens
   return holds(rule.classes, kind) && matches_glob(rule.layers, graph[tensor.node].name);
 }
 
-Layout layout_of(const Graph& graph, const StoredTensor& tensor, TensorClass kind,
-                 const std::vector<StoreRule>& rules) {
-  Layout layout;
-  for (const StoreRule& rule : rules)
-    if (matches(rule, graph, tensor, kind)) layout = rule.layout;
-  return layout;
-}
-
 void require_finite(const Graph& graph, const StoredTensor& tensor, const Layout& layout) {
   if (!has_scale(layout.format) || at::isfinite(values_of(graph, tensor)).all().item<bool>())
     return;
@@ -80,10 +72,11 @@ void require_finite(const Graph& graph, const StoredTensor& tensor, const Layout
 
 void store_one(Graph& graph, const StoredTensor& tensor, const std::vector<StoreRule>& rules) {
   if (tensor.kind == TensorClass::kScale || tensor.kind == TensorClass::kCheck) return;
-  const Layout layout = layout_of(graph, tensor, tensor.kind, rules);
+  if (graph.storage.count(tensor.name) > 0) return;
+  const Layout layout = layout_by(rules, graph, tensor, tensor.kind);
   if (is_plain(layout)) return;
   require_finite(graph, tensor, layout);
-  store_as(graph, tensor.name, layout, layout_of(graph, tensor, TensorClass::kScale, rules));
+  store_as(graph, tensor.name, layout, layout_by(rules, graph, tensor, TensorClass::kScale));
 }
 
 }  // namespace
@@ -106,6 +99,14 @@ StoreRule parse_store_rule(const std::string& text) {
   rule.classes = classes_of(names.substr(0, at), rule);
   check_rule(rule);
   return rule;
+}
+
+Layout layout_by(const std::vector<StoreRule>& rules, const Graph& graph,
+                 const StoredTensor& tensor, TensorClass kind) {
+  Layout layout;
+  for (const StoreRule& rule : rules)
+    if (matches(rule, graph, tensor, kind)) layout = rule.layout;
+  return layout;
 }
 
 void store_values(Graph& graph, const std::vector<StoreRule>& rules) {
