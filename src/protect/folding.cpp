@@ -128,7 +128,8 @@ std::string listed(const std::vector<std::string>& names) {
 }  // namespace
 
 std::string in_words(const Folding& folding) {
-  std::string text = fmt::format("batch norm: {} folded", folding.folded.size());
+  const std::size_t count = folding.folded.size();
+  std::string text = fmt::format("{} batch norm{} folded", count, count == 1 ? "" : "s");
   for (const auto& [reason, names] : folding.kept)
     text += fmt::format("; {} {}, {} ({})", names.size(), names.size() == 1 ? "stays" : "stay",
                         reason, listed(names));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/text.hpp"
 #include "sentinel/fault/selection.hpp"
 
 namespace sentinel {
@@ -79,6 +80,31 @@ void store_one(Graph& graph, const StoredTensor& tensor, const std::vector<Store
   store_as(graph, tensor.name, layout, layout_by(rules, graph, tensor, TensorClass::kScale));
 }
 
+/// Undoes store_one; the tensor's values become these.
+void restore(Graph& graph, const StoredTensor& tensor, const at::Tensor& values) {
+  graph.storage.erase(tensor.name);
+  graph.storage.erase(tensor.name + "_scale");
+  at::Tensor own = values_of(graph, tensor);
+  own.copy_(values);
+}
+
+/// Bounds are rounded outwards: without faults they cut nothing.
+void store_bound(Graph& graph, const StoredTensor& tensor, const std::vector<StoreRule>& rules) {
+  constexpr int kTries = 64;
+  const float outwards = ends_with(tensor.name, "_low") ? -1 : 1;
+  const at::Tensor wanted = values_of(graph, tensor).clone();
+  at::Tensor given = wanted, margin = wanted.abs() * 0x1p-24;
+  for (int i = 0; i < kTries; ++i, margin = margin * 2) {
+    store_one(graph, tensor, rules);
+    const at::Tensor short_of = (values_of(graph, tensor) - wanted) * outwards < 0;
+    if (!short_of.any().item<bool>()) return;
+    given = at::where(short_of, wanted + margin * outwards, given);
+    restore(graph, tensor, given);
+  }
+  throw UserError("--store: " + layout_name(layout_by(rules, graph, tensor, tensor.kind)) +
+                  " cannot hold " + tensor.name + " without cutting values; take a wider format");
+}
+
 }  // namespace
 
 StoreRule parse_store_rule(const std::string& text) {
@@ -116,7 +142,7 @@ void store_values(Graph& graph, const std::vector<StoreRule>& rules) {
 
 void store_bounds(Graph& graph, const std::vector<StoreRule>& rules) {
   for (const StoredTensor& tensor : stored_tensors(graph))
-    if (tensor.kind == TensorClass::kBound) store_one(graph, tensor, rules);
+    if (tensor.kind == TensorClass::kBound) store_bound(graph, tensor, rules);
   const std::vector<StoredTensor> all = stored_tensors(graph);
   for (const StoreRule& rule : rules)
     if (std::none_of(all.begin(), all.end(), [&](const StoredTensor& tensor) {

@@ -326,7 +326,7 @@ TEST(Folding, SaysWhatStays) {
       fold_batch_norm(net, rules({"weight=int8", "weight@features.4=int8:tensor"}));
   EXPECT_THAT(some.folded, ElementsAre("features.1"));
   EXPECT_EQ(in_words(some),
-            "batch norm: 1 folded; 1 stays, with weights before it that have another format "
+            "1 batch norm folded; 1 stays, with weights before it that have another format "
             "(features.5)");
   EXPECT_TRUE(has_norm(net));
   const std::string needs = "--store weight=int8:channel";

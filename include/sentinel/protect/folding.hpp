@@ -12,7 +12,7 @@ struct Folding {
   std::vector<std::string> folded;
   std::map<std::string, std::vector<std::string>> kept;  // by the reason
 };
-/// "batch norm: 20 folded; 1 stays, with no convolution before it (norm5)".
+/// "20 batch norms folded; 1 stays, with no convolution before it (norm5)".
 std::string in_words(const Folding& folding);
 
 /// Whether the rules may store weights so that batch norm can be folded into their scales.
