@@ -296,6 +296,9 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
   app.add_option("--store", o.store,
                  "How values are kept in memory: CLASS[,CLASS...][@LAYERS]=FORMAT[+CODE], such as "
                  "weight=int5:channel+bch:16,5");
+  app.add_flag("--fold-batch-norm", o.fold_batch_norm,
+               "Fold batch norm into the scales and biases of convolutions; needs --store "
+               "weight=intN:channel[+CODE]");
   add_group_score(app, o.group_score);
   app.add_option("--calibration-images", o.calibration_images,
                  "Bounds from the first N training images (-1: all)")
@@ -323,6 +326,7 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
       "--clipping", o.clipping,
       {{"none", {}}, {"ranger", Clipping::kRanger}, {"ranger-clamp", Clipping::kRangerClamp}});
   for (const std::string& text : o.store) job.hardening.store.push_back(parse_store_rule(text));
+  job.hardening.fold_batch_norm = o.fold_batch_norm;
   job.hardening.restricted = clipping.has_value();
   if (clipping) job.hardening.clipping = *clipping;
   return job;

@@ -69,6 +69,7 @@ struct ProtectionOptions {
   std::string selection = "own", correction = "range", clipping = "ranger", bounds = "layer",
               group_score = "mean", weight_bounds = "off";
   std::vector<std::string> store;
+  bool fold_batch_norm = false;
   std::int64_t calibration_images = -1;
 };
 void add_protection(CLI::App& app, ProtectionOptions& options);

@@ -21,16 +21,15 @@ void check_pruning(const Graph& graph, double ratio) {
   if (std::find(known.begin(), known.end(), graph.architecture) == known.end())
     throw UserError("--pruning-ratio: the seed tool prunes no " + graph.architecture +
                     "; leave the option out");
-  const Graph whole = initial_model(graph.architecture, class_count(graph), 0);
-  const auto now = channel_counts(graph), before = channel_counts(whole);
-  for (NodeId id = 0; id < graph.size(); ++id) {
-    if (!as_conv(graph[id].op)) continue;
-    const auto at = static_cast<std::size_t>(id);
-    const std::int64_t expected = before[at] - share_of(before[at], ratio);
-    if (now[at] != expected)
+  const auto whole = conv_channels(initial_model(graph.architecture, class_count(graph), 0));
+  for (const auto& [layer, channels] : conv_channels(graph)) {
+    const auto before = whole.find(layer);
+    if (before == whole.end()) continue;
+    const std::int64_t expected = before->second - share_of(before->second, ratio);
+    if (channels != expected)
       throw UserError(fmt::format(
           "--pruning-ratio {}: layer {} has {} channels, not {}; give the ratio it was pruned with",
-          ratio, graph[id].name, now[at], expected));
+          ratio, layer, channels, expected));
   }
 }
 

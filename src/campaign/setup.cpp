@@ -167,6 +167,7 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
     text += fmt::format(", weights bounded per {}",
                         *plan.weight_bounds == WeightBoundsPer::kLayer ? "layer" : "channel");
   for (const StoreRule& rule : plan.store) text += ", stored as " + rule.text;
+  if (plan.fold_batch_norm) text += ", batch norm folded";
   return text + fmt::format(", calibrated on {} images {:.12}, scores {:.12}, of network {:.12}",
                             calibration.size(), calibration.hash(), hash_of(scores), model.sha256);
 }

@@ -15,6 +15,7 @@ Graph Graph::clone() const {
     for_each_tensor(node.op, [](const char*, at::Tensor& t) { t = t.detach().clone(); });
   }
   copy.architecture = architecture;
+  copy.folded = folded;
   copy.dataset = dataset;
   copy.normalisation = normalisation;
   copy.state_order = state_order;
@@ -41,6 +42,17 @@ NodeId Graph::add(std::string name, Op op, std::vector<NodeId> inputs) {
   if (taken) throw Bug("there are two nodes named '" + name + "'");
   nodes_.push_back({std::move(name), std::move(op), std::move(inputs)});
   return size() - 1;
+}
+
+void Graph::remove(NodeId id) {
+  const std::vector<NodeId> inputs = (*this)[id].inputs;
+  if (inputs.size() != 1) throw Bug("node '" + (*this)[id].name + "' has not one input");
+  nodes_.erase(nodes_.begin() + id);
+  for (Node& node : nodes_)
+    for (NodeId& input : node.inputs) {
+      if (input == id) input = inputs[0];
+      if (input > id) --input;
+    }
 }
 
 NodeId Graph::find(const std::string& name) const {

@@ -1,6 +1,8 @@
 #include "sentinel/graph/stored.hpp"
 
 #include <algorithm>
+#include <cfloat>
+#include <cmath>
 #include <cstring>
 #include <optional>
 #include <string_view>
@@ -176,6 +178,15 @@ at::Tensor read_values(const at::Tensor& stored, const StoredTensor& tensor,
   return values;
 }
 
+/// From now on the scales of an entry are these, as they are read where they are stored so.
+void set_scales(Graph& graph, const std::string& entry, const at::Tensor& scales,
+                const Layout& layout, Storage& storage) {
+  storage.scale = scales.to(at::kCPU).contiguous().clone();
+  read_back(storage.scale.data_ptr<float>(), static_cast<std::uint64_t>(storage.scale.numel()),
+            layout, [](std::uint64_t) { return 1.0F; });
+  if (!is_plain(layout)) graph.storage[entry + "_scale"] = {layout, {}};
+}
+
 }  // namespace
 
 void store_as(Graph& graph, const std::string& entry, const Layout& layout, const Layout& scales) {
@@ -185,13 +196,34 @@ void store_as(Graph& graph, const std::string& entry, const Layout& layout, cons
   Storage storage{layout, {}};
   if (has_scale(layout.format)) {
     storage.layout.scale_per_row = layout.scale_per_row && found.row > 0 && tensor.dim() > 1;
-    storage.scale = scales_of(tensor.to(at::kCPU), layout, storage.layout.scale_per_row);
-    read_back(storage.scale.data_ptr<float>(), static_cast<std::uint64_t>(storage.scale.numel()),
-              scales, [](std::uint64_t) { return 1.0F; });
-    if (!is_plain(scales)) graph.storage[entry + "_scale"] = {scales, {}};
+    set_scales(graph, entry, scales_of(tensor.to(at::kCPU), layout, storage.layout.scale_per_row),
+               scales, storage);
   }
   tensor = read_values(tensor, found, storage).to(tensor.device());
   graph.storage[entry] = std::move(storage);
+}
+
+void rescale(Graph& graph, const std::string& entry, const at::Tensor& scales,
+             const Layout& layout) {
+  const StoredTensor found = stored_tensor(graph, entry);
+  Storage& storage = graph.storage.at(entry);
+  const NumberFormat format = storage.layout.format;
+  const at::Tensor before = storage.scale;
+  if (scales.sizes() != before.sizes()) throw Bug("another number of scales for '" + entry + "'");
+  set_scales(graph, entry, scales, layout, storage);
+  at::Tensor& tensor = tensor_of(graph[found.node].op, graph[found.node].name, entry);
+  at::Tensor values = tensor.to(at::kCPU).contiguous().clone();
+  const std::int64_t row = values.numel() / before.numel();
+  for (std::int64_t r = 0; r < before.numel(); ++r) {
+    float& scale = storage.scale.data_ptr<float>()[r];
+    if (std::fabs(scale) < FLT_MIN) scale = 0;  // it has no reciprocal
+    for (float *value = values.data_ptr<float>() + r * row, *end = value + row; value < end;
+         ++value)
+      *value = scale == 0
+                   ? 0
+                   : decode(format, encode(format, *value, before.data_ptr<float>()[r]), scale);
+  }
+  tensor = values.to(tensor.device());
 }
 
 bool is_stored_exactly(const Graph& graph, const std::string& entry) {

@@ -140,14 +140,23 @@ Graph initial_model(const std::string& name, std::int64_t classes, std::uint64_t
   return graph;
 }
 
+std::map<std::string, std::int64_t> conv_channels(const Graph& graph) {
+  const auto counts = channel_counts(graph);
+  std::map<std::string, std::int64_t> channels;
+  for (std::size_t id = 0; id < counts.size(); ++id)
+    if (as_conv(graph.nodes()[id].op)) channels[graph.nodes()[id].name] = counts[id];
+  return channels;
+}
+
 bool is_narrowed(const Graph& graph) {
   const Family* family = find_family(graph.architecture);
   if (!family) return false;
   InitialSource shapes({});
-  const auto whole = channel_counts(family->build(shapes, class_count(graph)));
-  const auto own = channel_counts(graph);
-  for (std::size_t id = 0; id < std::min(own.size(), whole.size()); ++id)
-    if (as_conv(graph.nodes()[id].op) && own[id] < whole[id]) return true;
+  const auto whole = conv_channels(family->build(shapes, class_count(graph)));
+  for (const auto& [name, channels] : conv_channels(graph)) {
+    const auto found = whole.find(name);
+    if (found != whole.end() && channels < found->second) return true;
+  }
   return false;
 }
 

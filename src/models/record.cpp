@@ -208,7 +208,8 @@ std::string write_record(const Graph& graph, const Provenance& provenance) {
               {"command", provenance.command},
               {"seed", provenance.seed},
               {"version", version()}}}};
-  if (find_family(graph.architecture) == nullptr) root["structure"] = write_structure(graph);
+  if (graph.folded || find_family(graph.architecture) == nullptr)
+    root["structure"] = write_structure(graph);
   if (!graph.storage.empty()) root["storage"] = layout_names(graph);
   if (graph.normalisation) root["normalisation"] = normalisation_record(*graph.normalisation);
   if (!provenance.recipe.empty()) root["provenance"]["recipe"] = provenance.recipe;

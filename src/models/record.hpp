@@ -22,7 +22,7 @@ struct Record {
   Protection protection;
   std::map<std::string, ChannelOrigin> origin;
   LayoutNames storage;       // of what is not plain fp32
-  nlohmann::json structure;  // of an imported network, null where the architecture is a family's
+  nlohmann::json structure;  // of an imported or folded network; null: the family's
 };
 
 /// JSON with sorted keys, so that the same network and provenance give the same bytes.

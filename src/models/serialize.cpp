@@ -94,7 +94,7 @@ void check_runs(const Graph& graph, const Record& record) {
   }
 }
 
-/// An imported network, of which the record is the only description.
+/// An imported or folded network, of which the record is the only description.
 Graph from_structure(const CheckpointFile& file, const Record& record, const std::string& source) {
   const Builder build = [&](LayerSource& layers, std::int64_t) {
     return read_structure(record.structure, layers);
@@ -126,18 +126,20 @@ Graph from_record(CheckpointFile file, const std::string& source, const std::str
                   const std::string& dataset) {
   const Record record = read_record(*file.metadata, source);
   const Family* family = find_family(record.architecture);
-  if (family == nullptr && record.structure.is_null()) {
+  const bool described = !record.structure.is_null();
+  if (family == nullptr && !described) {
     throw DataError(
         source, "the record sentinelnn.json names the unknown model '" + record.architecture + "'");
   }
-  if (family == nullptr || !record.dataset.empty()) require_known_dataset(record, source);
+  if (described || !record.dataset.empty()) require_known_dataset(record, source);
   if (record.classes < 1) throw DataError(source, "the record sentinelnn.json has no classes");
   require_same("model", name, record.architecture, source);
   require_same("dataset", dataset, record.dataset, source);
   const auto scales = take_scales(file.tensors, record.storage);
-  Graph graph = family != nullptr ? build_protected_model(*family, record.classes, file.tensors,
-                                                          source, &record.protection)
-                                  : from_structure(file, record, source);
+  Graph graph = described ? from_structure(file, record, source)
+                          : build_protected_model(*family, record.classes, file.tensors, source,
+                                                  &record.protection);
+  graph.folded = described && family != nullptr;
   check_record(graph, record, source);
   set_storage(graph, record.storage, scales, source);
   graph.dataset = record.dataset;

@@ -1,3 +1,5 @@
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -5,6 +7,7 @@
 #include "protect/reorder.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/channels.hpp"
+#include "sentinel/protect/folding.hpp"
 #include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
@@ -188,6 +191,7 @@ Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const Harden
   require_plain_storage(graph, "harden");
   Graph hardened = duplicate_channels(graph, scores, plan.duplication);
   if (plan.restricted) hardened = restrict_activations(hardened, plan.clipping, plan.bounds);
+  if (plan.fold_batch_norm) spdlog::info(in_words(fold_batch_norm(hardened, plan.store)));
   store_values(hardened, plan.store);
   if (plan.weight_bounds) hardened = bound_weights(hardened, *plan.weight_bounds);
   return hardened;
@@ -198,6 +202,7 @@ Graph profiled(const Graph& graph, const ChannelScores& scores, const HardeningP
   const DuplicationPlan& duplication = plan.duplication;
   const bool sorted = duplication.ratio > 0 && duplication.selection == RowLayout::kGroup;
   Graph base = sorted ? sort_channels(graph, scores, duplication.group_score) : graph.clone();
+  if (plan.fold_batch_norm) fold_batch_norm(base, plan.store);
   store_values(base, plan.store);
   return base;
 }

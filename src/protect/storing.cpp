@@ -1,9 +1,9 @@
 #include "sentinel/protect/storing.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/text.hpp"
 #include "sentinel/fault/selection.hpp"
 
 namespace sentinel {
@@ -67,14 +67,6 @@ bool matches(const StoreRule& rule, const Graph& graph, const StoredTensor& tens
   return holds(rule.classes, kind) && matches_glob(rule.layers, graph[tensor.node].name);
 }
 
-Layout layout_of(const Graph& graph, const StoredTensor& tensor, TensorClass kind,
-                 const std::vector<StoreRule>& rules) {
-  Layout layout;
-  for (const StoreRule& rule : rules)
-    if (matches(rule, graph, tensor, kind)) layout = rule.layout;
-  return layout;
-}
-
 void require_finite(const Graph& graph, const StoredTensor& tensor, const Layout& layout) {
   if (!has_scale(layout.format) || at::isfinite(values_of(graph, tensor)).all().item<bool>())
     return;
@@ -82,52 +74,38 @@ void require_finite(const Graph& graph, const StoredTensor& tensor, const Layout
                   layout_name(layout) + " has no scale for it");
 }
 
-/// A value alone as it is read, by a layout without scales or blocks.
-float read_alone(float value, const Layout& layout) {
-  Word word = encode(layout.format, value);
-  if (!layout.code) return decode(layout.format, word);
-  std::vector<Word> stored(static_cast<std::size_t>(block_shape(layout).copies));
-  Word check = 0;
-  ReadWord read;
-  encode_block(layout, &word, 1, stored.data(), &check);
-  decode_block(layout, stored.data(), 1, check, &read);
-  return decode(layout.format, read.word);
-}
-
-/// The least value that is read as no less than `value`.
-float rounded_up(float value, const Layout& layout, const std::string& name) {
-  float near = value;
-  for (float step = std::ldexp(std::max(std::fabs(value), 1e-30F), -24);
-       std::isfinite(value) && read_alone(near, layout) < value; step *= 2) {
-    near = value + step;
-    if (!std::isfinite(near))
-      throw UserError("--store: " + name + " is " + std::to_string(value) + ", which " +
-                      layout_name(layout) + " cannot hold");
-  }
-  return near;
-}
-
-/// A bound must not cut off what it was taken from: lower ones are rounded down, others up.
-void round_outwards(Graph& graph, const StoredTensor& bound, const Layout& layout) {
-  const bool low =
-      bound.name.size() > 4 && bound.name.compare(bound.name.size() - 4, 4, "_low") == 0;
-  const at::Tensor& values = values_of(graph, bound);
-  at::Tensor rounded = values.to(at::kCPU).contiguous().clone();
-  auto* value = rounded.data_ptr<float>();
-  for (std::int64_t i = 0; i < rounded.numel(); ++i)
-    value[i] =
-        low ? -rounded_up(-value[i], layout, bound.name) : rounded_up(value[i], layout, bound.name);
-  at::Tensor own = values;
-  own.copy_(rounded);
-}
-
 void store_one(Graph& graph, const StoredTensor& tensor, const std::vector<StoreRule>& rules) {
   if (tensor.kind == TensorClass::kScale || tensor.kind == TensorClass::kCheck) return;
-  const Layout layout = layout_of(graph, tensor, tensor.kind, rules);
+  if (graph.storage.count(tensor.name) > 0) return;
+  const Layout layout = layout_by(rules, graph, tensor, tensor.kind);
   if (is_plain(layout)) return;
   require_finite(graph, tensor, layout);
-  if (tensor.kind == TensorClass::kBound) round_outwards(graph, tensor, layout);
-  store_as(graph, tensor.name, layout, layout_of(graph, tensor, TensorClass::kScale, rules));
+  store_as(graph, tensor.name, layout, layout_by(rules, graph, tensor, TensorClass::kScale));
+}
+
+/// Undoes store_one; the tensor's values become these.
+void restore(Graph& graph, const StoredTensor& tensor, const at::Tensor& values) {
+  graph.storage.erase(tensor.name);
+  graph.storage.erase(tensor.name + "_scale");
+  at::Tensor own = values_of(graph, tensor);
+  own.copy_(values);
+}
+
+/// Bounds are rounded outwards: without faults they cut nothing.
+void store_bound(Graph& graph, const StoredTensor& tensor, const std::vector<StoreRule>& rules) {
+  constexpr int kTries = 64;
+  const float outwards = ends_with(tensor.name, "_low") ? -1 : 1;
+  const at::Tensor wanted = values_of(graph, tensor).clone();
+  at::Tensor given = wanted, margin = wanted.abs() * 0x1p-24;
+  for (int i = 0; i < kTries; ++i, margin = margin * 2) {
+    store_one(graph, tensor, rules);
+    const at::Tensor short_of = (values_of(graph, tensor) - wanted) * outwards < 0;
+    if (!short_of.any().item<bool>()) return;
+    given = at::where(short_of, wanted + margin * outwards, given);
+    restore(graph, tensor, given);
+  }
+  throw UserError("--store: " + layout_name(layout_by(rules, graph, tensor, tensor.kind)) +
+                  " cannot hold " + tensor.name + " without cutting values; take a wider format");
 }
 
 }  // namespace
@@ -152,6 +130,14 @@ StoreRule parse_store_rule(const std::string& text) {
   return rule;
 }
 
+Layout layout_by(const std::vector<StoreRule>& rules, const Graph& graph,
+                 const StoredTensor& tensor, TensorClass kind) {
+  Layout layout;
+  for (const StoreRule& rule : rules)
+    if (matches(rule, graph, tensor, kind)) layout = rule.layout;
+  return layout;
+}
+
 void store_values(Graph& graph, const std::vector<StoreRule>& rules) {
   for (const StoredTensor& tensor : stored_tensors(graph))
     if (tensor.kind != TensorClass::kBound) store_one(graph, tensor, rules);
@@ -159,7 +145,7 @@ void store_values(Graph& graph, const std::vector<StoreRule>& rules) {
 
 void store_bounds(Graph& graph, const std::vector<StoreRule>& rules) {
   for (const StoredTensor& tensor : stored_tensors(graph))
-    if (tensor.kind == TensorClass::kBound) store_one(graph, tensor, rules);
+    if (tensor.kind == TensorClass::kBound) store_bound(graph, tensor, rules);
   const std::vector<StoredTensor> all = stored_tensors(graph);
   for (const StoreRule& rule : rules)
     if (std::none_of(all.begin(), all.end(), [&](const StoredTensor& tensor) {

@@ -16,6 +16,7 @@
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/graph/visit.hpp"
+#include "sentinel/protect/storing.hpp"
 #include "sentinel/store/file_lock.hpp"
 
 namespace sentinel {
@@ -298,6 +299,7 @@ void check_training(const TrainOptions& options, const std::string& epochs,
 bool train(Graph& graph, const Dataset& images, const Dataset& held_out,
            const TrainOptions& options, const OnEpoch& report) {
   if (images.size() == 0) throw UserError("training needs at least one image");
+  require_plain_storage(graph, "train");
   check_training(options);
   const at::AutoGradMode with_gradients(true);
   const FileLock lock(options.state_file);  // two of one output would overwrite each other's epochs

@@ -98,6 +98,11 @@ USAGE = [
     ("synth", "--output"),
     ("synth --output @x --train 0", "--train"),
     ("harden --checkpoint @net.pth --data @data", "--output"),
+    *((f"harden --checkpoint @net.pth --data @data --output @h.pth --fold-batch-norm {store}",
+       "needs integer weights with a scale per channel: --store weight=int8:channel")
+      for store in ("", "--store weight=int8:tensor", "--store bias=int8", "--store weight=fp16",
+                    "--hardening-ratio 0 --clipping none --store weight=int8 --store weight=fp16")),
+    (ONE_BER + "--output @r.h5 --fold-batch-norm", "--store weight=int8:channel"),
     ("rank --checkpoint @net.pth --output @net.pth", "@net.pth"),
     (CHANNELS + "--channel-half-width 0", "--channel-half-width"),
     (CHANNELS + "--channel-half-width 0.5", "--channel-half-width"),

@@ -160,6 +160,9 @@ class Graph {
   const Node& operator[](NodeId id) const { return nodes_.at(static_cast<std::size_t>(id)); }
   Node& operator[](NodeId id) { return nodes_.at(static_cast<std::size_t>(id)); }
   const std::vector<Node>& nodes() const { return nodes_; }
+  /// Takes a node with one input out of the graph: its readers read that input. The numbers of
+  /// later nodes are one less.
+  void remove(NodeId id);
   /// Bug if there is none.
   NodeId find(const std::string& name) const;
   /// For each node the nodes that read it.
@@ -170,6 +173,7 @@ class Graph {
 
   // What the checkpoint must remember beside the nodes.
   std::string architecture;                     // "resnet20"
+  bool folded = false;                          // batch norm of the architecture is gone
   std::string dataset;                          // "cifar10"
   std::optional<Normalisation> normalisation;   // of its images; empty: the data set's
   std::vector<std::string> state_order;         // PyTorch's order of the state_dict's entries

@@ -41,6 +41,12 @@ std::vector<StoredTensor> stored_tensors(const Graph& graph);
 void store_as(Graph& graph, const std::string& entry, const Layout& layout,
               const Layout& scales = {});
 
+/// Gives a tensor that is stored as integers other scales, stored as `layout`: its words stay, its
+/// values become what is read of them. `scales`: as many as it has, of any sign. A scale below
+/// 2^-126 becomes 0, and so do the words that it is for.
+void rescale(Graph& graph, const std::string& entry, const at::Tensor& scales,
+             const Layout& layout = {});
+
 /// Whether the values of an entry of Graph::storage are what is read of their words.
 bool is_stored_exactly(const Graph& graph, const std::string& entry);
 

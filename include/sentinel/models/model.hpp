@@ -1,4 +1,5 @@
 #pragma once
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,6 +24,8 @@ Graph build_model(const std::string& name, std::int64_t classes, const StateDict
 /// convolutions), from the counter-based generator.
 Graph initial_model(const std::string& name, std::int64_t classes, std::uint64_t seed);
 
+/// Output channels of every convolution, by name.
+std::map<std::string, std::int64_t> conv_channels(const Graph& graph);
 /// Whether a convolution has fewer channels than its architecture gives it; false for architectures
 /// that are not known here.
 bool is_narrowed(const Graph& graph);

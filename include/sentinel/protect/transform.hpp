@@ -97,9 +97,11 @@ struct HardeningPlan {
   BoundsPer bounds = BoundsPer::kLayer;
   std::optional<WeightBoundsPer> weight_bounds;  // none: off
   std::vector<StoreRule> store;                  // none: plain fp32
+  bool fold_batch_norm = false;                  // into the scales of integer weights
 };
-/// duplicate + restrict + store + bound the weights + calibrate on the calibration images, each
-/// where the plan says so: bounds are those of the values as they are read, and are stored last.
+/// duplicate + restrict + fold + store + bound the weights + calibrate on the calibration images,
+/// each where the plan says so: bounds are those of the values as they are read, and are stored
+/// last.
 /// Collective; the same graph on every rank.
 Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
              const Dataset& calibration, const Comm& comm, at::Device device);
