@@ -36,10 +36,8 @@ std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& r
   const bool scaled = has_scale(rule.layout.format);
   classes.erase(std::remove_if(classes.begin(), classes.end(),
                                [&](TensorClass kind) {
-                                 const bool unscaled =
-                                     kind == TensorClass::kScale || kind == TensorClass::kBound;
-                                 return all &&
-                                        (kind == TensorClass::kCheck || (unscaled && scaled));
+                                 return all && (kind == TensorClass::kCheck ||
+                                                (kind == TensorClass::kScale && scaled));
                                }),
                 classes.end());
   return classes;
@@ -48,10 +46,9 @@ std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& r
 void check_rule(const StoreRule& rule) {
   if (holds(rule.classes, TensorClass::kCheck))
     throw UserError("--store " + rule.text + ": check bits are stored as their code says");
-  for (const TensorClass kind : {TensorClass::kScale, TensorClass::kBound})
-    if (holds(rule.classes, kind) && has_scale(rule.layout.format))
-      throw UserError("--store " + rule.text + ": " + class_name(kind) +
-                      "s need a format without scales, such as fp32 or fp16");
+  if (holds(rule.classes, TensorClass::kScale) && has_scale(rule.layout.format))
+    throw UserError("--store " + rule.text +
+                    ": scales need a format without scales, such as fp32 or fp16");
   const bool weights_alone = rule.classes == std::vector<TensorClass>{TensorClass::kWeight};
   const bool repeats = !rule.layout.code || rule.layout.code->kind == Code::Kind::kRepeat ||
                        rule.layout.code->kind == Code::Kind::kTmr;
