@@ -1,0 +1,151 @@
+#!/usr/bin/python3
+"""Accuracy over the bit error rate by how a network is stored. Prints Markdown tables.
+
+  memory_forms.py --work W [--networks resnet20 vgg11_bn] [--forms TEXT] [--rates 1e-3 1e-2 ...]
+                  [--images 256] [--trials 500] [--target weight|parameters] [--hours 12]
+
+Every form is made by `harden` and injected by `inject`, which goes on where it was stopped: run the
+same command again. --hours ends it after the campaign that runs then. Each cell is accuracy in %
+with the half-width of its 95 % interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import support
+
+BOUNDED = ["--weight-bounds", "layer"]
+FOLDED = ["--fold-batch-norm"]
+
+
+@dataclass
+class Form:
+    """How weights and all else are stored; `more`: other options of `harden`."""
+
+    weights: str
+    others: str = ""
+    more: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        parts = [self.weights, self.others and f"bias,scale={self.others}", *self.more]
+        return " ".join(part for part in parts if part)
+
+    def options(self) -> list[str]:
+        stored = [f"weight={self.weights}"] if self.weights != "fp32" else []
+        if self.others:
+            classes = "bias,scale" if self.more else "bias,bn,scale"
+            stored.append(f"{classes}={self.others}")
+        return [word for rule in stored for word in ("--store", rule)] + list(self.more)
+
+
+FORMS = [
+    Form("fp32"),
+    Form("fp32", more=tuple(BOUNDED)),
+    *(Form(f"fp32+{code}") for code in ("mset", "cep:d3", "parity", "secded:64", "tmr:sign-exponent")),
+    *(Form(form) for form in ("fp16", "bf16", "int8", "int8+secded:64", "int8+spw", "int7+zero-space")),
+    Form("int4+bch:8,4"),
+    Form("int5+bch:16,5"),
+    Form("int6+bch:32,6"),
+    Form("int4+bch:8,4", "fp16+repeat:7", tuple(FOLDED)),
+    Form("int5+bch:16,5", "fp16+repeat:15", tuple(FOLDED)),
+    Form("int5+bch:16,5", "fp16+repeat:21", tuple(FOLDED)),
+    Form("int6+bch:32,6", "fp16+repeat:31", tuple(FOLDED)),
+]
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=support.DATA, help="has cifar10/ and models/")
+    parser.add_argument("--networks", nargs="+", default=["resnet20"])
+    parser.add_argument("--forms", default="", help="only forms with this text in their names")
+    parser.add_argument("--rates", nargs="+", default=["1e-6", "1e-5", "1e-4", "1e-3", "1e-2", "1e-1"])
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--trials", type=int, default=500)
+    parser.add_argument("--target", choices=("weight", "parameters"), default="weight")
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--hours", type=float, default=12)
+    return parser.parse_args()
+
+
+def run(*args: object, ranks: int = 1) -> str:
+    line = support.command(support.PROGRAM, ranks, *args)
+    done = subprocess.run(line, env=os.environ | support.ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"memory_forms.py: {' '.join(map(str, line))} ended with {done.returncode}")
+    return done.stdout
+
+
+def stored(o: argparse.Namespace, network: str, form: Form) -> Path:
+    """The checkpoint, made once."""
+    plain = support.checkpoint(network, o.data, o.work, support.PROGRAM)
+    if not form.options():
+        return plain
+    path = o.work / f"{network}_{form.name.replace(' ', '_').replace('/', '-')}.pth"
+    if not path.exists():
+        run(
+            *("harden", "--model", network, "--dataset", "cifar10", "--checkpoint", plain),
+            *("--data", o.data / "cifar10", "--hardening-ratio", "0", "--clipping", "none"),
+            *(*form.options(), "--output", path),
+        )
+    return path
+
+
+def selection(o: argparse.Namespace, network: str, path: Path, form: Form) -> list[object]:
+    named = [] if form.options() else ["--model", network, "--dataset", "cifar10"]
+    return [*named, "--checkpoint", path, "--data", o.data / "cifar10"]
+
+
+def accuracy(result: str, point: int) -> str:
+    rows = [
+        row
+        for row in json.loads(result)["estimates"]
+        if row["point"] == point and row["quantity"] == "accuracy"
+    ]
+    estimate, half = rows[-1]["estimate"], (rows[-1]["upper"] - rows[-1]["lower"]) / 2
+    return f"{100 * estimate:.1f} ± {100 * half:.1f}"
+
+
+def row_of(o: argparse.Namespace, network: str, form: Form, plain_bytes: int) -> list[str]:
+    path = stored(o, network, form)
+    chosen = selection(o, network, path, form)
+    fault_free = json.loads(run("evaluate", *chosen, "--json"))
+    name = path.stem if form.options() else network
+    output = o.work / f"{name}_{o.target}_{o.images}.h5"
+    result = run(
+        *("inject", *chosen, "--images", o.images, "--fault-target", o.target),
+        *("--ber", *o.rates, "--repeat", o.trials, "--threads", "1", "--output", output, "--json"),
+        ranks=o.ranks,
+    )
+    cells = [accuracy(result, point) for point in range(len(o.rates))]
+    memory = f"{fault_free['memory_bytes'] / plain_bytes:.3f}"
+    return [form.name, memory, f"{100 * fault_free['top1']:.2f}", *cells]
+
+
+def main() -> None:
+    o = options()
+    o.work.mkdir(parents=True, exist_ok=True)
+    deadline = time.time() + 3600 * o.hours
+    for network in o.networks:
+        print(f"\n{network}, {o.images} images, {o.trials} trials, faults in {o.target}\n")
+        print("| stored as | memory / fp32 | fault-free | " + " | ".join(o.rates) + " |")
+        print("|---" * (3 + len(o.rates)) + "|")
+        plain = selection(o, network, stored(o, network, FORMS[0]), FORMS[0])
+        plain_bytes = json.loads(run("evaluate", *plain, "--json"))["memory_bytes"]
+        for form in FORMS:
+            if o.forms in form.name and time.time() < deadline:
+                print("| " + " | ".join(row_of(o, network, form, plain_bytes)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
