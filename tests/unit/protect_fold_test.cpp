@@ -364,10 +364,11 @@ TEST(Folding, RefusesWhatItCannotHold) {
 }
 
 TEST(Folding, NeedsARuleForIntegerWeights) {
-  EXPECT_TRUE(allows_folding(rules({"bias=fp16", "weight@conv1=int4+bch:8,4"})));
-  EXPECT_TRUE(allows_folding(rules({"parameters=int8"})));
+  EXPECT_NO_THROW(require_foldable(rules({"bias=fp16", "weight@conv1=int4+bch:8,4"})));
+  EXPECT_NO_THROW(require_foldable(rules({"parameters=int8"})));
+  EXPECT_THROW(require_foldable({}), UserError);
   for (const std::string rule : {"weight=fp16", "weight=int8:tensor", "bias=int8"})
-    EXPECT_FALSE(allows_folding(rules({rule}))) << rule;
+    EXPECT_THROW(require_foldable(rules({rule})), UserError) << rule;
 }
 
 }  // namespace
