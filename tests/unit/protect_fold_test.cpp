@@ -1,10 +1,10 @@
 #include <gmock/gmock.h>
-
-#include <nlohmann/json.hpp>
+#include <torch/script.h>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/fault_space.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/models/script.hpp"
 #include "sentinel/protect/folding.hpp"
 #include "sentinel/protect/transform.hpp"
 #include "sentinel/words/format.hpp"
@@ -288,6 +288,15 @@ TEST(Folding, AFileOfItNeedsNoOptions) {
     EXPECT_FALSE(is_narrowed(after));
     EXPECT_EQ(after.architecture, "resnet20");
   }
+}
+
+TEST(Folding, ItsExportHasTheSameLogits) {
+  const Graph graph = folded(trained(), rules({"weight=int8", "bias,scale=fp16"}));
+  const std::string path = testing::TempDir() + "/folded.ts";
+  export_script(graph, path);
+  const at::Tensor images = at::randn({2, 3, 32, 32});
+  const at::Tensor theirs = torch::jit::load(path).forward({images}).toTensor();
+  EXPECT_LT(test::relative_difference(logits(graph, images), theirs), 1e-5);
 }
 
 TEST(Folding, BiasesStandBehindTheirWeights) {
