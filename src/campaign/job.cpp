@@ -182,9 +182,7 @@ void validate(const ProtectionJob& job) {
   require(ratio >= 0 && ratio < 1, fmt::format("--hardening-ratio {} lies outside [0, 1); give the "
                                                "share of channels to duplicate, such as 0.1",
                                                ratio));
-  require(!job.hardening.fold_batch_norm || allows_folding(job.hardening.store),
-          "--fold-batch-norm: folding needs integer weights with a scale per channel: --store "
-          "weight=int8:channel");
+  if (job.hardening.fold_batch_norm) require_foldable(job.hardening.store);
   require(job.calibration_images != 0, "--calibration-images 0 leaves nothing to calibrate on");
 }
 

@@ -136,12 +136,14 @@ std::string in_words(const Folding& folding) {
   return text;
 }
 
-bool allows_folding(const std::vector<StoreRule>& rules) {
-  return std::any_of(rules.begin(), rules.end(), [](const StoreRule& rule) {
+void require_foldable(const std::vector<StoreRule>& rules) {
+  for (const StoreRule& rule : rules) {
     const auto& classes = rule.classes;
-    return suits(rule.layout) &&
-           std::find(classes.begin(), classes.end(), TensorClass::kWeight) != classes.end();
-  });
+    const bool weights =
+        std::find(classes.begin(), classes.end(), TensorClass::kWeight) != classes.end();
+    if (weights && suits(rule.layout)) return;
+  }
+  throw UserError(std::string("--fold-batch-norm: ") + kNeeds);
 }
 
 Folding fold_batch_norm(Graph& graph, const std::vector<StoreRule>& rules) {

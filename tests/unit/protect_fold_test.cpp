@@ -1,10 +1,10 @@
 #include <gmock/gmock.h>
-
-#include <nlohmann/json.hpp>
+#include <torch/script.h>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/fault_space.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/models/script.hpp"
 #include "sentinel/protect/folding.hpp"
 #include "sentinel/protect/transform.hpp"
 #include "sentinel/words/format.hpp"
@@ -290,6 +290,15 @@ TEST(Folding, AFileOfItNeedsNoOptions) {
   }
 }
 
+TEST(Folding, ItsExportHasTheSameLogits) {
+  const Graph graph = folded(trained(), rules({"weight=int8", "bias,scale=fp16"}));
+  const std::string path = testing::TempDir() + "/folded.ts";
+  export_script(graph, path);
+  const at::Tensor images = at::randn({2, 3, 32, 32});
+  const at::Tensor theirs = torch::jit::load(path).forward({images}).toTensor();
+  EXPECT_LT(test::relative_difference(logits(graph, images), theirs), 1e-5);
+}
+
 TEST(Folding, BiasesStandBehindTheirWeights) {
   const StateDict entries = state_dict(folded(trained(), rules({"weight=int8"})));
   std::vector<std::string> names;
@@ -364,10 +373,11 @@ TEST(Folding, RefusesWhatItCannotHold) {
 }
 
 TEST(Folding, NeedsARuleForIntegerWeights) {
-  EXPECT_TRUE(allows_folding(rules({"bias=fp16", "weight@conv1=int4+bch:8,4"})));
-  EXPECT_TRUE(allows_folding(rules({"parameters=int8"})));
+  EXPECT_NO_THROW(require_foldable(rules({"bias=fp16", "weight@conv1=int4+bch:8,4"})));
+  EXPECT_NO_THROW(require_foldable(rules({"parameters=int8"})));
+  EXPECT_THROW(require_foldable({}), UserError);
   for (const std::string rule : {"weight=fp16", "weight=int8:tensor", "bias=int8"})
-    EXPECT_FALSE(allows_folding(rules({rule}))) << rule;
+    EXPECT_THROW(require_foldable(rules({rule})), UserError) << rule;
 }
 
 }  // namespace

@@ -15,8 +15,8 @@ struct Folding {
 /// "20 batch norms folded; 1 stays, with no convolution before it (norm5)".
 std::string in_words(const Folding& folding);
 
-/// Whether the rules may store weights so that batch norm can be folded into their scales.
-bool allows_folding(const std::vector<StoreRule>& rules);
+/// UserError where no rule stores weights so that batch norm can be folded into their scales.
+void require_foldable(const std::vector<StoreRule>& rules);
 
 /// Folds each BatchNorm into the convolution before it, where nothing else reads that one and the
 /// rules store its weights as integers with a scale per channel. With g = gamma / sqrt(var + eps),
