@@ -96,10 +96,9 @@ def list_text(faults: Iterable[Fault], trials: int) -> str:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 on")
+    return int(text)
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -122,6 +121,8 @@ def _arguments() -> argparse.ArgumentParser:
 
 def _chosen(weights: list[Weight], options: argparse.Namespace) -> list[Weight]:
     wanted = {f"{layer}.weight" for layer in options.layers or ()}
+    if not weights:
+        raise ResultError(f"{options.result}: its faults could not hit weights; take another result")
     unknown = wanted - {weight.name for weight in weights}
     if unknown:
         names = ", ".join(sorted(unknown))
