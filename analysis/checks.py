@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from hdf5 import ResultError
-from schema import OUTCOMES
+from schema import LISTED, OUTCOMES
 
 YEAR_1900, YEAR_10000 = -2208988800, 253402300800  # seconds since 1970
 MOST = 2**63 - 1
@@ -137,9 +137,13 @@ def estimates(path: Path, rows: pd.DataFrame, plans: pd.DataFrame, models: pd.In
     accuracy = rows["quantity"].astype(str).str.startswith("accuracy").to_numpy()
     loose = accuracy | (rows["point"].map(plans["sampling"]) != "simple").to_numpy()
     low, high = np.where(loose, -FAR, -ROUNDING), np.where(loose, FAR, 1 + ROUNDING)
-    for column in ("estimate", "lower", "upper"):
-        within(path, "estimates", column, rows[column], low, high)
-    within(path, "estimates", "upper", rows["upper"], rows["lower"].to_numpy() - ROUNDING, high)
+    within(path, "estimates", "estimate", rows["estimate"], low, high)
+    # Means of a list have no intervals.
+    bare = (rows["method"].astype(str) == LISTED) & rows["lower"].isna() & rows["upper"].isna()
+    found, low, high = rows[~bare], low[~bare], high[~bare]
+    within(path, "estimates", "lower", found["lower"], low, high)
+    within(path, "estimates", "upper", found["upper"], low, high)
+    within(path, "estimates", "upper", found["upper"], found["lower"].to_numpy() - ROUNDING, high)
     within(path, "estimates", "confidence", rows["confidence"], 0, 1)
     within(path, "estimates", "trials", rows["trials"], 0, MOST)
 

@@ -18,7 +18,9 @@ from text import printable
 USAGE, DATA, ENVIRONMENT = 64, 65, 71
 
 
-class _Parser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
+    """Exits with 64 on bad usage, and says why in one line."""
+
     def error(self, message: str) -> NoReturn:
         warn(f"{self.prog}: {message} (--help lists the options)")
         self.exit(USAGE)
@@ -31,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """A parser that knows the files to read and exits with 64 on bad usage."""
-    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("result", type=Path, help="result file (HDF5)")
     parser.add_argument(
         "--rankings", type=Path, nargs="+", default=[], metavar="FILE",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 # How a file begins that these programs wrote, and what is in it.
 _SIGNS = {
+    "csv": (b"# sentinelnn-faults", b"trial,tensor"),
     "html": (b"<!DOCTYPE html>", b"fault-injection campaign</title>"),
     "pdf": (b"%PDF", b"Matplotlib"),
     "png": (b"\x89PNG", b"Matplotlib"),

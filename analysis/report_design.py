@@ -10,6 +10,7 @@ import summaries
 from intervals import ENOUGH_TRIALS, T
 from rankings import CHANNEL_POINT, Sources, holds_channels
 from results import Result
+from schema import LISTED
 from text import count, interval, listed, percent, share
 from weights import ALLOCATED, BY_STRATA, PILOT, SEQUENTIAL, SIMPLE, STRATIFIED
 
@@ -25,6 +26,8 @@ def estimand_words(estimand: str, fault_model: str, ber: float) -> str:
         return _single_flip(place)
     if estimand == "T1":
         return _single_flip("")
+    if estimand == LISTED:
+        return "the mean over the trials of a list of faults, which is no sample: no intervals"
     if fault_model == "binomial":
         return (
             "T2: the expected accuracy A(β) when each stored weight bit flips with probability "

@@ -185,4 +185,5 @@ FOUND = (
     *("correct", "top5", "masked", "sdc_noncritical", "sdc_critical", "due"),
     "correct_argmax",
 )
+LISTED = "listed"  # estimand of a list, method of its estimates
 OUTCOMES = ("masked", "sdc_noncritical", "sdc_critical", "due")

@@ -20,7 +20,7 @@ from intervals import (
     unseen_share,
 )
 from results import Result
-from schema import OUTCOMES
+from schema import LISTED, OUTCOMES
 from text import percent
 from weights import PILOT, SEQUENTIAL, SIMPLE
 
@@ -58,6 +58,11 @@ def is_t1(result: Result, point: int) -> bool:
     return str(result.points["estimand"][point]).startswith("T1")
 
 
+def is_listed(result: Result, point: int) -> bool:
+    """Whether its faults come from a list, which is no sample: means have no intervals."""
+    return str(result.points["estimand"][point]) == LISTED
+
+
 def main_quantity(result: Result, point: int) -> str:
     """What the point is about: failing images for T1, else accuracy."""
     return "failing" if is_t1(result, point) else "accuracy"
@@ -82,8 +87,8 @@ def point_labels(result: Result) -> dict[int, str]:
 
 
 def has_rate(fault_model: str) -> bool:
-    """Whether a BER rules the fault model; exact:K and channels have a fixed number of flips."""
-    return not fault_model.startswith(("exact:", "channel:"))
+    """Whether a BER rules the fault model; exact:K, channels and lists have none."""
+    return not fault_model.startswith(("exact:", "channel:", LISTED))
 
 
 def number(value: float) -> str:
@@ -115,10 +120,11 @@ def computed(
 ) -> Interval:
     """An estimate from the rows, whether or not one is stored."""
     found = observations(result, point, model, quantity, against)
-    if sampling_of(result, point) == SIMPLE:
+    if sampling_of(result, point) == SIMPLE and not is_listed(result, point):
         return _of_simple(result, found, quantity, against)
     mean = result.mean(quantity, point, model, against)
-    return Interval(mean, NAN, NAN, len(found.values), "weighted mean")
+    method = LISTED if is_listed(result, point) else "weighted mean"
+    return Interval(mean, NAN, NAN, len(found.values), method)
 
 
 def _of_simple(
@@ -227,7 +233,7 @@ def computed_gain(result: Result, point: int, model: int) -> Interval | None:
     if any(part.rows.empty for part in parts):
         return None
     paired = result.points["fault_model"].get(point) == "binomial"  # the same flips in both
-    if paired or sampling_of(result, point) != SIMPLE:
+    if paired or sampling_of(result, point) != SIMPLE or is_listed(result, point):
         gain = computed(result, point, model, "accuracy", first)
         return None if np.isnan(gain.estimate) else gain
     groups = (Group(p.values, np.ones(len(p.values)), p.low, p.high) for p in parts)
@@ -312,7 +318,7 @@ def running_estimates(result: Result, point: int, model: int, looks: int = 60) -
         return stored[list(Interval._fields)].reset_index(drop=True)
     found = observations(result, point, model, quantity)
     total = len(found.values)
-    if total < 2:
+    if total < 2 or is_listed(result, point):
         return pd.DataFrame(columns=Interval._fields)
     counts = np.unique(np.geomspace(2, total, looks).astype(int))
     first = (found.only(np.arange(total) < n) for n in counts)
@@ -320,6 +326,8 @@ def running_estimates(result: Result, point: int, model: int, looks: int = 60) -
 
 
 def has_running_estimates(result: Result, point: int, model: int) -> bool:
+    if is_listed(result, point):
+        return False
     if sampling_of(result, point) != SIMPLE:
         return len(running_estimates(result, point, model)) > 0
     return len(trials_of(result, point, model)) >= 2

@@ -7,6 +7,7 @@
 #include "campaign/describe.hpp"
 #include "campaign/names.hpp"
 #include "campaign/sampling.hpp"
+#include "sentinel/campaign/fault_lists.hpp"
 #include "sentinel/campaign/normalise.hpp"
 #include "sentinel/campaign/outputs.hpp"
 #include "sentinel/core/file.hpp"
@@ -174,7 +175,7 @@ std::shared_ptr<const FaultList> load_list(const Comm& comm, const Job& job,
                                            const Graph& original) {
   const std::string& path = job.faults.list;
   if (path.empty()) return nullptr;
-  const Bytes bytes = comm.from_root([&] { return read_file(path, kMostListBytes); });
+  const Bytes bytes = comm.from_root([&] { return read_fault_list(path); });
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   std::shared_ptr<const FaultList> list;
   comm.agree([&] {

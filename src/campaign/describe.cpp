@@ -187,7 +187,7 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
   const std::string part = selection_name(selection);
   parts["selection"] = part.empty() ? "all" : part;
   parts["lifetime"] = "-";  // of activations
-  const FaultList* list = list_of(plan.points.front().sampler);
+  const FaultList* list = plan.points.empty() ? nullptr : list_of(plan.points.front().sampler);
   parts["list"] = list ? list->sha256() : "none";
   parts["effect"] = list ? kListed : effect_name(faults);
   parts["shape"] = list ? kListed : shape_name(faults);

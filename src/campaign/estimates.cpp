@@ -178,8 +178,8 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point)
     : point_(point),
       plan_(plan_of(info, point)),
       t1_(info.points.at(point).estimand.rfind("T1", 0) == 0),
-      paired_(info.points.at(point).fault_model == "binomial"),
       listed_(info.points.at(point).estimand == kListed),
+      paired_(listed_ || info.points.at(point).fault_model == "binomial"),
       sequential_(plan_.sampling == sampling_name(Sampling::kSequential)),
       confidence_(info.confidence),
       population_(bits_of_channel(info, point)) {

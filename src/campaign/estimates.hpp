@@ -62,7 +62,7 @@ class PointEstimates {
 
   std::uint32_t point_;
   PlanInfo plan_;
-  bool t1_, paired_, listed_, sequential_;
+  bool t1_, listed_, paired_, sequential_;
   double confidence_;
   std::vector<double> weights_;
   std::uint64_t population_ = 0;  // of the faults, where they are drawn without replacement

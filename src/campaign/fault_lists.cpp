@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <iterator>
 
 #include "sentinel/campaign/outputs.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/file.hpp"
 #include "sentinel/core/text.hpp"
 #include "sentinel/fault/fault_list.hpp"
 #include "sentinel/store/result_file.hpp"
@@ -87,6 +89,16 @@ std::string stored_fault_list(const std::string& path, const ListChoice& choice)
   return fault_list_text(path, info, of, read_records(path, [&](const TrialRow& row) {
                            return row.point == of.point && row.model == of.model;
                          }));
+}
+
+Bytes read_fault_list(const std::string& path) {
+  std::error_code unknown;
+  const std::uintmax_t size = std::filesystem::file_size(path, unknown);
+  if (!unknown && size > kMostListBytes)
+    throw DataError(path, fmt::format("has {} bytes, and a list of faults {} at most; divide it "
+                                      "into several",
+                                      size, kMostListBytes));
+  return read_file(path, kMostListBytes);
 }
 
 void write_fault_list(const std::string& path, const std::string& text) {

@@ -15,8 +15,8 @@
 #include "campaign/replay_choice.hpp"
 #include "campaign/run_trials.hpp"
 #include "campaign/sampling.hpp"
+#include "sentinel/campaign/fault_lists.hpp"
 #include "sentinel/comm/pool.hpp"
-#include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/json.hpp"
 #include "sentinel/store/result_file.hpp"
@@ -75,7 +75,7 @@ void find_list(Job& job, const std::string& result, const ResultInfo& info) {
   std::string why = "is missing";
   for (const std::string& candidate : {path, beside}) {
     if (!std::filesystem::exists(candidate, none)) continue;
-    const Bytes bytes = read_file(candidate, kMostListBytes);
+    const Bytes bytes = read_fault_list(candidate);
     const auto stored = info.fingerprint_parts.find("list");
     if (stored != info.fingerprint_parts.end() &&
         stored->second == sha256_hex(bytes.data(), bytes.size())) {

@@ -49,6 +49,7 @@ void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const Fault
 
 /// Of a list: faults in words that another network has not.
 void warn_of_missing_words(const TrialPlan& plan, TrialRunner& runner) {
+  if (plan.points.empty()) return;
   const auto* listed = std::get_if<ListedFaults>(&plan.points.front().sampler);
   if (!listed) return;
   for (std::size_t m = 1; m < plan.models.size(); ++m) {

@@ -196,7 +196,8 @@ class FaultList::Parser {
       if (!name.empty() && begins_with(tensor.name, std::string(name) + "."))
         parts += (parts.empty() ? "" : ", ") + tensor.name;
     refuse(fmt::format("the network stores no tensor {}; {}", shown(name),
-                       parts.empty() ? "`sentinelnn inspect` lists those of its checkpoint"
+                       parts.empty() ? "`sentinelnn inspect` lists those of its checkpoint "
+                                       "(counters of batches cannot be hit)"
                                      : "of this layer it stores " + parts));
   }
 

@@ -188,6 +188,7 @@ void FusedNet::prepare(NodeId id) {
   Value& value = values_[index(id)];
   value.scale.clear();
   value.shift.clear();
+  value.one_rounding.clear();
   for (const NodeId part : value.parts) {
     const Op& op = graph_[part].op;
     if (const auto* bn = std::get_if<BatchNorm>(&op)) {
@@ -205,6 +206,10 @@ void FusedNet::prepare(NodeId id) {
     if (const auto* bounded = std::get_if<BoundedActivation>(&op))
       value.bound = kernels::acting_bounds(*bounded);
   }
+  // Others cannot bring an infinite product back.
+  const auto is_huge = [](float shift) { return std::abs(shift) > 1e30F; };
+  if (std::any_of(value.shift.begin(), value.shift.end(), is_huge))
+    for (const float shift : value.shift) value.one_rounding.push_back(is_huge(shift) ? 1 : 0);
 }
 
 std::vector<NodeId> FusedNet::live_at(NodeId from) const {
@@ -243,6 +248,7 @@ at::Tensor FusedNet::finish(const Value& value, Inputs& in) const {
   if (!value.scale.empty()) {
     epilogue.scale = value.scale.data();
     epilogue.shift = value.shift.data();
+    if (!value.one_rounding.empty()) epilogue.one_rounding = value.one_rounding.data();
   }
   if (in.size() > 1) epilogue.other = in[1].data_ptr<float>();
   epilogue.activation = activation_of(graph_[value.parts.back()].op);

@@ -54,7 +54,9 @@ at::Tensor channels_last(const at::Tensor& x) {
   return x.dim() == 4 ? x.contiguous(at::MemoryFormat::ChannelsLast) : x.contiguous();
 }
 
-template <bool kScaled, bool kAdds, Epilogue::Activation kActivation>
+enum class Scaling { kNone, kPlain, kMixed };  // kMixed: some channels with one rounding
+
+template <Scaling kScaling, bool kAdds, Epilogue::Activation kActivation>
 SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Index channels,
                                  const Epilogue& e) {
   using Activation = Epilogue::Activation;
@@ -65,7 +67,9 @@ SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Ind
 #pragma GCC ivdep
     for (Index c = 0; c < channels; ++c) {
       float v = in[c];
-      if constexpr (kScaled) v = v * e.scale[c] + e.shift[c];
+      if constexpr (kScaling == Scaling::kMixed)
+        v = e.one_rounding[c] ? std::fma(v, e.scale[c], e.shift[c]) : v * e.scale[c] + e.shift[c];
+      if constexpr (kScaling == Scaling::kPlain) v = v * e.scale[c] + e.shift[c];
       if constexpr (kAdds) v = v + other[c];
       if constexpr (kActivation == Activation::kRelu) v = v < 0.0F ? 0.0F : v;
       // rules::restrict, without a branch for the vectors.
@@ -79,19 +83,19 @@ SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Ind
   }
 }
 
-template <bool kScaled, bool kAdds>
+template <Scaling kScaling, bool kAdds>
 SENTINEL_INLINE void finish_with(const float* from, float* to, Index pixels, Index channels,
                                  const Epilogue& e) {
   using Activation = Epilogue::Activation;
   switch (e.activation) {
     case Activation::kNone:
-      return finish_rows<kScaled, kAdds, Activation::kNone>(from, to, pixels, channels, e);
+      return finish_rows<kScaling, kAdds, Activation::kNone>(from, to, pixels, channels, e);
     case Activation::kRelu:
-      return finish_rows<kScaled, kAdds, Activation::kRelu>(from, to, pixels, channels, e);
+      return finish_rows<kScaling, kAdds, Activation::kRelu>(from, to, pixels, channels, e);
     case Activation::kRanger:
-      return finish_rows<kScaled, kAdds, Activation::kRanger>(from, to, pixels, channels, e);
+      return finish_rows<kScaling, kAdds, Activation::kRanger>(from, to, pixels, channels, e);
     case Activation::kRangerClamp:
-      return finish_rows<kScaled, kAdds, Activation::kRangerClamp>(from, to, pixels, channels, e);
+      return finish_rows<kScaling, kAdds, Activation::kRangerClamp>(from, to, pixels, channels, e);
   }
 }
 
@@ -321,10 +325,14 @@ at::Tensor map_values(ActivationKind kind, const at::Tensor& x, const Bounded& b
 
 SENTINEL_CLONES void finish(const float* from, float* to, Index pixels, Index channels,
                             const Epilogue& e) {
-  if (e.scale && e.other) return finish_with<true, true>(from, to, pixels, channels, e);
-  if (e.scale) return finish_with<true, false>(from, to, pixels, channels, e);
-  if (e.other) return finish_with<false, true>(from, to, pixels, channels, e);
-  finish_with<false, false>(from, to, pixels, channels, e);
+  constexpr Scaling kNone = Scaling::kNone, kPlain = Scaling::kPlain, kMixed = Scaling::kMixed;
+  if (e.scale && e.one_rounding)
+    return e.other ? finish_with<kMixed, true>(from, to, pixels, channels, e)
+                   : finish_with<kMixed, false>(from, to, pixels, channels, e);
+  if (e.scale && e.other) return finish_with<kPlain, true>(from, to, pixels, channels, e);
+  if (e.scale) return finish_with<kPlain, false>(from, to, pixels, channels, e);
+  if (e.other) return finish_with<kNone, true>(from, to, pixels, channels, e);
+  finish_with<kNone, false>(from, to, pixels, channels, e);
 }
 
 std::vector<float> acting_bounds(const BoundedActivation& op) {

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from drill import Outcome
 
@@ -75,6 +76,18 @@ def test_its_trials_are_replayed(sentinelnn, made):
     assert other.code == 0
     outcome = sentinelnn.run([*replay, "--data", "other"], cwd=made)
     assert outcome.code == 64 and "schema1.h5 belongs to another job (images: " in outcome.err
+
+
+def test_its_faults_become_a_list(sentinelnn, folder):
+    words = ["summarize", "schema1.h5", "--point", "0", "--faults", "list.csv"]
+    outcome = sentinelnn.run(words, cwd=folder)
+    assert outcome.code == 0, outcome.err
+    with h5py.File(folder / "schema1.h5") as file:
+        trials, offsets = file["trials"][:], file["faults/offsets"][:].astype(int)
+        mine = (trials["point"] == 0) & (trials["model"] == 0)
+        faults = np.diff(offsets)[mine].sum()
+    lines = (folder / "list.csv").read_text().splitlines()
+    assert len(lines) == 2 + faults and lines[2].endswith(",-1,flip,1")
 
 
 def test_it_is_not_continued(sentinelnn, folder):

@@ -147,6 +147,29 @@ TEST(SequentialShares, AreThePlainMeanOfWhatTheFileHolds) {
   EXPECT_EQ(estimates.centres().size(), 2 * 5u) << "rounds of 32, 64, 128, 256, 256 trials";
 }
 
+TEST(ListedEstimates, AreMeansWithoutIntervals) {
+  ResultInfo info = info_of({"simple", kListed});
+  info.points[0].fault_model = kListed;
+  PointEstimates estimates(info, 0);
+  const Design design = design_of({"simple", kListed});
+  double correct = 0;
+  for (std::uint64_t id = 0; id < 7; ++id) {
+    const std::vector<TrialRow> trial = {row_of(id, 0, design.draw(id)),
+                                         row_of(id, 1, design.draw(id))};
+    correct += trial[1].correct / 7.0 / kImages;
+    estimates.add(trial);
+  }
+  EXPECT_EQ(estimates.headline().find('['), std::string::npos);
+  for (const EstimateRow& row : estimates.look()) {
+    EXPECT_EQ(row.method, kListed) << row.quantity;
+    EXPECT_TRUE(std::isnan(row.lower) && std::isnan(row.upper)) << row.quantity;
+    EXPECT_EQ(row.trials, 7u);
+    if (row.quantity == "accuracy" && row.model == 1) {
+      EXPECT_NEAR(row.estimate, correct, 1e-12);
+    }
+  }
+}
+
 TEST(SimpleEstimates, NameTheirFamily) {
   PointEstimates estimates(info_of({"simple", "T2"}), 0);
   const auto method = [&](const std::string& quantity) {

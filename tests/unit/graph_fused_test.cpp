@@ -80,6 +80,24 @@ TEST(FusedNet, JoinsNormalisationAddAndActivation) {
   EXPECT_EQ(longest, 3u);
 }
 
+/// A faulty scale and shift whose sum is finite where the product alone is not.
+TEST(FusedNet, IsFiniteWhereLibTorchIs) {
+  Graph graph;
+  graph.add("input", Input{2, {4, 4}}, {});
+  BatchNorm norm{at::ones({2}), at::zeros({2}), at::zeros({2}), at::ones({2}), {}};
+  norm.eps = 0;
+  norm.weight[1] = 2.6e38F;
+  norm.bias[1] = -1e38F;
+  graph.add("bn", norm, {0});
+  graph.add("relu", Activation{}, {1});
+  const at::Tensor images = at::full({1, 2, 4, 4}, 1.5F).contiguous(at::MemoryFormat::ChannelsLast);
+  Trace trace{images, {}, {}};
+  const at::Tensor got = FusedNet(graph).run(trace, 0);
+  const at::Tensor wanted = at::full({4, 4}, static_cast<float>(1.5 * double(2.6e38F) - 1e38F));
+  EXPECT_TRUE(test::same_bits(got[0][1].contiguous(), wanted));
+  EXPECT_TRUE(at::equal(got[0][0], at::full({4, 4}, 1.5F)));
+}
+
 TEST(FusedNet, KnowsWhetherCopiesAgree) {
   at::manual_seed(6);
   DuplicatedConv op = test::duplicated(test::conv(6, 3, 3, 1, 1, true), {4, 1});

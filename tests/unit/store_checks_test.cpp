@@ -176,6 +176,12 @@ TEST(Checks, FindingsThatCannotBeAreRefused) {
   good.rounds = {{0, 0, 0, 0, 32, 1, 0.5, 0}};
   good.centres = {{0, 1, 1, 0.25, 0.25, 0.25, 0.25}};
   EXPECT_NO_THROW(store::check_findings("r.h5", info, good));
+  Findings listed = good;
+  listed.estimates[0].method = kListed;
+  listed.estimates[0].lower = listed.estimates[0].upper = kNaN;
+  EXPECT_NO_THROW(store::check_findings("r.h5", info, listed));
+  listed.estimates[0].upper = 0.6;
+  EXPECT_THROW(store::check_findings("r.h5", info, listed), DataError);
   const std::vector<Damage<Findings>> damages = {
       {[](Findings& f) { f.estimates[0].point = 2; }, "/estimates, row 0: point is 2"},
       {[](Findings& f) { f.estimates[0].model = -1; }, "model is -1"},

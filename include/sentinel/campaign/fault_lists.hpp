@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "sentinel/core/bytes.hpp"
 #include "sentinel/store/schema.hpp"
 
 namespace sentinel {
@@ -28,6 +29,8 @@ std::string fault_list_text(const std::string& path, const ResultInfo& info, con
 /// The same of all trials that the result has. Throws what read_records does.
 std::string stored_fault_list(const std::string& path, const ListChoice& choice);
 
+/// A list to inject. DataError where it cannot be read, or is too large.
+Bytes read_fault_list(const std::string& path);
 /// As write_output.
 void write_fault_list(const std::string& path, const std::string& text);
 

@@ -147,7 +147,7 @@ struct Job {
 
 /// The rates of its points: ber, or event_rate with other shapes than bit.
 const std::vector<double>& rates_of(const Job& job);
-/// Trials of each point, with a half-width at most. Of a list: as many as it says.
+/// Trials of each point, with a half-width at most. Not of a list, which says it itself.
 std::uint64_t planned_trials(const Job& job);
 
 /// Checks everything that can be known without reading a file. Throws UserError naming the option.

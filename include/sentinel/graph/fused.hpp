@@ -51,6 +51,7 @@ class FusedNet {
     std::vector<NodeId> parts, inputs;
     NodeId last_reader = 0;
     std::vector<float> scale, shift, bound;  // of kernels::Epilogue, empty: none
+    std::vector<std::uint8_t> one_rounding;  // the same
   };
   static std::size_t index(NodeId id) { return static_cast<std::size_t>(id); }
   void fuse(NodeId id, const std::vector<std::vector<NodeId>>& readers);

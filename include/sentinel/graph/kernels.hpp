@@ -12,7 +12,10 @@ namespace sentinel::kernels {
 /// activation. Pointers may be null: left out.
 struct Epilogue {
   const float *scale = nullptr, *shift = nullptr;  // [C], both or none
-  const float* other = nullptr;                    // shape and layout of x
+  // [C] 1: scaled and shifted with one rounding, as LibTorch does, for a product alone would be
+  // infinite. None: not needed.
+  const std::uint8_t* one_rounding = nullptr;
+  const float* other = nullptr;  // shape and layout of x
   enum class Activation { kNone, kRelu, kRanger, kRangerClamp } activation = Activation::kNone;
   const float* bound = nullptr;  // [C] as they act, of the bounded ones
 };

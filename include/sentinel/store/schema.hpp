@@ -246,8 +246,9 @@ struct PointInfo {
   double ber = 0;            // [flips/bit/trial]
   std::uint64_t trials = 0;  // planned; of a sequential plan that has stopped, those used
   std::string models;        // comma-separated names; left empty, ResultStore writes all
-  std::string effect = "flip", shape = "bit", target = "weight";  // as the job's options say it
-  std::string selection = {};                                     // empty: all of the target
+  // As the job's options say it; effect and shape of a list are kListed.
+  std::string effect = "flip", shape = "bit", target = "weight";
+  std::string selection = {};  // empty: all of the target
 };
 
 /// What channel-FI saw of a layer's channels beside their scores; empty for other methods.
