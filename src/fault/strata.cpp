@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "fault/word_strata.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/memory.hpp"
 #include "sentinel/graph/profile.hpp"
@@ -119,9 +120,11 @@ struct StratifiedSampler::State {
   };
   std::vector<Critical> critical;  // by tensor
   std::uint64_t critical_words = 0, critical_bits = 0;
+  std::optional<WordStrata> words;  // binomial, coded, divided
 
   void find_critical(const Graph& graph, const FaultSpace& space);
   void divide_binomial(const Graph& graph, const FaultSpace& space, double ber);
+  void divide_words(const Graph& graph, const FaultSpace& space, double ber);
   double cost(const Graph& graph, const FaultSpace& space, double ber, std::size_t k) const;
   bool is_critical(const FaultSite& site) const {
     const Critical& own = critical[site.tensor];
@@ -165,6 +168,25 @@ void StratifiedSampler::State::divide_binomial(const Graph& graph, const FaultSp
     strata.costs.push_back(cost(graph, space, ber, k));
   }
   strata.weights = std::move(weights);
+}
+
+/// That without words read wrongly is the last: known, as it is the fault-free network.
+void StratifiedSampler::State::divide_words(const Graph& graph, const FaultSpace& space,
+                                            double ber) {
+  words = WordStrata::of(space, ber);
+  if (!words) return;
+  strata = {};
+  const std::vector<double>& counts = words->counts();
+  for (std::size_t k = 1; k < counts.size(); ++k) {
+    const bool rest = k + 1 == counts.size();
+    strata.names.push_back(rest ? fmt::format("{} or more words read wrongly", k)
+                                : fmt::format("{} word{} read wrongly", k, k == 1 ? "" : "s"));
+    strata.weights.push_back(counts[k]);
+    strata.costs.push_back(cost(graph, space, 0, k));  // the other faults change nothing
+  }
+  strata.names.push_back("all words read right");
+  strata.weights.push_back(counts.front());
+  strata.costs.push_back(0);
 }
 
 /// Share of the network's MACs that are run anew with k critical flips: those of a layer unless all
@@ -260,9 +282,10 @@ StratifiedSampler::StratifiedSampler(const Sampler& sampler, const Graph& origin
   }
   const bool plain = std::all_of(space.tensors().begin(), space.tensors().end(),
                                  [](const FaultTensor& t) { return !t.layout.code; });
-  if (binomial && binomial->ber > 0 && binomial->ber < 1 && plain &&
-      faults.effect != Effect::kStuckAt0)
+  if (!binomial || binomial->ber <= 0 || binomial->ber >= 1) return;
+  if (plain && faults.effect != Effect::kStuckAt0)
     s.divide_binomial(original, space, binomial->ber);
+  if (!plain && faults.effect == Effect::kFlip) s.divide_words(original, space, binomial->ber);
 }
 
 StratifiedSampler::~StratifiedSampler() = default;
@@ -276,6 +299,10 @@ Faults StratifiedSampler::draw(const FaultSpace& space, std::int32_t stratum,
                                const RngKey& key) const {
   const State& s = *state_;
   if (stratum < 0 || !divides()) return sentinel::draw(s.sampler, space, key);
+  if (s.words) {
+    const auto h = static_cast<std::size_t>(stratum);
+    return s.words->draw(space, h + 1 == s.strata.names.size() ? 0 : h + 1, key);
+  }
   if (std::holds_alternative<BinomialFaults>(s.sampler))
     return s.draw_binomial(space, stratum, key);
   const bool channel = std::holds_alternative<ChannelFaults>(s.sampler);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "sentinel/core/error.hpp"
@@ -173,7 +174,7 @@ void check_strata(const std::string& path, const ResultInfo& info) {
     names_row(at, "point", stratum.point, info.points.size());
     number_in(at, "stratum", stratum.stratum, next[stratum.point], next[stratum.point]);
     share_in(at, "weight", stratum.weight, 0, 1 + kRounding);
-    positive(at, "cost", stratum.cost);
+    share_in(at, "cost", stratum.cost, 0, std::numeric_limits<double>::max());
     ++next[stratum.point];
     sums[stratum.point] += stratum.weight;
   }

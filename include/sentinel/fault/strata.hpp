@@ -12,7 +12,9 @@ namespace sentinel {
 struct Strata {
   std::vector<std::string> names;
   std::vector<double> weights;  // shares, sum 1
-  std::vector<double> costs;    // mean work of a trial, relative; from MACs, never from the clock
+  std::vector<double> costs;    // mean work of a trial, relative; from MACs, never from the clock.
+                                // 0, of the last alone: its trials are known, as the network is
+                                // then read as without faults
 };
 
 /// Strata of the trials of a sampler on an original network and those made from it, and trials
@@ -27,7 +29,11 @@ struct Strata {
 /// binomial flips and stuck-at-1: by the number of critical bits that are hit in the original
 /// (critical_bit of the format, of a word where it is 0: fp32's bit 30 then multiplies the value by
 /// 2^128), up to the least k_max with P(K > k_max) < 0.01, and one for all larger numbers.
-/// Others, and binomial where some dozens of critical bits flip in every trial: one stratum of all.
+/// binomial flips where something is coded, and the codes tell which flips make a word be read
+/// wrongly (Misreads): by the number of words that are read wrongly, 1 ... k_max, all larger, and
+/// last none.
+/// Others, and binomial where some dozens of critical bits flip, or words are read wrongly, in
+/// every trial: one stratum of all.
 class StratifiedSampler {
  public:
   /// `original`: fault-free; `space`: its own.
