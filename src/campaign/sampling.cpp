@@ -86,9 +86,8 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
     if (!sampler.divides())
       throw UserError(fmt::format(
           "--sampling stratified: trials of {} at BER {:g} have no strata; leave it out (strata "
-          "are known for --single-bit, and for binomial faults where few critical bits flip, or "
-          "few "
-          "words are read wrongly)",
+          "are known for --single-bit, and for binomial faults where few critical bits flip "
+          "or few words are read wrongly)",
           sampler_name(point.sampler), sampler_ber(point.sampler)));
     SampledStrata strata = sampled_strata(sampler.strata().weights, sampler.strata().costs);
     Design(design_options(point, 0, 0, 0.95, std::move(strata.weights), std::move(strata.costs)));

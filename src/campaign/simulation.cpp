@@ -147,7 +147,7 @@ Supposition suppose(const Sampler& sampler, const Strata& strata) {
     return all;
   }
   const bool binomial = std::holds_alternative<BinomialFaults>(sampler);
-  all.of = !binomial              ? "flips of bit 30 that fail"
+  all.of = !binomial              ? "flips of " + strata.names.front() + " that fail"
            : counts_words(strata) ? "words read wrongly that fail"
                                   : "critical flips that fail";
   for (const double chance : kFlips)

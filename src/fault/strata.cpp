@@ -10,6 +10,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/memory.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/words/misreads.hpp"
 
 namespace sentinel {
 namespace {
@@ -47,14 +48,27 @@ Strata bit_strata(const BitClasses& classes) {
   return strata;
 }
 
-/// Classes of the bits that a space has of every word; none where words are stored in several
-/// ways, or coded.
+/// Bits whose flip alone changes no value, of a code that keeps them among the format's.
+std::vector<int> silent_bits(const FaultSpace& space) {
+  const FaultTensor& first = space.tensors().front();
+  std::vector<int> silent;
+  for (const int bit : corrected_bits(first.layout))
+    if (std::binary_search(first.bits.begin(), first.bits.end(), bit)) silent.push_back(bit);
+  return silent;
+}
+
+/// Classes of the bits that a space has of every word, silent ones last; none where words are
+/// stored in several ways, or as others than the format's.
 BitClasses classes_of(const FaultSpace& space, bool channel) {
   if (space.tensors().empty() || space.of_words()) return {};
   const FaultTensor& first = space.tensors().front();
   for (const FaultTensor& tensor : space.tensors())
     if (!(tensor.layout == first.layout) || tensor.bits != first.bits) return {};
-  if (first.layout.code) return {};
+  if (first.kind == TensorClass::kCheck || block_shape(first.layout).words > 1 ||
+      first.word_bits != word_bits(first.layout.format))
+    return {};
+  if (first.layout.code && first.layout.code->kind == Code::Kind::kRepeat) return {};
+  const std::vector<int> silent = silent_bits(space);
   BitClasses all = bit_classes(first.layout.format);
   // Every silent stratum costs an interval trials of its own, and the first fails often.
   if (channel && first.layout.format.kind == NumberFormat::Kind::kFp32)
@@ -65,9 +79,12 @@ BitClasses classes_of(const FaultSpace& space, bool channel) {
     std::sort(bits.begin(), bits.end());
     std::vector<int> selected;
     for (const int bit : bits)
-      if (std::binary_search(first.bits.begin(), first.bits.end(), bit)) selected.push_back(bit);
+      if (std::binary_search(first.bits.begin(), first.bits.end(), bit) &&
+          !std::binary_search(silent.begin(), silent.end(), bit))
+        selected.push_back(bit);
     if (!selected.empty()) classes.push_back(std::move(selected));
   }
+  if (!silent.empty()) classes.push_back(silent);
   return classes;
 }
 
@@ -277,7 +294,13 @@ StratifiedSampler::StratifiedSampler(const Sampler& sampler, const Graph& origin
   const bool channel = std::holds_alternative<ChannelFaults>(sampler);
   if (channel || (exact && exact->count == 1)) {
     s.classes = classes_of(space, channel);
-    if (s.classes.size() > 1) s.strata = bit_strata(s.classes);
+    if (s.classes.size() > 1) {
+      s.strata = bit_strata(s.classes);
+      if (!silent_bits(space).empty()) {
+        s.strata.names.back() += ", corrected";
+        s.strata.costs.back() = 0;
+      }
+    }
     if (!s.classes.empty()) s.width = space.tensors().front().bits.size();
   }
   const bool plain = std::all_of(space.tensors().begin(), space.tensors().end(),

@@ -185,6 +185,31 @@ TEST(SpaceCodes, TellWhereEverySingleFlipIsCorrected) {
   EXPECT_EQ(layouts("fp32", {bias}), "fp16+repeat:3");
 }
 
+TEST(BitStrata, OfCorrectedBitsAreKnown) {
+  Graph graph = testing::residual_net();
+  store(graph, TensorClass::kWeight, "fp32+mset");
+  const FaultSpace space(graph);
+  const Memory memory(graph);
+  const StratifiedSampler sampler(ExactFaults{1}, graph, space);
+  const Strata& strata = sampler.strata();
+  EXPECT_EQ(strata.names.front(), "bits 29-27");
+  EXPECT_EQ(strata.names.back(), "bit 30, corrected");
+  EXPECT_EQ(strata.weights.back(), 1.0 / 32);
+  EXPECT_EQ(strata.costs.back(), 0);
+  EXPECT_EQ(strata.costs.front(), 1);
+  const auto last = static_cast<std::int32_t>(strata.names.size()) - 1;
+  for (std::uint64_t trial = 0; trial < 50; ++trial) {
+    const auto wrong = [&](std::int32_t h) {
+      return memory.read(space, sampler.draw(space, h, {kSeed, 4, trial})).words_wrong;
+    };
+    EXPECT_EQ(wrong(last), 0u);
+    EXPECT_EQ(wrong(0), 1u);
+  }
+  Selection corrected;
+  corrected.bits = {"30"};
+  EXPECT_EQ(correcting_layouts(FaultSpace(graph, corrected)), "fp32+mset");
+}
+
 TEST(SpaceCodes, BoundWhatMayBeReadWrongly) {
   const Graph graph = coded_net("int6+bch:32,6");
   const FaultSpace space(graph);
