@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from hdf5 import ResultError
 from schema import OUTCOMES
-from weights import BY_STRATA, SEQUENTIAL
+from weights import BY_STRATA, SEQUENTIAL, known_share
 
 if TYPE_CHECKING:
     from results import Result
@@ -104,11 +104,14 @@ def estimate(
     if not len(found.values):
         return float("nan")
     sampling = result.plans["sampling"][point]
+    known = known_share(result.strata, point)
+    is_certain = quantity == "masked" and against is None  # of the known share: else 0
+    shift = found.shift + known * is_certain
     if sampling == SEQUENTIAL:
-        return found.shift + _sequential(result, point, found, quantity, against)
+        return shift + (1 - known) * _sequential(result, point, found, quantity, against)
     weight = found.rows["weight"]
-    covered = sampling not in BY_STRATA or weight.sum() > 1 - 1e-6
-    return found.shift + float(found.values @ weight) if covered else float("nan")
+    covered = sampling not in BY_STRATA or weight.sum() > 1 - known - 1e-6
+    return shift + float(found.values @ weight) if covered else float("nan")
 
 
 def group_mean(found: Observations) -> float:
@@ -134,7 +137,9 @@ def joint_shares(result: Result, point: int, model: int) -> dict[str, float]:
     if np.isnan(centre).any():
         raise ResultError(f"{result.path}: /design/centres lacks a round of point {point}")
     y = rows[list(OUTCOMES)].to_numpy() / rows[["images"]].to_numpy()
-    means = (centre + _ratio(rows)[:, None] * (y - centre)).mean(axis=0)
+    means = (centre + _ratio(result, point, rows)[:, None] * (y - centre)).mean(axis=0)
+    known = known_share(result.strata, point)
+    means = known * (np.array(OUTCOMES) == "masked") + (1 - known) * means
     if means.min() < 0:
         means = np.maximum(means, 0) / np.maximum(means, 0).sum()
     shares = dict(zip(OUTCOMES, means.tolist()))
@@ -148,9 +153,10 @@ def _rounds(result: Result, point: int, ids: pd.Series) -> np.ndarray:
     return rounds["round"].to_numpy()[np.maximum(place, 0)]
 
 
-def _ratio(rows: pd.DataFrame) -> np.ndarray:
-    """W_h/q of every trial."""
-    return (rows["weight"] * len(rows)).to_numpy()
+def _ratio(result: Result, point: int, rows: pd.DataFrame) -> np.ndarray:
+    """W_h/q of every trial, W_h of what is not known without trials."""
+    sampled = 1 - known_share(result.strata, point)
+    return (rows["weight"] * len(rows)).to_numpy() / sampled
 
 
 def _has_centres(result: Result, point: int) -> bool:
@@ -161,7 +167,7 @@ def _sequential(
     result: Result, point: int, found: Observations, quantity: str, against: int | None
 ) -> float:
     """The mean of the observations, each W/q times its value."""
-    drawn = found.values * _ratio(found.rows)
+    drawn = found.values * _ratio(result, point, found.rows)
     if _has_centres(result, point):
         return float(np.clip(drawn.mean(), found.low, found.high))
     low, high = _first_range(result, found, quantity, against)

@@ -22,7 +22,7 @@ from intervals import (
 from results import Result
 from schema import LISTED, OUTCOMES
 from text import percent
-from weights import PILOT, SEQUENTIAL, SIMPLE
+from weights import PILOT, SEQUENTIAL, SIMPLE, known_share
 
 NAN = float("nan")
 QUANTILES = {"low": 0.01, "first": 0.25, "median": 0.5, "third": 0.75, "high": 0.99}
@@ -164,8 +164,9 @@ def failing_group(trials: pd.DataFrame) -> Group:
 def is_covered(result: Result, trials: pd.DataFrame) -> bool:
     """Whether the rows of a point and model stand for its whole population; a stratified plan that
     runs has strata without trials."""
-    sequential = sampling_of(result, trials["point"].iloc[0]) == SEQUENTIAL
-    return sequential or bool(trials["weight"].sum() > 1 - 1e-6)
+    point = int(trials["point"].iloc[0])
+    share = trials["weight"].sum() + known_share(result.strata, point)
+    return sampling_of(result, point) == SEQUENTIAL or bool(share > 1 - 1e-6)
 
 
 def _stored(result: Result, point: int, model: int, quantity: str) -> Interval | None:

@@ -46,6 +46,13 @@ def weights_of(
     return weights
 
 
+def known_share(strata: pd.DataFrame, point: int) -> float:
+    """Share of a point's population that needs no trials, as its network is read as without faults:
+    the stratum whose cost is 0."""
+    known = (strata["point"] == point) & (strata["cost"] == 0)
+    return float(strata["weight"][known].sum())
+
+
 def _used(trials: pd.DataFrame, plans: pd.DataFrame, sampling: np.ndarray) -> np.ndarray:
     """Rows of the main sample; of a sequential plan that has looked, the first `used` of them."""
     used = (trials["stage"] == MAIN).to_numpy()

@@ -168,7 +168,8 @@ void print_suppositions(const DryRun& run) {
       percent(run.accuracy), run.networks.front().name, run.accuracy_images);
   if (any_supposed(run, "critical"))
     say("A critical flip is one of bit 30 where it is 0. Other flips never fail.\n");
-  if (any_supposed(run, "flips of bit 30")) say("Flips of other bits never fail.\n");
+  if (any_supposed(run, "words")) say("Words that are read right never fail.\n");
+  if (any_supposed(run, "flips of ")) say("Flips of other bits never fail.\n");
   if (run.networks.size() > 1)
     say("All {} networks fail as often; the run ends when the last is narrow enough.\n",
         run.networks.size());

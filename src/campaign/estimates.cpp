@@ -9,6 +9,7 @@
 #include <limits>
 #include <numeric>
 
+#include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
 
 namespace sentinel {
@@ -183,8 +184,9 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point)
       sequential_(plan_.sampling == sampling_name(Sampling::kSequential)),
       confidence_(info.confidence),
       population_(bits_of_channel(info, point)) {
-  for (const StratumInfo& stratum : info.strata)
-    if (stratum.point == point) weights_.push_back(stratum.weight);
+  SampledStrata strata = sampled_strata(info, point);
+  weights_ = std::move(strata.weights);
+  known_ = strata.known;
   for (std::size_t m = 0; m < info.models.size(); ++m) models_.push_back(model_of(info, m));
 }
 
@@ -205,16 +207,20 @@ PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size
                {},
                0};
   for (const Quantity& quantity : kQuantities)
-    result.estimators.emplace_back(quantity.right ? options(false, gains) : options(true, {0, 1}));
+    result.estimators.emplace_back(
+        quantity.right ? options(false, gains)
+                       : options(true, {0, 1}, sum_of(quantity.outcomes, kFaultFreeOutcomes)));
   return result;
 }
 
-EstimateOptions PointEstimates::options(bool share, Range range) const {
+EstimateOptions PointEstimates::options(bool share, Range range, double known_value) const {
   EstimateOptions options;
   options.confidence = confidence_;
   options.low = range.low;
   options.high = range.high;
   options.weights = weights_;
+  options.known_weight = known_;
+  options.known_value = known_value;
   options.population = population_;
   switch (parse_sampling(plan_.sampling)) {
     case Sampling::kSimple:
@@ -232,8 +238,9 @@ EstimateOptions PointEstimates::options(bool share, Range range) const {
       break;
   }
   if (plan_.half_width > 0)
-    options.tuned_for = static_cast<double>(
-        std::max(kLeastTrials, trials_for(plan_.half_width, supposed_deviation(t1_), confidence_)));
+    options.tuned_for = static_cast<double>(std::max(
+        kLeastTrials,
+        trials_for(plan_.half_width / (1 - known_), supposed_deviation(t1_), confidence_)));
   return options;
 }
 

@@ -52,7 +52,7 @@ class PointEstimates {
   Model model_of(const ResultInfo& info, std::size_t number) const;
   double fault_free(const TrialRow& row) const;  // accuracy on the trial's images
   double gain(const TrialRow& row) const;
-  EstimateOptions options(bool share, Range range) const;
+  EstimateOptions options(bool share, Range range, double known_value = 0) const;
   void add(const TrialRow& row, double difference);
   void add_centres(const std::vector<TrialRow>& trial);
   Interval interval_of(const Model& model, std::size_t quantity) const;
@@ -64,7 +64,8 @@ class PointEstimates {
   PlanInfo plan_;
   bool t1_, listed_, paired_, sequential_;
   double confidence_;
-  std::vector<double> weights_;
+  std::vector<double> weights_;   // of the strata that trials come from
+  double known_ = 0;              // share of the population that reads as without faults
   std::uint64_t population_ = 0;  // of the faults, where they are drawn without replacement
   std::vector<Model> models_;
   std::vector<CentreInfo> centres_;

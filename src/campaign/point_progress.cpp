@@ -11,14 +11,12 @@ namespace sentinel {
 namespace {
 
 Design design_of(const ResultInfo& info, std::uint32_t number, const CampaignPoint& point) {
-  std::vector<double> weights, costs;
-  for (const StratumInfo& stratum : info.strata) {
-    if (stratum.point != number) continue;
-    weights.push_back(stratum.weight);
-    costs.push_back(stratum.cost);
-  }
-  return Design(design_options(point, number, info.seed, info.confidence, std::move(weights),
-                               std::move(costs), !info.image_blocks.empty()));
+  SampledStrata strata = sampled_strata(info, number);
+  DesignOptions options =
+      design_options(point, number, info.seed, info.confidence, std::move(strata.weights),
+                     std::move(strata.costs), !info.image_blocks.empty());
+  options.half_width /= 1 - strata.known;
+  return Design(std::move(options));
 }
 
 /// Whether it ends before its last trial once the interval is narrow enough.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "campaign/describe.hpp"
 #include "sentinel/core/error.hpp"
@@ -24,6 +25,30 @@ bool observes_shares(const Sampler& sampler) {
 }
 
 }  // namespace
+
+SampledStrata sampled_strata(std::vector<double> weights, std::vector<double> costs) {
+  double known = 0;
+  if (!costs.empty() && costs.back() == 0) {
+    known = weights.back();
+    weights.pop_back();
+    costs.pop_back();
+    const double left = std::accumulate(weights.begin(), weights.end(), 0.0);
+    for (double& weight : weights) weight /= left;
+  }
+  if (std::find(costs.begin(), costs.end(), 0) != costs.end())
+    throw Bug("a known stratum is not the last");
+  return {std::move(weights), std::move(costs), known};
+}
+
+SampledStrata sampled_strata(const ResultInfo& info, std::uint32_t point) {
+  std::vector<double> weights, costs;
+  for (const StratumInfo& stratum : info.strata) {
+    if (stratum.point != point) continue;
+    weights.push_back(stratum.weight);
+    costs.push_back(stratum.cost);
+  }
+  return sampled_strata(std::move(weights), std::move(costs));
+}
 
 DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, std::uint64_t seed,
                              double confidence, std::vector<double> weights,
@@ -61,9 +86,11 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
     if (!sampler.divides())
       throw UserError(fmt::format(
           "--sampling stratified: trials of {} at BER {:g} have no strata; leave it out (strata "
-          "are known for --single-bit, and for binomial faults where few critical bits flip)",
+          "are known for --single-bit, and for binomial faults where few critical bits flip "
+          "or few words are read wrongly)",
           sampler_name(point.sampler), sampler_ber(point.sampler)));
-    Design(design_options(point, 0, 0, 0.95, sampler.strata().weights, sampler.strata().costs));
+    SampledStrata strata = sampled_strata(sampler.strata().weights, sampler.strata().costs);
+    Design(design_options(point, 0, 0, 0.95, std::move(strata.weights), std::move(strata.costs)));
   }
 }
 

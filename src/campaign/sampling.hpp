@@ -5,6 +5,16 @@
 
 namespace sentinel {
 
+/// The strata of a point that trials come from, and the share of the population that is known
+/// without any: the last stratum, where its cost is 0. Bug where another's is.
+struct SampledStrata {
+  std::vector<double> weights;  // of what is not known; sum 1
+  std::vector<double> costs;
+  double known = 0;
+};
+SampledStrata sampled_strata(std::vector<double> weights, std::vector<double> costs);
+SampledStrata sampled_strata(const ResultInfo& info, std::uint32_t point);
+
 /// How the trials of a point are drawn from its strata (weights and costs by stratum; none for a
 /// simple plan), for intervals of this confidence. `blocks`: a trial looks at one block of images.
 DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, std::uint64_t seed,

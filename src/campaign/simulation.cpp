@@ -24,11 +24,17 @@ Population population_of(double chance, std::vector<double> failing_in, const St
   return population;
 }
 
-/// By stratum, where a critical flip fails with this chance.
-std::vector<double> by_critical_flips(double chance, std::size_t strata) {
+/// Whether the last stratum is of the words that are read right, and the first of one that is not.
+bool counts_words(const Strata& strata) {
+  return strata.costs.back() == 0;
+}
+
+/// By stratum, where a critical flip, or a word read wrongly, fails with this chance.
+std::vector<double> by_number(double chance, const Strata& strata) {
   std::vector<double> failing;
-  for (std::size_t k = 0; k < strata; ++k)
-    failing.push_back(1 - std::pow(1 - chance, static_cast<double>(k)));
+  const std::size_t first = counts_words(strata) ? 1 : 0, count = strata.costs.size();
+  for (std::size_t k = 0; k < count; ++k)
+    failing.push_back(1 - std::pow(1 - chance, static_cast<double>((k + first) % count)));
   return failing;
 }
 
@@ -141,10 +147,12 @@ Supposition suppose(const Sampler& sampler, const Strata& strata) {
     return all;
   }
   const bool binomial = std::holds_alternative<BinomialFaults>(sampler);
-  all.of = binomial ? "critical flips that fail" : "flips of bit 30 that fail";
+  all.of = !binomial              ? "flips of " + strata.names.front() + " that fail"
+           : counts_words(strata) ? "words read wrongly that fail"
+                                  : "critical flips that fail";
   for (const double chance : kFlips)
     all.populations.push_back(population_of(
-        chance, binomial ? by_critical_flips(chance, count) : first_alone(chance, count), strata));
+        chance, binomial ? by_number(chance, strata) : first_alone(chance, count), strata));
   return all;
 }
 

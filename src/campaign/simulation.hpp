@@ -17,8 +17,8 @@ struct Supposition {
 };
 
 /// Populations from much to little failing. Single flips: those of bit 30, others never. Binomial
-/// faults with strata: any critical flip, independently, so that 1 - (1 - chance)^k of the trials
-/// with k of them fail. Others: a share of the trials.
+/// faults with strata: any critical flip, or word read wrongly, independently, so that 1 - (1 -
+/// chance)^k of the trials with k of them fail. Others: a share of the trials.
 Supposition suppose(const Sampler& sampler, const Strata& strata);
 
 /// What a run knows before its first trial, as far as its plans and estimates ask. Each network is

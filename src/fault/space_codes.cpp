@@ -16,15 +16,19 @@ bool all_blocks_coded(const FaultTensor& tensor) {
          (tensor.originals % words == 0 && tensor.elements % words == 0);
 }
 
+bool corrects_selected(const FaultTensor& tensor) {
+  if (tensor.kind == TensorClass::kCheck) return corrects_single_flips(tensor.layout);
+  const std::vector<int> corrected = corrected_bits(tensor.layout);
+  return std::includes(corrected.begin(), corrected.end(), tensor.bits.begin(), tensor.bits.end());
+}
+
 }  // namespace
 
 std::string correcting_layouts(const FaultSpace& space) {
   std::set<std::string> names;
   for (const FaultTensor& tensor : space.tensors()) {
-    const std::string name = layout_name(tensor.layout);
-    if (names.count(name) == 0 && !corrects_single_flips(tensor.layout)) return "";
-    if (!all_blocks_coded(tensor)) return "";
-    names.insert(name);
+    if (!corrects_selected(tensor) || !all_blocks_coded(tensor)) return "";
+    names.insert(layout_name(tensor.layout));
   }
   std::string all;
   for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;

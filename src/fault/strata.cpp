@@ -6,9 +6,11 @@
 #include <cmath>
 #include <optional>
 
+#include "fault/word_strata.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/memory.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/words/misreads.hpp"
 
 namespace sentinel {
 namespace {
@@ -46,14 +48,27 @@ Strata bit_strata(const BitClasses& classes) {
   return strata;
 }
 
-/// Classes of the bits that a space has of every word; none where words are stored in several
-/// ways, or coded.
+/// Bits whose flip alone changes no value, of a code that keeps them among the format's.
+std::vector<int> silent_bits(const FaultSpace& space) {
+  const FaultTensor& first = space.tensors().front();
+  std::vector<int> silent;
+  for (const int bit : corrected_bits(first.layout))
+    if (std::binary_search(first.bits.begin(), first.bits.end(), bit)) silent.push_back(bit);
+  return silent;
+}
+
+/// Classes of the bits that a space has of every word, silent ones last; none where words are
+/// stored in several ways, or as others than the format's.
 BitClasses classes_of(const FaultSpace& space, bool channel) {
   if (space.tensors().empty() || space.of_words()) return {};
   const FaultTensor& first = space.tensors().front();
   for (const FaultTensor& tensor : space.tensors())
     if (!(tensor.layout == first.layout) || tensor.bits != first.bits) return {};
-  if (first.layout.code) return {};
+  if (first.kind == TensorClass::kCheck || block_shape(first.layout).words > 1 ||
+      first.word_bits != word_bits(first.layout.format))
+    return {};
+  if (first.layout.code && first.layout.code->kind == Code::Kind::kRepeat) return {};
+  const std::vector<int> silent = silent_bits(space);
   BitClasses all = bit_classes(first.layout.format);
   // Every silent stratum costs an interval trials of its own, and the first fails often.
   if (channel && first.layout.format.kind == NumberFormat::Kind::kFp32)
@@ -64,9 +79,12 @@ BitClasses classes_of(const FaultSpace& space, bool channel) {
     std::sort(bits.begin(), bits.end());
     std::vector<int> selected;
     for (const int bit : bits)
-      if (std::binary_search(first.bits.begin(), first.bits.end(), bit)) selected.push_back(bit);
+      if (std::binary_search(first.bits.begin(), first.bits.end(), bit) &&
+          !std::binary_search(silent.begin(), silent.end(), bit))
+        selected.push_back(bit);
     if (!selected.empty()) classes.push_back(std::move(selected));
   }
+  if (!silent.empty()) classes.push_back(silent);
   return classes;
 }
 
@@ -119,9 +137,11 @@ struct StratifiedSampler::State {
   };
   std::vector<Critical> critical;  // by tensor
   std::uint64_t critical_words = 0, critical_bits = 0;
+  std::optional<WordStrata> words;  // binomial, coded, divided
 
   void find_critical(const Graph& graph, const FaultSpace& space);
   void divide_binomial(const Graph& graph, const FaultSpace& space, double ber);
+  void divide_words(const Graph& graph, const FaultSpace& space, double ber);
   double cost(const Graph& graph, const FaultSpace& space, double ber, std::size_t k) const;
   bool is_critical(const FaultSite& site) const {
     const Critical& own = critical[site.tensor];
@@ -165,6 +185,25 @@ void StratifiedSampler::State::divide_binomial(const Graph& graph, const FaultSp
     strata.costs.push_back(cost(graph, space, ber, k));
   }
   strata.weights = std::move(weights);
+}
+
+/// That without words read wrongly is the last: known, as it is the fault-free network.
+void StratifiedSampler::State::divide_words(const Graph& graph, const FaultSpace& space,
+                                            double ber) {
+  words = WordStrata::of(space, ber);
+  if (!words) return;
+  strata = {};
+  const std::vector<double>& counts = words->counts();
+  for (std::size_t k = 1; k < counts.size(); ++k) {
+    const bool rest = k + 1 == counts.size();
+    strata.names.push_back(rest ? fmt::format("{} or more words read wrongly", k)
+                                : fmt::format("{} word{} read wrongly", k, k == 1 ? "" : "s"));
+    strata.weights.push_back(counts[k]);
+    strata.costs.push_back(cost(graph, space, 0, k));  // the other faults change nothing
+  }
+  strata.names.push_back("all words read right");
+  strata.weights.push_back(counts.front());
+  strata.costs.push_back(0);
 }
 
 /// Share of the network's MACs that are run anew with k critical flips: those of a layer unless all
@@ -255,14 +294,21 @@ StratifiedSampler::StratifiedSampler(const Sampler& sampler, const Graph& origin
   const bool channel = std::holds_alternative<ChannelFaults>(sampler);
   if (channel || (exact && exact->count == 1)) {
     s.classes = classes_of(space, channel);
-    if (s.classes.size() > 1) s.strata = bit_strata(s.classes);
+    if (s.classes.size() > 1) {
+      s.strata = bit_strata(s.classes);
+      if (!silent_bits(space).empty()) {
+        s.strata.names.back() += ", corrected";
+        s.strata.costs.back() = 0;
+      }
+    }
     if (!s.classes.empty()) s.width = space.tensors().front().bits.size();
   }
   const bool plain = std::all_of(space.tensors().begin(), space.tensors().end(),
                                  [](const FaultTensor& t) { return !t.layout.code; });
-  if (binomial && binomial->ber > 0 && binomial->ber < 1 && plain &&
-      faults.effect != Effect::kStuckAt0)
+  if (!binomial || binomial->ber <= 0 || binomial->ber >= 1) return;
+  if (plain && faults.effect != Effect::kStuckAt0)
     s.divide_binomial(original, space, binomial->ber);
+  if (!plain && faults.effect == Effect::kFlip) s.divide_words(original, space, binomial->ber);
 }
 
 StratifiedSampler::~StratifiedSampler() = default;
@@ -276,6 +322,10 @@ Faults StratifiedSampler::draw(const FaultSpace& space, std::int32_t stratum,
                                const RngKey& key) const {
   const State& s = *state_;
   if (stratum < 0 || !divides()) return sentinel::draw(s.sampler, space, key);
+  if (s.words) {
+    const auto h = static_cast<std::size_t>(stratum);
+    return s.words->draw(space, h + 1 == s.strata.names.size() ? 0 : h + 1, key);
+  }
   if (std::holds_alternative<BinomialFaults>(s.sampler))
     return s.draw_binomial(space, stratum, key);
   const bool channel = std::holds_alternative<ChannelFaults>(s.sampler);

@@ -265,6 +265,16 @@ std::uint64_t Estimator::trials() const {
 }
 
 Interval Estimator::interval() const {
+  Interval interval = of_trials();
+  const double known = options_.known_weight;
+  if (known == 0) return interval;
+  for (double* end : {&interval.estimate, &interval.lower, &interval.upper})
+    *end = known * options_.known_value + (1 - known) * *end;
+  return interval;
+}
+
+/// Of the population but for what is known.
+Interval Estimator::of_trials() const {
   const EstimateOptions& o = options_;
   switch (o.estimate) {
     case Estimate::kMean:

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "sentinel/core/error.hpp"
@@ -162,6 +163,15 @@ void check_plans(const std::string& path, const ResultInfo& info) {
   }
 }
 
+/// A stratum that costs nothing is the last of its point, and not all of it.
+void check_known(const Place& at, const StratumInfo& stratum, const StratumInfo* before) {
+  if (before && before->point == stratum.point && before->cost == 0)
+    refuse(at, "the stratum before costs 0, which only the last may");
+  if (stratum.cost > 0) return;
+  number_in(at, "stratum", stratum.stratum, 1, std::numeric_limits<std::int32_t>::max());
+  share_in(at, "weight", stratum.weight, 0, std::nextafter(1.0, 0.0));
+}
+
 /// A point has its strata from 0 on, and together they are all of its population.
 void check_strata(const std::string& path, const ResultInfo& info) {
   constexpr double kRounding = 1e-6;
@@ -173,7 +183,8 @@ void check_strata(const std::string& path, const ResultInfo& info) {
     names_row(at, "point", stratum.point, info.points.size());
     number_in(at, "stratum", stratum.stratum, next[stratum.point], next[stratum.point]);
     share_in(at, "weight", stratum.weight, 0, 1 + kRounding);
-    positive(at, "cost", stratum.cost);
+    share_in(at, "cost", stratum.cost, 0, std::numeric_limits<double>::max());
+    check_known(at, stratum, i > 0 ? &info.strata[i - 1] : nullptr);
     ++next[stratum.point];
     sums[stratum.point] += stratum.weight;
   }

@@ -69,6 +69,22 @@ bool corrects_single_flips(const Layout& layout) {
   });
 }
 
+std::vector<int> corrected_bits(const Layout& layout) {
+  if (!layout.code) return {};
+  const Code& code = *layout.code;
+  std::vector<int> bits;
+  if (code.kind == Kind::kMset) bits = {*critical_bit(layout.format)};
+  if (code.kind == Kind::kTmr) bits = code.bits;
+  const int width = block_shape(layout).stored_bits;
+  const bool all = corrects_single_flips(layout);
+  // tmr:sign-exponent: the three copies; only bits 22-18 are stored once.
+  const bool most = code.kind == Kind::kTmr && code.sign_exponent;
+  for (int bit = 0; bit < width; ++bit)
+    if (all || (most && (bit < 18 || bit > 22))) bits.push_back(bit);
+  std::sort(bits.begin(), bits.end());
+  return bits;
+}
+
 std::optional<Misreads> Misreads::of(const Layout& layout) {
   Misreads misreads;
   if (layout.code && layout.code->kind == Kind::kBch) {

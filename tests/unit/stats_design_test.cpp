@@ -163,6 +163,31 @@ TEST(Estimator, FindsTheMeanThatItsDesignSamples) {
   }
 }
 
+/// A share of 0.8 is known to have the value 1; the rest is as above.
+TEST(Estimator, CountsWhatIsKnownWithoutTrials) {
+  for (const auto estimate : {Estimate::kStratified, Estimate::kMover, Estimate::kAsymptotic,
+                              Estimate::kBernstein, Estimate::kMean}) {
+    EstimateOptions how;
+    how.estimate = estimate;
+    how.weights = kWeights;
+    Estimator plain(how);
+    how.known_weight = 0.8;
+    how.known_value = 1;
+    Estimator known(how);
+    for (std::uint64_t id = 0; id < 600; ++id) {
+      const auto h = static_cast<std::int32_t>(id % 3);
+      const TrialDraw draw{0, h, 1.0 / 3};
+      plain.add(draw, outcome(id, h));
+      known.add(draw, outcome(id, h));
+    }
+    const Interval a = plain.interval(), b = known.interval();
+    EXPECT_NEAR(b.estimate, 0.8 + 0.2 * a.estimate, 1e-12) << a.method;
+    EXPECT_NEAR(b.lower, 0.8 + 0.2 * a.lower, 1e-12) << a.method;
+    EXPECT_NEAR(b.upper, 0.8 + 0.2 * a.upper, 1e-12) << a.method;
+    EXPECT_EQ(b.n, a.n);
+  }
+}
+
 TEST(Estimator, BernsteinTakesObservationsBelowZero) {
   EstimateOptions how;
   how.estimate = Estimate::kBernstein;

@@ -182,5 +182,29 @@ TEST(SingleFlips, AreCorrectedByTheseCodesAlone) {
     EXPECT_FALSE(corrects_single_flips(parse_layout(name))) << name;
 }
 
+TEST(SingleFlips, OfTheseBitsAreCorrectedAndOthersChangeSomeWord) {
+  Rng rng({kSeed, 0, 1, Purpose::kFaults});
+  for (const char* name :
+       {"fp32", "fp32+mset", "fp16+mset", "fp32+cep:d3", "int8+parity", "fp32+tmr:sign-exponent",
+        "fp32+tmr:31,30", "int8+tmr:7", "fp32+spw", "int4+bch:8,4"}) {
+    const Layout layout = parse_layout(name);
+    const std::vector<int> corrected = corrected_bits(layout);
+    for (int bit = 0; bit < block_shape(layout).stored_bits; ++bit) {
+      bool same = true;
+      for (int i = 0; i < 300; ++i) {
+        // What is stored is what was read: copies in low bits are no others.
+        Word word = rng.bits64() >> (64 - word_bits(layout.format)), stored = 0, check = 0;
+        encode_block(layout, &word, 1, &stored, &check);
+        ReadWord clean, faulty;
+        decode_block(layout, &stored, 1, check, &clean);
+        stored ^= Word{1} << bit;
+        decode_block(layout, &stored, 1, check, &faulty);
+        same = same && clean.word == faulty.word && clean.flagged == faulty.flagged;
+      }
+      EXPECT_EQ(same, std::count(corrected.begin(), corrected.end(), bit) == 1) << name << bit;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sentinel

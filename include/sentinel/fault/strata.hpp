@@ -12,22 +12,28 @@ namespace sentinel {
 struct Strata {
   std::vector<std::string> names;
   std::vector<double> weights;  // shares, sum 1
-  std::vector<double> costs;    // mean work of a trial, relative; from MACs, never from the clock
+  std::vector<double> costs;    // mean work of a trial, relative; from MACs, never from the clock.
+                                // 0, of the last alone: its trials are known, as the network is
+                                // then read as without faults
 };
 
 /// Strata of the trials of a sampler on an original network and those made from it, and trials
 /// within one.
 /// exact:1: by the class of the bit (bit_classes of the format; fp32: {30}, {29-27}, {26-23}, {31},
-/// {22-19}, {18-0}), where all words are stored alike and without a code.
+/// {22-19}, {18-0}), where all words are stored alike and as the format's. Bits that the code
+/// corrects are the last class, and known.
 /// channel: the same bits of that channel; of fp32 in three classes, {30}, {29-23}, {31, 22-0}.
 /// Every silent stratum costs an interval trials of its own, and 30 alone fails often; so finer
 /// ones would take more trials for a half-width, not fewer (docs/methods.md). A trial takes a
 /// uniform bit of its class, with replacement: as it looks at some of the images only, a bit that
 /// was tried is not known.
-/// binomial flips and stuck-at-1: by the number of critical bits that are hit in the original
-/// (critical_bit of the format, of a word where it is 0: fp32's bit 30 then multiplies the value by
-/// 2^128), up to the least k_max with P(K > k_max) < 0.01, and one for all larger numbers.
-/// Others, and binomial where some dozens of critical bits flip in every trial: one stratum of all.
+/// binomial flips and stuck-at-1, nothing coded: by the number of critical bits that are hit in the
+/// original (critical_bit of the format, of a word where it is 0: fp32's bit 30 then multiplies the
+/// value by 2^128), up to the least k_max with P(K > k_max) < 0.01, and one for all larger numbers.
+/// binomial flips in coded words whose codes tell what is read wrongly (Misreads): by the number of
+/// words that are read wrongly, 1 ... k_max, all larger, and last none, which is known.
+/// Others, and binomial where some dozens of critical bits flip, or words are read wrongly, in
+/// every trial: one stratum of all.
 class StratifiedSampler {
  public:
   /// `original`: fault-free; `space`: its own.

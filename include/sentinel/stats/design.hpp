@@ -119,6 +119,9 @@ struct EstimateOptions {
   double low = 0, high = 1;     // range of the observations; contains 0
   std::vector<double> weights;  // of the strata, for all but kMean and kShare
   double tuned_for = 1000;      // trials around which the asymptotic sequence is tightest
+  /// A stratum that is known without trials: its share of the population and value. The weights
+  /// above are then of what is left, and so is what the trials of a Design come from.
+  double known_weight = 0, known_value = 0;
   std::uint64_t population =
       0;  // kShare: trials are drawn from so many without replacement; 0: any
 };
@@ -137,6 +140,7 @@ class Estimator {
 
  private:
   double weighted(const TrialDraw& draw, double value, double centre) const;
+  Interval of_trials() const;
   void add_to_sequence(const TrialDraw& draw, double value, double centre);
   EstimateOptions options_;
   Sample sample_;                // kMean

@@ -219,7 +219,8 @@ struct StratumInfo {
   std::int32_t stratum = 0;
   std::string name;
   double weight = 0;  // share of the population, exact
-  double cost = 1;    // of a trial, relative, from MACs
+  double cost = 1;    // of a trial, relative, from MACs; 0, of the last alone: no trial comes from
+                      // it, as in all of them the network is read as without faults
 };
 struct RoundInfo {
   std::uint32_t point = 0, round = 0;

@@ -9,6 +9,9 @@ namespace sentinel {
 /// Whether every flip of one stored bit of a block leaves all its words as they were, whatever they
 /// are. Not of mset, cep, parity and tmr, which leave some bits bare.
 bool corrects_single_flips(const Layout& layout);
+/// Bits of a stored word whose flip alone leaves all words as they were, whatever they are;
+/// ascending.
+std::vector<int> corrected_bits(const Layout& layout);
 
 /// Which flips make a stored word be read wrongly, as another word or flagged, where that depends
 /// on the flips alone: of words without a code, of repeat and of bch. Such a word has parts that

@@ -1,0 +1,122 @@
+"""Statistics of coded words, with the whole program: what needs no trials, and strata by the words
+that are read wrongly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def stored(sentinelnn, campaign, tmp_path_factory):
+    """The network of the drills with its weights stored as a layout says."""
+    folder = tmp_path_factory.mktemp("stored")
+
+    def make(layout: str) -> Path:
+        output = folder / f"{layout.replace(':', '-')}.pth"
+        if not output.exists():
+            outcome = sentinelnn.run(
+                ["harden", "--data", campaign.data, "--checkpoint", campaign.checkpoint]
+                + ["--hardening-ratio", "0", "--clipping", "none", "--importance", "l2-norm"]
+                + ["--store", f"weight={layout}", "--output", output]
+            )
+            assert outcome.code == 0, outcome.err
+        return output
+
+    return make
+
+
+def args(campaign, checkpoint: Path, output: Path, *more: str) -> list[str | Path]:
+    return [
+        *("inject", "--data", campaign.data, "--checkpoint", checkpoint, "--images", "10"),
+        *("--seed", "5", "--output", output, *more),
+    ]
+
+
+@pytest.mark.parametrize(
+    "layout", ["int6:channel+bch:32,6", "int8:channel+repeat:3", "int8:channel+secded:64"]
+)
+def test_single_flips_that_are_corrected_are_refused(
+    sentinelnn, campaign, stored, tmp_path, layout
+):
+    outcome = sentinelnn.run(args(campaign, stored(layout), tmp_path / "r.h5", "--single-bit"))
+    assert outcome.code == 64
+    assert "every single flip is corrected; use --ber, exact:K or a burst" in outcome.err
+    assert layout in outcome.err
+    assert not (tmp_path / "r.h5").exists()
+
+
+def test_channel_fi_refuses_these_codes(sentinelnn, campaign, stored, tmp_path):
+    for layout in ("int6:channel+bch:32,6", "int8:channel+secded:64"):
+        outcome = sentinelnn.run(
+            ["rank", "--data", campaign.data, "--checkpoint", stored(layout)]
+            + ["--importance", "channel-FI", "--output", tmp_path / "ranking.h5"]
+        )
+        assert outcome.code == 64
+        assert f"is stored as {layout}" in outcome.err
+
+
+@pytest.mark.parametrize("more", [[], ["--half-width", "0.01"]])
+def test_words_that_are_read_right_bound_the_accuracy(
+    sentinelnn, campaign, stored, tmp_path, more
+):
+    output = tmp_path / "bound.h5"
+    job = args(campaign, stored("int6:channel+bch:32,6"), output, "--ber", "1e-2", *more)
+    outcome = sentinelnn.run(job)
+    assert outcome.code == 0, outcome.err
+    assert "no trial was run. P(any word read wrongly) = 1.98e-05" in outcome.out
+    with h5py.File(output) as file:
+        assert file.attrs["complete"]
+        assert len(file["trials"]) == 0
+        rows = {row["quantity"].decode(): row for row in file["estimates"][:]}
+    accuracy, failing, masked = rows["accuracy"], rows["failing"], rows["masked"]
+    assert all(row["method"] == b"bound: P(any word read wrongly)" for row in rows.values())
+    bound = failing["upper"]
+    assert failing["estimate"] == failing["lower"] == 0 and 1.97e-5 < bound < 1.99e-5
+    assert masked["estimate"] == masked["upper"] == 1
+    assert accuracy["lower"] == pytest.approx(accuracy["estimate"] - bound, abs=1e-12)
+    assert sentinelnn.run(job).code == 0
+    assert sentinelnn.run(["summarize", output]).code == 0
+
+
+def test_strata_hold_their_words_and_the_known_one_no_trial(
+    sentinelnn, campaign, stored, tmp_path
+):
+    one, three = tmp_path / "one.h5", tmp_path / "three.h5"
+    more = ["--ber", "2e-4", "--sampling", "stratified", "--repeat", "200"]
+    checkpoint = stored("int4:channel+bch:8,4")
+    assert sentinelnn.run(args(campaign, checkpoint, one, *more)).code == 0
+    assert sentinelnn.run(args(campaign, checkpoint, three, *more), 3).code == 0
+    with h5py.File(one) as file, h5py.File(three) as other:
+        rows, strata = file["trials"][:], file["design/strata"][:]
+        assert np.array_equal(file["estimates"][:], other["estimates"][:])
+        for column in ("stratum", "n_faults", "words_wrong", "correct"):
+            assert np.array_equal(rows[column], other["trials"][column])
+    assert len(rows) == 200
+    assert strata["weight"].sum() == pytest.approx(1)
+    assert strata["cost"][-1] == 0 and strata["cost"][:-1].min() > 0
+    last = len(strata) - 2
+    assert set(rows["stratum"]) == set(range(last + 1))
+    inner = rows[rows["stratum"] < last]
+    assert np.array_equal(inner["words_wrong"], inner["stratum"] + 1)
+    assert rows["words_wrong"][rows["stratum"] == last].min() >= last + 1
+
+
+def test_half_width_counts_what_is_known(sentinelnn, campaign, stored, tmp_path):
+    """A network that loses nothing in most trials is soon narrow enough."""
+    output = tmp_path / "narrow.h5"
+    more = ["--ber", "2e-4", "--half-width", "0.03"]
+    outcome = sentinelnn.run(args(campaign, stored("int4:channel+bch:8,4"), output, *more))
+    assert outcome.code == 0, outcome.err
+    with h5py.File(output) as file:
+        assert file["design/plans"]["reached"][0] == 1
+        rows, weights = file["trials"][:], file["design/strata"]["weight"][:]
+        last = {row["quantity"].decode(): row for row in file["estimates"][:]}
+    assert rows["words_wrong"].min() >= 1
+    assert last["masked"]["estimate"] >= weights[-1]
+    assert last["failing"]["upper"] <= 1 - weights[-1] + 1e-12
+    shares = [last[name]["estimate"] for name in ("masked", "sdc_noncritical", "sdc_critical")]
+    assert sum(shares) + last["due"]["estimate"] == pytest.approx(1)
