@@ -19,13 +19,6 @@ std::uint32_t bits_of(float value) {
   return bits;
 }
 
-float value_of(std::uint64_t bits) {
-  const auto low = static_cast<std::uint32_t>(bits);
-  float value = 0;
-  std::memcpy(&value, &low, sizeof value);
-  return value;
-}
-
 Word low_bits(int count) {
   return count >= 64 ? ~Word{0} : (Word{1} << count) - 1;
 }
@@ -101,10 +94,10 @@ float read_value(const Words& words, const ReadWord& read, float scale) {
   return read.flagged ? 0 : decode(words.tensor.layout.format, read.word, scale);
 }
 
-/// What stores a value: of a code that keeps every word by itself, its code word.
+/// The stored word of a value, as if it were alone in its block.
 Word stored_value(const Words& words, std::uint64_t element, float value) {
-  Word word = encode(words.tensor.layout.format, value, words.scale(element));
-  if (!words.coded || words.shape.words > 1) return word;
+  const Word word = encode(words.tensor.layout.format, value, words.scale(element));
+  if (!words.coded) return word;
   std::array<Word, kMostWords> stored{};
   Word check = 0;
   encode_block(words.tensor.layout, &word, 1, stored.data(), &check);
@@ -281,7 +274,7 @@ class BlockReader {
     Word& word = faulty_.stored[copy * (range.end - range.begin) + element - range.begin];
     const Word before = word;
     const Word plain =
-        site.effect == Effect::kValue ? stored_value(words_, element, value_of(site.operand)) : 0;
+        site.effect == Effect::kValue ? stored_value(words_, element, decode({}, site.operand)) : 0;
     word = after_fault(site, word, words_.shape.stored_bits, plain);
     record(number, site, before, word);
   }
@@ -302,8 +295,8 @@ class BlockReader {
       if (changed != scales_.end()) scale = changed->second;
     }
     const float before = words_.values[element];
-    const bool same =
-        scale == words_.scale(element) && !faulty.flagged && faulty.word == clean.word;
+    const bool same = bits_of(scale) == bits_of(words_.scale(element)) && !faulty.flagged &&
+                      faulty.word == clean.word;
     const float after = same ? before : read_value(words_, faulty, scale);
     if (bits_of(before) != bits_of(after))
       reading_.changes.push_back({stored_, element, before, after});

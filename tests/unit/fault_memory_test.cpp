@@ -152,6 +152,54 @@ TEST(Memory, StoresValuesAndRandomWords) {
   EXPECT_EQ(reading.records[0].after, 0x12u);
 }
 
+TEST(Memory, AValueIsStoredAsItsBlockStoresIt) {
+  for (const char* text : {"int7:tensor+zero-space", "int8:tensor+secded:64", "int8:tensor+spw"}) {
+    Graph graph = testing::plain_net();
+    store_class(graph, TensorClass::kWeight, text);
+    Selection words;
+    words.words = true;
+    const Memory memory(graph);
+    const Layout own = layout(text);
+    std::uint32_t bits = 0;
+    const float value = -1e9F;  // saturates
+    std::memcpy(&bits, &value, sizeof bits);
+    const Word after = memory.read(FaultSpace(graph, words), {{0, 4, 0, Effect::kValue, 1, bits}})
+                           .records[0]
+                           .after;
+    const int sign = own.code->kind == Code::Kind::kSpw ? 12 : 7;
+    EXPECT_EQ(after >> sign, 1u) << text << " " << after;
+    ReadWord read;
+    Word check = 0;
+    if (own.code->kind != Code::Kind::kSecded) {
+      decode_block(own, &after, 1, check, &read);
+      EXPECT_LT(decode(own.format, read.word, 1), -62) << text;
+    }
+  }
+}
+
+TEST(Memory, AScaleOfZeroHasASign) {
+  Graph graph = testing::plain_net();
+  const std::string name = "features.0.weight";
+  store_as(graph, name, layout("int8:channel"));
+  rescale(graph, name, at::zeros_like(graph.storage.at(name).scale));
+  const FaultSpace space(graph, target({TensorClass::kScale}));
+  const Reading reading = Memory(graph).read(space, {{0, 2, 31}});
+  ASSERT_EQ(reading.changes.size(), 27u);
+  for (const ReadChange& change : reading.changes) EXPECT_TRUE(std::signbit(change.faulty));
+}
+
+TEST(StoredTensors, AnotherWayOfStoringForgetsTheFormerScales) {
+  Graph graph = testing::plain_net();
+  const std::string name = "features.0.weight";
+  for (const char* scales : {"fp16", "fp32"}) {
+    store_as(graph, name, layout("int8:channel"), layout(scales));
+    EXPECT_EQ(graph.storage.count(name + "_scale"), is_plain(layout(scales)) ? 0u : 1u);
+  }
+  store_as(graph, name, layout("int8:channel"), layout("fp16"));
+  store_as(graph, name, layout("fp16"));
+  EXPECT_EQ(graph.storage.count(name + "_scale"), 0u);
+}
+
 TEST(Memory, ACodeCorrectsAndFlags) {
   Graph graph = testing::plain_net();
   store_class(graph, TensorClass::kWeight, "int4:channel+bch:8,4");
