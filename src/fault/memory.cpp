@@ -4,7 +4,6 @@
 #include <array>
 #include <cstring>
 #include <map>
-#include <optional>
 
 #include "sentinel/core/error.hpp"
 
@@ -226,13 +225,15 @@ class BlockReader {
     next_row_ = scales_.begin();
   }
 
-  /// Rows of scales that are read otherwise, whether hit or not, up to this value.
+  /// Values of the scales that are read otherwise, in no block that was hit, up to this one.
   void rows_before(std::uint64_t element) {
     while (next_row_ != scales_.end()) {
       const NumberRange row = values_of_row(next_row_->first);
       next_ = std::max(next_, row.begin);
-      for (; next_ < std::min(row.end, element); ++next_)
-        read_block(words_.block_of(next_), nullptr, 0, 0, 0, 0, next_);
+      for (; next_ < std::min(row.end, element); ++next_) {
+        const ReadWord word{words_.word(next_), false};  // no fault, so that no code changes it
+        compare(next_, word, word);
+      }
       if (next_ < row.end) return;
       ++next_row_;
     }
@@ -240,7 +241,7 @@ class BlockReader {
 
   /// `faults` of the block: [begin, end) of its words, [first, last) of its check word.
   void read_block(std::uint64_t block, const Faults* faults, std::size_t begin, std::size_t end,
-                  std::size_t first, std::size_t last, std::optional<std::uint64_t> only = {}) {
+                  std::size_t first, std::size_t last) {
     const NumberRange range = words_.values_of_block(block);
     clean_.encode_from(words_, range);
     faulty_.copy(clean_,
@@ -250,9 +251,8 @@ class BlockReader {
     clean_.decode(words_, range);
     faulty_.decode(words_, range);
     for (std::uint64_t element = range.begin; element < range.end; ++element)
-      if (!only || *only == element)
-        compare(element, clean_.read[element - range.begin], faulty_.read[element - range.begin]);
-    if (!only) next_ = std::max(next_, range.end);
+      compare(element, clean_.read[element - range.begin], faulty_.read[element - range.begin]);
+    next_ = std::max(next_, range.end);
   }
 
  private:
