@@ -338,7 +338,7 @@ void add_also(CLI::App& app, Job& job) {
                  "NAME=FILE (a file that is called so wins)");
 }
 
-/// What may fail, and how.
+/// The parts of memory that may fail, and how they do.
 void add_faults(CLI::App& app, FaultsJob& faults) {
   app.add_option("--faults", faults.list,
                  "CSV with the faults of each trial (docs/fault_lists.md), instead of the options "

@@ -26,6 +26,20 @@ std::int64_t groups_of(const Op& op) {
   return conv ? conv->groups : 1;
 }
 
+std::string producer_of(const Graph& graph, NodeId node) {
+  while (!weight_of(graph[node].op)) {
+    const Node& at = graph[node];
+    const bool keeps =
+        std::holds_alternative<BatchNorm>(at.op) || std::holds_alternative<Activation>(at.op) ||
+        std::holds_alternative<BoundedActivation>(at.op) ||
+        std::holds_alternative<MaxPool>(at.op) || std::holds_alternative<AvgPool>(at.op) ||
+        std::holds_alternative<Dropout>(at.op);
+    if (!keeps || at.inputs.size() != 1) return "";
+    node = at.inputs[0];
+  }
+  return graph[node].name;
+}
+
 namespace {
 
 using Key = std::tuple<std::uint32_t, std::uint64_t, std::uint8_t>;
@@ -56,7 +70,7 @@ FaultTensor describe(const StoredTensor& stored, std::size_t number) {
 class RowsOfChannels {
  public:
   RowsOfChannels(const Graph& graph, const FaultTensor& tensor) {
-    const auto entry = graph.origin.find(graph[tensor.node].name);
+    const auto entry = graph.origin.find(producer_of(graph, tensor.node));
     if (entry != graph.origin.end()) origin_ = entry->second.out;
     if (const auto* conv = std::get_if<DuplicatedConv>(&graph[tensor.node].op)) {
       // Ranges of corrections are of duplicated channels alone.
@@ -128,7 +142,7 @@ void require_known(const Graph& graph, const Selection& selection,
       throw UserError("--channels " + layer +
                       ": the network has no layer of this name with channels");
     // A pruned network keeps some of the channels that its original had.
-    if (graph.origin.count(layer)) continue;
+    if (graph.origin.count(producer_of(graph, named->node))) continue;
     const std::uint64_t channels = named->originals / named->row;
     if (ranges.back().end > channels)
       throw UserError(

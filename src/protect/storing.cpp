@@ -9,15 +9,6 @@
 namespace sentinel {
 namespace {
 
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
-    end = text.find(',', begin);
-    parts.push_back(text.substr(begin, end == std::string::npos ? end : end - begin));
-  }
-  return parts;
-}
-
 bool holds(const std::vector<TensorClass>& classes, TensorClass kind) {
   return std::find(classes.begin(), classes.end(), kind) != classes.end();
 }
@@ -27,7 +18,7 @@ std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& r
   std::vector<TensorClass> classes;
   const bool all = names == "parameters";
   try {
-    classes = parse_targets(split(names));
+    classes = parse_targets(split(names, ','));
   } catch (const UserError&) {
     throw UserError("--store " + rule.text +
                     ": before @ or = stand classes of tensors: weight, bias, bn, bound, scale, or "
@@ -44,18 +35,10 @@ std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& r
 }
 
 void check_rule(const StoreRule& rule) {
-  if (holds(rule.classes, TensorClass::kCheck))
-    throw UserError("--store " + rule.text + ": check bits are stored as their code says");
-  if (holds(rule.classes, TensorClass::kScale) && has_scale(rule.layout.format))
-    throw UserError("--store " + rule.text +
-                    ": scales need a format without scales, such as fp32 or fp16");
-  const bool weights_alone = rule.classes == std::vector<TensorClass>{TensorClass::kWeight};
-  const bool repeats = !rule.layout.code || rule.layout.code->kind == Code::Kind::kRepeat ||
-                       rule.layout.code->kind == Code::Kind::kTmr;
-  if (!weights_alone && !repeats)
-    throw UserError("--store " + rule.text +
-                    ": only weights may have this code, as it may read words as 0; others take "
-                    "repeat:R or tmr");
+  for (const TensorClass kind : rule.classes) {
+    const std::string why = misfit(kind, rule.layout);
+    if (!why.empty()) throw UserError("--store " + rule.text + ": " + why);
+  }
 }
 
 /// As a tensor of this class.

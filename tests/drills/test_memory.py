@@ -110,6 +110,16 @@ def test_faults_may_be_left_out(sentinelnn, campaign, tmp_path):
     assert replay.code == 0, replay.err + replay.out
 
 
+def test_plan_says_how_many_bits_events_hit(sentinelnn, campaign):
+    args = ["plan", "--checkpoint", campaign.checkpoint, "--data", campaign.data, "--images", "8"]
+    args += ["--fault-shape", "burst:4", "--event-rate", "1e-3", "--json"]
+    outcome = sentinelnn.run(args)
+    assert outcome.code == 0, outcome.err
+    # Events of the three highest bits of 32 end with their word.
+    (point,) = json.loads(outcome.out)["points"]
+    assert point["bits_hit_per_bit"] == pytest.approx(1e-3 * (29 * 4 + 3 + 2 + 1) / 32)
+
+
 REFUSED = {
     "--fault-target weights --ber 1e-4": "--fault-target takes",
     "--layers nothing* --ber 1e-4": "--layers nothing*",

@@ -209,7 +209,8 @@ TEST(Effects, HaveOneSpelling) {
   for (const char* bad : {"", "burst:0", "burst:65", "burst:x", "mbu:1", "mbu:0.5,0.5,0.5",
                           "mbu:nan,0,1", "mbu:1.5,-0.5,0"})
     EXPECT_THROW(model_of("flip", bad), UserError) << bad;
-  EXPECT_DOUBLE_EQ(model_of("flip", "mbu:0.5,0.25,0.25").mean_length(), 1.75);
+  EXPECT_DOUBLE_EQ(model_of("flip", "mbu:0.5,0.25,0.25").mean_length(32), 1.75);
+  EXPECT_DOUBLE_EQ(model_of("flip", "mbu:0.5,0.25,0.25").mean_length(1), 1);
 }
 
 TEST(Effects, LengthsHaveTheirShares) {
@@ -244,10 +245,9 @@ TEST(Effects, AreAFunctionOfTheTrial) {
 
 // ---- pairing ----
 
-TEST(Pairing, SharesBiasesAndNormalisationOfThePrunedNetwork) {
-  const Graph graph = testing::residual_net();
+/// Keeps these channels of layer1.0.conv1.
+Graph pruned_to(const Graph& graph, const std::vector<std::int64_t>& kept) {
   Graph pruned = graph.clone();
-  const std::vector<std::int64_t> kept = {6, 0, 3};
   const at::Tensor index = at::tensor(kept);
   Conv& conv = *as_conv(pruned[pruned.find("layer1.0.conv1")].op);
   conv.weight = conv.weight.index_select(0, index);
@@ -258,6 +258,12 @@ TEST(Pairing, SharesBiasesAndNormalisationOfThePrunedNetwork) {
   next.weight = next.weight.index_select(1, index);
   pruned.origin["layer1.0.conv1"] = {kept, {}};
   pruned.origin["layer1.0.conv2"] = {{}, kept};
+  return pruned;
+}
+
+TEST(Pairing, SharesBiasesAndNormalisationOfThePrunedNetwork) {
+  const Graph graph = testing::residual_net();
+  const Graph pruned = pruned_to(graph, {6, 0, 3});
   Selection selection;
   selection.targets = {TensorClass::kBn};
   const FaultSpace from(graph, selection), to(pruned, selection);
@@ -277,6 +283,23 @@ TEST(Pairing, SharesBiasesAndNormalisationOfThePrunedNetwork) {
     }
   }
   EXPECT_EQ(found * 32, to.sites());
+}
+
+TEST(Pairing, ChannelsOfNormalisationKeepTheirNumbersInThePrunedNetwork) {
+  const Graph graph = testing::residual_net();
+  const Graph pruned = pruned_to(graph, {6, 0, 3});
+  Selection selection;
+  selection.targets = {TensorClass::kBn};
+  selection.channels = {parse_channels("layer1.0.conv1.bn=0-3")};
+  const FaultSpace from(graph, selection), to(pruned, selection);
+  EXPECT_EQ(from.sites(), 4u * 4 * 32);
+  EXPECT_THAT(to.tensors().at(0).ranges, ElementsAre(NumberRange{1, 3}));
+  const Faults all = draw(BinomialFaults{1}, from, {kSeed});
+  const Faults moved = SiteMap(graph, pruned, selection).translate(all);
+  EXPECT_EQ(moved.size(), to.sites());
+  for (const FaultSite& site : moved) EXPECT_NO_THROW(to.index(site));
+  selection.channels = {parse_channels("layer1.0.conv1.bn=6")};  // row 0 of the pruned one
+  EXPECT_THAT(FaultSpace(pruned, selection).tensors().at(0).ranges, ElementsAre(NumberRange{0, 1}));
 }
 
 TEST(Pairing, FaultsOfOtherLayoutsAreIndependent) {
