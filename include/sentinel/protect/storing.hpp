@@ -19,14 +19,14 @@ struct StoreRule {
 /// themselves.
 StoreRule parse_store_rule(const std::string& text);
 
-/// How a tensor is stored by the rules; as a tensor of `kind`, so that kScale is for its scales.
+/// How the rules store a tensor; with the kind kScale, how they store its scales.
 Layout layout_by(const std::vector<StoreRule>& rules, const Graph& graph,
                  const StoredTensor& tensor, TensorClass kind);
 
 /// Stores a network's tensors by the rules, the last that names a tensor, and their scales; the
 /// others stay plain fp32, or as they are stored already. Values become what is read. First all but
-/// bounds; then the bounds, which were taken from the values as read, rounded outwards. UserError where a rule names
-/// nothing of the network, or a value is not finite where it needs a scale.
+/// bounds; then the bounds, which were taken from the values as read, rounded outwards. UserError
+/// where a rule names nothing of the network, or a value is not finite where it needs a scale.
 void store_values(Graph& graph, const std::vector<StoreRule>& rules);
 void store_bounds(Graph& graph, const std::vector<StoreRule>& rules);
 
