@@ -36,7 +36,7 @@ std::string obstacle(const Graph& graph, NodeId norm, const std::vector<StoreRul
   return "";
 }
 
-/// What a batch norm does to channels: x * gain + shift.
+/// A batch norm of channels: x * gain + shift.
 struct Affine {
   at::Tensor gain, shift;  // [C] f32 on the CPU
 };
@@ -48,7 +48,7 @@ Affine affine_of(const BatchNorm& norm) {
   return {gain, norm.bias.to(at::kCPU) - norm.mean.to(at::kCPU) * gain};
 }
 
-/// That of each row of the weight: copies have their originals'.
+/// The gain and shift of each row of the weight: copies have their originals'.
 Affine by_row(const Affine& affine, const Op& op) {
   const auto* twice = std::get_if<DuplicatedConv>(&op);
   if (twice == nullptr) return affine;
@@ -73,8 +73,8 @@ void follow(DuplicatedConv& op, const Affine& all) {
 
 void require_finite(const std::string& layer, const at::Tensor& values, const std::string& what) {
   if (at::isfinite(values).all().item<bool>()) return;
-  throw UserError("--fold-batch-norm: a folded " + what + " of " + layer +
-                  " is too large or not a number; leave out the option, or store scales as fp32");
+  throw UserError("--fold-batch-norm: a " + what + " of " + layer +
+                  " is too large or not a number; check the checkpoint, or store scales as fp32");
 }
 
 void fold_into(Graph& graph, NodeId before, const Affine& affine,
@@ -85,14 +85,15 @@ void fold_into(Graph& graph, NodeId before, const Affine& affine,
   if (conv.bounds.low.defined())
     throw UserError("layer " + node.name +
                     " already has weight bounds; fold the model it was made from");
+  require_finite(node.name, conv.weight, "weight");
   const Affine rows = by_row(affine, node.op);
   store_as(graph, weight.name, layout_by(rules, graph, weight, TensorClass::kWeight));
   rescale(graph, weight.name, graph.storage.at(weight.name).scale * rows.gain,
           layout_by(rules, graph, weight, TensorClass::kScale));
   at::Tensor bias = rows.shift;
   if (conv.bias.defined()) bias = bias + conv.bias.to(at::kCPU) * rows.gain;
-  require_finite(node.name, graph.storage.at(weight.name).scale, "scale");
-  require_finite(node.name, bias, "bias");
+  require_finite(node.name, graph.storage.at(weight.name).scale, "folded scale");
+  require_finite(node.name, bias, "folded bias");
   conv.bias = bias.to(conv.weight.device()).contiguous();
   if (auto* twice = std::get_if<DuplicatedConv>(&node.op)) follow(*twice, affine);
 }

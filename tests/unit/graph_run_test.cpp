@@ -353,5 +353,17 @@ TEST(GraphTest, AddRejectsWhatIsNotAGraph) {
   EXPECT_EQ(g.find("relu"), 1);
 }
 
+TEST(Graph, ReadersOfARemovedNodeReadItsInput) {
+  Graph graph = test::residual_graph();
+  const std::int64_t before = graph.size();
+  graph.remove(graph.find("bn1"));
+  EXPECT_EQ(graph.size(), before - 1);
+  EXPECT_EQ(graph[graph.find("relu")].inputs, std::vector{graph.find("conv1")});
+  const std::vector<NodeId> both{graph.find("a.bn2"), graph.find("relu")};
+  EXPECT_EQ(graph[graph.find("a.add")].inputs, both);
+  EXPECT_THROW(graph.remove(graph.find("a.add")), Bug);
+  EXPECT_THROW(graph.remove(0), Bug);
+}
+
 }  // namespace
 }  // namespace sentinel

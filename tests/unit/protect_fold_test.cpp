@@ -370,6 +370,8 @@ TEST(Folding, RefusesWhatItCannotHold) {
   EXPECT_EQ(error_of(graph, {"weight=int8", "scale=bf16"}), "");
   norm_of(graph, "bn1").bias[0] = INFINITY;
   EXPECT_THAT(error_of(graph, {"weight=int8"}), HasSubstr("bias of conv1"));
+  std::get<Conv>(graph[graph.find("conv1")].op).weight[0][0][0][0] = NAN;
+  EXPECT_THAT(error_of(graph, {"weight=int8"}), HasSubstr("weight of conv1"));
 }
 
 TEST(Folding, NeedsARuleForIntegerWeights) {

@@ -7,7 +7,7 @@
 
 namespace sentinel {
 
-/// What became of a network's batch normalisations, by name.
+/// The batch normalisations of a network, by name.
 struct Folding {
   std::vector<std::string> folded;
   std::map<std::string, std::vector<std::string>> kept;  // by the reason
@@ -28,8 +28,8 @@ void require_foldable(const std::vector<StoreRule>& rules);
 /// values what is read with the new scales. These may be negative; where g or the stored scale is
 /// 0, so are the words. Ranges of corrections follow. Nothing changes but the rounding of scales.
 ///
-/// UserError where nothing can be folded, weights are bounded already, or a scale or bias is not
-/// finite.
+/// UserError where nothing can be folded, weights are bounded already, or a weight, scale or
+/// bias is not finite.
 Folding fold_batch_norm(Graph& graph, const std::vector<StoreRule>& rules);
 
 }  // namespace sentinel

@@ -19,7 +19,7 @@ struct StoreRule {
 /// themselves.
 StoreRule parse_store_rule(const std::string& text);
 
-/// How a tensor is stored by the rules; as a tensor of `kind`, so that kScale is for its scales.
+/// How the rules store a tensor; with the kind kScale, how they store its scales.
 Layout layout_by(const std::vector<StoreRule>& rules, const Graph& graph,
                  const StoredTensor& tensor, TensorClass kind);
 
