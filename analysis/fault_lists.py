@@ -3,10 +3,10 @@
 
   fault_lists.py pe --rows R --cols C --dataflow ws result.h5
 
-lists the weights that each processing element of a weight-stationary systolic array holds: one trial
-for each element. A layer's weights are a matrix W[k, m], k over input channels and the window, m over
-output channels (copies of duplicated channels behind them). The element in row i, column j holds
-W[k, m] where k mod R = i and m mod C = j. Its trial is i C + j.
+lists the weights that each processing element of a weight-stationary systolic array holds: one
+trial for each element. A layer's weights are a matrix W[k, m], k over input channels and the
+window, m over output channels (copies of duplicated channels behind them). The element in row i,
+column j holds W[k, m] where k mod R = i and m mod C = j. Its trial is i C + j.
 
 It is the example for other lists (docs/fault_lists.md): make `Fault`s, and write them.
 """
@@ -122,7 +122,7 @@ def _arguments() -> argparse.ArgumentParser:
 def _chosen(weights: list[Weight], options: argparse.Namespace) -> list[Weight]:
     wanted = {f"{layer}.weight" for layer in options.layers or ()}
     if not weights:
-        raise ResultError(f"{options.result}: its faults could not hit weights; take another result")
+        raise ResultError(f"{options.result}: its faults could not hit weights; take another one")
     unknown = wanted - {weight.name for weight in weights}
     if unknown:
         names = ", ".join(sorted(unknown))

@@ -1,7 +1,7 @@
 """Fault lists of an independent implementation: what `inject --faults` counts in every trial.
 
-../shared/data (SENTINELNN_TEST_DATA) has lists of parameter faults, and for each trial the predicted
-class of 64 test images. Without it the tests are skipped.
+../shared/data (SENTINELNN_TEST_DATA) has lists of parameter faults, and for each trial the
+predicted class of 64 test images. Without it the tests are skipped.
 """
 
 from __future__ import annotations
