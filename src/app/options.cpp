@@ -376,8 +376,8 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
   add_faults(app, job.faults);
   app.add_option(
       "--ber", job.ber,
-      "Probability that a bit fails (a word, of --fault-model random-word and value), in "
-      "[0, 1]; several make several points");
+      "Probability that a bit fails, in [0, 1] (with --fault-model random-word and value: a "
+      "word); several make several points");
   app.add_option("--fault-count", job.fault_count,
                  "binomial: every bit by itself; per-layer-floor: floor(ber*bits) in each layer "
                  "(seed tool); exact:K")

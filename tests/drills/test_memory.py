@@ -127,7 +127,7 @@ REFUSED = {
     "--channels conv1 --ber 1e-4": "--channels takes",
     "--channels conv1=1 --channels conv1=2 --ber 1e-4": "twice",
     "--bits 32 --ber 1e-4": "bits 0 to 31",
-    "--bits check --fault-count exact:1": "",
+    "--bits check --fault-count exact:1": "--fault-target weight with bits check",
     "--fault-model flop --ber 1e-4": "--fault-model takes",
     "--fault-model value:x --ber 1e-4": "--fault-model takes",
     "--fault-model random-word --bits 3 --ber 1e-4": "whole word",
@@ -138,7 +138,7 @@ REFUSED = {
     "--event-rate 1e-4": "--event-rate",
     "--fault-shape burst:3 --event-rate 2": "between 0 and 1",
     "--faults-stored maybe --ber 1e-4": "--faults-stored",
-    "--fault-target bound --ber 1e-4": "",
+    "--fault-target bound --ber 1e-4": "nothing of it that may fail",
     "--fault-model stuck-at-0 --sampling stratified --ber 1e-6 --repeat 500": "strata",
 }
 

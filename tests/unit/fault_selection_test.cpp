@@ -330,6 +330,24 @@ TEST(Pairing, FaultsOfOtherLayoutsAreIndependent) {
   for (const FaultSite& site : of(paired, 1)) EXPECT_LT(site.bit, 8);
 }
 
+TEST(Pairing, ARateOfOneHitsAllThatIsSelected) {
+  const Graph graph = testing::residual_net();
+  Graph model = testing::hardened(graph, testing::random_images(4).images);
+  store_as(model, "layer1.0.conv2.weight", parse_layout("int8:channel+secded:64"));
+  std::vector<Selection> selections(4);
+  selections[1].channels = {parse_channels("layer1.0.conv1=2-3,5")};  // two of them have copies
+  selections[2].bits = {"7"};
+  selections[2].targets = {TensorClass::kWeight};
+  selections[3].words = true;
+  for (Selection& selection : selections) {
+    if (selection.bits.empty()) selection.targets = parse_targets({"parameters"});
+    const FaultSpace from(graph, selection), to(model, selection);
+    const Faults all = draw(BinomialFaults{1}, from, {kSeed});
+    const SiteMap map(graph, model, selection);
+    EXPECT_EQ(draw_paired({1}, {}, all, map, to, {kSeed}), draw(BinomialFaults{1}, to, {kSeed}));
+  }
+}
+
 TEST(Pairing, RepeatedWordsMoveTogether) {
   const Graph graph = testing::plain_net();
   Graph first = graph.clone(), second = graph.clone();
