@@ -95,6 +95,19 @@ const char* class_name(TensorClass kind) {
   throw Bug("unknown class of tensors");
 }
 
+std::string layout_fault(TensorClass kind, const Layout& layout) {
+  const bool unscaled = kind == TensorClass::kScale || kind == TensorClass::kBound;
+  const bool copies = !layout.code || layout.code->kind == Code::Kind::kRepeat ||
+                      layout.code->kind == Code::Kind::kTmr;
+  if (kind == TensorClass::kCheck) return "check bits are stored as their code says";
+  if (unscaled && has_scale(layout.format))
+    return std::string(class_name(kind)) + "s need a format without scales, such as fp32 or fp16";
+  if (kind != TensorClass::kWeight && !copies)
+    return "only weights may have this code, as it may read words as 0; others take repeat:R or "
+           "tmr";
+  return "";
+}
+
 std::vector<StoredTensor> stored_tensors(const Graph& graph) {
   std::vector<StoredTensor> tensors;
   for (NodeId id = 0; id < graph.size(); ++id)

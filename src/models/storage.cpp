@@ -4,6 +4,7 @@
 
 #include "models/checkpoint_source.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/text.hpp"
 #include "sentinel/graph/stored.hpp"
 
 namespace sentinel {
@@ -25,9 +26,21 @@ Layout layout_of(const std::string& source, const std::string& entry, const std:
   }
 }
 
-bool is_scale(const std::string& entry) {
-  return entry.size() > kScales.size() &&
-         entry.compare(entry.size() - kScales.size(), kScales.size(), kScales) == 0;
+/// The entry that one of scales would be for; empty: it is named otherwise.
+std::string scaled_by(const std::string& entry) {
+  return ends_with(entry, kScales) ? entry.substr(0, entry.size() - kScales.size()) : "";
+}
+
+const StoredTensor* find(const std::vector<StoredTensor>& tensors, const std::string& entry) {
+  const auto found = std::find_if(tensors.begin(), tensors.end(),
+                                  [&](const StoredTensor& own) { return own.name == entry; });
+  return found == tensors.end() ? nullptr : &*found;
+}
+
+void require_fit(const std::string& source, const std::string& entry, TensorClass kind,
+                 const Layout& layout) {
+  const std::string fault = layout_fault(kind, layout);
+  if (!fault.empty()) refuse(source, entry, "is refused: " + fault);
 }
 
 /// Its rows in the order of the graph's.
@@ -57,9 +70,7 @@ std::map<std::string, at::Tensor> take_scales(StateDict& tensors, const LayoutNa
   std::map<std::string, at::Tensor> scales;
   StateDict others;
   for (const auto& [name, tensor] : tensors) {
-    const bool own =
-        is_scale(name) && layouts.count(name.substr(0, name.size() - kScales.size())) > 0;
-    if (own)
+    if (layouts.count(scaled_by(name)) > 0)
       scales[name] = tensor;
     else
       others.set(name, tensor);
@@ -71,21 +82,25 @@ std::map<std::string, at::Tensor> take_scales(StateDict& tensors, const LayoutNa
 void set_storage(Graph& graph, const LayoutNames& layouts,
                  const std::map<std::string, at::Tensor>& scales, const std::string& source) {
   const std::vector<StoredTensor> tensors = stored_tensors(graph);
-  for (const auto& [entry, text] : layouts) {
-    Storage& storage = graph.storage[entry];
-    storage.layout = layout_of(source, entry, text);
-    if (is_scale(entry) && layouts.count(entry.substr(0, entry.size() - kScales.size())) > 0)
+  std::map<std::string, Layout> wanted;
+  for (const auto& [entry, text] : layouts) wanted[entry] = layout_of(source, entry, text);
+  for (const auto& [entry, layout] : wanted) {
+    const auto scaled = wanted.find(scaled_by(entry));
+    if (scaled != wanted.end() && find(tensors, scaled->first) != nullptr &&
+        has_scale(scaled->second.format)) {
+      require_fit(source, entry, TensorClass::kScale, layout);
+      graph.storage[entry].layout = layout;
       continue;
-    const auto tensor =
-        std::find_if(tensors.begin(), tensors.end(),
-                     [&, name = entry](const auto& own) { return own.name == name; });
-    if (tensor == tensors.end()) refuse(source, entry, "names no tensor of the network");
+    }
+    const StoredTensor* tensor = find(tensors, entry);
+    if (tensor == nullptr) refuse(source, entry, "names no tensor of the network");
+    require_fit(source, entry, tensor->kind, layout);
     const auto scale = scales.find(entry + kScales);
-    const bool scaled = has_scale(storage.layout.format);
-    if (scaled != (scale != scales.end()))
-      refuse(source, entry, scaled ? "needs scales, which are missing" : "has no scales");
-    if (scaled)
-      storage.scale = checked_scale(graph, *tensor, storage.layout, scale->second, source);
+    const bool has = has_scale(layout.format);
+    if (has != (scale != scales.end()))
+      refuse(source, entry, has ? "needs scales, which are missing" : "has no scales");
+    graph.storage[entry] = {
+        layout, has ? checked_scale(graph, *tensor, layout, scale->second, source) : at::Tensor()};
   }
   for (const auto& [entry, text] : layouts)
     if (!is_stored_exactly(graph, entry))

@@ -46,19 +46,10 @@ std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& r
 }
 
 void check_rule(const StoreRule& rule) {
-  if (holds(rule.classes, TensorClass::kCheck))
-    throw UserError("--store " + rule.text + ": check bits are stored as their code says");
-  for (const TensorClass kind : {TensorClass::kScale, TensorClass::kBound})
-    if (holds(rule.classes, kind) && has_scale(rule.layout.format))
-      throw UserError("--store " + rule.text + ": " + class_name(kind) +
-                      "s need a format without scales, such as fp32 or fp16");
-  const bool weights_alone = rule.classes == std::vector<TensorClass>{TensorClass::kWeight};
-  const bool repeats = !rule.layout.code || rule.layout.code->kind == Code::Kind::kRepeat ||
-                       rule.layout.code->kind == Code::Kind::kTmr;
-  if (!weights_alone && !repeats)
-    throw UserError("--store " + rule.text +
-                    ": only weights may have this code, as it may read words as 0; others take "
-                    "repeat:R or tmr");
+  for (const TensorClass kind : rule.classes) {
+    const std::string fault = layout_fault(kind, rule.layout);
+    if (!fault.empty()) throw UserError("--store " + rule.text + ": " + fault);
+  }
 }
 
 /// As a tensor of this class.
