@@ -56,7 +56,7 @@ FaultTensor describe(const StoredTensor& stored, std::size_t number) {
 class RowsOfChannels {
  public:
   RowsOfChannels(const Graph& graph, const FaultTensor& tensor) {
-    const auto entry = graph.origin.find(graph[tensor.node].name);
+    const auto entry = graph.origin.find(producer_of(graph, tensor.node));
     if (entry != graph.origin.end()) origin_ = entry->second.out;
     if (const auto* conv = std::get_if<DuplicatedConv>(&graph[tensor.node].op)) {
       // Ranges of corrections are of duplicated channels alone.
@@ -128,7 +128,7 @@ void require_known(const Graph& graph, const Selection& selection,
       throw UserError("--channels " + layer +
                       ": the network has no layer of this name with channels");
     // A pruned network keeps some of the channels that its original had.
-    if (graph.origin.count(layer)) continue;
+    if (graph.origin.count(producer_of(graph, named->node))) continue;
     const std::uint64_t channels = named->originals / named->row;
     if (ranges.back().end > channels)
       throw UserError(

@@ -55,21 +55,6 @@ void require_known_origin(const Graph& model, const std::string& node, bool same
                   node + "' it kept; use a checkpoint pruned by sentinelnn or unpaired points");
 }
 
-/// The convolution or linear layer whose output channels a node has, by name; empty: several.
-std::string producer_of(const Graph& graph, NodeId node) {
-  while (!weight_of(graph[node].op)) {
-    const Node& at = graph[node];
-    const bool keeps =
-        std::holds_alternative<BatchNorm>(at.op) || std::holds_alternative<Activation>(at.op) ||
-        std::holds_alternative<BoundedActivation>(at.op) ||
-        std::holds_alternative<MaxPool>(at.op) || std::holds_alternative<AvgPool>(at.op) ||
-        std::holds_alternative<Dropout>(at.op);
-    if (!keeps || at.inputs.size() != 1) return "";
-    node = at.inputs[0];
-  }
-  return graph[node].name;
-}
-
 bool is_block_code(const Layout& layout) {
   return block_shape(layout).words > 1;
 }
@@ -91,6 +76,20 @@ std::int64_t originals_of(const FaultTensor& tensor) {
 }
 
 }  // namespace
+
+std::string producer_of(const Graph& graph, NodeId node) {
+  while (!weight_of(graph[node].op)) {
+    const Node& at = graph[node];
+    const bool keeps =
+        std::holds_alternative<BatchNorm>(at.op) || std::holds_alternative<Activation>(at.op) ||
+        std::holds_alternative<BoundedActivation>(at.op) ||
+        std::holds_alternative<MaxPool>(at.op) || std::holds_alternative<AvgPool>(at.op) ||
+        std::holds_alternative<Dropout>(at.op);
+    if (!keeps || at.inputs.size() != 1) return "";
+    node = at.inputs[0];
+  }
+  return graph[node].name;
+}
 
 SiteMap::SiteMap(const Graph& original, const Graph& model, const Selection& selection) {
   const FaultSpace from(original, selection), to(model, selection);

@@ -244,8 +244,8 @@ TEST(Effects, AreAFunctionOfTheTrial) {
 
 // ---- pairing ----
 
-TEST(Pairing, SharesBiasesAndNormalisationOfThePrunedNetwork) {
-  const Graph graph = testing::residual_net();
+/// Keeps the channels 6, 0 and 3 of layer1.0.conv1.
+Graph pruned_net(const Graph& graph) {
   Graph pruned = graph.clone();
   const std::vector<std::int64_t> kept = {6, 0, 3};
   const at::Tensor index = at::tensor(kept);
@@ -258,6 +258,27 @@ TEST(Pairing, SharesBiasesAndNormalisationOfThePrunedNetwork) {
   next.weight = next.weight.index_select(1, index);
   pruned.origin["layer1.0.conv1"] = {kept, {}};
   pruned.origin["layer1.0.conv2"] = {{}, kept};
+  return pruned;
+}
+
+TEST(Pairing, ChannelsOfAPrunedNormalisationKeepTheirNumbers) {
+  const Graph graph = testing::residual_net(), pruned = pruned_net(graph);
+  Selection selection;
+  selection.targets = {TensorClass::kBn};
+  selection.channels = {parse_channels("layer1.0.conv1.bn=3-4,6")};
+  const FaultSpace from(graph, selection), to(pruned, selection);
+  ASSERT_EQ(to.sites(), 4u * 2 * 32);  // of channels 6 and 3, rows 0 and 2
+  EXPECT_EQ(to.at(0).element, 0u);
+  EXPECT_EQ(to.at(32).element, 2u);
+  Faults all;
+  for (std::uint64_t site = 0; site < from.sites(); ++site) all.push_back(from.at(site));
+  const Faults moved = SiteMap(graph, pruned, selection).translate(all);
+  ASSERT_EQ(moved.size(), to.sites());
+  for (std::uint64_t site = 0; site < to.sites(); ++site) EXPECT_EQ(to.index(moved[site]), site);
+}
+
+TEST(Pairing, SharesBiasesAndNormalisationOfThePrunedNetwork) {
+  const Graph graph = testing::residual_net(), pruned = pruned_net(graph);
   Selection selection;
   selection.targets = {TensorClass::kBn};
   const FaultSpace from(graph, selection), to(pruned, selection);
