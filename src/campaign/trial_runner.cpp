@@ -103,9 +103,12 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
     check_golden(model, blocks_.in_order(engines_.back().golden().logits), images);
   }
   if (std::all_of(engines_.begin(), engines_.end(),
-                  [](const TrialEngine& engine) { return engine.space().sites() == 0; }))
+                  [](const TrialEngine& engine) { return engine.space().sites() == 0; })) {
+    const std::string part = selection_name(own.selection);
     throw UserError("--fault-target " + target_name(own.selection) +
+                    (part.empty() ? "" : " with " + part) +
                     ": nothing of the network is selected that may fail");
+  }
   for (const CampaignPoint& point : points) {
     points_.push_back(point.sampler);
     faults_.push_back(point.faults);
