@@ -91,6 +91,10 @@ void print_points(const DryRun& run, bool stops, int ranks) {
                     fmt::format("{:.1f} ms", 1e3 * point.seconds),
                     time_text(point.seconds * static_cast<double>(point.trials) / ranks)});
   print_table(rows);
+  for (const DryRun::Point& point : run.points)
+    if (point.bits_hit)
+      say("{}: events hit {} bits per bit that may fail and trial.\n", name_of(point),
+          number(*point.bits_hit));
 }
 
 void print_strata(const DryRun::Point& point) {
@@ -228,6 +232,7 @@ nlohmann::json to_json(const DryRun::Point& point) {
                         {"trials", point.trials},
                         {"supposed", point.supposed}};
   if (point.bound) own["bound"] = *point.bound;
+  if (point.bits_hit) own["bits_hit_per_bit"] = *point.bits_hit;
   for (const DryRun::Stratum& stratum : point.strata)
     own["strata"].push_back(
         {{"name", stratum.name}, {"weight", stratum.weight}, {"cost", stratum.cost}});

@@ -338,7 +338,7 @@ void add_also(CLI::App& app, Job& job) {
                  "NAME=FILE (a file that is called so wins)");
 }
 
-/// What may fail, and how.
+/// The parts of memory that may fail, and how they do.
 void add_faults(CLI::App& app, FaultsJob& faults) {
   app.add_option("--faults", faults.list,
                  "CSV with the faults of each trial (docs/fault_lists.md), instead of the options "
@@ -376,8 +376,8 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
   add_faults(app, job.faults);
   app.add_option(
       "--ber", job.ber,
-      "Probability that a bit fails (a word, of --fault-model random-word and value), in "
-      "[0, 1]; several make several points");
+      "Probability that a bit fails, in [0, 1] (with --fault-model random-word and value: a "
+      "word); several make several points");
   app.add_option("--fault-count", job.fault_count,
                  "binomial: every bit by itself; per-layer-floor: floor(ber*bits) in each layer "
                  "(seed tool); exact:K")

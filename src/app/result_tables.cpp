@@ -180,7 +180,7 @@ bool is_listed(const ResultFile& result) {
   return result.info.points.front().estimand == kListed;
 }
 
-/// Of columns of estimates.
+/// Behind the heads of columns of estimates.
 std::string interval_head(const ResultFile& result) {
   return is_listed(result) ? "" : " [interval]";
 }

@@ -62,6 +62,24 @@ void describe_costs(DryRun::Point& own, const DryRun& run, const Job& job, const
                    static_cast<double>(run.images_per_trial) * run.networks[m].seconds_per_image;
 }
 
+/// Mean number of bits that an event in the tensor hits; its word ends some of them early.
+double bits_of_event(const FaultModel& model, const FaultTensor& tensor) {
+  double bits = 0;
+  for (const std::uint8_t bit : tensor.bits) bits += model.mean_length(tensor.word_bits - bit);
+  return bits / static_cast<double>(tensor.bits.size());
+}
+
+void describe_faults(DryRun::Point& own, const CampaignPoint& point, const FaultSpace& space) {
+  const std::vector<double> expected = expected_faults(point.sampler, space);
+  double bits = 0;
+  for (std::size_t t = 0; t < expected.size(); ++t) {
+    own.faults += expected[t];
+    bits += expected[t] * bits_of_event(point.faults, space.tensors()[t]);
+  }
+  if (!point.faults.of_bits() && space.sites() > 0)
+    own.bits_hit = bits / static_cast<double>(space.sites());
+}
+
 DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint& point,
                          const Built& built, const std::vector<TrialCost>& costs,
                          const Strata& strata) {
@@ -71,9 +89,7 @@ DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint&
   own.estimand = estimand_of(point.sampler);
   own.trials = point.trials - point.first;
   if (!point.bound.empty()) own.bound = *std::max_element(point.bound.begin(), point.bound.end());
-  for (const double faults :
-       expected_faults(point.sampler, FaultSpace(built.models[0].graph, selection_of(job.faults))))
-    own.faults += faults;
+  describe_faults(own, point, FaultSpace(built.models[0].graph, selection_of(job.faults)));
   describe_costs(own, run, job, point.sampler, costs);
   describe_disk(own, point.sampler, job.faults, built);
   for (std::size_t h = 0; h < strata.names.size(); ++h)

@@ -70,8 +70,8 @@ class PointEstimates {
   std::vector<CentreInfo> centres_;
 };
 
-/// Of a point without trials whose models read all words right but for these shares of them: the
-/// fault-free values, that far at most from what trials would show.
+/// Estimates of a point without trials: the fault-free values. `bound`: by model, the probability
+/// that a trial reads any word wrongly; trials would show no value further away than that.
 std::vector<EstimateRow> bound_estimates(const ResultInfo& info, std::uint32_t point,
                                          const std::vector<double>& bound);
 

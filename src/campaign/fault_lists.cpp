@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
 
 #include "sentinel/campaign/outputs.hpp"
@@ -21,8 +20,7 @@ std::string value_text(const FaultRow& fault, const TensorInfo& tensor, const Po
   if (tensor.layout != "fp32") return given_word(fault.after);
   FaultModel model;
   model.effect = Effect::kValue;
-  const auto bits = static_cast<std::uint32_t>(fault.after);
-  std::memcpy(&model.value, &bits, sizeof bits);
+  model.value = decode({}, fault.after);
   return effect_name(model);
 }
 

@@ -47,7 +47,7 @@ void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const Fault
   }
 }
 
-/// Of a list: faults in words that another network has not.
+/// Another network may lack words that a list of faults names.
 void warn_of_missing_words(const TrialPlan& plan, TrialRunner& runner) {
   const auto* listed = std::get_if<ListedFaults>(&plan.points.front().sampler);
   if (!listed) return;

@@ -13,6 +13,12 @@ namespace {
 
 constexpr double kFaultsAtOnce = 2e6;  // of the trials that an engine is given together
 
+std::string nothing_selected(const Selection& selection) {
+  const std::string part = selection_name(selection);
+  return "--fault-target " + target_name(selection) + (part.empty() ? "" : " with " + part) +
+         ": the network has nothing of it that may fail";
+}
+
 FaultRow to_row(const FaultRecord& fault, const FaultTensor& tensor) {
   FaultRow row;
   row.kind = static_cast<std::uint8_t>(tensor.kind);
@@ -103,12 +109,8 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
     check_golden(model, blocks_.in_order(engines_.back().golden().logits), images);
   }
   if (std::all_of(engines_.begin(), engines_.end(),
-                  [](const TrialEngine& engine) { return engine.space().sites() == 0; })) {
-    const std::string part = selection_name(own.selection);
-    throw UserError("--fault-target " + target_name(own.selection) +
-                    (part.empty() ? "" : " with " + part) +
-                    ": nothing of the network is selected that may fail");
-  }
+                  [](const TrialEngine& engine) { return engine.space().sites() == 0; }))
+    throw UserError(nothing_selected(own.selection));
   for (const CampaignPoint& point : points) {
     points_.push_back(point.sampler);
     faults_.push_back(point.faults);

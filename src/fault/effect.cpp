@@ -2,27 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
+#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <limits>
 #include <optional>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/text.hpp"
 
 namespace sentinel {
 namespace {
 
 constexpr int kLongestBurst = 64;
-
-template <class Number>
-std::optional<Number> parse(std::string_view text) {
-  Number number{};
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
-  if (text.empty() || error != std::errc() || stop != end) return std::nullopt;
-  return number;
-}
 
 [[noreturn]] void refuse_shape(const std::string& text) {
   throw UserError(
@@ -34,10 +24,8 @@ std::optional<Number> parse(std::string_view text) {
 std::vector<double> parse_probabilities(const std::string& list, const std::string& text) {
   std::vector<double> lengths;
   double sum = 0;
-  for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
-    end = list.find(',', begin);
-    const auto share = parse<double>(
-        std::string_view(list).substr(begin, end == std::string::npos ? end : end - begin));
+  for (const std::string& part : split(list, ',')) {
+    const auto share = parse_number<double>(part);
     if (!share || !(*share >= 0 && *share <= 1)) refuse_shape(text);
     lengths.push_back(*share);
     sum += *share;
@@ -48,9 +36,10 @@ std::vector<double> parse_probabilities(const std::string& list, const std::stri
 
 }  // namespace
 
-double FaultModel::mean_length() const {
+double FaultModel::mean_length(int most) const {
   double mean = 0;
-  for (std::size_t i = 0; i < lengths.size(); ++i) mean += lengths[i] * static_cast<double>(i + 1);
+  for (std::size_t i = 0; i < lengths.size(); ++i)
+    mean += lengths[i] * std::min(static_cast<double>(i + 1), static_cast<double>(most));
   return mean;
 }
 
@@ -66,7 +55,7 @@ void parse_effect(const std::string& text, FaultModel& model) {
     model.effect = Effect::kRandomWord;
   } else {
     const auto number =
-        text.rfind(value, 0) == 0 ? parse<double>(text.substr(value.size())) : std::nullopt;
+        text.rfind(value, 0) == 0 ? parse_number<double>(text.substr(value.size())) : std::nullopt;
     if (!number)
       throw UserError(
           "--fault-model takes flip, stuck-at-0, stuck-at-1, random-word or value:V with a number "
@@ -94,9 +83,7 @@ std::string effect_name(const FaultModel& model) {
 }
 
 std::uint64_t operand_of(const FaultModel& model) {
-  std::uint32_t bits = 0;
-  std::memcpy(&bits, &model.value, sizeof bits);
-  return bits;
+  return encode({}, model.value);  // fp32
 }
 
 void parse_shape(const std::string& text, FaultModel& model) {
@@ -104,7 +91,7 @@ void parse_shape(const std::string& text, FaultModel& model) {
   if (text == "bit") {
     model.lengths = {1};
   } else if (text.rfind(burst, 0) == 0) {
-    const auto length = parse<int>(text.substr(burst.size()));
+    const auto length = parse_number<int>(text.substr(burst.size()));
     if (!length || *length < 1 || *length > kLongestBurst) refuse_shape(text);
     model.lengths.assign(static_cast<std::size_t>(*length), 0);
     model.lengths.back() = 1;

@@ -4,7 +4,6 @@
 #include <array>
 #include <cstring>
 #include <map>
-#include <optional>
 
 #include "sentinel/core/error.hpp"
 
@@ -17,13 +16,6 @@ std::uint32_t bits_of(float value) {
   std::uint32_t bits = 0;
   std::memcpy(&bits, &value, sizeof bits);
   return bits;
-}
-
-float value_of(std::uint64_t bits) {
-  const auto low = static_cast<std::uint32_t>(bits);
-  float value = 0;
-  std::memcpy(&value, &low, sizeof value);
-  return value;
 }
 
 Word low_bits(int count) {
@@ -101,10 +93,10 @@ float read_value(const Words& words, const ReadWord& read, float scale) {
   return read.flagged ? 0 : decode(words.tensor.layout.format, read.word, scale);
 }
 
-/// What stores a value: of a code that keeps every word by itself, its code word.
+/// The stored word of a value, as if it were alone in its block.
 Word stored_value(const Words& words, std::uint64_t element, float value) {
-  Word word = encode(words.tensor.layout.format, value, words.scale(element));
-  if (!words.coded || words.shape.words > 1) return word;
+  const Word word = encode(words.tensor.layout.format, value, words.scale(element));
+  if (!words.coded) return word;
   std::array<Word, kMostWords> stored{};
   Word check = 0;
   encode_block(words.tensor.layout, &word, 1, stored.data(), &check);
@@ -233,13 +225,15 @@ class BlockReader {
     next_row_ = scales_.begin();
   }
 
-  /// Rows of scales that are read otherwise, whether hit or not, up to this value.
+  /// Values of the scales that are read otherwise, in no block that was hit, up to this one.
   void rows_before(std::uint64_t element) {
     while (next_row_ != scales_.end()) {
       const NumberRange row = values_of_row(next_row_->first);
       next_ = std::max(next_, row.begin);
-      for (; next_ < std::min(row.end, element); ++next_)
-        read_block(words_.block_of(next_), nullptr, 0, 0, 0, 0, next_);
+      for (; next_ < std::min(row.end, element); ++next_) {
+        const ReadWord word{words_.word(next_), false};  // no fault, so that no code changes it
+        compare(next_, word, word);
+      }
       if (next_ < row.end) return;
       ++next_row_;
     }
@@ -247,7 +241,7 @@ class BlockReader {
 
   /// `faults` of the block: [begin, end) of its words, [first, last) of its check word.
   void read_block(std::uint64_t block, const Faults* faults, std::size_t begin, std::size_t end,
-                  std::size_t first, std::size_t last, std::optional<std::uint64_t> only = {}) {
+                  std::size_t first, std::size_t last) {
     const NumberRange range = words_.values_of_block(block);
     clean_.encode_from(words_, range);
     faulty_.copy(clean_,
@@ -257,9 +251,8 @@ class BlockReader {
     clean_.decode(words_, range);
     faulty_.decode(words_, range);
     for (std::uint64_t element = range.begin; element < range.end; ++element)
-      if (!only || *only == element)
-        compare(element, clean_.read[element - range.begin], faulty_.read[element - range.begin]);
-    if (!only) next_ = std::max(next_, range.end);
+      compare(element, clean_.read[element - range.begin], faulty_.read[element - range.begin]);
+    next_ = std::max(next_, range.end);
   }
 
  private:
@@ -281,7 +274,7 @@ class BlockReader {
     Word& word = faulty_.stored[copy * (range.end - range.begin) + element - range.begin];
     const Word before = word;
     const Word plain =
-        site.effect == Effect::kValue ? stored_value(words_, element, value_of(site.operand)) : 0;
+        site.effect == Effect::kValue ? stored_value(words_, element, decode({}, site.operand)) : 0;
     word = after_fault(site, word, words_.shape.stored_bits, plain);
     record(number, site, before, word);
   }
@@ -302,8 +295,8 @@ class BlockReader {
       if (changed != scales_.end()) scale = changed->second;
     }
     const float before = words_.values[element];
-    const bool same =
-        scale == words_.scale(element) && !faulty.flagged && faulty.word == clean.word;
+    const bool same = bits_of(scale) == bits_of(words_.scale(element)) && !faulty.flagged &&
+                      faulty.word == clean.word;
     const float after = same ? before : read_value(words_, faulty, scale);
     if (bits_of(before) != bits_of(after))
       reading_.changes.push_back({stored_, element, before, after});

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <set>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/text.hpp"
 
 namespace sentinel {
 namespace {
@@ -15,31 +15,14 @@ namespace {
 constexpr TensorClass kClasses[] = {TensorClass::kWeight, TensorClass::kBias,  TensorClass::kBn,
                                     TensorClass::kBound,  TensorClass::kScale, TensorClass::kCheck};
 
-std::optional<std::uint64_t> parse_number(std::string_view text) {
-  std::uint64_t number = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
-  if (text.empty() || error != std::errc() || stop != end || number > 0xffffffff)
-    return std::nullopt;
-  return number;
-}
-
 /// "3" or "0-3".
 std::optional<NumberRange> parse_range(std::string_view text) {
   const std::size_t dash = text.find('-');
-  const auto first = parse_number(text.substr(0, dash));
-  const auto last = dash == std::string_view::npos ? first : parse_number(text.substr(dash + 1));
+  const auto first = parse_number<std::uint32_t>(text.substr(0, dash));
+  const auto last =
+      dash == std::string_view::npos ? first : parse_number<std::uint32_t>(text.substr(dash + 1));
   if (!first || !last || *last < *first) return std::nullopt;
-  return NumberRange{*first, *last + 1};
-}
-
-std::vector<std::string> split(const std::string& text, char at) {
-  std::vector<std::string> parts;
-  for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
-    end = text.find(at, begin);
-    parts.push_back(text.substr(begin, end == std::string::npos ? end : end - begin));
-  }
-  return parts;
+  return NumberRange{*first, std::uint64_t{*last} + 1};
 }
 
 /// Ascending, without overlap.
@@ -166,17 +149,16 @@ std::vector<TensorClass> parse_targets(const std::vector<std::string>& words) {
 Selection::Channels parse_channels(const std::string& text) {
   const std::size_t equals = text.rfind('=');
   Selection::Channels channels{text.substr(0, equals), {}};
-  if (equals != std::string::npos && equals > 0)
-    for (const std::string& part : split(text.substr(equals + 1), ',')) {
-      const auto range = parse_range(part);
-      if (!range) break;
-      channels.channels.push_back(*range);
-    }
-  const std::size_t parts =
-      equals == std::string::npos ? 0 : split(text.substr(equals + 1), ',').size();
-  if (channels.channels.empty() || channels.channels.size() != parts)
+  const auto refuse = [&] {
     throw UserError("--channels takes LAYER=NUMBERS, such as layer1.0.conv1=0-3,7, not '" + text +
                     "'");
+  };
+  if (equals == std::string::npos || equals == 0) refuse();
+  for (const std::string& part : split(text.substr(equals + 1), ',')) {
+    const auto range = parse_range(part);
+    if (!range) refuse();
+    channels.channels.push_back(*range);
+  }
   channels.channels = merged(channels.channels);
   return channels;
 }

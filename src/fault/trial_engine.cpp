@@ -1,6 +1,7 @@
 #include "sentinel/fault/trial_engine.hpp"
 
 #include <ATen/core/grad_mode.h>
+#include <c10/util/ScopeExit.h>
 
 #include <chrono>
 #include <map>
@@ -111,7 +112,7 @@ struct TrialEngine::State {
   at::Tensor dense_logits(const std::vector<ReadChange>& changes, const Part& part);
   void patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials);
   NodeId first_changed(const std::vector<ReadChange>& changes) const;
-  void reread(const std::vector<ReadChange>& changes);
+  std::vector<NodeId> taken_nodes(const std::vector<ReadChange>& changes) const;
   std::vector<TrialOutput> fast_trials(const TrialInput* begin, const TrialInput* end);
   std::size_t wave() const;
   TrialResult result_of(const at::Tensor& logits, EnginePath path, const Part& part,
@@ -184,8 +185,9 @@ NodeId TrialEngine::State::first_changed(const std::vector<ReadChange>& changes)
   return memory->tensors()[changes.front().stored].node;
 }
 
-/// Lets the fused network take from its graph what it took when it was made.
-void TrialEngine::State::reread(const std::vector<ReadChange>& changes) {
+/// Nodes of which the fused network took values when it was made, as far as these changed.
+std::vector<NodeId> TrialEngine::State::taken_nodes(const std::vector<ReadChange>& changes) const {
+  std::vector<NodeId> nodes;
   const ReadChange* before = nullptr;
   for (const ReadChange& change : changes) {
     if (before != nullptr && before->stored == change.stored) continue;
@@ -197,27 +199,30 @@ void TrialEngine::State::reread(const std::vector<ReadChange>& changes) {
         break;  // read at every use
       case TensorClass::kBn:
       case TensorClass::kBound:
-        net->reread(tensor.node);
+        nodes.push_back(tensor.node);
         break;
       case TensorClass::kScale:
       case TensorClass::kCheck:
         throw Bug("'" + tensor.name + "' is nothing that a network reads");
     }
   }
+  return nodes;
 }
 
 /// Everything from the first changed node on.
 at::Tensor TrialEngine::State::dense_logits(const std::vector<ReadChange>& changes,
                                             const Part& part) {
+  const std::vector<NodeId> nodes = taken_nodes(changes);
+  const auto take = [&] {
+    for (const NodeId node : nodes) net->reread(node);
+  };
+  const auto clean = c10::make_scope_exit(take);  // after the guard, also where a run throws
+  const FaultGuard guard(fast, *memory, changes);
+  take();
+  const NodeId cut = cache->cut_before(first_changed(changes));
   std::vector<at::Tensor> parts;
-  {
-    const FaultGuard guard(fast, *memory, changes);
-    reread(changes);
-    const NodeId cut = cache->cut_before(first_changed(changes));
-    for (std::size_t block = part.first_block; block < part.last_block; ++block)
-      parts.push_back(net->run(cache->start(block, cut), cut));
-  }
-  reread(changes);
+  for (std::size_t block = part.first_block; block < part.last_block; ++block)
+    parts.push_back(net->run(cache->start(block, cut), cut));
   return at::cat(parts);
 }
 

@@ -13,7 +13,8 @@ std::int64_t original_rows(const Op& op);
 /// Groups of a convolution, 1 for other operators.
 std::int64_t groups_of(const Op& op);
 
-/// The convolution or linear layer whose output channels a node has, by name; empty: several.
+/// The convolution or linear layer whose output channels a node has, by name; empty: none, or
+/// several.
 std::string producer_of(const Graph& graph, NodeId node);
 
 }  // namespace sentinel

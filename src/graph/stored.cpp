@@ -95,17 +95,14 @@ const char* class_name(TensorClass kind) {
   throw Bug("unknown class of tensors");
 }
 
-std::string layout_fault(TensorClass kind, const Layout& layout) {
-  const bool unscaled = kind == TensorClass::kScale || kind == TensorClass::kBound;
-  const bool copies = !layout.code || layout.code->kind == Code::Kind::kRepeat ||
-                      layout.code->kind == Code::Kind::kTmr;
+std::string misfit(TensorClass kind, const Layout& layout) {
   if (kind == TensorClass::kCheck) return "check bits are stored as their code says";
-  if (unscaled && has_scale(layout.format))
+  if (kind == TensorClass::kWeight) return "";
+  if ((kind == TensorClass::kBound || kind == TensorClass::kScale) && has_scale(layout.format))
     return std::string(class_name(kind)) + "s need a format without scales, such as fp32 or fp16";
-  if (kind != TensorClass::kWeight && !copies)
-    return "only weights may have this code, as it may read words as 0; others take repeat:R or "
-           "tmr";
-  return "";
+  const bool repeats = !layout.code || layout.code->kind == Code::Kind::kRepeat ||
+                       layout.code->kind == Code::Kind::kTmr;
+  return repeats ? "" : "only weights may have this code; others take repeat:R or tmr";
 }
 
 std::vector<StoredTensor> stored_tensors(const Graph& graph) {
@@ -197,7 +194,10 @@ void set_scales(Graph& graph, const std::string& entry, const at::Tensor& scales
   storage.scale = scales.to(at::kCPU).contiguous().clone();
   read_back(storage.scale.data_ptr<float>(), static_cast<std::uint64_t>(storage.scale.numel()),
             layout, [](std::uint64_t) { return 1.0F; });
-  if (!is_plain(layout)) graph.storage[entry + "_scale"] = {layout, {}};
+  if (is_plain(layout))
+    graph.storage.erase(entry + "_scale");
+  else
+    graph.storage[entry + "_scale"] = {layout, {}};
 }
 
 }  // namespace
@@ -207,6 +207,7 @@ void store_as(Graph& graph, const std::string& entry, const Layout& layout, cons
   Node& node = graph[found.node];
   at::Tensor& tensor = tensor_of(node.op, node.name, entry);
   Storage storage{layout, {}};
+  graph.storage.erase(entry + "_scale");
   if (has_scale(layout.format)) {
     storage.layout.scale_per_row = layout.scale_per_row && found.row > 0 && tensor.dim() > 1;
     set_scales(graph, entry, scales_of(tensor.to(at::kCPU), layout, storage.layout.scale_per_row),

@@ -11,36 +11,29 @@ namespace sentinel {
 namespace {
 
 const std::string kScales = "_scale";
+constexpr const char* kNoSuchTensor = "the network has no such tensor";
 
 [[noreturn]] void refuse(const std::string& source, const std::string& entry,
                          const std::string& what) {
   throw DataError(source,
-                  "by the record sentinelnn.json, " + entry + " is stored in a way that " + what);
+                  "the record sentinelnn.json says how " + entry + " is stored, but " + what);
 }
 
 Layout layout_of(const std::string& source, const std::string& entry, const std::string& text) {
   try {
     return parse_layout(text);
   } catch (const UserError& error) {
-    refuse(source, entry, std::string("is none: ") + error.what());
+    refuse(source, entry, error.what());
   }
 }
 
-/// The entry that one of scales would be for; empty: it is named otherwise.
-std::string scaled_by(const std::string& entry) {
-  return ends_with(entry, kScales) ? entry.substr(0, entry.size() - kScales.size()) : "";
+bool is_scale(const std::string& entry) {
+  return ends_with(entry, kScales);
 }
 
-const StoredTensor* find(const std::vector<StoredTensor>& tensors, const std::string& entry) {
-  const auto found = std::find_if(tensors.begin(), tensors.end(),
-                                  [&](const StoredTensor& own) { return own.name == entry; });
-  return found == tensors.end() ? nullptr : &*found;
-}
-
-void require_fit(const std::string& source, const std::string& entry, TensorClass kind,
-                 const Layout& layout) {
-  const std::string fault = layout_fault(kind, layout);
-  if (!fault.empty()) refuse(source, entry, "is refused: " + fault);
+/// The entry whose scales these are.
+std::string scaled_entry(const std::string& scales) {
+  return scales.substr(0, scales.size() - kScales.size());
 }
 
 /// Its rows in the order of the graph's.
@@ -51,11 +44,36 @@ at::Tensor checked_scale(const Graph& graph, const StoredTensor& tensor, const L
   if (!scale.defined() || scale.scalar_type() != at::kFloat || scale.dim() != 1 ||
       scale.size(0) != wanted)
     refuse(source, tensor.name,
-           "needs " + std::to_string(wanted) + " fp32 scales, " + tensor.name + kScales);
+           "its format needs " + tensor.name + kScales + " with " + std::to_string(wanted) +
+               " fp32 values");
   const auto* conv = std::get_if<DuplicatedConv>(&graph[tensor.node].op);
   if (!conv || wanted != rows) return scale.clone();
   return rows_from_file(scale, static_cast<std::int64_t>(conv->duplicated.size()), conv->layout)
       .clone();
+}
+
+const Layout& fitting(const std::string& source, const std::string& entry, TensorClass kind,
+                      const Layout& layout) {
+  const std::string why = misfit(kind, layout);
+  if (!why.empty()) refuse(source, entry, why);
+  return layout;
+}
+
+/// How the record says that a tensor of the network is stored.
+Storage storage_of(const Graph& graph, const std::vector<StoredTensor>& tensors,
+                   const std::string& entry, const Layout& layout,
+                   const std::map<std::string, at::Tensor>& scales, const std::string& source) {
+  const auto tensor = std::find_if(tensors.begin(), tensors.end(),
+                                   [&](const StoredTensor& own) { return own.name == entry; });
+  if (tensor == tensors.end()) refuse(source, entry, kNoSuchTensor);
+  Storage storage{fitting(source, entry, tensor->kind, layout), {}};
+  const auto scale = scales.find(entry + kScales);
+  const bool scaled = has_scale(layout.format);
+  if (scaled != (scale != scales.end()))
+    refuse(source, entry,
+           scaled ? "its scales are missing" : "there are scales that its format does not use");
+  if (scaled) storage.scale = checked_scale(graph, *tensor, layout, scale->second, source);
+  return storage;
 }
 
 }  // namespace
@@ -70,7 +88,7 @@ std::map<std::string, at::Tensor> take_scales(StateDict& tensors, const LayoutNa
   std::map<std::string, at::Tensor> scales;
   StateDict others;
   for (const auto& [name, tensor] : tensors) {
-    if (layouts.count(scaled_by(name)) > 0)
+    if (is_scale(name) && layouts.count(scaled_entry(name)) > 0)
       scales[name] = tensor;
     else
       others.set(name, tensor);
@@ -82,29 +100,19 @@ std::map<std::string, at::Tensor> take_scales(StateDict& tensors, const LayoutNa
 void set_storage(Graph& graph, const LayoutNames& layouts,
                  const std::map<std::string, at::Tensor>& scales, const std::string& source) {
   const std::vector<StoredTensor> tensors = stored_tensors(graph);
-  std::map<std::string, Layout> wanted;
-  for (const auto& [entry, text] : layouts) wanted[entry] = layout_of(source, entry, text);
-  for (const auto& [entry, layout] : wanted) {
-    const auto scaled = wanted.find(scaled_by(entry));
-    if (scaled != wanted.end() && find(tensors, scaled->first) != nullptr &&
-        has_scale(scaled->second.format)) {
-      require_fit(source, entry, TensorClass::kScale, layout);
-      graph.storage[entry].layout = layout;
-      continue;
-    }
-    const StoredTensor* tensor = find(tensors, entry);
-    if (tensor == nullptr) refuse(source, entry, "names no tensor of the network");
-    require_fit(source, entry, tensor->kind, layout);
-    const auto scale = scales.find(entry + kScales);
-    const bool has = has_scale(layout.format);
-    if (has != (scale != scales.end()))
-      refuse(source, entry, has ? "needs scales, which are missing" : "has no scales");
-    graph.storage[entry] = {
-        layout, has ? checked_scale(graph, *tensor, layout, scale->second, source) : at::Tensor()};
+  for (const auto& [entry, text] : layouts) {
+    const Layout layout = layout_of(source, entry, text);
+    const bool of_scales = is_scale(entry) && layouts.count(scaled_entry(entry)) > 0;
+    if (!of_scales)
+      graph.storage[entry] = storage_of(graph, tensors, entry, layout, scales, source);
+    else if (scales.count(entry) == 0)
+      refuse(source, entry, kNoSuchTensor);
+    else
+      graph.storage[entry] = {fitting(source, entry, TensorClass::kScale, layout), {}};
   }
   for (const auto& [entry, text] : layouts)
     if (!is_stored_exactly(graph, entry))
-      refuse(source, entry, "cannot hold its values; the file was changed");
+      refuse(source, entry, "its values are none that are stored so; the file was changed");
 }
 
 }  // namespace sentinel

@@ -9,15 +9,6 @@
 namespace sentinel {
 namespace {
 
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
-    end = text.find(',', begin);
-    parts.push_back(text.substr(begin, end == std::string::npos ? end : end - begin));
-  }
-  return parts;
-}
-
 bool holds(const std::vector<TensorClass>& classes, TensorClass kind) {
   return std::find(classes.begin(), classes.end(), kind) != classes.end();
 }
@@ -27,7 +18,7 @@ std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& r
   std::vector<TensorClass> classes;
   const bool all = names == "parameters";
   try {
-    classes = parse_targets(split(names));
+    classes = parse_targets(split(names, ','));
   } catch (const UserError&) {
     throw UserError("--store " + rule.text +
                     ": before @ or = stand classes of tensors: weight, bias, bn, bound, scale, or "
@@ -47,8 +38,8 @@ std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& r
 
 void check_rule(const StoreRule& rule) {
   for (const TensorClass kind : rule.classes) {
-    const std::string fault = layout_fault(kind, rule.layout);
-    if (!fault.empty()) throw UserError("--store " + rule.text + ": " + fault);
+    const std::string why = misfit(kind, rule.layout);
+    if (!why.empty()) throw UserError("--store " + rule.text + ": " + why);
   }
 }
 

@@ -13,7 +13,7 @@ namespace sentinel::store {
 /// Opens a result; throws DataError where it is none of ours or of a newer schema. Like everything
 /// here it wants the caller's h5::Guard.
 h5::File open_result(const std::string& path);
-/// Of a result that open_result opened.
+/// The schema of a result that open_result opened.
 int schema_of(const h5::File& file);
 
 /// How much of a result is in memory at a time; a single record may have more faults.

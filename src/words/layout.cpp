@@ -50,16 +50,6 @@ std::optional<int> number(const std::string& text) {
   return std::stoi(text);
 }
 
-std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> parts(1);
-  for (const char c : text)
-    if (c == separator)
-      parts.emplace_back();
-    else
-      parts.back() += c;
-  return parts;
-}
-
 /// The rest of a text that has this beginning.
 std::optional<std::string> after(const std::string& text, const std::string& begin) {
   if (!begins_with(text, begin)) return std::nullopt;

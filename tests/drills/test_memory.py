@@ -110,6 +110,16 @@ def test_faults_may_be_left_out(sentinelnn, campaign, tmp_path):
     assert replay.code == 0, replay.err + replay.out
 
 
+def test_plan_says_how_many_bits_events_hit(sentinelnn, campaign):
+    args = ["plan", "--checkpoint", campaign.checkpoint, "--data", campaign.data, "--images", "8"]
+    args += ["--fault-shape", "burst:4", "--event-rate", "1e-3", "--json"]
+    outcome = sentinelnn.run(args)
+    assert outcome.code == 0, outcome.err
+    # Events of the three highest bits of 32 end with their word.
+    (point,) = json.loads(outcome.out)["points"]
+    assert point["bits_hit_per_bit"] == pytest.approx(1e-3 * (29 * 4 + 3 + 2 + 1) / 32)
+
+
 REFUSED = {
     "--fault-target weights --ber 1e-4": "--fault-target takes",
     "--layers nothing* --ber 1e-4": "--layers nothing*",
@@ -117,7 +127,7 @@ REFUSED = {
     "--channels conv1 --ber 1e-4": "--channels takes",
     "--channels conv1=1 --channels conv1=2 --ber 1e-4": "twice",
     "--bits 32 --ber 1e-4": "bits 0 to 31",
-    "--bits check --fault-count exact:1": "",
+    "--bits check --fault-count exact:1": "--fault-target weight with bits check",
     "--fault-model flop --ber 1e-4": "--fault-model takes",
     "--fault-model value:x --ber 1e-4": "--fault-model takes",
     "--fault-model random-word --bits 3 --ber 1e-4": "whole word",
@@ -128,7 +138,7 @@ REFUSED = {
     "--event-rate 1e-4": "--event-rate",
     "--fault-shape burst:3 --event-rate 2": "between 0 and 1",
     "--faults-stored maybe --ber 1e-4": "--faults-stored",
-    "--fault-target bound --ber 1e-4": "",
+    "--fault-target bound --ber 1e-4": "nothing of it that may fail",
     "--fault-model stuck-at-0 --sampling stratified --ber 1e-6 --repeat 500": "strata",
 }
 

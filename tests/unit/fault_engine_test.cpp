@@ -35,7 +35,7 @@ std::vector<at::Tensor> weights(const Graph& graph, const FaultSpace& space) {
   return copies;
 }
 
-/// What the faults change, and a guard that puts it into the graph.
+/// Reads memory with faults, and puts the changes into the graph while it lives.
 struct Faulty {
   Memory memory;
   Reading reading;

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -152,6 +153,54 @@ TEST(Memory, StoresValuesAndRandomWords) {
   EXPECT_EQ(reading.records[0].after, 0x12u);
 }
 
+TEST(Memory, AValueIsStoredAsItsBlockStoresIt) {
+  for (const char* text : {"int7:tensor+zero-space", "int8:tensor+secded:64", "int8:tensor+spw"}) {
+    Graph graph = testing::plain_net();
+    store_class(graph, TensorClass::kWeight, text);
+    Selection words;
+    words.words = true;
+    const Memory memory(graph);
+    const Layout own = layout(text);
+    std::uint32_t bits = 0;
+    const float value = -1e9F;  // saturates
+    std::memcpy(&bits, &value, sizeof bits);
+    const Word after = memory.read(FaultSpace(graph, words), {{0, 4, 0, Effect::kValue, 1, bits}})
+                           .records[0]
+                           .after;
+    const int sign = own.code->kind == Code::Kind::kSpw ? 12 : 7;
+    EXPECT_EQ(after >> sign, 1u) << text << " " << after;
+    ReadWord read;
+    Word check = 0;
+    if (own.code->kind != Code::Kind::kSecded) {
+      decode_block(own, &after, 1, check, &read);
+      EXPECT_LT(decode(own.format, read.word, 1), -62) << text;
+    }
+  }
+}
+
+TEST(Memory, AScaleOfZeroHasASign) {
+  Graph graph = testing::plain_net();
+  const std::string name = "features.0.weight";
+  store_as(graph, name, layout("int8:channel"));
+  rescale(graph, name, at::zeros_like(graph.storage.at(name).scale));
+  const FaultSpace space(graph, target({TensorClass::kScale}));
+  const Reading reading = Memory(graph).read(space, {{0, 2, 31}});
+  ASSERT_EQ(reading.changes.size(), 27u);
+  for (const ReadChange& change : reading.changes) EXPECT_TRUE(std::signbit(change.faulty));
+}
+
+TEST(StoredTensors, AnotherWayOfStoringForgetsTheFormerScales) {
+  Graph graph = testing::plain_net();
+  const std::string name = "features.0.weight";
+  for (const char* scales : {"fp16", "fp32"}) {
+    store_as(graph, name, layout("int8:channel"), layout(scales));
+    EXPECT_EQ(graph.storage.count(name + "_scale"), is_plain(layout(scales)) ? 0u : 1u);
+  }
+  store_as(graph, name, layout("int8:channel"), layout("fp16"));
+  store_as(graph, name, layout("fp16"));
+  EXPECT_EQ(graph.storage.count(name + "_scale"), 0u);
+}
+
 TEST(Memory, ACodeCorrectsAndFlags) {
   Graph graph = testing::plain_net();
   store_class(graph, TensorClass::kWeight, "int4:channel+bch:8,4");
@@ -178,17 +227,57 @@ TEST(Memory, CheckWordsAreReadWithTheirBlocks) {
 }
 
 TEST(Memory, AScaleIsReadByAllItsValues) {
-  Graph graph = testing::plain_net();
-  store_class(graph, TensorClass::kWeight, "int8:channel");
-  const FaultSpace space(graph, target({TensorClass::kScale}));
-  const Memory memory(graph);
-  const Reading reading = memory.read(space, {{0, 2, 24}});  // row 2, exponent
-  ASSERT_FALSE(reading.changes.empty());
-  EXPECT_EQ(reading.words_wrong, 1u);  // the scale itself
-  for (const ReadChange& change : reading.changes) {
-    EXPECT_EQ(change.element / 27, 2u);
-    const float factor = change.faulty / change.clean;
-    EXPECT_TRUE(factor == 4.0F || factor == 0.25F) << factor;
+  for (const char* text : {"int8:channel", "int8:channel+secded:64", "int4:channel+bch:8,4",
+                           "int7:channel+zero-space", "fp8:e5m2:channel+tmr:6"}) {
+    Graph graph = testing::plain_net();
+    store_class(graph, TensorClass::kWeight, text);
+    const FaultSpace space(graph, target({TensorClass::kScale}));
+    const Reading reading = Memory(graph).read(space, {{0, 2, 24}});  // row 2, exponent
+    EXPECT_EQ(reading.words_wrong, 1u) << text;                       // the scale itself
+    const float* values =
+        std::get<Conv>(graph[graph.find("features.0")].op).weight.data_ptr<float>();
+    const auto zeros = std::count(values + 2 * 27, values + 3 * 27, 0.0F);
+    EXPECT_EQ(reading.changes.size(), 27u - static_cast<std::size_t>(zeros)) << text;
+    for (const ReadChange& change : reading.changes) {
+      EXPECT_EQ(change.element / 27, 2u);
+      const float factor = change.faulty / change.clean;
+      EXPECT_TRUE(factor == 4.0F || factor == 0.25F) << text << " " << factor;
+    }
+  }
+}
+
+TEST(Memory, AScaleAndWordsThatAreHitAreReadTogether) {
+  for (const char* text : {"int8:channel", "int8:channel+secded:64"}) {
+    Graph graph = testing::plain_net();
+    store_class(graph, TensorClass::kWeight, text);
+    const FaultSpace space(graph, target({TensorClass::kWeight, TensorClass::kScale}));
+    const auto at = [&](const char* name) {
+      for (std::uint32_t t = 0; t < space.tensors().size(); ++t)
+        if (space.tensors()[t].name == name) return t;
+      throw Bug("no such tensor");
+    };
+    const std::uint32_t weight = at("features.0.weight"), scales = at("features.0.weight_scale");
+    // Two bits of a word each, so that SEC-DED does not correct them: in rows 1 and 2, and in the
+    // block that ends row 2 and begins row 3.
+    const Faults faults = {{weight, 30, 1}, {weight, 30, 6}, {weight, 60, 1}, {weight, 60, 6},
+                           {weight, 81, 1}, {weight, 81, 6}, {scales, 2, 24}};
+    const Memory memory(graph);
+    const Reading reading = memory.read(space, faults);
+    EXPECT_EQ(reading.words_wrong, 4u) << text;
+    const float* clean = memory.values(space.tensors()[weight].stored);
+    const float* scale = graph.storage.at("features.0.weight").scale.data_ptr<float>();
+    const float wrong = decode({}, reading.records.back().after);
+    std::size_t next = 0;
+    for (std::uint64_t e = 0; e < space.tensors()[weight].elements; ++e) {
+      Word word = memory.word(space.tensors()[weight].stored, e);
+      if (e == 30 || e == 60 || e == 81) word ^= 0x42;
+      const float expected = decode(layout(text).format, word, e / 27 == 2 ? wrong : scale[e / 27]);
+      if (expected == clean[e]) continue;
+      ASSERT_LT(next, reading.changes.size()) << text << " " << e;
+      EXPECT_EQ(reading.changes[next].element, e) << text;
+      EXPECT_EQ(reading.changes[next++].faulty, expected) << text << " " << e;
+    }
+    EXPECT_EQ(next, reading.changes.size()) << text;
   }
 }
 

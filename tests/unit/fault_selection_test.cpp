@@ -209,7 +209,8 @@ TEST(Effects, HaveOneSpelling) {
   for (const char* bad : {"", "burst:0", "burst:65", "burst:x", "mbu:1", "mbu:0.5,0.5,0.5",
                           "mbu:nan,0,1", "mbu:1.5,-0.5,0"})
     EXPECT_THROW(model_of("flip", bad), UserError) << bad;
-  EXPECT_DOUBLE_EQ(model_of("flip", "mbu:0.5,0.25,0.25").mean_length(), 1.75);
+  EXPECT_DOUBLE_EQ(model_of("flip", "mbu:0.5,0.25,0.25").mean_length(32), 1.75);
+  EXPECT_DOUBLE_EQ(model_of("flip", "mbu:0.5,0.25,0.25").mean_length(1), 1);
 }
 
 TEST(Effects, LengthsHaveTheirShares) {
@@ -244,10 +245,9 @@ TEST(Effects, AreAFunctionOfTheTrial) {
 
 // ---- pairing ----
 
-/// Keeps the channels 6, 0 and 3 of layer1.0.conv1.
-Graph pruned_net(const Graph& graph) {
+/// Keeps these channels of layer1.0.conv1.
+Graph pruned_to(const Graph& graph, const std::vector<std::int64_t>& kept) {
   Graph pruned = graph.clone();
-  const std::vector<std::int64_t> kept = {6, 0, 3};
   const at::Tensor index = at::tensor(kept);
   Conv& conv = *as_conv(pruned[pruned.find("layer1.0.conv1")].op);
   conv.weight = conv.weight.index_select(0, index);
@@ -261,24 +261,9 @@ Graph pruned_net(const Graph& graph) {
   return pruned;
 }
 
-TEST(Pairing, ChannelsOfAPrunedNormalisationKeepTheirNumbers) {
-  const Graph graph = testing::residual_net(), pruned = pruned_net(graph);
-  Selection selection;
-  selection.targets = {TensorClass::kBn};
-  selection.channels = {parse_channels("layer1.0.conv1.bn=3-4,6")};
-  const FaultSpace from(graph, selection), to(pruned, selection);
-  ASSERT_EQ(to.sites(), 4u * 2 * 32);  // of channels 6 and 3, rows 0 and 2
-  EXPECT_EQ(to.at(0).element, 0u);
-  EXPECT_EQ(to.at(32).element, 2u);
-  Faults all;
-  for (std::uint64_t site = 0; site < from.sites(); ++site) all.push_back(from.at(site));
-  const Faults moved = SiteMap(graph, pruned, selection).translate(all);
-  ASSERT_EQ(moved.size(), to.sites());
-  for (std::uint64_t site = 0; site < to.sites(); ++site) EXPECT_EQ(to.index(moved[site]), site);
-}
-
 TEST(Pairing, SharesBiasesAndNormalisationOfThePrunedNetwork) {
-  const Graph graph = testing::residual_net(), pruned = pruned_net(graph);
+  const Graph graph = testing::residual_net();
+  const Graph pruned = pruned_to(graph, {6, 0, 3});
   Selection selection;
   selection.targets = {TensorClass::kBn};
   const FaultSpace from(graph, selection), to(pruned, selection);
@@ -298,6 +283,23 @@ TEST(Pairing, SharesBiasesAndNormalisationOfThePrunedNetwork) {
     }
   }
   EXPECT_EQ(found * 32, to.sites());
+}
+
+TEST(Pairing, ChannelsOfNormalisationKeepTheirNumbersInThePrunedNetwork) {
+  const Graph graph = testing::residual_net();
+  const Graph pruned = pruned_to(graph, {6, 0, 3});
+  Selection selection;
+  selection.targets = {TensorClass::kBn};
+  selection.channels = {parse_channels("layer1.0.conv1.bn=0-3")};
+  const FaultSpace from(graph, selection), to(pruned, selection);
+  EXPECT_EQ(from.sites(), 4u * 4 * 32);
+  EXPECT_THAT(to.tensors().at(0).ranges, ElementsAre(NumberRange{1, 3}));
+  const Faults all = draw(BinomialFaults{1}, from, {kSeed});
+  const Faults moved = SiteMap(graph, pruned, selection).translate(all);
+  EXPECT_EQ(moved.size(), to.sites());
+  for (const FaultSite& site : moved) EXPECT_NO_THROW(to.index(site));
+  selection.channels = {parse_channels("layer1.0.conv1.bn=6")};  // row 0 of the pruned one
+  EXPECT_THAT(FaultSpace(pruned, selection).tensors().at(0).ranges, ElementsAre(NumberRange{0, 1}));
 }
 
 TEST(Pairing, FaultsOfOtherLayoutsAreIndependent) {
@@ -326,6 +328,24 @@ TEST(Pairing, FaultsOfOtherLayoutsAreIndependent) {
   const auto bits = static_cast<double>(to.tensors()[1].sites());
   EXPECT_NEAR(static_cast<double>(of(paired, 1).size()), p * bits, 4 * std::sqrt(p * bits));
   for (const FaultSite& site : of(paired, 1)) EXPECT_LT(site.bit, 8);
+}
+
+TEST(Pairing, ARateOfOneHitsAllThatIsSelected) {
+  const Graph graph = testing::residual_net();
+  Graph model = testing::hardened(graph, testing::random_images(4).images);
+  store_as(model, "layer1.0.conv2.weight", parse_layout("int8:channel+secded:64"));
+  std::vector<Selection> selections(4);
+  selections[1].channels = {parse_channels("layer1.0.conv1=2-3,5")};  // two of them have copies
+  selections[2].bits = {"7"};
+  selections[2].targets = {TensorClass::kWeight};
+  selections[3].words = true;
+  for (Selection& selection : selections) {
+    if (selection.bits.empty()) selection.targets = parse_targets({"parameters"});
+    const FaultSpace from(graph, selection), to(model, selection);
+    const Faults all = draw(BinomialFaults{1}, from, {kSeed});
+    const SiteMap map(graph, model, selection);
+    EXPECT_EQ(draw_paired({1}, {}, all, map, to, {kSeed}), draw(BinomialFaults{1}, to, {kSeed}));
+  }
 }
 
 TEST(Pairing, RepeatedWordsMoveTogether) {

@@ -5,6 +5,7 @@
 #include "models/checkpoint_source.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/run.hpp"
+#include "sentinel/graph/stored.hpp"
 #include "sentinel/models/model.hpp"
 #include "unit/graph_support.hpp"
 #include "unit/models_support.hpp"
@@ -97,6 +98,38 @@ TEST(Structure, OfAnUnknownDataSetNamesTheFile) {
     EXPECT_THAT(test::error_of<DataError>([&] { parse_model(file, "mine.pth", "", ""); }),
                 AllOf(HasSubstr("mine.pth"), HasSubstr("\"pictures\"")));
   }
+}
+
+TEST(StoredLayouts, DamagedRecordsAreRefused) {
+  Graph graph = initial_model("resnet20", 10, 1);
+  store_as(graph, "conv1.weight", parse_layout("int8:channel"), parse_layout("fp16"));
+  const CheckpointFile file = parse_pth(serialize_model(graph, {}), "mine.pth");
+  const auto error = [&](const json& storage) {
+    json record = json::parse(*file.metadata);
+    record["storage"] = storage;
+    return test::error_of<DataError>(
+        [&] { parse_model(serialize_pth(file.tensors, record.dump()), "mine.pth", "", ""); });
+  };
+  const json good = {{"conv1.weight", "int8:channel"}, {"conv1.weight_scale", "fp16"}};
+  EXPECT_EQ(error(good), "");
+  const auto with = [&](const char* entry, const char* layout) {
+    json storage = good;
+    storage[entry] = layout;
+    return error(storage);
+  };
+  EXPECT_THAT(with("conv1.weight", "int9"), HasSubstr("there is no format 'int9'"));
+  EXPECT_THAT(with("conv1.weight", "int4:channel"), HasSubstr("conv1.weight"));
+  EXPECT_THAT(with("conv1.weight", "fp16"), HasSubstr("scales that its format does not use"));
+  EXPECT_THAT(with("conv2.weight", "fp16"), HasSubstr("the network has no such tensor"));
+  EXPECT_THAT(with("conv1.weight_scale", "int8"), HasSubstr("scales need a format without"));
+  EXPECT_THAT(with("bn1.weight", "fp32+parity"), HasSubstr("only weights may have this code"));
+  EXPECT_THAT(with("bn1.weight.check", "fp32"), HasSubstr("the network has no such tensor"));
+  json scaled = good;
+  scaled["bn1.weight"] = "fp32+repeat:3";
+  EXPECT_EQ(error(scaled), "");
+  scaled["bn1.weight_scale"] = "fp16";
+  EXPECT_THAT(error(scaled),
+              HasSubstr("bn1.weight_scale is stored, but the network has no such tensor"));
 }
 
 TEST(Structure, DamagedOnesAreRefused) {

@@ -18,8 +18,8 @@ TEST(StoredBounds, CutNothingWithoutFaults) {
   const at::Tensor plain = logits(unbounded, batch);
   HardeningPlan plan;
   plan.weight_bounds = WeightBoundsPer::kChannel;
-  for (const std::string bound : {"fp16+repeat:3", "bf16", "fp8:e4m3", "int8:tensor", "int4",
-                                  "fixed:9.6", "fixed:9.6,trunc", "fp32+tmr:sign-exponent"}) {
+  for (const std::string bound :
+       {"fp16+repeat:3", "bf16", "fixed:9.6", "fixed:9.6,trunc", "fp32+tmr:sign-exponent"}) {
     plan.store = {parse_store_rule("weight=int8"), parse_store_rule("bound=" + bound)};
     const Graph hardened = harden(graph, scores, plan, images, Comm::local(), at::kCPU);
     EXPECT_TRUE(test::same_bits(logits(hardened, batch), plain)) << bound;
@@ -32,6 +32,8 @@ TEST(StoredBounds, CutNothingWithoutFaults) {
   }
   plan.store = {parse_store_rule("bound=fixed:0.3")};
   EXPECT_THROW(harden(graph, scores, plan, images, Comm::local(), at::kCPU), SharedError);
+  for (const char* scaled : {"bound=fp8:e4m3", "bound=int8:tensor", "scale=int4"})
+    EXPECT_THROW(parse_store_rule(scaled), UserError) << scaled;
 }
 
 }  // namespace

@@ -210,7 +210,7 @@ TEST(Schema1, ColumnsOfSchema2MustBeInSchema2) {
               HasSubstr("lacks the member layout"));
 }
 
-/// What a campaign of flips in all weights is called now.
+/// The fingerprint that a campaign of flips in all weights has now.
 ResultInfo wanted_now() {
   ResultInfo info;
   info.fingerprint = "now";

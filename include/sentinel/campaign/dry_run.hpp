@@ -37,7 +37,10 @@ struct DryRun {
   };
   struct Point {
     std::string fault_model, estimand;
-    double ber = 0, faults = 0;   // expected faults per trial of the first network
+    double ber = 0, faults = 0;  // expected faults per trial of the first network
+    /// Expected bits that events hit, per bit that may fail and trial; empty where faults are of
+    /// one bit, or of words. A bit that several events hit counts as often.
+    std::optional<double> bits_hit;
     std::vector<Stratum> strata;  // that a stratified or sequential plan would have
     double relative_cost = 1;     // of a trial of the first network, in network runs, from MACs
     double audit_rate = 0;        // share of the trials that are run again by the reference path

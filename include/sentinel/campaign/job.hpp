@@ -80,7 +80,7 @@ struct ProtectionJob {
   std::int64_t calibration_images = -1;  // the first n training images, -1: all
 };
 
-/// What may fail, and how.
+/// The parts of memory that may fail, and how they do.
 struct FaultsJob {
   std::vector<std::string> targets = {"weight"};  // weight | bias | bn | bound | scale | check |
                                                   // parameters: all of these

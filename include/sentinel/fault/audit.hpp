@@ -11,11 +11,12 @@ struct Agreement {
   /// Images that are DUE in one path only, or of another predicted class without a near tie, or
   /// with a logit that deviates by more than kLogitTolerance.
   std::uint32_t mismatches = 0;
-  /// Images that would be a mismatch, but rounding decides: the two largest logits of the reference
-  /// lie closer together than kNearTie, or the reference in another memory format or, where neither
-  /// is DUE, in double precision gives the engine's result (an activation that is 0 or tiny before
-  /// a weight of 1e36), or differs from the reference itself by a quarter of what the engine does
-  /// (a mean of 1e4 before a factor of 1e3).
+  /// Images that would be a mismatch, but rounding decides. Either the two largest logits of the
+  /// reference lie closer together than kNearTie. Or the reference is run in another memory format
+  /// or, where neither is DUE, in double precision, and
+  /// - gives the engine's result (an activation that is 0 or tiny before a weight of 1e36), or
+  /// - differs from the reference by more than kLogitTolerance and a quarter of what the engine
+  ///   does (a mean of 1e4 before a factor of 1e3).
   std::uint32_t near_ties = 0;
   /// The largest |fast - reference| / max|reference| of an image without DUE in either path.
   double deviation = 0;

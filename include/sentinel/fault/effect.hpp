@@ -8,7 +8,7 @@
 
 namespace sentinel {
 
-/// What a fault does to the bits of a stored word. Values are part of the file format.
+/// A fault's effect on the bits of a stored word. Values are part of the file format.
 enum class Effect : std::uint8_t {
   kFlip = 0,
   kStuckAt0 = 1,
@@ -26,14 +26,14 @@ struct FaultModel {
 
   bool of_words() const { return effect == Effect::kRandomWord || effect == Effect::kValue; }
   bool of_bits() const { return lengths.size() == 1; }
-  /// Mean number of bits of an event, before words end.
-  double mean_length() const;
+  /// Mean number of bits of an event that starts `most` bits before its word's end.
+  double mean_length(int most) const;
 };
 
 /// "flip", "stuck-at-0", "stuck-at-1", "random-word", "value:v". UserError.
 void parse_effect(const std::string& text, FaultModel& model);
 std::string effect_name(const FaultModel& model);
-/// What FaultSite::operand holds of kValue: the bits of the float.
+/// FaultSite::operand of kValue: the bits of the value as fp32.
 std::uint64_t operand_of(const FaultModel& model);
 /// "bit", "burst:L", "mbu:p1,p2,p3" (shares that sum to 1). UserError.
 void parse_shape(const std::string& text, FaultModel& model);

@@ -23,7 +23,7 @@ struct FaultTensor {
   std::uint64_t elements = 0;   // stored words, copies of duplicated channels included
   std::uint64_t originals = 0;  // the first of them; the rest are those copies
   std::uint64_t row = 0;        // stored words of one output channel; 0: not by channel
-  // What of it is selected, ascending.
+  // Its selected part, ascending.
   std::vector<NumberRange> ranges;  // of elements
   std::vector<std::uint8_t> bits;   // of each word; {0} where sites are words
   std::uint64_t selected = 0;       // elements in `ranges`

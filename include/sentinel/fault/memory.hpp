@@ -21,7 +21,7 @@ struct ReadChange {
   float clean = 0, faulty = 0;
 };
 
-/// What faults make of a network's memory.
+/// A network's memory as it is read with faults.
 struct Reading {
   std::vector<FaultRecord> records;  // in the order of the faults
   std::vector<ReadChange> changes;   // by (tensor, element); the bits of clean and faulty differ
@@ -59,7 +59,7 @@ class Memory {
  private:
   struct Hits;
   Words words_of(std::size_t tensor) const;
-  /// What belongs to a tensor; -1: none.
+  /// The tensors that belong to one; -1: none.
   struct Links {
     std::int64_t data = -1;    // of scales and check words, what they are for
     std::int64_t scale = -1;   // its scales

@@ -30,7 +30,7 @@ struct ChannelFaults {
   std::string layer;  // "layer1.0.conv1"
   std::int64_t channel = 0;
 };
-/// What a list says of the trial, in the words of the network that it was read for; never drawn.
+/// The list's faults of the trial, in words of the network that it was read for; never drawn.
 struct ListedFaults {
   std::shared_ptr<const FaultList> list;
 };

@@ -26,7 +26,7 @@ struct Selection {
     std::vector<NumberRange> channels;
   };
   std::vector<Channels> channels;
-  /// Of every stored word: "31", "23-30", "sign", "exponent", "mantissa", "message", "check".
+  /// Bits of every stored word: "31", "23-30", "sign", "exponent", "mantissa", "message", "check".
   /// Empty: all.
   std::vector<std::string> bits;
   bool words = false;  // a site is a whole word, not a bit
@@ -41,7 +41,7 @@ std::string target_name(const Selection& selection);
 /// "layers layer1.*; channels conv1=0-3; bits sign"; empty: all.
 std::string selection_name(const Selection& selection);
 
-/// Of a tensor's stored words.
+/// Width of a tensor's stored words [bits].
 int stored_bits(const StoredTensor& tensor);
 /// Bits of the tensor's stored words that are selected, ascending. UserError where the layout
 /// cannot grant a wish.

@@ -7,7 +7,7 @@
 
 namespace sentinel {
 
-/// What a stored tensor is for. Values are part of the file format.
+/// The purpose of a stored tensor. Values are part of the file format.
 enum class TensorClass : std::uint8_t {
   kWeight = 0,  // of Conv2d and Linear, copies of duplicated channels included
   kBias = 1,
@@ -26,11 +26,15 @@ struct StoredTensor {
                      // "layer1.0.conv1.weight.check"
   TensorClass kind = TensorClass::kWeight;
   Layout layout;  // of check words: that of the tensor they protect
-  // Of the values; of check words, of these. Numbered row-major over [out + copies, ...]: all
+  // Numbers of values (of a kCheck tensor: of check words), row-major over [out + copies, ...]: all
   // originals, then the copies of duplicated channels.
   std::uint64_t values = 0, originals = 0;
   std::uint64_t row = 0;  // values of one output channel; 0: not by channel
 };
+
+/// Why tensors of a class cannot be stored so; empty where they can. Only weights may have codes
+/// that read words as 0; bounds and scales have no scales of their own.
+std::string misfit(TensorClass kind, const Layout& layout);
 
 /// All of a network, in execution order; a tensor's scales and check words follow it. Counters of
 /// batches are not among them.

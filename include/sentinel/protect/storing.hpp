@@ -23,11 +23,13 @@ StoreRule parse_store_rule(const std::string& text);
 Layout layout_by(const std::vector<StoreRule>& rules, const Graph& graph,
                  const StoredTensor& tensor, TensorClass kind);
 
-/// Stores a network's tensors by the rules, the last that names a tensor, and their scales; the
-/// others stay plain fp32, or as they are stored already. Values become what is read. First all but
-/// bounds; then the bounds, which were taken from the values as read, rounded outwards. UserError where a rule names
-/// nothing of the network, or a value is not finite where it needs a scale.
+/// Stores a network's tensors but bounds, and their scales, by the rules: the last that names a
+/// tensor counts. The others stay plain fp32, or as they are stored already. Values become those
+/// that are read. UserError where a value that needs a scale is not finite.
 void store_values(Graph& graph, const std::vector<StoreRule>& rules);
+/// Stores the bounds, which were taken from the values as they are read, rounded outwards: without
+/// faults they cut nothing. UserError where a rule names nothing of the network, or a format cannot
+/// hold a bound.
 void store_bounds(Graph& graph, const std::vector<StoreRule>& rules);
 
 /// UserError where tensors are stored in another way than fp32: what is made of a network is made

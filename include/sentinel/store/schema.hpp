@@ -165,9 +165,10 @@ struct AuditRow {
   /// with a logit that deviates by more than 1e-3 of max|z|; at least as many as the row's counts
   /// differ by from those of the fast path run once more.
   std::uint32_t mismatches = 0;
-  /// Images that would be a mismatch, but rounding decides: the two largest logits of the reference
-  /// lie closer together than 1e-4 of max|z|, or the reference in another memory format or, where
-  /// neither is DUE, in double precision gives the engine's result, or differs from the reference by a quarter of what the engine does.
+  /// Images that would be a mismatch, but rounding decides. Either the two largest logits of the
+  /// reference lie closer together than 1e-4 of max|z|. Or the reference is run in another memory
+  /// format or, where neither is DUE, in double precision, and gives the engine's result, or differs
+  /// from the reference by more than 1e-3 of max|z| and a quarter of what the engine does.
   std::uint32_t near_ties = 0;
   // Of the reference path, as in TrialRow. The split of masked and sdc_noncritical belongs to a
   // path.

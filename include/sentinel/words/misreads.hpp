@@ -19,7 +19,7 @@ class Misreads {
   static std::optional<Misreads> of(const Layout& layout);
 
   int parts() const { return parts_; }
-  /// Of a part.
+  /// Stored bits of a part.
   int bits() const { return static_cast<int>(wrong_.size()) - 1; }
   /// By number of flips in a part, 0 ... bits(): how many patterns of so many are read wrongly.
   const std::vector<double>& wrong() const { return wrong_; }
