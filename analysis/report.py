@@ -267,6 +267,8 @@ def render(sources: Sources) -> str:
     result = sources.result
     return environment.get_template("report.html.j2").render(
         title=title(result),
+        faults=summaries.fault_words(result),
+        counted=summaries.count_words(result),
         file=result.path.name,
         notes=report_design.notes(result) + report_design.ranking_notes(sources),
         confidence=f"{100 * result.confidence:g}",

@@ -17,33 +17,62 @@ from weights import ALLOCATED, BY_STRATA, PILOT, SEQUENTIAL, SIMPLE, STRATIFIED
 # ---- what --------------------------------------------------------------------------------------
 
 
-def estimand_words(estimand: str, fault_model: str, ber: float) -> str:
-    """What a point estimates."""
-    rate = summaries.number(ber)
+def estimand_words(point: Any) -> str:
+    """What a point (a row of /points) estimates."""
+    estimand, fault_model = point.estimand, point.fault_model
+    rate = summaries.number(point.ber)
     if fault_model.startswith(CHANNEL_POINT):
         layer, channel = fault_model.removeprefix(CHANNEL_POINT).rsplit(":", 1)
-        place = f" in the weights of channel {channel} of {layer}"
-        return _single_flip(place)
+        return _single_fault(point, f" in the weights of channel {channel} of {layer}")
     if estimand == "T1":
-        return _single_flip("")
+        return _single_fault(point, "")
     if estimand == LISTED:
         return "the mean over the trials of a list of faults, which is no sample: no intervals"
     if fault_model == "binomial":
         return (
-            "T2: the expected accuracy A(β) when each stored weight bit flips with probability "
-            f"β = {rate}"
+            f"T2: the expected accuracy A(β) when {_each_site(point)} with probability β = {rate}"
         )
+    plain = summaries.has_single_flips(point)
     if fault_model == "per-layer-floor":
-        return f"the expected accuracy when ⌊{rate} × bits⌋ bits of each layer flip"
-    flips = fault_model.removeprefix("exact:")
-    return f"the expected accuracy when {flips} bits flip ({fault_model})"
+        what = "bits of each layer flip" if plain else f"faults hit each tensor{_of(point)}"
+        return f"the expected accuracy when ⌊{rate} × {_sites(point)}⌋ {what}"
+    what = "bits flip" if plain else f"faults hit a network{_of(point)}"
+    return f"the expected accuracy when {fault_model.removeprefix('exact:')} {what} ({fault_model})"
 
 
-def _single_flip(place: str) -> str:
+def _single_fault(point: Any, place: str) -> str:
+    plain = summaries.has_single_flips(point)
+    what = f"bit flip{place}" if plain else f"fault{place}{_of(point)}"
     return (
-        "T1: the probability θ that one uniform bit flip"
-        f"{place} makes one uniform test image fail (SDC-critical, DUE, or either)"
+        f"T1: the probability θ that one uniform {what} makes one uniform test image fail "
+        "(SDC-critical, DUE, or either)"
     )
+
+
+def _sites(point: Any) -> str:
+    whole = point.effect == "random-word" or point.effect.startswith("value:")
+    return "words" if whole else "bits"
+
+
+def _of(point: Any) -> str:
+    """What faults are, and where: "(stuck-at-1; scale)" behind a blank; empty: as usual."""
+    parts = summaries.fault_parts(point)
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _each_site(point: Any) -> str:
+    """As in "each stored weight bit flips"."""
+    if not summaries.fault_parts(point):
+        return "each stored weight bit flips"
+    where = f"stored {point.target.replace(',', ', ')}"
+    if point.selection:
+        where += f" ({point.selection})"
+    if point.shape != "bit":
+        return f"an event ({point.effect}, {point.shape}) starts at each bit of {where}"
+    if _sites(point) == "words":
+        return f"each word of {where} is replaced ({point.effect})"
+    verb = "flips" if point.effect == "flip" else f"is {point.effect}"
+    return f"each bit of {where} {verb}"
 
 
 # ---- how ---------------------------------------------------------------------------------------
@@ -107,7 +136,7 @@ def plan_rows(result: Result) -> list[dict[str, str]]:
         rows.append(
             {
                 "point": labels[point.id],
-                "what": estimand_words(point.estimand, point.fault_model, point.ber),
+                "what": estimand_words(point),
                 "how": plan_words(result, point.id),
                 "trials": count(summaries.trials_used(result, point.id)),
                 "pilot": count(_pilot(result, point.id)),

@@ -6,6 +6,8 @@ program estimates (estimation.py), with intervals by its rule (intervals.py).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from estimation import OF_LABELS, Observations, observations
@@ -74,13 +76,40 @@ def trials_used(result: Result, point: int) -> int:
     return int(rows.groupby("model").size().max()) if len(rows) else 0
 
 
+def fault_parts(point: Any) -> list[str]:
+    """How faults of a point (a row of /points) differ from single flips of all weights."""
+    usual = {"effect": "flip", "shape": "bit", "target": "weight", "selection": ""}
+    return [str(getattr(point, k)) for k, v in usual.items() if getattr(point, k) not in (v, "")]
+
+
+def has_single_flips(point: Any) -> bool:
+    """Whether each fault inverts one bit."""
+    return bool(point.effect == "flip" and point.shape == "bit")
+
+
+def fault_words(result: Result) -> str:
+    """What failed in a campaign, whose points differ in their rates alone: "weight faults"."""
+    point = next(result.points.itertuples())
+    target = point.target or "weight"
+    where = "weight faults" if target == "weight" else f"faults in {target.replace(',', ', ')}"
+    how = [part for part in fault_parts(point) if part != point.target]
+    return where + (f" ({'; '.join(how)})" if how else "")
+
+
+def count_words(result: Result) -> str:
+    """What `n_faults` counts."""
+    flips = all(has_single_flips(point) for point in result.points.itertuples())
+    return "Flips" if flips else "Faults"
+
+
 def point_labels(result: Result) -> dict[int, str]:
     """Short names of the points: the BER, with the fault model where there are several."""
     several = result.points["fault_model"].nunique() > 1
     labels = {}
     for point in result.points.itertuples():
         rated = point.ber > 0 or has_rate(point.fault_model)
-        ber = f"BER {number(point.ber)}" if rated else ""
+        rate = "event rate" if point.shape not in ("bit", "listed") else "BER"
+        ber = f"{rate} {number(point.ber)}" if rated else ""
         model = point.fault_model if several or not ber else ""
         labels[point.id] = ", ".join(part for part in (ber, model) if part)
     return labels

@@ -44,8 +44,16 @@ std::string name_of(const DryRun::Point& point) {
   return point.ber > 0 ? fmt::format("{:g} {}", point.ber, point.fault_model) : point.fault_model;
 }
 
-void print_layers(const DryRun& run) {
-  Rows rows = {{"weights", "bits", "MACs", "run for one flip"}};
+/// "bits" or "words": faults of some models hit whole words.
+const char* sites_of(const Job& job) {
+  return fault_model_of(job.faults).of_words() ? "words" : "bits";
+}
+
+void print_layers(const DryRun& run, const Job& job) {
+  const bool weights = job.faults.list.empty() && job.faults.targets == FaultsJob().targets;
+  const bool flips = job.faults.model == FaultsJob().model && job.faults.shape == FaultsJob().shape;
+  Rows rows = {{weights ? "weights" : "tensor", sites_of(job), "MACs",
+                flips ? "run for one flip" : "run for one fault"}};
   for (const DryRun::Point& point : run.points)
     rows[0].push_back(point.ber > 0 ? fmt::format("faults/trial at {:g}", point.ber)
                                     : "faults/trial, " + point.fault_model);
@@ -57,11 +65,12 @@ void print_layers(const DryRun& run) {
   print_table(rows);
 }
 
-void print_networks(const DryRun& run) {
+void print_networks(const DryRun& run, const Job& job) {
   say("\n");
   for (const DryRun::Network& network : run.networks) {
-    say("{} bits may flip in the {} network; {:.2f} ms per image, measured here\n",
-        with_spaces(static_cast<std::int64_t>(network.bits)), network.name,
+    say("{} {} may {} in the {} network; {:.2f} ms per image, measured here\n",
+        with_spaces(static_cast<std::int64_t>(network.bits)), sites_of(job),
+        job.faults.model == FaultsJob().model ? "flip" : "fail", network.name,
         1e3 * network.seconds_per_image);
     if (!network.stored_types.empty())
       say("  they are bits of 32-bit fp32 words, converted from the file's {}\n",
@@ -307,8 +316,8 @@ class Plan : public Command {
  private:
   void print(const DryRun& run, int ranks) const {
     const bool stops = job_.half_width > 0;
-    print_layers(run);
-    print_networks(run);
+    print_layers(run, job_);
+    print_networks(run, job_);
     print_points(run, stops, ranks);
     for (const DryRun::Point& point : run.points) print_strata(point);
     for (const DryRun::Point& point : run.points) print_outlooks(run, point, job_, ranks);

@@ -59,9 +59,31 @@ TotalsTable totals_of(const ResultFile& result) {
   return table;
 }
 
+/// Single flips of bits, as in all results of schema 1.
+bool has_single_flips(const PointInfo& point) {
+  return point.effect == "flip" && point.shape == "bit";
+}
+
+/// "1e-05 binomial", with what fails and how where these are not single flips of weights:
+/// "0.001 binomial, stuck-at-1, scale, bits exponent".
 std::string point_name(const PointInfo& point) {
-  if (point.ber == 0) return point.fault_model;
-  return fmt::format("{:g} {}", point.ber, point.fault_model);
+  std::string name =
+      point.ber == 0 ? point.fault_model : fmt::format("{:g} {}", point.ber, point.fault_model);
+  if (point.effect == kListed) return name;
+  const std::pair<const std::string&, const char*> parts[] = {{point.effect, "flip"},
+                                                              {point.shape, "bit"},
+                                                              {point.target, "weight"},
+                                                              {point.selection, ""}};
+  for (const auto& [part, usual] : parts)
+    if (!part.empty() && part != usual) name += ", " + part;
+  return name;
+}
+
+/// Events, words and bits that are stuck are no flips.
+const char* count_head(const ResultFile& result) {
+  const std::vector<PointInfo>& points = result.info.points;
+  return std::all_of(points.begin(), points.end(), has_single_flips) ? "flips/trial"
+                                                                     : "faults/trial";
 }
 
 std::string interval_text(const EstimateRow& e) {
@@ -236,7 +258,7 @@ std::string difference_cell(const ResultFile& result, std::uint32_t point, std::
 void print_accuracy(const ResultFile& result) {
   const auto alike = without_difference(result);
   const std::string interval = interval_head(result);
-  std::vector<std::vector<std::string>> rows = {{"faults", "model", "trials", "flips/trial",
+  std::vector<std::vector<std::string>> rows = {{"faults", "model", "trials", count_head(result),
                                                  "accuracy %" + interval, "difference" + interval,
                                                  "as the seed tool counts", "intervals by"}};
   for (const auto& [key, t] : totals_of(result)) {

@@ -85,10 +85,13 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
     const StratifiedSampler sampler(point.sampler, original, space, point.faults);
     if (!sampler.divides())
       throw UserError(fmt::format(
-          "--sampling stratified: trials of {} at BER {:g} have no strata; leave it out (strata "
-          "are known for --single-bit, and for binomial faults where few critical bits flip "
-          "or few words are read wrongly)",
-          sampler_name(point.sampler), sampler_ber(point.sampler)));
+          "--sampling stratified: trials of {}{} have no strata; leave it out (strata are known "
+          "for --single-bit where words of one format have several classes of bits, and for "
+          "binomial faults where few critical bits flip or few words are read wrongly)",
+          sampler_name(point.sampler),
+          observes_shares(point.sampler)
+              ? ""
+              : fmt::format(" at BER {:g}", sampler_ber(point.sampler))));
     SampledStrata strata = sampled_strata(sampler.strata().weights, sampler.strata().costs);
     Design(design_options(point, 0, 0, 0.95, std::move(strata.weights), std::move(strata.costs)));
   }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+import report_design
 import summaries
 from conftest import Sample, _rows, outcome, plan, strata_of
 from intervals import betting_interval
@@ -121,3 +125,43 @@ def test_a_gain_without_stored_interval_is_that_of_the_weighted_means(tmp_path):
         gain = summaries.gain_table(result).iloc[0]
     assert gain["estimate"] == pytest.approx(0.03125 * 0.5 + 0.09375 * 0.4)
     assert np.isnan(gain["lower"]) and gain["method"] == "weighted mean"
+
+
+# ---- what failed -------------------------------------------------------------------------------
+
+
+def _point(**other: object) -> SimpleNamespace:
+    usual = {"id": 0, "estimand": "T2", "fault_model": "binomial", "ber": 1e-3}
+    kinds = {"effect": "flip", "shape": "bit", "target": "weight", "selection": ""}
+    return SimpleNamespace(**(usual | kinds | other))
+
+
+def test_points_say_what_fails_and_how() -> None:
+    words = report_design.estimand_words
+    assert "when each stored weight bit flips with" in words(_point())
+    stuck = _point(effect="stuck-at-1", target="bias,scale", selection="bits exponent")
+    assert "each bit of stored bias, scale (bits exponent) is stuck-at-1" in words(stuck)
+    assert "each word of stored weight is replaced (random-word)" in words(
+        _point(effect="random-word")
+    )
+    assert "an event (flip, burst:3) starts at each bit" in words(_point(shape="burst:3"))
+    single = {"estimand": "T1", "fault_model": "exact:1", "ber": 0.0}
+    assert "one uniform bit flip makes" in words(_point(**single))
+    assert "one uniform fault (random-word) makes" in words(_point(effect="random-word", **single))
+    assert "5 bits flip (exact:5)" in words(_point(estimand="", fault_model="exact:5", ber=0.0))
+    listed = _point(fault_model="listed", effect="listed", shape="listed", ber=0.0)
+    assert "a list of faults" in words(listed)
+
+
+def test_faults_that_are_no_flips_are_not_counted_as_flips() -> None:
+    def table(**other: object) -> SimpleNamespace:
+        return SimpleNamespace(points=pd.DataFrame([vars(_point(**other))]))
+
+    assert summaries.count_words(table()) == "Flips"
+    assert summaries.count_words(table(effect="random-word")) == "Faults"
+    assert summaries.count_words(table(shape="burst:2")) == "Faults"
+    assert summaries.fault_words(table()) == "weight faults"
+    assert summaries.fault_words(table(target="scale", effect="stuck-at-0")) == (
+        "faults in scale (stuck-at-0)"
+    )
+    assert summaries.point_labels(table(shape="burst:2")) == {0: "event rate 1e-3"}
