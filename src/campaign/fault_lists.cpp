@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 
 #include "sentinel/campaign/outputs.hpp"
@@ -20,7 +21,8 @@ std::string value_text(const FaultRow& fault, const TensorInfo& tensor, const Po
   if (tensor.layout != "fp32") return given_word(fault.after);
   FaultModel model;
   model.effect = Effect::kValue;
-  model.value = decode({}, fault.after);
+  const auto bits = static_cast<std::uint32_t>(fault.after);
+  std::memcpy(&model.value, &bits, sizeof bits);
   return effect_name(model);
 }
 
