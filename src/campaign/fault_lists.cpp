@@ -23,7 +23,8 @@ std::string value_text(const FaultRow& fault, const TensorInfo& tensor, const Po
   if (tensor.layout != "fp32") return given_word(fault.after);
   FaultModel model;
   model.effect = Effect::kValue;
-  model.value = decode({}, fault.after);
+  const auto bits = static_cast<std::uint32_t>(fault.after);
+  std::memcpy(&model.value, &bits, sizeof bits);
   return effect_name(model);
 }
 
