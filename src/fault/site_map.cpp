@@ -77,20 +77,6 @@ std::int64_t originals_of(const FaultTensor& tensor) {
 
 }  // namespace
 
-std::string producer_of(const Graph& graph, NodeId node) {
-  while (!weight_of(graph[node].op)) {
-    const Node& at = graph[node];
-    const bool keeps =
-        std::holds_alternative<BatchNorm>(at.op) || std::holds_alternative<Activation>(at.op) ||
-        std::holds_alternative<BoundedActivation>(at.op) ||
-        std::holds_alternative<MaxPool>(at.op) || std::holds_alternative<AvgPool>(at.op) ||
-        std::holds_alternative<Dropout>(at.op);
-    if (!keeps || at.inputs.size() != 1) return "";
-    node = at.inputs[0];
-  }
-  return graph[node].name;
-}
-
 SiteMap::SiteMap(const Graph& original, const Graph& model, const Selection& selection) {
   const FaultSpace from(original, selection), to(model, selection);
   std::unordered_map<std::string, std::size_t> by_name;

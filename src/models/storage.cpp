@@ -105,7 +105,7 @@ void set_storage(Graph& graph, const LayoutNames& layouts,
     const bool of_scales = is_scale(entry) && layouts.count(scaled_entry(entry)) > 0;
     if (!of_scales)
       graph.storage[entry] = storage_of(graph, tensors, entry, layout, scales, source);
-    else if (scales.count(entry) == 0)
+    else if (scales.count(entry) == 0 || is_scale(scaled_entry(entry)))
       refuse(source, entry, kNoSuchTensor);
     else
       graph.storage[entry] = {fitting(source, entry, TensorClass::kScale, layout), {}};

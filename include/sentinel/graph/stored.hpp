@@ -40,10 +40,6 @@ std::string misfit(TensorClass kind, const Layout& layout);
 /// batches are not among them.
 std::vector<StoredTensor> stored_tensors(const Graph& graph);
 
-/// Why tensors of a class cannot be stored so; empty: they can. Scales and bounds have no scales of
-/// their own, and only weights have codes that may read words as 0.
-std::string layout_fault(TensorClass kind, const Layout& layout);
-
 /// From now on the tensor of this entry is stored so, its scales as `scales`: its values become
 /// what is read of their words. Scales are the largest magnitudes', of each row or of the tensor.
 void store_as(Graph& graph, const std::string& entry, const Layout& layout,
