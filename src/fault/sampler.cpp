@@ -81,8 +81,9 @@ Bits draw_bits(const PerLayerFloorFaults& sampler, const FaultSpace& space, cons
 void check_count(const ExactFaults& sampler, const FaultSpace& space) {
   if (sampler.count > space.sites())
     throw UserError("--fault-count exact:" + std::to_string(sampler.count) +
-                    " asks for more faults than the model has sites (" +
-                    std::to_string(space.sites()) + ")");
+                    " asks for more faults than the model has " +
+                    (space.of_words() ? "words" : "bits") + " (" + std::to_string(space.sites()) +
+                    ")");
 }
 
 Bits draw_bits(const ExactFaults& sampler, const FaultSpace& space, const RngKey& key) {
