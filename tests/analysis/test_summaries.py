@@ -149,7 +149,7 @@ def test_points_say_what_fails_and_how() -> None:
     assert "one uniform bit flip makes" in words(_point(**single))
     assert "one uniform fault (random-word) makes" in words(_point(effect="random-word", **single))
     assert "5 bits flip (exact:5)" in words(_point(estimand="", fault_model="exact:5", ber=0.0))
-    listed = _point(fault_model="listed", effect="listed", shape="listed", ber=0.0)
+    listed = _point(estimand="listed", fault_model="listed", effect="listed", shape="listed", ber=0.0)
     assert "a list of faults" in words(listed)
 
 

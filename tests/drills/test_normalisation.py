@@ -3,6 +3,7 @@ every network sees images by its own."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -87,9 +88,10 @@ def test_every_network_of_a_campaign_sees_images_by_its_own(sentinelnn, campaign
     with h5py.File(raw_result) as file:
         right = {name: group.attrs["correct"] for name, group in file["models"].items()}
         parts = file["provenance/fingerprint"].attrs
-        named = {name for name in parts if name.startswith("normalisation of ")}
-        numbers = {int(file["models"][name].attrs["index"]) for name in found}
-    assert named == {f"normalisation of model {number}" for number in numbers}
+        usual = f"normalisation of model {file['models/net'].attrs['index']}"
+        said = {name: parts[name] for name in parts if name.startswith("normalisation of ")}
+    assert len(said) == 4
+    assert [name for name, text in said.items() if text == "the data set's"] == [usual]
     for name, path in (("unprotected", raw), ("net", campaign.checkpoint)):
         alone = evaluated(sentinelnn, "--data", campaign.data, "--checkpoint", path)
         assert alone["correct"] == right[name]
@@ -112,7 +114,8 @@ def test_the_usual_constants_leave_no_trace(sentinelnn, campaign, tmp_path):
             fingerprints.append(file.attrs["fingerprint"])
             structure = json.loads(file["models/unprotected"].attrs["structure"])
             assert "normalisation" not in structure and structure["schema_version"] == 1
-            assert not [name for name in file["provenance/fingerprint"].attrs if "norm" in name]
+            parts = file["provenance/fingerprint"].attrs
+            assert parts["normalisation of model 0"] == "the data set's"
             assert more or "\nmean" not in file.attrs["job"]
     assert len(set(fingerprints)) == 1
 
@@ -299,6 +302,14 @@ def test_the_network_of_earlier_versions_is_the_same(sentinelnn, tmp_path):
          "--data", DATA / "cifar10", "--checkpoint", checkpoint, "--images", "2", "--ber", "1e-6",
          "--repeat", "1", "--seed", "5", "--output", result)  # fmt: skip
     with h5py.File(result) as file:
-        assert file["provenance/fingerprint"].attrs["model 0 unprotected"] == HASH
-        assert file.attrs["fingerprint"] == FINGERPRINT
+        parts = dict(file["provenance/fingerprint"].attrs)
+        assert parts["model 0 unprotected"] == HASH
+        # What results of schema 1 did not say of themselves.
+        for name in (*"target effect shape lifetime selection list".split(),
+                     "layouts of model 0", "normalisation of model 0"):  # fmt: skip
+            del parts[name]
+        assert parts["schema"] == "2"
+        parts["schema"] = "1"
+        text = "".join(f"{name}={parts[name]}\n" for name in sorted(parts))
+        assert hashlib.sha256(text.encode()).hexdigest() == FINGERPRINT
         assert np.isfinite(file["golden/unprotected/logits"]).all()
