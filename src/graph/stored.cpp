@@ -98,8 +98,8 @@ const char* class_name(TensorClass kind) {
 std::string misfit(TensorClass kind, const Layout& layout) {
   if (kind == TensorClass::kCheck) return "check bits are stored as their code says";
   if (kind == TensorClass::kWeight) return "";
-  if (kind == TensorClass::kScale && has_scale(layout.format))
-    return "scales need a format without scales, such as fp32 or fp16";
+  if ((kind == TensorClass::kBound || kind == TensorClass::kScale) && has_scale(layout.format))
+    return std::string(class_name(kind)) + "s need a format without scales, such as fp32 or fp16";
   const bool repeats = !layout.code || layout.code->kind == Code::Kind::kRepeat ||
                        layout.code->kind == Code::Kind::kTmr;
   return repeats ? "" : "only weights may have this code; others take repeat:R or tmr";

@@ -27,8 +27,10 @@ std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& r
   const bool scaled = has_scale(rule.layout.format);
   classes.erase(std::remove_if(classes.begin(), classes.end(),
                                [&](TensorClass kind) {
-                                 return all && (kind == TensorClass::kCheck ||
-                                                (kind == TensorClass::kScale && scaled));
+                                 const bool unscaled =
+                                     kind == TensorClass::kScale || kind == TensorClass::kBound;
+                                 return all &&
+                                        (kind == TensorClass::kCheck || (unscaled && scaled));
                                }),
                 classes.end());
   return classes;

@@ -158,6 +158,7 @@ NOT_STORED = {
     "weights=int8": "classes",
     "check=fp16": "check bits",
     "scale=int8": "scales need",
+    "bound=int8": "bounds need",
     "bias=int4+bch:8,4": "only weights",
     "weight@nothing=int8": "no such tensors",
     "bound=fp16": "no such tensors",

@@ -33,7 +33,7 @@ struct StoredTensor {
 };
 
 /// Why tensors of a class cannot be stored so; empty where they can. Only weights may have codes
-/// that read words as 0; scales have no scales of their own.
+/// that read words as 0; bounds and scales have no scales of their own.
 std::string misfit(TensorClass kind, const Layout& layout);
 
 /// All of a network, in execution order; a tensor's scales and check words follow it. Counters of
