@@ -74,7 +74,7 @@ def jobs(cluster: Cluster, sentinelnn: Launcher) -> Jobs:
 
 @pytest.fixture(scope="session")
 def campaign(small_campaign):
-    return replace(small_campaign, trials=80)
+    return replace(small_campaign, trials=200)
 
 
 @dataclass

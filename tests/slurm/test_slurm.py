@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,14 @@ def session_info(result: Result) -> list[dict]:
 
 def said(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
+
+
+@contextmanager
+def in_use(result: Path) -> Iterator[None]:
+    """Somebody else has the result: its campaign starts, but no trial can begin."""
+    with Path(f"{result}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def rank_process(result: Path, rank: int) -> int:
@@ -120,9 +130,7 @@ def test_a_job_that_stored_nothing_new_is_not_queued_again(
     path, output = tmp_path / "result.h5", tmp_path / "job.out"
     if found:
         assert sentinelnn.run(campaign.args(path, trials=found)).code == 0
-    # Somebody else has the result, so that the first trial cannot begin before the signal.
-    with (tmp_path / "result.h5.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with in_use(path):
         job = jobs.submit(output, campaign.args(path))
         assert cluster.reaches(job, lambda: "is in use by" in said(output)), said(output)
         cluster.stop_gracefully(job)
@@ -202,16 +210,14 @@ def test_a_stopped_element_is_queued_again_alone(
     trials = {stopped: campaign.trials, short: 2, running: campaign.trials}
     files = [job_file(tmp_path / f"job{i}.toml", campaign, trials[i]) for i in range(3)]
     results = [Path(f"{path}.h5") for path in files]
-    (array,) = jobs.sweep(tmp_path, ["campaign"], JOBS=" ".join(map(str, files)))
-    elements = [f"{array}_{i}" for i in range(3)]
-
-    def under_way() -> bool:
-        begun = all(acknowledged(results[i]) > 0 for i in (stopped, running))
-        return begun and cluster.state(elements[short]) == "COMPLETED"
-
-    assert cluster.reaches(elements[stopped], under_way)
-    assert cluster.state(elements[running]) == "RUNNING"
-    cluster.stop_gracefully(elements[stopped])
+    with in_use(results[running]):
+        with in_use(results[stopped]):
+            (array,) = jobs.sweep(tmp_path, ["campaign"], JOBS=" ".join(map(str, files)))
+            elements = [f"{array}_{i}" for i in range(3)]
+            cluster.wait(elements[short])
+        assert cluster.reaches(elements[stopped], lambda: acknowledged(results[stopped]) > 0)
+        cluster.stop_gracefully(elements[stopped])
+        assert cluster.state(elements[running]) == "RUNNING"
     cluster.wait(*elements)
     logs = "".join(said(log) for log in tmp_path.glob("*.out"))
     restarts = [cluster.job(element)["Restarts"] for element in elements]
