@@ -92,6 +92,10 @@ ExitCode run_subcommand(const Comm& comm, const std::string& program,
   // Subcommands would inherit it.
   root.footer(
       "The original's options work too: sentinelnn --model=M --dataset=D ... (docs/methods.md)");
+  // CLI11 would take the next option for the values of an empty list.
+  for (std::size_t i = 1; i < words.size(); ++i)
+    if (!words[i].empty() && words[i].find_first_not_of(',') == std::string::npos)
+      throw SharedError(ExitCode::kUsage, words[i - 1] + " " + words[i] + ": the list is empty");
   try {
     root.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // as CLI11 wants them
   } catch (const CLI::ParseError& error) {

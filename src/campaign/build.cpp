@@ -185,6 +185,12 @@ std::shared_ptr<const FaultList> load_list(const Comm& comm, const Job& job,
   return list;
 }
 
+void require_selection(const std::vector<NamedModel>& models, const Job& job) {
+  std::vector<const Graph*> graphs;
+  for (const NamedModel& model : models) graphs.push_back(&model.graph);
+  require_selected(graphs, selection_of(job.faults));
+}
+
 /// The original alone, and the images.
 Built begin(const Comm& comm, const Job& job) {
   std::vector<NamedModel> models;
@@ -195,8 +201,10 @@ Built begin(const Comm& comm, const Job& job) {
       load_dataset(comm, job.selection, models[0].graph.dataset, Split::kTest, job.images);
   // Nor should a plan that this network does not allow.
   std::shared_ptr<const FaultList> list = load_list(comm, job, models[0].graph);
-  comm.agree(
-      [&] { check_designs(points_of(job, list), models[0].graph, selection_of(job.faults)); });
+  comm.agree([&] {
+    if (job.also.empty() && made_networks(job).empty()) require_selection(models, job);
+    check_designs(points_of(job, list), models[0].graph, selection_of(job.faults));
+  });
   return {std::move(models), {}, std::move(images), std::move(list), false};
 }
 
@@ -221,6 +229,7 @@ Built build(const Comm& comm, const Job& job, at::Device device) {
   }
   add_given(comm, job, built.models);
   comm.agree([&] {
+    require_selection(built.models, job);
     require_uncorrected(points_of(job, built.list), built.models, selection_of(job.faults));
   });
   return built;

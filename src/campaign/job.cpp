@@ -154,7 +154,7 @@ Selection selection_of(const FaultsJob& faults) {
   require(!selection.words || faults.bits.empty(),
           "--bits: with --fault-model " + faults.model +
               " a fault hits a whole word; leave one of the options out");
-  return selection;
+  return canonical(std::move(selection));
 }
 
 FaultModel fault_model_of(const FaultsJob& faults) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <tuple>
 
 #include "fault/weights.hpp"
@@ -121,33 +122,59 @@ void select_elements(const Graph& graph, const Selection& selection, FaultTensor
   for (const NumberRange& range : tensor.ranges) tensor.selected += range.end - range.begin;
 }
 
-void require_known(const Graph& graph, const Selection& selection,
-                   const std::vector<StoredTensor>& tensors) {
-  const auto names_one = [&](const std::string& glob) {
+bool names_layer(const std::vector<const Graph*>& graphs, const std::string& glob) {
+  return std::any_of(graphs.begin(), graphs.end(), [&](const Graph* graph) {
+    const std::vector<StoredTensor> tensors = stored_tensors(*graph);
     return std::any_of(tensors.begin(), tensors.end(), [&](const StoredTensor& tensor) {
-      return matches_glob(glob, graph[tensor.node].name);
+      return matches_glob(glob, (*graph)[tensor.node].name);
     });
-  };
-  for (const std::string& glob : selection.layers)
-    if (!names_one(glob.rfind('!', 0) == 0 ? glob.substr(1) : glob))
-      throw UserError("--layers " + glob +
-                      ": no layer of the network with stored values has such a name; `profile` "
-                      "lists them");
-  for (const auto& [layer, ranges] : selection.channels) {
-    const auto named =
-        std::find_if(tensors.begin(), tensors.end(), [&, own = layer](const StoredTensor& tensor) {
-          return graph[tensor.node].name == own && tensor.row > 0;
-        });
-    if (named == tensors.end())
-      throw UserError("--channels " + layer +
-                      ": the network has no layer of this name with channels");
-    // A pruned network keeps some of the channels that its original had.
-    if (graph.origin.count(producer_of(graph, named->node))) continue;
-    const std::uint64_t channels = named->originals / named->row;
-    if (ranges.back().end > channels)
-      throw UserError(
-          fmt::format("--channels {}: the layer has the channels 0 to {}", layer, channels - 1));
+  });
+}
+
+/// A layer of a network and its channels, of the unpruned network.
+struct LayerChannels {
+  std::vector<std::uint64_t> numbers;
+  bool pruned = false;
+};
+
+std::optional<LayerChannels> channels_in(const Graph& graph, const std::string& layer) {
+  for (const StoredTensor& stored : stored_tensors(graph)) {
+    if (graph[stored.node].name != layer || stored.row == 0) continue;
+    const FaultTensor tensor = describe(stored, 0);
+    const RowsOfChannels rows(graph, tensor);
+    LayerChannels own;
+    own.pruned = graph.origin.count(producer_of(graph, tensor.node)) > 0;
+    for (std::uint64_t row = 0; row < tensor.originals / tensor.row; ++row)
+      own.numbers.push_back(rows.channel(row));
+    return own;
   }
+  return std::nullopt;
+}
+
+void require_channels(const std::vector<const Graph*>& graphs, const std::string& layer,
+                      const NumberRange& range) {
+  bool known = false, pruned = false;
+  std::uint64_t last = 0;
+  for (const Graph* graph : graphs) {
+    const std::optional<LayerChannels> own = channels_in(*graph, layer);
+    if (!own) continue;
+    known = true;
+    pruned = pruned || own->pruned;
+    for (const std::uint64_t channel : own->numbers) {
+      last = std::max(last, channel);
+      // An unpruned network has all channels up to its last.
+      if (own->pruned && range.begin <= channel && channel < range.end) return;
+    }
+    if (!own->pruned && range.end <= own->numbers.size()) return;
+  }
+  if (!known)
+    throw UserError("--channels " + layer +
+                    ": the network has no layer of this name with channels");
+  throw UserError(
+      pruned ? fmt::format("--channels {}: the pruned layer has none of the channels "
+                           "{} to {} of the network that it was made from",
+                           layer, range.begin, range.end - 1)
+             : fmt::format("--channels {}: the layer has the channels 0 to {}", layer, last));
 }
 
 bool has_class(const Selection& selection, TensorClass kind) {
@@ -156,6 +183,16 @@ bool has_class(const Selection& selection, TensorClass kind) {
 }
 
 }  // namespace
+
+void require_selected(const std::vector<const Graph*>& graphs, const Selection& selection) {
+  for (const std::string& glob : selection.layers)
+    if (!names_layer(graphs, glob.rfind('!', 0) == 0 ? glob.substr(1) : glob))
+      throw UserError("--layers " + glob +
+                      ": no layer of the network with stored values has such a name; `profile` "
+                      "lists them");
+  for (const auto& [layer, ranges] : selection.channels)
+    for (const NumberRange& range : ranges) require_channels(graphs, layer, range);
+}
 
 bool FaultSite::operator==(const FaultSite& o) const {
   return key_of(*this) == key_of(o) && effect == o.effect && length == o.length &&
@@ -172,7 +209,6 @@ FaultSpace::FaultSpace(const Graph& graph, const Selection& selection) : words_(
   if (words_ && !selection.bits.empty())
     throw UserError("--bits: a fault of this model hits whole words; leave it out");
   const std::vector<StoredTensor> all = stored_tensors(graph);
-  require_known(graph, selection, all);
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (!has_class(selection, all[i].kind) || !selects_layer(selection, graph[all[i].node].name))
       continue;

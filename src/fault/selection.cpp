@@ -163,6 +163,30 @@ Selection::Channels parse_channels(const std::string& text) {
   return channels;
 }
 
+Selection canonical(Selection selection) {
+  const auto sort = [](std::vector<std::string>& words) {
+    std::sort(words.begin(), words.end());
+    words.erase(std::unique(words.begin(), words.end()), words.end());
+  };
+  sort(selection.layers);
+  std::sort(selection.channels.begin(), selection.channels.end(),
+            [](const auto& a, const auto& b) { return a.layer < b.layer; });
+  std::vector<NumberRange> numbers;
+  std::vector<std::string> words;
+  for (const std::string& wish : selection.bits) {
+    if (const auto range = parse_range(wish))
+      numbers.push_back(*range);
+    else
+      words.push_back(wish);
+  }
+  sort(words);
+  selection.bits.clear();
+  for (const NumberRange& range : merged(std::move(numbers)))
+    selection.bits.push_back(name_of({range}));
+  selection.bits.insert(selection.bits.end(), words.begin(), words.end());
+  return selection;
+}
+
 std::string target_name(const Selection& selection) {
   std::vector<std::string> names;
   for (const TensorClass kind : selection.targets) names.emplace_back(class_name(kind));

@@ -97,6 +97,9 @@ TEST(Corrupt, Result) {
 TEST(Corrupt, Image) {
   try_target(test::image_target(), 5000);
 }
+TEST(Corrupt, List) {
+  try_target(test::list_target(), 20000);
+}
 TEST(Corrupt, Metadata) {
   try_target(test::metadata_target(), 5000);
 }

@@ -14,6 +14,12 @@ const char* const kHardened =
     R"("fc":{"out_channels":10}},"restriction":{"kind":"ranger","per":"layer"},)"
     R"("weight_bounds":"layer",)";
 
+const char* const kStored =
+    R"({"schema_version":3,"architecture":"mine","dataset":"cifar10","classes":10,)"
+    R"("layers":{"conv":{"out_channels":2},"fc":{"out_channels":10}},"restriction":null,)"
+    R"("weight_bounds":null,"storage":{"conv.weight":"int8:channel+secded:64",)"
+    R"("conv.weight_scale":"fp16+repeat:3","fc.weight":"fp16+mset","fc.bias":"fixed:7.8"},)";
+
 const char* const kRest =
     R"("origin":{"conv":{"in":[0,1,2],"out":[0,1]}},)"
     R"("normalisation":{"mean":[0.5,0.5,0.5],"std":[0.2,0.2,0.2]},)"
@@ -28,11 +34,13 @@ const char* const kRest =
 
 }  // namespace
 
-StateDict small_weights(bool hardened) {
+StateDict small_weights(Small kind) {
+  const bool hardened = kind == Small::kHardened;
   StateDict state;
   state.set("conv.weight", at::ones({hardened ? 3 : 2, 3, 1, 1}));
   state.set("fc.weight", at::ones({10, 2}));
   state.set("fc.bias", at::ones({10}));
+  if (kind == Small::kStored) state.set("conv.weight_scale", at::ones({2}));
   if (!hardened) return state;
   state.set("conv.duplicated", at::zeros({1}, at::kLong));
   state.set("conv.range_low", at::zeros({1}));
@@ -45,8 +53,11 @@ StateDict small_weights(bool hardened) {
   return state;
 }
 
-std::string small_record(bool hardened) {
-  return std::string(hardened ? kHardened : kPlain) + kRest;
+std::string small_record(Small kind) {
+  const char* begin = kind == Small::kPlain      ? kPlain
+                      : kind == Small::kHardened ? kHardened
+                                                 : kStored;
+  return std::string(begin) + kRest;
 }
 
 }  // namespace sentinel::test

@@ -5,9 +5,10 @@
 
 namespace sentinel::test {
 
-/// A checkpoint of a network of one convolution and one linear layer; hardened: a channel twice,
-/// and everything bounded.
-StateDict small_weights(bool hardened);
-std::string small_record(bool hardened);
+/// A network of one convolution and one linear layer; kHardened: a channel twice, and everything
+/// bounded; kStored: weights in other formats, and coded.
+enum class Small { kPlain, kHardened, kStored };
+StateDict small_weights(Small kind);
+std::string small_record(Small kind);
 
 }  // namespace sentinel::test

@@ -27,6 +27,7 @@ Target journal_target();
 Target job_target();
 Target result_target();
 Target image_target();
+Target list_target();
 Target metadata_target();
 Target script_target();
 Target state_target();

@@ -21,9 +21,12 @@ void write_text(const std::string& path, const std::string& text) {
 }
 
 bool read_record_of_checkpoint(const std::string& text) {
-  static const StateDict weights[] = {small_weights(false), small_weights(true)};
-  const bool hardened = text.find("\"duplicated\"") != std::string::npos;
-  const Bytes file = serialize_pth(weights[hardened], text);
+  static const StateDict plain = small_weights(Small::kPlain),
+                         hardened = small_weights(Small::kHardened),
+                         stored = small_weights(Small::kStored);
+  const bool duplicates = text.find("\"duplicated\"") != std::string::npos;
+  const bool stores = text.find("\"storage\"") != std::string::npos;
+  const Bytes file = serialize_pth(duplicates ? hardened : stores ? stored : plain, text);
   const bool good = accepted([&] { parse_model(file, "fuzz.pth", ModelChoice{}); });
   accepted([&] { read_provenance(file, "fuzz.pth"); });
   accepted([&] { recorded_normalisation(file, "fuzz.pth"); });
@@ -96,7 +99,9 @@ class Texts {
 
 Target metadata_target() {
   const auto texts = std::make_shared<Texts>();
-  std::vector<Bytes> seeds{to_bytes("r" + small_record(false)), to_bytes("r" + small_record(true))};
+  std::vector<Bytes> seeds{to_bytes("r" + small_record(Small::kPlain)),
+                           to_bytes("r" + small_record(Small::kHardened)),
+                           to_bytes("r" + small_record(Small::kStored))};
   for (const char* text : {R"(i{"0":["n01","tench"],"1":["n02","goldfish"]})",
                            "sn01 tench, Tinca tinca\nn02 goldfish\n",
                            "cImageId,PredictionString\nn01,n01 1 2 3 4\nn02,n02 1 2 3 4\n",
@@ -107,7 +112,10 @@ Target metadata_target() {
           words(R"({ [ null 1e999 -1 18446744073709551615 16777216 nan inf cifar10-2023
                 "op":"max_pool" "op":"avg_pool" "op":"batch_norm" "op":"add" "op":"multiply"
                 "op":"concat" "op":"slice" "op":"shuffle" "op":"affine" "op":"dropout" "ceil":true
-                "eps":1 "begin":0 "end":1 "scale":[ "shift":[ "duplicated":1 "inputs":[0,0])"),
+                "eps":1 "begin":0 "end":1 "scale":[ "shift":[ "duplicated":1 "inputs":[0,0]
+                "storage":{ conv.weight fc.weight conv.weight_scale fc.bias int4:channel+bch:8,4
+                fp8:e4m3 int2:tensor fixed:0.1,trunc +repeat:31 +secded:128,zero +spw +zero-space
+                +cep:d3 +tmr:31,30 +parity bf16)"),
           [](Bytes&) {}, [texts](const Bytes& bytes) { return texts->read(bytes); }};
 }
 

@@ -79,9 +79,9 @@ bool read_archive(const Bytes& input) {
   return true;
 }
 
-Bytes exported(bool hardened) {
+Bytes exported(Small kind) {
   const TempDir folder;
-  const Bytes checkpoint = serialize_pth(small_weights(hardened), small_record(hardened));
+  const Bytes checkpoint = serialize_pth(small_weights(kind), small_record(kind));
   export_script(parse_model(checkpoint, "seed", ModelChoice{}), folder / "net.ts");
   return read_file(folder / "net.ts");
 }
@@ -174,9 +174,9 @@ std::string network_of_pytorch() {
 }
 
 std::vector<Bytes> seeds() {
-  const Bytes plain = exported(false);
+  const Bytes plain = exported(Small::kPlain);
   std::vector<Bytes> all{to_bytes(network_of_pytorch()), zipped(network_of_pytorch()), plain,
-                         to_bytes(unzipped(plain)), to_bytes(unzipped(exported(true)))};
+                         to_bytes(unzipped(plain)), to_bytes(unzipped(exported(Small::kHardened)))};
   for (const char* code :
        {"import torch\nop_version_set = 1\n", "class A(Module):\n  def __setstate__(self):\n",
         "class A(NamedTuple):\n  a : int\n  b : Tensor\n",

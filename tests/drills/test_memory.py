@@ -96,6 +96,21 @@ def test_a_campaign_stores_what_it_makes(sentinelnn, campaign, tmp_path):
     assert replay.code == 0, replay.err + replay.out
 
 
+def test_layers_may_be_those_of_one_network(sentinelnn, campaign, tmp_path):
+    """Only the hardened network has bounds."""
+    args = ["campaign", "--checkpoint", campaign.checkpoint, "--data", campaign.data]
+    args += ["--images", "8", "--calibration-images", "8", "--hardening-ratio", "0.2"]
+    args += ["--fault-target", "bound", "--ber", "1e-2", "--repeat", "4"]
+    path = tmp_path / "c.h5"
+    outcome = sentinelnn.run([*args, "--layers", "*relu*", "--output", path])
+    assert outcome.code == 0, outcome.err
+    trials = Result.read(path).trials
+    assert trials["n_faults"][trials["model"] == 0].sum() == 0
+    assert trials["n_faults"][trials["model"] == 1].sum() > 0
+    refused = sentinelnn.run([*args, "--layers", "layer9.*", "--output", tmp_path / "d.h5"])
+    assert refused.code == 64 and "--layers layer9.*" in refused.err
+
+
 def test_faults_may_be_left_out(sentinelnn, campaign, tmp_path):
     base = ("--ber", "1e-4", "--repeat", "4")
     all_of, none = tmp_path / "all.h5", tmp_path / "none.h5"
@@ -123,6 +138,7 @@ def test_plan_says_how_many_bits_events_hit(sentinelnn, campaign):
 REFUSED = {
     "--fault-target weights --ber 1e-4": "--fault-target takes",
     "--layers nothing* --ber 1e-4": "--layers nothing*",
+    "--layers , --ber 1e-4": "--layers ,: the list is empty",
     "--channels conv1=99 --ber 1e-4": "channels 0 to",
     "--channels conv1 --ber 1e-4": "--channels takes",
     "--channels conv1=1 --channels conv1=2 --ber 1e-4": "twice",

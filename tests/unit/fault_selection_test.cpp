@@ -152,15 +152,27 @@ TEST(Selection, ChannelsAreRowsAndTheirCopies) {
 TEST(Selection, NamesWhatIsNotThere) {
   const Graph graph = testing::residual_net();
   Selection selection;
+  const auto refused = [&] { return complaint([&] { require_selected({&graph}, selection); }); };
   selection.layers = {"layer9.*"};
-  EXPECT_THAT(complaint([&] { FaultSpace(graph, selection); }), HasSubstr("--layers layer9.*"));
+  EXPECT_THAT(refused(), HasSubstr("--layers layer9.*"));
   selection.layers = {"!layer9.*"};
-  EXPECT_THAT(complaint([&] { FaultSpace(graph, selection); }), HasSubstr("--layers !layer9.*"));
+  EXPECT_THAT(refused(), HasSubstr("--layers !layer9.*"));
   selection.layers = {};
   selection.channels = {parse_channels("layer1.0.conv9=1")};
-  EXPECT_THAT(complaint([&] { FaultSpace(graph, selection); }), HasSubstr("no layer of this name"));
+  EXPECT_THAT(refused(), HasSubstr("no layer of this name"));
   selection.channels = {parse_channels("layer1.0.conv1=8")};
-  EXPECT_THAT(complaint([&] { FaultSpace(graph, selection); }), HasSubstr("channels 0 to 7"));
+  EXPECT_THAT(refused(), HasSubstr("channels 0 to 7"));
+  selection.channels = {parse_channels("layer1.0.conv1=7")};
+  EXPECT_EQ(refused(), "");
+}
+
+TEST(Selection, HasOneSpelling) {
+  Selection selection;
+  selection.layers = {"layer2.*", "!fc", "layer2.*"};
+  selection.channels = {parse_channels("fc=2,0-1"), parse_channels("conv1=7")};
+  selection.bits = {"sign", "31", "23-29", "30", "exponent"};
+  EXPECT_EQ(selection_name(canonical(selection)),
+            "layers !fc,layer2.*; channels conv1=7; channels fc=0-2; bits 23-31,exponent,sign");
 }
 
 TEST(Selection, WordsAreSites) {
@@ -298,7 +310,11 @@ TEST(Pairing, ChannelsOfNormalisationKeepTheirNumbersInThePrunedNetwork) {
   const Faults moved = SiteMap(graph, pruned, selection).translate(all);
   EXPECT_EQ(moved.size(), to.sites());
   for (const FaultSite& site : moved) EXPECT_NO_THROW(to.index(site));
-  selection.channels = {parse_channels("layer1.0.conv1.bn=6")};  // row 0 of the pruned one
+  // Row 0 of the pruned one; 7 is gone.
+  selection.channels = {parse_channels("layer1.0.conv1.bn=7")};
+  EXPECT_THAT(complaint([&] { require_selected({&pruned}, selection); }), HasSubstr("has none of"));
+  EXPECT_EQ(complaint([&] { require_selected({&graph, &pruned}, selection); }), "");
+  selection.channels = {parse_channels("layer1.0.conv1.bn=6")};
   EXPECT_THAT(FaultSpace(pruned, selection).tensors().at(0).ranges, ElementsAre(NumberRange{0, 1}));
 }
 

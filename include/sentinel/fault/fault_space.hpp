@@ -52,7 +52,8 @@ using Faults = std::vector<FaultSite>;  // sorted, distinct
 /// element, bit): the bits of the words that are selected, or these words themselves.
 class FaultSpace {
  public:
-  /// UserError where a selection names what is not there.
+  /// Of names that the network has not, nothing is selected (require_selected). UserError where a
+  /// layout cannot grant the wished bits.
   explicit FaultSpace(const Graph& graph, const Selection& selection = {});
   const std::vector<FaultTensor>& tensors() const { return tensors_; }
   std::uint64_t sites() const { return sites_; }
@@ -66,6 +67,9 @@ class FaultSpace {
   std::uint64_t sites_ = 0;
   bool words_ = false;
 };
+
+/// UserError where a layer or a channel that the selection names is in none of these networks.
+void require_selected(const std::vector<const Graph*>& graphs, const Selection& selection);
 
 /// Translates sites of an original model into a model made from it (rows and columns sorted,
 /// pruned, duplicated).

@@ -36,6 +36,8 @@ struct Selection {
 std::vector<TensorClass> parse_targets(const std::vector<std::string>& words);
 /// "layer1.0.conv1=0-3,7". UserError.
 Selection::Channels parse_channels(const std::string& text);
+/// The same part of memory in one spelling: names sorted, numbers of bits joined to ranges.
+Selection canonical(Selection selection);
 /// "weight", "weight,bias": in the order of the classes.
 std::string target_name(const Selection& selection);
 /// "layers layer1.*; channels conv1=0-3; bits sign"; empty: all.
