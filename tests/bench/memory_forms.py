@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Accuracy over the bit error rate by how a network is stored. Prints Markdown tables.
 
-  memory_forms.py --work W [--networks resnet20 vgg11_bn] [--forms TEXT] [--rates 1e-3 1e-2 ...]
+  memory_forms.py --work W [--networks resnet20 vgg11_bn] [--forms TEXT ...] [--rates 1e-3 1e-2 ...]
                   [--images 256] [--trials 500] [--target weight|parameters] [--hours 12]
 
 Every form is made by `harden` and injected by `inject`, which goes on where it was stopped: run the
@@ -68,8 +68,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=support.DATA, help="has cifar10/ and models/")
     parser.add_argument("--networks", nargs="+", default=["resnet20"])
-    parser.add_argument("--forms", default="", help="only forms with this text in their names")
-    parser.add_argument("--rates", nargs="+", default=["1e-6", "1e-5", "1e-4", "1e-3", "1e-2", "1e-1"])
+    parser.add_argument("--forms", nargs="+", default=[""], help="only forms with one of these texts in their names")
+    parser.add_argument("--rates", nargs="+", default="1e-6 1e-5 1e-4 1e-3 1e-2 5e-2 1e-1".split())
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--target", choices=("weight", "parameters"), default="weight")
@@ -143,7 +143,7 @@ def main() -> None:
         plain = selection(o, network, stored(o, network, FORMS[0]), FORMS[0])
         plain_bytes = json.loads(run("evaluate", *plain, "--json"))["memory_bytes"]
         for form in FORMS:
-            if o.forms in form.name and time.time() < deadline:
+            if any(text in form.name for text in o.forms) and time.time() < deadline:
                 print("| " + " | ".join(row_of(o, network, form, plain_bytes)) + " |", flush=True)
 
 
