@@ -186,7 +186,8 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   std::vector<Strata> strata;
   for (const CampaignPoint& point : points) {
     strata.push_back(
-        StratifiedSampler(point.sampler, original, FaultSpace(original, selection), point.faults)
+        StratifiedSampler(point.sampler, original, FaultSpace(original, selection), point.faults,
+                          built.models.size() == 1)
             .strata());
     run.points.push_back(told_point(run, job, point, built, costs, strata.back()));
   }
