@@ -131,6 +131,7 @@ void BitStrata::add(const std::string& name, Part part) {
 }
 
 void BitStrata::weigh(const FaultSpace& space) {
+  strata_.version = 2;
   if (!corrected_.empty()) {
     strata_.names.push_back("bits that a code corrects");
     strata_.costs.push_back(0);

@@ -196,6 +196,7 @@ void StratifiedSampler::State::divide_words(const Graph& graph, const FaultSpace
     strata.weights.push_back(counts[k]);
     strata.costs.push_back(cost(graph, space, all ? 0 : ber, k));  // of all: others change nothing
   }
+  strata.version = words->version();
   if (!all) return;
   strata.names.push_back("all words read right");
   strata.weights.push_back(counts.front());

@@ -22,6 +22,8 @@ class WordStrata {
   bool counts_all() const { return counts_all_; }
   /// Whether some units have several words.
   bool in_blocks() const { return units_.in_blocks(); }
+  /// 1 where all words have no code, repeat or bch, and count; else 2.
+  int version() const { return counts_all_ && units_.only_plain_repeat_bch() ? 1 : 2; }
   /// A trial with so many units read wrongly, of the last of counts() with at least as many: which
   /// ones by their probabilities, each by flips that make it wrong; all others by flips that do
   /// not. Pure function of its arguments; `space`: the one that it was made of.

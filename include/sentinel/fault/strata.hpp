@@ -15,6 +15,7 @@ struct Strata {
   std::vector<double> costs;    // mean work of a trial, relative; from MACs, never from the clock.
                                 // 0, of the last alone: its trials are known, as the network is
                                 // then read as without faults
+  int version = 1;              // 2: where words of such codes or layouts had no strata at first
 };
 
 /// Strata of the trials of a sampler on an original network and those made from it, and trials
