@@ -43,8 +43,8 @@ std::optional<double> any_misread(const FaultSpace& space, double ber) {
   if (!units) return std::nullopt;
   double log_right = 0;  // of the probability that all words are read right
   for (const WordUnits::Kind& kind : units->kinds())
-    log_right += static_cast<double>(kind.units) *
-                 std::log1p(-std::min(1.0, kind.misreads.of_word(ber)));
+    log_right +=
+        static_cast<double>(kind.units) * std::log1p(-std::min(1.0, kind.misreads.of_word(ber)));
   return -std::expm1(log_right);
 }
 

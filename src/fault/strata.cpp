@@ -184,9 +184,9 @@ void StratifiedSampler::State::divide_words(const Graph& graph, const FaultSpace
   if (!words) return;
   strata = {};
   const bool all = words->counts_all();
-  const std::string one = !all                  ? "critical misread"
+  const std::string one = !all                 ? "critical misread"
                           : words->in_blocks() ? "block"
-                                                : "word",
+                                               : "word",
                     end = all ? " read wrongly" : "";
   const std::vector<double>& counts = words->counts();
   for (std::size_t k = all ? 1 : 0; k < counts.size(); ++k) {
@@ -280,8 +280,7 @@ Faults StratifiedSampler::State::draw_binomial(const FaultSpace& space, std::int
 }
 
 StratifiedSampler::StratifiedSampler(const Sampler& sampler, const Graph& original,
-                                     const FaultSpace& space, const FaultModel& faults,
-                                     bool alone)
+                                     const FaultSpace& space, const FaultModel& faults, bool alone)
     : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.sampler = sampler;

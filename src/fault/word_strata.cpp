@@ -129,8 +129,7 @@ std::vector<std::uint64_t> WordStrata::wrong_units(std::uint64_t count, Rng& rng
     const auto may_be_wrong = [&](std::uint64_t number) {
       return units_.may_be_wrong(units_.unit(kind, number));
     };
-    for (const std::uint64_t number :
-         distinct(own, units_.kinds()[kind].all, rng, may_be_wrong))
+    for (const std::uint64_t number : distinct(own, units_.kinds()[kind].all, rng, may_be_wrong))
       units.push_back(units_.unit(kind, number));
     count -= own;
   }

@@ -92,8 +92,7 @@ void WordUnits::add_words(const FaultTensor& tensor, std::uint32_t number, std::
 bool WordUnits::add_blocks(const FaultSpace& space, std::uint32_t number) {
   const FaultTensor& tensor = space.tensors()[number];
   const std::int64_t check = tensor_named(space, tensor.name + ".check");
-  if (!tensor.whole() ||
-      (check >= 0 && !space.tensors()[static_cast<std::size_t>(check)].whole()))
+  if (!tensor.whole() || (check >= 0 && !space.tensors()[static_cast<std::size_t>(check)].whole()))
     return false;
   const auto words = static_cast<std::uint64_t>(block_shape(tensor.layout).words);
   std::uint64_t element = 0, check_word = 0;
@@ -149,8 +148,7 @@ std::size_t WordUnits::kind_of(const Layout& layout, const CodedWords& words, bo
   });
   if (known != keys_.end()) return static_cast<std::size_t>(known - keys_.begin());
   keys_.push_back({layout, words.words});
-  kinds_.push_back(
-      {critical ? *Misreads::of_critical_bit(layout) : Misreads::of(layout, words)});
+  kinds_.push_back({critical ? *Misreads::of_critical_bit(layout) : Misreads::of(layout, words)});
   const BlockShape shape = block_shape(layout);
   const int bits = words.words * shape.copies * shape.stored_bits + shape.check_bits;
   part_bits_.push_back(table_of(kinds_.back().misreads, static_cast<std::size_t>(bits)));

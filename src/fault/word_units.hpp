@@ -72,10 +72,10 @@ class WordUnits {
     int words;
   };
   std::vector<Kind> kinds_;
-  std::vector<Key> keys_;                                // by kind
-  std::vector<std::vector<PartBit>> part_bits_;          // by kind and stored bit
+  std::vector<Key> keys_;                        // by kind
+  std::vector<std::vector<PartBit>> part_bits_;  // by kind and stored bit
   std::vector<Range> ranges_;
-  std::vector<std::vector<std::size_t>> ranges_of_;      // by tensor of the space
+  std::vector<std::vector<std::size_t>> ranges_of_;  // by tensor of the space
   bool bare_ = false;
 };
 

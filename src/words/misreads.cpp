@@ -211,8 +211,7 @@ void Misreads::count_decoded() {
   };
   for (Word subset = 0; subset < Word{1} << bits.loose.size(); ++subset) {
     Flips flips;
-    Flips(subset).each(
-        [&](int i) { flips.set(number(bits.loose[static_cast<std::size_t>(i)])); });
+    Flips(subset).each([&](int i) { flips.set(number(bits.loose[static_cast<std::size_t>(i)])); });
     const auto count = [&](const Flips& own) {
       if (!is_decoded_wrongly(own)) ++right[static_cast<std::size_t>(own.count())];
     };
@@ -254,8 +253,8 @@ std::optional<Misreads> Misreads::of_critical_bit(const Layout& layout) {
   if (!bit || (layout.code && !leaves_bits_bare(layout))) return std::nullopt;
   Misreads misreads(layout, {});
   misreads.critical_ = true;
-  const bool parity = layout.code && (layout.code->kind == Kind::kCep ||
-                                      layout.code->kind == Kind::kParity);
+  const bool parity =
+      layout.code && (layout.code->kind == Kind::kCep || layout.code->kind == Kind::kParity);
   misreads.places_ = parity ? parity_group(layout, *bit) : copies_of(layout, *bit);
   const int bits = static_cast<int>(misreads.places_.size());
   misreads.wrong_ = parity ? even_with_first(bits) : by_majority(bits);

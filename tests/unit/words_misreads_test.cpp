@@ -52,10 +52,10 @@ double probability(const std::vector<double>& wrong, double ber) {
 }
 
 TEST(Misreads, AreThoseOfAllPatternsWhateverTheWord) {
-  for (const char* name : {"int4+bch:8,4", "int5+bch:16,5", "int7+bch:16,7", "int11+bch:16,11",
-                           "int5+repeat:3", "int3+repeat:5", "int2+repeat:7", "int8", "fp16",
-                           "int8+spw", "int8+parity", "fp16+mset", "int8+tmr:7", "fp16+tmr:15,14",
-                           "fp16+cep:d3", "fp16+cep:d7", "fp16+cep:d15"}) {
+  for (const char* name :
+       {"int4+bch:8,4", "int5+bch:16,5", "int7+bch:16,7", "int11+bch:16,11", "int5+repeat:3",
+        "int3+repeat:5", "int2+repeat:7", "int8", "fp16", "int8+spw", "int8+parity", "fp16+mset",
+        "int8+tmr:7", "fp16+tmr:15,14", "fp16+cep:d3", "fp16+cep:d7", "fp16+cep:d15"}) {
     SCOPED_TRACE(name);
     const Layout layout = parse_layout(name);
     const Misreads misreads = Misreads::of(layout);
@@ -73,8 +73,8 @@ TEST(Misreads, AreThoseOfAllPatternsWhateverTheWord) {
 }
 
 TEST(Misreads, TellPatternsThatAreReadWrongly) {
-  for (const char* name : {"int4+bch:8,4", "int5+bch:16,5", "int11+bch:16,11", "int8+spw", "int8+tmr:7",
-                           "fp16+mset", "fp16+tmr:15,14", "int8+parity"}) {
+  for (const char* name : {"int4+bch:8,4", "int5+bch:16,5", "int11+bch:16,11", "int8+spw",
+                           "int8+tmr:7", "fp16+mset", "fp16+tmr:15,14", "int8+parity"}) {
     const Layout layout = parse_layout(name);
     const Misreads misreads = Misreads::of(layout);
     for (Word flips = 0; flips < Word{1} << misreads.bits(); ++flips)
@@ -226,9 +226,9 @@ Flips in_part(const Misreads& misreads, Word flips) {
 }
 
 TEST(CriticalMisreads, AreThoseOfAllPatterns) {
-  for (const char* name : {"fp16", "bf16", "fp16+mset", "fp16+cep:d3", "fp16+cep:d7",
-                           "fp16+cep:d15", "fp16+parity", "fp16+tmr:15,14", "fp16+tmr:15",
-                           "fp8:e5m2+parity"}) {
+  for (const char* name :
+       {"fp16", "bf16", "fp16+mset", "fp16+cep:d3", "fp16+cep:d7", "fp16+cep:d15", "fp16+parity",
+        "fp16+tmr:15,14", "fp16+tmr:15", "fp8:e5m2+parity"}) {
     SCOPED_TRACE(name);
     const Layout layout = parse_layout(name);
     const Misreads misreads = *Misreads::of_critical_bit(layout);

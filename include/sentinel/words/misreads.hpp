@@ -88,7 +88,7 @@ class Misreads {
   CodedWords words_;
   bool critical_ = false;
   int parts_ = 1;
-  std::vector<int> places_;     // by part and bit
+  std::vector<int> places_;  // by part and bit
   std::vector<double> wrong_;
   std::vector<bool> all_wrong_;  // by number of flips: whether all patterns are
 };
