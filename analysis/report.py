@@ -55,21 +55,23 @@ def headlines(result: Result) -> list[str]:
     """One sentence per point: what it estimates of every model, the gain in accuracy."""
     if rankings.holds_channels(result):
         return [report_design.channel_sentence(result)]
-    return [_headline(result, point) for point in summaries.main_trials(result)["point"].unique()]
+    points = dict.fromkeys(point for point, _, _ in summaries.answered(result))
+    return [_headline(result, point) for point in points]
 
 
 def _headline(result: Result, point: int) -> str:
-    trials = summaries.trials_of(result, point)
     quantity = summaries.main_quantity(result, point)
     as_text = percent if quantity == "accuracy" else share
     parts = []
-    for model in sorted(trials["model"].unique()):
+    for model in [model for own, model, _ in summaries.answered(result) if own == point]:
         found = summaries.estimate(result, point, model, quantity)
         bounds = interval(found.lower, found.upper, as_text)
         parts.append(f"{result.models['name'][model]} {as_text(found.estimate)} {bounds}")
     label = summaries.point_labels(result)[point]
-    used = count(summaries.trials_used(result, point))
-    text = f"{label}, {used} trials: {summaries.QUANTITIES[quantity]} {listed(parts, MAX_NAMED)}"
+    used = f"{count(summaries.trials_used(result, point))} trials"
+    if summaries.is_bounded(result, point):
+        used = "by a bound, without trials"
+    text = f"{label}, {used}: {summaries.QUANTITIES[quantity]} {listed(parts, MAX_NAMED)}"
     gains = summaries.gain_table(result)
     for gain in gains[gains["point"] == point].head(MAX_NAMED - 1).itertuples():
         name = result.models["name"][gain.model]
@@ -117,7 +119,7 @@ def accuracy_rows(result: Result) -> list[dict[str, str]]:
                 "point": labels[row.point],
                 "model": row.model_name,
                 "trials": count(row.trials),
-                "flips": f"{row.flips:.4g}",
+                "flips": "" if pd.isna(row.flips) else f"{row.flips:.4g}",
                 "accuracy": percent(row.estimate),
                 "interval": interval(row.lower, row.upper),
                 "method": row.method,
@@ -288,7 +290,7 @@ def _numbers(result: Result) -> dict[str, Any]:
     return {
         "fault_free": fault_free_sentence(result),
         "images": images_sentence(result) if len(result.models) else "",
-        "headlines": headlines(result) if len(result.trials) else [],
+        "headlines": headlines(result) if summaries.answered(result) else [],
         "first_model": result.models["name"].iloc[0] if len(result.models) else "",
         "plans": [] if channels else report_design.plan_rows(result),
         "strata": report_design.strata_rows(result),

@@ -50,6 +50,27 @@ def sampling_of(result: Result, point: int) -> str:
     return str(result.plans["sampling"][point])
 
 
+def is_bounded(result: Result, point: int) -> bool:
+    """Whether the program answered the point without trials, by a bound that holds whatever some
+    trials of it show."""
+    rows = result.estimates[result.estimates["point"] == point]
+    return len(rows) > 0 and bool((rows["trials"] == 0).all())
+
+
+def answered(result: Result) -> list[tuple[int, int, pd.DataFrame]]:
+    """Point, model and trials of all that has an estimate; of bounded points the trials are none.
+    """
+    trials = main_trials(result)
+    bounded = [point for point in result.points["id"] if is_bounded(result, point)]
+    groups = [
+        (int(point), int(model), rows)
+        for (point, model), rows in trials.groupby(["point", "model"])
+        if point not in bounded
+    ]
+    groups += [(int(point), int(m), trials.iloc[:0]) for point in bounded for m in result.models.index]
+    return sorted(groups, key=lambda group: group[:2])
+
+
 def is_single(trials: pd.DataFrame) -> bool:
     """Whether every trial flips exactly one bit."""
     return len(trials) > 0 and bool((trials["n_faults"] == 1).all())
@@ -216,7 +237,7 @@ def _interval(row: pd.Series) -> Interval:
 def accuracy_table(result: Result) -> pd.DataFrame:
     """Accuracy under faults per point and model with its interval, and fault-free."""
     rows = []
-    for (point, model), trials in main_trials(result).groupby(["point", "model"]):
+    for point, model, trials in answered(result):
         rows.append(
             {"point": point, "model": model, "flips": mean_flips(trials)}
             | estimate(result, point, model, "accuracy")._asdict()
@@ -233,7 +254,9 @@ def accuracy_table(result: Result) -> pd.DataFrame:
 
 
 def mean_flips(trials: pd.DataFrame) -> float:
-    """Flips per trial, in a mean over the population."""
+    """Flips per trial, in a mean over the population; not a number without trials."""
+    if trials.empty:
+        return NAN
     return float(np.average(trials["n_faults"], weights=trials["weight"]))
 
 
@@ -275,7 +298,7 @@ def no_difference(result: Result, point: int, model: int) -> str:
     """Said of a paired gain where both networks had as many images right in every trial of simple
     sampling: an interval would only tell how few they were. Empty otherwise."""
     paired = result.points["fault_model"].get(point) == "binomial"
-    if not paired or sampling_of(result, point) != SIMPLE:
+    if not paired or sampling_of(result, point) != SIMPLE or is_bounded(result, point):
         return ""
     mine, base = (
         trials_of(result, point, m).set_index("id")[["correct", "images"]]
@@ -293,9 +316,11 @@ def no_difference(result: Result, point: int, model: int) -> str:
 def outcome_table(result: Result) -> pd.DataFrame:
     """Share of every outcome per point and model, and of images failing (SDC-critical or DUE), each
     with its interval (`<outcome>_lower`, `_upper`)."""
-    trials = main_trials(result)
     rows = []
-    for (point, model), mine in trials[trials["images"] > 0].groupby(["point", "model"]):
+    for point, model, trials in answered(result):
+        mine = trials[trials["images"] > 0]
+        if mine.empty and not is_bounded(result, point):
+            continue
         row = {"point": point, "model": model, "trials": len(mine)}
         for quantity in (*OUTCOMES, "failing"):
             share = estimate(result, point, model, quantity)

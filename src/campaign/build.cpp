@@ -201,9 +201,10 @@ Built begin(const Comm& comm, const Job& job) {
       load_dataset(comm, job.selection, models[0].graph.dataset, Split::kTest, job.images);
   // Nor should a plan that this network does not allow.
   std::shared_ptr<const FaultList> list = load_list(comm, job, models[0].graph);
+  const bool alone = made_networks(job).empty() && job.also.empty();
   comm.agree([&] {
-    if (job.also.empty() && made_networks(job).empty()) require_selection(models, job);
-    check_designs(points_of(job, list), models[0].graph, selection_of(job.faults));
+    if (alone) require_selection(models, job);
+    check_designs(points_of(job, list), models[0].graph, selection_of(job.faults), alone);
   });
   return {std::move(models), {}, std::move(images), std::move(list), false};
 }

@@ -137,10 +137,12 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
 /// What tells a campaign's faults from another's. Channels need two entries together: they are all
 /// the model has, in order, and planned alike.
 void add_points(std::map<std::string, std::string>& parts, const std::vector<CampaignPoint>& points,
-                double confidence, bool blocks) {
-  for (std::size_t p = 0; p < points.size(); ++p) {
+                double confidence, const TrialRunner& runner) {
+  for (std::uint32_t p = 0; p < points.size(); ++p) {
     const Sampler& sampler = points[p].sampler;
-    const std::string plan = drawn_how(points[p], confidence, blocks);
+    std::string plan = drawn_how(points[p], confidence, runner.blocks().divides());
+    if (!plan.empty() && runner.strata(p).strata().version > 1)
+      plan += ", version 3 (strata of codes)";
     if (std::holds_alternative<ChannelFaults>(sampler)) {
       parts["points"] = "single flips in each channel of each convolution";
       if (!plan.empty()) parts["plan"] = plan;
@@ -177,7 +179,7 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
   parts["images"] = plan.images.hash();
   parts["seed"] = std::to_string(job.seed);
   const bool blocks = runner.blocks().divides();
-  add_points(parts, plan.points, job.confidence, blocks);
+  add_points(parts, plan.points, job.confidence, runner);
   if (blocks) parts["images per trial"] = std::to_string(runner.blocks().size());
   parts["arithmetic"] =
       fmt::format("float32, engine {}, {} images per batch", job.engine, job.block);

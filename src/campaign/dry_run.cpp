@@ -185,9 +185,9 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   describe_layers(run, original, points, costs.front(), selection);
   std::vector<Strata> strata;
   for (const CampaignPoint& point : points) {
-    strata.push_back(
-        StratifiedSampler(point.sampler, original, FaultSpace(original, selection), point.faults)
-            .strata());
+    strata.push_back(StratifiedSampler(point.sampler, original, FaultSpace(original, selection),
+                                       point.faults, built.models.size() == 1)
+                         .strata());
     run.points.push_back(told_point(run, job, point, built, costs, strata.back()));
   }
   simulate_points(run, job, points, strata);

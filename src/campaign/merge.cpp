@@ -16,8 +16,11 @@ MergeReport merge_results(const std::vector<std::string>& inputs, const std::str
     if (!before && row.id < info.points.at(row.point).trials) points.at(row.point).add(trial);
   });
   std::vector<EstimateRow> estimates;
-  for (const PointEstimates& point : points)
-    for (EstimateRow& row : point.look()) estimates.push_back(std::move(row));
+  for (std::uint32_t point = 0; point < points.size(); ++point) {
+    std::vector<EstimateRow> own = merge.estimates_without_trials(point);
+    if (own.empty()) own = points[point].look();
+    estimates.insert(estimates.end(), own.begin(), own.end());
+  }
   return merge.write(std::move(estimates));
 }
 

@@ -78,16 +78,17 @@ DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, s
 }
 
 void check_designs(const std::vector<CampaignPoint>& points, const Graph& original,
-                   const Selection& selection) {
+                   const Selection& selection, bool alone) {
   const FaultSpace space(original, selection);
   for (const CampaignPoint& point : points) {
     if (point.sampling != Sampling::kStratified) continue;
-    const StratifiedSampler sampler(point.sampler, original, space, point.faults);
+    const StratifiedSampler sampler(point.sampler, original, space, point.faults, alone);
     if (!sampler.divides())
       throw UserError(fmt::format(
           "--sampling stratified: trials of {}{} have no strata; leave it out (strata are known "
-          "for --single-bit where words of one format have several classes of bits, and for "
-          "binomial faults where few critical bits flip or few words are read wrongly)",
+          "for --single-bit where words have several classes of bits and, of several networks, one "
+          "format; for binomial faults where few critical bits flip or few words are read "
+          "wrongly)",
           sampler_name(point.sampler),
           observes_shares(point.sampler)
               ? ""

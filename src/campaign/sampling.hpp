@@ -22,9 +22,10 @@ DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, s
                              std::vector<double> costs, bool blocks = false);
 
 /// UserError where a point's plan cannot be made on this network: a stratified one without strata,
-/// or with too few trials for its pilot. Known as soon as the original is read.
+/// or with too few trials for its pilot. Known as soon as the original is read. `alone`: no other
+/// network takes part.
 void check_designs(const std::vector<CampaignPoint>& points, const Graph& original,
-                   const Selection& selection);
+                   const Selection& selection, bool alone);
 
 /// UserError where the points flip single bits, and every network corrects every one of them.
 void require_uncorrected(const std::vector<CampaignPoint>& points,

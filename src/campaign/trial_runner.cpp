@@ -118,7 +118,7 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
                           ? nullptr
                           : std::make_unique<StratifiedSampler>(point.sampler, models.front().graph,
                                                                 engines_.front().space(),
-                                                                point.faults));
+                                                                point.faults, models.size() == 1));
   }
 }
 

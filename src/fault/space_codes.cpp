@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "fault/word_units.hpp"
 #include "sentinel/words/misreads.hpp"
 
 namespace sentinel {
@@ -36,18 +37,14 @@ std::string correcting_layouts(const FaultSpace& space) {
 }
 
 std::optional<double> any_misread(const FaultSpace& space, double ber) {
+  const bool coded = std::any_of(space.tensors().begin(), space.tensors().end(),
+                                 [](const FaultTensor& tensor) { return tensor.layout.code; });
+  const auto units = coded ? WordUnits::all(space) : std::nullopt;
+  if (!units) return std::nullopt;
   double log_right = 0;  // of the probability that all words are read right
-  bool coded = false;
-  for (const FaultTensor& tensor : space.tensors()) {
-    const auto misreads = Misreads::of(tensor.layout);
-    const auto width = static_cast<std::size_t>(tensor.word_bits);
-    if (!misreads || tensor.kind == TensorClass::kCheck || tensor.bits.size() != width)
-      return std::nullopt;
-    const double values = static_cast<double>(tensor.selected) / block_shape(tensor.layout).copies;
-    log_right += values * std::log1p(-std::min(1.0, misreads->of_word(ber)));
-    coded = coded || tensor.layout.code;
-  }
-  if (!coded) return std::nullopt;
+  for (const WordUnits::Kind& kind : units->kinds())
+    log_right +=
+        static_cast<double>(kind.units) * std::log1p(-std::min(1.0, kind.misreads.of_word(ber)));
   return -std::expm1(log_right);
 }
 

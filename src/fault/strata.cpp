@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "fault/bit_strata.hpp"
 #include "fault/word_strata.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/memory.hpp"
@@ -24,24 +25,12 @@ Strata whole() {
   return {{"all"}, {1}, {1}};
 }
 
-/// "bit 30", "bits 29-23", "bits 22-0, 31"
-std::string name_of(const std::vector<int>& bits) {
-  std::string name = bits.size() == 1 ? "bit " : "bits ";
-  for (std::size_t first = 0, last = 0; first < bits.size(); first = last + 1) {
-    for (last = first; last + 1 < bits.size() && bits[last + 1] == bits[last] + 1;) ++last;
-    if (first > 0) name += ", ";
-    name += first == last ? fmt::format("{}", bits[first])
-                          : fmt::format("{}-{}", bits[last], bits[first]);
-  }
-  return name;
-}
-
 Strata bit_strata(const BitClasses& classes) {
   std::size_t all = 0;
   for (const std::vector<int>& bits : classes) all += bits.size();
   Strata strata;
   for (const std::vector<int>& bits : classes) {
-    strata.names.push_back(name_of(bits));
+    strata.names.push_back(name_of_bits(bits));
     strata.weights.push_back(static_cast<double>(bits.size()) / static_cast<double>(all));
     strata.costs.push_back(1);
   }
@@ -138,6 +127,7 @@ struct StratifiedSampler::State {
   std::vector<Critical> critical;  // by tensor
   std::uint64_t critical_words = 0, critical_bits = 0;
   std::optional<WordStrata> words;  // binomial, coded, divided
+  std::optional<BitStrata> bits;    // single faults in words stored in several ways, divided
 
   void find_critical(const Graph& graph, const FaultSpace& space);
   void divide_binomial(const Graph& graph, const FaultSpace& space, double ber);
@@ -190,17 +180,24 @@ void StratifiedSampler::State::divide_binomial(const Graph& graph, const FaultSp
 /// That without words read wrongly is the last: known, as it is the fault-free network.
 void StratifiedSampler::State::divide_words(const Graph& graph, const FaultSpace& space,
                                             double ber) {
-  words = WordStrata::of(space, ber);
+  words = WordStrata::of(graph, space, ber);
   if (!words) return;
   strata = {};
+  const bool all = words->counts_all();
+  const std::string one = !all                 ? "critical misread"
+                          : words->in_blocks() ? "block"
+                                               : "word",
+                    end = all ? " read wrongly" : "";
   const std::vector<double>& counts = words->counts();
-  for (std::size_t k = 1; k < counts.size(); ++k) {
+  for (std::size_t k = all ? 1 : 0; k < counts.size(); ++k) {
     const bool rest = k + 1 == counts.size();
-    strata.names.push_back(rest ? fmt::format("{} or more words read wrongly", k)
-                                : fmt::format("{} word{} read wrongly", k, k == 1 ? "" : "s"));
+    strata.names.push_back(rest ? fmt::format("{} or more {}s{}", k, one, end)
+                                : fmt::format("{} {}{}{}", k, one, k == 1 ? "" : "s", end));
     strata.weights.push_back(counts[k]);
-    strata.costs.push_back(cost(graph, space, 0, k));  // the other faults change nothing
+    strata.costs.push_back(cost(graph, space, all ? 0 : ber, k));  // of all: others change nothing
   }
+  strata.version = words->version();
+  if (!all) return;
   strata.names.push_back("all words read right");
   strata.weights.push_back(counts.front());
   strata.costs.push_back(0);
@@ -283,7 +280,7 @@ Faults StratifiedSampler::State::draw_binomial(const FaultSpace& space, std::int
 }
 
 StratifiedSampler::StratifiedSampler(const Sampler& sampler, const Graph& original,
-                                     const FaultSpace& space, const FaultModel& faults)
+                                     const FaultSpace& space, const FaultModel& faults, bool alone)
     : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.sampler = sampler;
@@ -302,6 +299,8 @@ StratifiedSampler::StratifiedSampler(const Sampler& sampler, const Graph& origin
       }
     }
     if (!s.classes.empty()) s.width = space.tensors().front().bits.size();
+    if (s.classes.empty() && !channel && alone) s.bits = BitStrata::of(space);
+    if (s.bits) s.strata = s.bits->strata();
   }
   const bool plain = std::all_of(space.tensors().begin(), space.tensors().end(),
                                  [](const FaultTensor& t) { return !t.layout.code; });
@@ -322,8 +321,10 @@ Faults StratifiedSampler::draw(const FaultSpace& space, std::int32_t stratum,
                                const RngKey& key) const {
   const State& s = *state_;
   if (stratum < 0 || !divides()) return sentinel::draw(s.sampler, space, key);
+  if (s.bits) return {s.bits->draw(space, static_cast<std::size_t>(stratum), key)};
   if (s.words) {
     const auto h = static_cast<std::size_t>(stratum);
+    if (!s.words->counts_all()) return s.words->draw(space, h, key);
     return s.words->draw(space, h + 1 == s.strata.names.size() ? 0 : h + 1, key);
   }
   if (std::holds_alternative<BinomialFaults>(s.sampler))

@@ -11,7 +11,10 @@ constexpr double kTail = 0.01;  // share of the trials that may be pooled
 constexpr std::size_t kMostCounts = 34;
 constexpr double kMostExpected = 60;  // words read wrongly: far more than kMostCounts tell apart
 constexpr std::uint64_t kMostWrong = 256;  // P(K > 256) < 1e-60 then
-constexpr double kMostOfWord = 0.5;        // P(a word is read wrongly)
+constexpr double kMostOfWord = 0.5;        // P(a unit is read wrongly)
+// P(K = 0), where codes leave bits bare: else the strata of their flips are many and much alike.
+constexpr double kLeastKnown = 0.1;
+constexpr double kLeastCritical = 1e-4;  // P(K > 0) of critical bits: else the strata tell nothing
 
 /// P(k)/P(0) of n trials with probability p, k = 0 ... kMostWrong.
 std::vector<double> relative_binomial(std::uint64_t n, double p) {
@@ -43,14 +46,21 @@ std::size_t pick(const std::vector<double>& weights, Rng& rng) {
   return last;
 }
 
-/// `count` of the numbers below n, each set as likely.
-std::vector<std::uint64_t> distinct(std::uint64_t count, std::uint64_t n, Rng& rng) {
+/// `count` of the numbers below n that are `allowed`, each set as likely.
+template <class Allowed>
+std::vector<std::uint64_t> distinct(std::uint64_t count, std::uint64_t n, Rng& rng,
+                                    Allowed&& allowed) {
   std::vector<std::uint64_t> chosen;
   while (chosen.size() < count) {
     const std::uint64_t number = rng.below(n);
-    if (std::find(chosen.begin(), chosen.end(), number) == chosen.end()) chosen.push_back(number);
+    if (allowed(number) && std::find(chosen.begin(), chosen.end(), number) == chosen.end())
+      chosen.push_back(number);
   }
   return chosen;
+}
+
+std::vector<std::uint64_t> distinct(std::uint64_t count, std::uint64_t n, Rng& rng) {
+  return distinct(count, n, rng, [](std::uint64_t) { return true; });
 }
 
 /// P(K = k) from P(k)/P(0), until P(K > k) < kTail, and that; the exact sums of what is left, as
@@ -71,92 +81,71 @@ std::vector<double> pooled(const std::vector<double>& relative, double none) {
 
 }  // namespace
 
-/// Its tensors; false where some are not told by Misreads.
-bool WordStrata::add(const FaultSpace& space) {
-  std::vector<const Layout*> layouts;  // of the kinds
-  for (const FaultTensor& tensor : space.tensors()) {
-    if (tensor.kind == TensorClass::kCheck ||
-        tensor.bits.size() != static_cast<std::size_t>(tensor.word_bits))
-      return false;
-    const auto known = std::find_if(layouts.begin(), layouts.end(),
-                                    [&](const Layout* layout) { return *layout == tensor.layout; });
-    const auto kind = static_cast<std::size_t>(known - layouts.begin());
-    if (known == layouts.end()) {
-      const auto misreads = Misreads::of(tensor.layout);
-      if (!misreads) return false;
-      layouts.push_back(&tensor.layout);
-      kinds_.push_back({*misreads});
-    }
-    kind_of_.push_back(kind);
-    first_word_.push_back(kinds_[kind].words);
-    copies_.push_back(static_cast<std::uint64_t>(block_shape(tensor.layout).copies));
-    kinds_[kind].words += tensor.selected / copies_.back();
-  }
-  return !kinds_.empty();
+std::optional<WordStrata> WordStrata::of(const Graph& graph, const FaultSpace& space, double ber) {
+  if (auto strata = counted(WordUnits::all(space), true, ber))
+    if (!strata->units_.leave_bits_bare() || strata->counts_.front() >= kLeastKnown) return strata;
+  return counted(WordUnits::critical(graph, space), false, ber);
 }
 
-std::optional<WordStrata> WordStrata::of(const FaultSpace& space, double ber) {
-  WordStrata strata;
-  strata.ber_ = ber;
-  if (!strata.add(space)) return std::nullopt;
-  double expected = 0, log_none = 0;
-  for (Kind& kind : strata.kinds_) {
-    const double wrong = kind.misreads.of_word(ber), words = static_cast<double>(kind.words);
-    expected += words * wrong;
-    if (wrong > kMostOfWord || expected > kMostExpected) return std::nullopt;
-    log_none += words * std::log1p(-wrong);
-    kind.counts = relative_binomial(kind.words, wrong);
-  }
-  strata.sums_.resize(strata.kinds_.size());
-  std::vector<double> sum = {1};
-  for (std::size_t k = strata.kinds_.size(); k-- > 0;)
-    strata.sums_[k] = sum = convolved(strata.kinds_[k].counts, sum);
-  strata.counts_ = pooled(sum, std::exp(log_none));
-  if (strata.counts_.size() > kMostCounts) return std::nullopt;
+std::optional<WordStrata> WordStrata::counted(std::optional<WordUnits> units, bool counts_all,
+                                              double ber) {
+  if (!units) return std::nullopt;
+  WordStrata strata(std::move(*units), counts_all, ber);
+  if (!strata.count()) return std::nullopt;
   return strata;
 }
 
-WordStrata::Place WordStrata::word(const FaultSpace& space, std::size_t kind,
-                                   std::uint64_t number) const {
-  std::size_t tensor = 0;
-  for (std::size_t t = 0; t < kind_of_.size(); ++t)
-    if (kind_of_[t] == kind && first_word_[t] <= number) tensor = t;
-  const FaultTensor& own = space.tensors()[tensor];
-  const std::uint64_t before = (number - first_word_[tensor]) * copies_[tensor];
-  const FaultSite first = space.at(own.first_site + before * own.bits.size());
-  return {first.tensor, first.element / copies_[tensor]};
+/// False where that says little of a trial.
+bool WordStrata::count() {
+  double expected = 0, log_none = 0;
+  for (const WordUnits::Kind& kind : units_.kinds()) {
+    const double wrong = kind.misreads.of_word(ber_), units = static_cast<double>(kind.units);
+    expected += units * wrong;
+    if (wrong > kMostOfWord || expected > kMostExpected) return false;
+    log_none += units * std::log1p(-wrong);
+    of_kind_.push_back(relative_binomial(kind.units, wrong));
+  }
+  if (!counts_all_ && -std::expm1(log_none) < kLeastCritical) return false;
+  sums_.resize(of_kind_.size());
+  std::vector<double> sum = {1};
+  for (std::size_t k = of_kind_.size(); k-- > 0;) sums_[k] = sum = convolved(of_kind_[k], sum);
+  counts_ = pooled(sum, std::exp(log_none));
+  return counts_.size() <= kMostCounts;
 }
 
 /// Ascending.
-std::vector<WordStrata::Place> WordStrata::wrong_words(const FaultSpace& space, std::uint64_t count,
-                                                       Rng& rng) const {
-  std::vector<Place> words;
-  for (std::size_t kind = 0; kind < kinds_.size(); ++kind) {
+std::vector<std::uint64_t> WordStrata::wrong_units(std::uint64_t count, Rng& rng) const {
+  std::vector<std::uint64_t> units;
+  for (std::size_t kind = 0; kind < of_kind_.size(); ++kind) {
     std::uint64_t own = count;
-    if (kind + 1 < kinds_.size()) {
+    if (kind + 1 < of_kind_.size()) {
       std::vector<double> weights;  // by k of this kind, where the later ones have the others
       for (std::size_t k = 0; k <= count; ++k) {
-        const bool some = k < kinds_[kind].counts.size() && count - k < sums_[kind + 1].size();
-        weights.push_back(some ? kinds_[kind].counts[k] * sums_[kind + 1][count - k] : 0);
+        const bool some = k < of_kind_[kind].size() && count - k < sums_[kind + 1].size();
+        weights.push_back(some ? of_kind_[kind][k] * sums_[kind + 1][count - k] : 0);
       }
       own = pick(weights, rng);
     }
-    for (const std::uint64_t number : distinct(own, kinds_[kind].words, rng))
-      words.push_back(word(space, kind, number));
+    const auto may_be_wrong = [&](std::uint64_t number) {
+      return units_.may_be_wrong(units_.unit(kind, number));
+    };
+    for (const std::uint64_t number : distinct(own, units_.kinds()[kind].all, rng, may_be_wrong))
+      units.push_back(units_.unit(kind, number));
     count -= own;
   }
-  std::sort(words.begin(), words.end());
-  return words;
+  std::sort(units.begin(), units.end());
+  return units;
 }
 
-Word WordStrata::any_flips(int bits, Rng& rng) const {
-  Word flips = 0;
-  for (int bit = 0; bit < bits; ++bit) flips |= Word{rng.uniform() < ber_} << bit;
+Flips WordStrata::any_flips(int bits, Rng& rng) const {
+  Flips flips;
+  for (int bit = 0; bit < bits; ++bit)
+    if (rng.uniform() < ber_) flips.set(bit);
   return flips;
 }
 
 /// How many bits flip by the law given that the part is read wrongly; then which ones.
-Word WordStrata::wrong_flips(const Misreads& misreads, Rng& rng) const {
+Flips WordStrata::wrong_flips(const Misreads& misreads, Rng& rng) const {
   std::vector<double> weights(misreads.wrong());
   double odds = 1;
   bool any = false;  // relative to the fewest flips that may be wrong
@@ -167,15 +156,15 @@ Word WordStrata::wrong_flips(const Misreads& misreads, Rng& rng) const {
   }
   const std::size_t count = pick(weights, rng);
   while (true) {
-    Word flips = 0;
+    Flips flips;
     for (const std::uint64_t bit :
          distinct(count, static_cast<std::uint64_t>(misreads.bits()), rng))
-      flips |= Word{1} << bit;
+      flips.set(static_cast<int>(bit));
     if (misreads.is_wrong(flips)) return flips;
   }
 }
 
-Word WordStrata::right_flips(const Misreads& misreads, Word flips, Rng& rng) const {
+Flips WordStrata::right_flips(const Misreads& misreads, Flips flips, Rng& rng) const {
   while (misreads.is_wrong(flips)) flips = any_flips(misreads.bits(), rng);
   return flips;
 }
@@ -194,65 +183,69 @@ WordStrata::Parts WordStrata::wrong_parts(const Misreads& misreads, Rng& rng) co
   return parts;
 }
 
-namespace {
-
-/// The stored words of a value: where a part's flips lie. Of a majority the parts are bits and
-/// their flips copies.
-struct WordSites {
-  std::uint32_t tensor;
-  std::uint64_t first;  // element of its first stored word
-  bool by_bit;          // a part is a bit
-
-  std::size_t part(const FaultSite& site) const { return by_bit ? site.bit : 0; }
-  Word flip(const FaultSite& site) const {
-    return Word{1} << (by_bit ? site.element - first : site.bit);
-  }
-  void append(const std::vector<Word>& parts, Faults& faults) const {
-    const auto begin = static_cast<std::ptrdiff_t>(faults.size());
-    for (std::size_t part = 0; part < parts.size(); ++part)
-      for (Word left = parts[part]; left != 0; left &= left - 1) {
-        const auto place = static_cast<std::uint64_t>(__builtin_ctzll(left));
-        faults.push_back({tensor, first + (by_bit ? place : 0),
-                          static_cast<std::uint8_t>(by_bit ? part : place)});
-      }
-    std::sort(faults.begin() + begin, faults.end());
-  }
-};
-
-}  // namespace
-
-/// The flips of a word that is to be read wrongly, or of one that has these and is not.
+/// The flips of a unit that is to be read wrongly, or of one that has these and is not.
 WordStrata::Parts WordStrata::parts_of(const Misreads& misreads, bool wrong, Parts parts,
                                        Rng& rng) const {
   if (wrong) return wrong_parts(misreads, rng);
-  for (Word& flips : parts) flips = right_flips(misreads, flips, rng);
+  for (Flips& flips : parts) flips = right_flips(misreads, flips, rng);
   return parts;
 }
+
+namespace {
+
+struct Hit {
+  std::uint64_t unit;
+  FaultSite site;
+};
+
+/// Faults in units, by unit; the others go to `rest`.
+std::vector<Hit> hits_of(const WordUnits& units, const Faults& faults, Faults& rest) {
+  std::vector<Hit> hits;
+  for (const FaultSite& site : faults) {
+    const auto unit = units.unit_of(site);
+    if (unit && units.may_be_wrong(*unit))
+      hits.push_back({*unit, site});
+    else
+      rest.push_back(site);
+  }
+  // Check words lie behind all words.
+  std::stable_sort(hits.begin(), hits.end(),
+                   [](const Hit& a, const Hit& b) { return a.unit < b.unit; });
+  return hits;
+}
+
+}  // namespace
 
 Faults WordStrata::draw(const FaultSpace& space, std::size_t count, const RngKey& key) const {
   Rng rng({key.seed, key.point, key.trial, Purpose::kCriticalFaults});
   std::uint64_t more = 0;
   if (count + 1 == counts_.size())
     more = pick({sums_[0].begin() + static_cast<std::ptrdiff_t>(count), sums_[0].end()}, rng);
-  const std::vector<Place> wrong = wrong_words(space, count + more, rng);
-  const Faults any = sentinel::draw(BinomialFaults{ber_}, space, key);
-  const auto place_of = [&](const FaultSite& site) {
-    return Place{site.tensor, site.element / copies_[site.tensor]};
-  };
+  const std::vector<std::uint64_t> wrong = wrong_units(count + more, rng);
   Faults faults;
+  const std::vector<Hit> hits =
+      hits_of(units_, sentinel::draw(BinomialFaults{ber_}, space, key), faults);
   auto chosen = wrong.begin();
-  for (auto next = any.begin(); next != any.end() || chosen != wrong.end();) {
-    Place place = next != any.end() ? place_of(*next) : *chosen;
-    if (chosen != wrong.end()) place = std::min(place, *chosen);
-    const Misreads& misreads = kinds_[kind_of_[place.tensor]].misreads;
-    const WordSites sites{place.tensor, place.value * copies_[place.tensor], misreads.parts() > 1};
+  for (auto next = hits.begin(); next != hits.end() || chosen != wrong.end();) {
+    std::uint64_t unit = next != hits.end() ? next->unit : *chosen;
+    if (chosen != wrong.end()) unit = std::min(unit, *chosen);
+    const Misreads& misreads = units_.kinds()[units_.kind_of(unit)].misreads;
     Parts parts(static_cast<std::size_t>(misreads.parts()));
-    for (; next != any.end() && place_of(*next) == place; ++next)
-      parts[sites.part(*next)] |= sites.flip(*next);
-    const bool is_chosen = chosen != wrong.end() && *chosen == place;
+    for (; next != hits.end() && next->unit == unit; ++next) {
+      const auto [part, bit] = units_.part_bit(unit, next->site);
+      if (part >= 0)
+        parts[static_cast<std::size_t>(part)].set(bit);
+      else
+        faults.push_back(next->site);
+    }
+    const bool is_chosen = chosen != wrong.end() && *chosen == unit;
     if (is_chosen) ++chosen;
-    sites.append(parts_of(misreads, is_chosen, std::move(parts), rng), faults);
+    parts = parts_of(misreads, is_chosen, std::move(parts), rng);
+    for (int part = 0; part < misreads.parts(); ++part)
+      parts[static_cast<std::size_t>(part)].each(
+          [&](int bit) { faults.push_back(units_.site(unit, part, bit)); });
   }
+  std::sort(faults.begin(), faults.end());
   return faults;
 }
 

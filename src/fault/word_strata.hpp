@@ -2,58 +2,52 @@
 #include <optional>
 #include <vector>
 
+#include "fault/word_units.hpp"
 #include "sentinel/fault/sampler.hpp"
-#include "sentinel/words/misreads.hpp"
 
 namespace sentinel {
 
-/// Trials of binomial flips in coded words by K, the number of words that are read wrongly: a sum
-/// of one binomial number for each layout.
+/// Trials of binomial flips in coded words by K, the number of units (words, or blocks of them)
+/// that are read wrongly: a sum of one binomial number for each kind of unit.
 class WordStrata {
  public:
-  /// Nothing where a code does not tell K (Misreads), or only some bits of the words are selected,
-  /// or so many words are read wrongly that their number says little.
-  static std::optional<WordStrata> of(const FaultSpace& space, double ber);
+  /// Nothing where only some bits of the words are selected, or so many units are read wrongly that
+  /// their number says little. Where that is due to bits that no code protects, K counts words with
+  /// such bits only if their critical bit is read as 1 where it is 0.
+  static std::optional<WordStrata> of(const Graph& graph, const FaultSpace& space, double ber);
 
   /// P(K = k), k = 0 ... counts().size() - 2, and P(K >= counts().size() - 1) < 0.01.
   const std::vector<double>& counts() const { return counts_; }
-  /// A trial with so many words read wrongly, of the last of counts() with at least as many: which
+  /// Whether all values are read right where K = 0.
+  bool counts_all() const { return counts_all_; }
+  /// Whether some units have several words.
+  bool in_blocks() const { return units_.in_blocks(); }
+  /// 1 where all words have no code, repeat or bch, and count; else 2.
+  int version() const { return counts_all_ && units_.only_plain_repeat_bch() ? 1 : 2; }
+  /// A trial with so many units read wrongly, of the last of counts() with at least as many: which
   /// ones by their probabilities, each by flips that make it wrong; all others by flips that do
   /// not. Pure function of its arguments; `space`: the one that it was made of.
   Faults draw(const FaultSpace& space, std::size_t count, const RngKey& key) const;
 
  private:
-  /// Words that are stored alike.
-  struct Kind {
-    Misreads misreads;
-    std::uint64_t words = 0;
-    std::vector<double> counts = {};  // by k: P(k of them wrong)/P(none)
-  };
-  /// A word, by the value that it stores.
-  struct Place {
-    std::uint32_t tensor;
-    std::uint64_t value;
-    bool operator<(const Place& o) const {
-      return tensor != o.tensor ? tensor < o.tensor : value < o.value;
-    }
-    bool operator==(const Place& o) const { return tensor == o.tensor && value == o.value; }
-  };
-  using Parts = std::vector<Word>;  // flips of a word by part
-  bool add(const FaultSpace& space);
-  std::vector<Place> wrong_words(const FaultSpace& space, std::uint64_t count, Rng& rng) const;
-  Place word(const FaultSpace& space, std::size_t kind, std::uint64_t number) const;
-  Word any_flips(int bits, Rng& rng) const;
-  Word wrong_flips(const Misreads& misreads, Rng& rng) const;
-  Word right_flips(const Misreads& misreads, Word flips, Rng& rng) const;
+  using Parts = std::vector<Flips>;  // flips of a unit by part
+  WordStrata(WordUnits units, bool counts_all, double ber)
+      : units_(std::move(units)), counts_all_(counts_all), ber_(ber) {}
+  static std::optional<WordStrata> counted(std::optional<WordUnits> units, bool counts_all,
+                                           double ber);
+  bool count();
+  std::vector<std::uint64_t> wrong_units(std::uint64_t count, Rng& rng) const;
+  Flips any_flips(int bits, Rng& rng) const;
+  Flips wrong_flips(const Misreads& misreads, Rng& rng) const;
+  Flips right_flips(const Misreads& misreads, Flips flips, Rng& rng) const;
   Parts wrong_parts(const Misreads& misreads, Rng& rng) const;
   Parts parts_of(const Misreads& misreads, bool wrong, Parts parts, Rng& rng) const;
 
+  WordUnits units_;
+  bool counts_all_ = true;
   double ber_ = 0;
-  std::vector<Kind> kinds_;
-  std::vector<std::size_t> kind_of_;       // by tensor
-  std::vector<std::uint64_t> copies_;      // by tensor: stored words of a value
-  std::vector<std::uint64_t> first_word_;  // by tensor, in its kind
-  std::vector<std::vector<double>> sums_;  // by kind: of it and those after it, as Kind::counts
+  std::vector<std::vector<double>> of_kind_;  // by kind and k: P(k of them wrong)/P(none)
+  std::vector<std::vector<double>> sums_;     // by kind: of it and those after it, likewise
   std::vector<double> counts_;
 };
 

@@ -155,6 +155,7 @@ struct ResultMerge::State {
 
   State(const std::vector<std::string>& paths, const std::string& to);
   void take(const std::string& path, ResultFile outline);
+  void keep_estimates(const std::vector<EstimateRow>& rows);
   void count(const std::vector<TrialRow>& trial);
   std::uint64_t first(std::size_t point) const {
     return point < info.plans.size() ? info.plans[point].first : 0;
@@ -177,6 +178,7 @@ struct ResultMerge::State {
   Sessions sessions;
   ResultInfo info;
   std::map<AuditKey, AuditRow> audit;
+  std::map<std::uint32_t, std::vector<EstimateRow>> without_trials;  // by point
   std::vector<std::uint64_t> done;  // planned trials that are stored, by point
   MergeReport report;
 
@@ -214,6 +216,7 @@ void ResultMerge::State::take(const std::string& path, ResultFile outline) {
   for (std::size_t p = 0; p < std::min(info.plans.size(), outline.info.plans.size()); ++p)
     info.plans[p].first = std::min(info.plans[p].first, outline.info.plans[p].first);
   warn_of_journals(path);
+  keep_estimates(outline.estimates);
   for (const AuditRow& row : outline.audit) {
     AuditRow& kept = audit.emplace(AuditKey{row.point, row.id, row.model}, row).first->second;
     // Audits on other machines may find other deviations: a mismatch must not get lost.
@@ -222,6 +225,14 @@ void ResultMerge::State::take(const std::string& path, ResultFile outline) {
   sessions.add(outline.sessions);
   their_sessions.push_back(std::move(outline.sessions));
   inputs.push_back({path, {}});
+}
+
+/// Those that need no trials, of each point from the first part that has them.
+void ResultMerge::State::keep_estimates(const std::vector<EstimateRow>& rows) {
+  std::map<std::uint32_t, std::vector<EstimateRow>> own;
+  for (const EstimateRow& row : rows)
+    if (row.trials == 0) own[row.point].push_back(row);
+  without_trials.merge(own);
 }
 
 void ResultMerge::State::count(const std::vector<TrialRow>& trial) {
@@ -244,6 +255,11 @@ ResultMerge::~ResultMerge() = default;
 
 const ResultInfo& ResultMerge::info() const {
   return state_->info;
+}
+
+std::vector<EstimateRow> ResultMerge::estimates_without_trials(std::uint32_t point) const {
+  const auto found = state_->without_trials.find(point);
+  return found == state_->without_trials.end() ? std::vector<EstimateRow>() : found->second;
 }
 
 void ResultMerge::each_trial(const std::function<void(const std::vector<TrialRow>&)>& visit) {
@@ -270,12 +286,13 @@ MergeReport ResultMerge::write(std::vector<EstimateRow> estimates) {
   for (std::size_t p = 0; p < state.done.size(); ++p)
     if (state.done[p] != state.wanted(p)) contents.complete = state.report.complete = false;
   contents.sessions = state.sessions.rows();
-  contents.findings.estimates = std::move(estimates);
   contents.findings.plans = state.info.plans;
   for (PlanInfo& plan : contents.findings.plans) {
-    plan.used = state.done.at(plan.point);
-    plan.reached = plan.used == state.wanted(plan.point) ? 1 : 0;
+    const std::uint64_t done = state.done.at(plan.point);
+    plan.used = state.without_trials.count(plan.point) > 0 ? 0 : done;
+    plan.reached = done == state.wanted(plan.point) ? 1 : 0;
   }
+  contents.findings.estimates = std::move(estimates);
   for (const auto& [key, row] : state.audit) contents.audit.push_back(row);
   contents.each_record = [&](const auto& visit) { state.each_record(visit); };
   contents.before_rename = [&] { state.lock.heartbeat(); };

@@ -1,6 +1,7 @@
 #include "sentinel/words/misreads.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "words/bch.hpp"
 
@@ -85,31 +86,204 @@ std::vector<int> corrected_bits(const Layout& layout) {
   return bits;
 }
 
-std::optional<Misreads> Misreads::of(const Layout& layout) {
-  Misreads misreads;
-  if (layout.code && layout.code->kind == Kind::kBch) {
-    misreads.bch_ = layout;
-    misreads.wrong_ = binomials(layout.code->n);
-    const std::vector<double> right = bch_code(layout.code->n, layout.code->k).right_by_weight();
-    for (std::size_t flips = 0; flips < right.size(); ++flips)
-      misreads.wrong_[flips] -= right[flips];
+bool leaves_bits_bare(const Layout& layout) {
+  return layout.code && depends_on_word(*layout.code);
+}
+
+CodedWords whole_block(const Layout& layout) {
+  const BlockShape shape = block_shape(layout);
+  return {shape.words, true, shape.check_bits > 0};
+}
+
+namespace {
+
+std::vector<int> numbers(int first, int end) {
+  std::vector<int> all;
+  for (int i = first; i < end; ++i) all.push_back(i);
+  return all;
+}
+
+/// Coefficients of (1 + c x)^n.
+std::vector<double> power_of_sum(double c, int n) {
+  std::vector<double> all = binomials(n);
+  for (std::size_t k = 0; k < all.size(); ++k) all[k] *= power(c, static_cast<int>(k));
+  return all;
+}
+
+/// By number of flips, how many patterns a code that leaves bits bare reads right: those whose
+/// flips are all outvoted.
+std::vector<double> outvoted(const Layout& layout) {
+  const Code& code = *layout.code;
+  if (code.kind == Kind::kMset) return power_of_sum(1, 1);
+  if (code.kind != Kind::kTmr) return {1};
+  // Copies of named bits are read as stored; those of tmr:sign-exponent read as 0.
+  return code.sign_exponent ? power_of_sum(3, 9)
+                            : power_of_sum(1, static_cast<int>(code.bits.size()));
+}
+
+/// The stored bits of words that are coded together.
+struct StoredBits {
+  std::vector<int> used;   // of their values
+  std::vector<int> loose;  // check bits, and those that reading leaves out
+};
+
+StoredBits stored_bits(const Layout& layout, const CodedWords& words) {
+  const BlockShape shape = block_shape(layout);
+  const bool bytes = layout.code->kind == Kind::kZeroSpace;
+  StoredBits bits;
+  for (int i = 0; words.data && i < words.words * shape.stored_bits; ++i) {
+    const bool used = bytes ? i % 8 != 6 : is_message_bit(layout, i % shape.stored_bits);
+    (used ? bits.used : bits.loose).push_back(i);
+  }
+  const int data = words.words * shape.stored_bits;
+  for (int i = 0; words.check && i < shape.check_bits; ++i) bits.loose.push_back(data + i);
+  return bits;
+}
+
+/// The bits that decide how cep or parity reads this one, which comes first: an odd number of flips
+/// of them is noticed, and the bit then read as 0.
+std::vector<int> parity_group(const Layout& layout, int bit) {
+  const int width = word_bits(layout.format), size = layout.code->n;
+  std::vector<int> group = {bit};
+  const auto add = [&](int other) {
+    if (other != bit) group.push_back(other);
+  };
+  if (layout.code->kind == Kind::kParity) {
+    for (int other = 0; other < width; ++other) add(other);
+    return group;
+  }
+  const int chunk = (width - 1 - bit) / size, chunks = width / (size + 1);
+  for (int i = 1; i <= size; ++i) add(width - size * chunk - i);
+  add(chunks - 1 - chunk);
+  return group;
+}
+
+/// A bit and its copies; only the bit where it has none.
+std::vector<int> copies_of(const Layout& layout, int bit) {
+  if (!layout.code) return {bit};
+  const Code& code = *layout.code;
+  if (code.kind == Kind::kMset) return {bit, 1, 0};
+  if (code.sign_exponent) return {bit, bit - 14, bit - 23};
+  const auto named = std::find(code.bits.begin(), code.bits.end(), bit);
+  if (named == code.bits.end()) return {bit};
+  const int count = static_cast<int>(code.bits.size());
+  const int at = static_cast<int>(named - code.bits.begin());
+  return {bit, 2 * count - 1 - at, count - 1 - at};
+}
+
+std::vector<double> by_majority(int copies) {
+  std::vector<double> wrong = binomials(copies);
+  std::fill_n(wrong.begin(), copies / 2 + 1, 0);
+  return wrong;
+}
+
+/// Patterns with an even number of flips and the first bit among them.
+std::vector<double> even_with_first(int bits) {
+  const std::vector<double> others = binomials(bits - 1);
+  std::vector<double> wrong(static_cast<std::size_t>(bits) + 1);
+  for (std::size_t flips = 2; flips < wrong.size(); flips += 2) wrong[flips] = others[flips - 1];
+  return wrong;
+}
+
+}  // namespace
+
+/// All patterns but so many of each number of flips.
+void Misreads::take_right(const std::vector<double>& right) {
+  wrong_ = binomials(static_cast<int>(places_.size()));
+  all_wrong_.assign(wrong_.size(), true);
+  for (std::size_t flips = 0; flips < right.size(); ++flips) {
+    wrong_[flips] -= right[flips];
+    all_wrong_[flips] = right[flips] == 0;
+  }
+}
+
+/// Extended Hamming codes. Decoding changes one used bit at most, so that of a pattern that is read
+/// right no more than one is wrong before.
+void Misreads::count_decoded() {
+  const StoredBits bits = stored_bits(layout_, words_);
+  places_ = bits.used;
+  places_.insert(places_.end(), bits.loose.begin(), bits.loose.end());
+  std::sort(places_.begin(), places_.end());
+  std::vector<double> right(places_.size() + 1);
+  const auto number = [&](int place) {
+    return static_cast<int>(std::lower_bound(places_.begin(), places_.end(), place) -
+                            places_.begin());
+  };
+  for (Word subset = 0; subset < Word{1} << bits.loose.size(); ++subset) {
+    Flips flips;
+    Flips(subset).each([&](int i) { flips.set(number(bits.loose[static_cast<std::size_t>(i)])); });
+    const auto count = [&](const Flips& own) {
+      if (!is_decoded_wrongly(own)) ++right[static_cast<std::size_t>(own.count())];
+    };
+    count(flips);
+    for (const int place : bits.used) {
+      Flips more = flips;
+      more.set(number(place));
+      count(more);
+    }
+  }
+  take_right(right);
+}
+
+Misreads Misreads::of(const Layout& layout, const CodedWords& words) {
+  Misreads misreads(layout, words);
+  const int width = block_shape(layout).stored_bits;
+  if (!layout.code || layout.code->kind == Kind::kRepeat) {
+    const int copies = layout.code ? layout.code->n : 1;
+    misreads.parts_ = width;
+    for (int bit = 0; bit < width; ++bit)
+      for (int copy = 0; copy < copies; ++copy) misreads.places_.push_back(copy * width + bit);
+    misreads.wrong_ = by_majority(copies);
+    misreads.all_wrong_.assign(misreads.wrong_.size(), true);
     return misreads;
   }
-  if (layout.code && layout.code->kind != Kind::kRepeat) return std::nullopt;
-  const int copies = layout.code ? layout.code->n : 1;
-  misreads.parts_ = word_bits(layout.format);
-  misreads.wrong_ = binomials(copies);
-  std::fill_n(misreads.wrong_.begin(), copies / 2 + 1, 0);
+  if (layout.code->kind != Kind::kBch && !leaves_bits_bare(layout)) {
+    misreads.count_decoded();
+    return misreads;
+  }
+  misreads.places_ = numbers(0, width);
+  misreads.take_right(leaves_bits_bare(layout)
+                          ? outvoted(layout)
+                          : bch_code(layout.code->n, layout.code->k).right_by_weight());
   return misreads;
 }
 
-bool Misreads::is_wrong(Word flips) const {
-  const int count = __builtin_popcountll(flips);
-  if (wrong_[static_cast<std::size_t>(count)] == 0) return false;
-  if (!bch_) return true;
-  ReadWord read;
-  decode_block(*bch_, &flips, 1, 0, &read);
-  return read.flagged || read.word != 0;
+std::optional<Misreads> Misreads::of_critical_bit(const Layout& layout) {
+  const auto bit = critical_bit(layout.format);
+  if (!bit || (layout.code && !leaves_bits_bare(layout))) return std::nullopt;
+  Misreads misreads(layout, {});
+  misreads.critical_ = true;
+  const bool parity =
+      layout.code && (layout.code->kind == Kind::kCep || layout.code->kind == Kind::kParity);
+  misreads.places_ = parity ? parity_group(layout, *bit) : copies_of(layout, *bit);
+  const int bits = static_cast<int>(misreads.places_.size());
+  misreads.wrong_ = parity ? even_with_first(bits) : by_majority(bits);
+  misreads.all_wrong_.assign(misreads.wrong_.size(), !parity);
+  return misreads;
+}
+
+bool Misreads::is_wrong(const Flips& flips) const {
+  const auto count = static_cast<std::size_t>(flips.count());
+  if (wrong_[count] == 0) return false;
+  if (all_wrong_[count]) return true;
+  return critical_ ? flips[0] : is_decoded_wrongly(flips);
+}
+
+/// Of words that are all 0, as they do not matter.
+bool Misreads::is_decoded_wrongly(const Flips& flips) const {
+  constexpr std::size_t kMostWords = 64;
+  const int width = block_shape(layout_).stored_bits, data = words_.words * width;
+  std::array<Word, kMostWords> stored{};
+  std::array<ReadWord, kMostWords> read;
+  Word check = 0;
+  flips.each([&](int bit) {
+    const int place = places_[static_cast<std::size_t>(bit)];
+    Word& word = place < data ? stored[static_cast<std::size_t>(place / width)] : check;
+    word ^= Word{1} << (place < data ? place % width : place - data);
+  });
+  decode_block(layout_, stored.data(), words_.words, check, read.data());
+  return std::any_of(read.begin(), read.begin() + words_.words,
+                     [](const ReadWord& word) { return word.flagged || word.word != 0; });
 }
 
 double Misreads::of_part(double ber) const {

@@ -82,6 +82,44 @@ def test_words_that_are_read_right_bound_the_accuracy(
     assert sentinelnn.run(["summarize", output]).code == 0
 
 
+def test_merge_keeps_what_a_bound_answers(sentinelnn, campaign, stored, tmp_path):
+    """Parts of a campaign with a point that needs no trials; one part ran some all the same."""
+    checkpoint = stored("int6:channel+bch:32,6")
+
+    def part(name: str, *more: str) -> Path:
+        output = tmp_path / f"{name}.h5"
+        job = args(campaign, checkpoint, output, "--ber", "1e-2", "1e-1", *more)
+        outcome = sentinelnn.run(job)
+        assert outcome.code == 0, outcome.err
+        return output
+
+    def estimates(path: Path) -> np.ndarray:
+        with h5py.File(path) as file:
+            rows = file["estimates"][:]
+        return rows[rows["point"] == 0]
+
+    whole, first, ranged = part("whole", "--repeat", "3"), part("first", "--repeat", "2"), part(
+        "ranged", "--trial-range", "2:4"
+    )
+    two, three = tmp_path / "two.h5", tmp_path / "three.h5"
+    assert sentinelnn.run(["merge", whole, first, "--output", two]).code == 0
+    assert sentinelnn.run(["merge", ranged, first, "--output", three]).code == 0
+    for merged in (two, three):
+        assert np.array_equal(estimates(merged), estimates(whole))
+        outcome = sentinelnn.run(["summarize", merged])
+        assert outcome.code == 0 and "bound: P(any word read wrongly)" in outcome.out
+    with h5py.File(two) as file:
+        assert file.attrs["complete"] and set(file["trials"]["point"]) == {1}
+        assert file["design/plans"]["used"].tolist() == [0, 3]
+    with h5py.File(three) as file:
+        assert (file["trials"]["point"] == 0).sum() == 2
+    replayed = sentinelnn.run(["replay", two, "--trials", "random:2"])
+    assert replayed.code == 0, replayed.err
+    assert "2 of 2 trials identical" in replayed.out
+    none = sentinelnn.run(["replay", two, "--point", "0", "--trials", "0"])
+    assert none.code == 64 and "holds no trial of it" in none.err
+
+
 def test_strata_hold_their_words_and_the_known_one_no_trial(
     sentinelnn, campaign, stored, tmp_path
 ):

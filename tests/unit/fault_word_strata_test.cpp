@@ -55,7 +55,7 @@ double mean_wrong(const FaultSpace& space, double ber) {
   double mean = 0;
   for (const FaultTensor& tensor : space.tensors())
     mean += static_cast<double>(tensor.selected) / block_shape(tensor.layout).copies *
-            Misreads::of(tensor.layout)->of_word(ber);
+            Misreads::of(tensor.layout).of_word(ber);
   return mean;
 }
 
@@ -135,7 +135,7 @@ TEST_P(WordStrataOf, WrongWordsAreSpreadByTheirProbabilities) {
   for (std::size_t t = 0; t < expected.size(); ++t) {
     const FaultTensor& tensor = space.tensors()[t];
     expected[t] = static_cast<double>(tensor.selected) / block_shape(tensor.layout).copies *
-                  Misreads::of(tensor.layout)->of_word(ber) / all * kDraws;
+                  Misreads::of(tensor.layout).of_word(ber) / all * kDraws;
   }
   for (std::uint64_t trial = 0; trial < kDraws; ++trial) {
     const Reading reading = memory.read(space, sampler.draw(space, 0, {kSeed, 3, trial}));
@@ -163,8 +163,9 @@ TEST(WordStrata, NoneWhereTheCodeDoesNotTell) {
   };
   EXPECT_TRUE(divides("int4+bch:8,4", 1e-3));
   EXPECT_FALSE(divides("int4+bch:8,4", 0.5));
-  EXPECT_FALSE(divides("int8+secded:64", 1e-3));
-  EXPECT_FALSE(divides("fp32+mset", 1e-3));
+  EXPECT_TRUE(divides("int8+secded:64", 1e-4));
+  EXPECT_TRUE(divides("fp32+mset", 1e-2));
+  EXPECT_FALSE(divides("int8+parity", 1e-2)) << "every word is hit, and none has a critical bit";
   Selection bits;
   bits.bits = {"0-2"};
   EXPECT_FALSE(divides("int4+bch:8,4", 1e-3, bits));
@@ -213,7 +214,7 @@ TEST(BitStrata, OfCorrectedBitsAreKnown) {
 TEST(SpaceCodes, BoundWhatMayBeReadWrongly) {
   const Graph graph = coded_net("int6+bch:32,6");
   const FaultSpace space(graph);
-  const double q = Misreads::of(parse_layout("int6+bch:32,6"))->of_word(1e-2);
+  const double q = Misreads::of(parse_layout("int6+bch:32,6")).of_word(1e-2);
   const auto words =
       static_cast<double>(space.tensors().back().first_site / 32 + space.tensors().back().elements);
   EXPECT_NEAR(*any_misread(space, 1e-2) / (words * q), 1, 1e-6);

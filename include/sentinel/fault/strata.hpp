@@ -15,13 +15,14 @@ struct Strata {
   std::vector<double> costs;    // mean work of a trial, relative; from MACs, never from the clock.
                                 // 0, of the last alone: its trials are known, as the network is
                                 // then read as without faults
+  int version = 1;              // 2: where words of such codes or layouts had no strata at first
 };
 
 /// Strata of the trials of a sampler on an original network and those made from it, and trials
 /// within one.
 /// exact:1: by the class of the bit (bit_classes of the format; fp32: {30}, {29-27}, {26-23}, {31},
-/// {22-19}, {18-0}), where all words are stored alike and as the format's. Bits that the code
-/// corrects are the last class, and known.
+/// {22-19}, {18-0}). Bits that a code corrects are the last class, and known. Words that are stored
+/// in several ways have classes for each layout, on one network alone.
 /// channel: the same bits of that channel; of fp32 in three classes, {30}, {29-23}, {31, 22-0}.
 /// Every silent stratum costs an interval trials of its own, and 30 alone fails often; so finer
 /// ones would take more trials for a half-width, not fewer (docs/methods.md). A trial takes a
@@ -30,15 +31,16 @@ struct Strata {
 /// binomial flips and stuck-at-1, nothing coded: by the number of critical bits that are hit in the
 /// original (critical_bit of the format, of a word where it is 0: fp32's bit 30 then multiplies the
 /// value by 2^128), up to the least k_max with P(K > k_max) < 0.01, and one for all larger numbers.
-/// binomial flips in coded words whose codes tell what is read wrongly (Misreads): by the number of
-/// words that are read wrongly, 1 ... k_max, all larger, and last none, which is known.
+/// binomial flips in coded words (WordStrata): by the number of words or blocks that are read
+/// wrongly, 1 ... k_max, all larger, and last none, which is known; or, of codes that leave bits
+/// bare, by that of critical bits that are read as 1 where they are 0.
 /// Others, and binomial where some dozens of critical bits flip, or words are read wrongly, in
 /// every trial: one stratum of all.
 class StratifiedSampler {
  public:
-  /// `original`: fault-free; `space`: its own.
+  /// `original`: fault-free; `space`: its own. `alone`: no other network takes part.
   StratifiedSampler(const Sampler& sampler, const Graph& original, const FaultSpace& space,
-                    const FaultModel& faults = {});
+                    const FaultModel& faults = {}, bool alone = true);
   ~StratifiedSampler();
   StratifiedSampler(StratifiedSampler&&) noexcept;
 
