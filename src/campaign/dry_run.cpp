@@ -1,8 +1,10 @@
 #include "sentinel/campaign/dry_run.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include "campaign/describe.hpp"
+#include "campaign/division.hpp"
 #include "campaign/footprint.hpp"
 #include "campaign/sampling.hpp"
 #include "campaign/simulation.hpp"
@@ -93,8 +95,43 @@ DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint&
   describe_costs(own, run, job, point.sampler, costs);
   describe_disk(own, point.sampler, job.faults, built);
   for (std::size_t h = 0; h < strata.names.size(); ++h)
-    own.strata.push_back({strata.names[h], strata.weights[h], strata.costs[h]});
+    own.strata.push_back({strata.names[h], strata.weights[h], strata.costs[h], 0, 0});
+  describe_division(own, job, point, strata);
   return own;
+}
+
+/// Half of its trials fail, with all their images.
+double widest(std::uint64_t trials, double confidence) {
+  Moments shares;
+  for (std::uint64_t i = 0; i < trials; ++i) shares.add(double(i % 2));
+  return korn_graubard_interval(shares, confidence).half_width();
+}
+
+/// Trials of each stratum of a divided point, and what their intervals may be.
+void describe_division(DryRun::Point& own, const Job& job, const CampaignPoint& point,
+                       const Strata& strata) {
+  if (!point.division) return;
+  own.division = sampling_word({point.sampling, point.division});
+  check_enough_trials(point, strata.names.size());
+  const DesignOptions options =
+      design_options(point, 0, job.seed, job.confidence, strata.weights, strata.costs);
+  const Design design(options);
+  const bool equal = point.sampling == Sampling::kEqual;
+  if (!equal) own.pilot = design.ready();
+  for (std::size_t h = 0; h < own.strata.size(); ++h) own.strata[h].trials = options.minimum;
+  if (equal) {
+    const std::uint64_t count = own.strata.size(), all = own.trials;
+    for (std::uint64_t h = 0; h < count; ++h) {
+      const std::uint64_t place = (h + count - point.first % count) % count;  // of its first trial
+      own.strata[h].trials = place < all ? (all - place - 1) / count + 1 : 0;
+    }
+  }
+  std::map<std::uint64_t, double> widths;  // few numbers differ
+  for (DryRun::Stratum& stratum : own.strata) {
+    const auto [width, fresh] = widths.emplace(stratum.trials, 0);
+    if (fresh) width->second = widest(stratum.trials, job.confidence);
+    stratum.half_width = width->second;
+  }
 }
 
 void describe_layers(DryRun& run, const Graph& graph, const std::vector<CampaignPoint>& points,
@@ -155,7 +192,7 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
   for (std::uint32_t p = 0; p < points.size(); ++p) {
     if (!points[p].bound.empty()) continue;
     if (std::holds_alternative<ListedFaults>(points[p].sampler)) continue;  // no sample
-    const Supposition all = suppose(points[p].sampler, strata[p]);
+    const Supposition all = suppose(points[p].sampler, strata[p], points[p].division.has_value());
     run.points[p].supposed = all.of;
     const std::uint64_t drawn = job.half_width > 0 ? kDrawnTrials : kDrawnOfFixed;
     const std::uint64_t most = std::max(drawn / (points.size() * all.populations.size()),
@@ -163,6 +200,18 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
     for (const Population& population : all.populations)
       run.points[p].outlooks.push_back(simulate(info, blocks, p, points[p], population, most));
   }
+}
+
+Strata strata_of(const CampaignPoint& point, const Built& built, const Selection& selection) {
+  std::vector<FaultSpace> spaces;
+  for (const NamedModel& model : built.models) spaces.emplace_back(model.graph, selection);
+  if (!point.division)
+    return StratifiedSampler(point.sampler, built.models[0].graph, spaces[0], point.faults)
+        .strata();
+  std::vector<Division::Network> networks;
+  for (std::size_t m = 0; m < spaces.size(); ++m)
+    networks.push_back({built.models[m].graph, spaces[m]});
+  return Division(*point.division, networks).strata();
 }
 
 DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device device) {
@@ -185,9 +234,7 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   describe_layers(run, original, points, costs.front(), selection);
   std::vector<Strata> strata;
   for (const CampaignPoint& point : points) {
-    strata.push_back(
-        StratifiedSampler(point.sampler, original, FaultSpace(original, selection), point.faults)
-            .strata());
+    strata.push_back(strata_of(point, built, selection));
     run.points.push_back(told_point(run, job, point, built, costs, strata.back()));
   }
   simulate_points(run, job, points, strata);
