@@ -92,12 +92,11 @@ std::string drawn_how(const CampaignPoint& point, double confidence, bool blocks
     case Sampling::kSimple:
       return "";
     case Sampling::kEqual:
-      return sampling_word({point.sampling, point.division});
+      return sampling_word(point);
     case Sampling::kStratified:
       // The allocation is of so many trials: more of them are another sample.
       return fmt::format(
-          "{}a stratified plan of {} trials{}",
-          point.division ? sampling_word({point.sampling, point.division}) + ", " : "",
+          "{}a stratified plan of {} trials{}", point.division ? sampling_word(point) + ", " : "",
           point.trials, blocks && estimand_of(point.sampler) == "T2" ? ", version 2 (blocks)" : "");
     case Sampling::kSequential:
       return "strata drawn trial by trial, version 2 (joint shares)";
@@ -272,9 +271,10 @@ std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const Fault
   CampaignPoint point;
   point.trials = planned_trials(job);
   point.first = job.range ? job.range->begin : 0;
-  const std::optional<SamplingWord> sampling = find_sampling(job.sampling);
-  point.sampling = job.half_width > 0 ? Sampling::kSequential : sampling.value().sampling;
-  point.division = sampling.value().division;
+  const SamplingWord* sampling = find_sampling(job.sampling);
+  if (!sampling) throw Bug("sampling " + job.sampling + " is unknown");
+  point.sampling = job.half_width > 0 ? Sampling::kSequential : sampling->sampling;
+  point.division = sampling->division;
   point.part = job.range.has_value();
   point.half_width = job.half_width;
   point.guaranteed = job.guaranteed;
@@ -291,8 +291,7 @@ void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* 
   const auto number = static_cast<std::uint32_t>(info.points.size());
   info.points.push_back({number, estimand_of(point.sampler), sampler_name(point.sampler),
                          sampler_ber(point.sampler), point.trials, ""});
-  PlanInfo plan{number, sampling_word({point.sampling, point.division}), stop_rule(point),
-                point.half_width};
+  PlanInfo plan{number, sampling_word(point), stop_rule(point), point.half_width};
   plan.guaranteed = point.guaranteed ? 1 : 0;
   plan.first = point.first;
   info.plans.push_back(plan);

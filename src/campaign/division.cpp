@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
-#include <utility>
 
 #include "campaign/trial_runner.hpp"
 #include "sentinel/core/error.hpp"
@@ -12,11 +12,17 @@
 namespace sentinel {
 namespace {
 
-constexpr std::array<std::pair<const char*, DivideBy>, 3> kDivisions = {
-    {{"per-layer", DivideBy::kLayer},
-     {"per-class", DivideBy::kClass},
-     {"per-bit", DivideBy::kBit}}};
-constexpr const char* kAllocatedSuffix = ":allocated";
+constexpr std::array<SamplingWord, 10> kWords = {
+    {{"simple", Sampling::kSimple, {}},
+     {"stratified", Sampling::kStratified, {}},
+     {"sequential", Sampling::kSequential, {}},
+     {"allocated", Sampling::kAllocated, {}},
+     {"per-layer", Sampling::kEqual, DivideBy::kLayer},
+     {"per-class", Sampling::kEqual, DivideBy::kClass},
+     {"per-bit", Sampling::kEqual, DivideBy::kBit},
+     {"per-layer:allocated", Sampling::kStratified, DivideBy::kLayer},
+     {"per-class:allocated", Sampling::kStratified, DivideBy::kClass},
+     {"per-bit:allocated", Sampling::kStratified, DivideBy::kBit}}};
 constexpr std::uint64_t kLeastOfEach = 2;  // fewer trials have no interval
 
 /// What chooses the same parts where trials have other faults than one.
@@ -34,28 +40,20 @@ const char* selecting_option(DivideBy by) {
 
 }  // namespace
 
-std::optional<SamplingWord> find_sampling(const std::string& word) {
-  for (const Sampling sampling :
-       {Sampling::kSimple, Sampling::kStratified, Sampling::kSequential, Sampling::kAllocated})
-    if (word == sampling_name(sampling)) return SamplingWord{sampling};
-  for (const auto& [name, division] : kDivisions) {
-    if (word == name) return SamplingWord{Sampling::kEqual, division};
-    if (word == std::string(name) + kAllocatedSuffix)
-      return SamplingWord{Sampling::kStratified, division};
-  }
-  return std::nullopt;
+const SamplingWord* find_sampling(const std::string& word) {
+  const auto found = std::find_if(kWords.begin(), kWords.end(),
+                                  [&](const SamplingWord& own) { return own.word == word; });
+  return found == kWords.end() ? nullptr : &*found;
 }
 
-std::string sampling_word(const SamplingWord& sampling) {
-  if (!sampling.division) return sampling_name(sampling.sampling);
-  for (const auto& [name, division] : kDivisions)
-    if (division == *sampling.division)
-      return name + std::string(sampling.sampling == Sampling::kEqual ? "" : kAllocatedSuffix);
-  throw Bug("unknown division");
+std::string sampling_word(const CampaignPoint& point) {
+  for (const SamplingWord& own : kWords)
+    if (own.sampling == point.sampling && own.division == point.division) return own.word;
+  throw Bug("no word says this sampling");
 }
 
 void validate_sampling_word(const Job& job) {
-  const std::optional<SamplingWord> own = find_sampling(job.sampling);
+  const SamplingWord* own = find_sampling(job.sampling);
   if (!own || own->sampling == Sampling::kSequential || own->sampling == Sampling::kAllocated)
     throw UserError("--sampling " + job.sampling +
                     " is unknown; choose simple, stratified, per-layer, per-class or per-bit (the "
@@ -84,8 +82,7 @@ void check_enough_trials(const CampaignPoint& point, std::size_t strata) {
     throw UserError(fmt::format(
         "--sampling {}: {} strata need at least {} trials, {} of each, not {}; give a larger "
         "--repeat",
-        sampling_word({point.sampling, point.division}), strata, least, kLeastOfEach,
-        point.trials));
+        sampling_word(point), strata, least, kLeastOfEach, point.trials));
 }
 
 std::vector<double> mean_weights(const ResultInfo& info, std::uint32_t point) {

@@ -14,12 +14,14 @@ struct CampaignPoint;
 /// How --sampling, or the file, says that trials are chosen: "stratified", "per-layer" (equal),
 /// "per-layer:allocated" (stratified).
 struct SamplingWord {
-  Sampling sampling = Sampling::kSimple;
-  std::optional<DivideBy> division = {};
+  const char* word;
+  Sampling sampling;
+  std::optional<DivideBy> division;
 };
-/// Nothing where the word is unknown.
-std::optional<SamplingWord> find_sampling(const std::string& word);
-std::string sampling_word(const SamplingWord& sampling);
+/// Null where the word is unknown.
+const SamplingWord* find_sampling(const std::string& word);
+/// Bug where there is none.
+std::string sampling_word(const CampaignPoint& point);
 
 /// UserError where --sampling is unknown, or does not go with the job's other options.
 void validate_sampling_word(const Job& job);

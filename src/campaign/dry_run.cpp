@@ -1,6 +1,7 @@
 #include "sentinel/campaign/dry_run.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "campaign/describe.hpp"
@@ -82,6 +83,44 @@ void describe_faults(DryRun::Point& own, const CampaignPoint& point, const Fault
     own.bits_hit = bits / static_cast<double>(space.sites());
 }
 
+/// Half-width of an interval of so many trials, half of which fail with all their images.
+double widest(std::uint64_t trials, double confidence) {
+  constexpr std::uint64_t kEnough = 100'000;  // from there on it falls as the root of the number
+  const std::uint64_t some = std::min(trials, kEnough);
+  Moments shares;
+  for (std::uint64_t i = 0; i < some; ++i) shares.add(double(i % 2));
+  return korn_graubard_interval(shares, confidence).half_width() *
+         std::sqrt(static_cast<double>(some) / static_cast<double>(trials));
+}
+
+/// Of the trials point.first ... trials - 1 of an equal plan.
+std::uint64_t trials_of_stratum(const CampaignPoint& point, std::uint64_t stratum,
+                                std::uint64_t strata) {
+  const auto below = [&](std::uint64_t id) { return (id + strata - 1 - stratum) / strata; };
+  return below(point.trials) - below(point.first);
+}
+
+/// Trials of each stratum of a divided point, and what their intervals may be.
+void describe_division(DryRun::Point& own, const Job& job, const CampaignPoint& point,
+                       const Strata& strata) {
+  if (!point.division) return;
+  own.division = sampling_word(point);
+  check_enough_trials(point, strata.names.size());
+  const DesignOptions options =
+      design_options(point, 0, job.seed, job.confidence, strata.weights, strata.costs);
+  const bool equal = point.sampling == Sampling::kEqual;
+  if (!equal) own.pilot = Design(options).ready();
+  std::map<std::uint64_t, double> widths;  // few numbers differ
+  for (std::size_t h = 0; h < own.strata.size(); ++h) {
+    const std::uint64_t trials =
+        equal ? trials_of_stratum(point, h, own.strata.size()) : options.minimum;
+    const auto [width, fresh] = widths.emplace(trials, 0.5);
+    if (fresh && trials > 0) width->second = widest(trials, job.confidence);
+    own.strata[h].trials = trials;
+    own.strata[h].half_width = width->second;
+  }
+}
+
 DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint& point,
                          const Built& built, const std::vector<TrialCost>& costs,
                          const Strata& strata) {
@@ -98,40 +137,6 @@ DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint&
     own.strata.push_back({strata.names[h], strata.weights[h], strata.costs[h], 0, 0});
   describe_division(own, job, point, strata);
   return own;
-}
-
-/// Half of its trials fail, with all their images.
-double widest(std::uint64_t trials, double confidence) {
-  Moments shares;
-  for (std::uint64_t i = 0; i < trials; ++i) shares.add(double(i % 2));
-  return korn_graubard_interval(shares, confidence).half_width();
-}
-
-/// Trials of each stratum of a divided point, and what their intervals may be.
-void describe_division(DryRun::Point& own, const Job& job, const CampaignPoint& point,
-                       const Strata& strata) {
-  if (!point.division) return;
-  own.division = sampling_word({point.sampling, point.division});
-  check_enough_trials(point, strata.names.size());
-  const DesignOptions options =
-      design_options(point, 0, job.seed, job.confidence, strata.weights, strata.costs);
-  const Design design(options);
-  const bool equal = point.sampling == Sampling::kEqual;
-  if (!equal) own.pilot = design.ready();
-  for (std::size_t h = 0; h < own.strata.size(); ++h) own.strata[h].trials = options.minimum;
-  if (equal) {
-    const std::uint64_t count = own.strata.size(), all = own.trials;
-    for (std::uint64_t h = 0; h < count; ++h) {
-      const std::uint64_t place = (h + count - point.first % count) % count;  // of its first trial
-      own.strata[h].trials = place < all ? (all - place - 1) / count + 1 : 0;
-    }
-  }
-  std::map<std::uint64_t, double> widths;  // few numbers differ
-  for (DryRun::Stratum& stratum : own.strata) {
-    const auto [width, fresh] = widths.emplace(stratum.trials, 0);
-    if (fresh) width->second = widest(stratum.trials, job.confidence);
-    stratum.half_width = width->second;
-  }
 }
 
 void describe_layers(DryRun& run, const Graph& graph, const std::vector<CampaignPoint>& points,

@@ -64,8 +64,8 @@ std::vector<double> fault_free_by_block(const ResultInfo& info, const ModelInfo&
   return correct;
 }
 
-SamplingWord sampling_of(const PlanInfo& plan) {
-  const std::optional<SamplingWord> sampling = find_sampling(plan.sampling);
+const SamplingWord& sampling_of(const PlanInfo& plan) {
+  const SamplingWord* sampling = find_sampling(plan.sampling);
   if (!sampling) throw Bug("sampling " + plan.sampling + " is unknown");
   return *sampling;
 }

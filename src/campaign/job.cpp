@@ -39,7 +39,7 @@ void validate_audit(const std::optional<double>& rate, const std::string& engine
 
 /// Whether each trial is drawn whatever others showed.
 bool has_fixed_trials(const Job& job) {
-  const auto sampling = find_sampling(job.sampling);
+  const SamplingWord* sampling = find_sampling(job.sampling);
   return job.half_width == 0 && sampling && sampling->sampling != Sampling::kStratified;
 }
 
