@@ -21,7 +21,8 @@ from hdf5 import ResultError
 SIMPLE, STRATIFIED, SEQUENTIAL = "simple", "stratified", "sequential"
 ALLOCATED = "allocated"  # strata too, in rounds until an interval is narrow enough
 # By parts of the memory, with estimates of each.
-DIVIDED = tuple(f"per-{part}{how}" for part in ("layer", "class", "bit") for how in ("", ":allocated"))
+PARTS = ("layer", "class", "bit")
+DIVIDED = tuple(f"per-{part}{how}" for part in PARTS for how in ("", ":allocated"))
 SAMPLINGS = (SIMPLE, STRATIFIED, SEQUENTIAL, ALLOCATED, *DIVIDED)
 BY_STRATA = (STRATIFIED, ALLOCATED, *DIVIDED)
 MAIN, PILOT = 0, 1  # TrialRow::stage

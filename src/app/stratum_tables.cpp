@@ -60,8 +60,6 @@ void print_table_of(const ResultFile& result, std::uint32_t point, std::int32_t 
     const auto h = static_cast<std::size_t>(number);
     rows.push_back({printable(names.at(h)), fmt::format("{:.3g}", 100 * weights.at(h)),
                     std::to_string(quantities.begin()->second->trials)});
-    if (const auto failing = quantities.find("failing"); failing != quantities.end())
-      rows.back().back() = std::to_string(failing->second->trials);
     for (const char* name : {"failing", "sdc_critical", "due", "masked", "accuracy"})
       rows.back().push_back(cell(quantities, name));
     if (model > 0) rows.back().push_back(cell(quantities, "accuracy_difference"));
@@ -77,10 +75,9 @@ void print_strata(const ResultFile& result) {
   const Strata all = strata_of(result);
   for (const auto& [key, strata] : all) print_table_of(result, key.first, key.second, strata);
   if (all.empty()) return;
-  say("Share: of what may fail in the network. Each line has its own interval, of {:g} %: with "
-      "{:.3g} lines about {:.2g} miss their value.\n\n",
-      100 * result.info.confidence, double(all.begin()->second.size()),
-      (1 - result.info.confidence) * double(all.begin()->second.size()));
+  say("Share: of what may fail in the network. Each interval holds for itself, with {:g} % "
+      "confidence; among many some miss their value.\n\n",
+      100 * result.info.confidence);
 }
 
 nlohmann::json strata_json(const ResultFile& result) {
