@@ -106,9 +106,9 @@ def _sampling_words(result: Result, point: int, sampling: str) -> str:
         if sampling.endswith(":allocated"):
             shared = "a pilot decides how many trials of each"
         return (
-            f"Stratified by {part[sampling[4:].partition(':')[0]]}, {len(strata)} strata, {shared}; "
-            "each has estimates of its own, and the estimate of the whole is the mean of the "
-            "strata's means weighted by their shares of the network's population."
+            f"Stratified by {part[sampling[4:].partition(':')[0]]}, {len(strata)} strata, "
+            f"{shared}; each has estimates of its own. The estimate of the whole is the mean of "
+            "the strata's means weighted by their shares of the network's population."
         )
     if sampling == ALLOCATED:
         rounds = result.rounds.loc[result.rounds["point"] == point, "round"].nunique()

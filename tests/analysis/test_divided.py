@@ -1,4 +1,4 @@
-"""Plans by parts of the memory: shares of each network, estimates of the strata beside the whole."""
+"""Plans by parts of the memory: shares of each network, estimates of strata beside the whole."""
 
 from __future__ import annotations
 

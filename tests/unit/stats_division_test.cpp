@@ -84,8 +84,8 @@ EstimateOptions how(Estimate estimate, const Population& population) {
 Outcome run(const Population& population, Sampling sampling, std::uint64_t trials) {
   Outcome outcome;
   outcome.parts.resize(population.parts.size());
-  const double all = std::accumulate(population.parts.begin(), population.parts.end(), 0.0,
-                                     [](double n, const auto& part) { return n + part.size(); });
+  std::uint64_t all = 0;
+  for (const std::vector<double>& part : population.parts) all += part.size();
   for (std::uint64_t r = 0; r < kReplicates; ++r) {
     DesignOptions plan;
     plan.sampling = sampling;
@@ -99,7 +99,8 @@ Outcome run(const Population& population, Sampling sampling, std::uint64_t trial
     Rng rng({83, 0, r, Purpose::kSynthetic});
     Estimator whole(how(Estimate::kStratified, population));
     Estimator simple(how(Estimate::kShare, population));
-    std::vector<Estimator> parts(population.parts.size(), how(Estimate::kShare, population));
+    std::vector<Estimator> parts(population.parts.size(),
+                                 Estimator(how(Estimate::kShare, population)));
     for (std::uint64_t id = 0; id < trials; ++id) {
       const TrialDraw draw = design.draw(id);
       const auto h = static_cast<std::size_t>(draw.stratum);
@@ -108,7 +109,7 @@ Outcome run(const Population& population, Sampling sampling, std::uint64_t trial
       whole.add(draw, value);
       parts[h].add(draw, value);
       if (sampling == Sampling::kStratified) design.observe({value});
-      std::uint64_t flip = rng.below(static_cast<std::uint64_t>(all));
+      std::uint64_t flip = rng.below(all);
       std::size_t any = 0;
       while (flip >= population.parts[any].size()) flip -= population.parts[any++].size();
       simple.add({}, population.parts[any][flip]);
