@@ -208,11 +208,12 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
 }
 
 Strata strata_of(const CampaignPoint& point, const Built& built, const Selection& selection) {
+  const Graph& original = built.models[0].graph;
+  if (!point.division)
+    return StratifiedSampler(point.sampler, original, FaultSpace(original, selection), point.faults)
+        .strata();
   std::vector<FaultSpace> spaces;
   for (const NamedModel& model : built.models) spaces.emplace_back(model.graph, selection);
-  if (!point.division)
-    return StratifiedSampler(point.sampler, built.models[0].graph, spaces[0], point.faults)
-        .strata();
   std::vector<Division::Network> networks;
   for (std::size_t m = 0; m < spaces.size(); ++m)
     networks.push_back({built.models[m].graph, spaces[m]});

@@ -221,15 +221,15 @@ PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size
     weights = stratum_weights(info, point_, number);
   else if (!is_simple(plan_))
     weights = sampled_strata(info, point_).weights;
-  Model result{
-      weights, static_cast<double>(model.correct) / static_cast<double>(model.images), own, gains,
-      {},      Estimator(options(weights, false, {-1 - most_over, 1 - least_over})),   {},  {},
-      0};
+  const double fault_free = static_cast<double>(model.correct) / static_cast<double>(model.images);
+  const Estimator difference(options(weights, false, {-1 - most_over, 1 - least_over}));
+  Model result{fault_free, own, gains, {}, difference, {}, {}, 0};
   for (const Quantity& quantity : kQuantities)
     result.estimators.emplace_back(
         quantity.right
             ? options(weights, false, gains)
             : options(weights, true, {0, 1}, sum_of(quantity.outcomes, kFaultFreeOutcomes)));
+  result.weights = std::move(weights);
   return result;
 }
 

@@ -42,8 +42,7 @@ class PointEstimates {
   };
   /// What is estimated of a model.
   struct Model {
-    std::vector<double> weights;  // of the strata that trials come from, in its population
-    double fault_free = 0;        // accuracy on all images
+    double fault_free = 0;                    // accuracy on all images
     std::vector<double> fault_free_of_block;  // or of all images, where a trial sees them all
     Range gains;                              // of correct images over the fault-free ones
     std::vector<Estimator> estimators;        // by kQuantities
@@ -51,6 +50,7 @@ class PointEstimates {
     Sample gain;                              // of the accuracy; for unpaired differences
     Centres centres;                          // sequential
     std::uint64_t failing_trials = 0;
+    std::vector<double> weights = {};  // of the strata that trials come from, in its population
   };
   Model model_of(const ResultInfo& info, std::size_t number) const;
   double fault_free(const TrialRow& row) const;  // accuracy on the trial's images

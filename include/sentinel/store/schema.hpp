@@ -44,10 +44,10 @@
 ///                          rows of stage 1, with id < first of the point's plan or id >= trials of
 ///                          the point (left from before the campaign was shortened, or run while a
 ///                          sequential plan was already decided). The weight of a row in a mean over
-///                          the population: sequential W_h / (probability n), simple 1 / n, of all
-///                          other plans W_h / n_h (W_h of the row's network). Accuracy is estimated by the mean of
-///                          a row's difference to the fault-free network on the same block. In a
-///                          sequential plan the share of an outcome is the mean over the n trials of
+///                          the population: simple 1 / n, sequential W_h / (probability n), of all
+///                          other plans W_h / n_h (W_h of the row's network). Accuracy is estimated
+///                          by the mean of a row's difference to the fault-free network on the same
+///                          block. In a sequential plan the share of an outcome is the mean over the n trials of
 ///                          c + (W_h / probability) (y - c), y the trial's share, c that of
 ///                          /design/centres for its round (of DUE or SDC-critical the sum of both):
 ///                          the four sum to 1 in every trial. A mean below 0 counts as 0 and the
