@@ -83,6 +83,15 @@ def strata(path: Path, rows: pd.DataFrame, known: Iterable[int]) -> None:
     within(path, "design/strata", "cost", rows["cost"], 0, np.finfo(float).max)
 
 
+def shares(path: Path, rows: pd.DataFrame, points: pd.Index, models: pd.Index) -> None:
+    named(path, "design/shares", rows, "point", points)
+    named(path, "design/shares", rows, "model", models)
+    within(path, "design/shares", "weight", rows["weight"], 0, 1 + 1e-6)
+    twice = rows.duplicated(["point", "model", "stratum"]).to_numpy()
+    if twice.any():
+        raise ResultError(f"{path}: /design/shares, row {int(np.argmax(twice))}: there twice")
+
+
 def blocks(path: Path, values: np.ndarray) -> None:
     within(path, "design/blocks", "block", values, 0, len(values) - 1)
     missing = np.setdiff1d(np.arange(values.max(initial=-1) + 1), values)

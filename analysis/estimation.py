@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from hdf5 import ResultError
 from schema import OUTCOMES
-from weights import BY_STRATA, SEQUENTIAL, known_share
+from weights import BY_STRATA, DIVIDED, SEQUENTIAL, known_share
 
 if TYPE_CHECKING:
     from results import Result
@@ -100,10 +100,13 @@ def estimate(
     if quantity in COUNTS and quantity not in OF_LABELS and _has_centres(result, point):
         share = joint_shares(result, point, model)[quantity]
         return share if against is None else share - joint_shares(result, point, against)[quantity]
+    sampling = result.plans["sampling"][point]
+    if against is not None and sampling in DIVIDED:  # each network has shares of its own
+        own, base = (estimate(result, point, m, quantity) for m in (model, against))
+        return own - base
     found = observations(result, point, model, quantity, against)
     if not len(found.values):
         return float("nan")
-    sampling = result.plans["sampling"][point]
     known = known_share(result.strata, point)
     is_certain = quantity == "masked" and against is None  # of the known share: else 0
     shift = found.shift + known * is_certain

@@ -12,7 +12,7 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from schema import KINDS, NEWEST, SINCE_2  # noqa: E402
+from schema import KINDS, NEWEST, OPTIONAL, SINCE_2  # noqa: E402
 
 
 HARMLESS, MOST_COMPRESSION = 1 << 26, 2000  # bytes; deflate shrinks to a thousandth at best
@@ -76,8 +76,10 @@ class Store:
         """A compound dataset with the columns of `dtype` at least; empty where it is absent. What
         the file's schema version does not have is filled in (schema.SINCE_2)."""
         data = self.array(path) if path in self else np.zeros(0, dtype)
+        optional = OPTIONAL.get(path.rpartition("/")[2], {})
         if not len(data):  # of earlier versions it may have fewer columns
-            return _frame(np.zeros(0, dtype))
+            return _with_optional(_frame(np.zeros(0, dtype)), optional)
+        self._check_optional(path, data, optional)
         untold = SINCE_2.get(path.rpartition("/")[2], {}) if self.version < 2 else {}
         for name in dtype.names or ():
             if name in untold:
@@ -88,7 +90,12 @@ class Store:
                 )
             if data.dtype[name].kind not in KINDS[dtype[name].kind]:
                 raise ResultError(f"{self.path}: /{path}: column {name} has a type of another kind")
-        return _filled(_frame(data), dtype, untold)
+        return _with_optional(_filled(_frame(data), dtype, untold), optional)
+
+    def _check_optional(self, path: str, data: np.ndarray, optional: dict[str, int]) -> None:
+        for name in optional:
+            if name in (data.dtype.names or ()) and data.dtype[name].kind not in "ui":
+                raise ResultError(f"{self.path}: /{path}: column {name} has a type of another kind")
 
     def numbers(self, path: str, kinds: str) -> np.ndarray:
         """An array whose type is of one of these kinds, such as "ui" for integers."""
@@ -197,6 +204,13 @@ def _filled(frame: pd.DataFrame, dtype: np.dtype, untold: dict[str, int | str]) 
         frame[name] = np.full(len(frame), value, kind)
     known = list(dtype.names or ())
     return frame[known + [name for name in frame if name not in known]]
+
+
+def _with_optional(frame: pd.DataFrame, optional: dict[str, int]) -> pd.DataFrame:
+    for name, value in optional.items():
+        if name not in frame:
+            frame[name] = np.full(len(frame), value, np.int32)
+    return frame
 
 
 def _column(values: np.ndarray) -> np.ndarray:

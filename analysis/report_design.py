@@ -12,7 +12,7 @@ from rankings import CHANNEL_POINT, Sources, holds_channels
 from results import Result
 from schema import LISTED
 from text import count, interval, listed, percent, share
-from weights import ALLOCATED, BY_STRATA, PILOT, SEQUENTIAL, SIMPLE, STRATIFIED
+from weights import ALLOCATED, BY_STRATA, DIVIDED, PILOT, SEQUENTIAL, SIMPLE, STRATIFIED
 
 # ---- what --------------------------------------------------------------------------------------
 
@@ -99,6 +99,16 @@ def _sampling_words(result: Result, point: int, sampling: str) -> str:
             f"Stratified by {len(strata)} strata: a pilot only decides how many trials each "
             "stratum gets; the estimate is the mean of the strata's means weighted by their shares "
             "of the population."
+        )
+    if sampling in DIVIDED:
+        part = {"layer": "stored tensor", "class": "class of tensors", "bit": "bit of the words"}
+        shared = "as many trials of each"
+        if sampling.endswith(":allocated"):
+            shared = "a pilot decides how many trials of each"
+        return (
+            f"Stratified by {part[sampling[4:].partition(':')[0]]}, {len(strata)} strata, "
+            f"{shared}; each has estimates of its own. The estimate of the whole is the mean of "
+            "the strata's means weighted by their shares of the network's population."
         )
     if sampling == ALLOCATED:
         rounds = result.rounds.loc[result.rounds["point"] == point, "round"].nunique()

@@ -39,6 +39,7 @@ from schema import (
     RESULT,
     ROUND,
     SESSION,
+    SHARE,
     STRATUM,
     TENSOR,
     TRIAL,
@@ -167,8 +168,8 @@ class Result:
     @cached_property
     def plans(self) -> pd.DataFrame:
         """How each point is sampled, indexed by point: `sampling` is simple, stratified,
-        sequential or allocated; `used` trials are in the estimates; `reached`: the stopping rule
-        was met."""
+        sequential or allocated, or divided (weights.DIVIDED: per-layer …); `used` trials are in the
+        estimates; `reached`: the stopping rule was met."""
         plans = self._store.table("design/plans", PLAN)
         checks.plans(self.path, plans, self.points["trials"])
         plans = plans.set_index("point")
@@ -191,6 +192,13 @@ class Result:
             raise ResultError(f"{self.path}: /design/strata holds a stratum twice")
         checks.strata(self.path, strata, self.points.index)
         return strata
+
+    @cached_property
+    def shares(self) -> pd.DataFrame:
+        """`weight` of the strata of divided points in networks after the first; empty else."""
+        shares = self._store.table("design/shares", SHARE)
+        checks.shares(self.path, shares, self.points.index, self.models.index)
+        return shares
 
     @cached_property
     def rounds(self) -> pd.DataFrame:
@@ -239,7 +247,8 @@ class Result:
         images = trials["images"].where(trials["images"] > 0).astype(float)
         trials["accuracy"] = trials["correct"] / images
         trials["failure"] = (trials["sdc_critical"] + trials["due"]) / images
-        return trials.join(weights.weights_of(self.path, trials, self.plans, self.strata))
+        counted = weights.weights_of(self.path, trials, self.plans, self.strata, self.shares)
+        return trials.join(counted)
 
     def mean(
         self,
@@ -288,12 +297,32 @@ class Result:
     @cached_property
     def looks(self) -> pd.DataFrame:
         """Estimates with intervals as the program computed them, at every look (`trials` long)."""
-        looks = self._store.table("estimates", ESTIMATE)
-        checks.estimates(self.path, looks, self.plans, self.models.index)
+        return self._estimates[self._estimates["stratum"] < 0].reset_index(drop=True)
+
+    @cached_property
+    def stratum_estimates(self) -> pd.DataFrame:
+        """The same of the faults of one stratum alone (`stratum`, `stratum_name`, `share` of it in
+        the network's population), of divided points (--sampling per-layer and the like)."""
+        table = self._estimates[self._estimates["stratum"] >= 0].reset_index(drop=True)
+        strata = self.strata.set_index(["point", "stratum"])
+        place = pd.MultiIndex.from_frame(table[["point", "stratum"]])
+        table["stratum_name"] = strata["name"].reindex(place).to_numpy()
+        for row in np.flatnonzero(table["stratum_name"].isna()):
+            raise ResultError(
+                f"{self.path}: /estimates names stratum {table['stratum'][row]} of point "
+                f"{table['point'][row]}: not in /design/strata"
+            )
+        table["share"] = weights.shares_of(self.path, table, self.strata, self.shares)
+        return table
+
+    @cached_property
+    def _estimates(self) -> pd.DataFrame:
+        table = self._store.table("estimates", ESTIMATE)
+        checks.estimates(self.path, table, self.plans, self.models.index)
         names = self.models["name"]
-        looks["model_name"] = names.reindex(looks["model"]).to_numpy()
-        looks["against_name"] = names.reindex(looks["against"]).to_numpy()
-        return looks
+        table["model_name"] = names.reindex(table["model"]).to_numpy()
+        table["against_name"] = names.reindex(table["against"]).to_numpy()
+        return table
 
     @cached_property
     def estimates(self) -> pd.DataFrame:

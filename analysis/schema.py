@@ -142,6 +142,8 @@ PLAN = np.dtype(
 STRATUM = np.dtype(
     [("point", "u4"), ("stratum", "i4"), ("name", "S64"), ("weight", "f8"), ("cost", "f8")]
 )
+# Of plans with strata of their own shares in each network, those of networks after the first.
+SHARE = np.dtype([("point", "u4"), ("model", "u4"), ("stratum", "i4"), ("weight", "f8")])
 ROUND = np.dtype(
     [
         ("point", "u4"),
@@ -175,6 +177,9 @@ SINCE_2: dict[str, dict[str, int | str]] = {
     "points": {"effect": "flip", "shape": "bit", "target": "weight", "selection": ""},
     "tensors": {"layout": "fp32"},
 }
+
+# Columns that a table has only where a row needs them, and what they are else.
+OPTIONAL = {"estimates": {"stratum": -1}}
 
 # Kinds of NumPy types that may stand for the one expected.
 KINDS = {"S": "SO", "u": "u", "i": "ui", "f": "f"}

@@ -20,21 +20,28 @@ from hdf5 import ResultError
 
 SIMPLE, STRATIFIED, SEQUENTIAL = "simple", "stratified", "sequential"
 ALLOCATED = "allocated"  # strata too, in rounds until an interval is narrow enough
-SAMPLINGS = (SIMPLE, STRATIFIED, SEQUENTIAL, ALLOCATED)
-BY_STRATA = (STRATIFIED, ALLOCATED)
+# By parts of the memory, with estimates of each.
+PARTS = ("layer", "class", "bit")
+DIVIDED = tuple(f"per-{part}{how}" for part in PARTS for how in ("", ":allocated"))
+SAMPLINGS = (SIMPLE, STRATIFIED, SEQUENTIAL, ALLOCATED, *DIVIDED)
+BY_STRATA = (STRATIFIED, ALLOCATED, *DIVIDED)
 MAIN, PILOT = 0, 1  # TrialRow::stage
 
 
 def weights_of(
-    path: Path, trials: pd.DataFrame, plans: pd.DataFrame, strata: pd.DataFrame
+    path: Path,
+    trials: pd.DataFrame,
+    plans: pd.DataFrame,
+    strata: pd.DataFrame,
+    shares: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """`weight` and `group_weight` of every row. Weights of a point and model sum to 1 (`weight` of
     a sequential plan: in expectation), or, while strata are still without trials, to the share of
-    the population sampled."""
+    the population sampled. `shares`: strata of other shares in networks after the first."""
     sampling = plans["sampling"].reindex(trials["point"]).to_numpy()
     used = _used(trials, plans, sampling)
     rows = trials[used]
-    share = _shares(path, rows, strata)
+    share = shares_of(path, rows, strata, shares)
     kind = sampling[used]
     group = rows.groupby(["point", "model"])["id"].transform("size").to_numpy()
     parts = rows.groupby(["point", "model", "stratum"])["id"].transform("size").to_numpy()
@@ -63,11 +70,17 @@ def _used(trials: pd.DataFrame, plans: pd.DataFrame, sampling: np.ndarray) -> np
     return used & ~beyond
 
 
-def _shares(path: Path, rows: pd.DataFrame, strata: pd.DataFrame) -> np.ndarray:
-    """W_h of every row, 1 where the point has no strata."""
+def shares_of(
+    path: Path, rows: pd.DataFrame, strata: pd.DataFrame, shares: pd.DataFrame | None
+) -> np.ndarray:
+    """W_h of every row in its network's population, 1 where the point has no strata."""
     known = strata.set_index(["point", "stratum"])["weight"]
     key = pd.MultiIndex.from_frame(rows[["point", "stratum"]])
     share = known.reindex(key).to_numpy(dtype=float)
+    if shares is not None and len(shares):
+        place = ["point", "model", "stratum"]
+        own = shares.set_index(place)["weight"].reindex(pd.MultiIndex.from_frame(rows[place]))
+        share = np.where(own.isna(), share, own)
     share[(rows["stratum"] < 0).to_numpy()] = 1
     for place in np.flatnonzero(np.isnan(share)):
         point, stratum = key[place]

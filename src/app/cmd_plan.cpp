@@ -97,7 +97,25 @@ void print_points(const DryRun& run, bool stops, int ranks) {
           number(*point.bits_hit));
 }
 
+/// "10 or more" of an allocated plan, of which only the fewest are known.
+void print_division(const DryRun::Point& point) {
+  const char* more = point.pilot > 0 ? " or more" : "";
+  Rows rows = {
+      {"stratum", "share of the population", "cost", "trials", "half-width at most [points]"}};
+  for (const DryRun::Stratum& stratum : point.strata)
+    rows.push_back({stratum.name, number(stratum.weight), number(stratum.cost),
+                    std::to_string(stratum.trials) + more,
+                    fmt::format("{:.2f}", 100 * stratum.half_width)});
+  say("\nStrata (--sampling {}), {}:\n", point.division, name_of(point));
+  print_table(rows);
+  say("Half-width: of the stratum's own interval, where half of its trials fail.\n");
+  if (point.pilot > 0)
+    say("{} trials are a pilot, which decides how many of the others each stratum gets.\n",
+        point.pilot);
+}
+
 void print_strata(const DryRun::Point& point) {
+  if (!point.division.empty()) return print_division(point);
   if (point.strata.size() < 2) return;
   Rows rows = {{"stratum", "share of the population", "cost"}};
   for (const DryRun::Stratum& stratum : point.strata)
@@ -234,9 +252,13 @@ nlohmann::json to_json(const DryRun::Point& point) {
                         {"supposed", point.supposed}};
   if (point.bound) own["bound"] = *point.bound;
   if (point.bits_hit) own["bits_hit_per_bit"] = *point.bits_hit;
-  for (const DryRun::Stratum& stratum : point.strata)
+  for (const DryRun::Stratum& stratum : point.strata) {
     own["strata"].push_back(
         {{"name", stratum.name}, {"weight", stratum.weight}, {"cost", stratum.cost}});
+    if (!point.division.empty())
+      own["strata"].back().update({{"trials", stratum.trials}, {"half_width", stratum.half_width}});
+  }
+  if (!point.division.empty()) own.update({{"division", point.division}, {"pilot", point.pilot}});
   for (const DryRun::Outlook& outlook : point.outlooks)
     own["outlooks"].push_back({{"supposed", outlook.supposed},
                                {"failing", outlook.failing},

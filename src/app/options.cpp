@@ -389,17 +389,18 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
   app.add_option("--trial-range", options.range,
                  "Only trials first:end (end not included) of each point, to `merge` with others");
   app.add_option("--sampling", job.sampling,
-                 "simple, or stratified: a pilot, then trials where they tell most")
+                 "simple; stratified: a pilot, then trials where they tell most; with --single-bit "
+                 "also per-layer, per-class, per-bit: as many trials of each stored tensor, class "
+                 "or bit, with intervals of each (:allocated behind: shared out by a pilot)")
       ->capture_default_str();
   app.add_option("--half-width", job.half_width,
                  "Stop when the interval of the failing share (--single-bit) or accuracy is "
                  "estimate +- this, such as 0.003")
       ->capture_default_str();
-  app.add_flag(
-      "--guaranteed", job.guaranteed,
-      "Wider intervals that hold for every number of trials (with --half-width: "
-      "empirical-Bernstein; --single-bit --sampling stratified: MOVER for shares of failing "
-      "images)");
+  app.add_flag("--guaranteed", job.guaranteed,
+               "Wider intervals that hold for every number of trials (with --half-width: "
+               "empirical-Bernstein; --single-bit with strata: MOVER for shares of failing "
+               "images)");
   app.add_option("--images-per-trial", job.images_per_trial,
                  "A random block of so many test images in each trial (-1: all)")
       ->check(CLI::Validator(no_image_count, "", "images"))

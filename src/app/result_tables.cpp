@@ -14,6 +14,7 @@
 #include "app/channel_tables.hpp"
 #include "app/output.hpp"
 #include "app/print.hpp"
+#include "app/stratum_tables.hpp"
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/stats/betting.hpp"
 #include "sentinel/store/result_file.hpp"
@@ -63,21 +64,6 @@ bool has_single_flips(const PointInfo& point) {
   return point.effect == "flip" && point.shape == "bit";
 }
 
-/// "1e-05 binomial", with what fails and how where these are not single flips of weights:
-/// "0.001 binomial, stuck-at-1, scale, bits exponent".
-std::string point_name(const PointInfo& point) {
-  std::string name =
-      point.ber == 0 ? point.fault_model : fmt::format("{:g} {}", point.ber, point.fault_model);
-  if (point.effect == kListed) return name;
-  const std::pair<const std::string&, const char*> parts[] = {{point.effect, "flip"},
-                                                              {point.shape, "bit"},
-                                                              {point.target, "weight"},
-                                                              {point.selection, ""}};
-  for (const auto& [part, usual] : parts)
-    if (!part.empty() && part != usual) name += ", " + part;
-  return name;
-}
-
 /// Events, words and bits that are stuck are no flips.
 const char* count_head(const ResultFile& result) {
   const std::vector<PointInfo>& points = result.info.points;
@@ -85,18 +71,13 @@ const char* count_head(const ResultFile& result) {
                                                                      : "faults/trial";
 }
 
-std::string interval_text(const EstimateRow& e) {
-  if (e.method == kListed) return fmt::format("{:.2f}", 100 * e.estimate);
-  return fmt::format("{:.2f} [{:.2f}, {:.2f}]", 100 * e.estimate, 100 * e.lower, 100 * e.upper);
-}
-
-/// The last look's.
+/// The last look's, of the whole.
 const EstimateRow* find(const ResultFile& result, std::uint32_t point, std::size_t model,
                         const std::string& quantity) {
   const auto last =
       std::find_if(result.estimates.rbegin(), result.estimates.rend(), [&](const EstimateRow& e) {
         return e.point == point && e.model == static_cast<std::int32_t>(model) &&
-               e.quantity == quantity;
+               e.quantity == quantity && e.stratum < 0;
       });
   return last == result.estimates.rend() ? nullptr : &*last;
 }
@@ -344,6 +325,8 @@ nlohmann::json to_json(const ResultFile& result) {
          {"method", e.method},
          {"trials", e.trials}});
   }
+  if (nlohmann::json strata = strata_json(result); !strata.empty())
+    json["strata"] = std::move(strata);
   return json;
 }
 
@@ -405,6 +388,24 @@ void print_unseen(const ResultFile& result) {
 
 }  // namespace
 
+std::string point_name(const PointInfo& point) {
+  std::string name =
+      point.ber == 0 ? point.fault_model : fmt::format("{:g} {}", point.ber, point.fault_model);
+  if (point.effect == kListed) return name;
+  const std::pair<const std::string&, const char*> parts[] = {{point.effect, "flip"},
+                                                              {point.shape, "bit"},
+                                                              {point.target, "weight"},
+                                                              {point.selection, ""}};
+  for (const auto& [part, usual] : parts)
+    if (!part.empty() && part != usual) name += ", " + part;
+  return name;
+}
+
+std::string interval_text(const EstimateRow& e) {
+  if (e.method == kListed) return fmt::format("{:.2f}", 100 * e.estimate);
+  return fmt::format("{:.2f} [{:.2f}, {:.2f}]", 100 * e.estimate, 100 * e.lower, 100 * e.upper);
+}
+
 void print_result(const std::string& path, bool json) {
   const ResultFile result = read_result(path);
   if (json) {
@@ -424,6 +425,7 @@ void print_result(const std::string& path, bool json) {
   say("\n");
   print_outcomes(result);
   say("\n");
+  print_strata(result);
   print_plans(result);
   print_bounds(result);
   print_notes(result);

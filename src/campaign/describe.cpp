@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "campaign/division.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/graph/profile.hpp"
@@ -90,11 +91,13 @@ std::string drawn_how(const CampaignPoint& point, double confidence, bool blocks
   switch (point.sampling) {
     case Sampling::kSimple:
       return "";
+    case Sampling::kEqual:
+      return sampling_word(point);
     case Sampling::kStratified:
       // The allocation is of so many trials: more of them are another sample.
       return fmt::format(
-          "a stratified plan of {} trials{}", point.trials,
-          blocks && estimand_of(point.sampler) == "T2" ? ", version 2 (blocks)" : "");
+          "{}a stratified plan of {} trials{}", point.division ? sampling_word(point) + ", " : "",
+          point.trials, blocks && estimand_of(point.sampler) == "T2" ? ", version 2 (blocks)" : "");
     case Sampling::kSequential:
       return "strata drawn trial by trial, version 2 (joint shares)";
     case Sampling::kAllocated:
@@ -128,7 +131,11 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
   info.image_blocks = runner.blocks().block_of_image();
   for (std::uint32_t p = 0; p < plan.points.size(); ++p) {
     const bool simple = plan.points[p].sampling == Sampling::kSimple;
-    describe_point(info, plan.points[p], simple ? nullptr : &runner.strata(p).strata());
+    describe_point(info, plan.points[p], simple ? nullptr : &runner.strata(p));
+    if (const Division* division = runner.division(p))
+      for (std::uint32_t m = 1; m < plan.models.size(); ++m)
+        for (std::size_t h = 0; h < division->weights(m).size(); ++h)
+          info.shares.push_back({p, m, static_cast<std::int32_t>(h), division->weights(m)[h]});
   }
   if (!info.plans.empty()) info.stop_rule = info.plans.front().stop_rule;
   info.audit_rates = runner.audit_rates();
@@ -266,10 +273,11 @@ std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const Fault
   CampaignPoint point;
   point.trials = planned_trials(job);
   point.first = job.range ? job.range->begin : 0;
-  if (job.half_width > 0)
-    point.sampling = Sampling::kSequential;
-  else
-    point.sampling = parse_sampling(job.sampling);
+  const SamplingWord* sampling = find_sampling(job.sampling);
+  if (!sampling) throw Bug("sampling " + job.sampling + " is unknown");
+  point.sampling = job.half_width > 0 ? Sampling::kSequential : sampling->sampling;
+  point.division = sampling->division;
+  point.part = job.range.has_value();
   point.half_width = job.half_width;
   point.guaranteed = job.guaranteed;
   point.faults = fault_model_of(job.faults);
@@ -285,7 +293,7 @@ void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* 
   const auto number = static_cast<std::uint32_t>(info.points.size());
   info.points.push_back({number, estimand_of(point.sampler), sampler_name(point.sampler),
                          sampler_ber(point.sampler), point.trials, ""});
-  PlanInfo plan{number, sampling_name(point.sampling), stop_rule(point), point.half_width};
+  PlanInfo plan{number, sampling_word(point), stop_rule(point), point.half_width};
   plan.guaranteed = point.guaranteed ? 1 : 0;
   plan.first = point.first;
   info.plans.push_back(plan);

@@ -1,8 +1,11 @@
 #include "sentinel/campaign/dry_run.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 
 #include "campaign/describe.hpp"
+#include "campaign/division.hpp"
 #include "campaign/footprint.hpp"
 #include "campaign/sampling.hpp"
 #include "campaign/simulation.hpp"
@@ -80,6 +83,44 @@ void describe_faults(DryRun::Point& own, const CampaignPoint& point, const Fault
     own.bits_hit = bits / static_cast<double>(space.sites());
 }
 
+/// Half-width of an interval of so many trials, half of which fail with all their images.
+double widest(std::uint64_t trials, double confidence) {
+  constexpr std::uint64_t kEnough = 100'000;  // from there on it falls as the root of the number
+  const std::uint64_t some = std::min(trials, kEnough);
+  Moments shares;
+  for (std::uint64_t i = 0; i < some; ++i) shares.add(double(i % 2));
+  return korn_graubard_interval(shares, confidence).half_width() *
+         std::sqrt(static_cast<double>(some) / static_cast<double>(trials));
+}
+
+/// Of the trials point.first ... trials - 1 of an equal plan.
+std::uint64_t trials_of_stratum(const CampaignPoint& point, std::uint64_t stratum,
+                                std::uint64_t strata) {
+  const auto below = [&](std::uint64_t id) { return (id + strata - 1 - stratum) / strata; };
+  return below(point.trials) - below(point.first);
+}
+
+/// Trials of each stratum of a divided point, and what their intervals may be.
+void describe_division(DryRun::Point& own, const Job& job, const CampaignPoint& point,
+                       const Strata& strata) {
+  if (!point.division) return;
+  own.division = sampling_word(point);
+  check_enough_trials(point, strata.names.size());
+  const DesignOptions options =
+      design_options(point, 0, job.seed, job.confidence, strata.weights, strata.costs);
+  const bool equal = point.sampling == Sampling::kEqual;
+  if (!equal) own.pilot = Design(options).ready();
+  std::map<std::uint64_t, double> widths;  // few numbers differ
+  for (std::size_t h = 0; h < own.strata.size(); ++h) {
+    const std::uint64_t trials =
+        equal ? trials_of_stratum(point, h, own.strata.size()) : options.minimum;
+    const auto [width, fresh] = widths.emplace(trials, 0.5);
+    if (fresh && trials > 0) width->second = widest(trials, job.confidence);
+    own.strata[h].trials = trials;
+    own.strata[h].half_width = width->second;
+  }
+}
+
 DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint& point,
                          const Built& built, const std::vector<TrialCost>& costs,
                          const Strata& strata) {
@@ -93,7 +134,8 @@ DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint&
   describe_costs(own, run, job, point.sampler, costs);
   describe_disk(own, point.sampler, job.faults, built);
   for (std::size_t h = 0; h < strata.names.size(); ++h)
-    own.strata.push_back({strata.names[h], strata.weights[h], strata.costs[h]});
+    own.strata.push_back({strata.names[h], strata.weights[h], strata.costs[h], 0, 0});
+  describe_division(own, job, point, strata);
   return own;
 }
 
@@ -155,7 +197,7 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
   for (std::uint32_t p = 0; p < points.size(); ++p) {
     if (!points[p].bound.empty()) continue;
     if (std::holds_alternative<ListedFaults>(points[p].sampler)) continue;  // no sample
-    const Supposition all = suppose(points[p].sampler, strata[p]);
+    const Supposition all = suppose(points[p].sampler, strata[p], points[p].division.has_value());
     run.points[p].supposed = all.of;
     const std::uint64_t drawn = job.half_width > 0 ? kDrawnTrials : kDrawnOfFixed;
     const std::uint64_t most = std::max(drawn / (points.size() * all.populations.size()),
@@ -163,6 +205,20 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
     for (const Population& population : all.populations)
       run.points[p].outlooks.push_back(simulate(info, blocks, p, points[p], population, most));
   }
+}
+
+Strata strata_of(const CampaignPoint& point, const Built& built, const Selection& selection) {
+  const Graph& original = built.models[0].graph;
+  if (!point.division)
+    return StratifiedSampler(point.sampler, original, FaultSpace(original, selection), point.faults,
+                             built.models.size() == 1)
+        .strata();
+  std::vector<FaultSpace> spaces;
+  for (const NamedModel& model : built.models) spaces.emplace_back(model.graph, selection);
+  std::vector<Division::Network> networks;
+  for (std::size_t m = 0; m < spaces.size(); ++m)
+    networks.push_back({built.models[m].graph, spaces[m]});
+  return Division(*point.division, networks).strata();
 }
 
 DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device device) {
@@ -185,9 +241,7 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   describe_layers(run, original, points, costs.front(), selection);
   std::vector<Strata> strata;
   for (const CampaignPoint& point : points) {
-    strata.push_back(StratifiedSampler(point.sampler, original, FaultSpace(original, selection),
-                                       point.faults, built.models.size() == 1)
-                         .strata());
+    strata.push_back(strata_of(point, built, selection));
     run.points.push_back(told_point(run, job, point, built, costs, strata.back()));
   }
   simulate_points(run, job, points, strata);

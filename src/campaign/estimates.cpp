@@ -9,6 +9,7 @@
 #include <limits>
 #include <numeric>
 
+#include "campaign/division.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
 
@@ -61,6 +62,16 @@ std::vector<double> fault_free_by_block(const ResultInfo& info, const ModelInfo&
   }
   for (std::size_t b = 0; b < blocks; ++b) correct[b] /= images[b];
   return correct;
+}
+
+const SamplingWord& sampling_of(const PlanInfo& plan) {
+  const SamplingWord* sampling = find_sampling(plan.sampling);
+  if (!sampling) throw Bug("sampling " + plan.sampling + " is unknown");
+  return *sampling;
+}
+
+bool is_simple(const PlanInfo& plan) {
+  return plan.sampling == PlanInfo().sampling;
 }
 
 PlanInfo plan_of(const ResultInfo& info, std::uint32_t point) {
@@ -176,17 +187,24 @@ std::vector<EstimateRow> bound_estimates(const ResultInfo& info, std::uint32_t p
 }
 
 PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point)
+    : PointEstimates(info, point, plan_of(info, point)) {
+  if (!sampling_of(plan_).division) return;
+  PlanInfo simple = plan_;
+  simple.sampling = PlanInfo().sampling;
+  for (std::size_t h = 0; h < models_.front().weights.size(); ++h)
+    strata_.push_back(PointEstimates(info, point, simple));
+}
+
+PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point, PlanInfo plan)
     : point_(point),
-      plan_(plan_of(info, point)),
+      plan_(std::move(plan)),
       t1_(info.points.at(point).estimand.rfind("T1", 0) == 0),
       listed_(info.points.at(point).estimand == kListed),
       paired_(listed_ || info.points.at(point).fault_model == "binomial"),
       sequential_(plan_.sampling == sampling_name(Sampling::kSequential)),
       confidence_(info.confidence),
       population_(bits_of_channel(info, point)) {
-  SampledStrata strata = sampled_strata(info, point);
-  weights_ = std::move(strata.weights);
-  known_ = strata.known;
+  known_ = is_simple(plan_) ? 0 : sampled_strata(info, point).known;
   for (std::size_t m = 0; m < info.models.size(); ++m) models_.push_back(model_of(info, m));
 }
 
@@ -198,35 +216,39 @@ PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size
   const auto [least, most] = extremes(own, std::vector<double>(own.size(), 0));
   const auto [least_over, most_over] = extremes(own, first);
   const Range gains{-most, 1 - least};
-  Model result{static_cast<double>(model.correct) / static_cast<double>(model.images),
-               own,
-               gains,
-               {},
-               Estimator(options(false, {-1 - most_over, 1 - least_over})),
-               {},
-               {},
-               0};
+  std::vector<double> weights;
+  if (sampling_of(plan_).division)
+    weights = stratum_weights(info, point_, number);
+  else if (!is_simple(plan_))
+    weights = sampled_strata(info, point_).weights;
+  const double fault_free = static_cast<double>(model.correct) / static_cast<double>(model.images);
+  const Estimator difference(options(weights, false, {-1 - most_over, 1 - least_over}));
+  Model result{fault_free, own, gains, {}, difference, {}, {}, 0};
   for (const Quantity& quantity : kQuantities)
     result.estimators.emplace_back(
-        quantity.right ? options(false, gains)
-                       : options(true, {0, 1}, sum_of(quantity.outcomes, kFaultFreeOutcomes)));
+        quantity.right
+            ? options(weights, false, gains)
+            : options(weights, true, {0, 1}, sum_of(quantity.outcomes, kFaultFreeOutcomes)));
+  result.weights = std::move(weights);
   return result;
 }
 
-EstimateOptions PointEstimates::options(bool share, Range range, double known_value) const {
+EstimateOptions PointEstimates::options(const std::vector<double>& weights, bool share, Range range,
+                                        double known_value) const {
   EstimateOptions options;
   options.confidence = confidence_;
   options.low = range.low;
   options.high = range.high;
-  options.weights = weights_;
+  options.weights = weights;
   options.known_weight = known_;
   options.known_value = known_value;
   options.population = population_;
-  switch (parse_sampling(plan_.sampling)) {
+  switch (sampling_of(plan_).sampling) {
     case Sampling::kSimple:
       options.estimate = share && t1_ ? Estimate::kShare : Estimate::kMean;
       break;
     case Sampling::kStratified:
+    case Sampling::kEqual:
       options.estimate =
           share && t1_ && plan_.guaranteed ? Estimate::kMover : Estimate::kStratified;
       break;
@@ -259,9 +281,17 @@ void PointEstimates::add(const std::vector<TrialRow>& trial) {
   if (sequential_) add_centres(trial);
   const double first_gain = gain(trial.at(0));
   for (const TrialRow& row : trial) add(row, gain(row) - first_gain);
+  if (trial.front().stage == 0) ++used_;
+  if (!strata_.empty()) strata_.at(static_cast<std::size_t>(trial.front().stratum)).add(trial);
+}
+
+/// Whether the model has nothing of the stratum: its trials tell nothing of it.
+bool PointEstimates::lacks(std::size_t model, std::int32_t stratum) const {
+  return !strata_.empty() && !(models_.at(model).weights.at(static_cast<std::size_t>(stratum)) > 0);
 }
 
 void PointEstimates::add(const TrialRow& row, double difference) {
+  if (lacks(row.model, row.stratum)) return;
   const TrialDraw draw{row.stage, row.stratum, row.probability};
   Model& model = models_.at(row.model);
   for (std::size_t q = 0; q < kQuantities.size(); ++q) {
@@ -279,7 +309,8 @@ void PointEstimates::add(const TrialRow& row, double difference) {
   if (!sequential_) return;
   OutcomeShares shares = counts(row);
   for (double& outcome : shares) outcome = share(row, outcome);
-  model.centres.add(weights_.at(static_cast<std::size_t>(row.stratum)) / row.probability, shares);
+  model.centres.add(model.weights.at(static_cast<std::size_t>(row.stratum)) / row.probability,
+                    shares);
 }
 
 /// Notes the centres of a round with its first trial.
@@ -294,7 +325,7 @@ void PointEstimates::add_centres(const std::vector<TrialRow>& trial) {
 }
 
 std::uint64_t PointEstimates::used() const {
-  return models_.at(0).estimators[kAccuracy].trials();
+  return used_;
 }
 
 std::vector<double> PointEstimates::observed(const std::vector<TrialRow>& trial) const {
@@ -316,10 +347,17 @@ std::vector<Interval> PointEstimates::intervals_of(const Model& model) const {
   return all;
 }
 
+/// Of networks that are hit independently, each in strata of its own shares.
+Interval PointEstimates::gain_over_first(const Model& model) const {
+  return mover_difference(model.estimators[kAccuracy].interval(),
+                          models_.front().estimators[kAccuracy].interval(), "two-sample MOVER");
+}
+
 Interval PointEstimates::difference_of(const Model& model) const {
   const Model& first = models_.front();
   const double fault_free = model.fault_free - first.fault_free;
-  if (!paired_ && plan_.sampling == "simple")
+  if (!strata_.empty()) return shifted(gain_over_first(model), fault_free, -1, 1);
+  if (!paired_ && is_simple(plan_))
     return shifted(
         difference_interval({model.gain, model.gains.low, model.gains.high},
                             {first.gain, first.gains.low, first.gains.high}, confidence_),
@@ -340,11 +378,28 @@ std::vector<EstimateRow> PointEstimates::look() const {
     rows.push_back(to_row(difference_of(models_[m]), point_, m, "accuracy_difference"));
     rows.back().against = 0;
   }
+  for (std::size_t h = 0; h < strata_.size(); ++h)
+    for (EstimateRow& row : look_at_stratum(h)) rows.push_back(std::move(row));
   for (EstimateRow& row : rows) {
     if (!listed_) break;
     row.lower = row.upper = std::numeric_limits<double>::quiet_NaN();
     row.method = kListed;
   }
+  return rows;
+}
+
+/// Of the models that have something of it.
+std::vector<EstimateRow> PointEstimates::look_at_stratum(std::size_t stratum) const {
+  const auto number = static_cast<std::int32_t>(stratum);
+  std::vector<EstimateRow> rows = strata_[stratum].look();
+  rows.erase(std::remove_if(rows.begin(), rows.end(),
+                            [&](const EstimateRow& row) {
+                              return lacks(static_cast<std::size_t>(row.model), number) ||
+                                     (row.against >= 0 &&
+                                      lacks(static_cast<std::size_t>(row.against), number));
+                            }),
+             rows.end());
+  for (EstimateRow& row : rows) row.stratum = number;
   return rows;
 }
 

@@ -18,7 +18,8 @@ class PointEstimates {
   void add(const std::vector<TrialRow>& trial);
   /// Trials so far that count in estimates (a pilot's do not).
   std::uint64_t used() const;
-  /// One row per (model, quantity), as of now. The four outcome shares of a model sum to 1.
+  /// One row per (model, quantity), as of now. The four outcome shares of a model sum to 1. Of a
+  /// point that is divided, behind them the same of each stratum, as of a simple plan.
   std::vector<EstimateRow> look() const;
   /// What a plan is made and stopped by, one value per model: the share of failing images (T1), or
   /// correct images more than without faults, as a share.
@@ -34,6 +35,7 @@ class PointEstimates {
   std::string headline() const;
 
  private:
+  PointEstimates(const ResultInfo& info, std::uint32_t point, PlanInfo plan);
   /// Range of observations that a difference to the fault-free network makes.
   struct Range {
     double low, high;
@@ -48,27 +50,33 @@ class PointEstimates {
     Sample gain;                              // of the accuracy; for unpaired differences
     Centres centres;                          // sequential
     std::uint64_t failing_trials = 0;
+    std::vector<double> weights = {};  // of the strata that trials come from, in its population
   };
   Model model_of(const ResultInfo& info, std::size_t number) const;
   double fault_free(const TrialRow& row) const;  // accuracy on the trial's images
   double gain(const TrialRow& row) const;
-  EstimateOptions options(bool share, Range range, double known_value = 0) const;
+  EstimateOptions options(const std::vector<double>& weights, bool share, Range range,
+                          double known_value = 0) const;
+  bool lacks(std::size_t model, std::int32_t stratum) const;
   void add(const TrialRow& row, double difference);
   void add_centres(const std::vector<TrialRow>& trial);
   Interval interval_of(const Model& model, std::size_t quantity) const;
   std::vector<Interval> intervals_of(const Model& model) const;
   Interval difference_of(const Model& model) const;
+  Interval gain_over_first(const Model& model) const;
+  std::vector<EstimateRow> look_at_stratum(std::size_t stratum) const;
   std::size_t stop_quantity() const;
 
   std::uint32_t point_;
   PlanInfo plan_;
   bool t1_, listed_, paired_, sequential_;
   double confidence_;
-  std::vector<double> weights_;   // of the strata that trials come from
   double known_ = 0;              // share of the population that reads as without faults
   std::uint64_t population_ = 0;  // of the faults, where they are drawn without replacement
   std::vector<Model> models_;
   std::vector<CentreInfo> centres_;
+  std::uint64_t used_ = 0;
+  std::vector<PointEstimates> strata_;  // of a divided point
 };
 
 /// Estimates of a point without trials: the fault-free values. `bound`: by model, the probability

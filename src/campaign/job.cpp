@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "campaign/division.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/protect/folding.hpp"
@@ -36,6 +37,12 @@ void validate_audit(const std::optional<double>& rate, const std::string& engine
                       option, *rate));
 }
 
+/// Whether each trial is drawn whatever others showed.
+bool has_fixed_trials(const Job& job) {
+  const SamplingWord* sampling = find_sampling(job.sampling);
+  return job.half_width == 0 && sampling && sampling->sampling != Sampling::kStratified;
+}
+
 void validate_range(const Job& job) {
   if (!job.range) return;
   const auto& [begin, end] = *job.range;
@@ -45,9 +52,10 @@ void validate_range(const Job& job) {
   require(!job.trials || end <= *job.trials,
           fmt::format("--trial-range {}:{} reaches beyond --repeat {}", begin, end,
                       job.trials.value_or(0)));
-  require(job.half_width == 0 && job.sampling == "simple",
+  require(has_fixed_trials(job),
           "--trial-range needs trials that do not depend on each other; leave out --half-width and "
-          "--sampling stratified");
+          "--sampling " +
+              (job.sampling == "simple" ? "stratified" : job.sampling));
 }
 
 /// Which trials, and when they are enough.
@@ -57,18 +65,18 @@ void validate_sampling(const Job& job) {
           fmt::format("{} trials per point are more than {}", planned_trials(job), kMostTrials));
   require(job.images_per_trial == -1 || job.images_per_trial > 0,
           "--images-per-trial must be at least 1, or -1 for all");
-  require(job.sampling == "simple" || job.sampling == "stratified",
-          "--sampling " + job.sampling + " is unknown; choose simple or stratified");
   require(
       job.half_width == 0 || (job.half_width >= kLeastHalfWidth && job.half_width < 0.5),
       fmt::format("--half-width {} lies outside [{}, 0.5); it is a share, such as 0.003 for 0.3 "
                   "points (0: a fixed number of trials)",
                   job.half_width, kLeastHalfWidth));
+  validate_sampling_word(job);
   require(job.half_width == 0 || job.sampling == "simple",
           "--half-width draws strata trial by trial; leave out --sampling stratified");
   require(!job.guaranteed || job.half_width > 0 ||
-              (job.sampling == "stratified" && job.fault_count == "exact:1"),
-          "--guaranteed needs --half-width, or --single-bit --sampling stratified");
+              (job.sampling != "simple" && job.fault_count == "exact:1"),
+          "--guaranteed needs --half-width, or --single-bit --sampling stratified (or per-layer, "
+          "per-class, per-bit)");
   validate_range(job);
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "campaign/division.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
 
@@ -12,6 +13,7 @@ namespace {
 
 Design design_of(const ResultInfo& info, std::uint32_t number, const CampaignPoint& point) {
   SampledStrata strata = sampled_strata(info, number);
+  if (point.division) strata.weights = mean_weights(info, number);
   DesignOptions options =
       design_options(point, number, info.seed, info.confidence, std::move(strata.weights),
                      std::move(strata.costs), !info.image_blocks.empty());
@@ -68,7 +70,7 @@ void PointProgress::take(const std::vector<TrialRow>& trial) {
   check_draw(trial.front());
   estimates_.add(trial);
   ++next_;
-  if (point_.sampling == Sampling::kSimple) return;
+  if (point_.sampling == Sampling::kSimple || point_.sampling == Sampling::kEqual) return;
   design_.observe(estimates_.observed(trial));
   if (!may_stop(point_) || !design_.at_round_end()) return;
   if (point_.sampling == Sampling::kSequential)

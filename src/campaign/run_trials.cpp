@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "campaign/describe.hpp"
+#include "campaign/division.hpp"
 #include "campaign/ledger.hpp"
 #include "campaign/memory.hpp"
 #include "campaign/records.hpp"
@@ -89,8 +90,11 @@ TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
   TrialRunner runner(plan.models, plan.images, job.images_per_trial, plan.points, job.seed,
                      engine_options(comm, job, plan, device));
   // More faults than bits, say, is known only now; better before the result is begun.
-  for (std::uint32_t point = 0; point < plan.points.size(); ++point)
+  for (std::uint32_t point = 0; point < plan.points.size(); ++point) {
+    if (const Division* division = runner.division(point))
+      check_enough_trials(plan.points[point], division->strata().names.size());
     for (std::size_t model = 0; model < plan.models.size(); ++model) runner.faults(point, 0, model);
+  }
   return runner;
 }
 

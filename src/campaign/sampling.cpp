@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "campaign/describe.hpp"
+#include "campaign/division.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/space_codes.hpp"
 
@@ -15,8 +16,9 @@ namespace {
 // The pilot's share of all trials (T1), trials per stratum of pilot and main sample (T2).
 constexpr double kPilotShare = 0.1;
 constexpr std::uint64_t kPilotOfLosses = 30, kLeastOfLosses = 30;
-constexpr double kMostMisread = 1e-4;   // of the trials of a point that needs none
-constexpr double kCriticalFails = 0.5;  // share of failing images, supposed where bit 30 flips
+constexpr std::uint64_t kLeastOfPart = 10;  // of the main sample: parts have intervals of their own
+constexpr double kMostMisread = 1e-4;       // of the trials of a point that needs none
+constexpr double kCriticalFails = 0.5;      // share of failing images, supposed where bit 30 flips
 
 /// T1 observes shares of failing images, all others losses of accuracy.
 bool observes_shares(const Sampler& sampler) {
@@ -71,6 +73,7 @@ DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, s
     options.floored = blocks;
   } else {
     options.pilot_share = kPilotShare;
+    if (point.division) options.minimum = kLeastOfPart;
   }
   options.seed = seed;
   options.point = number;
@@ -81,6 +84,12 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
                    const Selection& selection, bool alone) {
   const FaultSpace space(original, selection);
   for (const CampaignPoint& point : points) {
+    if (point.division) {
+      const Strata strata = Division(*point.division, {{original, space}}).strata();
+      check_enough_trials(point, strata.names.size());
+      Design(design_options(point, 0, 0, 0.95, strata.weights, strata.costs));
+      continue;
+    }
     if (point.sampling != Sampling::kStratified) continue;
     const StratifiedSampler sampler(point.sampler, original, space, point.faults, alone);
     if (!sampler.divides())

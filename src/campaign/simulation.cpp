@@ -110,7 +110,7 @@ struct End {
 double half_width_of(const Findings& findings, const std::string& quantity, std::size_t models) {
   std::vector<double> last(models);
   for (const EstimateRow& row : findings.estimates)
-    if (row.quantity == quantity && row.against < 0)
+    if (row.quantity == quantity && row.against < 0 && row.stratum < 0)
       last[static_cast<std::size_t>(row.model)] = (row.upper - row.lower) / 2;
   return *std::max_element(last.begin(), last.end());
 }
@@ -137,13 +137,13 @@ DryRun::Range range_of(std::vector<double> values) {
 
 }  // namespace
 
-Supposition suppose(const Sampler& sampler, const Strata& strata) {
+Supposition suppose(const Sampler& sampler, const Strata& strata, bool alike) {
   const std::size_t count = strata.weights.size();
   Supposition all;
-  if (count < 2) {
+  if (count < 2 || alike) {
     all.of = "trials that fail";
     for (const double chance : kTrials)
-      all.populations.push_back(population_of(chance, {chance}, strata));
+      all.populations.push_back(population_of(chance, std::vector<double>(count, chance), strata));
     return all;
   }
   const bool binomial = std::holds_alternative<BinomialFaults>(sampler);

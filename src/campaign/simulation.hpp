@@ -18,8 +18,9 @@ struct Supposition {
 
 /// Populations from much to little failing. Single flips: those of bit 30, others never. Binomial
 /// faults with strata: any critical flip, or word read wrongly, independently, so that 1 - (1 -
-/// chance)^k of the trials with k of them fail. Others: a share of the trials.
-Supposition suppose(const Sampler& sampler, const Strata& strata);
+/// chance)^k of the trials with k of them fail. Others, and where strata fail `alike`: a share of
+/// the trials.
+Supposition suppose(const Sampler& sampler, const Strata& strata, bool alike = false);
 
 /// What a run knows before its first trial, as far as its plans and estimates ask. Each network is
 /// right on the same `accuracy` of the images, without faults.

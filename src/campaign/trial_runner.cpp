@@ -111,10 +111,14 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
   if (std::all_of(engines_.begin(), engines_.end(),
                   [](const TrialEngine& engine) { return engine.space().sites() == 0; }))
     throw UserError(nothing_selected(own.selection));
+  std::vector<Division::Network> networks;
+  for (const TrialEngine& engine : engines_) networks.push_back({engine.graph(), engine.space()});
   for (const CampaignPoint& point : points) {
     points_.push_back(point.sampler);
     faults_.push_back(point.faults);
-    strata_.push_back(point.sampling == Sampling::kSimple
+    divisions_.push_back(point.division ? std::make_unique<Division>(*point.division, networks)
+                                        : nullptr);
+    strata_.push_back(point.sampling == Sampling::kSimple || point.division
                           ? nullptr
                           : std::make_unique<StratifiedSampler>(point.sampler, models.front().graph,
                                                                 engines_.front().space(),
@@ -142,6 +146,8 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
     Faults sites;
     if (channel && stratum < 0)
       sites = {channel_site(*channel, space, key)};
+    else if (divisions_[point] && stratum >= 0)
+      sites = divisions_[point]->draw(space, of, stratum, key);
     else
       sites =
           strata_[point] ? strata_[point]->draw(space, stratum, key) : draw(sampler, space, key);

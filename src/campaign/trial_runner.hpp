@@ -8,6 +8,7 @@
 #include "campaign/image_blocks.hpp"
 #include "campaign/records.hpp"
 #include "sentinel/campaign/setup.hpp"
+#include "sentinel/fault/division.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/strata.hpp"
 #include "sentinel/fault/trial_engine.hpp"
@@ -29,6 +30,9 @@ struct CampaignPoint {
   /// By model, P(any word read wrongly), where that alone bounds the answer: then there are no
   /// trials.
   std::vector<double> bound = {};
+  /// Equal, stratified: strata are these parts of the memory, with estimates of their own.
+  std::optional<DivideBy> division = {};
+  bool part = false;  // of a campaign that is split into ranges of trials
 };
 
 /// Runs trials of a campaign on one rank: for every model an engine and the way faults of the first
@@ -58,7 +62,11 @@ class TrialRunner {
   std::size_t models() const { return engines_.size(); }
   const ImageBlocks& blocks() const { return blocks_; }
   /// Strata of a point; only where its trials are not chosen simply.
-  const StratifiedSampler& strata(std::uint32_t point) const { return *strata_.at(point); }
+  const Strata& strata(std::uint32_t point) const {
+    return divisions_.at(point) ? divisions_[point]->strata() : strata_.at(point)->strata();
+  }
+  /// Null where the point has none.
+  const Division* division(std::uint32_t point) const { return divisions_.at(point).get(); }
 
  private:
   std::vector<TrialInput> inputs(std::uint32_t point, const std::vector<TrialTask>& tasks,
@@ -74,7 +82,8 @@ class TrialRunner {
   std::vector<Sampler> points_;
   std::vector<FaultModel> faults_;                          // by point
   std::vector<double> audit_rates_;                         // by point
-  std::vector<std::unique_ptr<StratifiedSampler>> strata_;  // by point; null: simple
+  std::vector<std::unique_ptr<StratifiedSampler>> strata_;  // by point; null: simple, divided
+  std::vector<std::unique_ptr<Division>> divisions_;        // by point; null: not divided
   ImageBlocks blocks_;
   std::uint64_t seed_;
   // The last channel's, as drawing it anew for each of its trials would cost as much as them all.

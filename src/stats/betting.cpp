@@ -111,15 +111,10 @@ Interval difference_interval(const BoundedSample& a, const BoundedSample& b, dou
     return welch_interval(a.sample.moments(), b.sample.moments(), confidence, low, high);
   const Interval x = a.sample.interval(confidence, a.low, a.high),
                  y = b.sample.interval(confidence, b.low, b.high);
-  const double difference = x.estimate - y.estimate;
-  const double below = std::hypot(x.estimate - x.lower, y.upper - y.estimate);
-  const double over = std::hypot(x.upper - x.estimate, y.estimate - y.lower);
-  return {difference,
-          std::max(low, difference - below),
-          std::min(high, difference + over),
-          confidence,
-          "two-sample betting",
-          x.n + y.n};
+  Interval interval = mover_difference(x, y, "two-sample betting");
+  interval.lower = std::max(low, interval.lower);
+  interval.upper = std::min(high, interval.upper);
+  return interval;
 }
 
 }  // namespace sentinel

@@ -38,13 +38,15 @@ std::string sampling_name(Sampling sampling) {
       return "sequential";
     case Sampling::kAllocated:
       return "allocated";
+    case Sampling::kEqual:
+      return "equal";
   }
   throw Bug("unknown sampling");
 }
 
 Sampling parse_sampling(const std::string& name) {
-  for (const Sampling sampling :
-       {Sampling::kSimple, Sampling::kStratified, Sampling::kSequential, Sampling::kAllocated})
+  for (const Sampling sampling : {Sampling::kSimple, Sampling::kStratified, Sampling::kSequential,
+                                  Sampling::kAllocated, Sampling::kEqual})
     if (name == sampling_name(sampling)) return sampling;
   throw Bug("sampling " + name + " is unknown");
 }
@@ -53,6 +55,7 @@ Design::Design(DesignOptions options) : options_(std::move(options)) {
   observed_by_.resize(options_.weights.size());
   switch (options_.sampling) {
     case Sampling::kSimple:
+    case Sampling::kEqual:
       ready_ = options_.trials;
       return;
     case Sampling::kStratified:
@@ -168,6 +171,10 @@ TrialDraw Design::draw(std::uint64_t id) const {
   switch (options_.sampling) {
     case Sampling::kSimple:
       return {};
+    case Sampling::kEqual: {
+      const std::size_t strata = options_.weights.size();
+      return {0, static_cast<std::int32_t>(id % strata), 1 / static_cast<double>(strata)};
+    }
     case Sampling::kStratified: {
       const Round& pilot = rounds_.front();
       const bool main = id >= pilot.trials;

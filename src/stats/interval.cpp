@@ -136,6 +136,13 @@ Interval welch_interval(const Moments& a, const Moments& b, double confidence, d
   return interval;
 }
 
+Interval mover_difference(const Interval& a, const Interval& b, const std::string& method) {
+  const double difference = a.estimate - b.estimate;
+  const double below = std::hypot(a.estimate - a.lower, b.upper - b.estimate);
+  const double over = std::hypot(a.upper - a.estimate, b.estimate - b.lower);
+  return {difference, difference - below, difference + over, a.confidence, method, a.n + b.n};
+}
+
 std::uint64_t trials_for(double half_width, double deviation, double confidence) {
   const double ratio = t_quantile(INFINITY, confidence) * deviation / half_width;
   constexpr double kMost = 1e18;  // a double beyond 2^64 would be no integer

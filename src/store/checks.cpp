@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
 
 #include "sentinel/core/error.hpp"
@@ -150,7 +151,9 @@ void check_points(const std::string& path, const ResultInfo& info) {
 }
 
 void check_plans(const std::string& path, const ResultInfo& info) {
-  const std::set<std::string> known{"simple", "stratified", "sequential", "allocated"};
+  const std::set<std::string> known{
+      "simple",    "stratified", "sequential",          "allocated",           "per-layer",
+      "per-class", "per-bit",    "per-layer:allocated", "per-class:allocated", "per-bit:allocated"};
   for (std::size_t p = 0; p < info.plans.size(); ++p) {
     const PlanInfo& plan = info.plans[p];
     const Place at{path, "/design/plans, row", p};
@@ -196,6 +199,36 @@ void check_strata(const std::string& path, const ResultInfo& info) {
   }
 }
 
+/// By point; they name points that are there.
+std::vector<std::int64_t> strata_counts(const ResultInfo& info) {
+  std::vector<std::int64_t> counts(info.points.size());
+  for (const StratumInfo& stratum : info.strata) ++counts.at(stratum.point);
+  return counts;
+}
+
+/// Of each point and model that has any, all of them from 0 on, and together they are 1.
+void check_shares(const std::string& path, const ResultInfo& info) {
+  constexpr double kRounding = 1e-6;
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::pair<std::int64_t, double>> seen;
+  for (std::size_t i = 0; i < info.shares.size(); ++i) {
+    const ShareInfo& share = info.shares[i];
+    const Place at{path, "/design/shares, row", i};
+    names_row(at, "point", share.point, info.points.size());
+    number_in(at, "model", share.model, 1, size_of(info.models.size()) - 1);
+    auto& [next, sum] = seen[{share.point, share.model}];
+    number_in(at, "stratum", share.stratum, next, next);
+    share_in(at, "weight", share.weight, 0, 1 + kRounding);
+    ++next;
+    sum += share.weight;
+  }
+  const std::vector<std::int64_t> strata = strata_counts(info);
+  for (const auto& [key, of] : seen) {
+    const Place at{path, "/design/shares, point", key.first};
+    number_in(at, "the number of strata", of.first, strata[key.first], strata[key.first]);
+    share_in(at, "the sum of weights", of.second, 1 - kRounding, 1 + kRounding);
+  }
+}
+
 /// Images of each block, none without any.
 std::vector<std::uint64_t> images_by_block(const std::vector<std::int32_t>& blocks) {
   std::vector<std::uint64_t> images;
@@ -236,7 +269,8 @@ void check_lengths(const std::string& path, const ResultInfo& info) {
 
 /// Averages of plans without weights lie in [0, 1]; what others weigh may lie beside it, and so
 /// may the accuracy on blocks of images, but not far.
-void check_estimate(const Place& at, const ResultInfo& info, const EstimateRow& row) {
+void check_estimate(const Place& at, const ResultInfo& info,
+                    const std::vector<std::int64_t>& strata, const EstimateRow& row) {
   constexpr double kRounding = 1e-9, kFar = 10;
   const std::int64_t models = size_of(info.models.size());
   names_row(at, "point", row.point, info.points.size());
@@ -254,6 +288,7 @@ void check_estimate(const Place& at, const ResultInfo& info, const EstimateRow& 
   probability(at, "confidence", row.confidence);
   const bool bound = row.method.rfind("bound", 0) == 0;  // it needs none
   count_in(at, "trials", row.trials, bound ? 0 : 1, kMostCount);
+  number_in(at, "stratum", row.stratum, -1, strata.at(row.point) - 1);
 }
 
 void check_round(const Place& at, const ResultInfo& info, const RoundInfo& row) {
@@ -280,6 +315,7 @@ void check_info(const std::string& path, const ResultInfo& info) {
   check_design(path, info);
   check_plans(path, info);
   check_strata(path, info);
+  check_shares(path, info);
   for (const ImportanceInfo& layer : info.importance) check_importance(path, layer);
 }
 
@@ -304,8 +340,9 @@ void check_sessions(const std::string& path, const std::vector<SessionRow>& sess
 }
 
 void check_findings(const std::string& path, const ResultInfo& info, const Findings& findings) {
+  const std::vector<std::int64_t> strata = strata_counts(info);
   for (std::size_t i = 0; i < findings.estimates.size(); ++i)
-    check_estimate({path, "/estimates, row", i}, info, findings.estimates[i]);
+    check_estimate({path, "/estimates, row", i}, info, strata, findings.estimates[i]);
   for (std::size_t i = 0; i < findings.rounds.size(); ++i)
     check_round({path, "/design/rounds, row", i}, info, findings.rounds[i]);
   for (std::size_t i = 0; i < findings.centres.size(); ++i)
@@ -336,9 +373,8 @@ RowChecks::RowChecks(const ResultInfo& info, std::vector<std::uint32_t> sessions
     : info_(info),
       sessions_(std::move(sessions)),
       block_images_(images_by_block(info.image_blocks)),
-      strata_(info.points.size()) {
+      strata_(strata_counts(info)) {
   std::sort(sessions_.begin(), sessions_.end());
-  for (const StratumInfo& stratum : info.strata) ++strata_.at(stratum.point);
 }
 
 std::vector<IdRange> planned_ids(const ResultInfo& info) {

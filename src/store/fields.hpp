@@ -62,6 +62,7 @@ struct Describe<EstimateRow> {
     f("point", r.point), f("model", r.model), f("against", r.against), f("quantity", r.quantity);
     f("estimate", r.estimate), f("lower", r.lower), f("upper", r.upper);
     f("confidence", r.confidence), f("method", r.method), f("trials", r.trials);
+    f("stratum", r.stratum);
   }
 };
 
@@ -100,6 +101,14 @@ struct Describe<StratumInfo> {
   static void each(R& r, F&& f) {
     f("point", r.point), f("stratum", r.stratum), f("name", r.name), f("weight", r.weight);
     f("cost", r.cost);
+  }
+};
+
+template <>
+struct Describe<ShareInfo> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("point", r.point), f("model", r.model), f("stratum", r.stratum), f("weight", r.weight);
   }
 };
 
@@ -158,6 +167,23 @@ template <class Row>
 bool has_member(int schema, std::string_view name) {
   const auto& since2 = kSince2<Row>;
   return schema >= 2 || std::find(since2.begin(), since2.end(), name) == since2.end();
+}
+
+/// Members that a table has only where one of its rows needs them.
+template <class Row>
+bool is_optional(std::string_view) {
+  return false;
+}
+template <>
+inline bool is_optional<EstimateRow>(std::string_view name) {
+  return name == "stratum";
+}
+template <class Row>
+bool needs_optional(const Row&) {
+  return false;
+}
+inline bool needs_optional(const EstimateRow& row) {
+  return row.stratum >= 0;
 }
 
 /// The row that a reader fills in, with what a file of that schema version does not tell.

@@ -94,6 +94,7 @@ void write_design(const File& file, const ResultInfo& info, const Findings& find
   h5::put<std::int64_t>(file, design, "images_per_trial", info.images_per_trial);
   h5::write_rows(file, design, "plans", findings.plans.empty() ? info.plans : findings.plans);
   h5::write_rows(file, design, "strata", info.strata);
+  if (!info.shares.empty()) h5::write_rows(file, design, "shares", info.shares);
   h5::write_rows(file, design, "rounds", findings.rounds);
   if (!findings.centres.empty()) h5::write_rows(file, design, "centres", findings.centres);
   if (!info.image_blocks.empty()) h5::write_numbers(file, design, "blocks", info.image_blocks);

@@ -18,9 +18,13 @@ template <class Row>
 std::vector<std::size_t> widths_for(const std::vector<Row>& rows, int schema = kSchemaVersion) {
   std::vector<std::size_t> widths;
   const Row empty{};
+  const bool all = std::any_of(rows.begin(), rows.end(),
+                               [](const Row& row) { return store::needs_optional(row); });
   store::Describe<Row>::each(empty, [&](const char* name, const auto& value) {
     constexpr bool text = kIsText<std::remove_reference_t<decltype(value)>>;
-    widths.push_back(!store::has_member<Row>(schema, name) ? 0 : text ? 1 : sizeof(value));
+    const bool has =
+        store::has_member<Row>(schema, name) && (all || !store::is_optional<Row>(name));
+    widths.push_back(!has ? 0 : text ? 1 : sizeof(value));
   });
   for (const Row& row : rows) {
     std::size_t i = 0;
@@ -148,6 +152,10 @@ class RowReader {
         return;
       }
       const int index = H5Tget_member_index(type, member);
+      if (index < 0 && store::is_optional<Row>(member)) {
+        widths.push_back(0);
+        return;
+      }
       file_.check(index, name + " lacks the member " + member);
       const Handle kind =
           file_.own(H5Tget_member_type(type, static_cast<unsigned>(index)), H5Tclose, name);

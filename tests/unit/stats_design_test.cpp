@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -48,6 +49,23 @@ TEST(Design, SimpleIsReadyAtOnce) {
   EXPECT_EQ(design.draw(9).stratum, -1);
   EXPECT_EQ(design.draw(9).probability, 1);
   EXPECT_THROW(design.draw(10), Bug);
+}
+
+TEST(Design, EqualIsBalancedAfterAnyTrial) {
+  const Design design(options(Sampling::kEqual, 50)), longer(options(Sampling::kEqual, 80));
+  EXPECT_EQ(design.ready(), 50u);
+  EXPECT_TRUE(design.rounds().empty());
+  std::vector<std::uint64_t> drawn(3);
+  for (std::uint64_t id = 0; id < 50; ++id) {
+    const TrialDraw draw = design.draw(id);
+    EXPECT_EQ(draw.stage, 0);
+    EXPECT_EQ(draw.stratum, longer.draw(id).stratum) << "more trials are an extension";
+    EXPECT_DOUBLE_EQ(draw.probability, 1.0 / 3);
+    ++drawn[static_cast<std::size_t>(draw.stratum)];
+    const auto [least, most] = std::minmax_element(drawn.begin(), drawn.end());
+    EXPECT_LE(*most - *least, 1u);
+  }
+  EXPECT_THROW(design.draw(50), Bug);
 }
 
 TEST(Design, StratifiedPlansItsMainSampleByTheWholePilot) {

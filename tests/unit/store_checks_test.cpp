@@ -30,6 +30,7 @@ ResultInfo full_info() {
   info.points[0].models = "unprotected,hardened";
   info.plans = {{0, "sequential", "", 0.01}, {1}};
   info.strata = {{0, 0, "sign", 0.25, 1}, {0, 1, "rest", 0.75, 1}};
+  info.shares = {{0, 1, 0, 0.5}, {0, 1, 1, 0.5}};
   return info;
 }
 
@@ -75,6 +76,11 @@ const std::vector<Damage<ResultInfo>> kBadInfo = {
     {[](ResultInfo& i) { i.strata[1].cost = -1; }, "cost is -1, not from 0"},
     {[](ResultInfo& i) { i.strata[0].cost = 0; },
      "/design/strata, row 0: stratum is 0, not from 1"},
+    {[](ResultInfo& i) { i.shares[0].point = 2; }, "/design/shares, row 0: point is 2"},
+    {[](ResultInfo& i) { i.shares[1].model = 0; }, "/design/shares, row 1: model is 0"},
+    {[](ResultInfo& i) { i.shares[1].stratum = 0; }, "stratum is 0, not 1"},
+    {[](ResultInfo& i) { i.shares[1].weight = 0.25; }, "the sum of weights is 0.75"},
+    {[](ResultInfo& i) { i.shares.pop_back(); }, "the number of strata is 1, not 2"},
     {[](ResultInfo& i) { i.strata.clear(); }, "point 0: the sum of weights is 0"},
     {[](ResultInfo& i) { i.confidence = 1; }, "confidence is 1, not between 0 and 1"},
     {[](ResultInfo& i) { i.images_per_trial = 257; }, "images_per_trial is 257"},
@@ -194,6 +200,8 @@ TEST(Checks, FindingsThatCannotBeAreRefused) {
       {[](Findings& f) { f.estimates[0].upper = 0.3; }, "upper is 0.3"},
       {[](Findings& f) { f.estimates[0].confidence = 0; }, "confidence is 0"},
       {[](Findings& f) { f.estimates[0].trials = 0; }, "trials is 0"},
+      {[](Findings& f) { f.estimates[0].stratum = 0; }, "stratum is 0, not -1"},
+      {[](Findings& f) { f.estimates[0].stratum = -2; }, "stratum is -2"},
       {[](Findings& f) { f.rounds[0].point = 2; }, "/design/rounds, row 0: point is 2"},
       {[](Findings& f) { f.rounds[0].trials = UINT64_MAX; }, "trials is 18446744073709551615"},
       {[](Findings& f) { f.rounds[0].probability = 2; }, "probability is 2"},

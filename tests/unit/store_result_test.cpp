@@ -94,6 +94,33 @@ TEST(ResultFile, HoldsWhatWasGiven) {
   EXPECT_GE(result.sessions[0].ended, result.sessions[0].started);
 }
 
+TEST(ResultFile, HoldsStrataOfEstimatesAndSharesOfNetworks) {
+  const TempDir dir;
+  for (const bool strata : {false, true}) {
+    const std::string path = dir / (strata ? "strata.h5" : "plain.h5");
+    ResultInfo info = sample_info();
+    info.plans = {{0, "per-layer"}, {1}};
+    info.strata = {{0, 0, "a.weight", 0.25, 1}, {0, 1, "b.weight", 0.75, 1}};
+    if (strata) info.shares = {{0, 1, 0, 0.5}, {0, 1, 1, 0.5}};
+    {
+      ResultStore store = open_store(path, quick_options(), info);
+      Findings findings;
+      findings.estimates = {{0, 0, -1, "due", 0.5, 0.4, 0.6, 0.95, "stratified t", 3}};
+      if (strata)
+        findings.estimates.push_back({0, 1, -1, "due", 0.1, 0, 0.2, 0.95, "betting", 6, 1});
+      store.set_findings(findings);
+      store.finish(true);
+    }
+    const ResultFile result = read_result(path);
+    ASSERT_EQ(result.estimates.size(), strata ? 2u : 1u);
+    EXPECT_EQ(result.estimates.front().stratum, -1);
+    EXPECT_EQ(result.estimates.back().stratum, strata ? 1 : -1);
+    EXPECT_EQ(stratum_weights(result.info, 0, 0), (std::vector<double>{0.25, 0.75}));
+    EXPECT_EQ(stratum_weights(result.info, 0, 1),
+              strata ? (std::vector<double>{0.5, 0.5}) : (std::vector<double>{0.25, 0.75}));
+  }
+}
+
 TEST(ResultFile, ManyRowsAndFaultsCrossChunks) {
   const TempDir dir;
   const std::string path = dir / "r.h5";

@@ -20,6 +20,10 @@ struct DryRun {
   struct Stratum {
     std::string name;
     double weight = 0, cost = 1;
+    // Of a divided point (--sampling per-layer and the like): trials, of an allocated plan the
+    // fewest; the half-width of its own interval where half of these trials fail, the widest.
+    std::uint64_t trials = 0;
+    double half_width = 0;
   };
   /// Over several simulations: the 5th, 50th and 95th of a hundred.
   struct Range {
@@ -42,6 +46,8 @@ struct DryRun {
     /// one bit, or of words. A bit that several events hit counts as often.
     std::optional<double> bits_hit;
     std::vector<Stratum> strata;  // that a stratified or sequential plan would have
+    std::string division;         // "per-layer"; empty: strata have no estimates of their own
+    std::uint64_t pilot = 0;      // trials of a divided point that are in no estimate
     double relative_cost = 1;     // of a trial of the first network, in network runs, from MACs
     double audit_rate = 0;        // share of the trials that are run again by the reference path
     std::uint64_t trials = 0;     // planned, or at most

@@ -121,10 +121,12 @@ struct Job {
   // Trials per point; empty: 100, or with half_width at most a million.
   std::optional<std::uint64_t> trials;
   std::optional<TrialRange> range;  // only these of them
-  std::string sampling = "simple";  // simple | stratified; with half_width sequential
-  double half_width = 0;            // stop at it: of the share of failing images (exact:1) or the
-                                    // accuracy; 0: a fixed number of trials
-  bool guaranteed = false;          // intervals that hold for every number of trials
+  // simple | stratified | per-layer | per-class | per-bit, the last three also with ":allocated"
+  // behind; with half_width sequential.
+  std::string sampling = "simple";
+  double half_width = 0;    // stop at it: of the share of failing images (exact:1) or the
+                            // accuracy; 0: a fixed number of trials
+  bool guaranteed = false;  // intervals that hold for every number of trials
   std::int64_t images_per_trial = -1;  // a random block of them, -1: all
   std::int64_t images = -1;            // the first n test images, -1: all
   std::uint64_t seed = 1;

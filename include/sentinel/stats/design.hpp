@@ -10,13 +10,14 @@
 
 namespace sentinel {
 
-/// How the trials of a point are chosen. Values are words of the file format (sampling_name).
+/// How the trials of a point are chosen.
 enum class Sampling : std::uint8_t {
   kSimple,      // every trial from the whole population
   kStratified,  // a pilot, then a fixed allocation to strata
   kSequential,  // each trial draws its stratum; stops when the interval is narrow enough
   kAllocated,   // an allocation to strata that should make the interval narrow enough, in further
                 // rounds until it is
+  kEqual,       // trial i comes from stratum i mod H, so that all have as many trials after any
 };
 std::string sampling_name(Sampling sampling);
 /// Bug where the word is unknown.
@@ -54,7 +55,7 @@ struct DesignOptions {
 /// is made from all before it (of one model), by allocate_for: the first for the supposed shares,
 /// others for those observed and a little less than the half-width, so that one of them is mostly
 /// enough, and with no more trials than there were (the first: 4096); none once the half-width is
-/// reached.
+/// reached. An equal plan has no rounds, and looks at nothing.
 class Design {
  public:
   static constexpr std::uint64_t kRoundTrials = 256, kFirstRoundTrials = 32;

@@ -59,6 +59,10 @@ Interval korn_graubard_interval(const Moments& shares, double confidence,
 Interval welch_interval(const Moments& a, const Moments& b, double confidence, double low,
                         double high);
 
+/// Difference a - b of two independent estimates of the same confidence by MOVER (Donner & Zou
+/// 2002): the distances of their ends from the estimates, added in squares. n counts both. Not cut.
+Interval mover_difference(const Interval& a, const Interval& b, const std::string& method);
+
 /// Two-sided quantile t such that P(|T_df| <= t) = confidence.
 double t_quantile(double df, double confidence);
 

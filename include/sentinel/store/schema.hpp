@@ -33,6 +33,8 @@
 ///   /design                attributes: confidence (f64), stop_rule, images_per_trial (i64, -1: all)
 ///   /design/plans          compound PlanInfo, one row per point
 ///   /design/strata         compound StratumInfo, of the points whose trials are stratified
+///   /design/shares         compound ShareInfo: the strata's weights in networks after the first;
+///                          only of per-layer, per-class and per-bit plans with several networks
 ///   /design/rounds         compound RoundInfo: how each round of such a point was drawn
 ///   /design/centres        compound CentreInfo, one row per model and round of sequential plans; only
 ///                          where there are any (of version 2: in files of version 1 the centre is 0)
@@ -42,10 +44,10 @@
 ///                          rows of stage 1, with id < first of the point's plan or id >= trials of
 ///                          the point (left from before the campaign was shortened, or run while a
 ///                          sequential plan was already decided). The weight of a row in a mean over
-///                          the population: stratified and allocated W_h / n_h, sequential
-///                          W_h / (probability n), else 1 / n. Accuracy is estimated by the mean of
-///                          a row's difference to the fault-free network on the same block. In a
-///                          sequential plan the share of an outcome is the mean over the n trials of
+///                          the population: simple 1 / n, sequential W_h / (probability n), of all
+///                          other plans W_h / n_h (W_h of the row's network). Accuracy is estimated
+///                          by the mean of a row's difference to the fault-free network on the same
+///                          block. In a sequential plan the share of an outcome is the mean over the n trials of
 ///                          c + (W_h / probability) (y - c), y the trial's share, c that of
 ///                          /design/centres for its round (of DUE or SDC-critical the sum of both):
 ///                          the four sum to 1 in every trial. A mean below 0 counts as 0 and the
@@ -63,7 +65,9 @@
 ///                          over trials), accuracy (f64 [channels], mean), trials (u64 [channels])
 ///   /estimates             compound EstimateRow: of sequential plans every look (`trials` tells
 ///                          which), of others the last. Of accuracy: the mean of a row's difference to
-///                          the fault-free network on the same block, plus fault-free accuracy
+///                          the fault-free network on the same block, plus fault-free accuracy.
+///                          Rows with a stratum are of its faults alone, and stand behind those of
+///                          the whole; only files that have any have the column
 ///
 /// Compound members carry the names of the structs' fields below, in their order; strings in them
 /// have the fixed length of the longest, padded with zeros. The attribute `unit_<member>` of a
@@ -148,11 +152,13 @@ struct EstimateRow {
   double estimate = 0, lower = 0, upper = 0, confidence = 0.95;  // lower, upper: NaN of kListed
   std::string method;  // "betting", "t over trials", "Korn-Graubard", "census", "stratified t",
                        // "MOVER", "asymptotic confidence sequence", "empirical-Bernstein
-                       // confidence sequence", "Welch", "two-sample betting", "rule of three";
+                       // confidence sequence", "Welch", "two-sample betting", "two-sample MOVER",
+                       // "rule of three";
                        // "paired " before one of them; "listed": a mean without interval; "bound:
                        // P(any word read wrongly)", that certainly holds, of points that need no
                        // trial
   std::uint64_t trials = 0;
+  std::int32_t stratum = -1;  // >= 0: of this stratum of the point alone; -1: of the whole
 };
 
 /// What the reference path found where the fast one found a TrialRow.
@@ -207,7 +213,10 @@ struct ModelInfo {
 /// How the trials of a point are chosen, and when they are enough.
 struct PlanInfo {
   std::uint32_t point = 0;
-  std::string sampling = "simple";  // simple | stratified | sequential | allocated
+  /// simple | stratified | sequential | allocated | per-layer | per-class | per-bit, the last three
+  /// also with ":allocated" behind. Strata are then the stored tensors, their classes or the bits of
+  /// stored words, and have estimates of their own.
+  std::string sampling = "simple";
   std::string stop_rule = "fixed number of trials";
   double half_width = 0;        // wanted, of the share (T1) or accuracy; 0: none
   std::uint8_t guaranteed = 0;  // intervals that hold for every number of trials
@@ -222,6 +231,12 @@ struct StratumInfo {
   double weight = 0;  // share of the population, exact
   double cost = 1;    // of a trial, relative, from MACs; 0, of the last alone: no trial comes from
                       // it, as in all of them the network is read as without faults
+};
+/// The weight that a stratum has in another network than the first.
+struct ShareInfo {
+  std::uint32_t point = 0, model = 0;
+  std::int32_t stratum = 0;
+  double weight = 0;  // share of the network's own population; 0: it has nothing of the stratum
 };
 struct RoundInfo {
   std::uint32_t point = 0, round = 0;
@@ -280,12 +295,16 @@ struct ResultInfo {
   std::vector<PlanInfo> plans;             // by point; none of old files
   std::vector<double> audit_rates;         // by point; none of old files
   std::vector<StratumInfo> strata;
+  std::vector<ShareInfo> shares;
   std::map<std::string, std::string> provenance;
   std::vector<ModelInfo> models;  // index = position
   std::vector<std::int32_t> labels;
   std::vector<PointInfo> points;
   std::vector<ImportanceInfo> importance;
 };
+
+/// Weights of a point's strata in the population of a model, by stratum.
+std::vector<double> stratum_weights(const ResultInfo& info, std::uint32_t point, std::size_t model);
 
 /// What becomes known as trials come in.
 struct Findings {
