@@ -11,8 +11,6 @@ constexpr double kLeastShare = 0.01;       // of the trials that a class of K ha
 constexpr double kMostExpected = 30;       // units read wrongly: their number says little then
 constexpr std::uint64_t kMostWrong = 256;  // P(K > 256) < 1e-100 then
 constexpr double kMostOfWord = 0.5;        // P(a unit is read wrongly)
-// P(K = 0), where codes leave bits bare: else the strata of their flips are many and much alike.
-constexpr double kLeastKnown = 0.1;
 constexpr double kLeastCritical = 1e-4;  // P(K > 0) of critical bits: else the strata tell nothing
 
 /// P(k)/P(0) of n trials with probability p, k = 0 ... kMostWrong.
@@ -95,9 +93,10 @@ std::vector<WordStrata::Class> classes_of(const std::vector<double>& relative, d
 }  // namespace
 
 std::optional<WordStrata> WordStrata::of(const Graph& graph, const FaultSpace& space, double ber) {
-  auto all = counted(WordUnits::all(space), true, ber);
-  if (all && (!all->units_.leave_bits_bare() || all->classes_.front().share >= kLeastKnown))
-    return all;
+  auto units = WordUnits::all(space);
+  // Flips of bare bits hardly ever matter: strata of their number would be many and much alike.
+  if (units && !units->leave_bits_bare())
+    if (auto strata = counted(std::move(units), true, ber)) return strata;
   return counted(WordUnits::critical(graph, space), false, ber);
 }
 

@@ -12,8 +12,9 @@ namespace sentinel {
 class WordStrata {
  public:
   /// Nothing where only some bits of the words are selected, or so many units are read wrongly that
-  /// their number says little. Where that is due to bits that no code protects, K counts words with
-  /// such bits only if their critical bit is read as 1 where it is 0.
+  /// their number says little. Where that is due to bits that no code protects, and where a code
+  /// leaves bits bare, K counts words with such bits only if their critical bit is read as 1 where
+  /// it is 0; nothing where that hardly ever happens.
   static std::optional<WordStrata> of(const Graph& graph, const FaultSpace& space, double ber);
 
   /// Trials with so many units read wrongly, their share of all, and their mean number.
