@@ -24,7 +24,7 @@ Population population_of(double chance, std::vector<double> failing_in, const St
   return population;
 }
 
-/// Whether the last stratum is of the words that are read right, and the first of one that is not.
+/// Whether the last stratum is of the words that are read right.
 bool counts_words(const Strata& strata) {
   return strata.costs.back() == 0;
 }
@@ -32,9 +32,10 @@ bool counts_words(const Strata& strata) {
 /// By stratum, where a critical flip, or a word read wrongly, fails with this chance.
 std::vector<double> by_number(double chance, const Strata& strata) {
   std::vector<double> failing;
-  const std::size_t first = counts_words(strata) ? 1 : 0, count = strata.costs.size();
-  for (std::size_t k = 0; k < count; ++k)
-    failing.push_back(1 - std::pow(1 - chance, static_cast<double>((k + first) % count)));
+  for (std::size_t h = 0; h < strata.costs.size(); ++h) {
+    const double number = strata.counts.empty() ? static_cast<double>(h) : strata.counts[h];
+    failing.push_back(1 - std::pow(1 - chance, number));
+  }
   return failing;
 }
 

@@ -188,18 +188,23 @@ void StratifiedSampler::State::divide_words(const Graph& graph, const FaultSpace
                           : words->in_blocks() ? "block"
                                                : "word",
                     end = all ? " read wrongly" : "";
-  const std::vector<double>& counts = words->counts();
-  for (std::size_t k = all ? 1 : 0; k < counts.size(); ++k) {
-    const bool rest = k + 1 == counts.size();
-    strata.names.push_back(rest ? fmt::format("{} or more {}s{}", k, one, end)
-                                : fmt::format("{} {}{}{}", k, one, k == 1 ? "" : "s", end));
-    strata.weights.push_back(counts[k]);
-    strata.costs.push_back(cost(graph, space, all ? 0 : ber, k));  // of all: others change nothing
+  const std::vector<WordStrata::Class>& by_count = words->classes();
+  for (std::size_t h = all ? 1 : 0; h < by_count.size(); ++h) {
+    const auto [first, last, share, mean] = by_count[h];
+    const std::string number = h + 1 == by_count.size() ? fmt::format("{} or more", first)
+                               : first < last           ? fmt::format("{} to {}", first, last)
+                                                        : fmt::format("{}", first);
+    strata.names.push_back(number + " " + one + (number == "1" ? "" : "s") + end);
+    strata.weights.push_back(share);
+    strata.counts.push_back(mean);
+    const auto near = static_cast<std::size_t>(std::lround(mean));
+    strata.costs.push_back(cost(graph, space, all ? 0 : ber, near));  // of all: the rest is silent
   }
-  strata.version = words->version();
+  strata.version = 2;
   if (!all) return;
   strata.names.push_back("all words read right");
-  strata.weights.push_back(counts.front());
+  strata.weights.push_back(by_count.front().share);
+  strata.counts.push_back(0);
   strata.costs.push_back(0);
 }
 
@@ -324,8 +329,9 @@ Faults StratifiedSampler::draw(const FaultSpace& space, std::int32_t stratum,
   if (s.bits) return {s.bits->draw(space, static_cast<std::size_t>(stratum), key)};
   if (s.words) {
     const auto h = static_cast<std::size_t>(stratum);
-    if (!s.words->counts_all()) return s.words->draw(space, h, key);
-    return s.words->draw(space, h + 1 == s.strata.names.size() ? 0 : h + 1, key);
+    const auto& by_count = s.words->classes();
+    const bool all = s.words->counts_all();  // then the first is the last stratum
+    return s.words->draw(space, by_count[all ? (h + 1) % by_count.size() : h], key);
   }
   if (std::holds_alternative<BinomialFaults>(s.sampler))
     return s.draw_binomial(space, stratum, key);

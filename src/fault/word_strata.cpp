@@ -7,13 +7,10 @@
 namespace sentinel {
 namespace {
 
-constexpr double kTail = 0.01;  // share of the trials that may be pooled
-constexpr std::size_t kMostCounts = 34;
-constexpr double kMostExpected = 60;  // words read wrongly: far more than kMostCounts tell apart
-constexpr std::uint64_t kMostWrong = 256;  // P(K > 256) < 1e-60 then
+constexpr double kLeastShare = 0.01;       // of the trials that a class of K has
+constexpr double kMostExpected = 30;       // units read wrongly: their number says little then
+constexpr std::uint64_t kMostWrong = 256;  // P(K > 256) < 1e-100 then
 constexpr double kMostOfWord = 0.5;        // P(a unit is read wrongly)
-// P(K = 0), where codes leave bits bare: else the strata of their flips are many and much alike.
-constexpr double kLeastKnown = 0.1;
 constexpr double kLeastCritical = 1e-4;  // P(K > 0) of critical bits: else the strata tell nothing
 
 /// P(k)/P(0) of n trials with probability p, k = 0 ... kMostWrong.
@@ -63,27 +60,43 @@ std::vector<std::uint64_t> distinct(std::uint64_t count, std::uint64_t n, Rng& r
   return distinct(count, n, rng, [](std::uint64_t) { return true; });
 }
 
-/// P(K = k) from P(k)/P(0), until P(K > k) < kTail, and that; the exact sums of what is left, as
-/// differences to 1 would cancel.
-std::vector<double> pooled(const std::vector<double>& relative, double none) {
-  std::vector<double> at_least(relative.size() + 1);
-  for (std::size_t k = relative.size(); k-- > 0;)
-    at_least[k] = at_least[k + 1] + none * relative[k];
-  std::vector<double> counts;
-  for (std::size_t k = 0; k < relative.size(); ++k) {
-    counts.push_back(none * relative[k]);
-    if (at_least[k + 1] >= kTail) continue;
-    counts.push_back(at_least[k + 1]);
-    break;
+/// P(first <= K <= last) from P(k)/P(0).
+double share_of(const std::vector<double>& relative, double none, std::size_t first,
+                std::size_t last) {
+  double share = 0;  // the smallest first; differences to 1 would cancel
+  for (std::size_t k = last + 1; k-- > first;) share += none * relative[k];
+  return share;
+}
+
+/// 0, 1, 2, 3-4, 5-8 and so on; those below kLeastShare are joined with the next, and the last of
+/// all takes the rest. `zero_alone`: but for the first.
+std::vector<WordStrata::Class> classes_of(const std::vector<double>& relative, double none,
+                                          bool zero_alone) {
+  const std::size_t most = relative.size() - 1;
+  std::vector<WordStrata::Class> classes;
+  for (std::size_t first = 0, last = 0; first <= most; first = last + 1) {
+    const auto share = [&](std::size_t from, std::size_t to) {
+      return share_of(relative, none, from, std::min(to, most));
+    };
+    last = first < 3 ? first : 2 * first - 2;
+    while (last < most && share(first, last) < kLeastShare && !(first == 0 && zero_alone))
+      last = last < 2 ? last + 1 : 2 * last;
+    if (last > most || (first > 0 && share(last + 1, most) < kLeastShare)) last = most;
+    double mean = 0;
+    for (std::size_t k = first; k <= last; ++k)
+      mean += static_cast<double>(k) * none * relative[k] / share(first, last);
+    classes.push_back({first, last, share(first, last), mean});
   }
-  return counts;
+  return classes;
 }
 
 }  // namespace
 
 std::optional<WordStrata> WordStrata::of(const Graph& graph, const FaultSpace& space, double ber) {
-  if (auto strata = counted(WordUnits::all(space), true, ber))
-    if (!strata->units_.leave_bits_bare() || strata->counts_.front() >= kLeastKnown) return strata;
+  auto units = WordUnits::all(space);
+  // Flips of bare bits hardly ever matter: strata of their number would be many and much alike.
+  if (units && !units->leave_bits_bare())
+    if (auto strata = counted(std::move(units), true, ber)) return strata;
   return counted(WordUnits::critical(graph, space), false, ber);
 }
 
@@ -105,12 +118,13 @@ bool WordStrata::count() {
     log_none += units * std::log1p(-wrong);
     of_kind_.push_back(relative_binomial(kind.units, wrong));
   }
-  if (!counts_all_ && -std::expm1(log_none) < kLeastCritical) return false;
+  const double any = -std::expm1(log_none);
+  if (any == 0 || (!counts_all_ && any < kLeastCritical)) return false;
   sums_.resize(of_kind_.size());
   std::vector<double> sum = {1};
   for (std::size_t k = of_kind_.size(); k-- > 0;) sums_[k] = sum = convolved(of_kind_[k], sum);
-  counts_ = pooled(sum, std::exp(log_none));
-  return counts_.size() <= kMostCounts;
+  classes_ = classes_of(sum, std::exp(log_none), counts_all_);
+  return true;
 }
 
 /// Ascending.
@@ -216,12 +230,12 @@ std::vector<Hit> hits_of(const WordUnits& units, const Faults& faults, Faults& r
 
 }  // namespace
 
-Faults WordStrata::draw(const FaultSpace& space, std::size_t count, const RngKey& key) const {
+Faults WordStrata::draw(const FaultSpace& space, const Class& own, const RngKey& key) const {
   Rng rng({key.seed, key.point, key.trial, Purpose::kCriticalFaults});
-  std::uint64_t more = 0;
-  if (count + 1 == counts_.size())
-    more = pick({sums_[0].begin() + static_cast<std::ptrdiff_t>(count), sums_[0].end()}, rng);
-  const std::vector<std::uint64_t> wrong = wrong_units(count + more, rng);
+  const auto first = sums_[0].begin() + static_cast<std::ptrdiff_t>(own.first);
+  const auto end = sums_[0].begin() + static_cast<std::ptrdiff_t>(own.last + 1);
+  const std::uint64_t count = own.first + (own.last > own.first ? pick({first, end}, rng) : 0);
+  const std::vector<std::uint64_t> wrong = wrong_units(count, rng);
   Faults faults;
   const std::vector<Hit> hits =
       hits_of(units_, sentinel::draw(BinomialFaults{ber_}, space, key), faults);

@@ -12,22 +12,27 @@ namespace sentinel {
 class WordStrata {
  public:
   /// Nothing where only some bits of the words are selected, or so many units are read wrongly that
-  /// their number says little. Where that is due to bits that no code protects, K counts words with
-  /// such bits only if their critical bit is read as 1 where it is 0.
+  /// their number says little. Where that is due to bits that no code protects, and where a code
+  /// leaves bits bare, K counts words with such bits only if their critical bit is read as 1 where
+  /// it is 0; nothing where that hardly ever happens.
   static std::optional<WordStrata> of(const Graph& graph, const FaultSpace& space, double ber);
 
-  /// P(K = k), k = 0 ... counts().size() - 2, and P(K >= counts().size() - 1) < 0.01.
-  const std::vector<double>& counts() const { return counts_; }
+  /// Trials with so many units read wrongly, their share of all, and their mean number.
+  struct Class {
+    std::size_t first, last;
+    double share, mean;
+  };
+  /// 0, 1, 2, 3-4, 5-8 and so on, the last of all that are more; where one has less than 0.01 of
+  /// the trials it is joined with the next.
+  const std::vector<Class>& classes() const { return classes_; }
   /// Whether all values are read right where K = 0.
   bool counts_all() const { return counts_all_; }
   /// Whether some units have several words.
   bool in_blocks() const { return units_.in_blocks(); }
-  /// 1 where all words have no code, repeat or bch, and count; else 2.
-  int version() const { return counts_all_ && units_.only_plain_repeat_bch() ? 1 : 2; }
-  /// A trial with so many units read wrongly, of the last of counts() with at least as many: which
-  /// ones by their probabilities, each by flips that make it wrong; all others by flips that do
-  /// not. Pure function of its arguments; `space`: the one that it was made of.
-  Faults draw(const FaultSpace& space, std::size_t count, const RngKey& key) const;
+  /// A trial of a class: which units are read wrongly by their probabilities, each by flips that
+  /// make it wrong; all others have flips that do not. Pure function of its arguments; `space`: the
+  /// one that it was made of.
+  Faults draw(const FaultSpace& space, const Class& own, const RngKey& key) const;
 
  private:
   using Parts = std::vector<Flips>;  // flips of a unit by part
@@ -48,7 +53,7 @@ class WordStrata {
   double ber_ = 0;
   std::vector<std::vector<double>> of_kind_;  // by kind and k: P(k of them wrong)/P(none)
   std::vector<std::vector<double>> sums_;     // by kind: of it and those after it, likewise
-  std::vector<double> counts_;
+  std::vector<Class> classes_;
 };
 
 }  // namespace sentinel

@@ -177,13 +177,6 @@ bool WordUnits::in_blocks() const {
   return std::any_of(keys_.begin(), keys_.end(), [](const Key& key) { return key.words > 1; });
 }
 
-bool WordUnits::only_plain_repeat_bch() const {
-  return std::all_of(keys_.begin(), keys_.end(), [](const Key& key) {
-    const auto& code = key.layout.code;
-    return !code || code->kind == Code::Kind::kRepeat || code->kind == Code::Kind::kBch;
-  });
-}
-
 std::uint64_t WordUnits::unit(std::size_t kind, std::uint64_t number) const {
   const Range* found = nullptr;
   for (const Range& range : ranges_)

@@ -33,7 +33,6 @@ class WordUnits {
   bool leave_bits_bare() const { return bare_; }
   /// Whether some units have several words.
   bool in_blocks() const;
-  bool only_plain_repeat_bch() const;
 
   /// The unit with this number among all of its kind.
   std::uint64_t unit(std::size_t kind, std::uint64_t number) const;

@@ -11,6 +11,7 @@
 #include "sentinel/fault/strata.hpp"
 #include "sentinel/words/misreads.hpp"
 #include "unit/fault_nets.hpp"
+#include "unit/strata_names.hpp"
 
 namespace sentinel {
 namespace {
@@ -91,18 +92,20 @@ TEST_P(UnitStrataOf, EachHoldsItsNumber) {
   const Strata& strata = sampler.strata();
   EXPECT_NEAR(std::accumulate(strata.weights.begin(), strata.weights.end(), 0.0), 1, 1e-12);
   EXPECT_EQ(strata.costs.back() == 0, !GetParam().critical);
-  const std::size_t sampled = strata.names.size() - (GetParam().critical ? 0 : 1);
   for (std::size_t h = 0; h < strata.names.size(); ++h)
     for (std::uint64_t trial = 0; trial < 25; ++trial) {
       const RngKey key{kSeed, 1, trial};
-      const Faults faults = sampler.draw(space, static_cast<std::int32_t>(h), key);
-      const std::size_t found = count(faults), k = GetParam().critical ? h : h + 1;
-      if (h == sampled)
+      const std::size_t found = count(sampler.draw(space, static_cast<std::int32_t>(h), key));
+      if (strata.costs[h] == 0) {
         ASSERT_EQ(found, 0u);
-      else if (h + 1 == sampled)
-        ASSERT_GE(found, k);
-      else
-        ASSERT_EQ(found, k) << strata.names[h];
+        continue;
+      }
+      const auto [first, last] = testing::numbers_of(strata.names[h]);
+      if (first > 1) {
+        ASSERT_GE(strata.weights[h], 0.01) << "it costs more trials than it tells";
+      }
+      ASSERT_GE(found, first) << strata.names[h];
+      ASSERT_LE(found, last) << strata.names[h];
     }
 }
 
@@ -163,9 +166,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Case{"int8+secded:64", 3e-4}, Case{"int4+secded:128", 3e-4},
                       Case{"fp16+secded:64,zero", 3e-4}, Case{"fp32+spw", 3e-4},
                       Case{"int8+spw", 1e-3}, Case{"int7+zero-space", 2e-4},
-                      Case{"fp32+mset", 1e-5}, Case{"fp32+mset", 1e-2, true},
-                      Case{"fp32+cep:d3", 1e-2, true}, Case{"fp32+parity", 5e-3, true},
-                      Case{"fp32+tmr:sign-exponent", 1e-2, true},
+                      Case{"fp32+mset", 1e-2, true}, Case{"fp32+cep:d3", 1e-2, true},
+                      Case{"fp32+parity", 5e-3, true}, Case{"fp32+tmr:sign-exponent", 1e-2, true},
                       Case{"fp32+mset", 1e-2, true, "fp32"}));
 
 /// Accuracy of all images under faults: the strata's mixture against plain trials, and intervals of

@@ -15,7 +15,9 @@ struct Strata {
   std::vector<double> costs;    // mean work of a trial, relative; from MACs, never from the clock.
                                 // 0, of the last alone: its trials are known, as the network is
                                 // then read as without faults
-  int version = 1;              // 2: where words of such codes or layouts had no strata at first
+  std::vector<double> counts = {};  // mean number of words read wrongly, or of critical bits, where
+                                    // that makes the strata of coded words; else empty
+  int version = 1;  // 2: of coded words, and words of several layouts; made otherwise once
 };
 
 /// Strata of the trials of a sampler on an original network and those made from it, and trials
@@ -32,7 +34,7 @@ struct Strata {
 /// original (critical_bit of the format, of a word where it is 0: fp32's bit 30 then multiplies the
 /// value by 2^128), up to the least k_max with P(K > k_max) < 0.01, and one for all larger numbers.
 /// binomial flips in coded words (WordStrata): by the number of words or blocks that are read
-/// wrongly, 1 ... k_max, all larger, and last none, which is known; or, of codes that leave bits
+/// wrongly, 1, 2, 3-4, 5-8 and so on, and last none, which is known; or, of codes that leave bits
 /// bare, by that of critical bits that are read as 1 where they are 0.
 /// Others, and binomial where some dozens of critical bits flip, or words are read wrongly, in
 /// every trial: one stratum of all.
