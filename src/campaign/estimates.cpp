@@ -205,11 +205,17 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point, Plan
       sequential_(plan_.sampling == sampling_name(Sampling::kSequential)),
       confidence_(info.confidence),
       population_(bits_of_channel(info, point)) {
-  known_ = is_simple(plan_) ? 0 : sampled_strata(info, point).known;
-  for (std::size_t m = 0; m < info.models.size(); ++m) models_.push_back(model_of(info, m));
+  const bool divided = sampling_of(plan_).division.has_value();
+  SampledStrata strata;
+  if (!divided && !is_simple(plan_)) strata = sampled_strata(info, point);
+  known_ = strata.known;
+  for (std::size_t m = 0; m < info.models.size(); ++m)
+    models_.push_back(
+        model_of(info, m, divided ? stratum_weights(info, point, m) : strata.weights));
 }
 
-PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size_t number) const {
+PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size_t number,
+                                               std::vector<double> weights) const {
   const ModelInfo& model = info.models[number];
   const std::vector<double> own = fault_free_by_block(info, model),
                             first = fault_free_by_block(info, info.models.front());
@@ -217,11 +223,6 @@ PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size
   const auto [least, most] = extremes(own, std::vector<double>(own.size(), 0));
   const auto [least_over, most_over] = extremes(own, first);
   const Range gains{-most, 1 - least};
-  std::vector<double> weights;
-  if (sampling_of(plan_).division)
-    weights = stratum_weights(info, point_, number);
-  else if (!is_simple(plan_))
-    weights = sampled_strata(info, point_).weights;
   const double fault_free = static_cast<double>(model.correct) / static_cast<double>(model.images);
   const Estimator difference(options(weights, false, {-1 - most_over, 1 - least_over}));
   Model result{fault_free, own, gains, {}, difference, {}, {}, 0};

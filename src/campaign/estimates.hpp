@@ -52,7 +52,7 @@ class PointEstimates {
     std::uint64_t failing_trials = 0;
     std::vector<double> weights = {};  // of the strata that trials come from, in its population
   };
-  Model model_of(const ResultInfo& info, std::size_t number) const;
+  Model model_of(const ResultInfo& info, std::size_t number, std::vector<double> weights) const;
   double fault_free(const TrialRow& row) const;  // accuracy on the trial's images
   double gain(const TrialRow& row) const;
   EstimateOptions options(const std::vector<double>& weights, bool share, Range range,
