@@ -397,10 +397,11 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
                  "Stop when the interval of the failing share (--single-bit) or accuracy is "
                  "estimate +- this, such as 0.003")
       ->capture_default_str();
-  app.add_flag("--guaranteed", job.guaranteed,
-               "Wider intervals that hold for every number of trials (with --half-width: "
-               "empirical-Bernstein; --single-bit with strata: MOVER for shares of failing "
-               "images)");
+  app.add_flag(
+      "--guaranteed", job.guaranteed,
+      "Wider intervals that hold for every number of trials (with --half-width: "
+      "empirical-Bernstein; --single-bit --sampling stratified: MOVER for shares of failing "
+      "images)");
   app.add_option("--images-per-trial", job.images_per_trial,
                  "A random block of so many test images in each trial (-1: all)")
       ->check(CLI::Validator(no_image_count, "", "images"))

@@ -12,6 +12,7 @@
 #include "campaign/division.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/stats/stratified.hpp"
 
 namespace sentinel {
 namespace {
@@ -204,11 +205,17 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point, Plan
       sequential_(plan_.sampling == sampling_name(Sampling::kSequential)),
       confidence_(info.confidence),
       population_(bits_of_channel(info, point)) {
-  known_ = is_simple(plan_) ? 0 : sampled_strata(info, point).known;
-  for (std::size_t m = 0; m < info.models.size(); ++m) models_.push_back(model_of(info, m));
+  const bool divided = sampling_of(plan_).division.has_value();
+  SampledStrata strata;
+  if (!divided && !is_simple(plan_)) strata = sampled_strata(info, point);
+  known_ = strata.known;
+  for (std::size_t m = 0; m < info.models.size(); ++m)
+    models_.push_back(
+        model_of(info, m, divided ? stratum_weights(info, point, m) : strata.weights));
 }
 
-PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size_t number) const {
+PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size_t number,
+                                               std::vector<double> weights) const {
   const ModelInfo& model = info.models[number];
   const std::vector<double> own = fault_free_by_block(info, model),
                             first = fault_free_by_block(info, info.models.front());
@@ -216,11 +223,6 @@ PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size
   const auto [least, most] = extremes(own, std::vector<double>(own.size(), 0));
   const auto [least_over, most_over] = extremes(own, first);
   const Range gains{-most, 1 - least};
-  std::vector<double> weights;
-  if (sampling_of(plan_).division)
-    weights = stratum_weights(info, point_, number);
-  else if (!is_simple(plan_))
-    weights = sampled_strata(info, point_).weights;
   const double fault_free = static_cast<double>(model.correct) / static_cast<double>(model.images);
   const Estimator difference(options(weights, false, {-1 - most_over, 1 - least_over}));
   Model result{fault_free, own, gains, {}, difference, {}, {}, 0};
@@ -245,10 +247,10 @@ EstimateOptions PointEstimates::options(const std::vector<double>& weights, bool
   options.population = population_;
   switch (sampling_of(plan_).sampling) {
     case Sampling::kSimple:
+    case Sampling::kEqual:  // of the strata
       options.estimate = share && t1_ ? Estimate::kShare : Estimate::kMean;
       break;
     case Sampling::kStratified:
-    case Sampling::kEqual:
       options.estimate =
           share && t1_ && plan_.guaranteed ? Estimate::kMover : Estimate::kStratified;
       break;
@@ -278,20 +280,20 @@ double PointEstimates::gain(const TrialRow& row) const {
 }
 
 void PointEstimates::add(const std::vector<TrialRow>& trial) {
+  if (trial.at(0).stage == 0) ++used_;
+  if (!strata_.empty())
+    return strata_.at(static_cast<std::size_t>(trial.front().stratum)).add(trial);
   if (sequential_) add_centres(trial);
-  const double first_gain = gain(trial.at(0));
+  const double first_gain = gain(trial.front());
   for (const TrialRow& row : trial) add(row, gain(row) - first_gain);
-  if (trial.front().stage == 0) ++used_;
-  if (!strata_.empty()) strata_.at(static_cast<std::size_t>(trial.front().stratum)).add(trial);
 }
 
 /// Whether the model has nothing of the stratum: its trials tell nothing of it.
-bool PointEstimates::lacks(std::size_t model, std::int32_t stratum) const {
-  return !strata_.empty() && !(models_.at(model).weights.at(static_cast<std::size_t>(stratum)) > 0);
+bool PointEstimates::lacks(std::size_t model, std::size_t stratum) const {
+  return !(models_.at(model).weights.at(stratum) > 0);
 }
 
 void PointEstimates::add(const TrialRow& row, double difference) {
-  if (lacks(row.model, row.stratum)) return;
   const TrialDraw draw{row.stage, row.stratum, row.probability};
   Model& model = models_.at(row.model);
   for (std::size_t q = 0; q < kQuantities.size(); ++q) {
@@ -335,28 +337,38 @@ std::vector<double> PointEstimates::observed(const std::vector<TrialRow>& trial)
   return values;
 }
 
-Interval PointEstimates::interval_of(const Model& model, std::size_t quantity) const {
-  const Interval interval = model.estimators[quantity].interval();
-  return kQuantities[quantity].right ? shifted(interval, model.fault_free, 0, 1) : interval;
+/// Mean of what was observed; of a divided point joined from its strata.
+Interval PointEstimates::observed_mean(std::size_t model, std::size_t quantity) const {
+  const Model& own = models_.at(model);
+  if (strata_.empty()) return own.estimators[quantity].interval();
+  const Range range = kQuantities[quantity].right ? own.gains : Range{0, 1};
+  std::vector<Interval> parts;
+  for (const PointEstimates& stratum : strata_)
+    parts.push_back(stratum.observed_mean(model, quantity));
+  return mover_mean(own.weights, parts, range.low, range.high);
 }
 
-std::vector<Interval> PointEstimates::intervals_of(const Model& model) const {
+Interval PointEstimates::interval_of(std::size_t model, std::size_t quantity) const {
+  const Interval interval = observed_mean(model, quantity);
+  return kQuantities[quantity].right ? shifted(interval, models_.at(model).fault_free, 0, 1)
+                                     : interval;
+}
+
+std::vector<Interval> PointEstimates::intervals_of(std::size_t model) const {
   std::vector<Interval> all;
   for (std::size_t q = 0; q < kQuantities.size(); ++q) all.push_back(interval_of(model, q));
   if (sequential_) make_one(all);
   return all;
 }
 
-/// Of networks that are hit independently, each in strata of its own shares.
-Interval PointEstimates::gain_over_first(const Model& model) const {
-  return mover_difference(model.estimators[kAccuracy].interval(),
-                          models_.front().estimators[kAccuracy].interval(), "two-sample MOVER");
-}
-
-Interval PointEstimates::difference_of(const Model& model) const {
-  const Model& first = models_.front();
+/// Single faults hit each network of a divided point independently, in strata of its own shares.
+Interval PointEstimates::difference_of(std::size_t number) const {
+  const Model &model = models_.at(number), &first = models_.front();
   const double fault_free = model.fault_free - first.fault_free;
-  if (!strata_.empty()) return shifted(gain_over_first(model), fault_free, -1, 1);
+  if (!strata_.empty())
+    return shifted(mover_difference(observed_mean(number, kAccuracy), observed_mean(0, kAccuracy),
+                                    "two-sample MOVER"),
+                   fault_free, -1, 1);
   if (!paired_ && is_simple(plan_))
     return shifted(
         difference_interval({model.gain, model.gains.low, model.gains.high},
@@ -371,11 +383,11 @@ std::vector<EstimateRow> PointEstimates::look() const {
   std::vector<EstimateRow> rows;
   if (used() == 0) return rows;
   for (std::size_t m = 0; m < models_.size(); ++m) {
-    const std::vector<Interval> all = intervals_of(models_[m]);
+    const std::vector<Interval> all = intervals_of(m);
     for (std::size_t q = 0; q < kQuantities.size(); ++q)
       rows.push_back(to_row(all[q], point_, m, kQuantities[q].name));
     if (m == 0) continue;
-    rows.push_back(to_row(difference_of(models_[m]), point_, m, "accuracy_difference"));
+    rows.push_back(to_row(difference_of(m), point_, m, "accuracy_difference"));
     rows.back().against = 0;
   }
   for (std::size_t h = 0; h < strata_.size(); ++h)
@@ -390,16 +402,13 @@ std::vector<EstimateRow> PointEstimates::look() const {
 
 /// Of the models that have something of it.
 std::vector<EstimateRow> PointEstimates::look_at_stratum(std::size_t stratum) const {
-  const auto number = static_cast<std::int32_t>(stratum);
-  std::vector<EstimateRow> rows = strata_[stratum].look();
-  rows.erase(std::remove_if(rows.begin(), rows.end(),
-                            [&](const EstimateRow& row) {
-                              return lacks(static_cast<std::size_t>(row.model), number) ||
-                                     (row.against >= 0 &&
-                                      lacks(static_cast<std::size_t>(row.against), number));
-                            }),
-             rows.end());
-  for (EstimateRow& row : rows) row.stratum = number;
+  std::vector<EstimateRow> rows;
+  for (EstimateRow& row : strata_[stratum].look()) {
+    if (lacks(static_cast<std::size_t>(row.model), stratum)) continue;
+    if (row.against >= 0 && lacks(static_cast<std::size_t>(row.against), stratum)) continue;
+    row.stratum = static_cast<std::int32_t>(stratum);
+    rows.push_back(std::move(row));
+  }
   return rows;
 }
 
@@ -410,25 +419,26 @@ std::size_t PointEstimates::stop_quantity() const {
 bool PointEstimates::reached() const {
   const bool exact = plan_.sampling == sampling_name(Sampling::kAllocated);
   if (!exact && used() < kLeastTrials) return false;
-  return std::all_of(models_.begin(), models_.end(), [&](const Model& model) {
-    return (exact || !t1_ || model.failing_trials >= kLeastFailing) &&
-           interval_of(model, stop_quantity()).half_width() <= plan_.half_width;
-  });
+  for (std::size_t m = 0; m < models_.size(); ++m) {
+    if (!exact && t1_ && models_[m].failing_trials < kLeastFailing) return false;
+    if (interval_of(m, stop_quantity()).half_width() > plan_.half_width) return false;
+  }
+  return true;
 }
 
 double PointEstimates::width() const {
   double widest = 0;
-  for (const Model& model : models_)
-    widest = std::max(widest, interval_of(model, stop_quantity()).half_width());
+  for (std::size_t m = 0; m < models_.size(); ++m)
+    widest = std::max(widest, interval_of(m, stop_quantity()).half_width());
   return widest / plan_.half_width;
 }
 
 std::string PointEstimates::headline() const {
   if (used() == 0) return "pilot";
   std::string text;
-  for (const Model& model : models_) {
+  for (std::size_t m = 0; m < models_.size(); ++m) {
     const Interval i =
-        sequential_ ? intervals_of(model)[stop_quantity()] : interval_of(model, stop_quantity());
+        sequential_ ? intervals_of(m)[stop_quantity()] : interval_of(m, stop_quantity());
     text += text.empty() ? (t1_ ? "failing " : "accuracy ") : " → ";
     text += fmt::format("{:.2f} %", 100 * i.estimate);
     if (!listed_) text += fmt::format(" [{:.2f}, {:.2f}]", 100 * i.lower, 100 * i.upper);

@@ -19,7 +19,7 @@ class PointEstimates {
   /// Trials so far that count in estimates (a pilot's do not).
   std::uint64_t used() const;
   /// One row per (model, quantity), as of now. The four outcome shares of a model sum to 1. Of a
-  /// point that is divided, behind them the same of each stratum, as of a simple plan.
+  /// divided point, behind them the same of each stratum, as of a simple plan.
   std::vector<EstimateRow> look() const;
   /// What a plan is made and stopped by, one value per model: the share of failing images (T1), or
   /// correct images more than without faults, as a share.
@@ -52,18 +52,18 @@ class PointEstimates {
     std::uint64_t failing_trials = 0;
     std::vector<double> weights = {};  // of the strata that trials come from, in its population
   };
-  Model model_of(const ResultInfo& info, std::size_t number) const;
+  Model model_of(const ResultInfo& info, std::size_t number, std::vector<double> weights) const;
   double fault_free(const TrialRow& row) const;  // accuracy on the trial's images
   double gain(const TrialRow& row) const;
   EstimateOptions options(const std::vector<double>& weights, bool share, Range range,
                           double known_value = 0) const;
-  bool lacks(std::size_t model, std::int32_t stratum) const;
+  bool lacks(std::size_t model, std::size_t stratum) const;
   void add(const TrialRow& row, double difference);
   void add_centres(const std::vector<TrialRow>& trial);
-  Interval interval_of(const Model& model, std::size_t quantity) const;
-  std::vector<Interval> intervals_of(const Model& model) const;
-  Interval difference_of(const Model& model) const;
-  Interval gain_over_first(const Model& model) const;
+  Interval observed_mean(std::size_t model, std::size_t quantity) const;
+  Interval interval_of(std::size_t model, std::size_t quantity) const;
+  std::vector<Interval> intervals_of(std::size_t model) const;
+  Interval difference_of(std::size_t model) const;
   std::vector<EstimateRow> look_at_stratum(std::size_t stratum) const;
   std::size_t stop_quantity() const;
 

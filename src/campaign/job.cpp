@@ -74,9 +74,8 @@ void validate_sampling(const Job& job) {
   require(job.half_width == 0 || job.sampling == "simple",
           "--half-width draws strata trial by trial; leave out --sampling stratified");
   require(!job.guaranteed || job.half_width > 0 ||
-              (job.sampling != "simple" && job.fault_count == "exact:1"),
-          "--guaranteed needs --half-width, or --single-bit --sampling stratified (or per-layer, "
-          "per-class, per-bit)");
+              (job.sampling == "stratified" && job.fault_count == "exact:1"),
+          "--guaranteed needs --half-width, or --single-bit --sampling stratified");
   validate_range(job);
 }
 

@@ -229,6 +229,28 @@ Interval mover_interval(const std::vector<double>& weights, const std::vector<Mo
   return interval;
 }
 
+Interval mover_mean(const std::vector<double>& weights, const std::vector<Interval>& parts,
+                    double low, double high) {
+  check_sizes(weights.size(), {parts.size()});
+  double sum = 0, weight = 0, below = 0, above = 0;
+  Interval interval{(low + high) / 2, low, high, parts.front().confidence, "MOVER", 0};
+  for (std::size_t h = 0; h < parts.size(); ++h) {
+    if (!(weights[h] > 0)) continue;
+    const Interval& part = parts[h];
+    below += std::pow(weights[h] * (part.estimate - part.lower), 2);
+    above += std::pow(weights[h] * (part.upper - part.estimate), 2);
+    if (part.n == 0) continue;
+    sum += weights[h] * part.estimate;
+    weight += weights[h];
+    interval.n += part.n;
+  }
+  if (interval.n == 0) return interval;
+  interval.estimate = sum / weight;
+  interval.lower = std::max(low, interval.estimate - std::sqrt(below));
+  interval.upper = std::min(high, interval.estimate + std::sqrt(above));
+  return interval;
+}
+
 std::vector<std::uint64_t> allocate_for(double half_width, double confidence,
                                         const std::vector<double>& weights,
                                         const std::vector<double>& shares,

@@ -93,6 +93,7 @@ void check_same_campaign(const std::string& path, const ResultInfo& info,
   if (info.models.size() != first.models.size() ||
       names_of(info.points, &PointInfo::fault_model) !=
           names_of(first.points, &PointInfo::fault_model) ||
+      names_of(info.strata, &StratumInfo::name) != names_of(first.strata, &StratumInfo::name) ||
       model_counts(info) != model_counts(first))
     throw DataError(path, "has other models or points than " + first_path +
                               " although it is of the same job; the file is damaged, leave it out");

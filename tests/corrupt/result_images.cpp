@@ -36,6 +36,7 @@ ResultInfo planned_info() {
   info.plans = {{0, "stratified", "fixed number of trials", 0, 0, 2, 3, 0},
                 {1, "sequential", "half-width 0.01", 0.01, 1, 0, 4, 1}};
   info.strata = {{0, 0, "conv1 bit 30", 0.25, 2}, {0, 1, "rest", 0.75, 1}, {1, 0, "all", 1, 1}};
+  info.shares = {{0, 1, 0, 0.5}, {0, 1, 1, 0.5}};
   info.image_blocks = {0, 0, 1, 1};
   info.images_per_trial = 2;
   info.models[1].mean = {0.5, 0.5, 0.5};
@@ -107,6 +108,8 @@ Bytes published(const ResultInfo& info, const Findings& findings) {
   contents.complete = true;
   contents.findings = findings;
   contents.findings.estimates = estimates();
+  if (!info.shares.empty())
+    contents.findings.estimates.push_back({0, 1, -1, "due", 0.5, 0.4, 0.6, 0.95, "betting", 4, 1});
   contents.sessions = {{0, 1.7e9, 1.7e9 + 5, 2, "node1", 8, "{\"threads\": 1}"}};
   contents.audit = {small_audit(0), small_audit(1)};
   contents.each_record = [&](const auto& visit) {

@@ -39,6 +39,13 @@ double floored_variance(const Moments& moments, double low, double high);
 Interval mover_interval(const std::vector<double>& weights, const std::vector<Moments>& strata,
                         double confidence);
 
+/// Mean sum W_h e_h of independent estimates e_h with intervals [l_h, u_h] of the same confidence,
+/// joined by MOVER as above: of any quantity in [low, high], and no narrower than a part that is
+/// nearly all of the population. A part without trials is left out of the estimate. Bug without
+/// parts.
+Interval mover_mean(const std::vector<double>& weights, const std::vector<Interval>& parts,
+                    double low, double high);
+
 /// How many of n trials each stratum gets: in proportion to 0.8 W_h S_h/sqrt(c_h) + 0.2 W_h, each
 /// term normalised to sum 1 (the first is left out where all S_h are 0), at least `minimum` each;
 /// sums to n exactly (largest remainders, ties to the lower index). Strata below the minimum are
