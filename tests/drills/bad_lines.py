@@ -117,10 +117,10 @@ USAGE = [
     ("export --checkpoint @net.pth", "--output"),
     ("export --checkpoint @net.pth --output @net.pth", "@net.pth"),
     ("train --output @x.pth", "--model"),
-    *((TRAIN + f"--store {rule}", f"--store {rule}")
+    *((TRAIN + f"--store {rule}", rule)
       for rule in ("weight=int9", "weight=int4+bch:16,5", "bias=int4+bch:8,4", "weight", "=int4",
                    "weights=int4", "scale=int8", "bound=fp16", "weight@layer9*=int8")),
-    *((PRUNE + f"--store {rule}", f"--store {rule}")
+    *((PRUNE + f"--store {rule}", rule)
       for rule in ("weight=int9", "bound=fp16", "weight@layer9*=int8")),
     ("prune --checkpoint @net.pth --data @data", "--output"),
     ("prune --checkpoint @net.pth --data @data --output @net.pth", "@net.pth"),
