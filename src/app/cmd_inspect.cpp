@@ -70,14 +70,15 @@ void print_tensors(const TensorDict& dict) {
 void print_types(const TensorDict& dict) {
   std::map<std::string, std::size_t> floats;
   for (const auto& entry : dict.tensors)
-    if (entry.second.is_floating_point()) ++floats[type_name(entry.second.scalar_type())];
+    if (entry.second.is_floating_point() || entry.second.is_quantized())
+      ++floats[type_name(entry.second.scalar_type())];
   std::string text;
   for (const auto& [type, count] : floats)
     text += fmt::format("{}{} ({} tensors)", text.empty() ? "" : ", ", type, count);
   say("\nfloats stored as: {}\n", text.empty() ? "none" : text);
-  if (!floats.empty() && (floats.size() > 1 || floats.count("fp32") == 0))
-    say("computed with: fp32; the others are converted, and faults flip bits of the "
-        "converted 32-bit words\n");
+  if (floats.count("fp64") > 0)
+    say("computed with: fp32; fp64 is converted, and faults flip bits of the converted 32-bit "
+        "words\n");
 }
 
 /// Where there are several, one row each and the tensors of the first.

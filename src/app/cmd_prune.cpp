@@ -25,6 +25,7 @@ class Prune : public Command {
               "Seed of fine-tuning: order and augmentation");
     app->add_flag("--fresh", options_.job.finetune.fresh,
                   "Throw away OUTPUT.training, from which a stopped fine-tuning goes on");
+    add_store(*app, store_);
     add_compute(*app, compute_, 0);
     app->add_option("--output", output_, "Where the pruned .pth goes");
     return app;
@@ -38,6 +39,7 @@ class Prune : public Command {
       ranking = ranking_job(ranking_);
       keep_channel_trials(ranking, context, output_);
       job_ = pruning_job(options_);
+      job_.finetune.store = store_rules(store_);
       validate(job_);
       device_ = choose_device(comm, resolved(compute_, comm));
     });
@@ -70,7 +72,9 @@ class Prune : public Command {
         return test.batch(number, number + 1, model.graph.normalisation).images;
       };
       require_finite_logits(source_of(model), model.graph, before.logits, image, "test images");
-      const Graph pruned = prune(model.graph, scores, job_.plan);
+      Graph pruned = prune(model.graph, scores, job_.plan);
+      require_named(job_.finetune.store, pruned);
+      store_values(pruned, job_.finetune.store);
       print_overhead({model.name, model_cost(model.graph)}, {"pruned", model_cost(pruned)});
       say("before pruning: {}, images normalised by {}\n", in_words(before),
           in_words(normalisation_of(model.graph, test)));
@@ -98,6 +102,7 @@ class Prune : public Command {
   RankingOptions ranking_;
   PruningOptions options_;
   Compute compute_;
+  std::vector<std::string> store_;
   std::string output_;
   PruningJob job_;
   at::Device device_ = at::kCPU;

@@ -36,6 +36,7 @@ class Train : public Command {
     add_whole(*app, "--seed", options_.seed, "Seed of weights, order and augmentation");
     app->add_flag("--fresh", options_.fresh,
                   "Throw away OUTPUT.training, from which a stopped training goes on");
+    add_store(*app, store_);
     app->add_option("--output", output_, "Where the trained .pth goes");
     return app;
   }
@@ -44,6 +45,7 @@ class Train : public Command {
     const Comm& comm = context.comm;
     comm.agree([&] {
       check();
+      options_.store = store_rules(store_);
       options_.device = choose_device(comm, resolved(compute_, comm));
     });
     comm.from_root([&] {
@@ -85,6 +87,8 @@ class Train : public Command {
     graph.dataset = images.info().name;
     const Normalisation usual = normalisation_of(graph, images);
     if (!start) set_normalisation(graph, chosen(selection_.normalisation, usual));
+    const ModelCost unstored = model_cost(graph);
+    say_rounded(graph, test);
     const bool ended = fit(graph, images, test, select_, options_, [&](const EpochReport& report) {
       print_epoch(report, options_.epochs, select_);
     });
@@ -93,14 +97,29 @@ class Train : public Command {
         start ? std::vector<std::string>{start->file_sha256} : std::vector<std::string>{};
     write_network(output_, serialize_model(graph, {parents, context.command, options_.seed, ""}));
     const Accuracy accuracy = evaluate(graph, test, options_.device);
+    if (!graph.storage.empty())
+      print_overhead({"before", unstored}, {"trained", model_cost(graph)});
     say("{}, images normalised by {}; written to {}\n", in_words(accuracy),
         in_words(normalisation_of(graph, test)), output_);
     warn_if_guessing(output_, graph, test, accuracy);
   }
 
+  /// What rounding alone does to the network that is trained on.
+  void say_rounded(const Graph& graph, const Dataset& test) const {
+    if (options_.store.empty() || selection_.checkpoint.empty()) return;
+    require_named(options_.store, graph);
+    Graph rounded = graph.clone();
+    remove_limits(rounded);
+    store_values(rounded, options_.store);
+    say("before training: {}; stored: {}\n", in_words(evaluate(graph, test, options_.device)),
+        in_words(evaluate(rounded, test, options_.device)));
+    flush_output();
+  }
+
   ModelSelection selection_;
   Compute compute_;
   TrainOptions options_;
+  std::vector<std::string> store_;
   std::string select_ = "held-out", output_;
 };
 

@@ -274,6 +274,18 @@ PruningJob pruning_job(const PruningOptions& o) {
   return job;
 }
 
+void add_store(CLI::App& app, std::vector<std::string>& store) {
+  app.add_option("--store", store,
+                 "How values are kept in memory: CLASS[,CLASS...][@LAYERS]=FORMAT[+CODE], such as "
+                 "weight=int5:channel+bch:16,5");
+}
+
+std::vector<StoreRule> store_rules(const std::vector<std::string>& store) {
+  std::vector<StoreRule> rules;
+  for (const std::string& text : store) rules.push_back(parse_store_rule(text));
+  return rules;
+}
+
 void add_protection(CLI::App& app, ProtectionOptions& o) {
   add_ranking(app, o.ranking);
   app.add_option("--ranking", o.ranking.job.file,
@@ -293,9 +305,7 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
   app.add_option("--weight-bounds", o.weight_bounds,
                  "Read weights outside their fault-free range as 0: off, layer or channel")
       ->capture_default_str();
-  app.add_option("--store", o.store,
-                 "How values are kept in memory: CLASS[,CLASS...][@LAYERS]=FORMAT[+CODE], such as "
-                 "weight=int5:channel+bch:16,5");
+  add_store(app, o.store);
   app.add_flag("--fold-batch-norm", o.fold_batch_norm,
                "Fold batch norm into the scales and biases of convolutions; needs --store "
                "weight=intN:channel[+CODE]");
@@ -325,7 +335,7 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   const auto clipping = choose<std::optional<Clipping>>(
       "--clipping", o.clipping,
       {{"none", {}}, {"ranger", Clipping::kRanger}, {"ranger-clamp", Clipping::kRangerClamp}});
-  for (const std::string& text : o.store) job.hardening.store.push_back(parse_store_rule(text));
+  job.hardening.store = store_rules(o.store);
   job.hardening.fold_batch_norm = o.fold_batch_norm;
   job.hardening.restricted = clipping.has_value();
   if (clipping) job.hardening.clipping = *clipping;

@@ -61,6 +61,11 @@ void add_group_score(CLI::App& app, std::string& group_score);
 /// UserError for an unknown kind.
 GroupScore group_score_of(const std::string& word);
 
+/// --store, repeatable.
+void add_store(CLI::App& app, std::vector<std::string>& store);
+/// UserError naming what is wrong.
+std::vector<StoreRule> store_rules(const std::vector<std::string>& store);
+
 /// Options of harden and campaign as typed; `protection_job` translates (UserError for unknown
 /// kinds).
 struct ProtectionOptions {

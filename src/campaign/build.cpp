@@ -18,8 +18,7 @@ namespace sentinel {
 namespace {
 
 void require_unprotected(const NamedModel& model, const std::string& path) {
-  const std::string steps = steps_of(model.graph);
-  if (steps.empty() || steps == "pruned") return;
+  if (steps_before_protection(model.graph)) return;
   throw SharedError(ExitCode::kUsage,
                     path +
                         ": this network is protected already; campaign starts from an unprotected "
@@ -80,7 +79,7 @@ NamedModel harden_one(const Comm& comm, const Job& job, at::Device device, const
 
 /// What the plan makes of an original, which may be pruned itself.
 std::string name_of_made(const Built& built, const MadeNetwork& made) {
-  return joined_steps(steps_of(built.models[0].graph), made.steps);
+  return joined_steps(steps_before_protection(built.models[0].graph).value_or(""), made.steps);
 }
 
 void require_fitting(const NamedModel& model, const std::vector<NamedModel>& others,
@@ -195,7 +194,10 @@ void require_selection(const std::vector<NamedModel>& models, const Job& job) {
 Built begin(const Comm& comm, const Job& job) {
   std::vector<NamedModel> models;
   models.push_back(load_model(comm, job.selection));
-  if (job.protect) require_unprotected(models[0], job.selection.checkpoint);
+  if (job.protect) {
+    require_unprotected(models[0], job.selection.checkpoint);
+    models[0].name = name_before_protection(models[0].graph, job.selection.checkpoint);
+  }
   // The images first: a missing folder should not wait for the calibration.
   Dataset images =
       load_dataset(comm, job.selection, models[0].graph.dataset, Split::kTest, job.images);

@@ -80,6 +80,11 @@ GivenNetwork given_network(const std::string& text) {
   return {name, path};
 }
 
+std::string name_by(const std::string& steps, const Graph& graph, const std::string& path) {
+  if (!steps.empty()) return steps;
+  return is_of_our_families(graph) || path.empty() ? kUnprotected : name_of_file(path);
+}
+
 std::string path_of(const Job& job, const std::string& steps) {
   const std::string path = job.output + "." + steps + ".pth";
   // Earlier versions called every protected network hardened; their campaigns go on with it.
@@ -103,9 +108,19 @@ std::string steps_of(const Graph& graph) {
 }
 
 std::string name_of(const Graph& graph, const std::string& path) {
-  const std::string steps = steps_of(graph);
-  if (!steps.empty()) return steps;
-  return is_of_our_families(graph) || path.empty() ? kUnprotected : name_of_file(path);
+  return name_by(steps_of(graph), graph, path);
+}
+
+std::optional<std::string> steps_before_protection(const Graph& graph) {
+  const bool coded = std::any_of(graph.storage.begin(), graph.storage.end(), [](const auto& entry) {
+    return entry.second.layout.code.has_value();
+  });
+  if (coded || is_hardened(graph) || has_weight_bounds(graph)) return std::nullopt;
+  return is_pruned(graph) ? "pruned" : "";
+}
+
+std::string name_before_protection(const Graph& graph, const std::string& path) {
+  return name_by(steps_before_protection(graph).value_or(""), graph, path);
 }
 
 std::string source_of(const NamedModel& model) {

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,12 @@ std::string joined_steps(const std::string& first, const std::string& then);
 /// The name of a network read from `path`: its steps, else "unprotected", or the stem of its file
 /// where its architecture is not one of ours.
 std::string name_of(const Graph& graph, const std::string& path);
+
+/// What was done to a network that a campaign may protect, whatever format it is stored in: "" or
+/// "pruned". Nothing where it is protected already, be it by a code.
+std::optional<std::string> steps_before_protection(const Graph& graph);
+/// The name of such a network in its campaign, beside those that are stored by it.
+std::string name_before_protection(const Graph& graph, const std::string& path);
 
 /// A network that a campaign makes.
 struct MadeNetwork {

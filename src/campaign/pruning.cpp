@@ -46,6 +46,7 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores, cons
         job.select);
     if (images.test) text += fmt::format(" images {:.12}", images.test->hash());
   }
+  for (const StoreRule& rule : job.finetune.store) text += ", stored as " + rule.text;
   return text + fmt::format(", scores {:.12}, of network {:.12}", hash_of(scores), model.sha256);
 }
 
@@ -76,6 +77,7 @@ NamedModel make_pruned(const Comm& comm, const NamedModel& model, const ModelSel
   const Bytes file = comm.from_root([&] {
     if (Bytes made = made_by(recipe, reuse); !made.empty()) return made;
     Graph graph = prune(model.graph, scores, job.plan);
+    if (!images.train) store_values(graph, job.finetune.store);
     if (images.train) fine_tune(graph, images, job, device, state_file, report ? report : to_log);
     return serialize_model(
         graph, {{model.file_sha256}, command, job.finetune.seed, recipe, content_hash(graph)});

@@ -55,6 +55,10 @@ void Graph::remove(NodeId id) {
     }
 }
 
+bool has_row_scales(const Storage& storage) {
+  return storage.scale.defined() && storage.layout.scale_per_row;
+}
+
 NodeId Graph::find(const std::string& name) const {
   const auto found = std::find_if(nodes_.begin(), nodes_.end(),
                                   [&](const Node& node) { return node.name == name; });

@@ -188,16 +188,45 @@ at::Tensor read_values(const at::Tensor& stored, const StoredTensor& tensor,
   return values;
 }
 
-/// From now on the scales of an entry are these, as they are read where they are stored so.
-void set_scales(Graph& graph, const std::string& entry, const at::Tensor& scales,
-                const Layout& layout, Storage& storage) {
-  storage.scale = scales.to(at::kCPU).contiguous().clone();
-  read_back(storage.scale.data_ptr<float>(), static_cast<std::uint64_t>(storage.scale.numel()),
-            layout, [](std::uint64_t) { return 1.0F; });
+at::Tensor read_scales(const at::Tensor& scales, const Layout& layout) {
+  at::Tensor read = scales.to(at::kCPU).contiguous().clone();
+  read_back(read.data_ptr<float>(), static_cast<std::uint64_t>(read.numel()), layout,
+            [](std::uint64_t) { return 1.0F; });
+  return read;
+}
+
+/// A layout as it is for a tensor: vectors have one scale.
+Layout layout_for(const StoredTensor& tensor, const at::Tensor& values, const Layout& layout) {
+  Layout own = layout;
+  if (has_scale(own.format))
+    own.scale_per_row = own.scale_per_row && tensor.row > 0 && values.dim() > 1;
+  return own;
+}
+
+/// With the scales of the largest magnitudes.
+Storage new_storage(const StoredTensor& tensor, const at::Tensor& values, const Layout& layout,
+                    const Layout& scales) {
+  Storage storage{layout_for(tensor, values, layout), {}};
+  if (has_scale(layout.format))
+    storage.scale =
+        read_scales(scales_of(values.to(at::kCPU), layout, storage.layout.scale_per_row), scales);
+  return storage;
+}
+
+void name_scales(Graph& graph, const std::string& entry, const Layout& layout) {
   if (is_plain(layout))
     graph.storage.erase(entry + "_scale");
   else
     graph.storage[entry + "_scale"] = {layout, {}};
+}
+
+/// The scales that a tensor has in this format already; undefined where there are none.
+at::Tensor present_scales(const Graph& graph, const std::string& entry, const Layout& layout) {
+  const auto own = graph.storage.find(entry);
+  if (own == graph.storage.end()) return {};
+  const Layout& now = own->second.layout;
+  const bool same = now.format == layout.format && now.scale_per_row == layout.scale_per_row;
+  return same ? own->second.scale : at::Tensor();
 }
 
 }  // namespace
@@ -206,15 +235,25 @@ void store_as(Graph& graph, const std::string& entry, const Layout& layout, cons
   const StoredTensor found = stored_tensor(graph, entry);
   Node& node = graph[found.node];
   at::Tensor& tensor = tensor_of(node.op, node.name, entry);
-  Storage storage{layout, {}};
-  graph.storage.erase(entry + "_scale");
-  if (has_scale(layout.format)) {
-    storage.layout.scale_per_row = layout.scale_per_row && found.row > 0 && tensor.dim() > 1;
-    set_scales(graph, entry, scales_of(tensor.to(at::kCPU), layout, storage.layout.scale_per_row),
-               scales, storage);
-  }
+  const Layout own = layout_for(found, tensor, layout);
+  const at::Tensor present = present_scales(graph, entry, own);
+  Storage storage =
+      present.defined() ? Storage{own, present} : new_storage(found, tensor, layout, scales);
   tensor = read_values(tensor, found, storage).to(tensor.device());
+  name_scales(graph, entry, storage.scale.defined() ? scales : Layout());
   graph.storage[entry] = std::move(storage);
+  if (present.defined()) rescale(graph, entry, present, scales);
+}
+
+at::Tensor read_as(const StoredTensor& tensor, const at::Tensor& values, const Layout& layout,
+                   const Layout& scales) {
+  return read_values(values, tensor, new_storage(tensor, values, layout, scales))
+      .to(values.device());
+}
+
+void store_plain(Graph& graph, const std::string& entry) {
+  graph.storage.erase(entry);
+  graph.storage.erase(entry + "_scale");
 }
 
 void rescale(Graph& graph, const std::string& entry, const at::Tensor& scales,
@@ -224,7 +263,8 @@ void rescale(Graph& graph, const std::string& entry, const at::Tensor& scales,
   const NumberFormat format = storage.layout.format;
   const at::Tensor before = storage.scale;
   if (scales.sizes() != before.sizes()) throw Bug("another number of scales for '" + entry + "'");
-  set_scales(graph, entry, scales, layout, storage);
+  storage.scale = read_scales(scales, layout);
+  name_scales(graph, entry, layout);
   at::Tensor& tensor = tensor_of(graph[found.node].op, graph[found.node].name, entry);
   at::Tensor values = tensor.to(at::kCPU).contiguous().clone();
   const std::int64_t row = values.numel() / before.numel();

@@ -55,7 +55,10 @@ class TensorCopies {
 template <class Use>
 void for_each_view(const std::vector<TensorViews>& found, Use&& use) {
   for (const TensorViews& views : found)
-    for (const TensorView& view : views.tensors) use(view);
+    for (const TensorView& view : views.tensors) {
+      use(view);
+      for (const TensorView& part : view.by_channel) use(part);
+    }
 }
 
 // ---- zip format (PyTorch 1.6 and later)

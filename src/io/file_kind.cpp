@@ -106,9 +106,9 @@ struct Refusal {
 };
 constexpr std::array<Refusal, 12> kRefusals{{
     {"torch._utils._rebuild_qtensor",
-     "a quantised tensor, which is not read yet; save its dequantize()"},
-    {"torch.QInt", "a quantised tensor, which is not read yet; save its dequantize()"},
-    {"torch.QUInt", "a quantised tensor, which is not read yet; save its dequantize()"},
+     "a quantised tensor of a kind that is not read; save its dequantize()"},
+    {"torch.QInt", "a quantised tensor of a kind that is not read; save its dequantize()"},
+    {"torch.QUInt", "a quantised tensor of a kind that is not read; save its dequantize()"},
     {"torch._utils._rebuild_sparse", "a sparse tensor, which is not read; save its to_dense()"},
     {"torch.Complex", "a complex tensor, which no layer here has; save real weights"},
     {"torch._utils._rebuild_tensor_v3",

@@ -25,4 +25,16 @@ inline constexpr std::array<StorageType, 10> kStorageTypes{{
     {"torch.BoolStorage", at::kBool},
 }};
 
+/// Of quantised tensors: the type of their integers, and of the tensor.
+struct QuantisedType {
+  std::string_view global;
+  at::ScalarType integers, dtype;
+};
+
+inline constexpr std::array<QuantisedType, 3> kQuantisedTypes{{
+    {"torch.QInt8Storage", at::kChar, at::kQInt8},
+    {"torch.QUInt8Storage", at::kByte, at::kQUInt8},
+    {"torch.QInt32Storage", at::kInt, at::kQInt32},
+}};
+
 }  // namespace sentinel

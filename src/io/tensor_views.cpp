@@ -15,6 +15,9 @@ constexpr std::string_view kOrderedDict = "collections.OrderedDict";
 constexpr std::string_view kDefaultDict = "collections.defaultdict";
 constexpr std::string_view kRebuildTensor = "torch._utils._rebuild_tensor";
 constexpr std::string_view kRebuildTensor2 = "torch._utils._rebuild_tensor_v2";
+constexpr std::string_view kRebuildQuantised = "torch._utils._rebuild_qtensor";
+constexpr std::string_view kPerTensor = "torch.per_tensor_affine";
+constexpr std::string_view kPerChannel = "torch.per_channel_affine";
 constexpr std::string_view kRebuildParameter = "torch._utils._rebuild_parameter";
 constexpr std::string_view kRebuildParameterState = "torch._utils._rebuild_parameter_with_state";
 constexpr std::size_t kMaxTensors = 1u << 15;  // a thousand layers have some 6000
@@ -78,7 +81,8 @@ bool is_parameter(const Pickle& pickle, const PickleValue& value) {
 const PickleValue* tensor_call(const Pickle& pickle, const PickleValue& value) {
   const PickleValue* tensor = &value;
   if (is_parameter(pickle, value)) tensor = &pickle.element(pickle[value.args], 0);
-  return is_tensor(pickle, *tensor) ? tensor : nullptr;
+  const bool known = is_tensor(pickle, *tensor) || pickle.calls(*tensor, kRebuildQuantised);
+  return known ? tensor : nullptr;
 }
 
 bool is_text(const PickleValue& key) {
@@ -130,7 +134,9 @@ class DictionarySearch {
       if (const PickleValue* call = tensor_call(pickle_, *value)) {
         if (++tensors_ > kMaxTensors) pickle_.fail(*value, "more tensors than any network has");
         if (key->text.size() > kMaxNameLength) pickle_.fail(*key, "a tensor's name is too long");
-        views.tensors.push_back(read_tensor(pickle_, std::move(name), *call));
+        views.tensors.push_back(pickle_.calls(*call, kRebuildQuantised)
+                                    ? read_quantised(pickle_, std::move(name), *call)
+                                    : read_tensor(pickle_, std::move(name), *call));
       } else if (is_mapping(pickle_, *value)) {
         enqueue(place, name, *value);
       } else if (++others_ <= kMaxOthers) {
@@ -238,14 +244,19 @@ void copy_strided(const TensorView& view, const std::byte* from, std::byte* to, 
 }  // namespace
 
 std::vector<std::string_view> checkpoint_globals() {
-  std::vector<std::string_view> all{kOrderedDict,    kDefaultDict,      kRebuildTensor,
-                                    kRebuildTensor2, kRebuildParameter, kRebuildParameterState};
+  std::vector<std::string_view> all{kOrderedDict,      kDefaultDict,      kRebuildTensor,
+                                    kRebuildTensor2,   kRebuildParameter, kRebuildParameterState,
+                                    kRebuildQuantised, kPerTensor,        kPerChannel};
   for (const StorageType& type : kStorageTypes) all.push_back(type.global);
+  for (const QuantisedType& type : kQuantisedTypes) all.push_back(type.global);
   all.insert(all.end(), kSkippedGlobals.begin(), kSkippedGlobals.end());
   return all;
 }
 
-TensorView read_tensor(const Pickle& pickle, std::string name, const PickleValue& call) {
+namespace {
+
+/// What both kinds of calls begin with.
+TensorView read_view(const Pickle& pickle, std::string name, const PickleValue& call) {
   const PickleValue& args = pickle[call.args];
   TensorView view;
   view.name = std::move(name);
@@ -256,6 +267,43 @@ TensorView read_tensor(const Pickle& pickle, std::string name, const PickleValue
   view.strides = integers(pickle, pickle.element(args, 3));
   if (view.sizes.size() != view.strides.size())
     pickle.fail(call, "the tensor " + view.name + " needs one stride per dimension");
+  return view;
+}
+
+}  // namespace
+
+TensorView read_tensor(const Pickle& pickle, std::string name, const PickleValue& call) {
+  TensorView view = read_view(pickle, std::move(name), call);
+  if (view.storage.quantised) pickle.fail(call, "a storage of unknown type");
+  return view;
+}
+
+TensorView read_quantised(const Pickle& pickle, std::string name, const PickleValue& call) {
+  TensorView view = read_view(pickle, std::move(name), call);
+  if (!view.storage.quantised)
+    pickle.fail(call, "the quantised tensor " + view.name + " has no quantised storage");
+  const PickleValue& how = pickle.element(pickle[call.args], 4);
+  const PickleValue& scheme = pickle.element(how, 0);
+  const bool global = scheme.kind == PickleKind::kGlobal;
+  if (global && scheme.text == kPerTensor) {
+    const PickleValue& scale = pickle.element(how, 1);
+    if (scale.kind != PickleKind::kFloat)
+      pickle.fail(scale, "the scale of the tensor " + view.name + " is no float");
+    view.scale = scale.number;
+    view.zero_point = pickle.integer(pickle.element(how, 2));
+  } else if (global && scheme.text == kPerChannel) {
+    for (const std::size_t part : {std::size_t{1}, std::size_t{2}}) {
+      const PickleValue& value = pickle.element(how, part);
+      if (!is_tensor(pickle, value))
+        pickle.fail(value, "the scales and zero points of " + view.name + " are no tensors");
+      view.by_channel.push_back(read_tensor(pickle, view.name, value));
+    }
+    view.axis = pickle.integer(pickle.element(how, 3));
+  } else {
+    pickle.fail(scheme, "the tensor " + view.name +
+                            " is quantised by another scheme than per tensor or per channel; save "
+                            "its dequantize()");
+  }
   return view;
 }
 
@@ -271,10 +319,14 @@ StorageId read_storage_id(const Pickle& pickle, const PickleValue& value) {
   const PickleValue& type = pickle.element(id, 1);
   const auto known = std::find_if(kStorageTypes.begin(), kStorageTypes.end(),
                                   [&](const StorageType& row) { return row.global == type.text; });
-  if (type.kind != PickleKind::kGlobal || known == kStorageTypes.end())
-    pickle.fail(value, "a storage of unknown type");
+  const auto quantised =
+      std::find_if(kQuantisedTypes.begin(), kQuantisedTypes.end(),
+                   [&](const QuantisedType& row) { return row.global == type.text; });
   StorageId storage;
-  storage.dtype = known->dtype;
+  storage.quantised = quantised != kQuantisedTypes.end();
+  if (type.kind != PickleKind::kGlobal || (known == kStorageTypes.end() && !storage.quantised))
+    pickle.fail(value, "a storage of unknown type");
+  storage.dtype = storage.quantised ? quantised->integers : known->dtype;
   storage.key = std::string(pickle.text(pickle.element(id, 2)));
   storage.numel = pickle.integer(pickle.element(id, 4));
   const auto itemsize = static_cast<std::int64_t>(at::elementSize(storage.dtype));
@@ -311,7 +363,9 @@ std::int64_t check_tensor(const Pickle& pickle, const TensorView& view, std::siz
   return count;
 }
 
-at::Tensor copy_tensor(const Pickle& pickle, const TensorView& view, const Storages& storages) {
+namespace {
+
+at::Tensor copy_elements(const Pickle& pickle, const TensorView& view, const Storages& storages) {
   const std::size_t itemsize = at::elementSize(view.storage.dtype);
   const StorageData& storage = storages.at(view.storage.key);
   const std::int64_t count = check_tensor(pickle, view, storage.size);
@@ -327,6 +381,32 @@ at::Tensor copy_tensor(const Pickle& pickle, const TensorView& view, const Stora
   if (view.storage.dtype == at::kBool)  // any other byte than 0 and 1 would be undefined behaviour
     for (std::int64_t i = 0; i < count; ++i) to[i] = std::byte{to[i] != std::byte{0}};
   return tensor;
+}
+
+at::Tensor quantised_by_channel(const Pickle& pickle, const TensorView& view,
+                                const at::Tensor& integers, const Storages& storages) {
+  const at::Tensor scales = copy_elements(pickle, view.by_channel[0], storages),
+                   zeros = copy_elements(pickle, view.by_channel[1], storages);
+  const bool on_axis = view.axis >= 0 && view.axis < integers.dim();
+  const auto fits = [&](const at::Tensor& list) {
+    return list.dim() == 1 && list.size(0) == integers.size(view.axis);
+  };
+  if (!on_axis || !fits(scales) || !fits(zeros) || !at::isFloatingType(scales.scalar_type()) ||
+      !at::isIntegralType(zeros.scalar_type(), false))
+    pickle.fail(*view.at, "the tensor " + view.name +
+                              " needs a float scale and a whole zero point for each of its "
+                              "channels");
+  return at::_make_per_channel_quantized_tensor(integers, scales.to(at::kDouble),
+                                                zeros.to(at::kLong), view.axis);
+}
+
+}  // namespace
+
+at::Tensor copy_tensor(const Pickle& pickle, const TensorView& view, const Storages& storages) {
+  const at::Tensor tensor = copy_elements(pickle, view, storages);
+  if (!view.storage.quantised) return tensor;
+  if (!view.by_channel.empty()) return quantised_by_channel(pickle, view, tensor, storages);
+  return at::_make_per_tensor_quantized_tensor(tensor, view.scale, view.zero_point);
 }
 
 }  // namespace sentinel

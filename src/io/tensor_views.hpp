@@ -16,6 +16,7 @@ struct StorageId {
   at::ScalarType dtype = at::kFloat;
   std::int64_t numel = 0;
   std::int64_t first = 0;  // element; not 0 in old files where one storage is part of another
+  bool quantised = false;  // `dtype` is that of the integers
 };
 
 /// One named tensor as the pickle describes it: a strided view into a storage.
@@ -25,6 +26,10 @@ struct TensorView {
   std::int64_t offset = 0;                   // in elements
   std::vector<std::int64_t> sizes, strides;  // in elements
   const PickleValue* at = nullptr;           // for errors
+  // Of a quantised tensor, whose elements are integers:
+  double scale = 1;
+  std::int64_t zero_point = 0, axis = 0;
+  std::vector<TensorView> by_channel;  // its scales and zero points along the axis; else empty
 };
 
 /// The bytes of a storage, somewhere in the file.
@@ -56,12 +61,15 @@ bool is_tensor(const Pickle& pickle, const PickleValue& value);
 
 /// The arguments of such a call. DataErrors name it `name`.
 TensorView read_tensor(const Pickle& pickle, std::string name, const PickleValue& call);
+/// Those of a call of _rebuild_qtensor.
+TensorView read_quantised(const Pickle& pickle, std::string name, const PickleValue& call);
 
 /// The number of elements. DataError where the view does not lie within its storage of `bytes`, or
 /// has more elements than it.
 std::int64_t check_tensor(const Pickle& pickle, const TensorView& view, std::size_t bytes);
 
-/// A contiguous copy. The view must lie within its storage and have no more elements than it.
+/// A contiguous copy. The view must lie within its storage and have no more elements than it. A
+/// quantised one has the type kQInt8, kQUInt8 or kQInt32.
 at::Tensor copy_tensor(const Pickle& pickle, const TensorView& view, const Storages& storages);
 
 }  // namespace sentinel

@@ -82,7 +82,7 @@ const at::Tensor* CheckpointSource::look(const std::string& name) {
 
 bool CheckpointSource::matches(const std::string& name, const at::Tensor& tensor,
                                const Shape& expected) {
-  if (!at::isFloatingType(tensor.scalar_type())) {
+  if (!at::isFloatingType(tensor.scalar_type()) && !tensor.is_quantized()) {
     wrong_.push_back(name + " holds integers, not floats");
     return false;
   }
@@ -103,7 +103,8 @@ at::Tensor CheckpointSource::take(const std::string& name, const Shape& expected
   const at::Tensor* found = look(name);
   if (found == nullptr) missing_.push_back(name);
   if (found != nullptr && matches(name, *found, expected)) {
-    return found->to(at::kFloat).contiguous().clone();
+    const at::Tensor values = found->is_quantized() ? found->dequantize() : *found;
+    return values.to(at::kFloat).contiguous().clone();
   }
   // A stand-in. The width that was found keeps one wrong dimension from making the layers behind
   // look wrong too; a limit, and no memory behind it, keep absurd files cheap.

@@ -10,6 +10,7 @@
 #include "models/script_check.hpp"
 #include "models/script_limits.hpp"
 #include "models/script_recorder.hpp"
+#include "models/storage.hpp"
 #include "models/stored_weights.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/rng.hpp"
@@ -54,12 +55,12 @@ torch::jit::Module load(const Bytes& file, const std::string& source) {
 }
 
 /// Half and double parameters and buffers become f32.
-Conversion use_floats(torch::jit::Module& network) {
+Conversion use_floats(torch::jit::Module& network, const std::string& source) {
   Conversion conversion;
   std::set<const void*> done;  // one tensor may have several names
   for (auto [name, tensor] : script_state(network))
     if (tensor.is_floating_point() && done.insert(script_key(tensor)).second)
-      tensor.set_data(conversion.to_float(name, tensor));
+      tensor.set_data(conversion.to_float(name, tensor, source));
   return conversion;
 }
 
@@ -154,7 +155,7 @@ Graph import_script(const Bytes& file, const std::string& source, const DatasetI
   Graph graph;
   Conversion conversion;
   try {
-    conversion = use_floats(network);
+    conversion = use_floats(network, source);
     graph = convert(network, dataset, source);
   } catch (const Error&) {
     throw;
@@ -162,7 +163,8 @@ Graph import_script(const Bytes& file, const std::string& source, const DatasetI
     if (failure_of(error).code == ExitCode::kEnvironment) throw;
     throw DataError(source, "this TorchScript network cannot be run: " + first_line(error));
   }
-  if (!conversion.types().empty()) spdlog::warn("{}", conversion.describe(source));
+  conversion.log(source);
+  keep_storage(graph, conversion.kept(), source);
   if (stored_types != nullptr) *stored_types = conversion.types();
   graph.architecture = architecture_of(network);
   graph.dataset = dataset.name;

@@ -163,12 +163,12 @@ void refuse_protected(const StateDict& tensors, const std::string& source,
 }
 
 /// Every float of the weights; other types stay for the error that they cause.
-Conversion use_floats(StateDict& tensors) {
+Conversion use_floats(StateDict& tensors, const std::string& source) {
   Conversion conversion;
   const StateDict stored = tensors;
   for (const auto& [name, tensor] : stored)
-    if (at::isFloatingType(tensor.scalar_type()))
-      tensors.set(name, conversion.to_float(name, tensor));
+    if (at::isFloatingType(tensor.scalar_type()) || tensor.is_quantized())
+      tensors.set(name, conversion.to_float(name, tensor, source));
   return conversion;
 }
 
@@ -184,7 +184,7 @@ Graph from_weights(const WeightsFile& file, const std::string& source, const Mod
   if (!view.name.empty()) place += " (" + view.name + ")";
   if (count > 1) place += " (one of " + std::to_string(count) + " dictionaries of tensors in it)";
   refuse_protected(view.tensors, place, view.left_out);
-  const Conversion conversion = use_floats(view.tensors);
+  const Conversion conversion = use_floats(view.tensors, place);
   Graph graph = build_protected_model(family, classes, view.tensors, place, nullptr);
   for (const auto& entry : view.tensors)
     if (std::find(graph.state_order.begin(), graph.state_order.end(), entry.first) ==
@@ -192,7 +192,8 @@ Graph from_weights(const WeightsFile& file, const std::string& source, const Mod
       view.left_out.push_back(entry.first);
   log_choice(choice, source, family.name);
   notes = {view.name, conversion.types()};
-  if (!notes.stored_types.empty()) spdlog::warn("{}", conversion.describe(source));
+  conversion.log(source);
+  keep_storage(graph, conversion.kept(), source);
   graph.dataset = wanted.dataset;
   return graph;
 }

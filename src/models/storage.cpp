@@ -1,5 +1,7 @@
 #include "models/storage.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 
 #include "models/checkpoint_source.hpp"
@@ -95,6 +97,28 @@ std::map<std::string, at::Tensor> take_scales(StateDict& tensors, const LayoutNa
   }
   tensors = std::move(others);
   return scales;
+}
+
+void keep_storage(Graph& graph, const std::map<std::string, Storage>& kept,
+                  const std::string& source) {
+  const std::vector<StoredTensor> all = stored_tensors(graph);
+  for (const StoredTensor& tensor : all) {
+    const auto own = kept.find(tensor.name);
+    if (own == kept.end()) continue;
+    Storage storage = own->second;
+    if (storage.scale.defined())
+      storage.scale = checked_scale(graph, tensor, storage.layout, storage.scale, source);
+    graph.storage[tensor.name] = storage;
+    if (!is_stored_exactly(graph, tensor.name)) graph.storage.erase(tensor.name);
+  }
+  std::map<std::string, int> counts;
+  for (const auto& [entry, layout] : layout_names(graph)) ++counts[layout];
+  for (const auto& [layout, count] : counts)
+    spdlog::info(
+        "{}: {} of {} tensors are stored as {} and stay so: faults hit these words. `harden "
+        "--store "
+        "weight,bias,bn=fp32` would store them as fp32",
+        source, count, all.size(), layout);
 }
 
 void set_storage(Graph& graph, const LayoutNames& layouts,

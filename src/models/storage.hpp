@@ -20,4 +20,9 @@ std::map<std::string, at::Tensor> take_scales(StateDict& tensors, const LayoutNa
 void set_storage(Graph& graph, const LayoutNames& layouts,
                  const std::map<std::string, at::Tensor>& scales, const std::string& source);
 
+/// The network's tensors that a plain file holds in a format of its own are stored so; scales have
+/// the rows of the file. Tensors whose values are others by now are left out. Logs how many.
+void keep_storage(Graph& graph, const std::map<std::string, Storage>& kept,
+                  const std::string& source);
+
 }  // namespace sentinel

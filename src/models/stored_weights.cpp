@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
+#include <cfloat>
 #include <optional>
 #include <set>
 
@@ -116,45 +118,105 @@ std::string advice_on_parts(const StateDict& tensors) {
 }
 
 std::string type_name(at::ScalarType type) {
-  constexpr std::array<std::pair<at::ScalarType, const char*>, 10> kNames{{{at::kFloat, "fp32"},
-                                                                           {at::kDouble, "fp64"},
-                                                                           {at::kHalf, "fp16"},
-                                                                           {at::kBFloat16, "bf16"},
-                                                                           {at::kLong, "i64"},
-                                                                           {at::kInt, "i32"},
-                                                                           {at::kShort, "i16"},
-                                                                           {at::kChar, "i8"},
-                                                                           {at::kByte, "u8"},
-                                                                           {at::kBool, "bool"}}};
+  constexpr std::array<std::pair<at::ScalarType, const char*>, 13> kNames{
+      {{at::kFloat, "fp32"},
+       {at::kDouble, "fp64"},
+       {at::kHalf, "fp16"},
+       {at::kBFloat16, "bf16"},
+       {at::kLong, "i64"},
+       {at::kInt, "i32"},
+       {at::kShort, "i16"},
+       {at::kChar, "i8"},
+       {at::kByte, "u8"},
+       {at::kBool, "bool"},
+       {at::kQInt8, "qint8"},
+       {at::kQUInt8, "quint8"},
+       {at::kQInt32, "qint32"}}};
   for (const auto& [known, name] : kNames)
     if (known == type) return name;
   return at::toString(type);
 }
 
-at::Tensor Conversion::to_float(const std::string& name, const at::Tensor& tensor) {
-  ++tensors_;
-  const at::Tensor result = tensor.to(at::kFloat).contiguous();
-  if (tensor.scalar_type() == at::kFloat) return result;
+namespace {
+
+std::string counted(std::int64_t count, const char* what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
+Layout int8_layout(bool by_row) {
+  return parse_layout(by_row ? "int8:channel" : "int8:tensor");
+}
+
+/// Why a quantised tensor is not one of those that are read; empty where it is.
+std::string obstacle(const at::Tensor& tensor) {
+  if (tensor.scalar_type() != at::kQInt8)
+    return "is quantised as " + type_name(tensor.scalar_type()) + ", of which only qint8 is read";
+  const bool by_row = tensor.qscheme() == at::kPerChannelAffine;
+  if (by_row && (tensor.q_per_channel_axis() != 0 || tensor.dim() < 2))
+    return "has scales along another dimension than that of the output channels";
+  const at::Tensor zeros =
+      by_row ? tensor.q_per_channel_zero_points() : at::tensor(tensor.q_zero_point());
+  if (!(zeros == 0).all().item<bool>()) return "has a zero point other than 0";
+  return "";
+}
+
+/// [rows] or [1] f32
+at::Tensor scales_of(const at::Tensor& tensor) {
+  const bool by_row = tensor.qscheme() == at::kPerChannelAffine;
+  const at::Tensor scales = by_row ? tensor.q_per_channel_scales() : at::tensor({tensor.q_scale()});
+  return scales.to(at::kFloat).contiguous();
+}
+
+}  // namespace
+
+at::Tensor Conversion::read_quantised(const std::string& name, const at::Tensor& tensor,
+                                      const std::string& source) {
+  const std::string why = obstacle(tensor);
+  const at::Tensor scales = why.empty() ? scales_of(tensor) : at::ones({1});
+  const at::Tensor good = at::isfinite(scales) & (scales >= FLT_MIN);
+  if (!why.empty() || !good.all().item<bool>())
+    throw DataError(
+        source, name + " " + (why.empty() ? "has a scale that is no number from 2^-126 on" : why) +
+                    "; save its dequantize()");
+  const at::Tensor words = tensor.int_repr();
+  const std::int64_t lowest = (words == -128).sum().item<std::int64_t>();
+  if (lowest > 0 && lowest_.empty()) lowest_ = name;
+  lowest_words_ += lowest;
+  kept_[name] = {int8_layout(tensor.qscheme() == at::kPerChannelAffine), scales};
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(std::max<std::int64_t>(1, tensor.dim())),
+                                 1);
+  rows[0] = scales.numel();
+  const at::Tensor values = words.clamp(-127).to(at::kFloat);
+  return (tensor.dim() == 0 ? values * scales[0] : values * scales.view(rows)).contiguous();
+}
+
+void Conversion::count_changes(const std::string& name, const at::Tensor& before,
+                               const at::Tensor& after) {
   ++converted_;
-  values_ += tensor.numel();
-  const std::string type = type_name(tensor.scalar_type());
-  if (std::find(types_.begin(), types_.end(), type) == types_.end()) types_.push_back(type);
-  if (tensor.scalar_type() != at::kDouble) return result;  // fp32 holds every value of a half
+  values_ += before.numel();
   const auto count = [](const at::Tensor& which) { return which.sum().item<std::int64_t>(); };
-  const at::Tensor finite = at::isfinite(tensor);
-  rounded_ += count(finite & (result.to(at::kDouble) != tensor));
-  vanished_ += count((result == 0) & (tensor != 0));
-  const std::int64_t overflowed = count(finite & at::isinf(result));
+  const at::Tensor finite = at::isfinite(before);
+  rounded_ += count(finite & (after.to(at::kDouble) != before));
+  vanished_ += count((after == 0) & (before != 0));
+  const std::int64_t overflowed = count(finite & at::isinf(after));
   if (overflowed > 0 && overflowing_.empty()) overflowing_ = name;
   overflowed_ += overflowed;
+}
+
+at::Tensor Conversion::to_float(const std::string& name, const at::Tensor& tensor,
+                                const std::string& source) {
+  ++tensors_;
+  if (tensor.is_quantized()) return read_quantised(name, tensor, source);
+  const at::Tensor result = tensor.to(at::kFloat).contiguous();
+  if (tensor.scalar_type() == at::kHalf || tensor.scalar_type() == at::kBFloat16)
+    kept_[name] = {parse_layout(type_name(tensor.scalar_type())), {}};
+  else if (tensor.scalar_type() != at::kFloat)
+    count_changes(name, tensor, result);
   return result;
 }
 
-std::string Conversion::types() const {
-  return fmt::format("{}", fmt::join(types_, ", "));
-}
-
-std::string Conversion::describe(const std::string& source) const {
+std::string Conversion::warning(const std::string& source) const {
+  if (converted_ == 0) return "";
   if (overflowed_ > 0)
     throw DataError(source, fmt::format("{} of its values are beyond the range of fp32, in which "
                                         "networks are computed here (the first in {}); save the "
@@ -164,10 +226,16 @@ std::string Conversion::describe(const std::string& source) const {
   if (rounded_ > 0) change = fmt::format("rounds {} of {} values", rounded_, values_);
   if (vanished_ > 0) change += fmt::format(", {} of them to 0", vanished_);
   return fmt::format(
-      "{}: {} of {} float tensors are stored as {}. They are converted to fp32, which {}. "
-      "Faults are injected into the 32-bit words of these fp32 values, not into the words of the "
-      "file",
-      source, converted_, tensors_, types(), change);
+      "{}: {} of {} float tensors are stored as fp64. They are converted to fp32, which {}. Faults "
+      "are injected into the 32-bit words of these fp32 values, not into the words of the file",
+      source, converted_, tensors_, change);
+}
+
+void Conversion::log(const std::string& source) const {
+  if (lowest_words_ > 0)
+    spdlog::warn("{}: {} of int8 are -128, which is stored as -127 here (the first in {})", source,
+                 counted(lowest_words_, "word"), lowest_);
+  if (const std::string text = warning(source); !text.empty()) spdlog::warn("{}", text);
 }
 
 }  // namespace sentinel

@@ -225,6 +225,8 @@ void remove_limits(Graph& graph) {
       conv->high = at::full_like(conv->high, kInfinity);
     }
   }
+  for (const StoredTensor& tensor : stored_tensors(graph))
+    if (tensor.kind == TensorClass::kBound) store_plain(graph, tensor.name);
 }
 
 void recalibrate(Graph& graph, const Dataset& images, const Comm& comm, at::Device device) {

@@ -33,10 +33,13 @@ bool fit(Graph& graph, const Dataset& images, const Dataset& test, const std::st
   }
   const std::int64_t held = holds_out ? std::max<std::int64_t>(1, images.size() / 10) : 0;
   const Dataset fitted = images.first(images.size() - held);
+  require_named(options.store, graph);
+  const Layouts layouts = layouts_by(options.store, graph);
   // Old bounds would cut what the network learns, and not fit it afterwards.
   remove_limits(graph);
   if (!train(graph, fitted, holds_out ? last(images, held) : test, options, report)) return false;
   recalibrate(graph, images, Comm::local(), options.device);
+  lay_out_bounds(graph, layouts);
   return true;
 }
 

@@ -52,6 +52,15 @@ Op duplicate(const Conv& conv, std::vector<std::int64_t> channels, RowLayout lay
   return op;
 }
 
+/// Copies have their originals' scales.
+void duplicate_scales(Graph& graph, NodeId node) {
+  const auto stored = graph.storage.find(graph[node].name + ".weight");
+  if (stored == graph.storage.end() || !has_row_scales(stored->second)) return;
+  at::Tensor& scale = stored->second.scale;
+  const auto copies = at::tensor(std::get<DuplicatedConv>(graph[node].op).duplicated);
+  scale = at::cat({scale, scale.index_select(0, copies)});
+}
+
 /// Convolutions of which one permutable group holds every channel, so that after sorting the first
 /// ones are the group's best.
 std::vector<bool> led_by_group(const Graph& graph) {
@@ -135,6 +144,7 @@ Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
     channels.resize(static_cast<std::size_t>(count));
     hardened[layer.node].op = duplicate(
         conv, std::move(channels), leading ? RowLayout::kGroup : RowLayout::kOwn, plan.correction);
+    duplicate_scales(hardened, layer.node);
   }
   return hardened;
 }
@@ -188,7 +198,6 @@ Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const Harden
                       " already has duplicated channels; harden the model it was made from");
     }
   }
-  require_plain_storage(graph, "harden");
   Graph hardened = duplicate_channels(graph, scores, plan.duplication);
   if (plan.restricted) hardened = restrict_activations(hardened, plan.clipping, plan.bounds);
   if (plan.fold_batch_norm) spdlog::info(in_words(fold_batch_norm(hardened, plan.store)));

@@ -13,7 +13,6 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/graph/channels.hpp"
-#include "sentinel/protect/storing.hpp"
 
 namespace sentinel {
 namespace {
@@ -211,7 +210,6 @@ void keep_only(Numbers& order, const std::vector<bool>& mask) {
 }  // namespace
 
 Graph prune(const Graph& graph, const ChannelScores& scores, const PruningPlan& plan) {
-  require_plain_storage(graph, "prune");
   check_ratio(plan.ratio, "");
   check_plain(graph);
   const Numbers counts = channel_counts(graph);

@@ -156,6 +156,17 @@ std::optional<Widths> widths_of(const Op& op) {
                 conv->weight.size(1) * conv->groups};
 }
 
+/// The scales of the weight's rows go with them; copies stay behind the originals.
+void reorder_scales(Graph& graph, const Node& node, Numbers rows) {
+  const auto stored = graph.storage.find(node.name + ".weight");
+  if (stored == graph.storage.end() || !has_row_scales(stored->second)) return;
+  at::Tensor& scale = stored->second.scale;
+  if (std::holds_alternative<DuplicatedConv>(node.op))
+    while (static_cast<std::int64_t>(rows.size()) < scale.size(0))
+      rows.push_back(static_cast<std::int64_t>(rows.size()));
+  scale = select(scale, 0, rows);
+}
+
 }  // namespace
 
 void reorder(Graph& graph, NodeId id, const NodeOrder& order) {
@@ -165,6 +176,7 @@ void reorder(Graph& graph, NodeId id, const NodeOrder& order) {
   const bool depthwise = conv && is_depthwise(*conv);
   std::visit(Reorder{order, node.name}, node.op);
   if (!before) return;
+  reorder_scales(graph, node, order.out);
   ChannelOrigin& origin = graph.origin[node.name];
   compose(origin.out, order.out, before->out);
   // The inputs of a depthwise convolution go with its outputs. One that was grouped still says

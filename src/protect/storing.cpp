@@ -9,6 +9,13 @@
 namespace sentinel {
 namespace {
 
+const std::string kScales = "_scale";
+
+/// Whether tensors of a class are the network's own.
+bool is_value(TensorClass kind) {
+  return kind == TensorClass::kWeight || kind == TensorClass::kBias || kind == TensorClass::kBn;
+}
+
 bool holds(const std::vector<TensorClass>& classes, TensorClass kind) {
   return std::find(classes.begin(), classes.end(), kind) != classes.end();
 }
@@ -56,38 +63,48 @@ void require_finite(const Graph& graph, const StoredTensor& tensor, const Layout
                   layout_name(layout) + " has no scale for it");
 }
 
-void store_one(Graph& graph, const StoredTensor& tensor, const std::vector<StoreRule>& rules) {
-  if (tensor.kind == TensorClass::kScale || tensor.kind == TensorClass::kCheck) return;
-  if (graph.storage.count(tensor.name) > 0) return;
-  const Layout layout = layout_by(rules, graph, tensor, tensor.kind);
-  if (is_plain(layout)) return;
+Layout layout_in(const Layouts& layouts, const std::string& entry) {
+  const auto own = layouts.find(entry);
+  return own == layouts.end() ? Layout() : own->second;
+}
+
+/// How an entry is stored now.
+Layout present_layout(const Graph& graph, const std::string& entry) {
+  const auto own = graph.storage.find(entry);
+  return own == graph.storage.end() ? Layout() : own->second.layout;
+}
+
+void store_one(Graph& graph, const StoredTensor& tensor, const Layouts& layouts) {
+  const std::string of_scales = tensor.name + kScales;
+  const Layout layout = layout_in(layouts, tensor.name), scales = layout_in(layouts, of_scales);
+  if (layout == tensor.layout && scales == present_layout(graph, of_scales)) return;
+  if (is_plain(layout)) return store_plain(graph, tensor.name);
   require_finite(graph, tensor, layout);
-  store_as(graph, tensor.name, layout, layout_by(rules, graph, tensor, TensorClass::kScale));
+  store_as(graph, tensor.name, layout, scales);
 }
 
 /// Undoes store_one; the tensor's values become these.
 void restore(Graph& graph, const StoredTensor& tensor, const at::Tensor& values) {
-  graph.storage.erase(tensor.name);
-  graph.storage.erase(tensor.name + "_scale");
+  store_plain(graph, tensor.name);
   at::Tensor own = values_of(graph, tensor);
   own.copy_(values);
 }
 
 /// Bounds are rounded outwards: without faults they cut nothing.
-void store_bound(Graph& graph, const StoredTensor& tensor, const std::vector<StoreRule>& rules) {
+void store_bound(Graph& graph, const StoredTensor& tensor, const Layouts& layouts) {
   constexpr int kTries = 64;
   const float outwards = ends_with(tensor.name, "_low") ? -1 : 1;
   const at::Tensor wanted = values_of(graph, tensor).clone();
   at::Tensor given = wanted, margin = wanted.abs() * 0x1p-24;
   for (int i = 0; i < kTries; ++i, margin = margin * 2) {
-    store_one(graph, tensor, rules);
+    store_one(graph, tensor, layouts);
     const at::Tensor short_of = (values_of(graph, tensor) - wanted) * outwards < 0;
     if (!short_of.any().item<bool>()) return;
     given = at::where(short_of, wanted + margin * outwards, given);
     restore(graph, tensor, given);
   }
-  throw UserError("--store: " + layout_name(layout_by(rules, graph, tensor, tensor.kind)) +
-                  " cannot hold " + tensor.name + " without cutting values; take a wider format");
+  throw UserError("--store: " + layout_name(layout_in(layouts, tensor.name)) + " cannot hold " +
+                  tensor.name + " without cutting values; take a wider format");
 }
 
 }  // namespace
@@ -114,21 +131,32 @@ StoreRule parse_store_rule(const std::string& text) {
 
 Layout layout_by(const std::vector<StoreRule>& rules, const Graph& graph,
                  const StoredTensor& tensor, TensorClass kind) {
-  Layout layout;
+  const bool of_scales = kind == TensorClass::kScale && tensor.kind != TensorClass::kScale;
+  Layout layout = present_layout(graph, of_scales ? tensor.name + kScales : tensor.name);
   for (const StoreRule& rule : rules)
     if (matches(rule, graph, tensor, kind)) layout = rule.layout;
   return layout;
 }
 
-void store_values(Graph& graph, const std::vector<StoreRule>& rules) {
-  for (const StoredTensor& tensor : stored_tensors(graph))
-    if (tensor.kind != TensorClass::kBound) store_one(graph, tensor, rules);
+Layouts layouts_by(const std::vector<StoreRule>& rules, const Graph& graph) {
+  Layouts layouts;
+  for (const StoredTensor& tensor : stored_tensors(graph)) {
+    if (tensor.kind == TensorClass::kScale || tensor.kind == TensorClass::kCheck) continue;
+    const Layout layout = layout_by(rules, graph, tensor, tensor.kind);
+    if (is_plain(layout)) continue;
+    layouts[tensor.name] = layout;
+    if (!has_scale(layout.format)) continue;
+    const Layout scales = layout_by(rules, graph, tensor, TensorClass::kScale);
+    if (!is_plain(scales)) layouts[tensor.name + kScales] = scales;
+  }
+  return layouts;
 }
 
-void store_bounds(Graph& graph, const std::vector<StoreRule>& rules) {
-  for (const StoredTensor& tensor : stored_tensors(graph))
-    if (tensor.kind == TensorClass::kBound) store_bound(graph, tensor, rules);
-  const std::vector<StoredTensor> all = stored_tensors(graph);
+void require_named(const std::vector<StoreRule>& rules, const Graph& graph) {
+  if (rules.empty()) return;
+  Graph stored = graph.clone();
+  store_values(stored, rules);
+  const std::vector<StoredTensor> all = stored_tensors(stored);
   for (const StoreRule& rule : rules)
     if (std::none_of(all.begin(), all.end(), [&](const StoredTensor& tensor) {
           return matches(rule, graph, tensor, tensor.kind);
@@ -136,12 +164,23 @@ void store_bounds(Graph& graph, const std::vector<StoreRule>& rules) {
       throw UserError("--store " + rule.text + ": the network has no such tensors");
 }
 
-void require_plain_storage(const Graph& graph, const std::string& what) {
-  if (graph.storage.empty()) return;
-  throw UserError(what + ": values of this network are stored as " +
-                  layout_name(graph.storage.begin()->second.layout) + " (" +
-                  graph.storage.begin()->first +
-                  "); start from the network that it was made from, and store last");
+void lay_out_values(Graph& graph, const Layouts& layouts) {
+  for (const StoredTensor& tensor : stored_tensors(graph))
+    if (is_value(tensor.kind)) store_one(graph, tensor, layouts);
+}
+
+void store_values(Graph& graph, const std::vector<StoreRule>& rules) {
+  lay_out_values(graph, layouts_by(rules, graph));
+}
+
+void lay_out_bounds(Graph& graph, const Layouts& layouts) {
+  for (const StoredTensor& tensor : stored_tensors(graph))
+    if (tensor.kind == TensorClass::kBound) store_bound(graph, tensor, layouts);
+}
+
+void store_bounds(Graph& graph, const std::vector<StoreRule>& rules) {
+  lay_out_bounds(graph, layouts_by(rules, graph));
+  require_named(rules, graph);
 }
 
 }  // namespace sentinel

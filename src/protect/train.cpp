@@ -10,13 +10,13 @@
 #include <vector>
 
 #include "protect/augment.hpp"
+#include "protect/straight_through.hpp"
 #include "protect/train_state.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/graph/visit.hpp"
-#include "sentinel/protect/storing.hpp"
 #include "sentinel/store/file_lock.hpp"
 
 namespace sentinel {
@@ -168,9 +168,11 @@ std::int64_t steps_per_epoch(std::int64_t images, std::int64_t batch_size) {
 /// One training run; holds what its epochs share and goes on from where its state file stands.
 class Trainer {
  public:
-  Trainer(Graph& graph, const Dataset& images, const Dataset& held_out, const TrainOptions& options,
-          const State& state, const TrainStateFile& file)
+  Trainer(Graph& graph, const Layouts& layouts, const Dataset& images, const Dataset& held_out,
+          const TrainOptions& options, const State& state, const TrainStateFile& file)
       : graph_(graph),
+        layouts_(layouts),
+        masters_(masters_of(graph, layouts)),
         images_(images),
         held_out_(held_out),
         options_(options),
@@ -224,7 +226,8 @@ class Trainer {
 
   /// The end of an epoch: is it the best so far? Everything is kept.
   void judge(double loss) {
-    const Accuracy accuracy = evaluate(graph_, held_out_, options_.device, options_.batch_size);
+    const Accuracy accuracy =
+        layouts_.empty() ? held_out_accuracy(graph_) : held_out_accuracy(stored());
     if (accuracy.logits.not_finite() > 0) throw_diverged("logits of held-out images are");
     if (accuracy.correct >= progress_.best_correct) {
       progress_.best_correct = accuracy.correct;
@@ -234,6 +237,21 @@ class Trainer {
     progress_.reports.push_back(
         {done() + 1, loss, static_cast<double>(accuracy.correct) / images, false});
     file_.save(live_, progress_);
+  }
+
+  Accuracy held_out_accuracy(const Graph& graph) const {
+    return evaluate(graph, held_out_, options_.device, options_.batch_size);
+  }
+
+  /// The network as it would be written now.
+  Graph stored() const {
+    Graph stored = graph_.clone();
+    for (const StoredTensor& tensor : stored_tensors(stored))
+      if (!at::isfinite(values_of(stored, tensor)).all().item<bool>() &&
+          tensor.kind != TensorClass::kBound)
+        throw_diverged("values of " + tensor.name + " are");
+    lay_out_values(stored, layouts_);
+    return stored;
   }
 
   Batch batch(const std::vector<std::int64_t>& order, std::int64_t step, Rng& crops) const {
@@ -254,18 +272,27 @@ class Trainer {
                     (options_.state_file.empty() || done() == 0 ? "" : " and say --fresh"));
   }
 
-  double train_on(const Batch& batch, double rate, Rng& dropout) {
+  /// The loss; the gradients are in the graph.
+  double differentiate(const Batch& batch, Rng& dropout) {
+    const AsRead as_read(masters_);
     const at::Tensor output = run_training(graph_, batch.images.to(options_.device), dropout);
     const at::Tensor loss = at::cross_entropy_loss(output, batch.labels.to(options_.device));
     const double value = loss.item<double>();
     if (!std::isfinite(value)) throw_diverged("the loss is");
     loss.backward();
+    return value;
+  }
+
+  double train_on(const Batch& batch, double rate, Rng& dropout) {
+    const double value = differentiate(batch, dropout);
     sgd_.step(rate);
     tie_copies(graph_);
     return value;
   }
 
   Graph& graph_;
+  const Layouts& layouts_;
+  std::vector<Master> masters_;
   const Dataset &images_, &held_out_;
   const TrainOptions& options_;
   const TrainStateFile& file_;
@@ -274,6 +301,12 @@ class Trainer {
   LiveTensors live_;
   TrainProgress progress_;
 };
+
+/// Values are masters from now on. How bounds are stored stays.
+void store_values_plain(Graph& graph) {
+  for (const StoredTensor& tensor : stored_tensors(graph))
+    if (tensor.kind != TensorClass::kBound) store_plain(graph, tensor.name);
+}
 
 }  // namespace
 
@@ -299,18 +332,24 @@ void check_training(const TrainOptions& options, const std::string& epochs,
 bool train(Graph& graph, const Dataset& images, const Dataset& held_out,
            const TrainOptions& options, const OnEpoch& report) {
   if (images.size() == 0) throw UserError("training needs at least one image");
-  require_plain_storage(graph, "train");
   check_training(options);
   const at::AutoGradMode with_gradients(true);
   const FileLock lock(options.state_file);  // two of one output would overwrite each other's epochs
+  const Layouts layouts = layouts_by(options.store, graph);
   std::string fingerprint;
   if (!options.state_file.empty()) {
-    fingerprint = training_fingerprint(graph, images, held_out, options);
+    fingerprint = training_fingerprint(graph, layouts, images, held_out, options);
   }
   const TrainStateFile file(options.state_file, fingerprint);
   if (options.fresh) file.remove();
-  const Training training(graph, options.device);
-  return Trainer(graph, images, held_out, options, training.state(), file).run(report);
+  store_values_plain(graph);
+  bool ended = false;
+  {
+    const Training training(graph, options.device);
+    ended = Trainer(graph, layouts, images, held_out, options, training.state(), file).run(report);
+  }
+  lay_out_values(graph, layouts);
+  return ended;
 }
 
 }  // namespace sentinel

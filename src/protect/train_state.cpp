@@ -85,8 +85,8 @@ void hash_network(const Graph& graph, Sha256& hash) {
 
 }  // namespace
 
-std::string training_fingerprint(const Graph& graph, const Dataset& images, const Dataset& held_out,
-                                 const TrainOptions& options) {
+std::string training_fingerprint(const Graph& graph, const Layouts& layouts, const Dataset& images,
+                                 const Dataset& held_out, const TrainOptions& options) {
   Sha256 hash;
   hash.update(fmt::format(
       "training {} of {}: epochs {}, batch {}, lr {:.17g}, momentum {:.17g}, decay {:.17g}, "
@@ -96,6 +96,8 @@ std::string training_fingerprint(const Graph& graph, const Dataset& images, cons
       options.device.is_cuda() ? "cuda" : "cpu", images.info().name, images.hash(),
       held_out.info().name, held_out.hash()));
   if (graph.normalisation) hash.update(numbers_of(*graph.normalisation) + "\n");
+  for (const auto& [entry, layout] : layouts)
+    hash.update(entry + " stored as " + layout_name(layout) + "\n");
   hash_network(graph, hash);
   return hash.hex();
 }

@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "sentinel/protect/storing.hpp"
 #include "sentinel/protect/train.hpp"
 
 namespace sentinel {
@@ -20,8 +21,8 @@ struct TrainProgress {
 };
 
 /// SHA-256 of everything that decides what a training gives: options, images, the network as it is.
-std::string training_fingerprint(const Graph& graph, const Dataset& images, const Dataset& held_out,
-                                 const TrainOptions& options);
+std::string training_fingerprint(const Graph& graph, const Layouts& layouts, const Dataset& images,
+                                 const Dataset& held_out, const TrainOptions& options);
 
 /// The file from which a stopped training goes on: a .pth of its tensors with the progress as
 /// metadata. Nothing happens where the path is empty.

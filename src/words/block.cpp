@@ -48,6 +48,24 @@ bool codes_incomplete_blocks(const Layout& layout) {
   return !layout.code || layout.code->kind != Kind::kZeroSpace;
 }
 
+bool keeps_words(const Layout& layout) {
+  if (!layout.code) return true;
+  switch (layout.code->kind) {
+    case Kind::kMset:
+    case Kind::kCep:
+    case Kind::kParity:
+    case Kind::kTmr:
+      return false;
+    case Kind::kRepeat:
+    case Kind::kSecded:
+    case Kind::kSpw:
+    case Kind::kZeroSpace:
+    case Kind::kBch:
+      return true;
+  }
+  return true;
+}
+
 bool may_flag(const Layout& layout) {
   if (!layout.code) return false;
   switch (layout.code->kind) {

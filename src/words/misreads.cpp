@@ -23,11 +23,6 @@ std::vector<double> binomials(int n) {
   return all;
 }
 
-bool depends_on_word(const Code& code) {
-  return code.kind == Kind::kMset || code.kind == Kind::kCep || code.kind == Kind::kParity ||
-         code.kind == Kind::kTmr;
-}
-
 /// A block of zeros: the codes that are looked at are linear, so it stands for all.
 struct ZeroBlock {
   explicit ZeroBlock(const Layout& own) : layout(own), shape(block_shape(own)) {
@@ -62,7 +57,7 @@ struct ZeroBlock {
 }  // namespace
 
 bool corrects_single_flips(const Layout& layout) {
-  if (!layout.code || depends_on_word(*layout.code)) return false;
+  if (!layout.code || !keeps_words(layout)) return false;
   ZeroBlock block(layout);
   if (!block.corrects_flips_of(block.check, block.shape.check_bits)) return false;
   return std::all_of(block.stored.begin(), block.stored.end(), [&](Word& word) {

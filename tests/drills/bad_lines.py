@@ -7,6 +7,7 @@ EVALUATE = "evaluate --data @data --dataset synthetic --images 4 "
 CAMPAIGN = "campaign --data @data --checkpoint @net.pth --images 4 --repeat 2 "
 ONE_BER = CAMPAIGN + "--ber 1e-6 "
 CHANNELS = "rank --data @data --checkpoint @net.pth --importance channel-FI --output @r.h5 "
+TRAIN = "train --data @data --checkpoint @net.pth --output @x.pth "
 PRUNE = "prune --data @data --checkpoint @net.pth --output @p.pth "
 
 CHECKPOINTS = [  # command line, what the message must name
@@ -116,6 +117,11 @@ USAGE = [
     ("export --checkpoint @net.pth", "--output"),
     ("export --checkpoint @net.pth --output @net.pth", "@net.pth"),
     ("train --output @x.pth", "--model"),
+    *((TRAIN + f"--store {rule}", rule)
+      for rule in ("weight=int9", "weight=int4+bch:16,5", "bias=int4+bch:8,4", "weight", "=int4",
+                   "weights=int4", "scale=int8", "bound=fp16", "weight@layer9*=int8")),
+    *((PRUNE + f"--store {rule}", rule)
+      for rule in ("weight=int9", "bound=fp16", "weight@layer9*=int8")),
     ("prune --checkpoint @net.pth --data @data", "--output"),
     ("prune --checkpoint @net.pth --data @data --output @net.pth", "@net.pth"),
     ("prune --checkpoint @hardened.pth --data @data --output @p.pth", "hardened already"),

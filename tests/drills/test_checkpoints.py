@@ -172,38 +172,6 @@ def test_another_architecture_stays_an_error(rank, state, tmp_path):
 # ---- word widths ----
 
 
-@pytest.mark.parametrize(("type", "name"), [("bfloat16", "bf16"), ("float16", "fp16"),
-                                            ("float64", "fp64")])  # fmt: skip
-def test_other_words_are_said_everywhere(sentinelnn, campaign, state, tmp_path, type, name):
-    path, result = tmp_path / "net.pth", tmp_path / "r.h5"
-    dtype = getattr(torch, type)
-    torch.save({k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, path)
-    images = [*network(path), "--data", campaign.data, "--images", "4"]
-    faults = [*images, "--ber", "1e-5", "--repeat", "3"]
-    injected = sentinelnn.run(["inject", *faults, "--output", result], ranks=2)
-    for outcome in (sentinelnn.run(["evaluate", *images]), injected):
-        assert outcome.code == 0, outcome.err
-        warnings = logged(outcome, "warning")
-        assert len(warnings) == 1 and f"stored as {name}. They are converted" in warnings[0]
-        assert "32-bit words of these fp32 values" in warnings[0]
-    plan = sentinelnn.run(["plan", *faults])
-    assert f"32-bit fp32 words, converted from the file's {name}" in plan.out
-    with h5py.File(result) as file:
-        assert text(file["provenance"].attrs["stored_types"]) == name
-    inspected = sentinelnn.run(["inspect", path])
-    assert f"floats stored as: {name} (107 tensors)" in inspected.out
-    assert "computed with: fp32" in inspected.out
-
-
-def test_half_traced_networks_are_said_too(sentinelnn, tmp_path):
-    net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=8), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10))
-    torch.jit.script(net.to(torch.bfloat16).eval()).save(str(tmp_path / "net.ts"))
-    words = ["evaluate", "--model", tmp_path / "net.ts", "--dataset", "synthetic", "--images", "4"]
-    outcome = sentinelnn.run(words)
-    assert outcome.code == 0, outcome.err
-    assert len(logged(outcome, "4 of 4 float tensors are stored as bf16")) == 1
-
-
 def test_plain_files_say_nothing(rank, plain):
     outcome = rank(plain)
     assert outcome.code == 0 and outcome.err == ""

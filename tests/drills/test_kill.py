@@ -312,6 +312,8 @@ TRAINING = {
     "train": ["train", "--epochs", "4", "--batch-size", "64"],
     "prune": ["prune", "--finetune-epochs", "4", "--pruning-ratio", "0.3"]
     + ["--finetune-batch-size", "64"],
+    "stored": ["train", "--epochs", "3", "--batch-size", "64", "--store", "weight=int4+bch:8,4"]
+    + ["--store", "bias,bn,scale=fp16"],
 }
 
 

@@ -41,6 +41,21 @@ TEST(Names, SayWhatANetworkIs) {
   EXPECT_EQ(steps_of(restricted(pruned(graph))), "pruned+hardened");
 }
 
+/// A format is how a network arrives, a code is protection.
+TEST(Names, OfOriginalsDoNotDependOnTheirFormat) {
+  for (const Graph& graph : {plain(), pruned(plain())}) {
+    const std::string name = name_of(graph, "net.pth");
+    Graph stored = graph.clone(), coded = graph.clone();
+    store_values(stored, {parse_store_rule("weight=int4"), parse_store_rule("bn=fp16")});
+    store_values(coded, {parse_store_rule("weight=int4+bch:8,4")});
+    EXPECT_EQ(steps_before_protection(stored), steps_of(graph));
+    EXPECT_EQ(name_before_protection(stored, "net.pth"), name);
+    EXPECT_EQ(name_of(stored, "net.pth"), joined_steps(steps_of(graph), "stored"));
+    EXPECT_EQ(steps_before_protection(coded), std::nullopt);
+    EXPECT_EQ(steps_before_protection(bound_weights(graph, WeightBoundsPer::kLayer)), std::nullopt);
+  }
+}
+
 TEST(Names, KnowWidthsWhereTheFileDoesNotSayWhatWasPruned) {
   Graph graph = pruned(plain());
   graph.origin.clear();  // as the seed tool's files

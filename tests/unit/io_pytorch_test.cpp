@@ -156,13 +156,71 @@ torch.save(value, "all.old.pth", _use_new_zipfile_serialization=False)
   }
 }
 
+TEST_F(PyTorch, QuantisedTensorsAreRead) {
+  ASSERT_EQ(run_python(folder_, R"(
+import torch
+torch.manual_seed(1)
+w = torch.randn(4, 3, 2)
+scales, zeros = w.abs().amax((1, 2)) / 127, torch.tensor([0, 1, -2, 3])
+q = {"rows": torch.quantize_per_channel(w, scales, zeros, 0, torch.qint8),
+     "axis": torch.quantize_per_channel(w, torch.tensor([.1, .2]), zeros[:2], 2, torch.quint8),
+     "whole": torch.quantize_per_tensor(w, 0.02, 5, torch.quint8),
+     "wide": torch.quantize_per_tensor(w, 0.02, 0, torch.qint32),
+     "view": torch.quantize_per_tensor(w, 0.02, 0, torch.qint8).permute(2, 0, 1)}
+torch.save(q, "q.pth"); torch.save(q, "q.old.pth", _use_new_zipfile_serialization=False)
+words = {name: value.int_repr().contiguous() for name, value in q.items()}
+torch.save(words, "words.pth")
+)"),
+            "");
+  const StateDict words = read_pth(folder_ / "words.pth").tensors;
+  for (const std::string file : {"q.pth", "q.old.pth"}) {
+    const StateDict tensors = read_pth(folder_ / file).tensors;
+    for (const auto& [name, tensor] : words)
+      EXPECT_TRUE(at::equal(tensors.find(name)->int_repr(), tensor)) << name;
+    EXPECT_EQ(tensors.find("whole")->q_zero_point(), 5);
+    EXPECT_EQ(tensors.find("whole")->scalar_type(), at::kQUInt8);
+    EXPECT_EQ(tensors.find("wide")->q_scale(), 0.02);
+    EXPECT_EQ(tensors.find("axis")->q_per_channel_axis(), 2);
+    EXPECT_TRUE(at::equal(tensors.find("rows")->q_per_channel_zero_points(),
+                          at::tensor({0, 1, -2, 3}, at::kLong)));
+  }
+}
+
+/// Scales and zero points that do not fit, as no torch.save writes them.
+TEST_F(PyTorch, QuantisedTensorsOfAbsurdPartsAreRefused) {
+  ASSERT_EQ(run_python(folder_, R"(
+import torch
+from torch._utils import _rebuild_qtensor
+class Fake:
+    def __init__(self, *how, storage=None):
+        self.how, self.storage = how, storage
+    def __reduce__(self):
+        w = torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8)
+        return _rebuild_qtensor, (self.storage or w.storage(), 0, (2, 2), (2, 1), self.how, False, {})
+each = torch.per_channel_affine
+long = torch.zeros(2, dtype=torch.long)
+for name, fake in {
+    "short": Fake(each, torch.ones(1), long, 0), "axis": Fake(each, torch.ones(2), long, 7),
+    "kind": Fake(each, long, long, 0), "none": Fake(each, 1.0, long, 0),
+    "text": Fake(torch.per_tensor_affine, "1", 0), "scheme": Fake("per_tensor", 0.1, 0),
+    "few": Fake(torch.per_tensor_affine), "plain": Fake(torch.per_tensor_affine, 0.1, 0,
+        storage=torch.ones(2, 2).storage()),
+}.items():
+    torch.save({"w": fake}, name + ".pth")
+)"),
+            "");
+  for (const std::string file : {"short", "axis", "kind", "none", "text", "scheme", "few", "plain"})
+    EXPECT_NE(test::data_error([&] { read_pth(folder_ / (file + ".pth")); }), "no DataError")
+        << file;
+}
+
 TEST_F(PyTorch, WhatIsNotReadIsRefusedForItsReason) {
   ASSERT_EQ(run_python(folder_, R"(
 import pickle, torch, warnings
 warnings.filterwarnings("ignore")
 w = torch.ones(2, 2)
 save = lambda name, value: torch.save({"w": value}, name)
-save("quantised.pth", torch.quantize_per_tensor(w, 0.1, 0, torch.qint8))
+save("quantised.pth", torch.quantize_per_channel(w, w[0], 0 * w[0], 0, torch.quint4x2))
 save("sparse.pth", w.to_sparse()); save("complex.pth", w.to(torch.complex64))
 pickle.dump({"w": w}, open("pickled.pth", "wb"))
 class Net(torch.nn.Module): pass

@@ -5,6 +5,7 @@
 #include "models/stored_weights.hpp"
 #include "models/weights_choice.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/stored.hpp"
 #include "unit/models_support.hpp"
 
 namespace sentinel {
@@ -219,21 +220,55 @@ TEST(Conversion, NamesTheTypesAndSaysWhatChanged) {
     FileNotes notes;
     const Bytes bytes = serialize_pth(in_type(weights(1), type));
     const Graph graph = parse_model(bytes, "my.pth", {"resnet20", "cifar10", ""}, &notes);
-    EXPECT_EQ(notes.stored_types, name);
+    EXPECT_EQ(notes.stored_types, type == at::kDouble ? "fp64" : "");
     const StateDict expected = in_type(in_type(weights(1), type), at::kFloat);
     expect_same_state(state_dict(graph), expected);
+    const bool half = type == at::kHalf || type == at::kBFloat16;
+    for (const StoredTensor& tensor : stored_tensors(graph))
+      EXPECT_EQ(layout_name(tensor.layout), half ? name : "fp32") << tensor.name;
+    const Graph again = parse_model(serialize_model(graph, {}), "again.pth", "", "");
+    EXPECT_EQ(again.storage.size(), graph.storage.size());
+    expect_same_state(state_dict(again), expected);
   }
   Conversion exact, rounds;
-  exact.to_float("a", at::ones({3}, at::kBFloat16));
-  EXPECT_THAT(exact.describe("my.pth"), HasSubstr("my.pth: 1 of 1 float tensors are stored as "
-                                                  "bf16. They are converted to fp32, which changes "
-                                                  "no value. Faults are injected into the 32-bit"));
-  rounds.to_float("a", at::tensor({1.0, 0.1, 1e-60}, at::kDouble));
-  rounds.to_float("b", at::ones({3}));
-  rounds.to_float("c", at::ones({3}, at::kHalf));
-  EXPECT_EQ(rounds.types(), "fp64, fp16");
-  EXPECT_THAT(rounds.describe("my.pth"), HasSubstr("2 of 3 float tensors"));
-  EXPECT_THAT(rounds.describe("my.pth"), HasSubstr("rounds 2 of 6 values, 1 of them to 0"));
+  exact.to_float("a", at::ones({3}, at::kBFloat16), "my.pth");
+  EXPECT_EQ(exact.warning("my.pth"), "");
+  rounds.to_float("a", at::tensor({1.0, 0.1, 1e-60}, at::kDouble), "my.pth");
+  rounds.to_float("b", at::ones({3}), "my.pth");
+  rounds.to_float("c", at::ones({3}, at::kHalf), "my.pth");
+  EXPECT_EQ(rounds.types(), "fp64");
+  EXPECT_THAT(rounds.warning("my.pth"),
+              HasSubstr("my.pth: 1 of 3 float tensors are stored as fp64"));
+  EXPECT_THAT(rounds.warning("my.pth"), HasSubstr("rounds 2 of 3 values, 1 of them to 0"));
+}
+
+/// A tensor of each kind, by PyTorch's own arithmetic.
+TEST(Conversion, KeepsQint8WithItsScales) {
+  at::manual_seed(7);
+  const at::Tensor values = at::randn({4, 3, 2, 2}), zeros = at::zeros({4}, at::kLong);
+  const at::Tensor scales = values.abs().flatten(1).amax(1) / 127;
+  Conversion kept;
+  const at::Tensor rows =
+      at::quantize_per_channel(values, scales.to(at::kDouble), zeros, 0, at::kQInt8);
+  const at::Tensor whole = at::quantize_per_tensor(values, 0.01, 0, at::kQInt8);
+  EXPECT_TRUE(at::equal(kept.to_float("rows", rows, "my.pth"), rows.dequantize()));
+  const at::Tensor read = kept.to_float("whole", whole, "my.pth");
+  EXPECT_TRUE(at::equal(read, whole.dequantize().clamp(-127 * 0.01F)));
+  EXPECT_EQ(layout_name(kept.kept().at("rows").layout), "int8:channel");
+  EXPECT_TRUE(at::equal(kept.kept().at("rows").scale, scales));
+  EXPECT_EQ(layout_name(kept.kept().at("whole").layout), "int8:tensor");
+  const auto refusal = [&](const at::Tensor& tensor) {
+    return error_of<DataError>([&] { kept.to_float("conv1.weight", tensor, "my.pth"); });
+  };
+  EXPECT_THAT(refusal(at::quantize_per_tensor(values, 0.01, 0, at::kQUInt8)),
+              HasSubstr("my.pth: conv1.weight is quantised as quint8"));
+  EXPECT_THAT(refusal(at::quantize_per_tensor(values, 0.01, 3, at::kQInt8)),
+              HasSubstr("conv1.weight has a zero point other than 0"));
+  EXPECT_THAT(refusal(at::quantize_per_channel(values, at::ones({3}), at::zeros({3}, at::kLong), 1,
+                                               at::kQInt8)),
+              HasSubstr("another dimension"));
+  EXPECT_THAT(refusal(at::_make_per_tensor_quantized_tensor(at::ones({2}, at::kChar), NAN, 0)),
+              HasSubstr("a scale that is no number"));
 }
 
 TEST(Conversion, ValuesBeyondTheRangeAreRefused) {
@@ -243,8 +278,9 @@ TEST(Conversion, ValuesBeyondTheRangeAreRefused) {
   EXPECT_THAT(error_of<DataError>([&] { parse_model(bytes, "my.pth", "resnet20", "cifar10"); }),
               HasSubstr("1 of its values are beyond the range of fp32"));
   Conversion infinite;
-  infinite.to_float("a", at::full({2}, std::numeric_limits<double>::infinity(), at::kDouble));
-  EXPECT_THAT(infinite.describe("my.pth"), HasSubstr("changes no value"));
+  infinite.to_float("a", at::full({2}, std::numeric_limits<double>::infinity(), at::kDouble),
+                    "my.pth");
+  EXPECT_THAT(infinite.warning("my.pth"), HasSubstr("changes no value"));
 }
 
 }  // namespace

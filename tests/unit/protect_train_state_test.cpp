@@ -109,6 +109,27 @@ TEST_F(Resuming, AfterEveryEpochGivesTheBitsOfAnUndisturbedRun) {
   }
 }
 
+/// The file keeps the masters, not what is read of them.
+TEST_F(Resuming, KeepsTheMastersOfAStoredNetwork) {
+  TrainOptions stored = options();
+  stored.store = {parse_store_rule("weight=int3"), parse_store_rule("bias,bn=fp16")};
+  for (auto* make : {net, hardened_net}) {
+    Graph whole = make();
+    std::filesystem::remove(file_);
+    ASSERT_TRUE(train_until(whole, kEpochs, stored));
+    std::filesystem::remove(file_);
+    for (std::int64_t epoch = 1; epoch <= kEpochs; ++epoch) {
+      Graph graph = make();
+      ASSERT_EQ(train_until(graph, epoch, stored), epoch == kEpochs);
+      EXPECT_TRUE(epoch < kEpochs || same_tensors(graph, whole));
+    }
+    EXPECT_THAT(refusal(make(), options()), HasSubstr("the state of another training"));
+    stored.store.back() = parse_store_rule("bias,bn=bf16");
+    EXPECT_THAT(refusal(make(), stored), HasSubstr("the state of another training"));
+    stored.store.back() = parse_store_rule("bias,bn=fp16");
+  }
+}
+
 /// A program that is killed before it wrote the network must not train again.
 TEST_F(Resuming, AfterTheEndTrainsNothing) {
   Graph whole = net(), again = net();

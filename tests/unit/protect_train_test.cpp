@@ -172,9 +172,6 @@ TEST(Training, RefusesNonsenseAndDivergence) {
   const Dataset images = test::quadrants(64, 1);
   EXPECT_THROW(train(graph, test::quadrants(0, 1), images, quick(1), {}), UserError);
   EXPECT_THROW(train(graph, images, images, quick(0), {}), UserError);
-  Graph stored = graph.clone();
-  store_values(stored, {parse_store_rule("weight=int8")});
-  EXPECT_THROW(train(stored, images, images, quick(1), {}), UserError);
   TrainOptions options = quick(3);
   options.learning_rate = 1e30;
   EXPECT_THROW(train(graph, images, images, options, {}), UserError);

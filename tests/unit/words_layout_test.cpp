@@ -175,5 +175,35 @@ TEST(Layouts, StateTheBitsThatTheyStore) {
   EXPECT_EQ(bits("int6+bch:32,6"), 32);
 }
 
+/// As the words themselves say.
+TEST(KeptWords, AreThoseThatAreReadAsTheyWere) {
+  for (const char* name :
+       {"int8", "fp16+repeat:7", "fp32+mset", "fp16+mset", "fp32+cep:d3", "int8+parity",
+        "fp32+tmr:sign-exponent", "int8+tmr:7", "int8+secded:64", "int8+secded:128,zero",
+        "int8+spw", "int7+zero-space", "int5+bch:16,5"}) {
+    const Layout layout = parse_layout(name);
+    const BlockShape shape = block_shape(layout);
+    std::uint64_t state = 1;
+    bool same = true;
+    for (int trial = 0; trial < 100; ++trial) {
+      std::vector<Word> words(static_cast<std::size_t>(shape.words));
+      for (Word& word : words) {
+        state = state * 6364136223846793005U + 1442695040888963407U;
+        word = state >> (64 - word_bits(layout.format));
+        // int7 has no -64, which zero-space could not store
+        if (layout.format.integer == 7 && word == 64) word = 0;
+      }
+      std::vector<Word> stored(words.size() * static_cast<std::size_t>(shape.copies));
+      std::vector<ReadWord> read(words.size());
+      Word check = 0;
+      encode_block(layout, words.data(), shape.words, stored.data(), &check);
+      decode_block(layout, stored.data(), shape.words, check, read.data());
+      for (std::size_t i = 0; i < words.size(); ++i)
+        same = same && !read[i].flagged && read[i].word == words[i];
+    }
+    EXPECT_EQ(keeps_words(layout), same) << name;
+  }
+}
+
 }  // namespace
 }  // namespace sentinel

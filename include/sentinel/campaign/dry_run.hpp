@@ -64,7 +64,7 @@ struct DryRun {
     std::uint64_t bits = 0;
     double seconds_per_image = 0;  // of a fault-free run, measured here on one rank
     Normalisation normalisation;   // of its images
-    std::string stored_types;      // of the file's weights where not all are fp32: "bf16"
+    std::string stored_types;      // of the file's weights that were converted to fp32: "fp64"
   };
   std::vector<Network> networks;  // the first is the original
   std::int64_t images = 0, images_per_trial = 0;

@@ -141,6 +141,8 @@ struct Storage {
   Layout layout;
   at::Tensor scale;  // [rows] or [1] f32 on the CPU; undefined where the format has none
 };
+/// Whether it has a scale for each row of the tensor.
+bool has_row_scales(const Storage& storage);
 
 /// A CNN as data: nodes in execution order, node 0 the Input, the last node the logits [N,
 /// classes]. Move-only: tensors alias when copied, so clone() is explicit.

@@ -41,9 +41,17 @@ std::string misfit(TensorClass kind, const Layout& layout);
 std::vector<StoredTensor> stored_tensors(const Graph& graph);
 
 /// From now on the tensor of this entry is stored so, its scales as `scales`: its values become
-/// what is read of their words. Scales are the largest magnitudes', of each row or of the tensor.
+/// what is read of their words. Scales are the largest magnitudes', of each row or of the tensor;
+/// where it is stored in this format already, it keeps its scales and so its words.
 void store_as(Graph& graph, const std::string& entry, const Layout& layout,
               const Layout& scales = {});
+
+/// What store_as would make of these values of a plain tensor.
+at::Tensor read_as(const StoredTensor& tensor, const at::Tensor& values, const Layout& layout,
+                   const Layout& scales = {});
+
+/// From now on the tensor of this entry is plain fp32; its values stay.
+void store_plain(Graph& graph, const std::string& entry);
 
 /// Gives a tensor that is stored as integers other scales, stored as `layout`: its words stay, its
 /// values become what is read of them. `scales`: as many as it has, of any sign. A scale below

@@ -67,14 +67,15 @@ struct ModelChoice {
 /// What a reader of results must know of a file of weights beside the network.
 struct FileNotes {
   std::string weights_key;   // of the dictionary that was taken, "" for the outermost
-  std::string stored_types;  // of its floats where not all are fp32: "bf16"; they were converted
+  std::string stored_types;  // of floats that were converted to fp32: "fp64"
 };
 
 /// The inverse of serialize_model, bit for bit; also reads plain state_dicts and safetensors where
 /// name and data set are given, and TorchScript files (script.hpp) where the data set is.
 ///
 /// Of a plain file the dictionary of tensors is taken that fits, whatever prefix its names have;
-/// what was chosen, left out or converted to fp32 is logged, once. Without a record UserError where
+/// what was chosen, left out or converted to fp32 is logged, once. Tensors of fp16, bf16 and qint8
+/// stay stored as such. Without a record UserError where
 /// the name or data set is empty, or nothing is called `weights_key`; with one, where a name or
 /// data set contradicts it. DataError where nothing fits.
 Graph parse_model(const Bytes& file, const std::string& source, const ModelChoice& wanted,

@@ -32,8 +32,8 @@ void export_script(const Graph& graph, const std::string& path);
 /// own their parameters, operators without parameters those of the modules that call them; entries
 /// of the state_dict stay as they are named, without those that evaluation does not use. DataError
 /// where the file is damaged, has another number of classes, or uses something that a Graph has no
-/// operator for: the first such operator and its place are named. Halves and doubles become fp32,
-/// which is logged; `stored_types` is then what they were ("bf16").
+/// operator for: the first such operator and its place are named. Halves stay stored as such;
+/// doubles become fp32, which is logged, and `stored_types` is then "fp64".
 Graph import_script(const Bytes& file, const std::string& source, const DatasetInfo& dataset,
                     std::string* stored_types = nullptr);
 

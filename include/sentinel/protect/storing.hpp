@@ -1,4 +1,5 @@
 #pragma once
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,21 +20,28 @@ struct StoreRule {
 /// themselves.
 StoreRule parse_store_rule(const std::string& text);
 
-/// How the rules store a tensor; with the kind kScale, how they store its scales.
+/// How the rules store a tensor, which else stays as it is; with the kind kScale, how they store
+/// its scales.
 Layout layout_by(const std::vector<StoreRule>& rules, const Graph& graph,
                  const StoredTensor& tensor, TensorClass kind);
 
-/// Stores a network's tensors but bounds, and their scales, by the rules: the last that names a
-/// tensor counts. The others stay plain fp32, or as they are stored already. Values become those
-/// that are read. UserError where a value that needs a scale is not finite.
+/// Of a network's tensors and their scales, by entry: "conv1.weight", "conv1.weight_scale". Those
+/// left out are plain fp32.
+using Layouts = std::map<std::string, Layout>;
+/// As it is stored now, changed by the rules: the last that names a tensor counts.
+Layouts layouts_by(const std::vector<StoreRule>& rules, const Graph& graph);
+/// UserError where a rule names nothing of the network as the rules store it.
+void require_named(const std::vector<StoreRule>& rules, const Graph& graph);
+
+/// Stores a network's tensors but bounds, and their scales. Values become those that are read.
+/// UserError where a value that needs a scale is not finite.
+void lay_out_values(Graph& graph, const Layouts& layouts);
+/// By the rules; what they do not name stays as it is.
 void store_values(Graph& graph, const std::vector<StoreRule>& rules);
 /// Stores the bounds, which were taken from the values as they are read, rounded outwards: without
-/// faults they cut nothing. UserError where a rule names nothing of the network, or a format cannot
-/// hold a bound.
+/// faults they cut nothing. UserError where a format cannot hold a bound.
+void lay_out_bounds(Graph& graph, const Layouts& layouts);
+/// By the rules; require_named.
 void store_bounds(Graph& graph, const std::vector<StoreRule>& rules);
-
-/// UserError where tensors are stored in another way than fp32: what is made of a network is made
-/// before. `what`: "prune".
-void require_plain_storage(const Graph& graph, const std::string& what);
 
 }  // namespace sentinel

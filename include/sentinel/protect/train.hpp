@@ -6,6 +6,7 @@
 #include "sentinel/fault/fault_free.hpp"
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
+#include "sentinel/protect/storing.hpp"
 
 namespace sentinel {
 
@@ -16,8 +17,9 @@ struct TrainOptions {
   bool augment = true;  // pad 4, random crop, horizontal flip
   std::uint64_t seed = 1;
   at::Device device = at::kCPU;
-  std::string state_file;  // kept after each epoch, so that a later call goes on; empty: none
-  bool fresh = false;      // throw away a state that is there
+  std::string state_file;        // kept after each epoch, so that a later call goes on; empty: none
+  bool fresh = false;            // throw away a state that is there
+  std::vector<StoreRule> store;  // how the trained network is stored; see train()
 };
 struct EpochReport {
   std::int64_t epoch = 0;  // from 1
@@ -31,7 +33,12 @@ using OnEpoch = std::function<void(const EpochReport&)>;
 /// stop was asked for before the end: then the graph is the best so far (as given before the first
 /// epoch's end), and a later call with the same state file, graph, images and options goes on after
 /// the last whole epoch and ends with the bits of an undisturbed one. The state file stays at the
-/// end too, until the network is written. Copies of duplicated channels stay equal to their originals; bounds and intervals are
+/// end too, until the network is written.
+///
+/// A network that is stored in another way than fp32, or is to be by options.store, is trained as
+/// it will be read: see AsRead. Epochs are judged, and the network is left, stored.
+///
+/// Copies of duplicated channels stay equal to their originals; bounds and intervals are
 /// not trained: fit() sets them anew. All randomness from the counter-based generator. UserError
 /// for absurd options, where the loss diverges, and for the state file of another training;
 /// DataError for a damaged one.
@@ -45,7 +52,8 @@ void check_training(const TrainOptions& options, const std::string& epochs = "--
 /// train() as the commands use it: the epoch is chosen on the last tenth of the images, which is
 /// held out (`select` "held-out"), or on the test images ("test"; UserError for others); bounds and
 /// intervals of a hardened graph are removed before and calibrated on the fitted images after.
-/// False as of train().
+/// Bounds are stored as the network's were and options.store says. False as of train(). UserError
+/// where a rule names nothing.
 bool fit(Graph& graph, const Dataset& images, const Dataset& test, const std::string& select,
          const TrainOptions& options, const OnEpoch& report);
 /// UserError for an unknown word.

@@ -75,6 +75,10 @@ void encode_block(const Layout& layout, const Word* words, int count, Word* stor
 /// The words that stored ones [copies][count] and their check word are read as.
 void decode_block(const Layout& layout, const Word* stored, int count, Word check, ReadWord* words);
 
+/// Whether every word is read as the one that was stored, without faults. Not of mset, cep, parity
+/// and tmr, which put check bits in place of the word's own.
+bool keeps_words(const Layout& layout);
+
 /// Whether a stored bit carries the message; else it is a check bit. Of a block's first word.
 bool is_message_bit(const Layout& layout, int bit);
 
