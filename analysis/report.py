@@ -20,12 +20,15 @@ import agreement
 import figures
 import jinja2
 import pandas as pd
+import plot_frontier
 import rankings
 import report_audit
 import report_design
+import storage
 import summaries
 from agreement import CHANNEL_FI
 from cli import arguments, run
+from frontier import frontier_rows, kept_words, rates_of
 from outputs import check_output, write_output
 from plot_style import COLUMN, save
 from rankings import Sources, sources_of
@@ -40,6 +43,7 @@ from text import (
     listed,
     moment,
     percent,
+    plain,
     points,
     printable,
     ratio,
@@ -55,21 +59,22 @@ def headlines(result: Result) -> list[str]:
     """One sentence per point: what it estimates of every model, the gain in accuracy."""
     if rankings.holds_channels(result):
         return [report_design.channel_sentence(result)]
-    return [_headline(result, point) for point in summaries.main_trials(result)["point"].unique()]
+    points = dict.fromkeys(point for point, _ in summaries.answered(result))
+    return [_headline(result, point) for point in points]
 
 
 def _headline(result: Result, point: int) -> str:
-    trials = summaries.trials_of(result, point)
     quantity = summaries.main_quantity(result, point)
     as_text = percent if quantity == "accuracy" else share
     parts = []
-    for model in sorted(trials["model"].unique()):
+    for model in (model for own, model in summaries.answered(result) if own == point):
         found = summaries.estimate(result, point, model, quantity)
         bounds = interval(found.lower, found.upper, as_text)
         parts.append(f"{result.models['name'][model]} {as_text(found.estimate)} {bounds}")
     label = summaries.point_labels(result)[point]
-    used = count(summaries.trials_used(result, point))
-    text = f"{label}, {used} trials: {summaries.QUANTITIES[quantity]} {listed(parts, MAX_NAMED)}"
+    used = summaries.trials_used(result, point)
+    trials = f"{count(used)} trials" if used else "no trial (an exact bound of the codes)"
+    text = f"{label}, {trials}: {summaries.QUANTITIES[quantity]} {listed(parts, MAX_NAMED)}"
     gains = summaries.gain_table(result)
     for gain in gains[gains["point"] == point].head(MAX_NAMED - 1).itertuples():
         name = result.models["name"][gain.model]
@@ -117,7 +122,7 @@ def accuracy_rows(result: Result) -> list[dict[str, str]]:
                 "point": labels[row.point],
                 "model": row.model_name,
                 "trials": count(row.trials),
-                "flips": f"{row.flips:.4g}",
+                "flips": plain(row.flips),
                 "accuracy": percent(row.estimate),
                 "interval": interval(row.lower, row.upper),
                 "method": row.method,
@@ -155,12 +160,47 @@ def outcome_rows(result: Result) -> list[dict[str, str]]:
 def overhead_rows(result: Result) -> list[dict[str, str]]:
     rows = []
     for row in summaries.overhead_table(result).itertuples():
-        cells = {"model": row.name}
+        cells = {"model": row.name, "stored": storage.stored_as(result, row.Index)}
+        bits = storage.bits_per_weight(result, row.Index)
+        cells["bits"] = "–" if pd.isna(bits) else f"{bits:.2f}"
         for name in ("parameters", "macs", "memory_bytes"):
             cells[name] = count(getattr(row, name))
             cells[f"{name}_ratio"] = ratio(getattr(row, f"{name}_ratio"))
         rows.append(cells)
     return rows
+
+
+def word_rows(result: Result) -> list[dict[str, str]]:
+    """What the faults did to stored words; empty where the file tells no more than their number."""
+    if rankings.holds_channels(result):
+        return []
+    table = storage.words_table(result)
+    told = table["wrong"].notna() | (table["masked"] > 0) | (table["stored"] < 1)
+    if not told.any():
+        return []
+    labels = summaries.point_labels(result)
+    return [
+        {"point": labels[row.point], "model": result.models["name"][row.model]}
+        | {name: plain(getattr(row, name)) for name in ("faults", "masked", "wrong", "flagged")}
+        | {"stored": {0.0: "no", 1.0: "yes"}.get(row.stored, f"of {percent(row.stored, 1)}")}
+        for row in table.itertuples()
+    ]
+
+
+def pairing_sentences(result: Result) -> list[str]:
+    """How many faults a model has in common with the first, where that is not all of them."""
+    found = result.pairing[result.pairing["shared"] < 1].drop_duplicates("model")
+    first = result.models["name"].iloc[0] if len(result.models) else ""
+    sentences = []
+    for row in found.itertuples():
+        name = result.models["name"][row.model]
+        if summaries.is_listed(result, row.point):
+            rest = "of the list's faults; the others hit words that it does not have."
+            sentences.append(f"{name} has {share(row.shared)} {rest}")
+        else:
+            rest = f"of the sites of {first}; at all other sites of its own its faults are independent."
+            sentences.append(f"{name} shares the faults of {share(row.shared)} {rest}")
+    return sentences
 
 
 def session_rows(result: Result) -> list[dict[str, str]]:
@@ -201,6 +241,15 @@ def correlation_sentence(sources: Sources) -> str:
         for row in means.itertuples()
     )
     return f"Rank correlation with {reference}, mean over layers: {parts}."
+
+
+def frontier_table(sources: Sources) -> dict[str, Any]:
+    """The stored forms beside their figure; no rows where there is none."""
+    frontier = plot_frontier.of_sources(sources)
+    if frontier is None:
+        return {"forms": [], "rates": [], "kept": ""}
+    rates = [summaries.number(rate) for rate in rates_of(frontier)]
+    return {"forms": frontier_rows(frontier), "rates": rates, "kept": kept_words(frontier)}
 
 
 def channel_rows(sources: Sources) -> list[dict[str, str]]:
@@ -278,6 +327,7 @@ def render(sources: Sources) -> str:
         channels=channel_rows(sources),
         channel_methods=report_design.channel_methods(result),
         correlation=correlation_sentence(sources),
+        frontier=frontier_table(sources),
         figures=figure_cards(sources),
     )
 
@@ -297,6 +347,8 @@ def _numbers(result: Result) -> dict[str, Any]:
         "gains": len(result.models) > 1,
         "overhead": overhead_rows(result),
         "outcomes": outcome_rows(result),
+        "words": word_rows(result),
+        "pairing": pairing_sentences(result),
         "times": time_rows(result),
         "load": load_sentence(result),
         "audit": report_audit.audit_sentence(result),

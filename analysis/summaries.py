@@ -27,6 +27,7 @@ from text import percent
 from weights import PILOT, SEQUENTIAL, SIMPLE, known_share
 
 NAN = float("nan")
+BOUND = "bound"  # how the method of estimates begins that need no trials
 QUANTILES = {"low": 0.01, "first": 0.25, "median": 0.5, "third": 0.75, "high": 0.99}
 QUANTITIES = {"accuracy": "accuracy", "failing": "failing images"}
 
@@ -51,7 +52,7 @@ def sampling_of(result: Result, point: int) -> str:
 
 
 def is_single(trials: pd.DataFrame) -> bool:
-    """Whether every trial flips exactly one bit."""
+    """Whether every trial has exactly one fault."""
     return len(trials) > 0 and bool((trials["n_faults"] == 1).all())
 
 
@@ -76,6 +77,11 @@ def trials_used(result: Result, point: int) -> int:
     return int(rows.groupby("model").size().max()) if len(rows) else 0
 
 
+def point_row(result: Result, point: int) -> Any:
+    """The point's row of /points, its columns as attributes."""
+    return next(result.points.loc[[point]].itertuples())
+
+
 def fault_parts(point: Any) -> list[str]:
     """How faults of a point (a row of /points) differ from single flips of all weights."""
     usual = {"effect": "flip", "shape": "bit", "target": "weight", "selection": ""}
@@ -85,6 +91,26 @@ def fault_parts(point: Any) -> list[str]:
 def has_single_flips(point: Any) -> bool:
     """Whether each fault inverts one bit."""
     return bool(point.effect == "flip" and point.shape == "bit")
+
+
+def hits_words(point: Any) -> bool:
+    """Whether each fault replaces a word, so that rates are per word."""
+    return point.effect == "random-word" or str(point.effect).startswith("value:")
+
+
+def fault_noun(point: Any) -> str:
+    """What a caption calls a fault of the point."""
+    return "flip" if has_single_flips(point) else "fault"
+
+
+def rate_words(point: Any) -> tuple[str, str]:
+    """Name and unit of the point's rate."""
+    if point.shape not in ("bit", LISTED):
+        return "event rate", "events per bit and trial"
+    if hits_words(point):
+        return "fault rate", "faults per word and trial"
+    unit = "flips" if has_single_flips(point) else "faults"
+    return "bit error rate", f"{unit} per bit and trial"
 
 
 def fault_words(result: Result) -> str:
@@ -108,7 +134,8 @@ def point_labels(result: Result) -> dict[int, str]:
     labels = {}
     for point in result.points.itertuples():
         rated = point.ber > 0 or has_rate(point.fault_model)
-        rate = "event rate" if point.shape not in ("bit", "listed") else "BER"
+        name = rate_words(point)[0]
+        rate = "BER" if name == "bit error rate" else name
         ber = f"{rate} {number(point.ber)}" if rated else ""
         model = point.fault_model if several or not ber else ""
         labels[point.id] = ", ".join(part for part in (ber, model) if part)
@@ -213,10 +240,25 @@ def _interval(row: pd.Series) -> Interval:
     return Interval(*bounds, int(row["trials"]), str(row["method"]))
 
 
+def is_bounded(interval: Interval) -> bool:
+    """Whether it bounds what no trial was run for."""
+    return interval.method.startswith(BOUND)
+
+
+def answered(result: Result) -> list[tuple[int, int]]:
+    """Points and models with trials, or with a bound that needs none."""
+    rows = main_trials(result)[["point", "model"]]
+    stored = result.estimates
+    stored = stored[stored["method"].astype(str).str.startswith(BOUND)]
+    both = pd.concat([rows, stored[["point", "model"]]]).drop_duplicates()
+    return sorted((int(row.point), int(row.model)) for row in both.itertuples())
+
+
 def accuracy_table(result: Result) -> pd.DataFrame:
     """Accuracy under faults per point and model with its interval, and fault-free."""
     rows = []
-    for (point, model), trials in main_trials(result).groupby(["point", "model"]):
+    for point, model in answered(result):
+        trials = trials_of(result, point, model)
         rows.append(
             {"point": point, "model": model, "flips": mean_flips(trials)}
             | estimate(result, point, model, "accuracy")._asdict()
@@ -233,7 +275,9 @@ def accuracy_table(result: Result) -> pd.DataFrame:
 
 
 def mean_flips(trials: pd.DataFrame) -> float:
-    """Flips per trial, in a mean over the population."""
+    """Faults per trial, in a mean over the population; not a number without trials."""
+    if trials.empty:
+        return NAN
     return float(np.average(trials["n_faults"], weights=trials["weight"]))
 
 
@@ -293,10 +337,10 @@ def no_difference(result: Result, point: int, model: int) -> str:
 def outcome_table(result: Result) -> pd.DataFrame:
     """Share of every outcome per point and model, and of images failing (SDC-critical or DUE), each
     with its interval (`<outcome>_lower`, `_upper`)."""
-    trials = main_trials(result)
     rows = []
-    for (point, model), mine in trials[trials["images"] > 0].groupby(["point", "model"]):
-        row = {"point": point, "model": model, "trials": len(mine)}
+    for point, model in answered(result):
+        trials = trials_of(result, point, model)
+        row = {"point": point, "model": model, "trials": int((trials["images"] > 0).sum())}
         for quantity in (*OUTCOMES, "failing"):
             share = estimate(result, point, model, quantity)
             row |= {quantity: share.estimate, f"{quantity}_lower": share.lower}
