@@ -338,7 +338,7 @@ def _numbers(result: Result) -> dict[str, Any]:
     return {
         "fault_free": fault_free_sentence(result),
         "images": images_sentence(result) if len(result.models) else "",
-        "headlines": headlines(result) if len(result.trials) else [],
+        "headlines": headlines(result) if summaries.answered(result) else [],
         "first_model": result.models["name"].iloc[0] if len(result.models) else "",
         "plans": [] if channels else report_design.plan_rows(result),
         "strata": report_design.strata_rows(result),

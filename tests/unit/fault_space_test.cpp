@@ -152,9 +152,9 @@ TEST(SiteMap, CountsTheSitesThatItFinds) {
   store_as(stored, "b.weight", parse_layout("int8"));
   Selection some;
   some.channels = {parse_channels("b=1-2")};
-  some.bits = {"30", "31"};
+  some.bits = {"3", "7"};
   for (const Selection& selection : {Selection(), some})
-    for (const Graph* model : {&original, &pruned, &stored}) {
+    for (const Graph* model : std::vector<const Graph*>{&original, &pruned, &stored}) {
       const FaultSpace space(original, selection);
       const SiteMap map(original, *model, selection);
       EXPECT_EQ(map.shared_sites(space), map.translate(all_of(space)).size());
