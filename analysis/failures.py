@@ -152,13 +152,3 @@ def has_bits(result: Result, point: int) -> bool:
     """Whether faults of the point hit some bits of a word, and not all of it."""
     return not hits_words(point_row(result, point))
 
-
-def is_comparable(result: Result, column: str, point: int) -> bool:
-    """Whether something is known of a value of the column; classes and layouts are compared where
-    there are several."""
-    for model in result.models.index:
-        table = failures_by(result, column, point, int(model))
-        several = len(table) > 1 or column in ("bit", "layer")
-        if several and table["estimate"].notna().any():
-            return True
-    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import failures
@@ -204,12 +205,26 @@ class Panel(NamedTuple):
     words: failures.Words | None = None
 
 
-def _shown_point(result: Result, column: str) -> int | None:
-    """The point of a figure; None where it would show nothing."""
+class Places(NamedTuple):
+    """What a figure by place shows."""
+
+    point: int
+    single: bool  # whether each trial has one fault
+    panels: list[Panel]
+
+
+@lru_cache(maxsize=8)
+def places_of(result: Result, column: str) -> Places | None:
+    """None where the file tells nothing of such places, or of one class or layout alone."""
     point = None if holds_channels(result) else failures.chosen_point(result)
     if point is None or (column == "bit" and not failures.has_bits(result, point)):
         return None
-    return point if failures.is_comparable(result, column, point) else None
+    panels = _panels(result, column, point)[:MAX_PANELS]
+    values = {value for panel in panels for value in panel.table[column]}
+    several = len(values) > 1 or column in ("bit", "layer")
+    if not several or not any(panel.table["estimate"].notna().any() for panel in panels):
+        return None
+    return Places(point, summaries.is_single(summaries.trials_of(result, point)), panels)
 
 
 def _panels(result: Result, column: str, point: int) -> list[Panel]:
@@ -224,15 +239,14 @@ def _panels(result: Result, column: str, point: int) -> list[Panel]:
 
 
 def _failures(result: Result, column: str) -> Figure | None:
-    point = _shown_point(result, column)
-    if point is None:
+    found = places_of(result, column)
+    if found is None:
         return None
-    shown = _panels(result, column, point)[:MAX_PANELS]
+    point, single, shown = found
     alike = len({panel.words for panel in shown}) == 1
     height = (1.15 if alike else 1.35) * len(shown) + (0.45 if column == "bit" else 1.2)
     figure = Figure(figsize=(PAGE, max(1.9, height)))
     axes = figure.subplots(len(shown), 1, sharex=alike, sharey=True, squeeze=False)[:, 0]
-    single = summaries.is_single(summaries.trials_of(result, point))
     top = max(0.01, *(_upper_end(panel.table) for panel in shown))
     for each, panel in zip(axes, shown):
         _failure_panel(each, panel.table, panel.place)

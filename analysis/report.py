@@ -20,6 +20,7 @@ import agreement
 import figures
 import jinja2
 import pandas as pd
+import plot_faults
 import plot_frontier
 import rankings
 import report_audit
@@ -50,6 +51,7 @@ from text import (
     share,
 )
 
+PLACES = ("class", "layout", "layer", "bit")
 MAX_NAMED = 5  # models in a sentence; the tables have all
 
 # ---- the parts of the page ---------------------------------------------------------------------
@@ -184,6 +186,28 @@ def word_rows(result: Result) -> list[dict[str, str]]:
         | {name: plain(getattr(row, name)) for name in ("faults", "masked", "wrong", "flagged")}
         | {"stored": {0.0: "no", 1.0: "yes"}.get(row.stored, f"of {percent(row.stored, 1)}")}
         for row in table.itertuples()
+    ]
+
+
+def place_rows(result: Result, column: str) -> list[dict[str, str]]:
+    """The numbers of a figure by place; places that no trial hit are left out."""
+    found = plot_faults.places_of(result, column)
+    if found is None:
+        return []
+    as_text = share if found.single else points
+    return [
+        {
+            "network": panel.title,
+            "place": str(row[column]),
+            "with": count(row["with_it"]),
+            "without": count(row["without"]),
+            "failing": as_text(row["estimate"]),
+            "interval": "" if pd.isna(row["lower"]) else interval(row["lower"], row["upper"], as_text),
+            "method": "" if pd.isna(row["estimate"]) else row["method"],
+        }
+        for panel in found.panels
+        for row in panel.table.to_dict("records")
+        if row["with_it"]
     ]
 
 
@@ -348,6 +372,7 @@ def _numbers(result: Result) -> dict[str, Any]:
         "overhead": overhead_rows(result),
         "outcomes": outcome_rows(result),
         "words": word_rows(result),
+        "places": {column: place_rows(result, column) for column in PLACES},
         "pairing": pairing_sentences(result),
         "times": time_rows(result),
         "load": load_sentence(result),

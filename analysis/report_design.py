@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import summaries
 from intervals import ENOUGH_TRIALS, T
+from plot_faults import places_of
 from rankings import CHANNEL_POINT, Sources, holds_channels
 from results import Result
 from schema import LISTED
@@ -267,8 +268,7 @@ def _without_places(result: Result) -> str:
             "The faults are not stored in the file (--faults-stored yes keeps them). So nothing tells "
             "where they hurt: by class, layout, layer or bit."
         )
-    places = [place for place in ("layer", "bit") if failures.is_comparable(result, place, point)]
-    if places:
+    if any(places_of(result, column) for column in ("layer", "bit")):
         return ""
     return (
         f"At {summaries.point_labels(result)[point]} too few trials have a fault in a given layer or "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import failures
@@ -166,6 +167,15 @@ def test_classes_have_figures_where_there_are_several(by_class, single):
             sources = sources_of(result)
             for name in ("failures_by_class", "failures_by_layout"):
                 assert (figures.draw(name, sources) is not None) == shown
+
+
+def test_the_page_has_the_numbers_by_place(by_class):
+    with Result(by_class) as result:
+        page = report.render(sources_of(result)).replace("\u00a0", " ")
+    for column in ("class", "layout", "layer", "bit"):
+        assert f"Numbers by {column}" in page
+    row = r"<td>scale</td><td class=\"n\">20</td>\s*<td class=\"n\">40</td><td class=\"n\">80.000 %"
+    assert re.search(row, page)
 
 
 def test_a_burst_hits_all_its_bits(tmp_path):
