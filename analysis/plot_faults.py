@@ -110,7 +110,8 @@ def _accuracy_at_one_point(result: Result, table: pd.DataFrame) -> Figure:
     axes.plot(table["fault_free"], y, "|", color="black", markersize=7, label="fault-free")
     axes.set_yticks(y, list(table["model_name"]))
     axes.invert_yaxis()
-    axes.set_xlabel(f"mean accuracy [%] at {summaries.point_labels(result)[table['point'].iloc[0]]}")
+    label = summaries.point_labels(result)[table["point"].iloc[0]]
+    axes.set_xlabel(f"mean accuracy [%] at {label}")
     in_percent(axes.xaxis)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
@@ -364,7 +365,8 @@ def _bars(result: Result, point: int, families: str) -> str:
 
 
 def _caption_of_one(result: Result, point: int, place: str) -> str:
-    noun = "flipped bit" if summaries.has_single_flips(summaries.point_row(result, point)) else "fault"
+    flips = summaries.has_single_flips(summaries.point_row(result, point))
+    noun = "flipped bit" if flips else "fault"
     families = "Korn-Graubard; with equal shares in all of n trials the rule of three"
     if summaries.sampling_of(result, point) != "simple":
         families += ". Strata count by their shares of the population"

@@ -4,8 +4,8 @@
     plot_frontier.py fp32.h5 int8.h5 int4=int4_bch.h5 --output frontier.png
 
 Left: mean accuracy with its interval, one line per form. Right: the largest measured rate up to
-which accuracy is kept, over memory. The table goes to stdout (Markdown). Results must be of the same
-images and the same kind of fault. A result of several networks gives a form for each.
+which accuracy is kept, over memory. The table goes to stdout (Markdown). Results must be of the
+same images and the same kind of fault. A result of several networks gives a form for each.
 """
 
 from __future__ import annotations
@@ -72,10 +72,9 @@ def draw(frontier: Frontier) -> Figure:
     below.set_axis_off()
     handles, labels = left.get_legend_handles_labels()
     if compared:
-        for label, face in (("filled: lower end of the interval", "#555555"), ("open: mean", "white")):
-            mark = {"marker": "o", "color": "#555555", "markerfacecolor": face, "linestyle": "none"}
-            handles.append(Line2D([], [], **mark))
-            labels.append(label)
+        mark = {"marker": "o", "color": "#555555", "linestyle": "none"}
+        handles += [Line2D([], [], **mark), Line2D([], [], markerfacecolor="white", **mark)]
+        labels += ["filled: lower end of the interval", "open: mean"]
     below.legend(handles, labels, loc="center", ncols=columns, handlelength=3)
     return figure
 
@@ -85,11 +84,11 @@ def _accuracy(axes: Axes, frontier: Frontier) -> None:
         _line(axes, form, place)
     reference = frontier.reference
     if reference is not None:
+        lines = {"color": "black", "linewidth": 0.8}
         label = f"{reference.name} without faults"
-        axes.axhline(reference.fault_free, color="black", linestyle="--", linewidth=0.8, label=label)
+        axes.axhline(reference.fault_free, linestyle="--", label=label, **lines)
         below = f"{points_words(frontier)} below"
-        wanted = frontier.wanted(reference)
-        axes.axhline(wanted, color="black", linestyle=":", linewidth=0.8, label=below)
+        axes.axhline(frontier.wanted(reference), linestyle=":", label=below, **lines)
     name, unit = frontier.forms[0].rate
     axes.set(xscale="log", ylim=(0, 1.03), xlabel=f"{name} [{unit}]", ylabel="mean accuracy [%]")
     in_percent(axes.yaxis)
@@ -125,8 +124,9 @@ def _memory(axes: Axes, frontier: Frontier) -> None:
             )  # fmt: skip
             if found.beyond:
                 arrow = {"arrowstyle": "->", "color": style.colour, "lw": 0.8, "shrinkA": 4}
-                axes.annotate("", (x, y * 2.6), (x, y), arrowprops=arrow, annotation_clip=False)
-    axes.set(yscale="log", ylim=(none / 1.7, rates[-1] * 3), xlabel=f"memory / that of {frontier.reference.name}")
+                axes.annotate("", (x, y * 4.5), (x, y), arrowprops=arrow, annotation_clip=False)
+    axes.set(yscale="log", ylim=(none / 1.7, rates[-1] * 6))
+    axes.set_xlabel(f"memory / that of {frontier.reference.name}")
     axes.set_xlim(0, 1.1 * max(frontier.memory(form) for form in frontier.forms))
     axes.axhline(none, color="#777777", linewidth=0.6)
     axes.text(0.01, none, "none", transform=axes.get_yaxis_transform(), va="bottom", fontsize=7)
@@ -136,8 +136,8 @@ def _memory(axes: Axes, frontier: Frontier) -> None:
 
 def caption(frontier: Frontier) -> str:
     text = (
-        f"Mean accuracy over trials on {frontier.images} images; images whose logits are not finite "
-        f"count as wrong. Bands: {percent(frontier.confidence)} intervals over trials."
+        f"Mean accuracy over trials on {frontier.images} images; images whose logits are not "
+        f"finite count as wrong. Bands: {percent(frontier.confidence)} intervals over trials."
     )
     if frontier.reference is None or len(frontier.forms) < 2:
         return text
@@ -192,7 +192,7 @@ def main(argv: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--reference", default="", metavar="NAME",
-        help="form that memory and accuracy are compared with (default: the first that is all fp32)",
+        help="form that the others are compared with (default: the first that is all fp32)",
     )  # fmt: skip
     options = parser.parse_args(argv)
     if not 0 <= options.points <= 100:

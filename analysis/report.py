@@ -195,6 +195,10 @@ def place_rows(result: Result, column: str) -> list[dict[str, str]]:
     if found is None:
         return []
     as_text = share if found.single else points
+
+    def bounds(row: dict[Any, Any]) -> str:
+        return "" if pd.isna(row["lower"]) else interval(row["lower"], row["upper"], as_text)
+
     return [
         {
             "network": panel.title,
@@ -202,7 +206,7 @@ def place_rows(result: Result, column: str) -> list[dict[str, str]]:
             "with": count(row["with_it"]),
             "without": count(row["without"]),
             "failing": as_text(row["estimate"]),
-            "interval": "" if pd.isna(row["lower"]) else interval(row["lower"], row["upper"], as_text),
+            "interval": bounds(row),
             "method": "" if pd.isna(row["estimate"]) else row["method"],
         }
         for panel in found.panels
@@ -213,17 +217,18 @@ def place_rows(result: Result, column: str) -> list[dict[str, str]]:
 
 def pairing_sentences(result: Result) -> list[str]:
     """How many faults a model has in common with the first, where that is not all of them."""
-    found = result.pairing[result.pairing["shared"] < 1].drop_duplicates("model")
+    partly = result.pairing[result.pairing["shared"] < 1].drop_duplicates("model")
     first = result.models["name"].iloc[0] if len(result.models) else ""
     sentences = []
-    for row in found.itertuples():
+    for row in partly.itertuples():
         name = result.models["name"][row.model]
         if summaries.is_listed(result, row.point):
             rest = "of the list's faults; the others hit words that it does not have."
             sentences.append(f"{name} has {share(row.shared)} {rest}")
         else:
-            rest = f"of the sites of {first}; at all other sites of its own its faults are independent."
-            sentences.append(f"{name} shares the faults of {share(row.shared)} {rest}")
+            rest = "at all other sites of its own its faults are independent."
+            found = f"{name} shares the faults of {share(row.shared)} of the sites of {first}"
+            sentences.append(f"{found}; {rest}")
     return sentences
 
 

@@ -265,14 +265,14 @@ def _without_places(result: Result) -> str:
         if (summaries.main_trials(result)["n_faults"] == 0).all():
             return ""
         return (
-            "The faults are not stored in the file (--faults-stored yes keeps them). So nothing tells "
-            "where they hurt: by class, layout, layer or bit."
+            "The faults are not stored in the file (--faults-stored yes keeps them). So nothing "
+            "tells where they hurt: by class, layout, layer or bit."
         )
     if any(places_of(result, column) for column in ("layer", "bit")):
         return ""
     return (
-        f"At {summaries.point_labels(result)[point]} too few trials have a fault in a given layer or "
-        "bit, or too few have none: what one place does cannot be told. Single faults tell it "
+        f"At {summaries.point_labels(result)[point]} too few trials have a fault in a given layer "
+        "or bit, or too few have none: what one place does cannot be told. Single faults tell it "
         "(--single-bit), or more trials at a lower rate."
     )
 

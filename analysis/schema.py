@@ -182,9 +182,8 @@ SINCE_2: dict[str, dict[str, int | str]] = {
 # Kinds of NumPy types that may stand for the one expected.
 KINDS = {"S": "SO", "u": "u", "i": "ui", "f": "f"}
 
-# By number: `kind` of a tensor and of a fault in it, `effect` of a fault.
+# `kind` of a tensor and of a fault in it, by number.
 CLASSES = ("weight", "bias", "bn", "bound", "scale", "check")
-EFFECTS = ("flip", "stuck-at-0", "stuck-at-1", "random-word", "value")
 
 MODEL_NUMBERS = ("parameters", "macs", "memory_bytes", "images", "correct", "top5")
 MEMORY = ("stored_bits", "bits_per_weight")  # 0: the file does not tell

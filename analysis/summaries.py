@@ -240,11 +240,6 @@ def _interval(row: pd.Series) -> Interval:
     return Interval(*bounds, int(row["trials"]), str(row["method"]))
 
 
-def is_bounded(interval: Interval) -> bool:
-    """Whether it bounds what no trial was run for."""
-    return interval.method.startswith(BOUND)
-
-
 def answered(result: Result) -> list[tuple[int, int]]:
     """Points and models with trials, or with a bound that needs none."""
     rows = main_trials(result)[["point", "model"]]

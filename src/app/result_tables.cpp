@@ -200,7 +200,8 @@ void print_plans(const ResultFile& result) {
         std::count_if(result.info.strata.begin(), result.info.strata.end(),
                       [&](const StratumInfo& stratum) { return stratum.point == plan.point; });
     say("{}: {}, {} sampling of {} strata, {} trials in the estimate{}; {}{}\n", point_name(point),
-        point.estimand == "T1" ? "the share of images that fail by one uniform flip (T1)"
+        point.estimand == "T1" ? fmt::format("the share of images that fail by one uniform {} (T1)",
+                                             has_single_flips(point) ? "flip" : "fault")
                                : "the expected accuracy (T2)",
         plan.sampling, strata, plan.used,
         pilot == 0 ? "" : fmt::format(" beside {} of the pilot", pilot), plan.stop_rule,

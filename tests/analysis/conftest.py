@@ -159,16 +159,17 @@ class Sample:
 
     def _trials(self, file: h5py.File) -> None:
         faults = self.faults or [[] for _ in self.trials]
-        rows = [
+        trials = [
             {"stratum": -1, "probability": 1, "block": -1, "images": 100, "wall_us": 1000 + i}
             | {"n_faults": len(faults[i]), "faults_stored": 1}
             | row
             for i, row in enumerate(self.trials)
         ]
-        file["trials"] = self._rows("trials", schema.TRIAL, rows)
+        file["trials"] = self._rows("trials", schema.TRIAL, trials)
         file["faults/offsets"] = np.cumsum([0] + [len(f) for f in faults]).astype("u8")
         sites = [site for trial in faults for site in trial]
-        file["faults/sites"] = self._rows("sites", schema.FAULT, [self._fault(*site) for site in sites])
+        rows = [self._fault(*site) for site in sites]
+        file["faults/sites"] = self._rows("sites", schema.FAULT, rows)
 
     def _fault(self, tensor: int, element: int, bit: int) -> dict:
         own = self.tensors[tensor] if self.tensors else {}

@@ -22,11 +22,13 @@ from schema import NOT_KNOWN
 
 BCH = "int4:channel+bch:8,4"
 TENSORS = [
-    {"name": "stem.weight", "kind": 0, "elements": 12, "originals": 10, "word_bits": 8, "layout": BCH},
-    {"name": "bn1.weight", "kind": 2, "elements": 12, "originals": 12, "word_bits": 32, "layout": "fp32"},
-    {"name": "stem.weight_scale", "kind": 4, "elements": 3, "originals": 3, "word_bits": 16}
-    | {"layout": "fp16+repeat:3"},
-]  # fmt: skip
+    {"name": name, "kind": kind, "elements": 12, "originals": 10, "word_bits": bits, "layout": layout}
+    for name, kind, bits, layout in (
+        ("stem.weight", 0, 8, BCH),
+        ("bn1.weight", 2, 32, "fp32"),
+        ("stem.weight_scale", 4, 16, "fp16+repeat:3"),
+    )
+]
 STORAGE = {f"{layer}.weight": BCH for layer in LAYERS} | {"stem.weight_scale": "fp16+repeat:3"}
 
 
@@ -142,7 +144,8 @@ def test_failures_by_class_and_layout(by_class):
         ):
             table = failures.failures_by(result, column, 0, 0).set_index(column)
             assert list(table.index) == names
-            assert list(table["estimate"]) == pytest.approx([0, 0, 0.8]) and list(table["with_it"]) == [20] * 3
+            assert list(table["estimate"]) == pytest.approx([0, 0, 0.8])
+            assert list(table["with_it"]) == [20] * 3
 
 
 def test_bits_are_those_of_each_kind_of_word(by_class):
