@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from hdf5 import ResultError
-from schema import LISTED, OUTCOMES
+from schema import CLASSES, LISTED, OUTCOMES
 
 YEAR_1900, YEAR_10000 = -2208988800, 253402300800  # seconds since 1970
 MOST = 2**63 - 1
@@ -92,6 +92,12 @@ def shares(path: Path, rows: pd.DataFrame, points: pd.Index, models: pd.Index) -
         raise ResultError(f"{path}: /design/shares, row {int(np.argmax(twice))}: there twice")
 
 
+def pairing(path: Path, rows: pd.DataFrame, points: pd.Index, models: pd.Index) -> None:
+    named(path, "design/pairing", rows, "point", points)
+    named(path, "design/pairing", rows, "model", models)
+    within(path, "design/pairing", "shared", rows["shared"], 0, 1)
+
+
 def blocks(path: Path, values: np.ndarray) -> None:
     within(path, "design/blocks", "block", values, 0, len(values) - 1)
     missing = np.setdiff1d(np.arange(values.max(initial=-1) + 1), values)
@@ -169,6 +175,7 @@ def faults(path: Path, model: str, rows: pd.DataFrame, tensors: pd.DataFrame, im
     own = tensors.iloc[rows["tensor"].to_numpy()]
     elements = own["elements"].to_numpy().astype("uint64")
     within(path, f"faults/sites of {model}", "element", rows["element"], 0, elements - np.uint64(1))
+    within(path, f"faults/sites of {model}", "kind", rows["kind"], 0, len(CLASSES) - 1)
     for column in ("kind", "word_bits"):
         stored = own[column].to_numpy()
         within(path, f"faults/sites of {model}", column, rows[column], stored, stored)

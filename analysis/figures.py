@@ -16,6 +16,7 @@ from pathlib import Path
 import matplotlib
 import plot_channels
 import plot_faults
+import plot_frontier
 import plot_progress
 import report_design
 from cli import arguments, run, warn
@@ -48,6 +49,24 @@ FIGURES = {
             "Failures by layer",
             plot_faults.failures_by_layer,
             plot_faults.layer_caption,
+        ),
+        FigureKind(
+            "failures_by_class",
+            "Failures by class of stored tensor",
+            plot_faults.failures_by_class,
+            plot_faults.class_caption,
+        ),
+        FigureKind(
+            "failures_by_layout",
+            "Failures by layout",
+            plot_faults.failures_by_layout,
+            plot_faults.layout_caption,
+        ),
+        FigureKind(
+            "frontier",
+            "Stored forms: accuracy, faults and memory",
+            plot_frontier.of_result,
+            plot_frontier.result_caption,
         ),
         FigureKind(
             "vulnerability",

@@ -72,6 +72,13 @@ class Store:
             raise ResultError(f"{self.path}: {where}: attribute {name} is no integer")
         return int(value)
 
+    def number(self, attributes: dict[str, Any], name: str, where: str) -> float:
+        """An attribute that is a finite number, not below 0; 0 where it is absent."""
+        value = attributes.get(name, 0)
+        if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+            raise ResultError(f"{self.path}: {where}: attribute {name} is no number from 0 on")
+        return float(value)
+
     def table(self, path: str, dtype: np.dtype) -> pd.DataFrame:
         """A compound dataset with the columns of `dtype` at least; empty where it is absent. What
         the file's schema version does not have is filled in (schema.SINCE_2)."""

@@ -1,6 +1,9 @@
-"""Figures of what faults do: accuracy, outcomes, failures by bit and by layer."""
+"""Figures of what faults do: accuracy, outcomes, failures by class, layout, layer and bit."""
 
 from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
 
 import failures
 import numpy as np
@@ -20,7 +23,10 @@ from plot_style import (
 )
 from rankings import Sources, holds_channels
 from results import Result
+from schema import LISTED
+from words import bits_in_words
 
+MAX_PANELS = 12
 OUTCOME_STYLES = {
     "masked": ("masked", "#E6E6E6", ""),
     "sdc_noncritical": ("SDC, not critical", "#56B4E9", "..."),
@@ -53,14 +59,15 @@ def accuracy(sources: Sources) -> Figure | None:
             shift = (place - (len(result.models) - 1) / 2) * min(0.15, 0.8 / len(result.models))
             _accuracy_lines(axes, rows, place, places, shift)
     if log:
-        axes.set(xscale="log", xlabel="bit error rate [flips per bit and trial]")
+        name, unit = summaries.rate_words(next(result.points.itertuples()))
+        axes.set(xscale="log", xlabel=f"{name} [{unit}]")
     else:
         axes.set_xticks(range(len(labels)), list(labels.values()))
         if sum(map(len, labels.values())) > 40:  # they would touch each other
             axes.tick_params(axis="x", rotation=90)
             figure.set_figheight(figure.get_figheight() + 0.055 * max(map(len, labels.values())))
         axes.set_xlim(-0.6, len(labels) - 0.4)
-    axes.set(ylabel="accuracy [%]", ylim=(0, 1.03))
+    axes.set(ylabel="mean accuracy [%]", ylim=(0, 1.03))
     in_percent(axes.yaxis)
     axes.legend(loc="lower center", bbox_to_anchor=(0.42, 1.0), ncols=2, columnspacing=1)
     return figure
@@ -103,7 +110,8 @@ def _accuracy_at_one_point(result: Result, table: pd.DataFrame) -> Figure:
     axes.plot(table["fault_free"], y, "|", color="black", markersize=7, label="fault-free")
     axes.set_yticks(y, list(table["model_name"]))
     axes.invert_yaxis()
-    axes.set_xlabel(f"accuracy [%] at {summaries.point_labels(result)[table['point'].iloc[0]]}")
+    label = summaries.point_labels(result)[table["point"].iloc[0]]
+    axes.set_xlabel(f"mean accuracy [%] at {label}")
     in_percent(axes.xaxis)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
@@ -170,43 +178,114 @@ def outcome_caption(sources: Sources) -> str:
 
 
 def failures_by_bit(sources: Sources) -> Figure | None:
-    """Effect of a flip by its position in the word."""
+    """Effect of a fault by its position in the stored word."""
     return _failures(sources.result, "bit")
 
 
 def failures_by_layer(sources: Sources) -> Figure | None:
-    """Effect of a flip by the layer it hits."""
+    """Effect of a fault by the layer it hits."""
     return _failures(sources.result, "layer")
 
 
-def _failures(result: Result, column: str) -> Figure | None:
+def failures_by_class(sources: Sources) -> Figure | None:
+    """Effect of a fault by the class of stored tensor it hits."""
+    return _failures(sources.result, "class")
+
+
+def failures_by_layout(sources: Sources) -> Figure | None:
+    """Effect of a fault by the layout of the word it hits."""
+    return _failures(sources.result, "layout")
+
+
+class Panel(NamedTuple):
+    """What a fault does in one model, or in the words of one kind of it."""
+
+    place: int  # of the model
+    title: str
+    table: pd.DataFrame
+    words: failures.Words | None = None
+
+
+class Places(NamedTuple):
+    """What a figure by place shows."""
+
+    point: int
+    single: bool  # whether each trial has one fault
+    panels: list[Panel]
+
+
+@lru_cache(maxsize=8)
+def places_of(result: Result, column: str) -> Places | None:
+    """None where the file tells nothing of such places, or of one class or layout alone."""
     point = None if holds_channels(result) else failures.chosen_point(result)
-    if point is None:
+    if point is None or (column == "bit" and not failures.has_bits(result, point)):
         return None
-    models = shown_models(result)
-    figure = Figure(figsize=(PAGE, 1.15 * len(models) + (0.45 if column == "bit" else 1.2)))
-    panels = figure.subplots(len(models), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    single = summaries.is_single(summaries.trials_of(result, point))
-    top = 0.0
-    for place, (model, name) in enumerate(models.items()):
-        table = failures.failures_by(result, column, point, model)
-        _failure_panel(panels[place], table, place)
-        panels[place].set_title(name, loc="left", fontweight="bold")
+    panels = _panels(result, column, point)[:MAX_PANELS]
+    values = {value for panel in panels for value in panel.table[column]}
+    several = len(values) > 1 or column in ("bit", "layer")
+    if not several or not any(panel.table["estimate"].notna().any() for panel in panels):
+        return None
+    return Places(point, summaries.is_single(summaries.trials_of(result, point)), panels)
+
+
+def _panels(result: Result, column: str, point: int) -> list[Panel]:
+    panels = []
+    for place, (model, name) in enumerate(shown_models(result).items()):
+        kinds = failures.words_of(result, name) if column == "bit" else [None]
+        for words in kinds:
+            title = f"{name}, {words.name}" if words else name
+            table = failures.failures_by(result, column, point, model, words)
+            panels.append(Panel(place, title, table, words))
+    return panels
+
+
+def _failures(result: Result, column: str) -> Figure | None:
+    found = places_of(result, column)
+    if found is None:
+        return None
+    point, single, shown = found
+    alike = len({panel.words for panel in shown}) == 1
+    height = (1.15 if alike else 1.35) * len(shown) + (0.45 if column == "bit" else 1.2)
+    figure = Figure(figsize=(PAGE, max(1.9, height)))
+    axes = figure.subplots(len(shown), 1, sharex=alike, sharey=True, squeeze=False)[:, 0]
+    top = max(0.01, *(_upper_end(panel.table) for panel in shown))
+    for each, panel in zip(axes, shown):
+        _failure_panel(each, panel.table, panel.place)
+        each.set_title(panel.title, loc="left", fontweight="bold")
         if single:
-            top = max(top, _upper_end(table))
-            panels[place].set_ylim(-0.04 * top, 1.04 * top)
-        in_percent(panels[place].yaxis)
+            each.set_ylim(-0.04 * top, 1.04 * top)
+        in_percent(each.yaxis)
+        if column == "bit" and (not alike or each is axes[-1]):
+            _bit_axis(each, panel)
     if not single:  # without a bar the axis would have three zeros
-        low, high = panels[0].get_ylim()
-        panels[0].set_ylim(min(low, -0.01), max(high, 0.01))
-    figure.supylabel("failing images [%]" if single else "more failing images [points]", fontsize=8)
-    if column == "bit":
-        panels[-1].set_xlabel("bit of the IEEE-754 word (0 lowest, 23–30 exponent, 31 sign)")
-        panels[-1].set_xticks(range(len(table)))
-    else:
-        panels[-1].set_xticks(range(len(table)), list(table["layer"]), rotation=90)
-        panels[-1].set_xlabel("layer")
+        low, high = axes[0].get_ylim()
+        axes[0].set_ylim(min(low, -0.01), max(high, 0.01))
+    where = {"bit": "bit", "layer": "layer", "class": "class", "layout": "layout"}[column]
+    noun = summaries.fault_noun(summaries.point_row(result, point))
+    figure.supylabel(
+        f"images failing by one {noun}\nin this {where} [%]"
+        if single
+        else f"images failing with a {noun} in this\n{where} minus without [points]",
+        fontsize=8,
+    )
+    if column != "bit":
+        _named_axis(axes[-1], [str(value) for value in shown[-1].table[column]], column)
     return figure
+
+
+def _bit_axis(axes: Axes, panel: Panel) -> None:
+    bits = len(panel.table)
+    axes.set_xticks(range(bits))
+    words = panel.words
+    parts = bits_in_words(words.layout, words.bits, words.check) if words else ""
+    axes.set_xlabel("bit of the stored word (0 lowest" + (f"; {parts})" if parts else ")"))
+
+
+def _named_axis(axes: Axes, names: list[str], column: str) -> None:
+    """Values of a column; above each other where they would touch."""
+    upright = column != "layer" and sum(map(len, names)) < 90
+    axes.set_xticks(range(len(names)), names, rotation=0 if upright else 90)
+    axes.set_xlabel({"class": "class of stored tensor", "layout": "stored as"}.get(column, column))
 
 
 def _upper_end(table: pd.DataFrame) -> float:
@@ -219,7 +298,7 @@ def _failure_panel(axes: Axes, table: pd.DataFrame, place: int) -> None:
     style = model_style(place)
     x = np.arange(len(table))
     axes.axhline(0, color="#777777", linewidth=0.6)
-    known = np.isfinite(table["lower"]) & np.isfinite(table["estimate"])
+    known = np.isfinite(table["estimate"])
     sure = table[known]
     axes.vlines(x, 0, table["estimate"].fillna(0), color=style.colour, alpha=0.35, linewidth=3)
     axes.errorbar(
@@ -233,11 +312,19 @@ def _failure_panel(axes: Axes, table: pd.DataFrame, place: int) -> None:
 
 
 def bit_caption(sources: Sources) -> str:
-    return _failure_caption(sources.result, "bit position")
+    return _failure_caption(sources.result, "bit position of the stored words")
 
 
 def layer_caption(sources: Sources) -> str:
     return _failure_caption(sources.result, "layer")
+
+
+def class_caption(sources: Sources) -> str:
+    return _failure_caption(sources.result, "class of stored tensors")
+
+
+def layout_caption(sources: Sources) -> str:
+    return _failure_caption(sources.result, "layout")
 
 
 def _of_stored(result: Result) -> str:
@@ -249,38 +336,73 @@ def _failure_caption(result: Result, place: str) -> str:
     point = failures.chosen_point(result)
     if point is None:
         return ""
-    trials = summaries.trials_of(result, point)
+    single = summaries.is_single(summaries.trials_of(result, point))
+    of_one = _caption_of_one if single else _caption_of_several
+    left_out = models_left_out(result)
+    return of_one(result, point, place) + _what_failed(result, point) + left_out
+
+
+def _what_failed(result: Result, point: int) -> str:
+    """What a fault is, where it is no flip."""
+    row = summaries.point_row(result, point)
+    if summaries.has_single_flips(row):
+        return ""
+    if summaries.is_listed(result, point):
+        return " The faults are those of a list, which is no sample: there are no intervals."
+    what = f" A fault: {'; '.join(summaries.fault_parts(row))}."
+    if row.effect.startswith("stuck"):
+        what += " One that leaves its bit as it was counts too."
+    if row.shape != "bit":
+        what += " It hits each of its bits."
+    return what
+
+
+def _bars(result: Result, point: int, families: str) -> str:
+    if summaries.is_listed(result, point):
+        return ""
+    level = percent(result.confidence)
+    return f" Bars: {level} intervals, each for itself alone ({families})."
+
+
+def _caption_of_one(result: Result, point: int, place: str) -> str:
+    flips = summaries.has_single_flips(summaries.point_row(result, point))
+    noun = "flipped bit" if flips else "fault"
+    families = "Korn-Graubard; with equal shares in all of n trials the rule of three"
+    if summaries.sampling_of(result, point) != "simple":
+        families += ". Strata count by their shares of the population"
+    return (
+        f"Share of images failing (SDC-critical or DUE) when the one {noun} is in this {place}; "
+        f"{_counts(result, point)}.{_bars(result, point, families)} Bars of fewer than "
+        f"{failures.MIN_GROUP} trials may be cut. ×: fewer than two such trials."
+    )
+
+
+def _counts(result: Result, point: int) -> str:
     label = summaries.point_labels(result)[point]
-    counts = f"{summaries.trials_used(result, point)} trials per model at {label}"
-    weighted = summaries.sampling_of(result, point) != "simple"
-    bars = f"Bars: {percent(result.confidence)} intervals, each for itself alone"
-    if summaries.is_single(trials):
-        families = "Korn-Graubard; with equal shares in all of n trials the rule of three"
-        if weighted:
-            families += ". Strata count by their shares of the population"
-        return (
-            f"Share of images failing (SDC-critical or DUE) when the one flipped bit is in this "
-            f"{place}; {counts}. {bars} ({families}); those of fewer than {failures.MIN_GROUP} "
-            f"trials may be cut. ×: fewer than two such trials.{models_left_out(result)}"
-        )
-    elsewhere = (
-        "Flips elsewhere are alike in both."
-        if result.points["fault_model"][point] == "binomial"
-        else "The number of flips is fixed: trials without have at least one flip more elsewhere."
+    return f"{summaries.trials_used(result, point)} trials per model at {label}"
+
+
+def _caption_of_several(result: Result, point: int, place: str) -> str:
+    noun = summaries.fault_noun(summaries.point_row(result, point))
+    elsewhere = {
+        "binomial": f"{noun.capitalize()}s elsewhere are alike in both.",
+        LISTED: f"{noun.capitalize()}s elsewhere are as the list has them.",
+    }.get(
+        str(result.points["fault_model"][point]),
+        f"The number of {noun}s is fixed: trials without have at least one {noun} more elsewhere.",
     )
     families = (
-        "MOVER from Korn-Graubard intervals of the trials with and without, strata counting by "
-        "their shares of the population"
-        if weighted
-        else "two-sample betting; Welch's from 500 trials with and without"
+        "two-sample betting; Welch's from 500 trials with and without"
+        if summaries.sampling_of(result, point) == "simple"
+        else "MOVER from Korn-Graubard intervals of the trials with and without, strata counting "
+        "by their shares of the population"
     )
-    flips = summaries.mean_flips(trials)
+    flips = summaries.mean_flips(summaries.trials_of(result, point))
     return (
-        f"Share of images failing (SDC-critical or DUE) in trials with at least one flip in this "
-        f"{place}, minus the share in trials without, in percentage points; {counts}, "
-        f"{flips:.3g} flips per trial on average. {elsewhere} {bars} ({families}). ×: fewer than "
-        f"{failures.MIN_GROUP} trials with or without, not compared. Shown is the point of the "
-        "campaign in which a given bit position is flipped in nearest to half of the trials"
-        f"{_of_stored(result)}."
-        f"{models_left_out(result)}"
+        f"Share of images failing (SDC-critical or DUE) in trials with at least one {noun} in this "
+        f"{place}, minus the share in trials without, in percentage points; "
+        f"{_counts(result, point)}, {flips:.3g} {noun}s per trial on average. {elsewhere}"
+        f"{_bars(result, point, families)} ×: fewer than {failures.MIN_GROUP} trials with or "
+        "without, not compared. Shown is the point of the campaign in which a given bit position "
+        f"is hit in nearest to half of the trials{_of_stored(result)}."
     )

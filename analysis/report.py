@@ -20,12 +20,16 @@ import agreement
 import figures
 import jinja2
 import pandas as pd
+import plot_faults
+import plot_frontier
 import rankings
 import report_audit
 import report_design
+import storage
 import summaries
 from agreement import CHANNEL_FI
 from cli import arguments, run
+from frontier import frontier_rows, kept_words, rates_of
 from outputs import check_output, write_output
 from plot_style import COLUMN, save
 from rankings import Sources, sources_of
@@ -40,12 +44,14 @@ from text import (
     listed,
     moment,
     percent,
+    plain,
     points,
     printable,
     ratio,
     share,
 )
 
+PLACES = ("class", "layout", "layer", "bit")
 MAX_NAMED = 5  # models in a sentence; the tables have all
 
 # ---- the parts of the page ---------------------------------------------------------------------
@@ -119,7 +125,7 @@ def accuracy_rows(result: Result) -> list[dict[str, str]]:
                 "point": labels[row.point],
                 "model": row.model_name,
                 "trials": count(row.trials),
-                "flips": "" if pd.isna(row.flips) else f"{row.flips:.4g}",
+                "flips": plain(row.flips),
                 "accuracy": percent(row.estimate),
                 "interval": interval(row.lower, row.upper),
                 "method": row.method,
@@ -157,12 +163,74 @@ def outcome_rows(result: Result) -> list[dict[str, str]]:
 def overhead_rows(result: Result) -> list[dict[str, str]]:
     rows = []
     for row in summaries.overhead_table(result).itertuples():
-        cells = {"model": row.name}
+        cells = {"model": row.name, "stored": storage.stored_as(result, row.Index)}
+        bits = storage.bits_per_weight(result, row.Index)
+        cells["bits"] = "–" if pd.isna(bits) else f"{bits:.2f}"
         for name in ("parameters", "macs", "memory_bytes"):
             cells[name] = count(getattr(row, name))
             cells[f"{name}_ratio"] = ratio(getattr(row, f"{name}_ratio"))
         rows.append(cells)
     return rows
+
+
+def word_rows(result: Result) -> list[dict[str, str]]:
+    """What the faults did to stored words; empty where the file tells no more than their number."""
+    if rankings.holds_channels(result):
+        return []
+    table = storage.words_table(result)
+    told = table["wrong"].notna() | (table["masked"] > 0) | (table["stored"] < 1)
+    if not told.any():
+        return []
+    labels = summaries.point_labels(result)
+    return [
+        {"point": labels[row.point], "model": result.models["name"][row.model]}
+        | {name: plain(getattr(row, name)) for name in ("faults", "masked", "wrong", "flagged")}
+        | {"stored": {0.0: "no", 1.0: "yes"}.get(row.stored, f"of {percent(row.stored, 1)}")}
+        for row in table.itertuples()
+    ]
+
+
+def place_rows(result: Result, column: str) -> list[dict[str, str]]:
+    """The numbers of a figure by place; places that no trial hit are left out."""
+    found = plot_faults.places_of(result, column)
+    if found is None:
+        return []
+    as_text = share if found.single else points
+
+    def bounds(row: dict[Any, Any]) -> str:
+        return "" if pd.isna(row["lower"]) else interval(row["lower"], row["upper"], as_text)
+
+    return [
+        {
+            "network": panel.title,
+            "place": str(row[column]),
+            "with": count(row["with_it"]),
+            "without": count(row["without"]),
+            "failing": as_text(row["estimate"]),
+            "interval": bounds(row),
+            "method": "" if pd.isna(row["estimate"]) else row["method"],
+        }
+        for panel in found.panels
+        for row in panel.table.to_dict("records")
+        if row["with_it"]
+    ]
+
+
+def pairing_sentences(result: Result) -> list[str]:
+    """How many faults a model has in common with the first, where that is not all of them."""
+    partly = result.pairing[result.pairing["shared"] < 1].drop_duplicates("model")
+    first = result.models["name"].iloc[0] if len(result.models) else ""
+    sentences = []
+    for row in partly.itertuples():
+        name = result.models["name"][row.model]
+        if summaries.is_listed(result, row.point):
+            rest = "of the list's faults; the others hit words that it does not have."
+            sentences.append(f"{name} has {share(row.shared)} {rest}")
+        else:
+            rest = "at all other sites of its own its faults are independent."
+            found = f"{name} shares the faults of {share(row.shared)} of the sites of {first}"
+            sentences.append(f"{found}; {rest}")
+    return sentences
 
 
 def session_rows(result: Result) -> list[dict[str, str]]:
@@ -203,6 +271,15 @@ def correlation_sentence(sources: Sources) -> str:
         for row in means.itertuples()
     )
     return f"Rank correlation with {reference}, mean over layers: {parts}."
+
+
+def frontier_table(sources: Sources) -> dict[str, Any]:
+    """The stored forms beside their figure; no rows where there is none."""
+    frontier = plot_frontier.of_sources(sources)
+    if frontier is None:
+        return {"forms": [], "rates": [], "kept": ""}
+    rates = [summaries.number(rate) for rate in rates_of(frontier)]
+    return {"forms": frontier_rows(frontier), "rates": rates, "kept": kept_words(frontier)}
 
 
 def channel_rows(sources: Sources) -> list[dict[str, str]]:
@@ -280,6 +357,7 @@ def render(sources: Sources) -> str:
         channels=channel_rows(sources),
         channel_methods=report_design.channel_methods(result),
         correlation=correlation_sentence(sources),
+        frontier=frontier_table(sources),
         figures=figure_cards(sources),
     )
 
@@ -299,6 +377,9 @@ def _numbers(result: Result) -> dict[str, Any]:
         "gains": len(result.models) > 1,
         "overhead": overhead_rows(result),
         "outcomes": outcome_rows(result),
+        "words": word_rows(result),
+        "places": {column: place_rows(result, column) for column in PLACES},
+        "pairing": pairing_sentences(result),
         "times": time_rows(result),
         "load": load_sentence(result),
         "audit": report_audit.audit_sentence(result),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import failures
 import numpy as np
 import pandas as pd
 import summaries
 from intervals import ENOUGH_TRIALS, T
+from plot_faults import places_of
 from rankings import CHANNEL_POINT, Sources, holds_channels
 from results import Result
 from schema import LISTED
@@ -50,8 +52,7 @@ def _single_fault(point: Any, place: str) -> str:
 
 
 def _sites(point: Any) -> str:
-    whole = point.effect == "random-word" or point.effect.startswith("value:")
-    return "words" if whole else "bits"
+    return "words" if summaries.hits_words(point) else "bits"
 
 
 def _of(point: Any) -> str:
@@ -185,6 +186,7 @@ def strata_rows(result: Result) -> list[dict[str, str]]:
 def notes(result: Result) -> list[str]:
     """What a reader must know before using the numbers."""
     found = [_progress(result), _uncovered(result), _few(result), _not_reached(result)]
+    found.append(_without_places(result))
     if result.rows_beyond_plan:
         found.append(
             f"{count(result.rows_beyond_plan)} stored rows lie beyond the trials that count (the "
@@ -262,6 +264,27 @@ def _not_reached(result: Result) -> str:
     if not result.complete or not len(short):
         return ""
     return f"The wanted half-width was not reached at {_labels(result, list(short))}."
+
+
+def _without_places(result: Result) -> str:
+    """Why there are no figures by place."""
+    if holds_channels(result) or summaries.main_trials(result).empty:
+        return ""
+    point = failures.chosen_point(result)
+    if point is None:
+        if (summaries.main_trials(result)["n_faults"] == 0).all():
+            return ""
+        return (
+            "The faults are not stored in the file (--faults-stored yes keeps them). So nothing "
+            "tells where they hurt: by class, layout, layer or bit."
+        )
+    if any(places_of(result, column) for column in ("layer", "bit")):
+        return ""
+    return (
+        f"At {summaries.point_labels(result)[point]} too few trials have a fault in a given layer "
+        "or bit, or too few have none: what one place does cannot be told. Single faults tell it "
+        "(--single-bit), or more trials at a lower rate."
+    )
 
 
 def _labels(result: Result, found: list[int]) -> str:

@@ -29,11 +29,14 @@ from hdf5 import ResultError, Store
 from schema import (
     AUDIT,
     CENTRE,
+    CLASSES,
     ESTIMATE,
     FAULT,
     FOUND,
+    MEMORY,
     MODEL_NUMBERS,
     NODE,
+    PAIRING,
     PLAN,
     POINT,
     RESULT,
@@ -129,7 +132,7 @@ class Result:
     def models(self) -> pd.DataFrame:
         """One row per model, indexed by the number used in /trials."""
         rows = [self._model(name) for name in self._store.members("models")]
-        columns = ["index", "name", *MODEL_NUMBERS, "checkpoint_sha256", "structure"]
+        columns = ["index", "name", *MODEL_NUMBERS, *MEMORY, "checkpoint_sha256", "structure"]
         frame = pd.DataFrame(rows, columns=columns)
         frame = frame.set_index("index").sort_index()
         if frame.index.has_duplicates:
@@ -146,7 +149,18 @@ class Result:
 
     def tensors(self, model: str) -> pd.DataFrame:
         """Tensors that may be hit; the row number is the `tensor` of a fault."""
-        return self._store.table(f"models/{model}/tensors", TENSOR)
+        table = self._store.table(f"models/{model}/tensors", TENSOR)
+        last = len(CLASSES) - 1
+        checks.within(self.path, f"models/{model}/tensors", "kind", table["kind"], 0, last)
+        return table
+
+    def layouts(self, model: str) -> dict[str, str]:
+        """Layouts of the stored tensors that are not plain fp32, by entry of the state_dict."""
+        structure = self.models["structure"][self._model_number(model)]
+        storage = _json(structure).get("storage")
+        if not isinstance(storage, dict):
+            return {}
+        return {str(entry): str(layout) for entry, layout in storage.items()}
 
     def nodes(self, model: str) -> pd.DataFrame:
         """Nodes of the network in execution order; the row number is `first_node` of a trial."""
@@ -216,6 +230,14 @@ class Result:
         return centres
 
     @cached_property
+    def pairing(self) -> pd.DataFrame:
+        """Per point and model but the first: share of the first one's sites whose faults the model
+        has too (of a list: share of its faults); empty where the file does not tell."""
+        pairing = self._store.table("design/pairing", PAIRING)
+        checks.pairing(self.path, pairing, self.points.index, self.models.index)
+        return pairing
+
+    @cached_property
     def blocks(self) -> np.ndarray:
         """Block of every image; empty where every trial uses all images."""
         if "design/blocks" not in self._store:
@@ -274,7 +296,8 @@ class Result:
 
     @cached_property
     def faults(self) -> pd.DataFrame:
-        """One row per stored fault: the row of its trial in `trials`, tensor and layer by name.
+        """One row per stored fault: the row of its trial in `trials`; tensor, layer, class and
+        layout of its word by name.
 
         Trials with `faults_stored` 0 have none here. `copy` tells a duplicated channel's copy;
         values are those of fp32 words (`layout` of the tensor) as floats, of others not numbers;
@@ -400,6 +423,8 @@ class Result:
         row: dict[str, Any] = {"name": name}
         for key in ("index", *MODEL_NUMBERS):
             row[key] = self._store.integer(attributes, key, where)
+        row["stored_bits"] = self._store.integer(attributes, "stored_bits", where)
+        row["bits_per_weight"] = self._store.number(attributes, "bits_per_weight", where)
         row |= {key: str(attributes.get(key, "")) for key in ("checkpoint_sha256", "structure")}
         return row
 
@@ -451,14 +476,16 @@ class Result:
             )
         faults["tensor_name"] = pd.Categorical(names)
         faults["layer"] = layer_of(faults["tensor_name"].astype(str)).astype("category")
+        faults["class"] = pd.Categorical.from_codes(faults["kind"], categories=list(CLASSES))
         faults["layout"] = pd.Categorical(layouts)
         faults["copy"] = copies
         faults["checkpoint_element"] = places
 
 
 def layer_of(tensor_names: pd.Series) -> pd.Series:
-    """The layer of a tensor: layer1.0.conv1.weight -> layer1.0.conv1."""
-    return tensor_names.str.replace(r"\.[^.]*$", "", regex=True)
+    """The layer of a tensor: layer1.0.conv1.weight, layer1.0.conv1.weight.check ->
+    layer1.0.conv1."""
+    return tensor_names.str.replace(r"\.[^.]*(\.check)?$", "", regex=True)
 
 
 def read_trials(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:

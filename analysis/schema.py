@@ -169,6 +169,9 @@ CENTRE = np.dtype(
     ]
 )
 
+# Rows of /design/pairing, in files of several models with faults in common.
+PAIRING = np.dtype([("point", "u4"), ("model", "u4"), ("shared", "f8")])
+
 # Columns that tables of schema 1 lack, by the table's name, and what they are read as.
 SINCE_2: dict[str, dict[str, int | str]] = {
     "trials": {"faults_masked": 0, "words_wrong": NOT_KNOWN, "words_flagged": NOT_KNOWN}
@@ -184,7 +187,11 @@ OPTIONAL = {"estimates": {"stratum": -1}}
 # Kinds of NumPy types that may stand for the one expected.
 KINDS = {"S": "SO", "u": "u", "i": "ui", "f": "f"}
 
+# `kind` of a tensor and of a fault in it, by number.
+CLASSES = ("weight", "bias", "bn", "bound", "scale", "check")
+
 MODEL_NUMBERS = ("parameters", "macs", "memory_bytes", "images", "correct", "top5")
+MEMORY = ("stored_bits", "bits_per_weight")  # 0: the file does not tell
 # What a trial found, by the fast path in /trials, by the reference path in /audit.
 FOUND = (
     *("correct", "top5", "masked", "sdc_noncritical", "sdc_critical", "due"),

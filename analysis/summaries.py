@@ -72,7 +72,7 @@ def answered(result: Result) -> list[tuple[int, int, pd.DataFrame]]:
 
 
 def is_single(trials: pd.DataFrame) -> bool:
-    """Whether every trial flips exactly one bit."""
+    """Whether every trial has exactly one fault."""
     return len(trials) > 0 and bool((trials["n_faults"] == 1).all())
 
 
@@ -97,6 +97,11 @@ def trials_used(result: Result, point: int) -> int:
     return int(rows.groupby("model").size().max()) if len(rows) else 0
 
 
+def point_row(result: Result, point: int) -> Any:
+    """The point's row of /points, its columns as attributes."""
+    return next(result.points.loc[[point]].itertuples())
+
+
 def fault_parts(point: Any) -> list[str]:
     """How faults of a point (a row of /points) differ from single flips of all weights."""
     usual = {"effect": "flip", "shape": "bit", "target": "weight", "selection": ""}
@@ -106,6 +111,26 @@ def fault_parts(point: Any) -> list[str]:
 def has_single_flips(point: Any) -> bool:
     """Whether each fault inverts one bit."""
     return bool(point.effect == "flip" and point.shape == "bit")
+
+
+def hits_words(point: Any) -> bool:
+    """Whether each fault replaces a word, so that rates are per word."""
+    return point.effect == "random-word" or str(point.effect).startswith("value:")
+
+
+def fault_noun(point: Any) -> str:
+    """What a caption calls a fault of the point."""
+    return "flip" if has_single_flips(point) else "fault"
+
+
+def rate_words(point: Any) -> tuple[str, str]:
+    """Name and unit of the point's rate."""
+    if point.shape not in ("bit", LISTED):
+        return "event rate", "events per bit and trial"
+    if hits_words(point):
+        return "fault rate", "faults per word and trial"
+    unit = "flips" if has_single_flips(point) else "faults"
+    return "bit error rate", f"{unit} per bit and trial"
 
 
 def fault_words(result: Result) -> str:
@@ -129,7 +154,8 @@ def point_labels(result: Result) -> dict[int, str]:
     labels = {}
     for point in result.points.itertuples():
         rated = point.ber > 0 or has_rate(point.fault_model)
-        rate = "event rate" if point.shape not in ("bit", "listed") else "BER"
+        name = rate_words(point)[0]
+        rate = "BER" if name == "bit error rate" else name
         ber = f"{rate} {number(point.ber)}" if rated else ""
         model = point.fault_model if several or not ber else ""
         labels[point.id] = ", ".join(part for part in (ber, model) if part)
@@ -254,7 +280,7 @@ def accuracy_table(result: Result) -> pd.DataFrame:
 
 
 def mean_flips(trials: pd.DataFrame) -> float:
-    """Flips per trial, in a mean over the population; not a number without trials."""
+    """Faults per trial, in a mean over the population; not a number without trials."""
     if trials.empty:
         return NAN
     return float(np.average(trials["n_faults"], weights=trials["weight"]))

@@ -39,6 +39,10 @@ def points(value: float) -> str:
     return "–" if pd.isna(value) else f"{100 * value:+.2f}".replace("-", "−")
 
 
+def plain(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.4g}"
+
+
 def count(value: float) -> str:
     return "–" if pd.isna(value) else f"{int(value):,}".replace(",", "\u202f")
 

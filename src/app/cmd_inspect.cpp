@@ -8,6 +8,8 @@
 #include "app/output.hpp"
 #include "app/print.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/stored.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
 #include "sentinel/io/script_file.hpp"
 #include "sentinel/models/model.hpp"
@@ -102,6 +104,34 @@ void print_part(const std::string& name, const std::string& lines) {
   say_lines(lines + "\n");
 }
 
+void print_memory(const Graph& graph) {
+  std::vector<std::vector<std::string>> rows = {
+      {"class", "stored as", "tensors", "stored words", "bits"}};
+  std::int64_t tensors = 0, words = 0, bits = 0;
+  for (const StoredPart& part : stored_parts(graph)) {
+    rows.push_back({class_name(part.kind), layout_name(part.layout), with_spaces(part.tensors),
+                    with_spaces(part.words), with_spaces(part.bits)});
+    tensors += part.tensors;
+    words += part.words;
+    bits += part.bits;
+  }
+  rows.push_back({"all", "", with_spaces(tensors), with_spaces(words), with_spaces(bits)});
+  print_table(rows);
+  say("bits per weight, check bits included: {:.2f}\n", model_cost(graph).bits_per_weight);
+}
+
+/// What the network that the record describes keeps in memory.
+void print_memory(const Bytes& bytes, const std::string& path) {
+  say("\nstored in memory:\n");
+  try {
+    print_memory(parse_model(bytes, path, {}));
+  } catch (const DataError& damaged) {
+    say("not known, {}\n", damaged.what());
+  } catch (const UserError& unknown) {
+    say("not known, {}\n", unknown.what());
+  }
+}
+
 void print_checkpoint(const Bytes& bytes, const std::string& path) {
   const bool script = is_script_archive(bytes);
   const ScriptContents network = script ? read_script(bytes, path) : ScriptContents();
@@ -115,6 +145,7 @@ void print_checkpoint(const Bytes& bytes, const std::string& path) {
     say("\nTorchScript that cannot be given as --model: its code is refused: {}\n",
         network.refused);
   say("\nimages normalised by: {}\n", normalisation_in(bytes, path));
+  if (file.metadata) print_memory(bytes, path);
   if (file.metadata)
     say("\nfits: the network that sentinelnn.json describes; no --model is needed\n");
   else if (!script)

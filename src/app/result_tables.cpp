@@ -89,8 +89,9 @@ std::string cell(const ResultFile& result, std::uint32_t point, std::size_t mode
 }
 
 void print_models(const ResultFile& result) {
-  std::vector<std::vector<std::string>> rows = {
-      {"model", "fault-free accuracy", "parameters", "ratio", "MACs", "ratio", "memory [bytes]"}};
+  std::vector<std::vector<std::string>> rows = {{"model", "fault-free accuracy", "parameters",
+                                                 "ratio", "MACs", "ratio", "memory [bytes]",
+                                                 "ratio", "bits/weight"}};
   for (const ModelInfo& m : result.info.models) {
     const ModelInfo& first = result.info.models.front();
     const auto ratio = [](std::int64_t a, std::int64_t b) {
@@ -101,7 +102,9 @@ void print_models(const ResultFile& result) {
          fmt::format("{} of {} ({} %)", m.correct, m.images,
                      percent(static_cast<double>(m.correct) / static_cast<double>(m.images))),
          with_spaces(m.parameters), ratio(m.parameters, first.parameters), with_spaces(m.macs),
-         ratio(m.macs, first.macs), with_spaces(m.memory_bytes)});
+         ratio(m.macs, first.macs), with_spaces(m.memory_bytes),
+         ratio(m.memory_bytes, first.memory_bytes),
+         m.stored_bits > 0 ? fmt::format("{:.2f}", m.bits_per_weight) : "-"});
   }
   print_table(rows);
 }
@@ -178,7 +181,8 @@ void print_plans(const ResultFile& result) {
         std::count_if(result.info.strata.begin(), result.info.strata.end(),
                       [&](const StratumInfo& stratum) { return stratum.point == plan.point; });
     say("{}: {}, {} sampling of {} strata, {} trials in the estimate{}; {}{}\n", point_name(point),
-        point.estimand == "T1" ? "the share of images that fail by one uniform flip (T1)"
+        point.estimand == "T1" ? fmt::format("the share of images that fail by one uniform {} (T1)",
+                                             has_single_flips(point) ? "flip" : "fault")
                                : "the expected accuracy (T2)",
         plan.sampling, strata, plan.used,
         pilot == 0 ? "" : fmt::format(" beside {} of the pilot", pilot), plan.stop_rule,
@@ -284,6 +288,8 @@ nlohmann::json to_json(const ResultFile& result) {
                               {"parameters", m.parameters},
                               {"macs", m.macs},
                               {"memory_bytes", m.memory_bytes},
+                              {"stored_bits", m.stored_bits},
+                              {"bits_per_weight", m.bits_per_weight},
                               {"images", m.images},
                               {"correct", m.correct}});
     if (const auto constants = normalisation_of(result, m))
@@ -303,6 +309,10 @@ nlohmann::json to_json(const ResultFile& result) {
                           {"due", t.due}};
     json["points"].push_back(row);
   }
+  for (const PairingInfo& row : result.info.pairing)
+    json["pairing"].push_back({{"point", row.point},
+                               {"model", result.info.models.at(row.model).name},
+                               {"shared", row.shared}});
   for (const PlanInfo& plan : result.info.plans)
     json["plans"].push_back({{"point", plan.point},
                              {"sampling", plan.sampling},
@@ -339,6 +349,23 @@ void print_bounds(const ResultFile& result) {
         point_name(result.info.points.at(e.point)),
         result.info.models.at(static_cast<std::size_t>(e.model)).name, e.upper,
         fmt::format("{:.2g}", 100 * e.upper));
+  }
+}
+
+/// How many faults networks have in common with the first one, where that is not all of them.
+void print_pairing(const ResultFile& result) {
+  const std::string& first = result.info.models.front().name;
+  std::set<std::uint32_t> told;  // all points of drawn faults have the same share
+  for (const PairingInfo& row : result.info.pairing) {
+    if (row.shared >= 1 || !told.insert(row.model).second) continue;
+    const std::string& name = result.info.models.at(row.model).name;
+    if (result.info.points.at(row.point).estimand == kListed)
+      say("{} has {:.4g} % of the list's faults; the others hit words that it does not have.\n",
+          name, 100 * row.shared);
+    else
+      say("{} shares the faults of {:.4g} % of the sites of {}; at all other sites of its own its "
+          "faults are independent.\n",
+          name, 100 * row.shared, first);
   }
 }
 
@@ -428,6 +455,7 @@ void print_result(const std::string& path, bool json) {
   print_strata(result);
   print_plans(result);
   print_bounds(result);
+  print_pairing(result);
   print_notes(result);
   print_caveat(result);
   print_unseen(result);

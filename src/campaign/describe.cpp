@@ -76,6 +76,8 @@ ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine,
   info.parameters = cost.parameters;
   info.macs = cost.macs;
   info.memory_bytes = cost.memory_bytes;
+  info.stored_bits = cost.stored_bits;
+  info.bits_per_weight = cost.bits_per_weight;
   for (const FaultTensor& t : engine.space().tensors())
     info.tensors.push_back({t.name, static_cast<std::uint8_t>(t.kind), t.elements, t.originals,
                             static_cast<std::uint8_t>(t.word_bits), layout_name(t.layout)});
@@ -137,6 +139,10 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
         for (std::size_t h = 0; h < division->weights(m).size(); ++h)
           info.shares.push_back({p, m, static_cast<std::int32_t>(h), division->weights(m)[h]});
   }
+  for (std::uint32_t p = 0; p < plan.points.size(); ++p)
+    for (std::size_t m = 1; m < runner.models(); ++m)
+      if (const auto shared = runner.shared(p, m))
+        info.pairing.push_back({p, static_cast<std::uint32_t>(m), *shared});
   if (!info.plans.empty()) info.stop_rule = info.plans.front().stop_rule;
   info.audit_rates = runner.audit_rates();
 }

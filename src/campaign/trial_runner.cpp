@@ -166,6 +166,25 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
   return drawn(model, {seed_, stream, id, Purpose::kFaults});
 }
 
+std::optional<double> TrialRunner::shared(std::uint32_t point, std::size_t model) const {
+  const Sampler& sampler = points_.at(point);
+  const SiteMap& map = maps_.at(model);
+  std::uint64_t all = 0, found = 0;
+  if (const auto* listed = std::get_if<ListedFaults>(&sampler)) {
+    for (const std::uint64_t trial : listed->list->trials_with_faults()) {
+      const Faults faults = listed->list->of_trial(trial, seed_);
+      all += faults.size();
+      found += map.translate(faults).size();
+    }
+  } else if (std::holds_alternative<BinomialFaults>(sampler)) {
+    const FaultSpace& space = engines_.front().space();
+    all = space.sites();
+    found = map.shared_sites(space);
+  }
+  if (all == 0) return std::nullopt;
+  return static_cast<double>(found) / static_cast<double>(all);
+}
+
 /// No model's audits cost more than they may: the rate is that of the cheapest to run.
 void TrialRunner::audit(std::optional<double> rate) {
   std::vector<TrialCost> costs;

@@ -58,6 +58,10 @@ class TrialRunner {
   Faults faults(std::uint32_t point, std::uint64_t id, std::size_t model,
                 std::int32_t stratum = -1);
 
+  /// Share of the first model's selected sites whose faults a model shares; of a list, share of its
+  /// faults. Nothing where each model has faults of its own.
+  std::optional<double> shared(std::uint32_t point, std::size_t model) const;
+
   const TrialEngine& engine(std::size_t model) const { return engines_.at(model); }
   std::size_t models() const { return engines_.size(); }
   const ImageBlocks& blocks() const { return blocks_; }

@@ -130,28 +130,48 @@ bool SiteMap::add_rows(const Graph& original, const Graph& model, const FaultTen
   return true;
 }
 
+std::int64_t SiteMap::TensorMap::element_of(std::int64_t element) const {
+  if (tensor < 0) return -1;
+  const std::int64_t value = element / copies;
+  const std::int64_t row = value / (in * window);
+  if (row >= out) return -1;  // a copy in the original model: not a weight of the two
+  const std::int64_t new_row = row_of[static_cast<std::size_t>(row)];
+  const std::int64_t new_column = column_of[static_cast<std::size_t>(value / window % in)];
+  if (new_row < 0 || new_column < 0) return -1;
+  const std::int64_t position = (new_row * model_in + new_column) * window + value % window;
+  return position * copies + element % copies;
+}
+
 Faults SiteMap::translate(const Faults& in_original) const {
   Faults faults;
   for (const FaultSite& site : in_original) {
     if (site.tensor >= maps_.size()) throw Bug("a fault names a tensor outside the original model");
     const TensorMap& map = maps_[site.tensor];
-    if (map.tensor < 0) continue;
-    const auto word = static_cast<std::int64_t>(site.element);
-    const std::int64_t element = word / map.copies;
-    const std::int64_t row = element / (map.in * map.window);
-    if (row >= map.out) continue;  // a copy in the original model: not a weight of the two
-    const std::int64_t new_row = map.row_of[static_cast<std::size_t>(row)];
-    const std::int64_t new_column =
-        map.column_of[static_cast<std::size_t>(element / map.window % map.in)];
-    if (new_row < 0 || new_column < 0) continue;
-    const std::int64_t position =
-        (new_row * map.model_in + new_column) * map.window + element % map.window;
+    const std::int64_t element = map.element_of(static_cast<std::int64_t>(site.element));
+    if (element < 0) continue;
     FaultSite& moved = faults.emplace_back(site);
     moved.tensor = static_cast<std::uint32_t>(map.tensor);
-    moved.element = static_cast<std::uint64_t>(position * map.copies + word % map.copies);
+    moved.element = static_cast<std::uint64_t>(element);
   }
   std::sort(faults.begin(), faults.end());
   return faults;
+}
+
+std::uint64_t SiteMap::shared_sites(const FaultSpace& original) const {
+  std::uint64_t sites = 0;
+  for (std::size_t t = 0; t < original.tensors().size(); ++t) {
+    const FaultTensor& tensor = original.tensors()[t];
+    const TensorMap& map = maps_.at(t);
+    // The words of one row and column stay together.
+    const auto step = static_cast<std::uint64_t>(map.window * map.copies);
+    for (const NumberRange& range : tensor.ranges)
+      for (std::uint64_t begin = range.begin, end = 0; begin < range.end; begin = end) {
+        end = std::min(range.end, (begin / step + 1) * step);
+        if (map.element_of(static_cast<std::int64_t>(begin)) >= 0)
+          sites += (end - begin) * tensor.bits.size();
+      }
+  }
+  return sites;
 }
 
 }  // namespace sentinel

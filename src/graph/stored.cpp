@@ -115,6 +115,39 @@ std::vector<StoredTensor> stored_tensors(const Graph& graph) {
   return tensors;
 }
 
+std::vector<StoredPart> stored_parts(const Graph& graph) {
+  const std::vector<StoredTensor> tensors = stored_tensors(graph);
+  std::vector<StoredPart> parts;
+  const auto add_to_its_part = [&](const StoredTensor& tensor) {
+    auto part = std::find_if(parts.begin(), parts.end(), [&](const StoredPart& own) {
+      return own.kind == tensor.kind && own.layout == tensor.layout;
+    });
+    if (part == parts.end()) {
+      parts.push_back({tensor.kind, tensor.layout});
+      part = parts.end() - 1;
+    }
+    const BlockShape shape = block_shape(tensor.layout);
+    const bool check = tensor.kind == TensorClass::kCheck;
+    const auto values = static_cast<std::int64_t>(tensor.values);
+    const std::int64_t words = check ? values : values * shape.copies;
+    ++part->tensors;
+    part->words += words;
+    part->bits += words * (check ? shape.check_bits : shape.stored_bits);
+  };
+  for (int kind = 0; kind <= static_cast<int>(TensorClass::kCheck); ++kind)
+    for (const StoredTensor& tensor : tensors)
+      if (static_cast<int>(tensor.kind) == kind) add_to_its_part(tensor);
+  return parts;
+}
+
+std::string layouts_in_words(const Graph& graph) {
+  std::string text;
+  for (const StoredPart& part : stored_parts(graph))
+    text += (text.empty() ? "" : ", ") + std::string(class_name(part.kind)) + " " +
+            layout_name(part.layout);
+  return text;
+}
+
 namespace {
 
 /// The tensor of a node with this entry; Bug where there is none.

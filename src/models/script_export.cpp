@@ -7,6 +7,7 @@
 
 #include "models/script_source.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/graph/stored.hpp"
 #include "sentinel/graph/visit.hpp"
 #include "sentinel/io/script_file.hpp"
 #include "sentinel/models/model.hpp"
@@ -91,6 +92,9 @@ std::string description_of(const Graph& graph) {
       normalisation ? "(pixel / 255 - mean) / std with " + in_words(*normalisation)
                     : "normalised as in training",
       class_count(graph));
+  if (!graph.storage.empty())
+    text += " Its values are those that are read of words stored as: " + layouts_in_words(graph) +
+            ". This file holds them as fp32.";
   if (has_weight_bounds(graph))
     text +=
         " Its weight bounds are frozen: a weight outside them counts as 0. Training moves weights "

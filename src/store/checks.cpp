@@ -118,6 +118,8 @@ void check_model(const std::string& path, const ResultInfo& info, std::size_t nu
   number_in(at, "parameters", model.parameters, 1, kMostNumber);
   number_in(at, "macs", model.macs, 1, kMostNumber);
   number_in(at, "memory_bytes", model.memory_bytes, 0, kMostNumber);
+  number_in(at, "stored_bits", model.stored_bits, 0, kMostNumber);
+  share_in(at, "bits_per_weight", model.bits_per_weight, 0, std::numeric_limits<double>::max());
   number_in(at, "classes", model.classes, 1, INT32_MAX);
   number_in(at, "images", model.images, 1, UINT32_MAX);
   number_in(at, "top5", model.top5, 0, model.images);
@@ -229,6 +231,16 @@ void check_shares(const std::string& path, const ResultInfo& info) {
   }
 }
 
+void check_pairing(const std::string& path, const ResultInfo& info) {
+  for (std::size_t i = 0; i < info.pairing.size(); ++i) {
+    const PairingInfo& row = info.pairing[i];
+    const Place at{path, "/design/pairing, row", i};
+    names_row(at, "point", row.point, info.points.size());
+    names_row(at, "model", row.model, info.models.size());
+    share_in(at, "shared", row.shared, 0, 1);
+  }
+}
+
 /// Images of each block, none without any.
 std::vector<std::uint64_t> images_by_block(const std::vector<std::int32_t>& blocks) {
   std::vector<std::uint64_t> images;
@@ -316,6 +328,7 @@ void check_info(const std::string& path, const ResultInfo& info) {
   check_plans(path, info);
   check_strata(path, info);
   check_shares(path, info);
+  check_pairing(path, info);
   for (const ImportanceInfo& layer : info.importance) check_importance(path, layer);
 }
 

@@ -132,6 +132,14 @@ struct Describe<CentreInfo> {
 };
 
 template <>
+struct Describe<PairingInfo> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("point", r.point), f("model", r.model), f("shared", r.shared);
+  }
+};
+
+template <>
 struct Describe<TensorInfo> {
   template <class R, class F>
   static void each(R& r, F&& f) {

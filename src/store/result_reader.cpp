@@ -33,6 +33,10 @@ ModelInfo read_model(const h5::File& file, hid_t models, const std::string& name
   model.parameters = h5::get<std::int64_t>(file, group, "parameters");
   model.macs = h5::get<std::int64_t>(file, group, "macs");
   model.memory_bytes = h5::get<std::int64_t>(file, group, "memory_bytes");
+  if (h5::has_attribute(file, group, "stored_bits"))
+    model.stored_bits = h5::get<std::int64_t>(file, group, "stored_bits");
+  if (h5::has_attribute(file, group, "bits_per_weight"))
+    model.bits_per_weight = h5::get<double>(file, group, "bits_per_weight");
   model.classes = h5::get<std::int64_t>(file, group, "classes");
   model.images = h5::get<std::int64_t>(file, group, "images");
   model.correct = h5::get<std::int64_t>(file, group, "correct");
@@ -87,6 +91,7 @@ void read_design(const h5::File& file, ResultInfo& info) {
   info.plans = h5::read_rows<PlanInfo>(file, design, "plans");
   info.strata = h5::read_rows<StratumInfo>(file, design, "strata");
   if (has("shares")) info.shares = h5::read_rows<ShareInfo>(file, design, "shares");
+  if (has("pairing")) info.pairing = h5::read_rows<PairingInfo>(file, design, "pairing");
   if (has("blocks")) info.image_blocks = h5::read_numbers<std::int32_t>(file, design, "blocks");
   if (has("audit_rates")) info.audit_rates = h5::read_numbers<double>(file, design, "audit_rates");
 }

@@ -58,6 +58,10 @@ void write_model(const File& file, hid_t models, const ModelInfo& model, std::ui
   h5::put<std::int64_t>(file, group, "parameters", model.parameters);
   h5::put<std::int64_t>(file, group, "macs", model.macs);
   h5::put<std::int64_t>(file, group, "memory_bytes", model.memory_bytes);
+  if (model.stored_bits > 0) {
+    h5::put<std::int64_t>(file, group, "stored_bits", model.stored_bits);
+    h5::put<double>(file, group, "bits_per_weight", model.bits_per_weight);
+  }
   h5::put<std::int64_t>(file, group, "classes", model.classes);
   h5::put<std::int64_t>(file, group, "images", model.images);
   h5::put<std::int64_t>(file, group, "correct", model.correct);
@@ -97,6 +101,7 @@ void write_design(const File& file, const ResultInfo& info, const Findings& find
   if (!info.shares.empty()) h5::write_rows(file, design, "shares", info.shares);
   h5::write_rows(file, design, "rounds", findings.rounds);
   if (!findings.centres.empty()) h5::write_rows(file, design, "centres", findings.centres);
+  if (!info.pairing.empty()) h5::write_rows(file, design, "pairing", info.pairing);
   if (!info.image_blocks.empty()) h5::write_numbers(file, design, "blocks", info.image_blocks);
   if (!info.audit_rates.empty()) h5::write_numbers(file, design, "audit_rates", info.audit_rates);
 }

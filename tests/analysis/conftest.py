@@ -44,6 +44,11 @@ class Sample:
     networks: tuple[str, ...] = ()  # hashes of the models, in the fingerprint's parts
     centres: list[dict] = field(default_factory=list)
     version: int = 2  # of the schema
+    kind_of_fault: dict = field(default_factory=dict)  # columns effect, shape, target of the points
+    tensors: list[dict] = field(default_factory=list)  # of every model, where not fp32 weights
+    storage: dict = field(default_factory=dict)  # layouts by entry, in the last model
+    pairing: list[dict] = field(default_factory=list)
+    sites: dict = field(default_factory=dict)  # further columns of all faults
 
     def write(self, path: Path) -> Path:
         with h5py.File(path, "w") as file:
@@ -57,6 +62,7 @@ class Sample:
                     | {"estimand": self.estimands[i] if self.estimands else "T2"}
                     | {"models": ",".join(self.models)}
                     | {"effect": "flip", "shape": "bit", "target": "weight"}
+                    | self.kind_of_fault
                     for i, (m, b, n) in enumerate(self.points)
                 ],
             )
@@ -111,6 +117,8 @@ class Sample:
         group["rounds"] = _rows(schema.ROUND, self.rounds)
         if self.centres:
             group["centres"] = _rows(schema.CENTRE, self.centres)
+        if self.pairing:
+            group["pairing"] = _rows(schema.PAIRING, self.pairing)
         if self.blocks:
             group["blocks"] = np.array(self.blocks, np.int32)
 
@@ -118,21 +126,28 @@ class Sample:
         for index, name in enumerate(self.models):
             group = file.create_group(f"models/{name}")
             parameters, macs, memory, images, correct = MODELS[name]
+            last = name == self.models[-1]
+            structure = json.dumps({"storage": self.storage} if last and self.storage else {})
+            if last and self.storage:
+                group.attrs.update(stored_bits=np.int64(2000), bits_per_weight=8.0)
             group.attrs.update(
-                index=np.uint32(index), structure="{}", parameters=parameters, macs=macs,
+                index=np.uint32(index), structure=structure, parameters=parameters, macs=macs,
                 memory_bytes=memory, images=images, correct=correct, top5=images,
                 checkpoint_sha256="ab" * 32,
             )  # fmt: skip
             group["tensors"] = self._rows(
                 "tensors",
                 schema.TENSOR,
-                [
+                self.tensors
+                or [
                     {"name": f"{layer}.weight", "elements": 12, "originals": 10, "word_bits": 32}
                     | {"layout": "fp32"}
                     for layer in LAYERS
                 ],
             )
-            nodes = [{"name": layer, "op": "conv"} for layer in ("input", *LAYERS)]
+            nodes = [{"name": "input", "op": "input"}]
+            nodes += [{"name": layer, "op": "conv"} for layer in LAYERS]
+            nodes += [{"name": "bn1", "op": "batch_norm"}]
             group["nodes"] = _rows(schema.NODE, nodes)
             file[f"golden/{name}/predictions"] = np.zeros(images, np.int32)
         file["golden/labels"] = np.zeros(100, np.int32)
@@ -144,16 +159,22 @@ class Sample:
 
     def _trials(self, file: h5py.File) -> None:
         faults = self.faults or [[] for _ in self.trials]
-        rows = [
+        trials = [
             {"stratum": -1, "probability": 1, "block": -1, "images": 100, "wall_us": 1000 + i}
             | {"n_faults": len(faults[i]), "faults_stored": 1}
             | row
             for i, row in enumerate(self.trials)
         ]
-        file["trials"] = self._rows("trials", schema.TRIAL, rows)
+        file["trials"] = self._rows("trials", schema.TRIAL, trials)
         file["faults/offsets"] = np.cumsum([0] + [len(f) for f in faults]).astype("u8")
         sites = [site for trial in faults for site in trial]
-        file["faults/sites"] = self._rows("sites", schema.FAULT, [_fault(*site) for site in sites])
+        rows = [self._fault(*site) for site in sites]
+        file["faults/sites"] = self._rows("sites", schema.FAULT, rows)
+
+    def _fault(self, tensor: int, element: int, bit: int) -> dict:
+        own = self.tensors[tensor] if self.tensors else {}
+        same = {name: own[name] for name in ("kind", "word_bits") if name in own}
+        return _fault(tensor, element, bit) | same | self.sites
 
 
 def _fault(tensor: int, element: int, bit: int) -> dict:

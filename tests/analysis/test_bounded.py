@@ -61,7 +61,7 @@ def test_the_report_says_it(bounded: Path) -> None:
     told = "BER 1e-9, by a bound, without trials: accuracy unprotected 90.00"
     assert sentences[0].startswith(told)
     assert "BER 1e-3, 4 trials" in sentences[1]
-    assert rows[0]["flips"] == "" and rows[0]["method"] == BOUND
+    assert rows[0]["flips"] == "–" and rows[0]["method"] == BOUND
 
 
 def test_figures_and_page_are_made(bounded: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_report_holds_the_numbers(paired):
 
 def test_report_stands_alone(paired):
     text = page(paired)
-    assert text.count("<img") == 7  # every figure but vulnerability and rank correlation
+    assert text.count("<img") == 8  # but classes, layouts, vulnerability and rank correlation
     assert not re.findall(r"(?:src|href)=\"(?!data:)", text)
     assert "<script" not in text
 
@@ -129,8 +129,8 @@ def test_every_figure_is_written(paired, tmp_path, extension):
     done = program("figures.py", paired, "--output", tmp_path / "figures", "--format", extension)
     assert done.returncode == 0, done.stderr
     written = sorted((tmp_path / "figures").glob(f"*.{extension}"))
-    assert len(written) == 7 and all(path.stat().st_size > 1000 for path in written)
-    assert len(done.stdout.split()) == 7
+    assert len(written) == 8 and all(path.stat().st_size > 1000 for path in written)
+    assert len(done.stdout.split()) == 8
 
 
 def test_the_same_file_gives_the_same_page(paired):
@@ -242,7 +242,7 @@ def test_rankings_are_compared_on_the_page(paired, tmp_path):
         lower=0.0, upper=0.4, accuracy=0.8, trials=50,
     )  # fmt: skip
     text = rendered(paired, faults)
-    assert text.count("<img") == 9
+    assert text.count("<img") == 10
     assert "Rank correlation with channel-FI, mean over layers: l2-norm 0.25" in text
     assert "1 (30.000 % [0.000, 40.000 %]); 2 (20.000 % [0.000, 40.000 %]); 0" in text
     assert " 50 trials per channel; the median half-width of the 95 % intervals is 20" in text

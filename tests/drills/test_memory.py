@@ -4,10 +4,12 @@ ranks and by either engine; what cannot be is one sentence."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from drill import Result
@@ -83,6 +85,41 @@ def test_a_stored_network_is_the_same_wherever_it_is_read(sentinelnn, campaign, 
             outcome = sentinelnn.run(inject(campaign, file, path, *options))
             assert outcome.code == 0, outcome.err
         Result.read(second).check_same(Result.read(first))
+
+
+def test_inspect_lists_what_is_stored(sentinelnn, stored):
+    outcome = sentinelnn.run(["inspect", stored["bch"]])
+    memory = outcome.out.split("stored in memory:\n")[1].split("\n\n")[0].splitlines()
+    assert memory[0].split() == ["class", "stored", "as", "tensors", "stored", "words", "bits"]
+    layouts = {line.split()[0]: line.split()[1] for line in memory[1:-2]}
+    copies = "fp16+repeat:3"
+    assert layouts == {
+        "weight": "int5:channel+bch:16,5", "bias": copies, "bn": copies, "bound": copies,
+        "scale": copies,
+    }  # fmt: skip
+    assert memory[-1] == "bits per weight, check bits included: 16.00"
+    secded = sentinelnn.run(["inspect", stored["secded"]]).out
+    assert re.search(r"^check +int8:channel\+secded:64,zero ", secded, re.MULTILINE)
+    assert "check bits included: 9.0" in secded  # 72/64, and incomplete blocks
+
+
+def test_a_result_says_how_many_faults_are_shared(sentinelnn, campaign, tmp_path):
+    path = tmp_path / "result.h5"
+    args = [*campaign.args(path), "--store", "weight@layer1.*=int8"]
+    outcome = sentinelnn.run(args)
+    assert outcome.code == 0, outcome.err
+    with h5py.File(path) as file:
+        pairing = file["design/pairing"][:]
+        tensors = file["models/unprotected/tensors"][:]
+        networks = list(file["models"])
+    kept = [row["elements"] for row in tensors if not row["name"].startswith(b"layer1.")]
+    expected = sum(kept) / tensors["elements"].sum()
+    assert set(pairing["model"]) == {1} and len(networks) == 2
+    assert pairing["shared"] == pytest.approx(expected)
+    printed = f"shares the faults of {100 * expected:.4g} % of the sites of unprotected"
+    assert printed in outcome.out
+    told = json.loads(sentinelnn.run(["summarize", path, "--json"]).out)["pairing"]
+    assert told[0]["shared"] == pytest.approx(expected)
 
 
 def test_a_campaign_stores_what_it_makes(sentinelnn, campaign, tmp_path):

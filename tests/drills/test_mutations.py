@@ -19,6 +19,8 @@ from mutations import all_mutations
 
 sys.path.insert(0, str(ROOT / "analysis"))
 
+import frontier  # noqa: E402
+import storage  # noqa: E402
 import summaries  # noqa: E402
 from hdf5 import ResultError  # noqa: E402
 from results import Result  # noqa: E402
@@ -31,6 +33,7 @@ PLANS = {
 }
 TABLES = ("sessions", "points", "models", "plans", "strata", "rounds", "centres", "blocks")
 TABLES += ("attributes", "provenance", "job", "trials", "faults", "estimates", "audit", "importance")
+TABLES += ("pairing",)
 ADDRESS_SPACE = 16 << 30
 REFUSED = (64, 65, 71)
 
@@ -94,6 +97,9 @@ def read_all(path: Path) -> None:
             getattr(result, table)
         for model in result.models["name"]:
             result.tensors(model), result.nodes(model), result.golden(model)
+            result.layouts(model)
+        storage.words_table(result)
+        frontier.forms_of(result)
         summaries.accuracy_table(result)
         summaries.outcome_table(result)
 

@@ -145,6 +145,25 @@ TEST(SiteMap, WorksBetweenTwoModelsOfOneAncestor) {
   EXPECT_EQ(map.translate(all_of(from)), all_of(to));
 }
 
+TEST(SiteMap, CountsTheSitesThatItFinds) {
+  const Graph original = small_net(4, 3, 3);
+  const Graph pruned = selected(original, {2, 0, 3}, {2, 1});
+  Graph stored = pruned.clone();
+  store_as(stored, "b.weight", parse_layout("int8"));
+  Selection some;
+  some.channels = {parse_channels("b=1-2")};
+  some.bits = {"3", "7"};
+  for (const Selection& selection : {Selection(), some})
+    for (const Graph* model : std::vector<const Graph*>{&original, &pruned, &stored}) {
+      const FaultSpace space(original, selection);
+      const SiteMap map(original, *model, selection);
+      EXPECT_EQ(map.shared_sites(space), map.translate(all_of(space)).size());
+    }
+  const FaultSpace space(original);
+  EXPECT_EQ(SiteMap(original, original).shared_sites(space), space.sites());
+  EXPECT_LT(SiteMap(original, pruned).shared_sites(space), space.sites());
+}
+
 TEST(SiteMap, NeverNamesACopy) {
   const Graph graph = testing::residual_net();
   const Graph hard = testing::hardened(graph, testing::random_images(4).images);

@@ -3,6 +3,7 @@
 
 #include "sentinel/core/hash.hpp"
 #include "sentinel/graph/run.hpp"
+#include "sentinel/graph/stored.hpp"
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/models/script.hpp"
 #include "unit/io_support.hpp"
@@ -100,6 +101,13 @@ TEST(NormalisationExport, ItSaysWhatBecomesOfWeightBoundsInTraining) {
   weight_bounds_of(g[1].op)->low = at::tensor(-1.f);
   weight_bounds_of(g[1].op)->high = at::tensor(1.f);
   EXPECT_THAT(description_in(exported(g)), HasSubstr("export it with --no-weight-bounds"));
+}
+
+TEST(Export, NamesTheLayouts) {
+  Graph g = network();
+  EXPECT_THAT(description_in(exported(g)), Not(HasSubstr("stored as")));
+  store_as(g, g[1].name + ".weight", parse_layout("int4+bch:8,4"));
+  EXPECT_THAT(description_in(exported(g)), HasSubstr("stored as: weight int4:channel+bch:8,4"));
 }
 
 /// A TorchScript file whose network has these constants.

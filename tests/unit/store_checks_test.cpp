@@ -29,6 +29,7 @@ ResultInfo full_info() {
   ResultInfo info = sample_info();
   info.points[0].models = "unprotected,hardened";
   info.plans = {{0, "sequential", "", 0.01}, {1}};
+  info.pairing = {{0, 1, 0.5}};
   info.strata = {{0, 0, "sign", 0.25, 1}, {0, 1, "rest", 0.75, 1}};
   info.shares = {{0, 1, 0, 0.5}, {0, 1, 1, 0.5}};
   return info;
@@ -68,6 +69,11 @@ const std::vector<Damage<ResultInfo>> kBadInfo = {
     {[](ResultInfo& i) { i.plans[1].sampling = "by taste"; }, "sampling 'by taste' is unknown"},
     {[](ResultInfo& i) { i.plans[1].half_width = kNaN; }, "half_width is nan"},
     {[](ResultInfo& i) { i.plans[1].first = 51; }, "first is 51, not from 0 to 50"},
+    {[](ResultInfo& i) { i.models[1].bits_per_weight = kNaN; }, "bits_per_weight is nan"},
+    {[](ResultInfo& i) { i.models[1].stored_bits = -1; }, "stored_bits is -1"},
+    {[](ResultInfo& i) { i.pairing[0].point = 2; }, "/design/pairing, row 0: point is 2"},
+    {[](ResultInfo& i) { i.pairing[0].model = 2; }, "/design/pairing, row 0: model is 2"},
+    {[](ResultInfo& i) { i.pairing[0].shared = 1.5; }, "shared is 1.5, not from 0 to 1"},
     {[](ResultInfo& i) { i.plans.pop_back(); }, "/design/plans has 1 rows, not 2"},
     {[](ResultInfo& i) { i.strata[1].point = 5; }, "/design/strata, row 1: point is 5"},
     {[](ResultInfo& i) { i.strata[1].stratum = 2; }, "stratum is 2, not 1"},

@@ -18,6 +18,9 @@ TEST(ResultFile, HoldsWhatWasGiven) {
   const std::string path = dir / "r.h5";
   ResultInfo info = sample_info();
   info.strata = {{0, 0, "all bits", 1, 1}};
+  info.pairing = {{0, 1, 0.75}};
+  info.models[1].stored_bits = 4000;
+  info.models[1].bits_per_weight = 8.5;
   const auto drawn = [](std::uint64_t id) {
     std::vector<TrialRecord> trial = sample_trial(0, id);
     for (TrialRecord& record : trial) record.row.stratum = 0;
@@ -46,6 +49,12 @@ TEST(ResultFile, HoldsWhatWasGiven) {
   EXPECT_EQ(result.info.plans[0].sampling, "sequential");
   EXPECT_EQ(result.info.plans[0].used, 3000u);
   EXPECT_EQ(result.info.plans[0].half_width, 0.01);
+  ASSERT_EQ(result.info.pairing.size(), 1u);
+  EXPECT_EQ(result.info.pairing[0].model, 1u);
+  EXPECT_EQ(result.info.pairing[0].shared, 0.75);
+  EXPECT_EQ(result.info.models[1].stored_bits, 4000);
+  EXPECT_EQ(result.info.models[1].bits_per_weight, 8.5);
+  EXPECT_EQ(result.info.models[0].stored_bits, 0) << "as in files of earlier versions";
   const Findings kept = store::read_result_head(path).findings;
   ASSERT_EQ(kept.centres.size(), 1u);
   EXPECT_EQ(kept.centres[0].model, 1);

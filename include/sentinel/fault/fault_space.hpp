@@ -83,6 +83,8 @@ class SiteMap {
   Faults translate(const Faults& in_original) const;
   /// Whether faults of the model's tensor of this number come from the original, but for copies.
   bool shared(std::size_t tensor) const { return shared_.at(tensor); }
+  /// Sites of the original's space that `translate` finds in the model.
+  std::uint64_t shared_sites(const FaultSpace& original) const;
 
  private:
   struct TensorMap {
@@ -91,6 +93,9 @@ class SiteMap {
     std::int64_t copies = 1;                      // stored words of a value
     std::vector<std::int64_t> row_of, column_of;  // original channel -> the model's, -1: pruned
     std::int64_t model_in = 1;
+
+    /// The model's number of an element; -1: it has no such word.
+    std::int64_t element_of(std::int64_t element) const;
   };
   static bool add_rows(const Graph& original, const Graph& model, const FaultTensor& tensor,
                        const FaultTensor& other, TensorMap& map);

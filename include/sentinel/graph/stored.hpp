@@ -40,6 +40,18 @@ std::string misfit(TensorClass kind, const Layout& layout);
 /// batches are not among them.
 std::vector<StoredTensor> stored_tensors(const Graph& graph);
 
+/// Tensors of a class that are stored alike.
+struct StoredPart {
+  TensorClass kind = TensorClass::kWeight;
+  Layout layout;
+  std::int64_t tensors = 0, words = 0;  // stored words
+  std::int64_t bits = 0;                // of all words
+};
+/// Sums over stored_tensors(graph), by class, then in the order of their first tensors.
+std::vector<StoredPart> stored_parts(const Graph& graph);
+/// "weight int8:channel, bias fp32, bn fp32, scale fp32": the classes that the network has.
+std::string layouts_in_words(const Graph& graph);
+
 /// From now on the tensor of this entry is stored so, its scales as `scales`: its values become
 /// what is read of their words. Scales are the largest magnitudes', of each row or of the tensor;
 /// where it is stored in this format already, it keeps its scales and so its words.

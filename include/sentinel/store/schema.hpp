@@ -22,6 +22,8 @@
 ///   /models/<m>            attributes: index (u32, the number used in /trials), structure (JSON),
 ///                          checkpoint_sha256, parameters, macs, memory_bytes, classes (i64),
 ///                          images, correct, top5 (i64, fault-free)
+///                          and of files that tell them, stored_bits (i64), bits_per_weight (f64,
+///                          check bits included)
 ///   /models/<m>/mean, std  f64 [channels]: the network's images are (pixel / 255 - mean) / std; only
 ///                          where these are not the data set's usual constants
 ///   /models/<m>/tensors    compound TensorInfo; row number = FaultRow::tensor
@@ -38,6 +40,8 @@
 ///   /design/rounds         compound RoundInfo: how each round of such a point was drawn
 ///   /design/centres        compound CentreInfo, one row per model and round of sequential plans; only
 ///                          where there are any (of version 2: in files of version 1 the centre is 0)
+///   /design/pairing        compound PairingInfo, one row per point with paired faults and model but
+///                          the first; only where there are any, and not in files of earlier versions
 ///   /design/blocks         i32 [images]: block of each image; only where a trial looks at one block
 ///   /design/audit_rates    f64 [points]: share of the trials that the last session audits
 ///   /trials                compound TrialRow, sorted by (point, id, model). Used in no estimate are
@@ -173,8 +177,8 @@ struct AuditRow {
   std::uint32_t mismatches = 0;
   /// Images that would be a mismatch, but rounding decides. Either the two largest logits of the
   /// reference lie closer together than 1e-4 of max|z|. Or the reference is run in another memory
-  /// format or, where neither is DUE, in double precision, and gives the engine's result, or differs
-  /// from the reference by more than 1e-3 of max|z| and a quarter of what the engine does.
+  /// format or, where neither is DUE, in double precision, and gives the engine's result, or
+  /// differs from the reference by more than 1e-3 of max|z| and a quarter of what the engine does.
   std::uint32_t near_ties = 0;
   // Of the reference path, as in TrialRow. The split of masked and sdc_noncritical belongs to a
   // path.
@@ -202,6 +206,8 @@ struct ModelInfo {
   std::string checkpoint_sha256;
   std::vector<double> mean, std;  // [channels] of its images; empty: as usual for the data set
   std::int64_t parameters = 0, macs = 0, memory_bytes = 0;
+  std::int64_t stored_bits = 0;  // of all stored tensors; 0: the file does not tell
+  double bits_per_weight = 0;    // of its stored words, check bits included; 0: as above
   std::int64_t images = 0, correct = 0, top5 = 0;  // fault-free
   std::vector<TensorInfo> tensors;
   std::vector<NodeInfo> nodes;
@@ -256,6 +262,14 @@ struct CentreInfo {
   double masked = 0, sdc_noncritical = 0, sdc_critical = 0, due = 0;
 };
 
+/// How much of its faults a model has in common with the first one.
+struct PairingInfo {
+  std::uint32_t point = 0, model = 0;
+  /// Share of the selected sites of the first model whose faults this one has too. The others are
+  /// gone, or stored otherwise: there it has faults of its own. Of a list: share of its faults.
+  double shared = 1;
+};
+
 struct PointInfo {
   std::uint32_t id = 0;
   std::string estimand = "T2";
@@ -296,6 +310,7 @@ struct ResultInfo {
   std::vector<double> audit_rates;         // by point; none of old files
   std::vector<StratumInfo> strata;
   std::vector<ShareInfo> shares;
+  std::vector<PairingInfo> pairing;
   std::map<std::string, std::string> provenance;
   std::vector<ModelInfo> models;  // index = position
   std::vector<std::int32_t> labels;
