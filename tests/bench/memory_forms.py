@@ -27,15 +27,18 @@ FOLDED = ["--fold-batch-norm"]
 
 @dataclass
 class Form:
-    """How weights and all else are stored; `more`: other options of `harden`."""
+    """How weights and all else are stored; `more`: other options of `harden`; `trained`: the format
+    that the weights were trained in first."""
 
     weights: str
     others: str = ""
     more: tuple[str, ...] = ()
+    trained: str = ""
 
     @property
     def name(self) -> str:
-        parts = [self.weights, self.others and f"bias,scale={self.others}", *self.more]
+        trained = self.trained and f"trained in {self.trained}"
+        parts = [self.weights, trained, self.others and f"bias,scale={self.others}", *self.more]
         return " ".join(part for part in parts if part)
 
     def options(self) -> list[str]:
@@ -55,6 +58,7 @@ FORMS = [
     Form("int5+bch:16,5"),
     Form("int6+bch:32,6"),
     Form("int4+bch:8,4", "fp16+repeat:7", tuple(FOLDED)),
+    Form("int4+bch:8,4", "fp16+repeat:7", tuple(FOLDED), "int4"),
     Form("int5+bch:16,5", "fp16+repeat:15", tuple(FOLDED)),
     Form("int5+bch:16,5", "fp16+repeat:21", tuple(FOLDED)),
     Form("int6+bch:32,6", "fp16+repeat:31", tuple(FOLDED)),
@@ -68,7 +72,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=support.DATA, help="has cifar10/ and models/")
     parser.add_argument("--networks", nargs="+", default=["resnet20"])
-    parser.add_argument("--forms", nargs="+", default=[""], help="only forms with one of these texts in their names")
+    parser.add_argument("--forms", nargs="+", default=[""], help="only these, or those with such a text in their names")
     parser.add_argument("--rates", nargs="+", default="1e-6 1e-5 1e-4 1e-3 1e-2 5e-2 1e-1".split())
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--trials", type=int, default=500)
@@ -86,17 +90,30 @@ def run(*args: object, ranks: int = 1) -> str:
     return done.stdout
 
 
-def stored(o: argparse.Namespace, network: str, form: Form) -> Path:
-    """The checkpoint, made once."""
+def weights_of(o: argparse.Namespace, network: str, form: Form) -> Path:
+    """The checkpoint that is to be stored; trained once, by the recipe of docs/layouts.md."""
     plain = support.checkpoint(network, o.data, o.work, support.PROGRAM)
+    path = o.work / f"{network}_{form.trained}.pth"
+    if form.trained and not path.exists():
+        run(
+            *("train", "--model", network, "--dataset", "cifar10", "--checkpoint", plain),
+            *("--data", o.data / "cifar10", "--store", f"weight={form.trained}"),
+            *("--epochs", 3, "--lr", "1e-3", "--threads", 1, "--output", path),
+        )
+    return path if form.trained else plain
+
+
+def stored(o: argparse.Namespace, network: str, form: Form) -> Path:
+    """The checkpoint in this form, made once."""
+    weights = weights_of(o, network, form)
     if not form.options():
-        return plain
+        return weights
     path = o.work / f"{network}_{form.name.replace(' ', '_').replace('/', '-')}.pth"
     if not path.exists():
+        named = [] if form.trained else ["--model", network, "--dataset", "cifar10"]
         run(
-            *("harden", "--model", network, "--dataset", "cifar10", "--checkpoint", plain),
-            *("--data", o.data / "cifar10", "--hardening-ratio", "0", "--clipping", "none"),
-            *(*form.options(), "--output", path),
+            *("harden", *named, "--checkpoint", weights, "--data", o.data / "cifar10"),
+            *("--hardening-ratio", "0", "--clipping", "none", *form.options(), "--output", path),
         )
     return path
 
@@ -121,7 +138,7 @@ def row_of(o: argparse.Namespace, network: str, form: Form, plain_bytes: int) ->
     chosen = selection(o, network, path, form)
     fault_free = json.loads(run("evaluate", *chosen, "--json"))
     name = path.stem if form.options() else network
-    output = o.work / f"{name}_{o.target}_{o.images}.h5"
+    output = o.work / f"{name}_{o.target}_{o.images}_{'_'.join(o.rates)}.h5"
     result = run(
         *("inject", *chosen, "--images", o.images, "--fault-target", o.target),
         *("--ber", *o.rates, "--repeat", o.trials, "--threads", "1", "--output", output, "--json"),
@@ -130,6 +147,12 @@ def row_of(o: argparse.Namespace, network: str, form: Form, plain_bytes: int) ->
     cells = [accuracy(result, point) for point in range(len(o.rates))]
     memory = f"{fault_free['memory_bytes'] / plain_bytes:.3f}"
     return [form.name, memory, f"{100 * fault_free['top1']:.2f}", *cells]
+
+
+def chosen(form: Form, texts: list[str]) -> bool:
+    """A text that is a form's name stands for that form alone."""
+    names = [own.name for own in FORMS]
+    return any(text == form.name if text in names else text in form.name for text in texts)
 
 
 def main() -> None:
@@ -143,7 +166,7 @@ def main() -> None:
         plain = selection(o, network, stored(o, network, FORMS[0]), FORMS[0])
         plain_bytes = json.loads(run("evaluate", *plain, "--json"))["memory_bytes"]
         for form in FORMS:
-            if any(text in form.name for text in o.forms) and time.time() < deadline:
+            if chosen(form, o.forms) and time.time() < deadline:
                 print("| " + " | ".join(row_of(o, network, form, plain_bytes)) + " |", flush=True)
 
 
