@@ -260,14 +260,10 @@ def _failures(result: Result, column: str) -> Figure | None:
     if not single:  # without a bar the axis would have three zeros
         low, high = axes[0].get_ylim()
         axes[0].set_ylim(min(low, -0.01), max(high, 0.01))
-    where = {"bit": "bit", "layer": "layer", "class": "class", "layout": "layout"}[column]
     noun = summaries.fault_noun(summaries.point_row(result, point))
-    figure.supylabel(
-        f"images failing by one {noun}\nin this {where} [%]"
-        if single
-        else f"images failing with a {noun} in this\n{where} minus without [points]",
-        fontsize=8,
-    )
+    one, several = f"by one {noun}\nin this {column} [%]", f"with a {noun} in this\n{column} minus"
+    text = f"images failing {one if single else f'{several} without [points]'}"
+    figure.supylabel(text, fontsize=8)
     if column != "bit":
         _named_axis(axes[-1], [str(value) for value in shown[-1].table[column]], column)
     return figure
@@ -339,6 +335,9 @@ def _failure_caption(result: Result, place: str) -> str:
     single = summaries.is_single(summaries.trials_of(result, point))
     of_one = _caption_of_one if single else _caption_of_several
     left_out = models_left_out(result)
+    kinds = sum(len(failures.words_of(result, name)) for name in shown_models(result))
+    if place.startswith("bit") and kinds > MAX_PANELS:
+        left_out += f" The first {MAX_PANELS} of {kinds} kinds of words."
     return of_one(result, point, place) + _what_failed(result, point) + left_out
 
 
