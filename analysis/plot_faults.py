@@ -118,11 +118,14 @@ def _accuracy_at_one_point(result: Result, table: pd.DataFrame) -> Figure:
 
 
 def accuracy_caption(sources: Sources) -> str:
-    single = len(sources.result.points) == 1
+    result = sources.result
+    single = len(result.points) == 1
+    level = percent(result.confidence)
+    bars = f"Bars: {level} intervals over trials ({_families(result)}). "
+    if any(summaries.is_listed(result, point) for point in result.points["id"]):
+        bars = "A list of faults is no sample: there are no intervals. "
     return (
-        "Mean accuracy over trials; images whose logits are not finite count as wrong. Bars: "
-        f"{percent(sources.result.confidence)} intervals over trials "
-        f"({_families(sources.result)}). "
+        f"Mean accuracy over trials; images whose logits are not finite count as wrong. {bars}"
         + ("Upright strokes: fault-free." if single else "Dashed: fault-free.")
     )
 
