@@ -118,11 +118,14 @@ def _accuracy_at_one_point(result: Result, table: pd.DataFrame) -> Figure:
 
 
 def accuracy_caption(sources: Sources) -> str:
-    single = len(sources.result.points) == 1
+    result = sources.result
+    single = len(result.points) == 1
+    level = percent(result.confidence)
+    bars = f"Bars: {level} intervals over trials ({_families(result)}). "
+    if any(summaries.is_listed(result, point) for point in result.points["id"]):
+        bars = "A list of faults is no sample: there are no intervals. "
     return (
-        "Mean accuracy over trials; images whose logits are not finite count as wrong. Bars: "
-        f"{percent(sources.result.confidence)} intervals over trials "
-        f"({_families(sources.result)}). "
+        f"Mean accuracy over trials; images whose logits are not finite count as wrong. {bars}"
         + ("Upright strokes: fault-free." if single else "Dashed: fault-free.")
     )
 
@@ -260,14 +263,10 @@ def _failures(result: Result, column: str) -> Figure | None:
     if not single:  # without a bar the axis would have three zeros
         low, high = axes[0].get_ylim()
         axes[0].set_ylim(min(low, -0.01), max(high, 0.01))
-    where = {"bit": "bit", "layer": "layer", "class": "class", "layout": "layout"}[column]
     noun = summaries.fault_noun(summaries.point_row(result, point))
-    figure.supylabel(
-        f"images failing by one {noun}\nin this {where} [%]"
-        if single
-        else f"images failing with a {noun} in this\n{where} minus without [points]",
-        fontsize=8,
-    )
+    one, several = f"by one {noun}\nin this {column} [%]", f"with a {noun} in this\n{column} minus"
+    text = f"images failing {one if single else f'{several} without [points]'}"
+    figure.supylabel(text, fontsize=8)
     if column != "bit":
         _named_axis(axes[-1], [str(value) for value in shown[-1].table[column]], column)
     return figure
@@ -339,6 +338,9 @@ def _failure_caption(result: Result, place: str) -> str:
     single = summaries.is_single(summaries.trials_of(result, point))
     of_one = _caption_of_one if single else _caption_of_several
     left_out = models_left_out(result)
+    kinds = sum(len(failures.words_of(result, name)) for name in shown_models(result))
+    if place.startswith("bit") and kinds > MAX_PANELS:
+        left_out += f" The first {MAX_PANELS} of {kinds} kinds of words."
     return of_one(result, point, place) + _what_failed(result, point) + left_out
 
 

@@ -93,6 +93,8 @@ def plan_words(result: Result, point: int) -> str:
 
 def _sampling_words(result: Result, point: int, sampling: str) -> str:
     strata = result.strata[result.strata["point"] == point]
+    if summaries.is_listed(result, point):
+        return "The trials of the list; none is drawn."
     if sampling == SIMPLE:
         return "Simple sampling: every trial is drawn from the whole population."
     if sampling == STRATIFIED:

@@ -288,10 +288,11 @@ nlohmann::json to_json(const ResultFile& result) {
                               {"parameters", m.parameters},
                               {"macs", m.macs},
                               {"memory_bytes", m.memory_bytes},
-                              {"stored_bits", m.stored_bits},
-                              {"bits_per_weight", m.bits_per_weight},
                               {"images", m.images},
                               {"correct", m.correct}});
+    if (m.stored_bits > 0)
+      json["models"].back().update(
+          {{"stored_bits", m.stored_bits}, {"bits_per_weight", m.bits_per_weight}});
     if (const auto constants = normalisation_of(result, m))
       json["models"].back().update({{"mean", constants->mean}, {"std", constants->std}});
   }

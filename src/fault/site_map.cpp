@@ -130,28 +130,25 @@ bool SiteMap::add_rows(const Graph& original, const Graph& model, const FaultTen
   return true;
 }
 
-std::int64_t SiteMap::TensorMap::element_of(std::int64_t element) const {
-  if (tensor < 0) return -1;
-  const std::int64_t value = element / copies;
-  const std::int64_t row = value / (in * window);
-  if (row >= out) return -1;  // a copy in the original model: not a weight of the two
-  const std::int64_t new_row = row_of[static_cast<std::size_t>(row)];
-  const std::int64_t new_column = column_of[static_cast<std::size_t>(value / window % in)];
-  if (new_row < 0 || new_column < 0) return -1;
-  const std::int64_t position = (new_row * model_in + new_column) * window + value % window;
-  return position * copies + element % copies;
-}
-
 Faults SiteMap::translate(const Faults& in_original) const {
   Faults faults;
   for (const FaultSite& site : in_original) {
     if (site.tensor >= maps_.size()) throw Bug("a fault names a tensor outside the original model");
     const TensorMap& map = maps_[site.tensor];
-    const std::int64_t element = map.element_of(static_cast<std::int64_t>(site.element));
-    if (element < 0) continue;
+    if (map.tensor < 0) continue;
+    const auto word = static_cast<std::int64_t>(site.element);
+    const std::int64_t element = word / map.copies;
+    const std::int64_t row = element / (map.in * map.window);
+    if (row >= map.out) continue;  // a copy in the original model: not a weight of the two
+    const std::int64_t new_row = map.row_of[static_cast<std::size_t>(row)];
+    const std::int64_t new_column =
+        map.column_of[static_cast<std::size_t>(element / map.window % map.in)];
+    if (new_row < 0 || new_column < 0) continue;
+    const std::int64_t position =
+        (new_row * map.model_in + new_column) * map.window + element % map.window;
     FaultSite& moved = faults.emplace_back(site);
     moved.tensor = static_cast<std::uint32_t>(map.tensor);
-    moved.element = static_cast<std::uint64_t>(element);
+    moved.element = static_cast<std::uint64_t>(position * map.copies + word % map.copies);
   }
   std::sort(faults.begin(), faults.end());
   return faults;
@@ -162,14 +159,15 @@ std::uint64_t SiteMap::shared_sites(const FaultSpace& original) const {
   for (std::size_t t = 0; t < original.tensors().size(); ++t) {
     const FaultTensor& tensor = original.tensors()[t];
     const TensorMap& map = maps_.at(t);
-    // The words of one row and column stay together.
-    const auto step = static_cast<std::uint64_t>(map.window * map.copies);
-    for (const NumberRange& range : tensor.ranges)
-      for (std::uint64_t begin = range.begin, end = 0; begin < range.end; begin = end) {
-        end = std::min(range.end, (begin / step + 1) * step);
-        if (map.element_of(static_cast<std::int64_t>(begin)) >= 0)
-          sites += (end - begin) * tensor.bits.size();
-      }
+    if (map.tensor < 0) continue;
+    const auto is_there = [](std::int64_t channel) { return channel >= 0; };
+    const auto columns = std::count_if(map.column_of.begin(), map.column_of.end(), is_there);
+    const auto of_a_row = static_cast<std::uint64_t>(columns * map.window * map.copies);
+    const auto row = static_cast<std::uint64_t>(map.in * map.window * map.copies);
+    const auto rows = static_cast<std::uint64_t>(map.out);
+    for (const NumberRange& range : tensor.ranges)  // of whole rows
+      for (std::uint64_t r = range.begin / row; r < std::min(rows, range.end / row); ++r)
+        if (is_there(map.row_of[r])) sites += of_a_row * tensor.bits.size();
   }
   return sites;
 }

@@ -230,6 +230,8 @@ def test_means_over_a_list_have_no_intervals(tmp_path):
         table = failures.failures_by(result, "layer", 0, 0).set_index("layer")
         caption = figures.FIGURES["failures_by_layer"].caption(sources_of(result))
         assert figures.draw("failures_by_layer", sources_of(result)) is not None
+        page = report.render(sources_of(result))
+    assert "The trials of the list; none is drawn." in page and "intervals over trials (" not in page
     assert table["estimate"]["layer1.0.conv1"] == pytest.approx(0.2) and table["lower"].isna().all()
     assert "no intervals" in caption and "Korn" not in caption
 

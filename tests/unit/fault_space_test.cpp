@@ -150,15 +150,26 @@ TEST(SiteMap, CountsTheSitesThatItFinds) {
   const Graph pruned = selected(original, {2, 0, 3}, {2, 1});
   Graph stored = pruned.clone();
   store_as(stored, "b.weight", parse_layout("int8"));
-  Selection some;
+  const Graph hard = testing::residual_net();
+  const Graph net = testing::hardened(hard, testing::random_images(4).images);
+  Graph coded = original.clone(), coded_too = original.clone();
+  for (Graph* each : {&coded, &coded_too})
+    store_as(*each, "b.weight", parse_layout("int8+secded:64"));
+  Selection some, all;
   some.channels = {parse_channels("b=1-2")};
   some.bits = {"3", "7"};
-  for (const Selection& selection : {Selection(), some})
-    for (const Graph* model : std::vector<const Graph*>{&original, &pruned, &stored}) {
-      const FaultSpace space(original, selection);
-      const SiteMap map(original, *model, selection);
-      EXPECT_EQ(map.shared_sites(space), map.translate(all_of(space)).size());
-    }
+  all.targets = parse_targets({"parameters"});
+  const auto check = [](const Graph& from, const Graph& to, const Selection& selection) {
+    const FaultSpace space(from, selection);
+    const SiteMap map(from, to, selection);
+    EXPECT_EQ(map.shared_sites(space), map.translate(all_of(space)).size());
+  };
+  for (const Selection& selection : {Selection(), some, all})
+    for (const Graph* model : std::vector<const Graph*>{&original, &pruned, &stored})
+      check(original, *model, selection);
+  check(hard, net, all);
+  check(net, net, all);  // its copies are no words of both
+  check(coded, coded_too, all);
   const FaultSpace space(original);
   EXPECT_EQ(SiteMap(original, original).shared_sites(space), space.sites());
   EXPECT_LT(SiteMap(original, pruned).shared_sites(space), space.sites());

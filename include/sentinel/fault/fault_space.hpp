@@ -93,9 +93,6 @@ class SiteMap {
     std::int64_t copies = 1;                      // stored words of a value
     std::vector<std::int64_t> row_of, column_of;  // original channel -> the model's, -1: pruned
     std::int64_t model_in = 1;
-
-    /// The model's number of an element; -1: it has no such word.
-    std::int64_t element_of(std::int64_t element) const;
   };
   static bool add_rows(const Graph& original, const Graph& model, const FaultTensor& tensor,
                        const FaultTensor& other, TensorMap& map);
