@@ -151,6 +151,24 @@ def numbers_of(stratum: str) -> tuple[int, float]:
     return int(words[0]), int(words[2] if words[1] == "to" else words[0])
 
 
+def test_single_flips_in_several_layouts_have_strata(sentinelnn, campaign, stored, tmp_path):
+    """What codes correct is known; every other stratum names its layout and holds its bits."""
+    output = tmp_path / "mixed.h5"
+    more = ["--fault-target", "weight,bias,check", "--single-bit", "--faults-stored", "yes"]
+    job = args(campaign, stored("int8:channel+secded:64"), output, *more)
+    assert sentinelnn.run([*job, "--sampling", "stratified", "--repeat", "80"]).code == 0
+    with h5py.File(output) as file:
+        strata, rows = file["design/strata"][:], file["trials"][:]
+        sites = file["faults/sites"][:]
+        layouts = file["models/stored/tensors"]["layout"][:]
+    names = [name.decode() for name in strata["name"]]
+    assert names[0] == "fp32: bit 30" and names[-1] == "bits that a code corrects"
+    assert strata["weight"][-1] > 0.99 and strata["cost"][-1] == 0
+    assert set(rows["stratum"]) == set(range(len(names) - 1))
+    assert set(layouts[sites["tensor"]]) == {b"fp32"}
+    assert set(sites["bit"][rows["stratum"] == 0]) == {30}
+
+
 def test_half_width_counts_what_is_known(sentinelnn, campaign, stored, tmp_path):
     """A network that loses nothing in most trials is soon narrow enough."""
     output = tmp_path / "narrow.h5"

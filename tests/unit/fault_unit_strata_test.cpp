@@ -170,50 +170,6 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"fp32+parity", 5e-3, true}, Case{"fp32+tmr:sign-exponent", 1e-2, true},
                       Case{"fp32+mset", 1e-2, true, "fp32"}));
 
-/// Accuracy of all images under faults: the strata's mixture against plain trials, and intervals of
-/// replicates of a stratified plan against the mixture.
-TEST(UnitStrata, EstimateWhatPlainTrialsDo) {
-  for (const Case& own : {Case{"int8+secded:64", 3e-3}, Case{"fp32+mset", 4e-3, true}}) {
-    SCOPED_TRACE(own.weights);
-    Graph graph = testing::residual_net();
-    store(graph, TensorClass::kWeight, own.weights);
-    EngineOptions options;
-    options.selection.targets = {TensorClass::kWeight, TensorClass::kCheck};
-    TrialEngine engine(graph.clone(), testing::random_images(16), options);
-    const StratifiedSampler sampler(BinomialFaults{own.ber}, graph, engine.space());
-    ASSERT_TRUE(sampler.divides());
-    const Strata& strata = sampler.strata();
-    const auto losses = [&](std::int32_t h, std::uint64_t trials) {
-      std::vector<TrialInput> inputs;
-      for (std::uint64_t t = 0; t < trials; ++t)
-        inputs.push_back({sampler.draw(engine.space(), h, {kSeed, 4, t})});
-      std::vector<double> lost;
-      for (const TrialOutcome& outcome : engine.run_batch(inputs))
-        lost.push_back(1 - outcome.result.masked / 16.0);
-      return lost;
-    };
-    const auto mean_of = [](const std::vector<double>& all) {
-      return std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size());
-    };
-    const auto variance_of = [&](const std::vector<double>& all) {
-      double sum = 0;
-      for (const double x : all) sum += (x - mean_of(all)) * (x - mean_of(all));
-      return sum / static_cast<double>(all.size() - 1);
-    };
-    std::vector<std::vector<double>> pools;
-    double mixture = 0, variance = 0;
-    for (std::size_t h = 0; h < strata.names.size(); ++h) {
-      if (strata.costs[h] == 0) continue;
-      pools.push_back(losses(static_cast<std::int32_t>(h), 400));
-      mixture += strata.weights[h] * mean_of(pools.back());
-      variance += strata.weights[h] * strata.weights[h] * variance_of(pools.back()) / 400;
-    }
-    const std::vector<double> plain = losses(-1, 2000);
-    EXPECT_GT(mixture, 0.02) << "nothing fails";
-    EXPECT_NEAR(mixture, mean_of(plain), 4 * std::sqrt(variance + variance_of(plain) / 2000));
-  }
-}
-
 Selection of(std::vector<TensorClass> targets) {
   Selection selection;
   selection.targets = std::move(targets);
