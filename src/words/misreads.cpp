@@ -82,7 +82,7 @@ std::vector<int> corrected_bits(const Layout& layout) {
 }
 
 bool leaves_bits_bare(const Layout& layout) {
-  return layout.code && depends_on_word(*layout.code);
+  return layout.code && !keeps_words(layout);
 }
 
 CodedWords whole_block(const Layout& layout) {
