@@ -117,7 +117,7 @@ void keep_storage(Graph& graph, const std::map<std::string, Storage>& kept,
     spdlog::info(
         "{}: {} of {} tensors are stored as {} and stay so: faults hit these words. `harden "
         "--store "
-        "weight,bias,bn=fp32` would store them as fp32",
+        "weight,bias,bn=fp32` can change that",
         source, count, all.size(), layout);
 }
 

@@ -175,9 +175,10 @@ at::Tensor Conversion::read_quantised(const std::string& name, const at::Tensor&
   const at::Tensor scales = why.empty() ? scales_of(tensor) : at::ones({1});
   const at::Tensor good = at::isfinite(scales) & (scales >= FLT_MIN);
   if (!why.empty() || !good.all().item<bool>())
-    throw DataError(
-        source, name + " " + (why.empty() ? "has a scale that is no number from 2^-126 on" : why) +
-                    "; save its dequantize()");
+    throw DataError(source,
+                    name + " " +
+                        (why.empty() ? "has a scale that is not finite or below 2^-126" : why) +
+                        "; save its dequantize()");
   const at::Tensor words = tensor.int_repr();
   const std::int64_t lowest = (words == -128).sum().item<std::int64_t>();
   if (lowest > 0 && lowest_.empty()) lowest_ = name;

@@ -190,6 +190,18 @@ void remove_weight_bounds(Graph& graph) {
 
 namespace {
 
+/// Weights that are bounded stay as they are stored: others could lie outside.
+void check_bounded(const Graph& graph, const std::vector<StoreRule>& rules) {
+  for (const StoredTensor& tensor : stored_tensors(graph)) {
+    if (tensor.kind != TensorClass::kWeight) continue;
+    const WeightBounds* bounds = weight_bounds_of(graph[tensor.node].op);
+    const Layout layout = layout_by(rules, graph, tensor, TensorClass::kWeight);
+    if (bounds->low.defined() && !(layout == tensor.layout))
+      throw UserError("layer " + graph[tensor.node].name +
+                      " already has weight bounds; store the model it was made from");
+  }
+}
+
 Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan) {
   for (const auto& node : graph.nodes()) {
     // Calibration would set its intervals anew.
@@ -198,6 +210,7 @@ Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const Harden
                       " already has duplicated channels; harden the model it was made from");
     }
   }
+  check_bounded(graph, plan.store);
   Graph hardened = duplicate_channels(graph, scores, plan.duplication);
   if (plan.restricted) hardened = restrict_activations(hardened, plan.clipping, plan.bounds);
   if (plan.fold_batch_norm) spdlog::info(in_words(fold_batch_norm(hardened, plan.store)));

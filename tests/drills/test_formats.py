@@ -243,3 +243,16 @@ def test_trained_words_survive_folding(sentinelnn, campaign, tmp_path):
     assert before.keys() == after.keys() and len(before) == 22
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(value.abs().max() == 7 for value in before.values())
+
+
+@pytest.mark.parametrize("epochs", ["0", "1"])
+def test_pruned_networks_are_stored(sentinelnn, campaign, tmp_path, epochs):
+    pruned = tmp_path / "pruned.pth"
+    words = ["prune", "--checkpoint", campaign.checkpoint, "--data", campaign.data]
+    words += ["--pruning-ratio", "0.2", "--finetune-epochs", epochs, "--output", pruned]
+    outcome = sentinelnn.run([*words, "--store", "weight=int4+bch:8,4", "--store", "bn=bf16"])
+    assert outcome.code == 0, outcome.err
+    assert set(record_of(pruned)["storage"].values()) == {"int4:channel+bch:8,4", "bf16"}
+    said = outcome.out.split("after fine-tuning: " if epochs == "1" else "after pruning: ")[1]
+    outcome = sentinelnn.run(["evaluate", "--checkpoint", pruned, "--data", campaign.data])
+    assert outcome.out.split(" on synthetic: ")[1].split(" right")[0] == said.split(" right")[0]

@@ -268,7 +268,7 @@ TEST(Conversion, KeepsQint8WithItsScales) {
                                                at::kQInt8)),
               HasSubstr("another dimension"));
   EXPECT_THAT(refusal(at::_make_per_tensor_quantized_tensor(at::ones({2}, at::kChar), NAN, 0)),
-              HasSubstr("a scale that is no number"));
+              HasSubstr("a scale that is not finite"));
 }
 
 TEST(Conversion, ValuesBeyondTheRangeAreRefused) {

@@ -37,6 +37,18 @@ TEST(StoredBounds, CutNothingWithoutFaults) {
     EXPECT_THROW(parse_store_rule(scaled), UserError) << scaled;
 }
 
+TEST(StoredBounds, KeepWeightsAsTheyAre) {
+  const Graph bounded = bound_weights(test::vgg_like(), WeightBoundsPer::kChannel);
+  const Dataset images = test::quadrants(8, 1);
+  const ChannelScores scores = test::random_scores(bounded, 1);
+  HardeningPlan plan;
+  plan.duplication.ratio = 0;
+  plan.store = {parse_store_rule("bn=fp16"), parse_store_rule("weight=fp32")};
+  harden(bounded, scores, plan, images, Comm::local(), at::kCPU);
+  plan.store.push_back(parse_store_rule("weight=int8"));
+  EXPECT_THROW(harden(bounded, scores, plan, images, Comm::local(), at::kCPU), SharedError);
+}
+
 /// Every tensor's layout, with the scales and words of those that have scales.
 struct Memory {
   std::string layout;
