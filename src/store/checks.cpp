@@ -279,6 +279,11 @@ void check_lengths(const std::string& path, const ResultInfo& info) {
     has_rows(path, "/design/blocks", info.image_blocks.size(), info.labels.size());
 }
 
+/// Whether strata have estimates of their own.
+bool is_divided(const ResultInfo& info, std::uint32_t point) {
+  return point < info.plans.size() && info.plans[point].sampling.rfind("per-", 0) == 0;
+}
+
 /// Averages of plans without weights lie in [0, 1]; what others weigh may lie beside it, and so
 /// may the accuracy on blocks of images, but not far.
 void check_estimate(const Place& at, const ResultInfo& info,
@@ -300,7 +305,8 @@ void check_estimate(const Place& at, const ResultInfo& info,
   probability(at, "confidence", row.confidence);
   const bool bound = row.method.rfind("bound", 0) == 0;  // it needs none
   count_in(at, "trials", row.trials, bound ? 0 : 1, kMostCount);
-  number_in(at, "stratum", row.stratum, -1, strata.at(row.point) - 1);
+  number_in(at, "stratum", row.stratum, -1,
+            is_divided(info, row.point) ? strata.at(row.point) - 1 : -1);
 }
 
 void check_round(const Place& at, const ResultInfo& info, const RoundInfo& row) {

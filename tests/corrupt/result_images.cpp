@@ -30,10 +30,10 @@ ResultInfo small_info() {
   return info;
 }
 
-/// Points of a stratified and a sequential plan; each trial looks at two images.
+/// Points of a plan by layers and of a sequential plan; each trial looks at two images.
 ResultInfo planned_info() {
   ResultInfo info = small_info();
-  info.plans = {{0, "stratified", "fixed number of trials", 0, 0, 2, 3, 0},
+  info.plans = {{0, "per-layer:allocated", "fixed number of trials", 0, 0, 2, 3, 0},
                 {1, "sequential", "half-width 0.01", 0.01, 1, 0, 4, 1}};
   info.strata = {{0, 0, "conv1 bit 30", 0.25, 2}, {0, 1, "rest", 0.75, 1}, {1, 0, "all", 1, 1}};
   info.shares = {{0, 1, 0, 0.5}, {0, 1, 1, 0.5}};

@@ -207,6 +207,8 @@ TEST(Checks, FindingsThatCannotBeAreRefused) {
       {[](Findings& f) { f.estimates[0].confidence = 0; }, "confidence is 0"},
       {[](Findings& f) { f.estimates[0].trials = 0; }, "trials is 0"},
       {[](Findings& f) { f.estimates[0].stratum = 0; }, "stratum is 0, not -1"},
+      {[](Findings& f) { f.estimates[0].point = f.estimates[0].stratum = 0; },
+       "stratum is 0, not -1"},  // of a sequential plan
       {[](Findings& f) { f.estimates[0].stratum = -2; }, "stratum is -2"},
       {[](Findings& f) { f.rounds[0].point = 2; }, "/design/rounds, row 0: point is 2"},
       {[](Findings& f) { f.rounds[0].trials = UINT64_MAX; }, "trials is 18446744073709551615"},
