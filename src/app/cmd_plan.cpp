@@ -197,8 +197,11 @@ void print_suppositions(const DryRun& run) {
       "Supposed: in a trial all images fail, or none. Fault-free accuracy {} % (of the {} network "
       "on the first {} images).\n",
       percent(run.accuracy), run.networks.front().name, run.accuracy_images);
-  if (any_supposed(run, "critical"))
+  if (any_supposed(run, "critical flips"))
     say("A critical flip is one of bit 30 where it is 0. Other flips never fail.\n");
+  if (any_supposed(run, "critical misreads"))
+    say("A critical misread is the highest exponent bit read as 1 where it is 0. Other flips never "
+        "fail.\n");
   if (any_supposed(run, "words")) say("Words that are read right never fail.\n");
   if (any_supposed(run, "flips of ")) say("Flips of other bits never fail.\n");
   if (run.networks.size() > 1)

@@ -148,9 +148,10 @@ Supposition suppose(const Sampler& sampler, const Strata& strata, bool alike) {
     return all;
   }
   const bool binomial = std::holds_alternative<BinomialFaults>(sampler);
-  all.of = !binomial              ? "flips of " + strata.names.front() + " that fail"
-           : counts_words(strata) ? "words read wrongly that fail"
-                                  : "critical flips that fail";
+  all.of = !binomial               ? "flips of " + strata.names.front() + " that fail"
+           : counts_words(strata)  ? "words read wrongly that fail"
+           : strata.counts.empty() ? "critical flips that fail"
+                                   : "critical misreads that fail";
   for (const double chance : kFlips)
     all.populations.push_back(population_of(
         chance, binomial ? by_number(chance, strata) : first_alone(chance, count), strata));

@@ -13,8 +13,8 @@ namespace {
 constexpr std::uint64_t kSeed = 67, kPool = 400, kPlain = 2000, kTrials = 400;
 constexpr int kReplicates = 500, kImages = 16;
 
-/// The network of the fault tests with weights in a code, and the share of images that are not
-/// masked in trials of its strata.
+/// The network of the fault tests with weights in a code, and the share of images that fail in
+/// trials of its strata.
 class CodedNet {
  public:
   CodedNet(const std::string& layout, double ber)
@@ -28,7 +28,7 @@ class CodedNet {
       inputs.push_back({sampler_.draw(engine_.space(), stratum, {kSeed, 1, t})});
     std::vector<double> lost;
     for (const TrialOutcome& outcome : engine_.run_batch(inputs))
-      lost.push_back(1 - double(outcome.result.masked) / kImages);
+      lost.push_back((outcome.result.sdc_critical + double(outcome.result.due)) / kImages);
     return lost;
   }
 
@@ -63,7 +63,7 @@ double variance_of(const std::vector<double>& all) {
 
 using Pools = std::vector<std::vector<double>>;  // losses by stratum that gets trials
 
-/// Half-width and whether the interval holds the truth: a stratified plan of trials from the pools.
+/// The interval of a stratified plan of trials from the pools.
 Interval replicate(const SampledStrata& strata, const Pools& pools, std::uint64_t number) {
   DesignOptions plan;
   plan.sampling = Sampling::kStratified;
@@ -100,7 +100,8 @@ void PrintTo(const Case& own, std::ostream* out) {
 
 class UnitStrataPlans : public ::testing::TestWithParam<Case> {};
 
-/// The strata's mixture is what plain trials show, and stratified intervals cover it.
+/// The strata's mixture is what plain trials show, and stratified intervals cover it. Where fewer
+/// images fail, t covers less (docs/methods.md).
 TEST_P(UnitStrataPlans, EstimateWhatPlainTrialsDo) {
   CodedNet net(GetParam().layout, GetParam().ber);
   const SampledStrata strata = sampled_strata(net.strata().weights, net.strata().costs);
@@ -114,7 +115,7 @@ TEST_P(UnitStrataPlans, EstimateWhatPlainTrialsDo) {
     variance += share * share * variance_of(pools.back());
   }
   const std::vector<double> plain = net.losses(-1, kPlain);
-  EXPECT_GT(truth, 0.02) << "nothing fails";
+  EXPECT_GT(truth, 0.005) << "nothing fails";
   EXPECT_NEAR(truth, mean_of(plain), 4 * std::sqrt(variance + variance_of(plain)));
 
   int covered = 0;
@@ -129,7 +130,7 @@ TEST_P(UnitStrataPlans, EstimateWhatPlainTrialsDo) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Codes, UnitStrataPlans,
-                         ::testing::Values(Case{"int8+secded:64", 3e-4}, Case{"int8+spw", 1e-3},
+                         ::testing::Values(Case{"int8+secded:64", 5e-3}, Case{"int8+spw", 3e-3},
                                            Case{"fp32+mset", 4e-3}, Case{"fp32+parity", 2e-3}));
 
 }  // namespace

@@ -11,8 +11,8 @@ namespace sentinel {
 std::string correcting_layouts(const FaultSpace& space);
 
 /// P(any word of the space is read wrongly) where each bit flips with probability `ber`. Nothing
-/// where a code does not tell it (Misreads), only some bits of the words are selected, or nothing
-/// is coded.
+/// where only some bits of words or parts of blocks are selected, check words without their words,
+/// or where nothing is coded.
 std::optional<double> any_misread(const FaultSpace& space, double ber);
 
 }  // namespace sentinel
