@@ -203,6 +203,7 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point, Plan
       listed_(info.points.at(point).estimand == kListed),
       paired_(listed_ || info.points.at(point).fault_model == "binomial"),
       sequential_(plan_.sampling == sampling_name(Sampling::kSequential)),
+      coded_(has_strata_of_codes(info, point)),
       confidence_(info.confidence),
       population_(bits_of_channel(info, point)) {
   const bool divided = sampling_of(plan_).division.has_value();
@@ -251,8 +252,9 @@ EstimateOptions PointEstimates::options(const std::vector<double>& weights, bool
       options.estimate = share && t1_ ? Estimate::kShare : Estimate::kMean;
       break;
     case Sampling::kStratified:
-      options.estimate =
-          share && t1_ && plan_.guaranteed ? Estimate::kMover : Estimate::kStratified;
+      options.estimate = share && t1_ && plan_.guaranteed ? Estimate::kMover
+                         : !t1_ && coded_                 ? Estimate::kJoined
+                                                          : Estimate::kStratified;
       break;
     case Sampling::kAllocated:
       options.estimate = share && t1_ ? Estimate::kMover : Estimate::kStratified;

@@ -69,7 +69,7 @@ class PointEstimates {
 
   std::uint32_t point_;
   PlanInfo plan_;
-  bool t1_, listed_, paired_, sequential_;
+  bool t1_, listed_, paired_, sequential_, coded_;
   double confidence_;
   double known_ = 0;              // share of the population that reads as without faults
   std::uint64_t population_ = 0;  // of the faults, where they are drawn without replacement

@@ -52,6 +52,13 @@ SampledStrata sampled_strata(const ResultInfo& info, std::uint32_t point) {
   return sampled_strata(std::move(weights), std::move(costs));
 }
 
+bool has_strata_of_codes(const ResultInfo& info, std::uint32_t point) {
+  return std::any_of(info.strata.begin(), info.strata.end(), [&](const StratumInfo& stratum) {
+    return stratum.point == point && (stratum.name.find("read wrongly") != std::string::npos ||
+                                      stratum.name.find("misread") != std::string::npos);
+  });
+}
+
 DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, std::uint64_t seed,
                              double confidence, std::vector<double> weights,
                              std::vector<double> costs, bool blocks) {

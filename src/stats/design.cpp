@@ -220,6 +220,7 @@ Estimator::Estimator(const EstimateOptions& options) : options_(options) {
   const bool stratified =
       options.estimate == Estimate::kStratified || options.estimate == Estimate::kMover;
   strata_.resize(stratified ? options.weights.size() : 1);
+  samples_.resize(options.estimate == Estimate::kJoined ? options.weights.size() : 1);
   if (options.estimate == Estimate::kAsymptotic)
     sequence_ = AsymptoticSequence(options.confidence, options.tuned_for,
                                    kLargestWeight * std::max(-options.low, options.high));
@@ -236,7 +237,10 @@ void Estimator::add(const TrialDraw& draw, double value, double centre) {
   if (draw.stage != 0) return;
   switch (options_.estimate) {
     case Estimate::kMean:
-      sample_.add(value);
+      samples_[0].add(value);
+      return;
+    case Estimate::kJoined:
+      samples_.at(static_cast<std::size_t>(draw.stratum)).add(value);
       return;
     case Estimate::kShare:
       strata_[0].add(value);
@@ -266,7 +270,8 @@ void Estimator::add_to_sequence(const TrialDraw& draw, double value, double cent
 std::uint64_t Estimator::trials() const {
   if (const auto* sequence = std::get_if<AsymptoticSequence>(&sequence_)) return sequence->n();
   if (const auto* sequence = std::get_if<BernsteinSequence>(&sequence_)) return sequence->n();
-  std::uint64_t sum = sample_.n();
+  std::uint64_t sum = 0;
+  for (const Sample& sample : samples_) sum += sample.n();
   for (const Moments& stratum : strata_) sum += stratum.n();
   return sum;
 }
@@ -285,7 +290,13 @@ Interval Estimator::of_trials() const {
   const EstimateOptions& o = options_;
   switch (o.estimate) {
     case Estimate::kMean:
-      return sample_.interval(o.confidence, o.low, o.high);
+      return samples_[0].interval(o.confidence, o.low, o.high);
+    case Estimate::kJoined: {
+      std::vector<Interval> parts;
+      for (const Sample& sample : samples_)
+        parts.push_back(sample.interval(o.confidence, o.low, o.high));
+      return mover_mean(o.weights, parts, o.low, o.high);
+    }
     case Estimate::kShare:
       return korn_graubard_interval(strata_[0], o.confidence, o.population);
     case Estimate::kStratified:

@@ -75,7 +75,7 @@ Interval replicate(const SampledStrata& strata, const Pools& pools, std::uint64_
   plan.seed = number;
   Design design(plan);
   EstimateOptions options;
-  options.estimate = Estimate::kStratified;
+  options.estimate = Estimate::kJoined;
   options.weights = strata.weights;
   options.known_weight = strata.known;
   Estimator estimator(options);
@@ -100,8 +100,8 @@ void PrintTo(const Case& own, std::ostream* out) {
 
 class UnitStrataPlans : public ::testing::TestWithParam<Case> {};
 
-/// The strata's mixture is what plain trials show, and stratified intervals cover it. Where fewer
-/// images fail, t covers less (docs/methods.md).
+/// The strata's mixture is what plain trials show, and stratified intervals cover it, also where
+/// few images fail.
 TEST_P(UnitStrataPlans, EstimateWhatPlainTrialsDo) {
   CodedNet net(GetParam().layout, GetParam().ber);
   const SampledStrata strata = sampled_strata(net.strata().weights, net.strata().costs);
@@ -115,7 +115,7 @@ TEST_P(UnitStrataPlans, EstimateWhatPlainTrialsDo) {
     variance += share * share * variance_of(pools.back());
   }
   const std::vector<double> plain = net.losses(-1, kPlain);
-  EXPECT_GT(truth, 0.005) << "nothing fails";
+  EXPECT_GT(truth, 0.002) << "nothing fails";
   EXPECT_NEAR(truth, mean_of(plain), 4 * std::sqrt(variance + variance_of(plain)));
 
   int covered = 0;
@@ -130,7 +130,8 @@ TEST_P(UnitStrataPlans, EstimateWhatPlainTrialsDo) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Codes, UnitStrataPlans,
-                         ::testing::Values(Case{"int8+secded:64", 5e-3}, Case{"int8+spw", 3e-3},
+                         ::testing::Values(Case{"int8+secded:64", 1e-3},
+                                           Case{"int8+secded:64", 5e-3}, Case{"int8+spw", 3e-3},
                                            Case{"fp32+mset", 4e-3}, Case{"fp32+parity", 2e-3}));
 
 }  // namespace

@@ -108,6 +108,7 @@ enum class Estimate : std::uint8_t {
   kMean,        // betting or t over trials (Sample)
   kShare,       // Korn-Graubard
   kStratified,  // Satterthwaite
+  kJoined,      // that of kMean for each stratum, joined by mover_mean: also where losses are rare
   kMover,
   kAsymptotic,  // confidence sequence over inverse-probability weighted observations
   kBernstein,   // the same, guaranteed for every number of trials
@@ -144,7 +145,7 @@ class Estimator {
   Interval of_trials() const;
   void add_to_sequence(const TrialDraw& draw, double value, double centre);
   EstimateOptions options_;
-  Sample sample_;                // kMean
+  std::vector<Sample> samples_;  // kMean (one), kJoined
   std::vector<Moments> strata_;  // kShare (one), kStratified, kMover
   std::variant<std::monostate, AsymptoticSequence, BernsteinSequence> sequence_;
 };
