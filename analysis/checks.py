@@ -86,16 +86,23 @@ def strata(path: Path, rows: pd.DataFrame, known: Iterable[int]) -> None:
 def shares(path: Path, rows: pd.DataFrame, points: pd.Index, models: pd.Index) -> None:
     named(path, "design/shares", rows, "point", points)
     named(path, "design/shares", rows, "model", models)
+    within(path, "design/shares", "model", rows["model"], 1, len(models) - 1)
     within(path, "design/shares", "weight", rows["weight"], 0, 1 + 1e-6)
-    twice = rows.duplicated(["point", "model", "stratum"]).to_numpy()
+    once(path, "design/shares", rows, ["point", "model", "stratum"])
+
+
+def once(path: Path, table: str, rows: pd.DataFrame, key: list[str]) -> None:
+    twice = rows.duplicated(key).to_numpy()
     if twice.any():
-        raise ResultError(f"{path}: /design/shares, row {int(np.argmax(twice))}: there twice")
+        raise ResultError(f"{path}: /{table}, row {int(np.argmax(twice))}: there twice")
 
 
 def pairing(path: Path, rows: pd.DataFrame, points: pd.Index, models: pd.Index) -> None:
     named(path, "design/pairing", rows, "point", points)
     named(path, "design/pairing", rows, "model", models)
+    within(path, "design/pairing", "model", rows["model"], 1, len(models) - 1)
     within(path, "design/pairing", "shared", rows["shared"], 0, 1)
+    once(path, "design/pairing", rows, ["point", "model"])
 
 
 def blocks(path: Path, values: np.ndarray) -> None:
@@ -107,7 +114,7 @@ def blocks(path: Path, values: np.ndarray) -> None:
 
 def trials(path: Path, rows: pd.DataFrame, models: pd.DataFrame, blocks: np.ndarray) -> None:
     """Points and models are known."""
-    within(path, "trials", "probability", rows["probability"], np.nextafter(0, 1), 1)
+    within(path, "trials", "probability", rows["probability"], np.nextafter(0, 1), 1 + 1e-12)
     within(path, "trials", "stage", rows["stage"], 0, 1)
     within(path, "trials", "faults_masked", rows["faults_masked"], 0, rows["n_faults"].to_numpy())
     within(path, "trials", "faults_stored", rows["faults_stored"], 0, 1)

@@ -75,7 +75,7 @@ def chosen_point(result: Result) -> int | None:
 def failures_by(
     result: Result, column: str, point: int, model: int, words: Words | None = None
 ) -> pd.DataFrame:
-    """What a fault in a bit position, layer, class or layout (`column`) does, one row per value of
+    """Outcomes of faults by bit position, layer, class or layout (`column`), one row per value of
     the column; with `words`, faults in those words alone.
 
     A fault of several bits hits all of them. Single faults: mean failure share of the trials that

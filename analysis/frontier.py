@@ -20,6 +20,7 @@ from text import count
 NAN = float("nan")
 LINE = ["ber", "estimate", "lower", "upper", "trials", "method"]
 ROUNDING = 1e-9
+UNPROTECTED = "unprotected"  # what campaigns call the network that the others were made from
 
 
 class Form(NamedTuple):
@@ -104,8 +105,8 @@ def _form(result: Result, model: int, name: str, rows: pd.DataFrame) -> Form:
 def frontier_of(
     results: Sequence[tuple[str, Result]], points: float = 0.01, reference: str = ""
 ) -> Frontier | None:
-    """Of results and their labels. `reference`: name of the form that the others are compared with;
-    else the first that is all fp32. None where no result has a rate. ResultError where results
+    """The frontier of results and their labels. `reference`: name of the form that the others are compared with;
+    else `unprotected`, or the first that is all fp32. None where no result has a rate. ResultError where results
     cannot be compared."""
     forms: list[Form] = []
     for label, result in results:
@@ -156,7 +157,8 @@ def _reference(forms: list[Form], name: str) -> Form | None:
     if name and not wanted:
         known = ", ".join(form.name for form in forms)
         raise ResultError(f"--reference {name}: no form has this name; there are {known}")
-    return wanted[0] if wanted else None
+    first = [form for form in wanted if form.name == UNPROTECTED] or wanted
+    return first[0] if first else None
 
 
 def largest_rate(frontier: Frontier, form: Form, column: str) -> Largest:

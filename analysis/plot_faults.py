@@ -201,7 +201,7 @@ def failures_by_layout(sources: Sources) -> Figure | None:
 
 
 class Panel(NamedTuple):
-    """What a fault does in one model, or in the words of one kind of it."""
+    """Outcomes of faults in one model, or in the words of one kind of it."""
 
     place: int  # of the model
     title: str
@@ -210,7 +210,7 @@ class Panel(NamedTuple):
 
 
 class Places(NamedTuple):
-    """What a figure by place shows."""
+    """The content of a figure by place."""
 
     point: int
     single: bool  # whether each trial has one fault
@@ -345,7 +345,7 @@ def _failure_caption(result: Result, place: str) -> str:
 
 
 def _what_failed(result: Result, point: int) -> str:
-    """What a fault is, where it is no flip."""
+    """The name of a fault, where it is no flip."""
     row = summaries.point_row(result, point)
     if summaries.has_single_flips(row):
         return ""

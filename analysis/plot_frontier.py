@@ -153,7 +153,7 @@ def caption(frontier: Frontier) -> str:
 
 
 def of_sources(sources: Sources) -> Frontier | None:
-    """Of a result with several rates or networks."""
+    """The stored forms of a result with several rates or networks."""
     frontier = frontier_of([("", sources.result)], POINTS / 100)
     if frontier is None or max(len(frontier.forms), len(rates_of(frontier))) < 2:
         return None
@@ -161,7 +161,7 @@ def of_sources(sources: Sources) -> Frontier | None:
 
 
 def of_result(sources: Sources) -> Figure | None:
-    """Of several networks; the figure of accuracy is enough for one."""
+    """The frontier of several networks; the figure of accuracy is enough for one."""
     frontier = of_sources(sources)
     return draw(frontier) if frontier is not None and len(frontier.forms) > 1 else None
 

@@ -174,7 +174,7 @@ def overhead_rows(result: Result) -> list[dict[str, str]]:
 
 
 def word_rows(result: Result) -> list[dict[str, str]]:
-    """What the faults did to stored words; empty where the file tells no more than their number."""
+    """The effect of faults on stored words; empty where the file tells no more than their number."""
     if rankings.holds_channels(result):
         return []
     table = storage.words_table(result)

@@ -142,7 +142,7 @@ PLAN = np.dtype(
 STRATUM = np.dtype(
     [("point", "u4"), ("stratum", "i4"), ("name", "S64"), ("weight", "f8"), ("cost", "f8")]
 )
-# Of plans with strata of their own shares in each network, those of networks after the first.
+# The shares of networks after the first, in plans whose strata have shares by network.
 SHARE = np.dtype([("point", "u4"), ("model", "u4"), ("stratum", "i4"), ("weight", "f8")])
 ROUND = np.dtype(
     [

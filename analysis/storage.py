@@ -26,9 +26,13 @@ def layouts_by_class(result: Result, model: int) -> dict[str, list[str]]:
         layouts = found.setdefault(_class_of(entry, ops), [])
         if layout not in layouts:
             layouts.append(layout)
-    weights = [f"{node}.weight" for node, op in ops.items() if op in _WEIGHTED]
-    if "weight" in found and not set(weights) <= set(stored):
-        found["weight"].append(PLAIN)
+    all_of = {
+        "weight": {f"{node}.weight" for node, op in ops.items() if op in _WEIGHTED},
+        "bn": {f"{node}.running_mean" for node, op in ops.items() if op == "batch_norm"},
+    }
+    for kind, entries in all_of.items():
+        if kind in found and not entries <= set(stored):
+            found[kind].append(PLAIN)
     return {name: found[name] for name in CLASSES if name in found}
 
 
@@ -61,7 +65,7 @@ def stored_as(result: Result, model: int) -> str:
 
 
 def stored_bits(result: Result, model: int) -> float:
-    """Of all stored tensors; where the file does not tell, of everything that is kept."""
+    """Bits of all stored tensors; where the file does not tell, of everything that is kept."""
     row = result.models.loc[model]
     return float(row["stored_bits"] or 8 * row["memory_bytes"])
 

@@ -119,7 +119,7 @@ def hits_words(point: Any) -> bool:
 
 
 def fault_noun(point: Any) -> str:
-    """What a caption calls a fault of the point."""
+    """The name that a caption gives to a fault of the point."""
     return "flip" if has_single_flips(point) else "fault"
 
 

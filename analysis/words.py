@@ -10,7 +10,7 @@ CHECK = "check"
 
 
 def format_parts(name: str) -> list[str]:
-    """What each bit of a value's word is, from bit 0 on; empty for a format that is not known."""
+    """The role of each bit of a value's word, from bit 0 on; empty for a format that is not known."""
     name = re.sub(r":(channel|tensor)$", "", name)
     if name in _FLOATS:
         mantissa, exponent = _FLOATS[name]
@@ -23,7 +23,7 @@ def format_parts(name: str) -> list[str]:
 
 
 def bit_parts(layout: str, width: int) -> list[str]:
-    """What each bit of a stored word is; empty where the layout does not say it for this width."""
+    """The role of each bit of a stored word; empty where the layout does not say it for this width."""
     name, _, code = layout.partition("+")
     parts = format_parts(name)
     if not parts or not code:
@@ -35,7 +35,7 @@ def bit_parts(layout: str, width: int) -> list[str]:
 
 
 def _at_their_places(parts: list[str], checks: set[int]) -> list[str]:
-    """Of a code whose check bits replace bits of the word."""
+    """Roles in a code whose check bits replace bits of the word."""
     return [part for bit, part in enumerate(parts) if bit not in checks]
 
 

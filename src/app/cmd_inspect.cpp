@@ -120,7 +120,7 @@ void print_memory(const Graph& graph) {
   say("bits per weight, check bits included: {:.2f}\n", model_cost(graph).bits_per_weight);
 }
 
-/// What the network that the record describes keeps in memory.
+/// The memory of the network that the record describes.
 void print_memory(const Bytes& bytes, const std::string& path) {
   say("\nstored in memory:\n");
   try {

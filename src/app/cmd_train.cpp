@@ -104,7 +104,7 @@ class Train : public Command {
     warn_if_guessing(output_, graph, test, accuracy);
   }
 
-  /// What rounding alone does to the network that is trained on.
+  /// The effect of rounding alone on the network that is trained on.
   void say_rounded(const Graph& graph, const Dataset& test) const {
     if (options_.store.empty() || selection_.checkpoint.empty()) return;
     require_named(options_.store, graph);

@@ -345,7 +345,8 @@ nlohmann::json to_json(const ResultFile& result) {
 void print_bounds(const ResultFile& result) {
   for (const EstimateRow& e : result.estimates) {
     if (!is_bound(e) || e.quantity != "failing") continue;
-    say("{}, {}: no trial was run. P(any word read wrongly) = {:.3g}, exact from the codes, bounds "
+    say("{}, {}: no trial is needed. P(any word read wrongly) = {:.3g}, exact from the codes, "
+        "bounds "
         "the distance to the fault-free network ({} points at most); --trial-range runs trials.\n",
         point_name(result.info.points.at(e.point)),
         result.info.models.at(static_cast<std::size_t>(e.model)).name, e.upper,
@@ -407,7 +408,8 @@ void print_caveat(const ResultFile& result) {
 void print_unseen(const ResultFile& result) {
   std::uint64_t fewest = 0;
   for (const EstimateRow& e : result.estimates)
-    if (e.method.find("t over trials") != std::string::npos && (fewest == 0 || e.trials < fewest))
+    if (e.stratum < 0 && e.method.find("t over trials") != std::string::npos &&
+        (fewest == 0 || e.trials < fewest))
       fewest = e.trials;
   if (fewest > 0)
     say("Intervals by t know nothing of what fewer than 3 in {} trials show ({:.2g} %).\n",

@@ -25,7 +25,7 @@ constexpr std::array<SamplingWord, 10> kWords = {
      {"per-bit:allocated", Sampling::kStratified, DivideBy::kBit}}};
 constexpr std::uint64_t kLeastOfEach = 2;  // fewer trials have no interval
 
-/// What chooses the same parts where trials have other faults than one.
+/// The option that chooses the same parts where trials have other faults than one.
 const char* selecting_option(DivideBy by) {
   switch (by) {
     case DivideBy::kLayer:

@@ -93,7 +93,7 @@ double widest(std::uint64_t trials, double confidence) {
          std::sqrt(static_cast<double>(some) / static_cast<double>(trials));
 }
 
-/// Of the trials point.first ... trials - 1 of an equal plan.
+/// Counts of the trials point.first ... trials - 1 of an equal plan.
 std::uint64_t trials_of_stratum(const CampaignPoint& point, std::uint64_t stratum,
                                 std::uint64_t strata) {
   const auto below = [&](std::uint64_t id) { return (id + strata - 1 - stratum) / strata; };

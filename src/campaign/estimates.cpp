@@ -203,7 +203,7 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point, Plan
       listed_(info.points.at(point).estimand == kListed),
       paired_(listed_ || info.points.at(point).fault_model == "binomial"),
       sequential_(plan_.sampling == sampling_name(Sampling::kSequential)),
-      coded_(has_strata_of_codes(info, point)),
+      coded_(counts_words_read_wrongly(info, point)),
       confidence_(info.confidence),
       population_(bits_of_channel(info, point)) {
   const bool divided = sampling_of(plan_).division.has_value();
@@ -402,7 +402,7 @@ std::vector<EstimateRow> PointEstimates::look() const {
   return rows;
 }
 
-/// Of the models that have something of it.
+/// The rows of models that have something of it.
 std::vector<EstimateRow> PointEstimates::look_at_stratum(std::size_t stratum) const {
   std::vector<EstimateRow> rows;
   for (EstimateRow& row : strata_[stratum].look()) {

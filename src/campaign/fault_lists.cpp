@@ -86,9 +86,11 @@ std::string fault_list_text(const std::string& path, const ResultInfo& info, con
 std::string stored_fault_list(const std::string& path, const ListChoice& choice) {
   const ResultInfo info = read_result_outline(path).info;
   const ListedOf of = listed_of(path, info, choice);
-  return fault_list_text(path, info, of, read_records(path, [&](const TrialRow& row) {
-                           return row.point == of.point && row.model == of.model;
-                         }));
+  const auto records = read_records(
+      path, [&](const TrialRow& row) { return row.point == of.point && row.model == of.model; });
+  if (records.empty())
+    throw UserError(fmt::format("--faults: {} holds no trial of point {}", path, of.point));
+  return fault_list_text(path, info, of, records);
 }
 
 Bytes read_fault_list(const std::string& path) {

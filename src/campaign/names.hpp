@@ -19,7 +19,7 @@ std::string joined_steps(const std::string& first, const std::string& then);
 /// where its architecture is not one of ours.
 std::string name_of(const Graph& graph, const std::string& path);
 
-/// What was done to a network that a campaign may protect, whatever format it is stored in: "" or
+/// The history of a network that a campaign may protect, whatever format it is stored in: "" or
 /// "pruned". Nothing where it is protected already, be it by a code.
 std::optional<std::string> steps_before_protection(const Graph& graph);
 /// The name of such a network in its campaign, beside those that are stored by it.

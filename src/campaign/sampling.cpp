@@ -52,10 +52,9 @@ SampledStrata sampled_strata(const ResultInfo& info, std::uint32_t point) {
   return sampled_strata(std::move(weights), std::move(costs));
 }
 
-bool has_strata_of_codes(const ResultInfo& info, std::uint32_t point) {
+bool counts_words_read_wrongly(const ResultInfo& info, std::uint32_t point) {
   return std::any_of(info.strata.begin(), info.strata.end(), [&](const StratumInfo& stratum) {
-    return stratum.point == point && (stratum.name.find("read wrongly") != std::string::npos ||
-                                      stratum.name.find("misread") != std::string::npos);
+    return stratum.point == point && stratum.name.find("read wrongly") != std::string::npos;
   });
 }
 

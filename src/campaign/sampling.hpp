@@ -14,8 +14,9 @@ struct SampledStrata {
 };
 SampledStrata sampled_strata(std::vector<double> weights, std::vector<double> costs);
 SampledStrata sampled_strata(const ResultInfo& info, std::uint32_t point);
-/// Whether the strata are of trials by what a code reads wrongly; their names say so (Strata).
-bool has_strata_of_codes(const ResultInfo& info, std::uint32_t point);
+/// Whether the strata are of trials by the words or blocks that are read wrongly; their names say
+/// so (Strata).
+bool counts_words_read_wrongly(const ResultInfo& info, std::uint32_t point);
 
 /// How the trials of a point are drawn from its strata (weights and costs by stratum; none for a
 /// simple plan), for intervals of this confidence. `blocks`: a trial looks at one block of images.

@@ -79,6 +79,9 @@ Bits draw_bits(const PerLayerFloorFaults& sampler, const FaultSpace& space, cons
 }
 
 void check_count(const ExactFaults& sampler, const FaultSpace& space) {
+  if (space.sites() == 0)
+    throw UserError("--fault-count exact:" + std::to_string(sampler.count) +
+                    " asks for faults, and a network of the campaign has nothing that may fail");
   if (sampler.count > space.sites())
     throw UserError("--fault-count exact:" + std::to_string(sampler.count) +
                     " asks for more faults than the model has " +

@@ -87,8 +87,8 @@ void WordUnits::add_words(const FaultTensor& tensor, std::uint32_t number, std::
   }
 }
 
-/// Of the originals, then of the copies of duplicated channels, each with a last block that may be
-/// incomplete.
+/// Blocks of the originals, then of the copies of duplicated channels, each with a last block that
+/// may be incomplete.
 bool WordUnits::add_blocks(const FaultSpace& space, std::uint32_t number) {
   const FaultTensor& tensor = space.tensors()[number];
   const std::int64_t check = tensor_named(space, tensor.name + ".check");

@@ -25,7 +25,7 @@ inline constexpr std::array<StorageType, 10> kStorageTypes{{
     {"torch.BoolStorage", at::kBool},
 }};
 
-/// Of quantised tensors: the type of their integers, and of the tensor.
+/// The type of the integers of quantised tensors, and of the tensor.
 struct QuantisedType {
   std::string_view global;
   at::ScalarType integers, dtype;

@@ -255,7 +255,7 @@ std::vector<std::string_view> checkpoint_globals() {
 
 namespace {
 
-/// What both kinds of calls begin with.
+/// The beginning of both kinds of calls.
 TensorView read_view(const Pickle& pickle, std::string name, const PickleValue& call) {
   const PickleValue& args = pickle[call.args];
   TensorView view;

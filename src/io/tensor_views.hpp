@@ -26,7 +26,7 @@ struct TensorView {
   std::int64_t offset = 0;                   // in elements
   std::vector<std::int64_t> sizes, strides;  // in elements
   const PickleValue* at = nullptr;           // for errors
-  // Of a quantised tensor, whose elements are integers:
+  // A quantised tensor, whose elements are integers:
   double scale = 1;
   std::int64_t zero_point = 0, axis = 0;
   std::vector<TensorView> by_channel;  // its scales and zero points along the axis; else empty

@@ -102,6 +102,7 @@ std::map<std::string, at::Tensor> take_scales(StateDict& tensors, const LayoutNa
 void keep_storage(Graph& graph, const std::map<std::string, Storage>& kept,
                   const std::string& source) {
   const std::vector<StoredTensor> all = stored_tensors(graph);
+  std::map<std::string, int> counts, lost;
   for (const StoredTensor& tensor : all) {
     const auto own = kept.find(tensor.name);
     if (own == kept.end()) continue;
@@ -109,15 +110,21 @@ void keep_storage(Graph& graph, const std::map<std::string, Storage>& kept,
     if (storage.scale.defined())
       storage.scale = checked_scale(graph, tensor, storage.layout, storage.scale, source);
     graph.storage[tensor.name] = storage;
-    if (!is_stored_exactly(graph, tensor.name)) graph.storage.erase(tensor.name);
+    if (is_stored_exactly(graph, tensor.name)) continue;
+    ++lost[layout_name(storage.layout)];
+    graph.storage.erase(tensor.name);
   }
-  std::map<std::string, int> counts;
+  for (const auto& [layout, count] : lost)
+    spdlog::warn(
+        "{}: {} of {} tensors were made of values in {} (masks, weight norm) and are none that it "
+        "has: they are fp32, and faults hit 32-bit words. `harden --store weight={}` can change "
+        "that",
+        source, count, all.size(), layout, layout);
   for (const auto& [entry, layout] : layout_names(graph)) ++counts[layout];
   for (const auto& [layout, count] : counts)
     spdlog::info(
         "{}: {} of {} tensors are stored as {} and stay so: faults hit these words. `harden "
-        "--store "
-        "weight,bias,bn=fp32` can change that",
+        "--store weight,bias,bn=fp32` can change that",
         source, count, all.size(), layout);
 }
 

@@ -160,11 +160,11 @@ std::string obstacle(const at::Tensor& tensor) {
   return "";
 }
 
-/// [rows] or [1] f32
+/// [rows] or [1] f64; of a whole tensor in fp32's precision, as PyTorch's dequantize() takes it.
 at::Tensor scales_of(const at::Tensor& tensor) {
   const bool by_row = tensor.qscheme() == at::kPerChannelAffine;
-  const at::Tensor scales = by_row ? tensor.q_per_channel_scales() : at::tensor({tensor.q_scale()});
-  return scales.to(at::kFloat).contiguous();
+  return by_row ? tensor.q_per_channel_scales().to(at::kDouble)
+                : at::tensor({static_cast<float>(tensor.q_scale())}).to(at::kDouble);
 }
 
 }  // namespace
@@ -172,7 +172,8 @@ at::Tensor scales_of(const at::Tensor& tensor) {
 at::Tensor Conversion::read_quantised(const std::string& name, const at::Tensor& tensor,
                                       const std::string& source) {
   const std::string why = obstacle(tensor);
-  const at::Tensor scales = why.empty() ? scales_of(tensor) : at::ones({1});
+  const at::Tensor given = why.empty() ? scales_of(tensor) : at::ones({1}, at::kDouble);
+  const at::Tensor scales = given.to(at::kFloat).contiguous();
   const at::Tensor good = at::isfinite(scales) & (scales >= FLT_MIN);
   if (!why.empty() || !good.all().item<bool>())
     throw DataError(source,
@@ -183,6 +184,9 @@ at::Tensor Conversion::read_quantised(const std::string& name, const at::Tensor&
   const std::int64_t lowest = (words == -128).sum().item<std::int64_t>();
   if (lowest > 0 && lowest_.empty()) lowest_ = name;
   lowest_words_ += lowest;
+  const auto rounded = (scales.to(at::kDouble) != given).sum().item<std::int64_t>();
+  if (rounded > 0 && rounded_scales_ == 0) rounded_scale_ = name;
+  rounded_scales_ += rounded;
   kept_[name] = {int8_layout(tensor.qscheme() == at::kPerChannelAffine), scales};
   std::vector<std::int64_t> rows(static_cast<std::size_t>(std::max<std::int64_t>(1, tensor.dim())),
                                  1);
@@ -236,6 +240,11 @@ void Conversion::log(const std::string& source) const {
   if (lowest_words_ > 0)
     spdlog::warn("{}: {} of int8 are -128, which is stored as -127 here (the first in {})", source,
                  counted(lowest_words_, "word"), lowest_);
+  if (rounded_scales_ > 0)
+    spdlog::warn(
+        "{}: {} of int8 are fp64 and rounded to fp32 (the first in {}), so that values may "
+        "differ from dequantize() in the last bit",
+        source, counted(rounded_scales_, "scale"), rounded_scale_);
   if (const std::string text = warning(source); !text.empty()) spdlog::warn("{}", text);
 }
 

@@ -34,7 +34,7 @@ class Conversion {
   /// Warns of what is converted and of words that are read as others. DataError naming `source`
   /// where a value became infinite.
   void log(const std::string& source) const;
-  /// What it says of the converted; empty where there are none.
+  /// The sentence about converted tensors; empty where there are none.
   std::string warning(const std::string& source) const;
 
  private:
@@ -43,10 +43,10 @@ class Conversion {
   void count_changes(const std::string& name, const at::Tensor& before, const at::Tensor& after);
 
   std::map<std::string, Storage> kept_;
-  std::string overflowing_, lowest_;  // the first tensors with such values
+  std::string overflowing_, lowest_, rounded_scale_;  // the first tensors with such values
   std::int64_t tensors_ = 0, converted_ = 0;
   std::int64_t values_ = 0, rounded_ = 0, vanished_ = 0, overflowed_ = 0;  // of those converted
-  std::int64_t lowest_words_ = 0;                                          // -128 of qint8
+  std::int64_t lowest_words_ = 0, rounded_scales_ = 0;                     // of qint8
 };
 
 }  // namespace sentinel

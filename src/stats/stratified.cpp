@@ -141,7 +141,9 @@ std::vector<double> shares(const std::vector<double>& weights, const std::vector
   if (!(weight > 0)) throw Bug("all strata have weight 0");
   for (std::size_t h = 0; h < strata; ++h) {
     const double defensive = weights[h] / weight;
-    wanted[h] = all > 0 ? (1 - kDefensive) * wanted[h] / all + kDefensive * defensive : defensive;
+    // One stratum alone has 1, which rounding may exceed.
+    wanted[h] = all > 0 ? std::min(1.0, (1 - kDefensive) * wanted[h] / all + kDefensive * defensive)
+                        : defensive;
   }
   return wanted;
 }
@@ -232,22 +234,26 @@ Interval mover_interval(const std::vector<double>& weights, const std::vector<Mo
 Interval mover_mean(const std::vector<double>& weights, const std::vector<Interval>& parts,
                     double low, double high) {
   check_sizes(weights.size(), {parts.size()});
-  double sum = 0, weight = 0, below = 0, above = 0;
+  double sum = 0, met = 0, unmet = 0, below = 0, above = 0;
   Interval interval{(low + high) / 2, low, high, parts.front().confidence, "MOVER", 0};
   for (std::size_t h = 0; h < parts.size(); ++h) {
     if (!(weights[h] > 0)) continue;
     const Interval& part = parts[h];
+    if (part.n == 0) {
+      unmet += weights[h];
+      continue;
+    }
     below += std::pow(weights[h] * (part.estimate - part.lower), 2);
     above += std::pow(weights[h] * (part.upper - part.estimate), 2);
-    if (part.n == 0) continue;
     sum += weights[h] * part.estimate;
-    weight += weights[h];
+    met += weights[h];
     interval.n += part.n;
   }
   if (interval.n == 0) return interval;
-  interval.estimate = sum / weight;
-  interval.lower = std::max(low, interval.estimate - std::sqrt(below));
-  interval.upper = std::min(high, interval.estimate + std::sqrt(above));
+  interval.estimate = sum / met;
+  // An unmet part may be anything in the range.
+  interval.lower = std::max(low, sum - std::sqrt(below) + unmet * low);
+  interval.upper = std::min(high, sum + std::sqrt(above) + unmet * high);
   return interval;
 }
 

@@ -69,8 +69,11 @@ void positive(const Place& at, std::string_view column, double value) {
 }
 
 /// A share of what there is, of which some must be.
+/// Earlier versions wrote 1 + 2^-52 too.
+constexpr double kMostProbability = 1 + 1e-12;
+
 void probability(const Place& at, std::string_view column, double value) {
-  share_in(at, column, value, 0, 1);
+  share_in(at, column, value, 0, kMostProbability);
   if (value == 0) refuse(at, fmt::format("{} is 0, not above 0", column));
 }
 
@@ -208,7 +211,7 @@ std::vector<std::int64_t> strata_counts(const ResultInfo& info) {
   return counts;
 }
 
-/// Of each point and model that has any, all of them from 0 on, and together they are 1.
+/// Each point and model that has any has all of them from 0 on, and together they are 1.
 void check_shares(const std::string& path, const ResultInfo& info) {
   constexpr double kRounding = 1e-6;
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::pair<std::int64_t, double>> seen;
@@ -232,11 +235,13 @@ void check_shares(const std::string& path, const ResultInfo& info) {
 }
 
 void check_pairing(const std::string& path, const ResultInfo& info) {
+  std::set<std::pair<std::uint32_t, std::uint32_t>> seen;
   for (std::size_t i = 0; i < info.pairing.size(); ++i) {
     const PairingInfo& row = info.pairing[i];
     const Place at{path, "/design/pairing, row", i};
     names_row(at, "point", row.point, info.points.size());
-    names_row(at, "model", row.model, info.models.size());
+    number_in(at, "model", row.model, 1, size_of(info.models.size()) - 1);
+    if (!seen.insert({row.point, row.model}).second) refuse(at, "point and model are there twice");
     share_in(at, "shared", row.shared, 0, 1);
   }
 }
@@ -313,7 +318,7 @@ void check_round(const Place& at, const ResultInfo& info, const RoundInfo& row) 
   names_row(at, "point", row.point, info.points.size());
   count_in(at, "trials", row.trials, 0, kMostCount);
   count_in(at, "first", row.first, 0, kMostCount - row.trials);
-  share_in(at, "probability", row.probability, 0, 1);
+  share_in(at, "probability", row.probability, 0, kMostProbability);
 }
 
 void check_centre(const Place& at, const ResultInfo& info, const CentreInfo& row) {

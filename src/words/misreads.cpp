@@ -264,7 +264,7 @@ bool Misreads::is_wrong(const Flips& flips) const {
   return critical_ ? flips[0] : is_decoded_wrongly(flips);
 }
 
-/// Of words that are all 0, as they do not matter.
+/// For words that are all 0, as they do not matter.
 bool Misreads::is_decoded_wrongly(const Flips& flips) const {
   constexpr std::size_t kMostWords = 64;
   const int width = block_shape(layout_).stored_bits, data = words_.words * width;

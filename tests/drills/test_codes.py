@@ -67,7 +67,7 @@ def test_words_that_are_read_right_bound_the_accuracy(
     job = args(campaign, stored("int6:channel+bch:32,6"), output, "--ber", "1e-2", *more)
     outcome = sentinelnn.run(job)
     assert outcome.code == 0, outcome.err
-    assert "no trial was run. P(any word read wrongly) = 1.98e-05" in outcome.out
+    assert "no trial is needed. P(any word read wrongly) = 1.98e-05" in outcome.out
     with h5py.File(output) as file:
         assert file.attrs["complete"]
         assert len(file["trials"]) == 0
@@ -152,7 +152,7 @@ def numbers_of(stratum: str) -> tuple[int, float]:
 
 
 def test_single_flips_in_several_layouts_have_strata(sentinelnn, campaign, stored, tmp_path):
-    """What codes correct is known; every other stratum names its layout and holds its bits."""
+    """The bits that codes correct are known; every other stratum names its layout and holds its bits."""
     output = tmp_path / "mixed.h5"
     more = ["--fault-target", "weight,bias,check", "--single-bit", "--faults-stored", "yes"]
     job = args(campaign, stored("int8:channel+secded:64"), output, *more)

@@ -10,7 +10,7 @@
 namespace sentinel {
 namespace {
 
-constexpr std::uint64_t kSeed = 67, kPool = 400, kPlain = 2000, kTrials = 400;
+constexpr std::uint64_t kSeed = 67, kPool = 400, kPlain = 2000;
 constexpr int kReplicates = 500, kImages = 16;
 
 /// The network of the fault tests with weights in a code, and the share of images that fail in
@@ -64,10 +64,11 @@ double variance_of(const std::vector<double>& all) {
 using Pools = std::vector<std::vector<double>>;  // losses by stratum that gets trials
 
 /// The interval of a stratified plan of trials from the pools.
-Interval replicate(const SampledStrata& strata, const Pools& pools, std::uint64_t number) {
+Interval replicate(const SampledStrata& strata, const Pools& pools, std::uint64_t trials,
+                   std::uint64_t number) {
   DesignOptions plan;
   plan.sampling = Sampling::kStratified;
-  plan.trials = kTrials;
+  plan.trials = trials;
   plan.weights = strata.weights;
   plan.costs = strata.costs;
   plan.pilot = plan.minimum = 30;
@@ -75,12 +76,12 @@ Interval replicate(const SampledStrata& strata, const Pools& pools, std::uint64_
   plan.seed = number;
   Design design(plan);
   EstimateOptions options;
-  options.estimate = Estimate::kJoined;
+  options.estimate = strata.known > 0 ? Estimate::kJoined : Estimate::kStratified;
   options.weights = strata.weights;
   options.known_weight = strata.known;
   Estimator estimator(options);
   Rng rng({kSeed, 2, number, Purpose::kSynthetic});
-  for (std::uint64_t id = 0; id < kTrials; ++id) {
+  for (std::uint64_t id = 0; id < trials; ++id) {
     const TrialDraw draw = design.draw(id);
     const std::vector<double>& pool = pools[static_cast<std::size_t>(draw.stratum)];
     const double value = pool[rng.below(pool.size())];
@@ -118,15 +119,18 @@ TEST_P(UnitStrataPlans, EstimateWhatPlainTrialsDo) {
   EXPECT_GT(truth, 0.002) << "nothing fails";
   EXPECT_NEAR(truth, mean_of(plain), 4 * std::sqrt(variance + variance_of(plain)));
 
-  int covered = 0;
-  double mean = 0;
-  for (std::uint64_t number = 0; number < kReplicates; ++number) {
-    const Interval interval = replicate(strata, pools, number);
-    covered += interval.lower <= truth && truth <= interval.upper ? 1 : 0;
-    mean += interval.estimate / kReplicates;
+  for (const std::uint64_t trials : {400u, 800u}) {
+    int covered = 0;
+    double mean = 0;
+    for (std::uint64_t number = 0; number < kReplicates; ++number) {
+      const Interval interval = replicate(strata, pools, trials, number);
+      covered += interval.lower <= truth && truth <= interval.upper ? 1 : 0;
+      mean += interval.estimate / kReplicates;
+    }
+    EXPECT_GE(covered, 0.925 * kReplicates) << trials;  // 0.95 less 2.5 standard errors
+    EXPECT_NEAR(mean, truth,
+                4 * std::sqrt(variance_of(plain) * kPlain / double(trials) / kReplicates));
   }
-  EXPECT_GE(covered, 0.925 * kReplicates);  // 0.95 less 2.5 standard errors
-  EXPECT_NEAR(mean, truth, 4 * std::sqrt(variance_of(plain) * kPlain / kTrials / kReplicates));
 }
 
 INSTANTIATE_TEST_SUITE_P(Codes, UnitStrataPlans,

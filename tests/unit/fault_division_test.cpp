@@ -81,7 +81,7 @@ TEST(Division, ByLayerIsTheStoredTensorsInTheirOrder) {
   for (const FaultTensor& tensor : net.space.tensors()) names.push_back(tensor.name);
   EXPECT_EQ(division.strata().names, names);
   expect_uniform(net, DivideBy::kLayer, 0, division);
-  // What lies behind costs less.
+  // Channels that lie behind cost less.
   EXPECT_GT(division.strata().costs.front(), division.strata().costs.back());
   EXPECT_GT(division.strata().costs.back(), 0);
 }

@@ -124,7 +124,7 @@ TEST(StoredTraining, JudgesAndLeavesTheNetworkStored) {
   }
 }
 
-/// What is stored already stays so, unless a rule says otherwise.
+/// A tensor that is stored already stays so, unless a rule says otherwise.
 TEST(StoredTraining, GoesOnWithTheLayoutsOfTheNetwork) {
   at::manual_seed(1);
   const Dataset images = test::quadrants(64, 1);

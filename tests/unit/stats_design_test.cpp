@@ -219,5 +219,9 @@ TEST(Estimator, BernsteinTakesObservationsBelowZero) {
   EXPECT_GT(estimator.interval().upper, -0.05);
 }
 
+TEST(Design, AStratumAloneIsDrawnForSure) {
+  for (int i = 1; i < 2000; ++i) EXPECT_LE(draw_probabilities({1}, {1.0 / i})[0], 1) << i;
+}
+
 }  // namespace
 }  // namespace sentinel

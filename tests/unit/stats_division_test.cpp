@@ -143,7 +143,18 @@ void expect_right(const char* name, const Population& population, const Outcome&
 TEST(Divided, EqualByLayer) {
   ASSERT_EQ(layers().parts.size(), 3u);
   expect_right("by layer, 60", layers(), run(layers(), Sampling::kEqual, 60));
-  expect_right("by layer, 300", layers(), run(layers(), Sampling::kEqual, 300));
+  const Outcome many = run(layers(), Sampling::kEqual, 300);
+  expect_right("by layer, 300", layers(), many);
+  EXPECT_LT(many.whole.half_width, 1.5 * many.simple.half_width);
+}
+
+TEST(Divided, APartWithoutTrialsMayBeAnything) {
+  const Interval known{0.5, 0.4, 0.6, 0.95, "", 100}, unknown{0.5, 0, 1, 0.95, "", 0};
+  const Interval whole = mover_mean({0.1, 0.9}, {known, unknown}, 0, 1);
+  EXPECT_NEAR(whole.lower, 0.04, 1e-12);
+  EXPECT_NEAR(whole.upper, 0.96, 1e-12);
+  EXPECT_EQ(whole.n, 100u);
+  EXPECT_NEAR(mover_mean({1, 0}, {known, unknown}, 0, 1).lower, 0.4, 1e-12);
 }
 
 TEST(Divided, EqualByBit) {
@@ -182,7 +193,7 @@ TEST(Divided, OneLargePartThatSeldomFails) {
   EXPECT_LT(by_spread.covered, kCovers) << "the control";
 }
 
-/// What a plain mean over trials of unlike parts would be.
+/// The value of a plain mean over trials of unlike parts.
 TEST(NegativeControl, ThePlainMeanOfEqualPartsIsBiased) {
   const double plain = std::accumulate(layers().means.begin(), layers().means.end(), 0.0) / 3;
   const Outcome outcome = run(layers(), Sampling::kEqual, 60);

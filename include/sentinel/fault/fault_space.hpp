@@ -52,7 +52,7 @@ using Faults = std::vector<FaultSite>;  // sorted, distinct
 /// element, bit): the bits of the words that are selected, or these words themselves.
 class FaultSpace {
  public:
-  /// Of names that the network has not, nothing is selected (require_selected). UserError where a
+  /// Names that the network has not select nothing (require_selected). UserError where a
   /// layout cannot grant the wished bits.
   explicit FaultSpace(const Graph& graph, const Selection& selection = {});
   const std::vector<FaultTensor>& tensors() const { return tensors_; }

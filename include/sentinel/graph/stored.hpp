@@ -58,7 +58,7 @@ std::string layouts_in_words(const Graph& graph);
 void store_as(Graph& graph, const std::string& entry, const Layout& layout,
               const Layout& scales = {});
 
-/// What store_as would make of these values of a plain tensor.
+/// The values that store_as would make of these of a plain tensor.
 at::Tensor read_as(const StoredTensor& tensor, const at::Tensor& values, const Layout& layout,
                    const Layout& scales = {});
 

@@ -25,8 +25,8 @@ StoreRule parse_store_rule(const std::string& text);
 Layout layout_by(const std::vector<StoreRule>& rules, const Graph& graph,
                  const StoredTensor& tensor, TensorClass kind);
 
-/// Of a network's tensors and their scales, by entry: "conv1.weight", "conv1.weight_scale". Those
-/// left out are plain fp32.
+/// The storage of a network's tensors and scales, by entry: "conv1.weight", "conv1.weight_scale".
+/// Those left out are plain fp32.
 using Layouts = std::map<std::string, Layout>;
 /// As it is stored now, changed by the rules: the last that names a tensor counts.
 Layouts layouts_by(const std::vector<StoreRule>& rules, const Graph& graph);

@@ -39,10 +39,10 @@ double floored_variance(const Moments& moments, double low, double high);
 Interval mover_interval(const std::vector<double>& weights, const std::vector<Moments>& strata,
                         double confidence);
 
-/// Mean sum W_h e_h of independent estimates e_h with intervals [l_h, u_h] of the same confidence,
-/// joined by MOVER as above: of any quantity in [low, high], and no narrower than a part that is
-/// nearly all of the population. A part without trials is left out of the estimate. Bug without
-/// parts.
+/// Mean sum W_h e_h of independent estimates e_h in [low, high], each with an interval of the same
+/// confidence, joined by MOVER as above. It is no narrower than a part that is nearly all of the
+/// population. Of a part without trials (n = 0) the interval says that it may be anything in the
+/// range, and the estimate leaves it out. Bug without parts.
 Interval mover_mean(const std::vector<double>& weights, const std::vector<Interval>& parts,
                     double low, double high);
 

@@ -36,8 +36,8 @@ class ResultMerge {
 
   /// Of the joined result.
   const ResultInfo& info() const;
-  /// Of a point that some part answers without trials, by a bound, which holds whatever trials
-  /// others have; from the first such part. Else none.
+  /// Estimates of a point that some part answers without trials, by a bound, which holds whatever
+  /// trials others have; from the first such part. Else none.
   std::vector<EstimateRow> estimates_without_trials(std::uint32_t point) const;
   /// Visits the rows of every trial, in model order, by (point, id). DataError where two inputs
   /// disagree about a trial or one is damaged, naming file and trial. No HDF5 in `visit`.
