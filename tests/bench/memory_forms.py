@@ -98,7 +98,7 @@ def weights_of(o: argparse.Namespace, network: str, form: Form) -> Path:
         run(
             *("train", "--model", network, "--dataset", "cifar10", "--checkpoint", plain),
             *("--data", o.data / "cifar10", "--store", f"weight={form.trained}"),
-            *("--epochs", 3, "--lr", "1e-3", "--threads", 1, "--output", path),
+            *("--epochs", 3, "--lr", "1e-2", "--threads", 1, "--output", path),
         )
     return path if form.trained else plain
 
@@ -146,7 +146,8 @@ def row_of(o: argparse.Namespace, network: str, form: Form, plain_bytes: int) ->
     )
     cells = [accuracy(result, point) for point in range(len(o.rates))]
     memory = f"{fault_free['memory_bytes'] / plain_bytes:.3f}"
-    return [form.name, memory, f"{100 * fault_free['top1']:.2f}", *cells]
+    per_weight = f"{json.loads(result)['models'][0]['bits_per_weight']:.1f}"
+    return [form.name, memory, per_weight, f"{100 * fault_free['top1']:.2f}", *cells]
 
 
 def chosen(form: Form, texts: list[str]) -> bool:
@@ -161,8 +162,8 @@ def main() -> None:
     deadline = time.time() + 3600 * o.hours
     for network in o.networks:
         print(f"\n{network}, {o.images} images, {o.trials} trials, faults in {o.target}\n")
-        print("| stored as | memory / fp32 | fault-free | " + " | ".join(o.rates) + " |")
-        print("|---" * (3 + len(o.rates)) + "|")
+        print("| stored as | memory / fp32 | bits per weight | fault-free, all images | " + " | ".join(o.rates) + " |")
+        print("|---" * (4 + len(o.rates)) + "|")
         plain = selection(o, network, stored(o, network, FORMS[0]), FORMS[0])
         plain_bytes = json.loads(run("evaluate", *plain, "--json"))["memory_bytes"]
         for form in FORMS:
