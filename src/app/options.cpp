@@ -277,7 +277,7 @@ PruningJob pruning_job(const PruningOptions& o) {
 void add_store(CLI::App& app, std::vector<std::string>& store) {
   app.add_option("--store", store,
                  "How values are kept in memory: CLASS[,CLASS...][@LAYERS]=FORMAT[+CODE], such as "
-                 "weight=int5:channel+bch:16,5");
+                 "weight=int5:channel+bch:16,5; docs/layouts.md lists formats and codes");
 }
 
 std::vector<StoreRule> store_rules(const std::vector<std::string>& store) {
