@@ -57,10 +57,12 @@ class Frontier(NamedTuple):
 
 class Largest(NamedTuple):
     """The largest measured rate up to which accuracy is kept at every measured rate; not a number
-    where it is at none. `beyond`: it is at all of them, so that the limit lies higher."""
+    where it is at none. `beyond`: it is at all of them, so that the limit lies higher. `lost`: it
+    is not kept without faults either."""
 
     rate: float
     beyond: bool
+    lost: bool
 
 
 def forms_of(result: Result, label: str = "") -> list[Form]:
@@ -166,7 +168,8 @@ def largest_rate(frontier: Frontier, form: Form, column: str) -> Largest:
     kept = form.line[column] >= frontier.wanted(form) - ROUNDING
     held = int(kept.cumprod().sum())
     rate = float(form.line["ber"].iloc[held - 1]) if held else NAN
-    return Largest(rate, held == len(kept))
+    lost = form.fault_free < frontier.wanted(form) - ROUNDING
+    return Largest(rate, held == len(kept), lost)
 
 
 # ---- table -------------------------------------------------------------------------------------
@@ -219,7 +222,7 @@ def _number(value: float, text: str) -> str:
 
 def rate_text(found: Largest) -> str:
     if pd.isna(found.rate):
-        return "none"
+        return "none, nor without faults" if found.lost else "none"
     return ("≥ " if found.beyond else "") + summaries.number(found.rate)
 
 

@@ -71,10 +71,10 @@ def test_the_largest_rate(three):
     found = frontier_of(opened(three))
     assert found is not None and found.reference is not None
     rates = {
-        form.name: [largest_rate(found, form, by) for by in ("lower", "estimate")]
+        form.name: [largest_rate(found, form, by)[:2] for by in ("lower", "estimate")]
         for form in found.forms
     }
-    assert all(np.isnan(each.rate) for each in rates["fp32"])  # a negative control
+    assert all(np.isnan(rate) for rate, _ in rates["fp32"])  # a negative control
     assert rates["coded"] == [(1e-2, True)] * 2  # none is lost: the limit lies higher
     assert rates["mixed"] == [(1e-4, False), (1e-3, False)]
 
@@ -82,12 +82,12 @@ def test_the_largest_rate(three):
 def test_a_rate_counts_only_where_all_lower_ones_do(tmp_path):
     path = write(tmp_path / "hole.h5", [GOOD[0], BAD[1], GOOD[2]])
     found = frontier_of([("hole", Result(path))])
-    assert largest_rate(found, found.forms[0], "estimate") == (1e-4, False)
+    assert largest_rate(found, found.forms[0], "estimate")[:2] == (1e-4, False)
 
 
 def test_points_and_reference_are_the_users(three):
     found = frontier_of(opened(three), points=0.06)
-    assert largest_rate(found, found.forms[2], "estimate") == (1e-2, True)
+    assert largest_rate(found, found.forms[2], "estimate")[:2] == (1e-2, True)
     found = frontier_of(opened(three), reference="coded")
     assert found.reference.name == "coded" and found.memory(found.forms[0]) == 16
     with pytest.raises(ResultError, match="--reference int9: no form .* fp32, coded, mixed"):
@@ -153,6 +153,11 @@ def test_the_picture(three):
     assert figure.get_size_inches()[0] == PAGE
     written = [text for text in figure.findobj(Text) if text.get_text()]
     assert min(text.get_size() for text in written) >= 7
+
+
+def test_a_form_that_lost_too_much_without_faults_says_so():
+    assert frontier.rate_text(frontier.Largest(float("nan"), False, True)).endswith("without faults")
+    assert frontier.rate_text(frontier.Largest(float("nan"), False, False)) == "none"
 
 
 def test_a_page_has_the_forms_of_its_networks(paired, tmp_path):
