@@ -91,6 +91,14 @@ def shares(path: Path, rows: pd.DataFrame, points: pd.Index, models: pd.Index) -
     once(path, "design/shares", rows, ["point", "model", "stratum"])
 
 
+def stratum_names(path: Path, rows: pd.DataFrame) -> None:
+    for row in np.flatnonzero(rows["stratum_name"].isna()):
+        raise ResultError(
+            f"{path}: /estimates names stratum {rows['stratum'][row]} of point "
+            f"{rows['point'][row]}: not in /design/strata"
+        )
+
+
 def once(path: Path, table: str, rows: pd.DataFrame, key: list[str]) -> None:
     twice = rows.duplicated(key).to_numpy()
     if twice.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -224,3 +225,11 @@ def _column(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind in "SO":
         return np.array([_plain(value) for value in values.tolist()], dtype=object)
     return values
+
+
+def json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {"info": text} if text else {}
+    return value if isinstance(value, dict) else {"info": value}

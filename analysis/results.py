@@ -12,7 +12,6 @@ rows.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from functools import cached_property
@@ -25,7 +24,7 @@ import estimation
 import numpy as np
 import pandas as pd
 import weights
-from hdf5 import ResultError, Store
+from hdf5 import ResultError, Store, json_object
 from schema import (
     AUDIT,
     CENTRE,
@@ -116,7 +115,7 @@ class Result:
         """One row per incarnation of the campaign; `info` is a dictionary."""
         sessions = self._store.table("provenance/sessions", SESSION)
         checks.sessions(self.path, sessions)
-        sessions["info"] = [_json(text) for text in sessions["info"]]
+        sessions["info"] = [json_object(text) for text in sessions["info"]]
         return sessions
 
     @cached_property
@@ -157,7 +156,7 @@ class Result:
     def layouts(self, model: str) -> dict[str, str]:
         """Layouts of the stored tensors that are not plain fp32, by entry of the state_dict."""
         structure = self.models["structure"][self._model_number(model)]
-        storage = _json(structure).get("storage")
+        storage = json_object(structure).get("storage")
         if not isinstance(storage, dict):
             return {}
         return {str(entry): str(layout) for entry, layout in storage.items()}
@@ -330,11 +329,7 @@ class Result:
         strata = self.strata.set_index(["point", "stratum"])
         place = pd.MultiIndex.from_frame(table[["point", "stratum"]])
         table["stratum_name"] = strata["name"].reindex(place).to_numpy()
-        for row in np.flatnonzero(table["stratum_name"].isna()):
-            raise ResultError(
-                f"{self.path}: /estimates names stratum {table['stratum'][row]} of point "
-                f"{table['point'][row]}: not in /design/strata"
-            )
+        checks.stratum_names(self.path, table)
         table["share"] = weights.shares_of(self.path, table, self.strata, self.shares)
         return table
 
@@ -463,7 +458,7 @@ class Result:
         places = faults["element"].to_numpy().astype(np.int64)
         for index, model in self.models["name"].items():
             tensors = self.tensors(model)
-            model_structure = _json(self.models["structure"][index])
+            model_structure = json_object(self.models["structure"][index])
             mine = (faults["model"] == index).to_numpy()
             images = int(self.models["images"][index])
             checks.faults(self.path, model, faults[mine], tensors, images)
@@ -483,8 +478,7 @@ class Result:
 
 
 def layer_of(tensor_names: pd.Series) -> pd.Series:
-    """The layer of a tensor: layer1.0.conv1.weight, layer1.0.conv1.weight.check ->
-    layer1.0.conv1."""
+    """layer1.0.conv1.weight, layer1.0.conv1.weight.check -> layer1.0.conv1"""
     return tensor_names.str.replace(r"\.[^.]*(\.check)?$", "", regex=True)
 
 
@@ -495,14 +489,6 @@ def read_trials(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
         with Result(path) as result:
             frames.append(result.trials.assign(file=str(path)))
     return pd.concat(frames, ignore_index=True)
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {"info": text} if text else {}
-    return value if isinstance(value, dict) else {"info": value}
 
 
 def _as_float(words: pd.Series, are_floats: pd.Series) -> np.ndarray:
