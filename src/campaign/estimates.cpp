@@ -202,7 +202,7 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point, Plan
       t1_(info.points.at(point).estimand.rfind("T1", 0) == 0),
       listed_(info.points.at(point).estimand == kListed),
       paired_(listed_ || info.points.at(point).fault_model == "binomial"),
-      sequential_(plan_.sampling == sampling_name(Sampling::kSequential)),
+      sequential_(sampling_of(plan_).sampling == Sampling::kSequential),
       coded_(counts_words_read_wrongly(info, point)),
       confidence_(info.confidence),
       population_(bits_of_channel(info, point)) {
@@ -419,7 +419,7 @@ std::size_t PointEstimates::stop_quantity() const {
 }
 
 bool PointEstimates::reached() const {
-  const bool exact = plan_.sampling == sampling_name(Sampling::kAllocated);
+  const bool exact = sampling_of(plan_).sampling == Sampling::kAllocated;
   if (!exact && used() < kLeastTrials) return false;
   for (std::size_t m = 0; m < models_.size(); ++m) {
     if (!exact && t1_ && models_[m].failing_trials < kLeastFailing) return false;

@@ -54,7 +54,7 @@ torch::jit::Module load(const Bytes& file, const std::string& source) {
   }
 }
 
-/// Half and double parameters and buffers become f32.
+/// Half and double parameters and buffers become f32; halves are kept as such in Conversion::kept.
 Conversion use_floats(torch::jit::Module& network, const std::string& source) {
   Conversion conversion;
   std::set<const void*> done;  // one tensor may have several names

@@ -28,29 +28,6 @@ std::int32_t pick(const std::vector<double>& probabilities, double uniform) {
 
 }  // namespace
 
-std::string sampling_name(Sampling sampling) {
-  switch (sampling) {
-    case Sampling::kSimple:
-      return "simple";
-    case Sampling::kStratified:
-      return "stratified";
-    case Sampling::kSequential:
-      return "sequential";
-    case Sampling::kAllocated:
-      return "allocated";
-    case Sampling::kEqual:
-      return "equal";
-  }
-  throw Bug("unknown sampling");
-}
-
-Sampling parse_sampling(const std::string& name) {
-  for (const Sampling sampling : {Sampling::kSimple, Sampling::kStratified, Sampling::kSequential,
-                                  Sampling::kAllocated, Sampling::kEqual})
-    if (name == sampling_name(sampling)) return sampling;
-  throw Bug("sampling " + name + " is unknown");
-}
-
 Design::Design(DesignOptions options) : options_(std::move(options)) {
   observed_by_.resize(options_.weights.size());
   switch (options_.sampling) {

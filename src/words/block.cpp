@@ -1,3 +1,4 @@
+#include "sentinel/core/error.hpp"
 #include "sentinel/words/layout.hpp"
 #include "words/bch.hpp"
 #include "words/hamming.hpp"
@@ -63,7 +64,7 @@ bool keeps_words(const Layout& layout) {
     case Kind::kBch:
       return true;
   }
-  return true;
+  throw Bug("unknown code");
 }
 
 bool may_flag(const Layout& layout) {

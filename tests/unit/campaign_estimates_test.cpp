@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "campaign/division.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/stats/design.hpp"
 
@@ -42,7 +43,7 @@ ResultInfo info_of(const Plan& plan) {
 
 Design design_of(const Plan& plan) {
   DesignOptions options;
-  options.sampling = parse_sampling(plan.sampling);
+  options.sampling = find_sampling(plan.sampling)->sampling;
   options.trials = 2000;
   if (plan.sampling != "simple") {
     options.weights = {0.05, 0.25, 0.7};

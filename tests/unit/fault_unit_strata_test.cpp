@@ -11,17 +11,14 @@
 #include "sentinel/fault/strata.hpp"
 #include "sentinel/words/misreads.hpp"
 #include "unit/fault_nets.hpp"
-#include "unit/strata_names.hpp"
+#include "unit/strata_support.hpp"
 
 namespace sentinel {
 namespace {
 
-constexpr std::uint64_t kSeed = 61;
+using testing::store;
 
-void store(Graph& graph, TensorClass kind, const std::string& text) {
-  for (const StoredTensor& tensor : stored_tensors(graph))
-    if (tensor.kind == kind) store_as(graph, tensor.name, parse_layout(text));
-}
+constexpr std::uint64_t kSeed = 61;
 
 /// With copies of channels, so that blocks of originals and of copies end apart.
 Graph coded_net(const std::string& weights, const std::string& biases) {

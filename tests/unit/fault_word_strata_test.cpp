@@ -8,17 +8,14 @@
 #include "sentinel/fault/strata.hpp"
 #include "sentinel/words/misreads.hpp"
 #include "unit/fault_nets.hpp"
-#include "unit/strata_names.hpp"
+#include "unit/strata_support.hpp"
 
 namespace sentinel {
 namespace {
 
-constexpr std::uint64_t kSeed = 57;
+using testing::store;
 
-void store(Graph& graph, TensorClass kind, const std::string& text) {
-  for (const StoredTensor& tensor : stored_tensors(graph))
-    if (tensor.kind == kind) store_as(graph, tensor.name, parse_layout(text));
-}
+constexpr std::uint64_t kSeed = 57;
 
 /// Weights and biases in two codes.
 Graph coded_net(const std::string& weights) {

@@ -19,9 +19,6 @@ enum class Sampling : std::uint8_t {
                 // rounds until it is
   kEqual,       // trial i comes from stratum i mod H, so that all have as many trials after any
 };
-std::string sampling_name(Sampling sampling);
-/// Bug where the word is unknown.
-Sampling parse_sampling(const std::string& name);
 
 /// What the plan says of one trial beside its number.
 struct TrialDraw {
