@@ -161,6 +161,9 @@ void ResultStore::State::check_head(const store::ResultHead& head) const {
 void ResultStore::State::import(const store::ResultHead& head, const store::RowChecks& checks) {
   old_sessions = head.sessions;
   findings = head.findings;
+  // What was found stays; what is planned is this session's, or its first rows may lie beyond.
+  findings.plans.clear();
+  findings.trials.clear();
   journals->add(head.audit);
   store::stream_result(path, [&](const std::vector<TrialRecord>& records) {
     for (const TrialRecord& record : records)

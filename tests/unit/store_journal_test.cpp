@@ -296,6 +296,23 @@ TEST(Journal, AChunkWithAuditsCutAnywhere) {
   EXPECT_EQ(first, (std::set<std::size_t>{0, 2}));
 }
 
+TEST(Resume, AnExtendedResultPublishesItsOwnPlanBeforeItsFirstFindings) {
+  const TempDir dir;
+  const std::string path = dir / "r.h5";
+  ResultInfo info = sample_info();
+  for (const std::uint64_t trials : {1, 2}) {
+    info.points[0].trials = trials;
+    ResultStore store = open_store(path, quick_options(), info);
+    store.append(sample_trial(0, trials - 1));
+    Findings findings;
+    findings.trials = {trials, info.points[1].trials};
+    if (trials == 1) store.set_findings(findings);
+    store.finish(trials == 1);  // the second is stopped before it has any findings
+  }
+  expect_trials(path, range(2));
+  EXPECT_EQ(read_result(path).info.points[0].trials, 2u);
+}
+
 TEST(Resume, AFinishedResultCanBeExtended) {
   const TempDir dir;
   const std::string path = dir / "r.h5";
