@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,6 +103,28 @@ def wrong(path: str, module: str, uses: set[str], torch: set[str]) -> list[str]:
     return found
 
 
+def circle_errors(root: Path, table: dict[str, set[str]]) -> list[str]:
+    """A circle of each module that has one."""
+    errors = []
+    for module in table:
+        try:
+            TopologicalSorter(rooms(root, module)).prepare()
+        except CycleError as error:
+            errors.append(f"{module}: a circle of includes, {' -> '.join(reversed(error.args[1]))}")
+    return errors
+
+
+def rooms(root: Path, module: str) -> dict[str, set[str]]:
+    """Name of each room, such as "sampler" -> rooms of the module that it includes."""
+    own = re.compile(rf"(?:sentinel/)?{module}/(\w+)\.\w+$")
+    found: dict[str, set[str]] = {}
+    for file in sources(root, module):
+        names = [own.match(path) for path in INCLUDE.findall(file.read_text())]
+        included = {name[1] for name in names if name} - {file.stem}
+        found.setdefault(file.stem, set()).update(included)
+    return found
+
+
 def unlisted_folders(root: Path, table: dict[str, set[str]]) -> list[str]:
     """Code outside the table would escape every check."""
     parents = (root / "src", root / "include" / "sentinel")
@@ -116,7 +139,12 @@ def unlisted_folders(root: Path, table: dict[str, set[str]]) -> list[str]:
 def check(root: Path) -> list[str]:
     """Every violation under root, one line each."""
     table = module_table(root)
-    return table_errors(table) + include_errors(root, table) + unlisted_folders(root, table)
+    return (
+        table_errors(table)
+        + include_errors(root, table)
+        + circle_errors(root, table)
+        + unlisted_folders(root, table)
+    )
 
 
 # ---- the tree, and trees that must fail --------------------------------------------------------
@@ -199,6 +227,18 @@ def test_an_upward_or_circular_table_fails(tmp_path: Path) -> None:
     assert "core must not use comm" in check(tree(tmp_path, table, {}))[0]
     sideways = GOOD_TABLE.replace("TORCH USES core", "TORCH USES core comm")
     assert "graph must not use comm" in check(tree(tmp_path, sideways, {}))[0]
+
+
+def test_a_circle_of_rooms_fails(tmp_path: Path) -> None:
+    files = {
+        "src/core/a.cpp": '#include "sentinel/core/a.hpp"\n#include "core/b.hpp"\n',
+        "src/core/b.hpp": '#include "sentinel/core/a.hpp"\n',
+        "src/core/c.cpp": '#include "core/b.hpp"\n',
+    }
+    (error,) = check(tree(tmp_path, GOOD_TABLE, files))
+    assert error in {f"core: a circle of includes, {way}" for way in ("a -> b -> a", "b -> a -> b")}
+    (tmp_path / "src/core/b.hpp").write_text("")
+    assert check(tmp_path) == []
 
 
 def test_modules_without_a_layer_or_a_table_line_fail(tmp_path: Path) -> None:

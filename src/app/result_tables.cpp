@@ -14,6 +14,7 @@
 #include "app/channel_tables.hpp"
 #include "app/output.hpp"
 #include "app/print.hpp"
+#include "app/result_words.hpp"
 #include "app/stratum_tables.hpp"
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/stats/betting.hpp"
@@ -417,24 +418,6 @@ void print_unseen(const ResultFile& result) {
 }
 
 }  // namespace
-
-std::string point_name(const PointInfo& point) {
-  std::string name =
-      point.ber == 0 ? point.fault_model : fmt::format("{:g} {}", point.ber, point.fault_model);
-  if (point.effect == kListed) return name;
-  const std::pair<const std::string&, const char*> parts[] = {{point.effect, "flip"},
-                                                              {point.shape, "bit"},
-                                                              {point.target, "weight"},
-                                                              {point.selection, ""}};
-  for (const auto& [part, usual] : parts)
-    if (!part.empty() && part != usual) name += ", " + part;
-  return name;
-}
-
-std::string interval_text(const EstimateRow& e) {
-  if (e.method == kListed) return fmt::format("{:.2f}", 100 * e.estimate);
-  return fmt::format("{:.2f} [{:.2f}, {:.2f}]", 100 * e.estimate, 100 * e.lower, 100 * e.upper);
-}
 
 void print_result(const std::string& path, bool json) {
   const ResultFile result = read_result(path);

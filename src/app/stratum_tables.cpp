@@ -10,7 +10,7 @@
 
 #include "app/output.hpp"
 #include "app/print.hpp"
-#include "app/result_tables.hpp"
+#include "app/result_words.hpp"
 
 namespace sentinel {
 namespace {

@@ -12,6 +12,7 @@
 #include "sentinel/campaign/outputs.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/stop.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
 
 namespace sentinel {

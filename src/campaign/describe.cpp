@@ -154,8 +154,7 @@ void add_points(std::map<std::string, std::string>& parts, const std::vector<Cam
   for (std::uint32_t p = 0; p < points.size(); ++p) {
     const Sampler& sampler = points[p].sampler;
     std::string plan = drawn_how(points[p], confidence, runner.blocks().divides());
-    if (!plan.empty() && runner.strata(p).version > 1)
-      plan += ", version 3 (strata of codes)";
+    if (!plan.empty() && runner.strata(p).version > 1) plan += ", version 3 (strata of codes)";
     if (std::holds_alternative<ChannelFaults>(sampler)) {
       parts["points"] = "single flips in each channel of each convolution";
       if (!plan.empty()) parts["plan"] = plan;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/stats/guessing.hpp"
 

@@ -19,6 +19,7 @@
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/json.hpp"
+#include "sentinel/store/differences.hpp"
 #include "sentinel/store/result_file.hpp"
 
 namespace sentinel {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
 
 namespace sentinel {

@@ -6,7 +6,7 @@
 #include <climits>
 #include <cstdlib>
 
-#include "comm/world.hpp"
+#include "comm/mpi.hpp"
 #include "sentinel/core/cpus.hpp"
 #include "sentinel/core/failure.hpp"
 
@@ -55,13 +55,18 @@ double share_on(MPI_Comm node, int size) {
 
 }  // namespace
 
-void check_mpi(int status, const char* what) {
-  if (status == MPI_SUCCESS) return;
-  char text[MPI_MAX_ERROR_STRING] = {};
-  int length = 0;
-  MPI_Error_string(status, text, &length);
-  throw EnvironmentError(std::string("MPI failed in ") + what + ": " + text);
-}
+/// MPI_COMM_WORLD between MPI_Init_thread and MPI_Finalize.
+class Comm::World {
+ public:
+  World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+  ~World();
+
+  bool active = false;
+  int rank = 0, size = 1, local_rank = 0, local_size = 1;
+  double cpus = 1;
+};
 
 Comm::World::World() {
   int provided = 0;

@@ -9,7 +9,7 @@
 #include <mutex>
 #include <thread>
 
-#include "comm/world.hpp"
+#include "comm/mpi.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/stop.hpp"
 

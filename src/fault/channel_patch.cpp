@@ -246,8 +246,7 @@ at::Tensor ChannelPatcher::channel_outputs(const PatchRoute& route, const at::Te
                                            const std::vector<at::Tensor>& rows) const {
   const Op& op = net_.graph()[route.conv].op;
   const Conv& conv = *as_conv(op);
-  const auto* duplicated = std::get_if<DuplicatedConv>(&op);
-  const std::int64_t out = duplicated ? duplicated->out_channels() : conv.weight.size(0);
+  const std::int64_t out = out_channels_of(op);
   std::vector<std::int64_t> row_channels, row_numbers, first_row;
   for (std::size_t f = 0; f < channels.size(); ++f) {
     first_row.push_back(static_cast<std::int64_t>(row_channels.size()));
@@ -260,6 +259,7 @@ at::Tensor ChannelPatcher::channel_outputs(const PatchRoute& route, const at::Te
   at::Tensor maps = convolve_rows(conv, out, x, all, row_channels);
   if (conv.bias.defined())
     maps.add_(conv.bias.index_select(0, to_index(row_numbers, x.device())).view({1, -1, 1, 1}));
+  const auto* duplicated = std::get_if<DuplicatedConv>(&op);
   if (!duplicated) return maps;
   std::vector<at::Tensor> merged;
   for (std::size_t f = 0; f < channels.size(); ++f) {

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "sentinel/graph/channels.hpp"
+#include "sentinel/graph/profile.hpp"
 
 namespace sentinel {
 namespace {

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "sentinel/core/error.hpp"
-#include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/visit.hpp"
 
 namespace sentinel {
@@ -87,60 +86,12 @@ void Graph::to(at::Device device, at::MemoryFormat conv_format) {
   }
 }
 
-std::vector<std::int64_t> channel_counts(const Graph& graph) {
-  std::vector<std::int64_t> counts;
-  for (const auto& shape : output_shapes(graph)) counts.push_back(shape.front());
-  return counts;
-}
-
-std::int64_t class_count(const Graph& graph) {
-  return channel_counts(graph).back();
-}
-
-const WeightBounds* weight_bounds_of(const Op& op) {
-  if (const Conv* conv = as_conv(op)) return &conv->bounds;
-  const auto* linear = std::get_if<Linear>(&op);
-  return linear ? &linear->bounds : nullptr;
-}
-
-WeightBounds* weight_bounds_of(Op& op) {
-  return const_cast<WeightBounds*>(weight_bounds_of(static_cast<const Op&>(op)));
-}
-
 bool has_weight_bounds(const Graph& graph) {
   const auto& nodes = graph.nodes();
   return std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
     const WeightBounds* bounds = weight_bounds_of(node.op);
     return bounds != nullptr && bounds->low.defined();
   });
-}
-
-const char* activation_name(ActivationKind kind) {
-  switch (kind) {
-    case ActivationKind::kRelu:
-      return "relu";
-    case ActivationKind::kRelu6:
-      return "relu6";
-    case ActivationKind::kSilu:
-      return "silu";
-    case ActivationKind::kSigmoid:
-      return "sigmoid";
-    case ActivationKind::kHardswish:
-      return "hardswish";
-    case ActivationKind::kHardsigmoid:
-      return "hardsigmoid";
-  }
-  throw Bug("unknown activation");
-}
-
-const Conv* as_conv(const Op& op) {
-  if (const auto* conv = std::get_if<Conv>(&op)) return conv;
-  if (const auto* duplicated = std::get_if<DuplicatedConv>(&op)) return &duplicated->conv;
-  return nullptr;
-}
-
-Conv* as_conv(Op& op) {
-  return const_cast<Conv*>(as_conv(static_cast<const Op&>(op)));
 }
 
 }  // namespace sentinel

@@ -208,4 +208,14 @@ ModelCost model_cost(const Graph& graph) {
   return cost;
 }
 
+std::vector<std::int64_t> channel_counts(const Graph& graph) {
+  std::vector<std::int64_t> counts;
+  for (const auto& shape : output_shapes(graph)) counts.push_back(shape.front());
+  return counts;
+}
+
+std::int64_t class_count(const Graph& graph) {
+  return channel_counts(graph).back();
+}
+
 }  // namespace sentinel

@@ -238,9 +238,7 @@ Op CheckpointSource::conv_or_duplicated(const ConvSpec& spec) {
 
 Op CheckpointSource::conv(const ConvSpec& spec) {
   Op op = conv_or_duplicated(spec);
-  const auto* duplicated = std::get_if<DuplicatedConv>(&op);
-  const std::int64_t out =
-      duplicated != nullptr ? duplicated->out_channels() : as_conv(op)->weight.size(0);
+  const std::int64_t out = out_channels_of(op);
   if (spec.classifier) check_classes(spec.name, out);
   if (out % spec.groups != 0)
     wrong_.push_back(spec.name + ".weight has " + std::to_string(out) + " filters in " +

@@ -6,6 +6,7 @@
 #include "models/stored_weights.hpp"
 #include "models/weights_choice.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
 
 namespace sentinel {

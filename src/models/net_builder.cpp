@@ -23,9 +23,7 @@ NodeId NetBuilder::conv(ConvSpec spec, NodeId input) {
     spec.out = spec.in;
   }
   Op op = source_.conv(spec);
-  const auto* duplicated = std::get_if<DuplicatedConv>(&op);
-  const std::int64_t out =
-      duplicated != nullptr ? duplicated->out_channels() : as_conv(op)->weight.size(0);
+  const std::int64_t out = out_channels_of(op);
   return append(spec.name, std::move(op), {input}, out);
 }
 

@@ -11,6 +11,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/json.hpp"
 #include "sentinel/core/log.hpp"
+#include "sentinel/graph/profile.hpp"
 
 namespace sentinel {
 namespace {
@@ -180,14 +181,6 @@ Record interpret(const json& root) {
 }
 
 }  // namespace
-
-void require_whole(const json& value) {
-  if (value.is_structured())
-    for (const json& part : value) require_whole(part);
-  const bool too_large = value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX;
-  if (value.is_number_float() || too_large)
-    throw std::invalid_argument("the number " + value.dump() + " where a whole number belongs");
-}
 
 std::string write_record(const Graph& graph, const Provenance& provenance) {
   json origin = json::object();

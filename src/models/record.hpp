@@ -27,8 +27,6 @@ struct Record {
 
 /// JSON with sorted keys, so that the same network and provenance give the same bytes.
 std::string write_record(const Graph& graph, const Provenance& provenance);
-/// invalid_argument where a number in it is none that fits in 64 bits: 2.5, or 1e300.
-void require_whole(const nlohmann::json& value);
 /// DataError naming `source` where the text is no such record.
 Record read_record(const std::string& text, const std::string& source);
 

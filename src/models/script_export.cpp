@@ -7,6 +7,7 @@
 
 #include "models/script_source.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/stored.hpp"
 #include "sentinel/graph/visit.hpp"
 #include "sentinel/io/script_file.hpp"

@@ -14,6 +14,7 @@
 #include "models/stored_weights.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/rng.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/io/script_file.hpp"
 #include "sentinel/models/model.hpp"

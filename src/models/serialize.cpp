@@ -19,12 +19,6 @@
 namespace sentinel {
 namespace {
 
-std::int64_t out_channels(const Op& op) {
-  if (const auto* twice = std::get_if<DuplicatedConv>(&op)) return twice->out_channels();
-  if (const Conv* conv = as_conv(op)) return conv->weight.size(0);
-  return std::get<Linear>(op).weight.size(0);
-}
-
 std::int64_t in_channels(const Op& op) {
   if (const Conv* conv = as_conv(op)) return conv->weight.size(1) * conv->groups;
   return std::get<Linear>(op).weight.size(1);
@@ -42,7 +36,7 @@ void check_record(const Graph& graph, const Record& record, const std::string& s
     const auto layer = record.layers.find(node.name);
     const auto* twice = std::get_if<DuplicatedConv>(&node.op);
     const std::size_t copies = twice == nullptr ? 0 : twice->duplicated.size();
-    if (layer == record.layers.end() || layer->second.out_channels != out_channels(node.op) ||
+    if (layer == record.layers.end() || layer->second.out_channels != out_channels_of(node.op) ||
         layer->second.duplicated != static_cast<std::int64_t>(copies)) {
       throw DataError(source, "the tensors of '" + node.name +
                                   "' and the record sentinelnn.json have different widths");
@@ -50,7 +44,7 @@ void check_record(const Graph& graph, const Record& record, const std::string& s
     ++layers;
     const auto origin = record.origin.find(node.name);
     if (origin == record.origin.end()) continue;
-    if (!has_length(origin->second.out, out_channels(node.op)) ||
+    if (!has_length(origin->second.out, out_channels_of(node.op)) ||
         !has_length(origin->second.in, in_channels(node.op))) {
       throw DataError(source, "the record sentinelnn.json names another number of channels for '" +
                                   node.name + "' than it has");

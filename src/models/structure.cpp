@@ -6,8 +6,8 @@
 #include <stdexcept>
 
 #include "models/net_builder.hpp"
-#include "models/record.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/visit.hpp"
 
 namespace sentinel {
@@ -232,6 +232,14 @@ class Reader {
 };
 
 }  // namespace
+
+void require_whole(const json& value) {
+  if (value.is_structured())
+    for (const json& part : value) require_whole(part);
+  const bool too_large = value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX;
+  if (value.is_number_float() || too_large)
+    throw std::invalid_argument("the number " + value.dump() + " where a whole number belongs");
+}
 
 json write_structure(const Graph& graph) {
   const std::vector<std::int64_t> channels = channel_counts(graph);

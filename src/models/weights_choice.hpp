@@ -26,9 +26,10 @@ struct WeightsView {
 /// several lead to as many, averages last, then the shortest first. At least one. No prefix where
 /// none leads to half of the wanted names.
 ///
-/// Left out are entries outside of the prefix or behind another of these, and counters: entries of one element that no layer
-/// wants and whose type no weight here has, such as total_ops. Whatever else no layer wants stays
-/// in, so that it is an error: it may belong to a layer that this architecture does not have.
+/// Left out are entries outside of the prefix or behind another of these, and counters: entries of
+/// one element that no layer wants and whose type no weight here has, such as total_ops. Whatever
+/// else no layer wants stays in, so that it is an error: it may belong to a layer that this
+/// architecture does not have.
 std::vector<WeightsView> views_of(const TensorDict& dict, const std::vector<std::string>& wanted);
 
 /// Whether an architecture can be built around a view. `classes` < 0: any number will do.

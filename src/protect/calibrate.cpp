@@ -7,6 +7,7 @@
 
 #include "sentinel/core/bytes.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/protect/transform.hpp"
 

@@ -16,6 +16,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/core/stop.hpp"
+#include "sentinel/graph/profile.hpp"
 
 namespace sentinel {
 namespace {

@@ -13,6 +13,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/graph/channels.hpp"
+#include "sentinel/graph/profile.hpp"
 
 namespace sentinel {
 namespace {

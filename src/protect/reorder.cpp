@@ -146,14 +146,11 @@ struct Widths {
   std::int64_t out = 0, in = 0;
 };
 std::optional<Widths> widths_of(const Op& op) {
-  if (const auto* linear = std::get_if<Linear>(&op)) {
-    return Widths{linear->weight.size(0), linear->weight.size(1)};
-  }
-  const Conv* conv = as_conv(op);
-  if (!conv) return std::nullopt;
-  const auto* twice = std::get_if<DuplicatedConv>(&op);
-  return Widths{twice ? twice->out_channels() : conv->weight.size(0),
-                conv->weight.size(1) * conv->groups};
+  if (const Conv* conv = as_conv(op))
+    return Widths{out_channels_of(op), conv->weight.size(1) * conv->groups};
+  const auto* linear = std::get_if<Linear>(&op);
+  if (!linear) return std::nullopt;
+  return Widths{out_channels_of(op), linear->weight.size(1)};
 }
 
 /// The scales of the weight's rows go with them; copies stay behind the originals.

@@ -1,5 +1,6 @@
 #include "protect/importance_methods.hpp"
 #include "sentinel/graph/channels.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/run.hpp"
 
 namespace sentinel {

@@ -6,6 +6,7 @@
 #include "protect/reorder.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/channels.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/protect/transform.hpp"
 
 namespace sentinel {

@@ -2,8 +2,8 @@
 #include <string>
 #include <vector>
 
-#include "sentinel/protect/storing.hpp"
-#include "sentinel/protect/train.hpp"
+#include "sentinel/io/dataset.hpp"
+#include "sentinel/protect/train_options.hpp"
 
 namespace sentinel {
 

@@ -10,6 +10,7 @@
 #include "sentinel/core/log.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/run.hpp"
 
 namespace sentinel {

@@ -4,41 +4,14 @@
 #include <tuple>
 
 #include "sentinel/core/error.hpp"
-#include "sentinel/store/result_file.hpp"
 #include "store/record.hpp"
-#include "store/result_writer.hpp"
 
-namespace sentinel {
-namespace store {
+namespace sentinel::store {
 namespace {
 
 constexpr hsize_t kOffsetRows = 65536;
 
 }  // namespace
-
-h5::File open_result(const std::string& path) {
-  h5::File file = h5::File::open(path);
-  const hid_t root = file.id();
-  const std::string schema =
-      h5::has_attribute(file, root, "schema") ? h5::get_text(file, root, "schema") : "";
-  if (schema == kRankingSchema)
-    throw DataError(
-        path, "is no result of sentinelnn but a ranking; `sentinelnn inspect` shows what it holds");
-  if (schema != kResultSchema) throw DataError(path, "is no result of sentinelnn");
-  const int found = schema_of(file);
-  if (found < 1)
-    throw DataError(path, "attribute schema_version is " + std::to_string(found) +
-                              ", and the first version is 1; the file is damaged");
-  if (found > kSchemaVersion)
-    throw DataError(path, "has schema version " + std::to_string(found) + ", newer than " +
-                              std::to_string(kSchemaVersion) +
-                              "; use the sentinelnn that wrote it");
-  return file;
-}
-
-int schema_of(const h5::File& file) {
-  return h5::get<std::int32_t>(file, file.id(), "schema_version");
-}
 
 Offsets::Offsets(const h5::File& file, std::uint64_t trials, std::uint64_t sites)
     : file_(file), data_(file, file.id(), "faults/offsets"), sites_(sites) {
@@ -127,28 +100,4 @@ void stream_result(const std::string& path,
   for (auto records = stream.next(); !records.empty(); records = stream.next()) visit(records);
 }
 
-}  // namespace store
-
-std::vector<TrialRecord> read_records(const std::string& path,
-                                      const std::function<bool(const TrialRow&)>& wanted) {
-  const h5::Guard guard;
-  store::RecordTables tables(path);
-  const hsize_t block = store::StreamLimits().rows;
-  std::vector<TrialRecord> records;
-  for (hsize_t first = 0; first < tables.rows(); first += block) {
-    const auto rows = tables.read(first, std::min(block, tables.rows() - first));
-    for (hsize_t i = 0; i < rows.size(); ++i)
-      if (wanted(rows[i])) records.push_back(tables.with_faults(first + i, {rows[i]}).front());
-  }
-  return records;
-}
-
-std::vector<std::vector<FaultRow>> read_faults(const std::string& path) {
-  std::vector<std::vector<FaultRow>> all;
-  store::stream_result(path, [&](const std::vector<TrialRecord>& records) {
-    for (const TrialRecord& record : records) all.push_back(record.faults);
-  });
-  return all;
-}
-
-}  // namespace sentinel
+}  // namespace sentinel::store

@@ -10,12 +10,6 @@
 
 namespace sentinel::store {
 
-/// Opens a result; throws DataError where it is none of ours or of a newer schema. Like everything
-/// here it wants the caller's h5::Guard.
-h5::File open_result(const std::string& path);
-/// The schema of a result that open_result opened.
-int schema_of(const h5::File& file);
-
 /// How much of a result is in memory at a time; a single record may have more faults.
 struct StreamLimits {
   hsize_t rows = 4096;
@@ -83,5 +77,9 @@ class RecordStream {
   StreamLimits limits_;
   hsize_t first_ = 0;
 };
+
+/// Streams all records of a result, some thousand at a time.
+void stream_result(const std::string& path,
+                   const std::function<void(const std::vector<TrialRecord>&)>& visit);
 
 }  // namespace sentinel::store

@@ -6,10 +6,8 @@
 #include "sentinel/core/error.hpp"
 #include "store/checks.hpp"
 #include "store/importance_groups.hpp"
-#include "store/record_stream.hpp"
 
-namespace sentinel {
-namespace store {
+namespace sentinel::store {
 namespace {
 
 std::map<std::string, std::string> text_attributes(const h5::File& file, hid_t object) {
@@ -48,16 +46,6 @@ ModelInfo read_model(const h5::File& file, hid_t models, const std::string& name
   model.golden_predictions =
       h5::read_numbers<std::int32_t>(file, file.id(), "golden/" + name + "/predictions");
   return model;
-}
-
-void read_logits(const h5::File& file, ModelInfo& model) {
-  if (model.classes == 0) return;
-  const h5::Dataset data(file, file.id(), "golden/" + model.name + "/logits");
-  if (data.shape().size() != 2 || data.rows() != static_cast<hsize_t>(model.images) ||
-      data.shape()[1] != static_cast<hsize_t>(model.classes))
-    file.fail(data.name() + " is not [images, classes]");
-  model.golden_logits.resize(data.rows() * data.shape()[1]);
-  data.read(h5::number_type<float>(), 0, data.rows(), model.golden_logits.data());
 }
 
 std::vector<ModelInfo> read_models(const h5::File& file, int schema) {
@@ -141,6 +129,30 @@ Findings read_findings(const h5::File& file, const ResultInfo& info) {
 
 }  // namespace
 
+h5::File open_result(const std::string& path) {
+  h5::File file = h5::File::open(path);
+  const hid_t root = file.id();
+  const std::string schema =
+      h5::has_attribute(file, root, "schema") ? h5::get_text(file, root, "schema") : "";
+  if (schema == kRankingSchema)
+    throw DataError(
+        path, "is no result of sentinelnn but a ranking; `sentinelnn inspect` shows what it holds");
+  if (schema != kResultSchema) throw DataError(path, "is no result of sentinelnn");
+  const int found = schema_of(file);
+  if (found < 1)
+    throw DataError(path, "attribute schema_version is " + std::to_string(found) +
+                              ", and the first version is 1; the file is damaged");
+  if (found > kSchemaVersion)
+    throw DataError(path, "has schema version " + std::to_string(found) + ", newer than " +
+                              std::to_string(kSchemaVersion) +
+                              "; use the sentinelnn that wrote it");
+  return file;
+}
+
+int schema_of(const h5::File& file) {
+  return h5::get<std::int32_t>(file, file.id(), "schema_version");
+}
+
 ResultHead read_head(const h5::File& file) {
   const hid_t root = file.id();
   ResultHead head;
@@ -165,6 +177,16 @@ ResultHead read_result_head(const std::string& path) {
   return read_head(open_result(path));
 }
 
+void read_logits(const h5::File& file, ModelInfo& model) {
+  if (model.classes == 0) return;
+  const h5::Dataset data(file, file.id(), "golden/" + model.name + "/logits");
+  if (data.shape().size() != 2 || data.rows() != static_cast<hsize_t>(model.images) ||
+      data.shape()[1] != static_cast<hsize_t>(model.classes))
+    file.fail(data.name() + " is not [images, classes]");
+  model.golden_logits.resize(data.rows() * data.shape()[1]);
+  data.read(h5::number_type<float>(), 0, data.rows(), model.golden_logits.data());
+}
+
 RowChecks row_checks(const ResultHead& head) {
   std::vector<std::uint32_t> numbers;
   for (const SessionRow& session : head.sessions) numbers.push_back(session.number);
@@ -174,69 +196,4 @@ RowChecks row_checks(const ResultHead& head) {
   return checks;
 }
 
-}  // namespace store
-
-namespace {
-
-ResultFile without_trials(store::ResultHead head) {
-  ResultFile result;
-  result.info = std::move(head.info);
-  result.complete = head.complete;
-  result.estimates = std::move(head.findings.estimates);
-  result.audit = std::move(head.audit);
-  result.sessions = std::move(head.sessions);
-  return result;
-}
-
-/// Every audit is of a row, and both tables are in the same order.
-void check_audited(const std::string& path, const ResultFile& result) {
-  const auto key = [](const auto& row) { return std::make_tuple(row.point, row.id, row.model); };
-  std::size_t next = 0;
-  for (const TrialRow& row : result.trials)
-    next += next < result.audit.size() && key(result.audit[next]) == key(row);
-  if (next == result.audit.size()) return;
-  const AuditRow& row = result.audit[next];
-  throw DataError(path, "/audit, row " + std::to_string(next) + ": trial " +
-                            std::to_string(row.id) + " of point " + std::to_string(row.point) +
-                            ", model " + std::to_string(row.model) +
-                            " is not in /trials, or out of order; the file is damaged");
-}
-
-}  // namespace
-
-ResultFile read_result(const std::string& path) {
-  const h5::Guard guard;
-  store::RecordTables tables(path);
-  ResultFile result = without_trials(tables.head());
-  const hsize_t block = store::StreamLimits().rows;
-  for (hsize_t first = 0; first < tables.rows(); first += block) {
-    const auto rows = tables.read(first, std::min(block, tables.rows() - first));
-    result.trials.insert(result.trials.end(), rows.begin(), rows.end());
-  }
-  check_audited(path, result);
-  return result;
-}
-
-ResultFile read_result_outline(const std::string& path) {
-  const h5::Guard guard;
-  const h5::File file = store::open_result(path);
-  ResultFile result = without_trials(store::read_head(file));
-  for (ModelInfo& model : result.info.models) store::read_logits(file, model);
-  return result;
-}
-
-std::string hdf5_schema(const std::string& path) {
-  const h5::Guard guard;
-  const h5::File file = h5::File::open(path);
-  return h5::has_attribute(file, file.id(), "schema") ? h5::get_text(file, file.id(), "schema")
-                                                      : "";
-}
-
-std::string hdf5_version() {
-  const h5::Guard guard;
-  unsigned major = 0, minor = 0, release = 0;
-  H5get_libversion(&major, &minor, &release);
-  return std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
-}
-
-}  // namespace sentinel
+}  // namespace sentinel::store

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "sentinel/words/layout.hpp"
+#include "sentinel/words/format.hpp"
 
 namespace sentinel {
 

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "parity/support.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/models/script.hpp"

@@ -1,4 +1,5 @@
 #include "sentinel/graph/channels.hpp"
+#include "sentinel/graph/profile.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

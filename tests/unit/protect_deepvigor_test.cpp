@@ -9,6 +9,7 @@
 #include "protect/deepvigor_deviations.hpp"
 #include "protect/deepvigor_search.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "unit/deepvigor_support.hpp"
 
 namespace sentinel {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "unit/protect_support.hpp"
 
 namespace sentinel {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/visit.hpp"
 #include "unit/protect_support.hpp"
 

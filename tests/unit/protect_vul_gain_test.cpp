@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/visit.hpp"
 #include "unit/protect_support.hpp"
 

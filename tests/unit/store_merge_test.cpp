@@ -1,3 +1,4 @@
+#include "sentinel/store/differences.hpp"
 #include "sentinel/store/merge.hpp"
 
 #include <gmock/gmock.h>

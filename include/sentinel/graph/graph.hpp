@@ -1,126 +1,19 @@
 #pragma once
 #include <ATen/ATen.h>
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "sentinel/core/normalisation.hpp"
+#include "sentinel/graph/ops.hpp"
 #include "sentinel/words/layout.hpp"
 
 namespace sentinel {
 
 using NodeId = std::int64_t;
-using Pair = std::array<std::int64_t, 2>;  // {height, width}
-
-/// Merging of a duplicated channel's two results a (original) and b (copy); copies with
-/// |a-b| <= 1e-5 max(|a|,|b|) count as equal and a passes. A finite one wins over a
-/// non-finite one; of two non-finite ones 0. What passes changes by no more than a and b do where
-/// they are near the threshold, so that rounding does not decide between a huge value and 0.
-enum class Correction {
-  kRange,  // the one inside [low, high]; of two such, or of none, the smaller magnitude;
-           // the original's where they are the same to 1e-5
-  kMin,    // the smaller (the seed tool's, made NaN-safe)
-};
-enum class Clipping {
-  kRanger,       // x > bound -> 0 (the seed tool's)
-  kRangerClamp,  // x > bound -> bound (Chen et al., "A Low-cost Fault Corrector ...", DSN 2021)
-};
-/// Order of the rows of a duplicated convolution in a checkpoint; in memory it is always kOwn.
-enum class RowLayout {
-  kOwn,    // [all originals in order | copies]
-  kGroup,  // [d originals | their copies | the other originals], the seed tool's
-};
-
-// ---- operators: tensors are f32 on one device; activations are [N, C, H, W] or, after Flatten,
-// [N, C] ----
-
-struct Input {
-  std::int64_t channels = 3;
-  Pair size{32, 32};
-};
-/// Weight bounds: wherever a stored weight is used, a value outside [low, high] or not
-/// finite counts as 0. Undefined: no bounds.
-struct WeightBounds {
-  at::Tensor low, high;  // [] per layer, or one for each row of the weight, copies included
-};
-struct Conv {
-  at::Tensor weight;  // [out, in/groups, kh, kw], as stored
-  at::Tensor bias;    // [out] or undefined
-  Pair stride{1, 1}, padding{0, 0}, dilation{1, 1};
-  std::int64_t groups = 1;
-  WeightBounds bounds = {};
-};
-/// A Conv of which some output channels are stored and computed twice and merged by a correction.
-struct DuplicatedConv {
-  Conv conv;  // weight [out + d, ...], bias [out + d]: rows [originals | copies]
-  std::vector<std::int64_t>
-      duplicated;  // d channel numbers; row out + k is the copy of row duplicated[k]
-  Correction correction = Correction::kRange;
-  RowLayout layout = RowLayout::kOwn;
-  at::Tensor low, high;  // [d] for kRange, in the units of the convolution's output; else undefined
-  std::int64_t out_channels() const {
-    return conv.weight.size(0) - static_cast<std::int64_t>(duplicated.size());
-  }
-};
-struct BatchNorm {
-  at::Tensor weight, bias, mean, var;  // [C]
-  at::Tensor batches_tracked;          // [] i64 or undefined; only carried along
-  double eps = 1e-5;
-};
-enum class ActivationKind { kRelu, kRelu6, kSilu, kSigmoid, kHardswish, kHardsigmoid };
-/// As torch.nn.functional has them. All are bounded from below.
-struct Activation {
-  ActivationKind kind = ActivationKind::kRelu;
-};
-/// An activation with an upper bound; NaN -> 0.
-struct BoundedActivation {
-  at::Tensor bound;  // [] per layer or [C] per channel
-  Clipping clipping = Clipping::kRanger;
-  ActivationKind kind = ActivationKind::kRelu;
-};
-struct MaxPool {
-  Pair kernel{2, 2}, stride{2, 2}, padding{0, 0};
-  bool ceil = false;  // the last window may reach beyond the border (torch's ceil_mode)
-};
-struct AvgPool {
-  Pair kernel{2, 2}, stride{2, 2}, padding{0, 0};
-};
-struct AdaptiveAvgPool {
-  Pair size{1, 1};
-};
-struct Add {};
-/// [N, C, H, W] times a gate [N, C, 1, 1] (squeeze and excitation).
-struct Multiply {};
-/// x * scale + shift per channel, constants of the architecture (GoogLeNet's transform_input).
-struct ChannelAffine {
-  std::vector<double> scale, shift;  // [C]
-};
-struct Concat {};  // along channels
-/// Channels begin … end-1 of the input.
-struct Slice {
-  std::int64_t begin = 0, end = 0;
-};
-struct ChannelShuffle {
-  std::int64_t groups = 1;
-};
-struct Flatten {};  // [N, C, H, W] -> [N, C*H*W]
-struct Linear {
-  at::Tensor weight;  // [out, in], as stored
-  at::Tensor bias;    // [out] or undefined
-  WeightBounds bounds = {};
-};
-struct Dropout {
-  double probability = 0.5;  // identity except in training
-};
-
-using Op = std::variant<Input, Conv, DuplicatedConv, BatchNorm, Activation, BoundedActivation,
-                        MaxPool, AvgPool, AdaptiveAvgPool, Add, Multiply, ChannelAffine, Concat,
-                        Slice, ChannelShuffle, Flatten, Linear, Dropout>;
 
 struct Node {
   std::string name;  // PyTorch's dotted module name; second call sites of a module as torchvision's
@@ -186,21 +79,6 @@ class Graph {
   std::vector<Node> nodes_;
 };
 
-/// Number of output channels (features after Flatten) of every node.
-std::vector<std::int64_t> channel_counts(const Graph& graph);
-std::int64_t class_count(const Graph& graph);
-
-/// The weight bounds of a Conv, DuplicatedConv or Linear (their tensors undefined where there are
-/// none), null for other operators.
-const WeightBounds* weight_bounds_of(const Op& op);
-WeightBounds* weight_bounds_of(Op& op);
 bool has_weight_bounds(const Graph& graph);
-
-/// "relu", "silu" …: torch's name of the function.
-const char* activation_name(ActivationKind kind);
-
-/// The Conv inside a Conv or DuplicatedConv, null for other operators.
-const Conv* as_conv(const Op& op);
-Conv* as_conv(Op& op);
 
 }  // namespace sentinel

@@ -30,4 +30,8 @@ ModelCost model_cost(const Graph& graph);
 /// Output shape without the batch dimension of every node: {C, H, W} or {C}.
 std::vector<std::vector<std::int64_t>> output_shapes(const Graph& graph);
 
+/// Number of output channels (features after Flatten) of every node.
+std::vector<std::int64_t> channel_counts(const Graph& graph);
+std::int64_t class_count(const Graph& graph);
+
 }  // namespace sentinel

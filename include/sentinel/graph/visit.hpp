@@ -2,7 +2,7 @@
 #include <type_traits>
 #include <variant>
 
-#include "sentinel/graph/graph.hpp"
+#include "sentinel/graph/ops.hpp"
 
 namespace sentinel {
 

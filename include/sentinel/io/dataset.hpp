@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "sentinel/core/bytes.hpp"
-#include "sentinel/io/normalisation.hpp"
+#include "sentinel/core/normalisation.hpp"
 
 namespace sentinel {
 

@@ -38,17 +38,6 @@ void check_fingerprint(const std::string& path, const std::string& fingerprint,
                        const std::map<std::string, std::string>& parts, const ResultInfo& wanted,
                        const std::string& remedy);
 
-/// A column with another value in the second of two runs of a trial, both as text.
-struct Difference {
-  std::string column, first, second;
-};
-/// In all columns but those that may differ (faults_stored, session, audited, path, wall_us, rank)
-/// and counts that the first row does not tell.
-std::vector<Difference> differences(const TrialRow& first, const TrialRow& second);
-/// Columns are called "fault 3 after"; of lists of different lengths only that is said ("faults").
-std::vector<Difference> differences(const std::vector<FaultRow>& first,
-                                    const std::vector<FaultRow>& second);
-
 /// Channel scores of one method on one model, as `rank --output` writes them.
 struct RankingFile {
   std::string method, model_sha256, architecture, dataset, command;
@@ -62,9 +51,6 @@ bool is_ranking_table(const std::string& path);
 /// Throws DataError (HDF5 only).
 RankingFile read_ranking(const std::string& path);
 
-// Values of the attribute `schema` of our HDF5 files.
-constexpr char kResultSchema[] = "sentinelnn-result";
-constexpr char kRankingSchema[] = "sentinelnn-ranking";
 /// The head of the CSV that write_ranking makes.
 constexpr std::string_view kRankingTableHead = "layer,channel,score,rank";
 

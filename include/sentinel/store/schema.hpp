@@ -85,6 +85,9 @@
 namespace sentinel {
 
 inline constexpr int kSchemaVersion = 2;
+// Values of the attribute `schema` of our HDF5 files.
+inline constexpr char kResultSchema[] = "sentinelnn-result";
+inline constexpr char kRankingSchema[] = "sentinelnn-ranking";
 /// A count that the file does not tell, as rows of schema 1 have some.
 inline constexpr std::uint32_t kNotKnown = UINT32_MAX;
 
@@ -220,8 +223,8 @@ struct ModelInfo {
 struct PlanInfo {
   std::uint32_t point = 0;
   /// simple | stratified | sequential | allocated | per-layer | per-class | per-bit, the last three
-  /// also with ":allocated" behind. Strata are then the stored tensors, their classes or the bits of
-  /// stored words, and have estimates of their own.
+  /// also with ":allocated" behind. Strata are then the stored tensors, their classes or the bits
+  /// of stored words, and have estimates of their own.
   std::string sampling = "simple";
   std::string stop_rule = "fixed number of trials";
   double half_width = 0;        // wanted, of the share (T1) or accuracy; 0: none

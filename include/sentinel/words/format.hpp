@@ -9,6 +9,12 @@ namespace sentinel {
 /// A stored word, in its low bits; bit 0 is the least significant.
 using Word = std::uint64_t;
 
+/// A word as it is read.
+struct ReadWord {
+  Word word = 0;
+  bool flagged = false;  // its code cannot tell it: it is read as the value 0, and `word` is 0
+};
+
 /// How a value becomes a word of up to 64 bits, and back.
 struct NumberFormat {
   enum class Kind : std::uint8_t { kFp32, kFp16, kBf16, kE4M3, kE5M2, kInteger, kFixed };

@@ -63,12 +63,6 @@ bool codes_incomplete_blocks(const Layout& layout);
 /// Whether a code may flag words, which are then read as 0.
 bool may_flag(const Layout& layout);
 
-/// A word as it is read.
-struct ReadWord {
-  Word word = 0;
-  bool flagged = false;  // the code cannot tell it: it is read as the value 0, and `word` is 0
-};
-
 /// `count` <= shape.words words of a block (of the last one fewer; the rest count as 0) to stored
 /// words [copies][count] and the check word (set where the block has one).
 void encode_block(const Layout& layout, const Word* words, int count, Word* stored, Word* check);
