@@ -21,6 +21,7 @@ LAYERS = (
     {"comm", "io", "graph", "stats", "store"},
     {"models", "fault"},
     {"protect"},
+    {"networks"},
     {"campaign"},
     {"app"},
 )

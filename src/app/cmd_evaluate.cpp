@@ -6,7 +6,12 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "app/print.hpp"
-#include "sentinel/campaign/normalise.hpp"
+#include "sentinel/io/normalisation.hpp"
+#include "sentinel/networks/device.hpp"
+#include "sentinel/networks/load.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/normalisation.hpp"
+#include "sentinel/networks/selection.hpp"
 #include "sentinel/protect/train.hpp"
 
 namespace sentinel {

@@ -4,11 +4,15 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
 #include "app/print.hpp"
-#include "sentinel/campaign/outputs.hpp"
-#include "sentinel/campaign/setup.hpp"
 #include "sentinel/fault/fault_free.hpp"
+#include "sentinel/io/normalisation.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/models/script.hpp"
+#include "sentinel/networks/load.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/normalisation.hpp"
+#include "sentinel/networks/outputs.hpp"
+#include "sentinel/networks/selection.hpp"
 #include "sentinel/protect/transform.hpp"
 
 namespace sentinel {

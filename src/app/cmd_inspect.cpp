@@ -11,6 +11,7 @@
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/stored.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
+#include "sentinel/io/normalisation.hpp"
 #include "sentinel/io/script_file.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/store/result_file.hpp"

@@ -3,7 +3,7 @@
 #include "app/command.hpp"
 #include "app/print.hpp"
 #include "sentinel/campaign/merge.hpp"
-#include "sentinel/campaign/outputs.hpp"
+#include "sentinel/networks/outputs.hpp"
 
 namespace sentinel {
 namespace {

@@ -9,10 +9,12 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "app/print.hpp"
-#include "sentinel/campaign/latency.hpp"
-#include "sentinel/campaign/normalise.hpp"
-#include "sentinel/campaign/setup.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/networks/device.hpp"
+#include "sentinel/networks/latency.hpp"
+#include "sentinel/networks/load.hpp"
+#include "sentinel/networks/normalisation.hpp"
+#include "sentinel/networks/selection.hpp"
 #include "sentinel/protect/train.hpp"
 
 namespace sentinel {

@@ -4,9 +4,17 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "app/print.hpp"
-#include "sentinel/campaign/normalise.hpp"
-#include "sentinel/campaign/outputs.hpp"
+#include "sentinel/campaign/ranking.hpp"
 #include "sentinel/core/stop.hpp"
+#include "sentinel/io/normalisation.hpp"
+#include "sentinel/networks/device.hpp"
+#include "sentinel/networks/load.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/normalisation.hpp"
+#include "sentinel/networks/outputs.hpp"
+#include "sentinel/networks/pruning.hpp"
+#include "sentinel/networks/selection.hpp"
+#include "sentinel/networks/training_state.hpp"
 
 namespace sentinel {
 namespace {

@@ -7,8 +7,13 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "app/print.hpp"
-#include "sentinel/campaign/normalise.hpp"
-#include "sentinel/campaign/outputs.hpp"
+#include "sentinel/campaign/ranking.hpp"
+#include "sentinel/networks/device.hpp"
+#include "sentinel/networks/load.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/normalisation.hpp"
+#include "sentinel/networks/outputs.hpp"
+#include "sentinel/networks/selection.hpp"
 #include "sentinel/protect/transform.hpp"
 
 namespace sentinel {

@@ -7,9 +7,8 @@
 #include "app/print.hpp"
 #include "app/stored_job.hpp"
 #include "sentinel/campaign/fault_lists.hpp"
-#include "sentinel/campaign/outputs.hpp"
 #include "sentinel/campaign/replay.hpp"
-#include "sentinel/campaign/setup.hpp"
+#include "sentinel/networks/outputs.hpp"
 
 namespace sentinel {
 namespace {

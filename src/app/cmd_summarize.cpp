@@ -1,7 +1,7 @@
 #include "app/command.hpp"
 #include "app/result_tables.hpp"
 #include "sentinel/campaign/fault_lists.hpp"
-#include "sentinel/campaign/outputs.hpp"
+#include "sentinel/networks/outputs.hpp"
 
 namespace sentinel {
 namespace {

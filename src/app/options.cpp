@@ -10,10 +10,12 @@
 #include <filesystem>
 #include <map>
 
-#include "sentinel/campaign/setup.hpp"
 #include "sentinel/core/cpus.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/networks/device.hpp"
+#include "sentinel/networks/pruning.hpp"
+#include "sentinel/networks/selection.hpp"
 
 namespace sentinel {
 namespace {

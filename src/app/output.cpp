@@ -1,13 +1,12 @@
 #include "app/output.hpp"
 #include "app/print.hpp"
+#include "sentinel/core/log.hpp"
+#include "sentinel/networks/normalisation.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
-
-#include "sentinel/campaign/normalise.hpp"
-#include "sentinel/core/log.hpp"
 
 namespace sentinel {
 namespace {

@@ -17,6 +17,7 @@
 #include "app/result_words.hpp"
 #include "app/stratum_tables.hpp"
 #include "sentinel/io/dataset.hpp"
+#include "sentinel/io/normalisation.hpp"
 #include "sentinel/stats/betting.hpp"
 #include "sentinel/store/result_file.hpp"
 

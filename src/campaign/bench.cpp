@@ -9,6 +9,8 @@
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/networks/device.hpp"
+#include "sentinel/networks/network.hpp"
 
 namespace sentinel {
 namespace {

@@ -5,15 +5,22 @@
 #include <filesystem>
 
 #include "campaign/describe.hpp"
-#include "campaign/names.hpp"
+#include "campaign/job_networks.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/fault_lists.hpp"
-#include "sentinel/campaign/normalise.hpp"
-#include "sentinel/campaign/outputs.hpp"
+#include "sentinel/campaign/ranking.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/networks/hardening.hpp"
+#include "sentinel/networks/load.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/normalisation.hpp"
+#include "sentinel/networks/outputs.hpp"
+#include "sentinel/networks/pruning.hpp"
+#include "sentinel/networks/selection.hpp"
+#include "sentinel/networks/training_state.hpp"
 
 namespace sentinel {
 namespace {

@@ -1,8 +1,8 @@
 #pragma once
 #include <memory>
 
-#include "sentinel/campaign/setup.hpp"
 #include "sentinel/fault/fault_list.hpp"
+#include "sentinel/networks/network.hpp"
 
 namespace sentinel {
 

@@ -2,10 +2,14 @@
 
 #include "campaign/build.hpp"
 #include "campaign/describe.hpp"
-#include "campaign/names.hpp"
+#include "campaign/job_networks.hpp"
 #include "campaign/run_trials.hpp"
 #include "campaign/sampling.hpp"
-#include "sentinel/campaign/outputs.hpp"
+#include "sentinel/campaign/ranking.hpp"
+#include "sentinel/networks/device.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/outputs.hpp"
+#include "sentinel/networks/training_state.hpp"
 #include "sentinel/store/result_store.hpp"
 
 namespace sentinel {

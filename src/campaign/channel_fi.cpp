@@ -6,8 +6,11 @@
 #include <algorithm>
 
 #include "campaign/run_trials.hpp"
-#include "sentinel/campaign/outputs.hpp"
+#include "sentinel/campaign/ranking.hpp"
 #include "sentinel/fault/fault_space.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/outputs.hpp"
+#include "sentinel/networks/selection.hpp"
 #include "sentinel/words/misreads.hpp"
 
 namespace sentinel {

@@ -1,5 +1,6 @@
 #pragma once
-#include "sentinel/campaign/setup.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/selection.hpp"
 
 namespace sentinel {
 

@@ -12,6 +12,7 @@
 #include "sentinel/core/log.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/networks/network.hpp"
 
 extern char** environ;
 

@@ -9,11 +9,14 @@
 #include "campaign/footprint.hpp"
 #include "campaign/sampling.hpp"
 #include "campaign/simulation.hpp"
-#include "sentinel/campaign/latency.hpp"
-#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/core/memory.hpp"
 #include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/networks/device.hpp"
+#include "sentinel/networks/latency.hpp"
+#include "sentinel/networks/load.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/normalisation.hpp"
 
 namespace sentinel {
 namespace {

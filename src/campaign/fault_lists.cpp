@@ -7,11 +7,11 @@
 #include <filesystem>
 #include <iterator>
 
-#include "sentinel/campaign/outputs.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/text.hpp"
 #include "sentinel/fault/fault_list.hpp"
+#include "sentinel/networks/outputs.hpp"
 #include "sentinel/store/result_file.hpp"
 
 namespace sentinel {

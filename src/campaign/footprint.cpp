@@ -5,6 +5,7 @@
 #include "campaign/memory.hpp"
 #include "sentinel/graph/fused.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/networks/network.hpp"
 
 namespace sentinel {
 namespace {

@@ -7,6 +7,7 @@
 #include "campaign/division.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/sampler.hpp"
+#include "sentinel/networks/pruning.hpp"
 #include "sentinel/protect/folding.hpp"
 
 namespace sentinel {

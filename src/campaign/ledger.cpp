@@ -9,6 +9,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/fault/trial_cost.hpp"
+#include "sentinel/networks/network.hpp"
 
 namespace sentinel {
 namespace {

@@ -19,6 +19,8 @@
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/json.hpp"
+#include "sentinel/networks/device.hpp"
+#include "sentinel/networks/network.hpp"
 #include "sentinel/store/differences.hpp"
 #include "sentinel/store/result_file.hpp"
 

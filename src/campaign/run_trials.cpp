@@ -12,9 +12,10 @@
 #include "campaign/ledger.hpp"
 #include "campaign/memory.hpp"
 #include "campaign/records.hpp"
-#include "sentinel/campaign/normalise.hpp"
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/stop.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/normalisation.hpp"
 
 namespace sentinel {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "campaign/trial_runner.hpp"
 #include "sentinel/campaign/campaign.hpp"
-#include "sentinel/campaign/setup.hpp"
+#include "sentinel/networks/network.hpp"
 #include "sentinel/store/result_store.hpp"
 
 namespace sentinel {

@@ -9,6 +9,7 @@
 #include "campaign/division.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/space_codes.hpp"
+#include "sentinel/networks/network.hpp"
 
 namespace sentinel {
 namespace {

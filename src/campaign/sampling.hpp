@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "campaign/trial_runner.hpp"
+#include "sentinel/networks/network.hpp"
 
 namespace sentinel {
 

@@ -7,6 +7,7 @@
 #include "sentinel/fault/audit.hpp"
 #include "sentinel/fault/fault_free.hpp"
 #include "sentinel/fault/trial_cost.hpp"
+#include "sentinel/networks/network.hpp"
 
 namespace sentinel {
 namespace {

@@ -7,11 +7,11 @@
 #include "campaign/chunks.hpp"
 #include "campaign/image_blocks.hpp"
 #include "campaign/records.hpp"
-#include "sentinel/campaign/setup.hpp"
 #include "sentinel/fault/division.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/strata.hpp"
 #include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/networks/network.hpp"
 #include "sentinel/stats/design.hpp"
 #include "sentinel/store/schema.hpp"
 

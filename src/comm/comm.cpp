@@ -183,4 +183,13 @@ void Comm::abort(int code) const {
   std::_Exit(code);
 }
 
+ExitCode code_of_root(const Comm& comm, const std::function<ExitCode()>& body) {
+  const Bytes bytes = comm.from_root([&] {
+    ByteWriter writer;
+    writer.write(static_cast<std::int32_t>(body()));
+    return writer.take();
+  });
+  return static_cast<ExitCode>(ByteReader(bytes, "exit code").read<std::int32_t>());
+}
+
 }  // namespace sentinel

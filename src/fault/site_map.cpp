@@ -4,6 +4,7 @@
 
 #include "fault/weights.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/fault/fault_space.hpp"
 
 namespace sentinel {
 namespace {

@@ -10,6 +10,7 @@
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/stored.hpp"
 #include "sentinel/graph/visit.hpp"
+#include "sentinel/io/normalisation.hpp"
 #include "sentinel/io/script_file.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/models/script.hpp"

@@ -6,6 +6,7 @@
 #include "sentinel/core/error.hpp"
 #include "store/checks.hpp"
 #include "store/importance_groups.hpp"
+#include "store/table.hpp"
 
 namespace sentinel::store {
 namespace {

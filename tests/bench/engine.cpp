@@ -11,10 +11,11 @@
 #include <cstdio>
 #include <functional>
 
-#include "sentinel/campaign/setup.hpp"
 #include "sentinel/fault/trial_engine.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/networks/load.hpp"
+#include "sentinel/networks/selection.hpp"
 
 namespace {
 

@@ -8,6 +8,7 @@
 #include "io/imagenet.hpp"
 #include "sentinel/core/cpus.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/io/normalisation.hpp"
 #include "sentinel/models/model.hpp"
 #include "unit/store_fixture.hpp"
 

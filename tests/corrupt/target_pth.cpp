@@ -51,10 +51,10 @@ Bytes pickle_in(const Bytes& zip) {
 }
 
 std::vector<Bytes> seeds() {
-  std::vector<Bytes> all{serialize_pth(small_weights(Small::kHardened), small_record(Small::kHardened)),
-                         serialize_pth(small_weights(Small::kPlain), small_record(Small::kPlain)),
-                         good_zip_checkpoint(), good_legacy_checkpoint(),
-                         pickle_in(good_zip_checkpoint())};
+  std::vector<Bytes> all{
+      serialize_pth(small_weights(Small::kHardened), small_record(Small::kHardened)),
+      serialize_pth(small_weights(Small::kPlain), small_record(Small::kPlain)),
+      good_zip_checkpoint(), good_legacy_checkpoint(), pickle_in(good_zip_checkpoint())};
   for (const HostileFile& file : hostile_checkpoints())
     if (file.bytes.size() < 4000) all.push_back(file.bytes);
   all.push_back(safetensors(

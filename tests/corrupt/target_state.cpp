@@ -113,7 +113,8 @@ class DeepVigorFiles {
 
   TempDir folder_;
   Graph graph_ =
-      parse_model(serialize_pth(small_weights(Small::kPlain), small_record(Small::kPlain)), "small", ModelChoice{});
+      parse_model(serialize_pth(small_weights(Small::kPlain), small_record(Small::kPlain)), "small",
+                  ModelChoice{});
   Dataset image_ = grey_image();
   std::vector<std::string> good_;
 };

@@ -6,9 +6,11 @@
 #include <filesystem>
 #include <tuple>
 
-#include "sentinel/campaign/setup.hpp"
+#include "sentinel/campaign/ranking.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/selection.hpp"
 #include "sentinel/protect/channel_faults.hpp"
 #include "unit/fault_nets.hpp"
 

@@ -1,9 +1,10 @@
 #include <gtest/gtest.h>
 
-#include "campaign/names.hpp"
-#include "sentinel/campaign/setup.hpp"
+#include "campaign/job_networks.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/pruning.hpp"
 #include "unit/io_support.hpp"
 
 namespace sentinel {

@@ -1,12 +1,14 @@
 #include <ATen/core/grad_mode.h>
 #include <gmock/gmock.h>
 
-#include "campaign/recipe.hpp"
 #include "campaign/trial_runner.hpp"
-#include "sentinel/campaign/normalise.hpp"
+#include "networks/everywhere.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/normalisation.hpp"
+#include "sentinel/networks/selection.hpp"
 
 namespace sentinel {
 namespace {

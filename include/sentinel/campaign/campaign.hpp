@@ -4,6 +4,7 @@
 #include "sentinel/campaign/job.hpp"
 #include "sentinel/comm/comm.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/networks/device.hpp"
 
 namespace sentinel {
 

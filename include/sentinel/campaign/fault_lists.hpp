@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "sentinel/core/bytes.hpp"
+#include "sentinel/networks/outputs.hpp"
 #include "sentinel/store/schema.hpp"
 
 namespace sentinel {

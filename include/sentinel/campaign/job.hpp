@@ -7,38 +7,14 @@
 
 #include "sentinel/fault/effect.hpp"
 #include "sentinel/fault/selection.hpp"
+#include "sentinel/networks/device.hpp"
+#include "sentinel/networks/pruning.hpp"
+#include "sentinel/networks/selection.hpp"
 #include "sentinel/protect/channel_faults.hpp"
 #include "sentinel/protect/importance.hpp"
-#include "sentinel/protect/prune.hpp"
-#include "sentinel/protect/train.hpp"
 #include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
-
-/// Which network and which images. Empty `model`/`dataset`: taken from a checkpoint written by
-/// sentinelnn.
-struct ModelSelection {
-  std::string model;       // "resnet20"
-  std::string dataset;     // "cifar10"
-  std::string data;        // folder of the data set
-  std::string checkpoint;  // .pth
-  /// Which dictionary of tensors of the checkpoint, such as state_dict_ema; empty: the first that
-  /// fits.
-  std::string weights_key = {};
-  // What the seed tool's own checkpoints do not say; others are checked against it.
-  std::optional<double> pruning_ratio = {}, hardening_ratio = {};
-  std::string clipping =
-      {};  // ranger | ranger-clamp: bounds from all training images; empty: as it is
-  bool skip_broken = false;                // leave out images that cannot be decoded
-  NormalisationChoice normalisation = {};  // empty: the checkpoint's, else the data set's
-};
-
-/// Where and how to compute on this rank.
-struct Compute {
-  std::string device = "auto";  // auto | cpu | cuda: one GPU per local rank
-  int threads = 1;  // CPU threads per rank: one rank per core beats one rank with many threads
-  bool share_gpu = false;  // several ranks on one GPU
-};
 
 /// The campaign behind `channel-FI`.
 struct ChannelFaultsJob {
@@ -63,14 +39,6 @@ struct RankingJob {
   std::uint64_t seed = 1;    // of whatever is drawn
   DeepVigorOptions deepvigor;
   ChannelFaultsJob channel_faults;
-};
-
-/// How the pruned model is made.
-struct PruningJob {
-  PruningPlan plan;
-  std::int64_t finetune_epochs = 10;  // 0: none
-  TrainOptions finetune;
-  std::string select = "held-out";  // the epoch: held-out (a tenth of the training images) or test
 };
 
 /// How the protected model of a campaign is made from the unprotected (or pruned) one.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "sentinel/core/bytes.hpp"
+#include "sentinel/core/error.hpp"
 
 namespace sentinel {
 
@@ -49,5 +50,8 @@ class Comm {
   explicit Comm(std::shared_ptr<World> world);
   std::shared_ptr<World> world_;
 };
+
+/// Runs `body` on rank 0; its exit code on every rank. Collective.
+ExitCode code_of_root(const Comm& comm, const std::function<ExitCode()>& body);
 
 }  // namespace sentinel

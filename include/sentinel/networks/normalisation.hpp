@@ -3,7 +3,10 @@
 #include <string>
 #include <vector>
 
-#include "sentinel/campaign/setup.hpp"
+#include "sentinel/io/dataset.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/selection.hpp"
+#include "sentinel/protect/train.hpp"
 
 namespace sentinel {
 
@@ -28,12 +31,5 @@ bool warn_if_guessing(const std::string& source, const Graph& graph, const Datas
                       const Accuracy& accuracy);
 /// The same by the first 64 images. Computes on this rank alone.
 bool warn_if_guessing(const NamedModel& model, const Dataset& images, at::Device device);
-
-/// Whether a ranking runs the network on training images.
-bool ranks_by_images(const RankingJob& job);
-/// Before a network is ranked or calibrated by training images: looks at its answers to the first
-/// of them, as require_fault_free and warn_if_guessing. Collective; SharedErrors.
-void look_at_training_images(const Comm& comm, const NamedModel& model,
-                             const ModelSelection& selection, at::Device device);
 
 }  // namespace sentinel

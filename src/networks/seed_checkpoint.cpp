@@ -1,11 +1,13 @@
-#include "campaign/seed_checkpoint.hpp"
+#include "networks/seed_checkpoint.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "sentinel/core/error.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
 namespace {

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include "sentinel/campaign/latency.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/networks/latency.hpp"
 
 namespace sentinel {
 namespace {

@@ -1,4 +1,4 @@
-#include "sentinel/campaign/normalise.hpp"
+#include "sentinel/networks/normalisation.hpp"
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "sentinel/graph/profile.hpp"
-#include "sentinel/models/model.hpp"
 #include "sentinel/stats/guessing.hpp"
 
 namespace sentinel {
@@ -69,22 +68,6 @@ bool warn_if_guessing(const std::string& source, const Graph& graph, const Datas
 bool warn_if_guessing(const NamedModel& model, const Dataset& images, at::Device device) {
   const Dataset few = images.first(kLookedAt);
   return warn_if_guessing(source_of(model), model.graph, few, evaluate(model.graph, few, device));
-}
-
-bool ranks_by_images(const RankingJob& job) {
-  if (!job.file.empty()) return false;
-  return job.importance == kChannelFaults ||
-         importance_method(job.importance)->default_images() > 0;
-}
-
-void look_at_training_images(const Comm& comm, const NamedModel& model,
-                             const ModelSelection& selection, at::Device device) {
-  const Dataset few = load_dataset(comm, selection, model.graph.dataset, Split::kTrain, kLookedAt);
-  require_fault_free(comm, model, few, "training images");
-  comm.from_root([&] {
-    warn_if_guessing(model, few, device);
-    return Bytes();
-  });
 }
 
 }  // namespace sentinel

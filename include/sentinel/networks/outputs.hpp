@@ -2,7 +2,6 @@
 #include <string>
 #include <vector>
 
-#include "sentinel/campaign/job.hpp"
 #include "sentinel/core/bytes.hpp"
 
 namespace sentinel {
@@ -38,9 +37,6 @@ void require_replaceable(const Output& output);
 /// Before any work, on rank 0: require_replaceable of each, and UserError where one is also an
 /// input, or another output. Empty names are none.
 void check_outputs(const std::vector<Output>& outputs, const std::vector<std::string>& inputs);
-
-/// The file in which a ranking keeps its trials, where it has one.
-std::vector<Output> channel_outputs(const RankingJob& job);
 
 /// require_replaceable once more, then write_file_atomic.
 void write_output(const Output& output, const Bytes& content);

@@ -1,12 +1,16 @@
+#include "sentinel/networks/pruning.hpp"
+
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <optional>
 
-#include "campaign/names.hpp"
-#include "campaign/recipe.hpp"
+#include "networks/everywhere.hpp"
+#include "networks/reuse.hpp"
 #include "sentinel/core/hash.hpp"
-#include "sentinel/models/model.hpp"
+#include "sentinel/networks/load.hpp"
+#include "sentinel/networks/training_state.hpp"
+#include "sentinel/protect/train.hpp"
 
 namespace sentinel {
 namespace {

@@ -2,12 +2,13 @@
 
 #include <csignal>
 
-#include "sentinel/campaign/setup.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/pruning.hpp"
 #include "unit/io_support.hpp"
 
 namespace sentinel {

@@ -1,16 +1,16 @@
-#include "sentinel/campaign/outputs.hpp"
+#include "sentinel/networks/outputs.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
 
 #include <filesystem>
 
-#include "sentinel/campaign/setup.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/text.hpp"
 #include "sentinel/fault/fault_list.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
+#include "sentinel/networks/training_state.hpp"
 #include "sentinel/store/result_file.hpp"
 
 namespace sentinel {
@@ -133,11 +133,6 @@ void check_outputs(const std::vector<Output>& outputs, const std::vector<std::st
     for (std::size_t k = 0; k < i; ++k) require_distinct(outputs[i].path, outputs[k].path);
     require_replaceable(outputs[i]);
   }
-}
-
-std::vector<Output> channel_outputs(const RankingJob& job) {
-  if (!job.file.empty() || job.importance != kChannelFaults) return {};
-  return {{job.channel_faults.output, FileKind::kResult}};
 }
 
 void write_output(const Output& output, const Bytes& content) {

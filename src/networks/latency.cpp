@@ -1,4 +1,4 @@
-#include "sentinel/campaign/latency.hpp"
+#include "sentinel/networks/latency.hpp"
 
 #include <ATen/core/grad_mode.h>
 

@@ -1,5 +1,8 @@
 #pragma once
-#include "sentinel/campaign/setup.hpp"
+#include <string>
+
+#include "sentinel/graph/graph.hpp"
+#include "sentinel/networks/selection.hpp"
 
 namespace sentinel {
 

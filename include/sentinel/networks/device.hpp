@@ -1,0 +1,23 @@
+#pragma once
+#include <ATen/ATen.h>
+
+#include <string>
+
+#include "sentinel/comm/comm.hpp"
+
+namespace sentinel {
+
+/// Where and how to compute on this rank.
+struct Compute {
+  std::string device = "auto";  // auto | cpu | cuda: one GPU per local rank
+  int threads = 1;  // CPU threads per rank: one rank per core beats one rank with many threads
+  bool share_gpu = false;  // several ranks on one GPU
+};
+
+/// The device of this rank: one GPU per local rank where there are GPUs and they are wanted.
+/// EnvironmentError where
+/// --device cuda cannot be had or ranks outnumber GPUs (unless shared). Also sets the CPU threads
+/// of the caller.
+at::Device choose_device(const Comm& comm, const Compute& compute);
+
+}  // namespace sentinel

@@ -1,0 +1,55 @@
+#include "networks/everywhere.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <nlohmann/json.hpp>
+
+#include "sentinel/core/error.hpp"
+#include "sentinel/core/hash.hpp"
+#include "sentinel/networks/normalisation.hpp"
+
+namespace sentinel {
+
+void require_same(const Comm& comm, const std::string& hash, const std::string& what) {
+  const Bytes first = comm.from_root([&] {
+    ByteWriter writer;
+    writer.text(hash);
+    return writer.take();
+  });
+  comm.agree([&] {
+    if (ByteReader(first, what).text(first.size()) != hash)
+      throw EnvironmentError("rank " + std::to_string(comm.rank()) + " has another " + what +
+                             " than rank 0; check this node's memory and libraries");
+  });
+}
+
+std::string content_hash(const Graph& graph) {
+  const CheckpointFile file = parse_pth(serialize_model(graph, {}), "network");
+  auto record = nlohmann::json::parse(file.metadata.value_or("{}"));
+  record.erase("provenance");
+  Sha256 hash;
+  hash.update(record.dump());
+  for (const auto& [name, tensor] : file.tensors) {
+    hash.update(fmt::format("{} {} {}\n", name, at::toString(tensor.scalar_type()),
+                            fmt::join(tensor.sizes(), "x")));
+    hash.update(tensor.data_ptr(), tensor.nbytes());
+  }
+  return hash.hex();
+}
+
+NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::string& source,
+                            const ModelSelection& selection) {
+  NamedModel model;
+  comm.agree([&] {
+    model.graph = parse_model(
+        file, source, {selection.model, selection.dataset, selection.weights_key}, &model.notes);
+    if (!selection.normalisation.empty())
+      choose_normalisation(model.graph, selection, recorded_normalisation(file, source));
+    model.sha256 = content_hash(model.graph);
+  });
+  require_same(comm, model.sha256, source);
+  return model;
+}
+
+}  // namespace sentinel
