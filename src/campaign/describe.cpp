@@ -72,7 +72,7 @@ ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine,
     info.mean.assign(own->mean.begin(), own->mean.end());
     info.std.assign(own->std.begin(), own->std.end());
   }
-  info.structure = parse_pth(serialize_model(model.graph, {}), model.name).metadata.value_or("{}");
+  info.structure = network_record(model.graph);
   const ModelCost cost = model_cost(model.graph);
   info.parameters = cost.parameters;
   info.macs = cost.macs;

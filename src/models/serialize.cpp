@@ -1,4 +1,6 @@
 #include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -10,6 +12,7 @@
 #include "models/structure.hpp"
 #include "models/weights_choice.hpp"
 #include "sentinel/core/failure.hpp"
+#include "sentinel/core/hash.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/io/dataset.hpp"
@@ -196,6 +199,24 @@ Graph from_weights(const WeightsFile& file, const std::string& source, const Mod
 
 Bytes serialize_model(const Graph& graph, const Provenance& provenance) {
   return serialize_pth(state_dict(graph), write_record(graph, provenance));
+}
+
+std::string network_record(const Graph& graph) {
+  return write_record(graph, {});
+}
+
+std::string network_sha256(const Graph& graph) {
+  auto record = nlohmann::json::parse(network_record(graph));
+  record.erase("provenance");
+  Sha256 hash;
+  hash.update(record.dump());
+  for (const auto& [name, tensor] : state_dict(graph)) {
+    const at::Tensor values = tensor.contiguous();
+    hash.update(fmt::format("{} {} {}\n", name, at::toString(values.scalar_type()),
+                            fmt::join(values.sizes(), "x")));
+    hash.update(values.data_ptr(), values.nbytes());
+  }
+  return hash.hex();
 }
 
 std::optional<Normalisation> normalisation_of(const Graph& graph) {

@@ -1,12 +1,6 @@
 #include "networks/everywhere.hpp"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
-#include <nlohmann/json.hpp>
-
 #include "sentinel/core/error.hpp"
-#include "sentinel/core/hash.hpp"
 #include "sentinel/networks/normalisation.hpp"
 
 namespace sentinel {
@@ -24,20 +18,6 @@ void require_same(const Comm& comm, const std::string& hash, const std::string& 
   });
 }
 
-std::string content_hash(const Graph& graph) {
-  const CheckpointFile file = parse_pth(serialize_model(graph, {}), "network");
-  auto record = nlohmann::json::parse(file.metadata.value_or("{}"));
-  record.erase("provenance");
-  Sha256 hash;
-  hash.update(record.dump());
-  for (const auto& [name, tensor] : file.tensors) {
-    hash.update(fmt::format("{} {} {}\n", name, at::toString(tensor.scalar_type()),
-                            fmt::join(tensor.sizes(), "x")));
-    hash.update(tensor.data_ptr(), tensor.nbytes());
-  }
-  return hash.hex();
-}
-
 NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::string& source,
                             const ModelSelection& selection) {
   NamedModel model;
@@ -46,7 +26,7 @@ NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::stri
         file, source, {selection.model, selection.dataset, selection.weights_key}, &model.notes);
     if (!selection.normalisation.empty())
       choose_normalisation(model.graph, selection, recorded_normalisation(file, source));
-    model.sha256 = content_hash(model.graph);
+    model.sha256 = network_sha256(model.graph);
   });
   require_same(comm, model.sha256, source);
   return model;

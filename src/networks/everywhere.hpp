@@ -10,8 +10,6 @@ namespace sentinel {
 /// The same graph on every rank from rank 0's bytes. Collective.
 NamedModel parse_everywhere(const Comm& comm, const Bytes& file, const std::string& source,
                             const ModelSelection& selection);
-/// SHA-256 of the network alone: the command that made it does not count.
-std::string content_hash(const Graph& graph);
 /// Throws on every rank where one has another hash of `what` than rank 0. Collective.
 void require_same(const Comm& comm, const std::string& hash, const std::string& what);
 

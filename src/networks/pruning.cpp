@@ -84,13 +84,13 @@ NamedModel make_pruned(const Comm& comm, const NamedModel& model, const ModelSel
     if (!images.train) store_values(graph, job.finetune.store);
     if (images.train) fine_tune(graph, images, job, device, state_file, report ? report : to_log);
     return serialize_model(
-        graph, {{model.file_sha256}, command, job.finetune.seed, recipe, content_hash(graph)});
+        graph, {{model.file_sha256}, command, job.finetune.seed, recipe, network_sha256(graph)});
   });
   NamedModel pruned = parse_everywhere(comm, file, "pruned network", {});
   pruned.name = name_of(pruned.graph, "");
   pruned.file_sha256 = sha256_hex(file.data(), file.size());
   pruned.recipe = recipe;
-  pruned.made = file;
+  if (comm.rank() == 0) pruned.made = file;
   return pruned;
 }
 

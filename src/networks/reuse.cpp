@@ -29,7 +29,7 @@ Bytes made_by(const std::string& recipe, const std::string& path) {
     const Provenance made = read_provenance(file, path);
     if (made.recipe != recipe) return again("was made from another network or by other options");
     if (!made.network_sha256.empty() &&
-        content_hash(parse_model(file, path, ModelChoice{})) != made.network_sha256)
+        network_sha256(parse_model(file, path, ModelChoice{})) != made.network_sha256)
       return again("has other weights than it was made with");
     return file;
   } catch (const DataError&) {

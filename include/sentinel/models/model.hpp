@@ -50,6 +50,10 @@ struct Provenance {
   std::string network_sha256 = {};
 };
 Bytes serialize_model(const Graph& graph, const Provenance& provenance);
+/// The record alone, of nobody's making.
+std::string network_record(const Graph& graph);
+/// SHA-256 of what serialize_model writes of the network: structure and tensors, no provenance.
+std::string network_sha256(const Graph& graph);
 
 /// What serialize_model was told; empty for a file without the record. DataError where the file or
 /// its record is damaged.

@@ -16,7 +16,7 @@ struct NamedModel {
   std::string sha256;       // of the network alone: structure and tensors, not who made it or how
   std::string file_sha256;  // of the checkpoint file, as sha256sum prints
   std::string recipe = {};  // of a pruned or hardened model made here, in words
-  Bytes made = {};          // bytes of its checkpoint file; empty where it was read
+  Bytes made = {};          // bytes of its checkpoint file, on rank 0; empty where it was read
   std::string file = {};    // that it was read from; empty where it was made here
   FileNotes notes = {};     // of the file that it was read from
 };
