@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "campaign/division.hpp"
+#include "campaign/sampling.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/graph/profile.hpp"
@@ -94,12 +94,13 @@ std::string drawn_how(const CampaignPoint& point, double confidence, bool blocks
     case Sampling::kSimple:
       return "";
     case Sampling::kEqual:
-      return sampling_word(point);
+      return sampling_word(point.sampling, point.division);
     case Sampling::kStratified:
       // The allocation is of so many trials: more of them are another sample.
       return fmt::format(
-          "{}a stratified plan of {} trials{}", point.division ? sampling_word(point) + ", " : "",
-          point.trials, blocks && estimand_of(point.sampler) == "T2" ? ", version 2 (blocks)" : "");
+          "{}a stratified plan of {} trials{}",
+          point.division ? sampling_word(point.sampling, point.division) + ", " : "", point.trials,
+          blocks && estimand_of(point.sampler) == "T2" ? ", version 2 (blocks)" : "");
     case Sampling::kSequential:
       return "strata drawn trial by trial, version 2 (joint shares)";
     case Sampling::kAllocated:
@@ -134,10 +135,11 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
   for (std::uint32_t p = 0; p < plan.points.size(); ++p) {
     const bool simple = plan.points[p].sampling == Sampling::kSimple;
     describe_point(info, plan.points[p], simple ? nullptr : &runner.strata(p));
-    if (const Division* division = runner.division(p))
-      for (std::uint32_t m = 1; m < plan.models.size(); ++m)
-        for (std::size_t h = 0; h < division->weights(m).size(); ++h)
-          info.shares.push_back({p, m, static_cast<std::int32_t>(h), division->weights(m)[h]});
+    for (std::uint32_t m = 1; plan.points[p].division && m < plan.models.size(); ++m) {
+      const std::vector<double> weights = runner.weights(p, m);
+      for (std::size_t h = 0; h < weights.size(); ++h)
+        info.shares.push_back({p, m, static_cast<std::int32_t>(h), weights[h]});
+    }
   }
   for (std::uint32_t p = 0; p < plan.points.size(); ++p)
     for (std::size_t m = 1; m < runner.models(); ++m)
@@ -154,8 +156,7 @@ void add_points(std::map<std::string, std::string>& parts, const std::vector<Cam
   for (std::uint32_t p = 0; p < points.size(); ++p) {
     const Sampler& sampler = points[p].sampler;
     std::string plan = drawn_how(points[p], confidence, runner.blocks().divides());
-    if (!plan.empty() && runner.strata(p).version > 1)
-      plan += ", version 3 (strata of codes)";
+    if (!plan.empty() && runner.strata(p).version > 1) plan += ", version 3 (strata of codes)";
     if (std::holds_alternative<ChannelFaults>(sampler)) {
       parts["points"] = "single flips in each channel of each convolution";
       if (!plan.empty()) parts["plan"] = plan;
@@ -279,10 +280,9 @@ std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const Fault
   CampaignPoint point;
   point.trials = planned_trials(job);
   point.first = job.range ? job.range->begin : 0;
-  const SamplingWord* sampling = find_sampling(job.sampling);
-  if (!sampling) throw Bug("sampling " + job.sampling + " is unknown");
-  point.sampling = job.half_width > 0 ? Sampling::kSequential : sampling->sampling;
-  point.division = sampling->division;
+  const SamplingWord& sampling = sampling_of(job.sampling);
+  point.sampling = job.half_width > 0 ? Sampling::kSequential : sampling.sampling;
+  point.division = sampling.division;
   point.part = job.range.has_value();
   point.half_width = job.half_width;
   point.guaranteed = job.guaranteed;
@@ -299,7 +299,8 @@ void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* 
   const auto number = static_cast<std::uint32_t>(info.points.size());
   info.points.push_back({number, estimand_of(point.sampler), sampler_name(point.sampler),
                          sampler_ber(point.sampler), point.trials, ""});
-  PlanInfo plan{number, sampling_word(point), stop_rule(point), point.half_width};
+  PlanInfo plan{number, sampling_word(point.sampling, point.division), stop_rule(point),
+                point.half_width};
   plan.guaranteed = point.guaranteed ? 1 : 0;
   plan.first = point.first;
   info.plans.push_back(plan);
@@ -311,7 +312,8 @@ void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* 
   for (std::size_t h = 0; h < strata->names.size(); ++h)
     info.strata.push_back({number, static_cast<std::int32_t>(h), strata->names[h],
                            strata->weights[h],
-                           others ? std::max(kOfARow, strata->costs[h]) : strata->costs[h]});
+                           others ? std::max(kOfARow, strata->costs[h]) : strata->costs[h],
+                           strata->of_words ? strata->counts[h] : StratumInfo().misread});
 }
 
 ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& runner) {

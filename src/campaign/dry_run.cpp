@@ -5,7 +5,6 @@
 #include <map>
 
 #include "campaign/describe.hpp"
-#include "campaign/division.hpp"
 #include "campaign/footprint.hpp"
 #include "campaign/sampling.hpp"
 #include "campaign/simulation.hpp"
@@ -104,7 +103,7 @@ std::uint64_t trials_of_stratum(const CampaignPoint& point, std::uint64_t stratu
 void describe_division(DryRun::Point& own, const Job& job, const CampaignPoint& point,
                        const Strata& strata) {
   if (!point.division) return;
-  own.division = sampling_word(point);
+  own.division = sampling_word(point.sampling, point.division);
   check_enough_trials(point, strata.names.size());
   const DesignOptions options =
       design_options(point, 0, job.seed, job.confidence, strata.weights, strata.costs);
@@ -208,17 +207,14 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
 }
 
 Strata strata_of(const CampaignPoint& point, const Built& built, const Selection& selection) {
-  const Graph& original = built.models[0].graph;
-  if (!point.division)
-    return StratifiedSampler(point.sampler, original, FaultSpace(original, selection), point.faults,
-                             built.models.size() == 1)
-        .strata();
   std::vector<FaultSpace> spaces;
   for (const NamedModel& model : built.models) spaces.emplace_back(model.graph, selection);
-  std::vector<Division::Network> networks;
+  std::vector<StratifiedSampler::Network> networks;
   for (std::size_t m = 0; m < spaces.size(); ++m)
     networks.push_back({built.models[m].graph, spaces[m]});
-  return Division(*point.division, networks).strata();
+  if (point.division) return StratifiedSampler(*point.division, networks).strata();
+  return StratifiedSampler(point.sampler, {networks.front()}, point.faults, networks.size() > 1)
+      .strata();
 }
 
 DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device device) {

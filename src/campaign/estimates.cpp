@@ -9,7 +9,6 @@
 #include <limits>
 #include <numeric>
 
-#include "campaign/division.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/stats/stratified.hpp"
@@ -66,9 +65,7 @@ std::vector<double> fault_free_by_block(const ResultInfo& info, const ModelInfo&
 }
 
 const SamplingWord& sampling_of(const PlanInfo& plan) {
-  const SamplingWord* sampling = find_sampling(plan.sampling);
-  if (!sampling) throw Bug("sampling " + plan.sampling + " is unknown");
-  return *sampling;
+  return sentinel::sampling_of(plan.sampling);
 }
 
 bool is_simple(const PlanInfo& plan) {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "campaign/division.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
 
@@ -19,11 +18,6 @@ Design design_of(const ResultInfo& info, std::uint32_t number, const CampaignPoi
                      std::move(strata.costs), !info.image_blocks.empty());
   options.half_width /= 1 - strata.known;
   return Design(std::move(options));
-}
-
-/// Whether it ends before its last trial once the interval is narrow enough.
-bool may_stop(const CampaignPoint& point) {
-  return point.sampling == Sampling::kSequential || point.sampling == Sampling::kAllocated;
 }
 
 }  // namespace
@@ -70,9 +64,9 @@ void PointProgress::take(const std::vector<TrialRow>& trial) {
   check_draw(trial.front());
   estimates_.add(trial);
   ++next_;
-  if (point_.sampling == Sampling::kSimple || point_.sampling == Sampling::kEqual) return;
+  if (!is_adaptive(point_.sampling)) return;
   design_.observe(estimates_.observed(trial));
-  if (!may_stop(point_) || !design_.at_round_end()) return;
+  if (!may_stop(point_.sampling) || !design_.at_round_end()) return;
   if (point_.sampling == Sampling::kSequential)
     for (EstimateRow& row : estimates_.look()) looks_.push_back(std::move(row));
   decided_ = estimates_.reached();
@@ -98,7 +92,7 @@ std::uint64_t PointProgress::expected() const {
 }
 
 std::string PointProgress::shortfall() const {
-  const bool wanted = may_stop(point_) && point_.trials > 0;
+  const bool wanted = may_stop(point_.sampling) && point_.trials > 0;
   if (!wanted || decided_ || next_ < point_.trials) return "";
   const auto* channel = std::get_if<ChannelFaults>(&point_.sampler);
   return fmt::format(

@@ -8,10 +8,10 @@
 #include <optional>
 
 #include "campaign/describe.hpp"
-#include "campaign/division.hpp"
 #include "campaign/ledger.hpp"
 #include "campaign/memory.hpp"
 #include "campaign/records.hpp"
+#include "campaign/sampling.hpp"
 #include "sentinel/campaign/normalise.hpp"
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/stop.hpp"
@@ -91,8 +91,8 @@ TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
                      engine_options(comm, job, plan, device));
   // More faults than bits, say, is known only now; better before the result is begun.
   for (std::uint32_t point = 0; point < plan.points.size(); ++point) {
-    if (const Division* division = runner.division(point))
-      check_enough_trials(plan.points[point], division->strata().names.size());
+    if (plan.points[point].division)
+      check_enough_trials(plan.points[point], runner.strata(point).names.size());
     for (std::size_t model = 0; model < plan.models.size(); ++model) runner.faults(point, 0, model);
   }
   return runner;

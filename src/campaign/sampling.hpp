@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "campaign/trial_runner.hpp"
+#include "sentinel/campaign/job.hpp"
 
 namespace sentinel {
 
@@ -14,9 +15,15 @@ struct SampledStrata {
 };
 SampledStrata sampled_strata(std::vector<double> weights, std::vector<double> costs);
 SampledStrata sampled_strata(const ResultInfo& info, std::uint32_t point);
-/// Whether the strata are of trials by the words or blocks that are read wrongly; their names say
-/// so (Strata).
+/// Whether the strata are of trials by the words or blocks that are read wrongly.
 bool counts_words_read_wrongly(const ResultInfo& info, std::uint32_t point);
+/// Weights of the strata that trials are allocated by: the mean over the networks.
+std::vector<double> mean_weights(const ResultInfo& info, std::uint32_t point);
+
+/// UserError where --sampling is unknown, or does not go with the job's other options.
+void validate_sampling_word(const Job& job);
+/// UserError where a divided point has too few trials for its strata.
+void check_enough_trials(const CampaignPoint& point, std::size_t strata);
 
 /// How the trials of a point are drawn from its strata (weights and costs by stratum; none for a
 /// simple plan), for intervals of this confidence. `blocks`: a trial looks at one block of images.

@@ -8,7 +8,6 @@
 #include "campaign/image_blocks.hpp"
 #include "campaign/records.hpp"
 #include "sentinel/campaign/setup.hpp"
-#include "sentinel/fault/division.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/strata.hpp"
 #include "sentinel/fault/trial_engine.hpp"
@@ -66,11 +65,11 @@ class TrialRunner {
   std::size_t models() const { return engines_.size(); }
   const ImageBlocks& blocks() const { return blocks_; }
   /// Strata of a point; only where its trials are not chosen simply.
-  const Strata& strata(std::uint32_t point) const {
-    return divisions_.at(point) ? divisions_[point]->strata() : strata_.at(point)->strata();
+  const Strata& strata(std::uint32_t point) const { return strata_.at(point)->strata(); }
+  /// Of a divided point: its strata's shares of a model's sites.
+  std::vector<double> weights(std::uint32_t point, std::size_t model) const {
+    return strata_.at(point)->weights(model);
   }
-  /// Null where the point has none.
-  const Division* division(std::uint32_t point) const { return divisions_.at(point).get(); }
 
  private:
   std::vector<TrialInput> inputs(std::uint32_t point, const std::vector<TrialTask>& tasks,
@@ -86,8 +85,7 @@ class TrialRunner {
   std::vector<Sampler> points_;
   std::vector<FaultModel> faults_;                          // by point
   std::vector<double> audit_rates_;                         // by point
-  std::vector<std::unique_ptr<StratifiedSampler>> strata_;  // by point; null: simple, divided
-  std::vector<std::unique_ptr<Division>> divisions_;        // by point; null: not divided
+  std::vector<std::unique_ptr<StratifiedSampler>> strata_;  // by point; null: simple
   ImageBlocks blocks_;
   std::uint64_t seed_;
   // The last channel's, as drawing it anew for each of its trials would cost as much as them all.

@@ -8,6 +8,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/sampling_words.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "sentinel/store/result_store.hpp"
@@ -41,16 +42,9 @@ ResultFile read_output(const std::string& output) {
   }
 }
 
-/// Plans of which a trial is drawn whatever the others showed.
-bool is_fixed(const std::string& sampling) {
-  for (const char* fixed : {"simple", "per-layer", "per-class", "per-bit"})
-    if (sampling == fixed) return true;
-  return false;
-}
-
 void check_plan(const std::string& path, const ResultInfo& info) {
   for (const PlanInfo& plan : info.plans)
-    if (!is_fixed(plan.sampling))
+    if (is_adaptive(sampling_of(plan.sampling).sampling))
       throw UserError(path + " has an adaptive plan (" + plan.sampling +
                       " sampling), whose trials depend on those before them, so that parts of it "
                       "cannot be joined; run such a campaign into one result");

@@ -4,9 +4,10 @@
 
 #include <cmath>
 
-#include "campaign/division.hpp"
+#include "campaign/describe.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/stats/design.hpp"
+#include "unit/estimates_support.hpp"
 
 namespace sentinel {
 namespace {
@@ -28,13 +29,7 @@ ResultInfo info_of(const Plan& plan) {
   info.plans = {{0, plan.sampling}};
   info.plans[0].guaranteed = plan.guaranteed ? 1 : 0;
   info.plans[0].half_width = plan.sampling == "simple" ? 0 : 0.01;
-  for (const char* name : {"unprotected", "hardened"}) {
-    ModelInfo model;
-    model.name = name;
-    model.images = kImages;
-    model.correct = info.models.empty() ? 90 : 80;
-    info.models.push_back(model);
-  }
+  info.models = test::two_networks(kImages, 90, 80);
   if (plan.sampling != "simple")
     for (std::int32_t h = 0; h < 3; ++h)
       info.strata.push_back({0, h, "", std::array<double, 3>{0.05, 0.25, 0.7}[std::size_t(h)], 1});
@@ -43,7 +38,7 @@ ResultInfo info_of(const Plan& plan) {
 
 Design design_of(const Plan& plan) {
   DesignOptions options;
-  options.sampling = find_sampling(plan.sampling)->sampling;
+  options.sampling = sampling_of(plan.sampling).sampling;
   options.trials = 2000;
   if (plan.sampling != "simple") {
     options.weights = {0.05, 0.25, 0.7};
@@ -120,6 +115,25 @@ INSTANTIATE_TEST_SUITE_P(
       const Plan& plan = test.param;
       return plan.sampling + plan.estimand + (plan.guaranteed ? "guaranteed" : "");
     });
+
+/// Losses are rare where words are read right; the strata have intervals of their own then.
+TEST(StrataOfWords, AreToldWhateverTheyAreCalled) {
+  for (const bool of_words : {false, true}) {
+    ResultInfo info;
+    info.models = test::two_networks(kImages, 90, 80);
+    Strata strata{{"a", "b", "c"}, {0.05, 0.25, 0.7}, {1, 1, 0}, {2, 1, 0}, of_words};
+    CampaignPoint point{BinomialFaults{1e-3}, 2000};
+    point.sampling = Sampling::kStratified;
+    describe_point(info, point, &strata);
+    EXPECT_EQ(info.strata.front().misread, of_words ? 2 : -1);
+    PointEstimates estimates(info, 0);
+    for (std::uint64_t id = 0; id < 90; ++id) {
+      const TrialDraw draw{0, static_cast<std::int32_t>(id % 3), 1};
+      estimates.add({row_of(id, 0, draw), row_of(id, 1, draw)});
+    }
+    EXPECT_EQ(estimates.look().front().method, of_words ? "MOVER" : "stratified t");
+  }
+}
 
 /// A reader of the file has the rows, the centres of the rounds and the weights.
 TEST(SequentialShares, AreThePlainMeanOfWhatTheFileHolds) {

@@ -111,6 +111,7 @@ TEST(ResultFile, HoldsStrataOfEstimatesAndSharesOfNetworks) {
     info.plans = {{0, "per-layer"}, {1}};
     info.strata = {{0, 0, "a.weight", 0.25, 1}, {0, 1, "b.weight", 0.75, 1}};
     if (strata) info.shares = {{0, 1, 0, 0.5}, {0, 1, 1, 0.5}};
+    if (strata) info.strata[1].misread = 2.5;
     {
       ResultStore store = open_store(path, quick_options(), info);
       Findings findings;
@@ -125,6 +126,8 @@ TEST(ResultFile, HoldsStrataOfEstimatesAndSharesOfNetworks) {
     EXPECT_EQ(result.estimates.front().stratum, -1);
     EXPECT_EQ(result.estimates.back().stratum, strata ? 1 : -1);
     EXPECT_EQ(stratum_weights(result.info, 0, 0), (std::vector<double>{0.25, 0.75}));
+    EXPECT_EQ(result.info.strata[0].misread, -1);
+    EXPECT_EQ(result.info.strata[1].misread, strata ? 2.5 : -1);
     EXPECT_EQ(stratum_weights(result.info, 0, 1),
               strata ? (std::vector<double>{0.5, 0.5}) : (std::vector<double>{0.25, 0.75}));
   }

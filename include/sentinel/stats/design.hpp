@@ -4,21 +4,12 @@
 #include <variant>
 #include <vector>
 
+#include "sentinel/core/sampling_words.hpp"
 #include "sentinel/stats/betting.hpp"
 #include "sentinel/stats/interval.hpp"
 #include "sentinel/stats/sequential.hpp"
 
 namespace sentinel {
-
-/// How the trials of a point are chosen.
-enum class Sampling : std::uint8_t {
-  kSimple,      // every trial from the whole population
-  kStratified,  // a pilot, then a fixed allocation to strata
-  kSequential,  // each trial draws its stratum; stops when the interval is narrow enough
-  kAllocated,   // an allocation to strata that should make the interval narrow enough, in further
-                // rounds until it is
-  kEqual,       // trial i comes from stratum i mod H, so that all have as many trials after any
-};
 
 /// What the plan says of one trial beside its number.
 struct TrialDraw {

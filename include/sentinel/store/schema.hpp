@@ -34,7 +34,8 @@
 ///   /points                compound PointInfo
 ///   /design                attributes: confidence (f64), stop_rule, images_per_trial (i64, -1: all)
 ///   /design/plans          compound PlanInfo, one row per point
-///   /design/strata         compound StratumInfo, of the points whose trials are stratified
+///   /design/strata         compound StratumInfo, of the points whose trials are stratified; only
+///                          files with strata by words read wrongly have the column misread
 ///   /design/shares         compound ShareInfo: the strata's weights in networks after the first;
 ///                          only of per-layer, per-class and per-bit plans with several networks
 ///   /design/rounds         compound RoundInfo: how each round of such a point was drawn
@@ -219,9 +220,9 @@ struct ModelInfo {
 /// How the trials of a point are chosen, and when they are enough.
 struct PlanInfo {
   std::uint32_t point = 0;
-  /// simple | stratified | sequential | allocated | per-layer | per-class | per-bit, the last three
-  /// also with ":allocated" behind. Strata are then the stored tensors, their classes or the bits of
-  /// stored words, and have estimates of their own.
+  /// A word of core/sampling_words.hpp. Where it names parts of the memory (per-layer and the
+  /// like), strata are the stored tensors, their classes or the bits of stored words, and have
+  /// estimates of their own.
   std::string sampling = "simple";
   std::string stop_rule = "fixed number of trials";
   double half_width = 0;        // wanted, of the share (T1) or accuracy; 0: none
@@ -237,6 +238,8 @@ struct StratumInfo {
   double weight = 0;  // share of the population, exact
   double cost = 1;    // of a trial, relative, from MACs; 0, of the last alone: no trial comes from
                       // it, as in all of them the network is read as without faults
+  double misread = -1;  // mean number of words, or of blocks of them, that are read wrongly, where
+                        // strata are made by that number; -1: they are others
 };
 /// The weight that a stratum has in another network than the first.
 struct ShareInfo {
