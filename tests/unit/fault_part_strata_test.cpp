@@ -125,7 +125,7 @@ TEST(PartStrata, EachNetworkHasItsOwnShares) {
           testing::duplicate(std::get<Conv>(graph[node].op), {1, 4, 6}, at::ones({1, 12, 6, 6}));
   for (NodeId node = 0; node < graph.size(); ++node)
     if (graph[node].name == "features.1")
-      graph[node].op = BoundedActivation{at::ones({1}), Clipping::kRanger};
+      graph[node].op = BoundedActivation{at::ones({8}), Clipping::kRanger};
   const Net original(testing::plain_net(), parameters()), hard(std::move(graph), parameters());
   const StratifiedSampler division(DivideBy::kLayer, {original, hard});
   const std::vector<std::string>& names = division.strata().names;
