@@ -80,6 +80,7 @@ const std::vector<Damage<ResultInfo>> kBadInfo = {
     {[](ResultInfo& i) { i.strata[1].weight = 0.5; }, "the sum of weights is 0.75"},
     {[](ResultInfo& i) { i.strata[1].weight = kNaN; }, "weight is nan"},
     {[](ResultInfo& i) { i.strata[1].cost = -1; }, "cost is -1, not from 0"},
+    {[](ResultInfo& i) { i.strata[1].misread = kNaN; }, "misread is nan"},
     {[](ResultInfo& i) { i.strata[0].cost = 0; },
      "/design/strata, row 0: stratum is 0, not from 1"},
     {[](ResultInfo& i) { i.shares[0].point = 2; }, "/design/shares, row 0: point is 2"},
