@@ -136,6 +136,8 @@ def rate_words(point: Any) -> tuple[str, str]:
 def fault_words(result: Result) -> str:
     """What failed in a campaign, whose points differ in their rates alone: "weight faults"."""
     point = next(result.points.itertuples())
+    if point.estimand == LISTED:
+        return "a list of faults"
     target = point.target or "weight"
     where = "weight faults" if target == "weight" else f"faults in {target.replace(',', ', ')}"
     how = [part for part in fault_parts(point) if part != point.target]

@@ -108,4 +108,6 @@ def test_means_of_a_list_have_no_intervals(tmp_path):
         gain = summaries.computed_gain(result, 0, 1)
         assert gain is not None and np.isnan(gain.lower) and gain.method == "listed"
         page = render(sources_of(result, []))
-    assert "a list of faults, which is no sample" in page
+    assert "under a list of faults" in page and "a list of faults, which is no sample" in page
+    for other in ("(no interval)", "% interval", "--single-bit", "Stopping rule", "ilot"):
+        assert other not in page.partition("<h2>Provenance")[0], other
