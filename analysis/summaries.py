@@ -164,6 +164,11 @@ def point_labels(result: Result) -> dict[int, str]:
     return labels
 
 
+def at_point(result: Result, point: int) -> str:
+    """As in "at BER 1e-5"."""
+    return "of the list" if is_listed(result, point) else f"at {point_labels(result)[point]}"
+
+
 def has_rate(fault_model: str) -> bool:
     """Whether a BER rules the fault model; exact:K, channels and lists have none."""
     return not fault_model.startswith(("exact:", "channel:", LISTED))

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import fault_lists
+import figures
 import h5py
 import numpy as np
 import pytest
@@ -128,6 +129,8 @@ def test_means_of_a_list_have_no_intervals(tmp_path):
         gain = summaries.computed_gain(result, 0, 1)
         assert gain is not None and np.isnan(gain.lower) and gain.method == "listed"
         page = render(sources_of(result, []))
+        axes = figures.draw("accuracy", sources_of(result, [])).axes[0]
+    assert axes.get_xlabel() == "mean accuracy [%] of the list"
     assert "under a list of faults" in page and "a list of faults, which is no sample" in page
     for other in ("(no interval)", "% interval", "--single-bit", "Stopping rule", "ilot"):
         assert other not in page.partition("<h2>Provenance")[0], other
