@@ -188,9 +188,9 @@ def _check_one_network(result: Result, first: Result, forms: list[Form]) -> None
     if other is None:
         return
     raise ResultError(
-        f"{result.path}: {other.name} is of {_words_of(other.network, own)}, and {forms[0].name} of "
-        f"{first.path} of {_words_of(own, other.network)}; a frontier is of one network "
-        "(--several-networks compares them)"
+        f"{result.path}: {other.name} is of {_words_of(other.network, own)}, and "
+        f"{forms[0].name} of {first.path} is of {_words_of(own, other.network)}; a frontier is of "
+        "one network (--several-networks compares them)"
     )
 
 

@@ -145,7 +145,7 @@ def test_a_frontier_is_of_one_network(three):
         change_network(path, '{"architecture": "resnet20"}')
     change_network(three[2][1], '{"architecture": "resnet32"}')
     refused = (
-        "mixed.h5: mixed is of resnet32, and fp32 of .*fp32.h5 of resnet20; a frontier is of one "
+        "mixed.h5: mixed is of resnet32, and fp32 of .*fp32.h5 is of resnet20; a frontier is of one "
         r"network \(--several-networks compares them\)"
     )
     with pytest.raises(ResultError, match=refused):

@@ -153,9 +153,7 @@ def test_layers_may_be_those_of_one_network(sentinelnn, campaign, tmp_path):
     [(["--layers", "*"], []), (["--layers", "layer1**"], ["--layers", "layer1*"]),
      (["--bits", "check,message"], [])],
 )  # fmt: skip
-def test_one_selection_goes_on_in_another_spelling(
-    sentinelnn, campaign, tmp_path, first, again
-):
+def test_one_selection_goes_on_in_another_spelling(sentinelnn, campaign, tmp_path, first, again):
     base = ("--ber", "1e-4", "--repeat")
     path = tmp_path / "r.h5"
     outcome = sentinelnn.run(inject(campaign, campaign.checkpoint, path, *base, "4", *first))
