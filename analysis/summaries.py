@@ -136,6 +136,8 @@ def rate_words(point: Any) -> tuple[str, str]:
 def fault_words(result: Result) -> str:
     """What failed in a campaign, whose points differ in their rates alone: "weight faults"."""
     point = next(result.points.itertuples())
+    if point.estimand == LISTED:
+        return "a list of faults"
     target = point.target or "weight"
     where = "weight faults" if target == "weight" else f"faults in {target.replace(',', ', ')}"
     how = [part for part in fault_parts(point) if part != point.target]
@@ -160,6 +162,11 @@ def point_labels(result: Result) -> dict[int, str]:
         model = point.fault_model if several or not ber else ""
         labels[point.id] = ", ".join(part for part in (ber, model) if part)
     return labels
+
+
+def at_point(result: Result, point: int) -> str:
+    """As in "at BER 1e-5"."""
+    return "of the list" if is_listed(result, point) else f"at {point_labels(result)[point]}"
 
 
 def has_rate(fault_model: str) -> bool:

@@ -152,7 +152,7 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
   };
   if (const auto* binomial = std::get_if<BinomialFaults>(&sampler)) {
     const RngKey key{seed_, point, id, Purpose::kFaults};
-    const Faults original = drawn(0, key);
+    Faults original = drawn(0, key);
     if (model == 0) return original;
     return draw_paired(*binomial, faults_[point], original, maps_.at(model),
                        engines_.at(model).space(), key);
