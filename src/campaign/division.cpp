@@ -23,7 +23,6 @@ constexpr std::array<SamplingWord, 10> kWords = {
      {"per-layer:allocated", Sampling::kStratified, DivideBy::kLayer},
      {"per-class:allocated", Sampling::kStratified, DivideBy::kClass},
      {"per-bit:allocated", Sampling::kStratified, DivideBy::kBit}}};
-constexpr std::uint64_t kLeastOfEach = 2;  // fewer trials have no interval
 
 /// The option that chooses the same parts where trials have other faults than one.
 const char* selecting_option(DivideBy by) {
@@ -76,13 +75,14 @@ void validate_sampling_word(const Job& job) {
 }
 
 void check_enough_trials(const CampaignPoint& point, std::size_t strata) {
-  if (point.sampling != Sampling::kEqual || point.part) return;
+  const std::uint64_t trials = point.whole.value_or(point.trials);
+  if (point.sampling != Sampling::kEqual || (point.whole && trials == 0)) return;
   const std::uint64_t least = kLeastOfEach * strata;
-  if (point.trials < least)
+  if (trials < least)
     throw UserError(fmt::format(
         "--sampling {}: {} strata need at least {} trials, {} of each, not {}; give a larger "
         "--repeat",
-        sampling_word(point), strata, least, kLeastOfEach, point.trials));
+        sampling_word(point), strata, least, kLeastOfEach, trials));
 }
 
 std::vector<double> mean_weights(const ResultInfo& info, std::uint32_t point) {

@@ -26,7 +26,11 @@ std::string sampling_word(const CampaignPoint& point);
 /// UserError where --sampling is unknown, or does not go with the job's other options.
 void validate_sampling_word(const Job& job);
 
-/// UserError where a divided point has too few trials for its strata.
+/// Trials that each stratum of an equal plan must have: fewer have no interval.
+constexpr std::uint64_t kLeastOfEach = 2;
+
+/// UserError where a divided point has too few trials for its strata; of a range of trials, where
+/// the whole campaign is known to have too few.
 void check_enough_trials(const CampaignPoint& point, std::size_t strata);
 
 /// Weights of the strata that trials are allocated by: the mean over the networks.

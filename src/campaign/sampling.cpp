@@ -131,19 +131,18 @@ void require_uncorrected(const std::vector<CampaignPoint>& points,
 
 namespace {
 
-/// By model; empty where one of them is not bounded so closely.
-std::vector<double> misread_bounds(const CampaignPoint& point,
-                                   const std::vector<NamedModel>& models,
-                                   const Selection& selection) {
+/// By model; nothing of one that is not bounded so closely.
+std::vector<std::optional<double>> misread_bounds(const CampaignPoint& point,
+                                                  const std::vector<NamedModel>& models,
+                                                  const Selection& selection) {
   const auto* binomial = std::get_if<BinomialFaults>(&point.sampler);
   if (!binomial || !point.faults.of_bits() || point.faults.effect != Effect::kFlip) return {};
-  std::vector<double> bounds;
+  const double most =
+      point.half_width > 0 ? std::min(kMostMisread, point.half_width) : kMostMisread;
+  std::vector<std::optional<double>> bounds;
   for (const NamedModel& model : models) {
     const auto any = any_misread(FaultSpace(model.graph, selection), binomial->ber);
-    const double most =
-        point.half_width > 0 ? std::min(kMostMisread, point.half_width) : kMostMisread;
-    if (!any || *any >= most) return {};
-    bounds.push_back(*any);
+    bounds.push_back(any && *any < most ? any : std::nullopt);
   }
   return bounds;
 }
@@ -153,13 +152,21 @@ std::vector<double> misread_bounds(const CampaignPoint& point,
 std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<NamedModel>& models,
                                           std::shared_ptr<const FaultList> list) {
   std::vector<CampaignPoint> points = points_of(job, std::move(list));
-  if (job.range) return points;
   for (CampaignPoint& point : points) {
-    std::vector<double> bound = misread_bounds(point, models, selection_of(job.faults));
-    if (bound.empty()) continue;
-    point = {point.sampler, 0, 0, Sampling::kSimple, 0, false, point.faults, std::move(bound)};
+    point.bounds = misread_bounds(point, models, selection_of(job.faults));
+    if (!job.range && bound_of_all(point))
+      point = {point.sampler, 0, 0, Sampling::kSimple, 0, false, point.faults, point.bounds};
   }
   return points;
+}
+
+std::optional<double> bound_of_all(const CampaignPoint& point) {
+  std::optional<double> widest;
+  for (const std::optional<double>& bound : point.bounds) {
+    if (!bound) return std::nullopt;
+    widest = std::max(widest.value_or(0), *bound);
+  }
+  return widest;
 }
 
 }  // namespace sentinel

@@ -34,9 +34,9 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
 void require_uncorrected(const std::vector<CampaignPoint>& points,
                          const std::vector<NamedModel>& models, const Selection& selection);
 
-/// The job's points. Where every network reads all words right but for less than 1e-4 of the trials
-/// of a point, that bounds its answer, and it gets no trials; not with a range of trials, which is
-/// asked for by name.
+/// The job's points. A network that reads all words right but for less than 1e-4 of the trials of a
+/// point is answered for by that bound. Where all networks are, the point gets no trials, but for
+/// those of a range of trials, which is asked for by name.
 std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<NamedModel>& models,
                                           std::shared_ptr<const FaultList> list);
 
