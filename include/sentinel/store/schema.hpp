@@ -162,7 +162,8 @@ struct EstimateRow {
                        // "empirical-Bernstein confidence sequence", "Welch", "two-sample betting",
                        // "two-sample MOVER", "rule of three"; "paired " before one of them;
                        // "listed": a mean without interval; "bound: P(any word read wrongly)", that
-                       // certainly holds, of points that need no trial
+                       // certainly holds, of networks that need no trial; "... and bound": of the
+                       // difference between one of these and another
   std::uint64_t trials = 0;
   std::int32_t stratum = -1;  // >= 0: of this stratum of the point alone; -1: of the whole
 };
