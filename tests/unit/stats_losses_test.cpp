@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "sentinel/core/rng.hpp"
 #include "sentinel/stats/design.hpp"
 #include "sentinel/stats/stratified.hpp"
 
