@@ -112,9 +112,8 @@ std::string drawn_how(const CampaignPoint& point, double confidence, bool blocks
 }
 
 std::string stop_rule(const CampaignPoint& point) {
-  if (!point.bound.empty())
-    return fmt::format("no trial: in all but {:.3g} of them every word is read right",
-                       *std::max_element(point.bound.begin(), point.bound.end()));
+  if (const auto bound = bound_of_all(point); bound && point.trials == 0)
+    return fmt::format("no trial: in all but {:.3g} of them every word is read right", *bound);
   if (point.sampling == Sampling::kAllocated)
     return fmt::format(
         "half-width {:g}, looked at after each round of trials allocated to strata for it, at most "
@@ -141,6 +140,9 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
         info.shares.push_back({p, m, static_cast<std::int32_t>(h), weights[h]});
     }
   }
+  for (std::uint32_t p = 0; p < plan.points.size(); ++p)
+    for (std::uint32_t m = 0; m < plan.points[p].bounds.size(); ++m)
+      if (const auto bound = plan.points[p].bounds[m]) info.bounds.push_back({p, m, *bound});
   for (std::uint32_t p = 0; p < plan.points.size(); ++p)
     for (std::size_t m = 1; m < runner.models(); ++m)
       if (const auto shared = runner.shared(p, m))
@@ -283,7 +285,7 @@ std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const Fault
   const SamplingWord& sampling = sampling_of(job.sampling);
   point.sampling = job.half_width > 0 ? Sampling::kSequential : sampling.sampling;
   point.division = sampling.division;
-  point.part = job.range.has_value();
+  if (job.range) point.whole = job.trials.value_or(0);
   point.half_width = job.half_width;
   point.guaranteed = job.guaranteed;
   point.faults = fault_model_of(job.faults);

@@ -128,7 +128,7 @@ DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint&
   own.ber = sampler_ber(point.sampler);
   own.estimand = estimand_of(point.sampler);
   own.trials = point.trials - point.first;
-  if (!point.bound.empty()) own.bound = *std::max_element(point.bound.begin(), point.bound.end());
+  if (point.trials == 0) own.bound = bound_of_all(point);
   describe_faults(own, point, FaultSpace(built.models[0].graph, selection_of(job.faults)));
   describe_costs(own, run, job, point.sampler, costs);
   describe_disk(own, point.sampler, job.faults, built);
@@ -194,7 +194,7 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
   const ResultInfo info = supposed_info(points, strata, run.networks.size(), blocks, run.images,
                                         run.accuracy, job.confidence);
   for (std::uint32_t p = 0; p < points.size(); ++p) {
-    if (!points[p].bound.empty()) continue;
+    if (run.points[p].bound) continue;
     if (std::holds_alternative<ListedFaults>(points[p].sampler)) continue;  // no sample
     const Supposition all = suppose(points[p].sampler, strata[p], points[p].division.has_value());
     run.points[p].supposed = all.of;
@@ -232,7 +232,7 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   run.on_gpu = device.is_cuda();
   describe_footprint(run, comm, job, built);
   if (std::all_of(points.begin(), points.end(),
-                  [](const CampaignPoint& point) { return !point.bound.empty(); }))
+                  [](const CampaignPoint& point) { return point.trials == 0; }))
     run.cache_bytes = 0;
   describe_layers(run, original, points, costs.front(), selection);
   std::vector<Strata> strata;

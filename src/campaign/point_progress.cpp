@@ -29,9 +29,7 @@ PointProgress::PointProgress(const ResultInfo& info, std::uint32_t number,
       plan_(info.plans.at(number)),
       design_(design_of(info, number, point)),
       estimates_(info, number),
-      next_(point.first) {
-  if (!point.bound.empty()) bound_ = bound_estimates(info, number, point.bound);
-}
+      next_(point.first) {}
 
 TrialSource PointProgress::source(int workers) const {
   TrialSource source;
@@ -118,10 +116,8 @@ void PointProgress::report(Findings& findings) const {
   plan.reached = decided_ || (plan.half_width == 0 && next_ == point_.trials) ? 1 : 0;
   findings.plans.push_back(plan);
   findings.trials.push_back(last());
-  const std::vector<EstimateRow> now = !bound_.empty() ? bound_
-                                       : point_.sampling == Sampling::kSequential
-                                           ? looks_
-                                           : estimates_.look();
+  const std::vector<EstimateRow> now =
+      point_.sampling == Sampling::kSequential ? looks_ : estimates_.look();
   findings.estimates.insert(findings.estimates.end(), now.begin(), now.end());
   const std::vector<CentreInfo>& centres = estimates_.centres();
   findings.centres.insert(findings.centres.end(), centres.begin(), centres.end());

@@ -48,6 +48,21 @@ void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const Fault
   }
 }
 
+/// Other ranges may have what is lacking.
+void warn_of_short_ranges(const TrialPlan& plan, const TrialRunner& runner) {
+  for (std::uint32_t p = 0; p < plan.points.size(); ++p) {
+    const CampaignPoint& point = plan.points[p];
+    if (!point.division || !point.whole) continue;
+    const std::uint64_t trials = point.trials - point.first,
+                        strata = runner.strata(p).names.size();
+    if (trials < kLeastOfEach * strata)
+      spdlog::warn(
+          "{} trials are fewer than {} of each of the {} strata, too few for their intervals; "
+          "merge this range with others, {} trials together or more",
+          trials, kLeastOfEach, strata, kLeastOfEach * strata);
+  }
+}
+
 /// Another network may lack words that a list of faults names.
 void warn_of_missing_words(const TrialPlan& plan, TrialRunner& runner) {
   if (plan.points.empty()) return;
@@ -123,6 +138,7 @@ ExitCode run_trials(const Comm& comm, const Job& job, const TrialPlan& plan, at:
     begun();
     report_images(plan, *runner);
     warn_of_spared_layers(plan.points, runner->engine(0).space());
+    warn_of_short_ranges(plan, *runner);
     warn_of_missing_words(plan, *runner);
     return Bytes();
   });

@@ -17,7 +17,6 @@ namespace {
 constexpr double kPilotShare = 0.1;
 constexpr std::uint64_t kPilotOfLosses = 30, kLeastOfLosses = 30;
 constexpr std::uint64_t kLeastOfPart = 10;  // of the main sample: parts have intervals of their own
-constexpr std::uint64_t kLeastOfEach = 2;   // of an equal plan: fewer trials have no interval
 constexpr double kMostMisread = 1e-4;       // of the trials of a point that needs none
 constexpr double kCriticalFails = 0.5;      // share of failing images, supposed where bit 30 flips
 
@@ -107,13 +106,14 @@ void validate_sampling_word(const Job& job) {
 }
 
 void check_enough_trials(const CampaignPoint& point, std::size_t strata) {
-  if (point.sampling != Sampling::kEqual || point.part) return;
+  const std::uint64_t trials = point.whole.value_or(point.trials);
+  if (point.sampling != Sampling::kEqual || (point.whole && trials == 0)) return;
   const std::uint64_t least = kLeastOfEach * strata;
-  if (point.trials < least)
+  if (trials < least)
     throw UserError(fmt::format(
         "--sampling {}: {} strata need at least {} trials, {} of each, not {}; give a larger "
         "--repeat",
-        sampling_word(point.sampling, point.division), strata, least, kLeastOfEach, point.trials));
+        sampling_word(point.sampling, point.division), strata, least, kLeastOfEach, trials));
 }
 
 DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, std::uint64_t seed,
@@ -189,19 +189,18 @@ void require_uncorrected(const std::vector<CampaignPoint>& points,
 
 namespace {
 
-/// By model; empty where one of them is not bounded so closely.
-std::vector<double> misread_bounds(const CampaignPoint& point,
-                                   const std::vector<NamedModel>& models,
-                                   const Selection& selection) {
+/// By model; nothing of one that is not bounded so closely.
+std::vector<std::optional<double>> misread_bounds(const CampaignPoint& point,
+                                                  const std::vector<NamedModel>& models,
+                                                  const Selection& selection) {
   const auto* binomial = std::get_if<BinomialFaults>(&point.sampler);
   if (!binomial || !point.faults.of_bits() || point.faults.effect != Effect::kFlip) return {};
-  std::vector<double> bounds;
+  const double most =
+      point.half_width > 0 ? std::min(kMostMisread, point.half_width) : kMostMisread;
+  std::vector<std::optional<double>> bounds;
   for (const NamedModel& model : models) {
     const auto any = any_misread(FaultSpace(model.graph, selection), binomial->ber);
-    const double most =
-        point.half_width > 0 ? std::min(kMostMisread, point.half_width) : kMostMisread;
-    if (!any || *any >= most) return {};
-    bounds.push_back(*any);
+    bounds.push_back(any && *any < most ? any : std::nullopt);
   }
   return bounds;
 }
@@ -211,13 +210,21 @@ std::vector<double> misread_bounds(const CampaignPoint& point,
 std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<NamedModel>& models,
                                           std::shared_ptr<const FaultList> list) {
   std::vector<CampaignPoint> points = points_of(job, std::move(list));
-  if (job.range) return points;
   for (CampaignPoint& point : points) {
-    std::vector<double> bound = misread_bounds(point, models, selection_of(job.faults));
-    if (bound.empty()) continue;
-    point = {point.sampler, 0, 0, Sampling::kSimple, 0, false, point.faults, std::move(bound)};
+    point.bounds = misread_bounds(point, models, selection_of(job.faults));
+    if (!job.range && bound_of_all(point))
+      point = {point.sampler, 0, 0, Sampling::kSimple, 0, false, point.faults, point.bounds};
   }
   return points;
+}
+
+std::optional<double> bound_of_all(const CampaignPoint& point) {
+  std::optional<double> widest;
+  for (const std::optional<double>& bound : point.bounds) {
+    if (!bound) return std::nullopt;
+    widest = std::max(widest.value_or(0), *bound);
+  }
+  return widest;
 }
 
 }  // namespace sentinel

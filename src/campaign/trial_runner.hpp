@@ -26,13 +26,17 @@ struct CampaignPoint {
   double half_width = 0;    // sequential, allocated: stops at this
   bool guaranteed = false;  // intervals that hold for every number of trials
   FaultModel faults = {};
-  /// By model, P(any word read wrongly), where that alone bounds the answer: then there are no
-  /// trials.
-  std::vector<double> bound = {};
+  /// By model, P(any word read wrongly) where that alone answers for the model. Where it does for
+  /// all, no trial is needed.
+  std::vector<std::optional<double>> bounds = {};
   /// Equal, stratified: strata are these parts of the memory, with estimates of their own.
   std::optional<DivideBy> division = {};
-  bool part = false;  // of a campaign that is split into ranges of trials
+  /// Of a range of trials: how many the whole campaign has, 0 where that is not said.
+  std::optional<std::uint64_t> whole = {};
 };
+
+/// The widest of the bounds, where every model has one.
+std::optional<double> bound_of_all(const CampaignPoint& point);
 
 /// Runs trials of a campaign on one rank: for every model an engine and the way faults of the first
 /// (original) model carry over. The records of (point, id) are a pure function of the campaign and

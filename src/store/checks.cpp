@@ -233,6 +233,18 @@ void check_shares(const std::string& path, const ResultInfo& info) {
   }
 }
 
+void check_bounds(const std::string& path, const ResultInfo& info) {
+  std::set<std::pair<std::uint32_t, std::uint32_t>> seen;
+  for (std::size_t i = 0; i < info.bounds.size(); ++i) {
+    const BoundInfo& row = info.bounds[i];
+    const Place at{path, "/design/bounds, row", i};
+    names_row(at, "point", row.point, info.points.size());
+    number_in(at, "model", row.model, 0, size_of(info.models.size()) - 1);
+    if (!seen.insert({row.point, row.model}).second) refuse(at, "point and model are there twice");
+    share_in(at, "bound", row.bound, 0, 1);
+  }
+}
+
 void check_pairing(const std::string& path, const ResultInfo& info) {
   std::set<std::pair<std::uint32_t, std::uint32_t>> seen;
   for (std::size_t i = 0; i < info.pairing.size(); ++i) {
@@ -338,6 +350,7 @@ void check_info(const std::string& path, const ResultInfo& info) {
   check_plans(path, info);
   check_strata(path, info);
   check_shares(path, info);
+  check_bounds(path, info);
   check_pairing(path, info);
   for (const ImportanceInfo& layer : info.importance) check_importance(path, layer);
 }

@@ -113,6 +113,14 @@ struct Describe<ShareInfo> {
 };
 
 template <>
+struct Describe<BoundInfo> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("point", r.point), f("model", r.model), f("bound", r.bound);
+  }
+};
+
+template <>
 struct Describe<RoundInfo> {
   template <class R, class F>
   static void each(R& r, F&& f) {

@@ -60,8 +60,12 @@ TEST(DividedPoint, WantsTrialsOfEachStratum) {
   point.trials = 44;
   EXPECT_NO_THROW(check_enough_trials(point, 22));
   point.trials = 1;
-  point.part = true;
+  point.whole = 44;
   EXPECT_NO_THROW(check_enough_trials(point, 22)) << "a range of trials is joined with others";
+  point.whole = 0;
+  EXPECT_NO_THROW(check_enough_trials(point, 22)) << "nobody says how many these have";
+  point.whole = 43;
+  EXPECT_THROW(check_enough_trials(point, 22), UserError);
 }
 
 constexpr std::uint32_t kImages = 100;

@@ -202,6 +202,62 @@ TEST(SimpleEstimates, NameTheirFamily) {
   EXPECT_EQ(method("accuracy_difference"), "paired t over trials");
 }
 
+EstimateRow row_of(const PointEstimates& estimates, std::int32_t model,
+                   const std::string& quantity) {
+  for (const EstimateRow& row : estimates.look())
+    if (row.model == model && row.quantity == quantity) return row;
+  throw std::out_of_range(quantity);
+}
+
+/// The second network reads all words right but for 1 trial in 100 000; the first is not coded.
+TEST(BoundedEstimates, AnswerForOneNetworkOfSeveral) {
+  for (const char* sampling : {"simple", "stratified", "sequential"}) {
+    const Plan plan{sampling, "T2"};
+    ResultInfo info = info_of(plan);
+    PointEstimates alone(info, 0);
+    info.bounds = {{0, 1, 1e-5}};
+    PointEstimates estimates(info, 0);
+    Design design = design_of(plan);
+    for (std::uint64_t id = 0; id < 400; ++id) {
+      const TrialDraw draw = design.draw(id);
+      const std::vector<TrialRow> trial = {row_of(id, 0, draw), row_of(id, 1, draw)};
+      estimates.add(trial);
+      alone.add(trial);
+      design.observe(estimates.observed(trial));
+    }
+    const EstimateRow first = row_of(estimates, 0, "accuracy");
+    EXPECT_EQ(first.lower, row_of(alone, 0, "accuracy").lower);
+    const EstimateRow second = row_of(estimates, 1, "accuracy");
+    EXPECT_EQ(second.method, "bound: P(any word read wrongly)");
+    EXPECT_EQ(second.estimate, 0.8);
+    EXPECT_NEAR(second.upper, 0.8 + 1e-5, 1e-12);
+    EXPECT_EQ(second.trials, 0u);
+    EXPECT_EQ(row_of(estimates, 1, "masked").estimate, 1);
+    EXPECT_NEAR(row_of(estimates, 1, "failing").upper, 1e-5, 1e-12);
+    const EstimateRow difference = row_of(estimates, 1, "accuracy_difference");
+    EXPECT_EQ(difference.method, first.method + " and bound");
+    EXPECT_EQ(difference.trials, first.trials);
+    EXPECT_NEAR(difference.lower, second.lower - first.upper, 1e-12);
+    EXPECT_NEAR(difference.upper, second.upper - first.lower, 1e-12);
+    EXPECT_GT(estimates.used(), 0u);
+  }
+}
+
+TEST(BoundedEstimates, NeedNoTrialWhereTheyAnswerForAll) {
+  ResultInfo info = info_of({"simple", "T2"});
+  info.bounds = {{0, 0, 1e-6}, {0, 1, 1e-5}};
+  PointEstimates estimates(info, 0);
+  const std::vector<EstimateRow> before = estimates.look();
+  EXPECT_EQ(before.size(), 15u);
+  estimates.add({row_of(0, 0, {}), row_of(0, 1, {})});
+  EXPECT_EQ(estimates.used(), 0u);
+  const EstimateRow difference = row_of(estimates, 1, "accuracy_difference");
+  EXPECT_EQ(difference.method, "bound: P(any word read wrongly)");
+  EXPECT_NEAR(difference.lower, -0.1 - 1.1e-5, 1e-12);
+  for (std::size_t i = 0; i < before.size(); ++i)
+    EXPECT_EQ(estimates.look()[i].upper, before[i].upper);
+}
+
 /// Channels of 9 bits and of 18: the plain sample draws each bit once, so that 9 trials are all of
 /// the first and half of the second.
 TEST(ChannelEstimates, KnowAChannelWhoseBitsWereAllTried) {

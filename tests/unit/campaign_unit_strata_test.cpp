@@ -76,7 +76,7 @@ Interval replicate(const SampledStrata& strata, const Pools& pools, std::uint64_
   plan.seed = number;
   Design design(plan);
   EstimateOptions options;
-  options.estimate = strata.known > 0 ? Estimate::kJoined : Estimate::kStratified;
+  options.estimate = strata.known > 0 ? Estimate::kJoined : Estimate::kGuarded;
   options.weights = strata.weights;
   options.known_weight = strata.known;
   Estimator estimator(options);

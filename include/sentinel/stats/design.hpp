@@ -96,6 +96,7 @@ enum class Estimate : std::uint8_t {
   kMean,        // betting or t over trials (Sample)
   kShare,       // Korn-Graubard
   kStratified,  // Satterthwaite
+  kGuarded,     // the same, of losses: guarded_interval
   kJoined,      // that of kMean for each stratum, joined by mover_mean: also where losses are rare
   kMover,
   kAsymptotic,  // confidence sequence over inverse-probability weighted observations
@@ -134,7 +135,7 @@ class Estimator {
   void add_to_sequence(const TrialDraw& draw, double value, double centre);
   EstimateOptions options_;
   std::vector<Sample> samples_;  // kMean (one), kJoined
-  std::vector<Moments> strata_;  // kShare (one), kStratified, kMover
+  std::vector<Moments> strata_;  // kShare (one), kStratified, kGuarded, kMover
   std::variant<std::monostate, AsymptoticSequence, BernsteinSequence> sequence_;
 };
 
