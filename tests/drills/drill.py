@@ -41,7 +41,7 @@ def network(path: Path) -> list[str | Path]:
 
 
 def text(attribute: str | bytes) -> str:
-    """Of a file, as any version of h5py gives it."""
+    """An attribute of a file, whatever version of h5py reads it."""
     return attribute.decode() if isinstance(attribute, bytes) else attribute
 
 

@@ -209,7 +209,8 @@ std::vector<std::string> texts_of(const std::string& characters, std::size_t len
 TEST(Selection, OneSpellingSelectsTheSame) {
   const std::vector<std::string> layers = texts_of("ab", 4);
   for (const std::string& glob : texts_of("a*?", 4)) {
-    for (const auto& globs : {std::vector<std::string>{glob}, {"!" + glob}, {glob, "b", "!ab*"}}) {
+    const std::vector<std::vector<std::string>> lists{{glob}, {"!" + glob}, {glob, "b", "!ab*"}};
+    for (const std::vector<std::string>& globs : lists) {
       Selection selection;
       selection.layers = globs;
       const Selection same = canonical(selection);
