@@ -131,7 +131,7 @@ TEST(StrataOfWords, AreToldWhateverTheyAreCalled) {
       const TrialDraw draw{0, static_cast<std::int32_t>(id % 3), 1};
       estimates.add({row_of(id, 0, draw), row_of(id, 1, draw)});
     }
-    EXPECT_EQ(estimates.look().front().method, of_words ? "MOVER" : "stratified t");
+    EXPECT_EQ(estimates.look().front().method, of_words ? "MOVER" : "guarded stratified t");
   }
 }
 
