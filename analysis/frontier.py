@@ -1,7 +1,8 @@
 """Stored forms of one network: accuracy over the rate of faults, and the memory that it costs.
 
 A form is a network as it is stored, with what of its memory fails. Forms come from one result or
-from several, all of the same images and the same kind of fault.
+from several, all of the same images and the same kind of fault. Where several networks are wanted
+on one picture, the name of each form begins with that of its network.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 import storage
 import summaries
-from hdf5 import ResultError
+from hdf5 import ResultError, json_object
 from rankings import holds_channels
 from results import Result
+from schema import CLASSES
 from text import count
 
 NAN = float("nan")
@@ -23,10 +25,19 @@ ROUNDING = 1e-9
 UNPROTECTED = "unprotected"  # what campaigns call the network that the others were made from
 
 
+class Network(NamedTuple):
+    """What all stored forms of a network share. Protection keeps the names of layers; training goes
+    on with the same network."""
+
+    architecture: str  # "" where the file does not tell
+    layers: frozenset[str]  # convolutions and linear layers
+
+
 class Form(NamedTuple):
     """`line`: accuracy with its interval by rate, ascending (columns LINE)."""
 
     name: str
+    network: Network
     stored: str
     fails: str  # classes and parts of the memory that faults hit
     plain: bool  # all fp32
@@ -54,6 +65,11 @@ class Frontier(NamedTuple):
         """Relative to the reference; not a number without one."""
         return form.stored_bits / self.reference.stored_bits if self.reference else NAN
 
+    def label(self, form: Form) -> str:
+        """The form's name, and what fails where that is not the same in all forms."""
+        alike = len({other.fails for other in self.forms}) == 1
+        return form.name if alike else f"{form.name}, faults in {form.fails}"
+
 
 class Largest(NamedTuple):
     """The largest measured rate up to which accuracy is kept at every measured rate; not a number
@@ -70,7 +86,7 @@ def forms_of(result: Result, label: str = "") -> list[Form]:
     if holds_channels(result):
         return []
     table = summaries.accuracy_table(result).dropna(subset=["estimate"])
-    table = table[(table["ber"] > 0) & table["fault_model"].map(summaries.has_rate)]
+    table = table[_with_rate(table)]
     forms = []
     for model, rows in table.groupby("model"):
         name = str(result.models["name"][model])
@@ -78,6 +94,10 @@ def forms_of(result: Result, label: str = "") -> list[Form]:
             name = label if len(result.models) == 1 else f"{label}: {name}"
         forms.append(_form(result, int(str(model)), name, rows))
     return forms
+
+
+def _with_rate(points: pd.DataFrame) -> pd.Series:
+    return (points["ber"] > 0) & points["fault_model"].map(summaries.has_rate)
 
 
 def _form(result: Result, model: int, name: str, rows: pd.DataFrame) -> Form:
@@ -90,9 +110,11 @@ def _form(result: Result, model: int, name: str, rows: pd.DataFrame) -> Form:
     images = int(result.models["images"][model])
     if images == 0:
         raise ResultError(f"{result.path}: does not tell the fault-free accuracy of {name}")
-    fails = point.target.replace(",", ", ")
+    target = point.target.split(",")
+    fails = "all parameters" if set(target) == set(CLASSES) else ", ".join(target)
     return Form(
         name,
+        network_of(result, model),
         storage.stored_as(result, model),
         fails + (f" ({point.selection})" if point.selection else ""),
         storage.is_plain(result, model),
@@ -104,12 +126,24 @@ def _form(result: Result, model: int, name: str, rows: pd.DataFrame) -> Form:
     )
 
 
+def network_of(result: Result, model: int) -> Network:
+    name = str(result.models["name"][model])
+    record = json_object(result.models["structure"][model])
+    nodes = result.nodes(name)
+    layers = nodes.loc[nodes["op"].isin(storage.WEIGHTED), "name"]
+    return Network(str(record.get("architecture", "")), frozenset(layers))
+
+
 def frontier_of(
-    results: Sequence[tuple[str, Result]], points: float = 0.01, reference: str = ""
+    results: Sequence[tuple[str, Result]],
+    points: float = 0.01,
+    reference: str = "",
+    several: bool = False,
 ) -> Frontier | None:
-    """The frontier of results and their labels. `reference`: name of the form that the others are compared with;
-    else `unprotected`, or the first that is all fp32. None where no result has a rate. ResultError where results
-    cannot be compared."""
+    """The frontier of results and their labels. `reference`: name of the form that the others are
+    compared with; else `unprotected`, or the first that is all fp32. `several`: forms may be of
+    different networks. None where no result has a rate. ResultError where results cannot be
+    compared."""
     forms: list[Form] = []
     for label, result in results:
         found = forms_of(result, label)
@@ -119,8 +153,10 @@ def frontier_of(
             raise ResultError(f"{result.path}: has no point with a rate of faults")
         _check_comparable(result, results[0][1], found[0], forms)
         forms += found
-    forms = _told_apart(forms)
+        if not several:
+            _check_one_network(result, results[0][1], forms)
     first = results[0][1]
+    forms = _told_apart(_by_network(forms))
     images = int(first.models["images"].iloc[0])
     return Frontier(forms, _reference(forms, reference), points, first.confidence, images)
 
@@ -137,12 +173,49 @@ def _check_comparable(result: Result, first: Result, form: Form, forms: list[For
             f"{result.path}: has intervals of {100 * result.confidence:g} %, and {first.path} of "
             f"{100 * first.confidence:g} %"
         )
-    kinds = [r.points[["effect", "shape"]].iloc[0].tolist() for r in (result, first)]
+    columns = ["effect", "shape", "fault_model"]
+    kinds = [r.points.loc[_with_rate(r.points), columns].iloc[0].tolist() for r in (result, first)]
     if kinds[0] != kinds[1] or (forms and form.rate != forms[0].rate):
         raise ResultError(
             f"{result.path}: its faults are {', '.join(kinds[0])}, and those of {first.path} "
             f"{', '.join(kinds[1])}; their rates are not compared"
         )
+
+
+def _check_one_network(result: Result, first: Result, forms: list[Form]) -> None:
+    own = forms[0].network
+    other = next((form for form in forms if form.network != own), None)
+    if other is None:
+        return
+    raise ResultError(
+        f"{result.path}: {other.name} is of {_words_of(other.network, own)}, and "
+        f"{forms[0].name} of {first.path} is of {_words_of(own, other.network)}; a frontier is of "
+        "one network (--several-networks compares them)"
+    )
+
+
+def _words_of(network: Network, other: Network) -> str:
+    """Which network it is, so that it differs from another."""
+    if network.architecture and network.architecture != other.architecture:
+        return network.architecture
+    name = network.architecture or "a network"
+    own = sorted(network.layers - other.layers)
+    return f"{name} with layer {own[0]}" if own else f"{name} with {len(network.layers)} layers"
+
+
+def _by_network(forms: list[Form]) -> list[Form]:
+    """Forms of several networks are called by their network too."""
+    networks = list(dict.fromkeys(form.network for form in forms))
+    if len(networks) == 1:
+        return forms
+    names = [network.architecture or "network" for network in networks]
+    names = [
+        name if names.count(name) == 1 else f"{name} ({number})"
+        for number, name in enumerate(names, 1)
+    ]
+    return [
+        form._replace(name=f"{names[networks.index(form.network)]}: {form.name}") for form in forms
+    ]
 
 
 def _told_apart(forms: list[Form]) -> list[Form]:

@@ -110,8 +110,7 @@ def _accuracy_at_one_point(result: Result, table: pd.DataFrame) -> Figure:
     axes.plot(table["fault_free"], y, "|", color="black", markersize=7, label="fault-free")
     axes.set_yticks(y, list(table["model_name"]))
     axes.invert_yaxis()
-    label = summaries.point_labels(result)[table["point"].iloc[0]]
-    axes.set_xlabel(f"mean accuracy [%] at {label}")
+    axes.set_xlabel(f"mean accuracy [%] {summaries.at_point(result, table['point'].iloc[0])}")
     in_percent(axes.xaxis)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
@@ -380,8 +379,8 @@ def _caption_of_one(result: Result, point: int, place: str) -> str:
 
 
 def _counts(result: Result, point: int) -> str:
-    label = summaries.point_labels(result)[point]
-    return f"{summaries.trials_used(result, point)} trials per model at {label}"
+    trials = summaries.trials_used(result, point)
+    return f"{trials} trials per model {summaries.at_point(result, point)}"
 
 
 def _caption_of_several(result: Result, point: int, place: str) -> str:

@@ -4,8 +4,9 @@
     plot_frontier.py fp32.h5 int8.h5 int4=int4_bch.h5 --output frontier.png
 
 Left: mean accuracy with its interval, one line per form. Right: the largest measured rate up to
-which accuracy is kept, over memory. The table goes to stdout (Markdown). Results must be of the
-same images and the same kind of fault. A result of several networks gives a form for each.
+which accuracy is kept, over memory. The table goes to stdout (Markdown). Results must be of one
+network (`--several-networks` compares more), of the same images and the same kind of fault. A
+campaign gives a form for each of its networks, hardened and so on.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def draw(frontier: Frontier) -> Figure:
 
 def _accuracy(axes: Axes, frontier: Frontier) -> None:
     for place, form in enumerate(frontier.forms):
-        _line(axes, form, place)
+        _line(axes, form, frontier.label(form), place)
     reference = frontier.reference
     if reference is not None:
         lines = {"color": "black", "linewidth": 0.8}
@@ -94,12 +95,12 @@ def _accuracy(axes: Axes, frontier: Frontier) -> None:
     in_percent(axes.yaxis)
 
 
-def _line(axes: Axes, form: Form, place: int) -> None:
+def _line(axes: Axes, form: Form, label: str, place: int) -> None:
     style, line = model_style(place), form.line
     alone = len(line) == 1
     axes.errorbar(
         line["ber"], line["estimate"], yerr=error_bars(line) if alone else None, capsize=2,
-        color=style.colour, marker=style.marker, linestyle=style.line, label=form.name,
+        color=style.colour, marker=style.marker, linestyle=style.line, label=label,
     )  # fmt: skip
     if not alone:
         bounds = line[["lower", "upper"]].astype(float)
@@ -139,6 +140,8 @@ def caption(frontier: Frontier) -> str:
         f"Mean accuracy over trials on {frontier.images} images; images whose logits are not "
         f"finite count as wrong. Bands: {percent(frontier.confidence)} intervals over trials."
     )
+    fails = {form.fails for form in frontier.forms}
+    text += f" Faults hit {fails.pop()}." if len(fails) == 1 else " Forms differ in what fails."
     if frontier.reference is None or len(frontier.forms) < 2:
         return text
     return text + (
@@ -154,7 +157,7 @@ def caption(frontier: Frontier) -> str:
 
 def of_sources(sources: Sources) -> Frontier | None:
     """The stored forms of a result with several rates or networks."""
-    frontier = frontier_of([("", sources.result)], POINTS / 100)
+    frontier = frontier_of([("", sources.result)], POINTS / 100, several=True)
     if frontier is None or max(len(frontier.forms), len(rates_of(frontier))) < 2:
         return None
     return frontier
@@ -194,6 +197,10 @@ def main(argv: list[str]) -> int:
         "--reference", default="", metavar="NAME",
         help="form that the others are compared with (default: the first that is all fp32)",
     )  # fmt: skip
+    parser.add_argument(
+        "--several-networks", action="store_true",
+        help="results may be of different networks; each form is called by its network too",
+    )  # fmt: skip
     options = parser.parse_args(argv)
     if not 0 <= options.points <= 100:
         parser.error(f"--points {options.points:g}: give a number from 0 to 100")
@@ -204,7 +211,9 @@ def main(argv: list[str]) -> int:
     with ExitStack() as files:
         files_named = [named(text) for text in options.result]
         results = [(name, files.enter_context(Result(path))) for name, path in files_named]
-        frontier = frontier_of(results, options.points / 100, options.reference)
+        frontier = frontier_of(
+            results, options.points / 100, options.reference, options.several_networks
+        )
         if frontier is None:
             raise ResultError(f"{results[0][1].path}: has no point with a rate of faults")
         write_output(options.output, extension, _bytes(frontier, extension))

@@ -22,7 +22,7 @@ from plot_style import (
 )
 from rankings import Sources, holds_channels
 from results import Result
-from weights import SIMPLE
+from weights import PILOT, SIMPLE
 
 MAX_PANELS = 6
 
@@ -221,7 +221,8 @@ def _rank_load(axes: Axes, result: Result) -> None:
 
 
 def timing_caption(sources: Sources) -> str:
+    pilot = ", pilot included" if (sources.result.trials["stage"] == PILOT).any() else ""
     return (
-        "Left: wall time of the trials, pilot included; boxes: quartiles, whiskers: 1 % and 99 %, "
+        f"Left: wall time of the trials{pilot}; boxes: quartiles, whiskers: 1 % and 99 %, "
         "diamonds: mean. Right: time every rank spent in trials."
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,28 @@ def headlines(result: Result) -> list[str]:
     return [_headline(result, point) for point in points]
 
 
+def without_intervals(result: Result) -> bool:
+    """Whether the faults are those of a list, which is no sample."""
+    return bool(len(result.points)) and all(
+        summaries.is_listed(result, point) for point in result.points.index
+    )
+
+
+def _bounds(
+    result: Result, lower: float, upper: float, as_text: Callable[[float], str] = percent
+) -> str:
+    """The interval behind a blank; empty where there is none by design."""
+    return "" if without_intervals(result) else f" {interval(lower, upper, as_text)}"
+
+
 def _headline(result: Result, point: int) -> str:
     quantity = summaries.main_quantity(result, point)
     as_text = percent if quantity == "accuracy" else share
     parts = []
     for model in [model for own, model, _ in summaries.answered(result) if own == point]:
         found = summaries.estimate(result, point, model, quantity)
-        bounds = interval(found.lower, found.upper, as_text)
-        parts.append(f"{result.models['name'][model]} {as_text(found.estimate)} {bounds}")
+        bounds = _bounds(result, found.lower, found.upper, as_text)
+        parts.append(f"{result.models['name'][model]} {as_text(found.estimate)}{bounds}")
     label = summaries.point_labels(result)[point]
     used = f"{count(summaries.trials_used(result, point))} trials"
     if summaries.is_bounded(result, point):
@@ -82,8 +97,8 @@ def _headline(result: Result, point: int) -> str:
     for gain in gains[gains["point"] == point].head(MAX_NAMED - 1).itertuples():
         name = result.models["name"][gain.model]
         same = summaries.no_difference(result, point, gain.model)
-        bounds = interval(gain.lower, gain.upper, points)
-        gained = f"gains {points(gain.estimate)} points of accuracy {bounds}"
+        bounds = _bounds(result, gain.lower, gain.upper, points)
+        gained = f"gains {points(gain.estimate)} points of accuracy{bounds}"
         text += f"; {name}: {same}" if same else f"; {name} {gained}"
     return text + "."
 
@@ -141,7 +156,7 @@ def _gain_cells(result: Result, row: Any, gains: pd.DataFrame) -> dict[str, str]
     if same:
         return {"gain": same, "gain_method": ""}
     gain = gains.loc[(row.point, row.model)]
-    text = f"{points(gain.estimate)} {interval(gain.lower, gain.upper, points)}"
+    text = f"{points(gain.estimate)}{_bounds(result, gain.lower, gain.upper, points)}"
     return {"gain": text, "gain_method": gain.method}
 
 
@@ -153,7 +168,7 @@ def outcome_rows(result: Result) -> list[dict[str, str]]:
     for row in summaries.outcome_table(result).to_dict("records"):
         cells = {"point": labels[row["point"]], "model": result.models["name"][row["model"]]}
         for name in (*OUTCOMES, "failing"):
-            bounds = interval(row[f"{name}_lower"], row[f"{name}_upper"], bare_share)
+            bounds = _bounds(result, row[f"{name}_lower"], row[f"{name}_upper"], bare_share)
             cells |= {name: bare_share(row[name]), f"{name}_interval": bounds}
             cells[f"{name}_method"] = row[f"{name}_method"]
         rows.append(cells | {"trials": count(row["trials"])})
@@ -375,6 +390,7 @@ def _numbers(result: Result) -> dict[str, Any]:
         "blocks": report_design.block_words(result),
         "accuracy": accuracy_rows(result),
         "gains": len(result.models) > 1,
+        "with_intervals": not without_intervals(result),
         "overhead": overhead_rows(result),
         "outcomes": outcome_rows(result),
         "words": word_rows(result),

@@ -83,7 +83,8 @@ def plan_words(result: Result, point: int) -> str:
     """How the trials of a point were chosen and when they ended."""
     plan = result.plans.loc[point]
     parts = [_sampling_words(result, point, str(plan["sampling"]))]
-    parts.append(f"Stopping rule: {plan['stop_rule']}.")
+    if not summaries.is_listed(result, point):
+        parts.append(f"Stopping rule: {plan['stop_rule']}.")
     if plan["half_width"] > 0:
         wanted = f"±{100 * plan['half_width']:g} points at {percent(result.confidence, 0)}"
         met = "met" if plan["reached"] else "not met"
@@ -282,10 +283,14 @@ def _without_places(result: Result) -> str:
         )
     if any(places_of(result, column) for column in ("layer", "bit")):
         return ""
+    if summaries.is_listed(result, point):
+        where, advice = "In the list", ""
+    else:
+        where = f"At {summaries.point_labels(result)[point]}"
+        advice = " Single faults tell it (--single-bit), or more trials at a lower rate."
     return (
-        f"At {summaries.point_labels(result)[point]} too few trials have a fault in a given layer "
-        "or bit, or too few have none: what one place does cannot be told. Single faults tell it "
-        "(--single-bit), or more trials at a lower rate."
+        f"{where} too few trials have a fault in a given layer or bit, or too few have none: what "
+        f"one place does cannot be told.{advice}"
     )
 
 

@@ -9,7 +9,7 @@ from weights import known_share
 
 NAN = float("nan")
 PLAIN = "fp32"
-_WEIGHTED = ("conv", "duplicated_conv", "linear")
+WEIGHTED = ("conv", "duplicated_conv", "linear")
 
 
 # ---- layouts -----------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ def layouts_by_class(result: Result, model: int) -> dict[str, list[str]]:
         if layout not in layouts:
             layouts.append(layout)
     all_of = {
-        "weight": {f"{node}.weight" for node, op in ops.items() if op in _WEIGHTED},
+        "weight": {f"{node}.weight" for node, op in ops.items() if op in WEIGHTED},
         "bn": {f"{node}.running_mean" for node, op in ops.items() if op == "batch_norm"},
     }
     for kind, entries in all_of.items():

@@ -50,25 +50,26 @@ def sampling_of(result: Result, point: int) -> str:
     return str(result.plans["sampling"][point])
 
 
-def is_bounded(result: Result, point: int) -> bool:
-    """Whether the program answered the point without trials, by a bound that holds whatever some
-    trials of it show."""
-    rows = result.estimates[result.estimates["point"] == point]
+def is_bounded(result: Result, point: int, model: int | None = None) -> bool:
+    """Whether the program answered for a model, or for every model of the point, without trials: by
+    a bound that holds whatever some trials show."""
+    if model is None:
+        return all(is_bounded(result, point, own) for own in result.models.index)
+    rows = result.estimates
+    rows = rows[(rows["point"] == point) & (rows["model"] == model) & (rows["against"] < 0)]
     return len(rows) > 0 and bool((rows["trials"] == 0).all())
 
 
 def answered(result: Result) -> list[tuple[int, int, pd.DataFrame]]:
-    """Point, model and trials of all that has an estimate; of bounded points the trials are none.
+    """Point, model and trials of all that has an estimate; of bounded models the trials are none.
     """
     trials = main_trials(result)
-    bounded = [point for point in result.points["id"] if is_bounded(result, point)]
-    groups = [
-        (int(point), int(model), rows)
-        for (point, model), rows in trials.groupby(["point", "model"])
-        if point not in bounded
-    ]
-    groups += [(int(point), int(m), trials.iloc[:0]) for point in bounded for m in result.models.index]
-    return sorted(groups, key=lambda group: group[:2])
+    groups = {(int(p), int(m)): rows for (p, m), rows in trials.groupby(["point", "model"])}
+    for point in result.points["id"]:
+        for model in result.models.index:
+            if is_bounded(result, point, model):
+                groups[int(point), int(model)] = trials.iloc[:0]
+    return [(*place, rows) for place, rows in sorted(groups.items(), key=lambda group: group[0])]
 
 
 def is_single(trials: pd.DataFrame) -> bool:
@@ -136,6 +137,8 @@ def rate_words(point: Any) -> tuple[str, str]:
 def fault_words(result: Result) -> str:
     """What failed in a campaign, whose points differ in their rates alone: "weight faults"."""
     point = next(result.points.itertuples())
+    if point.estimand == LISTED:
+        return "a list of faults"
     target = point.target or "weight"
     where = "weight faults" if target == "weight" else f"faults in {target.replace(',', ', ')}"
     how = [part for part in fault_parts(point) if part != point.target]
@@ -160,6 +163,11 @@ def point_labels(result: Result) -> dict[int, str]:
         model = point.fault_model if several or not ber else ""
         labels[point.id] = ", ".join(part for part in (ber, model) if part)
     return labels
+
+
+def at_point(result: Result, point: int) -> str:
+    """As in "at BER 1e-5"."""
+    return "of the list" if is_listed(result, point) else f"at {point_labels(result)[point]}"
 
 
 def has_rate(fault_model: str) -> bool:
@@ -324,7 +332,7 @@ def no_difference(result: Result, point: int, model: int) -> str:
     """Said of a paired gain where both networks had as many images right in every trial of simple
     sampling: an interval would only tell how few they were. Empty otherwise."""
     paired = result.points["fault_model"].get(point) == "binomial"
-    if not paired or sampling_of(result, point) != SIMPLE or is_bounded(result, point):
+    if not paired or sampling_of(result, point) != SIMPLE or is_bounded(result, point, model):
         return ""
     mine, base = (
         trials_of(result, point, m).set_index("id")[["correct", "images"]]
@@ -345,7 +353,7 @@ def outcome_table(result: Result) -> pd.DataFrame:
     rows = []
     for point, model, trials in answered(result):
         mine = trials[trials["images"] > 0]
-        if mine.empty and not is_bounded(result, point):
+        if mine.empty and not is_bounded(result, point, model):
             continue
         row = {"point": point, "model": model, "trials": len(mine)}
         for quantity in (*OUTCOMES, "failing"):

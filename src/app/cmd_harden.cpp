@@ -16,6 +16,8 @@
 namespace sentinel {
 namespace {
 
+constexpr std::int64_t kCompared = 1000;  // images, with and without rounding
+
 /// To rank or to calibrate.
 bool looks_at_images(const ProtectionJob& job) {
   const DuplicationPlan& duplication = job.hardening.duplication;
@@ -73,10 +75,38 @@ class Harden : public Command {
       say("written to {}\n", output_);
       return Bytes();
     });
+    if (!protection.hardening.store.empty())
+      tell_cost_of_storing(comm, model, hardened, by_images, device);
     return ExitCode::kDone;
   }
 
  private:
+  /// Collective. Rounding to another format costs accuracy without any fault.
+  void tell_cost_of_storing(const Comm& comm, const NamedModel& model, const NamedModel& hardened,
+                            bool has_images, at::Device device) const {
+    if (!has_images) {
+      comm.from_root([&] {
+        say("no images were needed, so that the accuracy as stored was not measured: sentinelnn "
+            "evaluate --checkpoint {} --data DIR\n",
+            output_);
+        return Bytes();
+      });
+      return;
+    }
+    const Dataset images =
+        ranking_images(comm, selection_, model.graph.dataset, RankingJob(), kCompared);
+    comm.from_root([&] {
+      const auto right = [&](const NamedModel& network) {
+        const Accuracy found = evaluate(network.graph, images, device);
+        return percent(static_cast<double>(found.correct) / static_cast<double>(found.images));
+      };
+      say("without faults, top-1 of the first {} training images of {}: {} % as given, {} % as "
+          "stored\n",
+          images.size(), images.info().name, right(model), right(hardened));
+      return Bytes();
+    });
+  }
+
   ModelSelection selection_;
   ProtectionOptions options_;
   Compute compute_;

@@ -343,16 +343,18 @@ nlohmann::json to_json(const ResultFile& result) {
   return json;
 }
 
-/// Points whose answer is bounded without trials.
+/// Networks that a bound answers for, whatever trials show.
 void print_bounds(const ResultFile& result) {
   for (const EstimateRow& e : result.estimates) {
-    if (!is_bound(e) || e.quantity != "failing") continue;
-    say("{}, {}: no trial is needed. P(any word read wrongly) = {:.3g}, exact from the codes, "
-        "bounds "
-        "the distance to the fault-free network ({} points at most); --trial-range runs trials.\n",
-        point_name(result.info.points.at(e.point)),
-        result.info.models.at(static_cast<std::size_t>(e.model)).name, e.upper,
-        fmt::format("{:.2g}", 100 * e.upper));
+    if (!is_bound(e) || &e != find(result, e.point, static_cast<std::size_t>(e.model), "failing"))
+      continue;
+    const PointInfo& point = result.info.points.at(e.point);
+    const bool without = point.trials == 0;
+    say("{}, {}: {}. P(any word read wrongly) = {:.3g}, exact from the codes, bounds the distance "
+        "to the fault-free network ({:.2g} points at most){}.\n",
+        point_name(point), result.info.models.at(static_cast<std::size_t>(e.model)).name,
+        without ? "no trial is needed" : "its trials are not needed", e.upper, 100 * e.upper,
+        without ? "; --trial-range runs trials" : "");
   }
 }
 

@@ -11,6 +11,7 @@
 #include "app/output.hpp"
 #include "app/print.hpp"
 #include "app/result_words.hpp"
+#include "sentinel/core/sampling_words.hpp"
 
 namespace sentinel {
 namespace {
@@ -41,8 +42,9 @@ std::string cell(const Quantities& quantities, const std::string& name) {
 
 /// "stored tensor", "class", "bit"
 std::string head_of(const std::string& sampling) {
-  if (sampling.rfind("per-layer", 0) == 0) return "stored tensor";
-  return sampling.rfind("per-class", 0) == 0 ? "class" : "bit";
+  const std::optional<DivideBy> by = sampling_of(sampling).division;
+  if (by == DivideBy::kLayer) return "stored tensor";
+  return by == DivideBy::kClass ? "class" : "bit";
 }
 
 void print_table_of(const ResultFile& result, std::uint32_t point, std::int32_t model,

@@ -195,7 +195,9 @@ std::shared_ptr<const FaultList> load_list(const Comm& comm, const Job& job,
 void require_selection(const std::vector<NamedModel>& models, const Job& job) {
   std::vector<const Graph*> graphs;
   for (const NamedModel& model : models) graphs.push_back(&model.graph);
-  require_selected(graphs, selection_of(job.faults));
+  Selection selection = selection_of(job.faults);
+  selection.layers = job.faults.layers;  // as they were written, so that each is looked for
+  require_selected(graphs, selection);
 }
 
 /// The original alone, and the images.

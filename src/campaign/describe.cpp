@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "campaign/division.hpp"
+#include "campaign/sampling.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/graph/profile.hpp"
@@ -95,12 +95,13 @@ std::string drawn_how(const CampaignPoint& point, double confidence, bool blocks
     case Sampling::kSimple:
       return "";
     case Sampling::kEqual:
-      return sampling_word(point);
+      return sampling_word(point.sampling, point.division);
     case Sampling::kStratified:
       // The allocation is of so many trials: more of them are another sample.
       return fmt::format(
-          "{}a stratified plan of {} trials{}", point.division ? sampling_word(point) + ", " : "",
-          point.trials, blocks && estimand_of(point.sampler) == "T2" ? ", version 2 (blocks)" : "");
+          "{}a stratified plan of {} trials{}",
+          point.division ? sampling_word(point.sampling, point.division) + ", " : "", point.trials,
+          blocks && estimand_of(point.sampler) == "T2" ? ", version 2 (blocks)" : "");
     case Sampling::kSequential:
       return "strata drawn trial by trial, version 2 (joint shares)";
     case Sampling::kAllocated:
@@ -112,9 +113,8 @@ std::string drawn_how(const CampaignPoint& point, double confidence, bool blocks
 }
 
 std::string stop_rule(const CampaignPoint& point) {
-  if (!point.bound.empty())
-    return fmt::format("no trial: in all but {:.3g} of them every word is read right",
-                       *std::max_element(point.bound.begin(), point.bound.end()));
+  if (const auto bound = bound_of_all(point); bound && point.trials == 0)
+    return fmt::format("no trial: in all but {:.3g} of them every word is read right", *bound);
   if (point.sampling == Sampling::kAllocated)
     return fmt::format(
         "half-width {:g}, looked at after each round of trials allocated to strata for it, at most "
@@ -135,11 +135,15 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
   for (std::uint32_t p = 0; p < plan.points.size(); ++p) {
     const bool simple = plan.points[p].sampling == Sampling::kSimple;
     describe_point(info, plan.points[p], simple ? nullptr : &runner.strata(p));
-    if (const Division* division = runner.division(p))
-      for (std::uint32_t m = 1; m < plan.models.size(); ++m)
-        for (std::size_t h = 0; h < division->weights(m).size(); ++h)
-          info.shares.push_back({p, m, static_cast<std::int32_t>(h), division->weights(m)[h]});
+    for (std::uint32_t m = 1; plan.points[p].division && m < plan.models.size(); ++m) {
+      const std::vector<double> weights = runner.weights(p, m);
+      for (std::size_t h = 0; h < weights.size(); ++h)
+        info.shares.push_back({p, m, static_cast<std::int32_t>(h), weights[h]});
+    }
   }
+  for (std::uint32_t p = 0; p < plan.points.size(); ++p)
+    for (std::uint32_t m = 0; m < plan.points[p].bounds.size(); ++m)
+      if (const auto bound = plan.points[p].bounds[m]) info.bounds.push_back({p, m, *bound});
   for (std::uint32_t p = 0; p < plan.points.size(); ++p)
     for (std::size_t m = 1; m < runner.models(); ++m)
       if (const auto shared = runner.shared(p, m))
@@ -279,11 +283,10 @@ std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const Fault
   CampaignPoint point;
   point.trials = planned_trials(job);
   point.first = job.range ? job.range->begin : 0;
-  const SamplingWord* sampling = find_sampling(job.sampling);
-  if (!sampling) throw Bug("sampling " + job.sampling + " is unknown");
-  point.sampling = job.half_width > 0 ? Sampling::kSequential : sampling->sampling;
-  point.division = sampling->division;
-  point.part = job.range.has_value();
+  const SamplingWord& sampling = sampling_of(job.sampling);
+  point.sampling = job.half_width > 0 ? Sampling::kSequential : sampling.sampling;
+  point.division = sampling.division;
+  if (job.range) point.whole = job.trials.value_or(0);
   point.half_width = job.half_width;
   point.guaranteed = job.guaranteed;
   point.faults = fault_model_of(job.faults);
@@ -299,7 +302,8 @@ void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* 
   const auto number = static_cast<std::uint32_t>(info.points.size());
   info.points.push_back({number, estimand_of(point.sampler), sampler_name(point.sampler),
                          sampler_ber(point.sampler), point.trials, ""});
-  PlanInfo plan{number, sampling_word(point), stop_rule(point), point.half_width};
+  PlanInfo plan{number, sampling_word(point.sampling, point.division), stop_rule(point),
+                point.half_width};
   plan.guaranteed = point.guaranteed ? 1 : 0;
   plan.first = point.first;
   info.plans.push_back(plan);
@@ -311,7 +315,8 @@ void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* 
   for (std::size_t h = 0; h < strata->names.size(); ++h)
     info.strata.push_back({number, static_cast<std::int32_t>(h), strata->names[h],
                            strata->weights[h],
-                           others ? std::max(kOfARow, strata->costs[h]) : strata->costs[h]});
+                           others ? std::max(kOfARow, strata->costs[h]) : strata->costs[h],
+                           strata->of_words ? strata->counts[h] : StratumInfo().misread});
 }
 
 ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& runner) {

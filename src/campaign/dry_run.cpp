@@ -5,7 +5,6 @@
 #include <map>
 
 #include "campaign/describe.hpp"
-#include "campaign/division.hpp"
 #include "campaign/footprint.hpp"
 #include "campaign/sampling.hpp"
 #include "campaign/simulation.hpp"
@@ -107,7 +106,7 @@ std::uint64_t trials_of_stratum(const CampaignPoint& point, std::uint64_t stratu
 void describe_division(DryRun::Point& own, const Job& job, const CampaignPoint& point,
                        const Strata& strata) {
   if (!point.division) return;
-  own.division = sampling_word(point);
+  own.division = sampling_word(point.sampling, point.division);
   check_enough_trials(point, strata.names.size());
   const DesignOptions options =
       design_options(point, 0, job.seed, job.confidence, strata.weights, strata.costs);
@@ -132,7 +131,7 @@ DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint&
   own.ber = sampler_ber(point.sampler);
   own.estimand = estimand_of(point.sampler);
   own.trials = point.trials - point.first;
-  if (!point.bound.empty()) own.bound = *std::max_element(point.bound.begin(), point.bound.end());
+  if (point.trials == 0) own.bound = bound_of_all(point);
   describe_faults(own, point, FaultSpace(built.models[0].graph, selection_of(job.faults)));
   describe_costs(own, run, job, point.sampler, costs);
   describe_disk(own, point.sampler, job.faults, built);
@@ -198,7 +197,7 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
   const ResultInfo info = supposed_info(points, strata, run.networks.size(), blocks, run.images,
                                         run.accuracy, job.confidence);
   for (std::uint32_t p = 0; p < points.size(); ++p) {
-    if (!points[p].bound.empty()) continue;
+    if (run.points[p].bound) continue;
     if (std::holds_alternative<ListedFaults>(points[p].sampler)) continue;  // no sample
     const Supposition all = suppose(points[p].sampler, strata[p], points[p].division.has_value());
     run.points[p].supposed = all.of;
@@ -211,17 +210,14 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
 }
 
 Strata strata_of(const CampaignPoint& point, const Built& built, const Selection& selection) {
-  const Graph& original = built.models[0].graph;
-  if (!point.division)
-    return StratifiedSampler(point.sampler, original, FaultSpace(original, selection), point.faults,
-                             built.models.size() == 1)
-        .strata();
   std::vector<FaultSpace> spaces;
   for (const NamedModel& model : built.models) spaces.emplace_back(model.graph, selection);
-  std::vector<Division::Network> networks;
+  std::vector<StratifiedSampler::Network> networks;
   for (std::size_t m = 0; m < spaces.size(); ++m)
     networks.push_back({built.models[m].graph, spaces[m]});
-  return Division(*point.division, networks).strata();
+  if (point.division) return StratifiedSampler(*point.division, networks).strata();
+  return StratifiedSampler(point.sampler, {networks.front()}, point.faults, networks.size() > 1)
+      .strata();
 }
 
 DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device device) {
@@ -239,7 +235,7 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   run.on_gpu = device.is_cuda();
   describe_footprint(run, comm, job, built);
   if (std::all_of(points.begin(), points.end(),
-                  [](const CampaignPoint& point) { return !point.bound.empty(); }))
+                  [](const CampaignPoint& point) { return point.trials == 0; }))
     run.cache_bytes = 0;
   describe_layers(run, original, points, costs.front(), selection);
   std::vector<Strata> strata;

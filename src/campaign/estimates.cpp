@@ -9,7 +9,6 @@
 #include <limits>
 #include <numeric>
 
-#include "campaign/division.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/stats/stratified.hpp"
@@ -66,9 +65,7 @@ std::vector<double> fault_free_by_block(const ResultInfo& info, const ModelInfo&
 }
 
 const SamplingWord& sampling_of(const PlanInfo& plan) {
-  const SamplingWord* sampling = find_sampling(plan.sampling);
-  if (!sampling) throw Bug("sampling " + plan.sampling + " is unknown");
-  return *sampling;
+  return sentinel::sampling_of(plan.sampling);
 }
 
 bool is_simple(const PlanInfo& plan) {
@@ -162,31 +159,6 @@ double supposed_deviation(bool t1) {
   return t1 ? 0.05 : 0.3;
 }
 
-std::vector<EstimateRow> bound_estimates(const ResultInfo& info, std::uint32_t point,
-                                         const std::vector<double>& bound) {
-  std::vector<EstimateRow> rows;
-  const auto add = [&](std::size_t model, const char* quantity, double value, double reach,
-                       double low) {
-    const Interval interval{
-        value,           std::max(low, value - reach),      std::min(1.0, value + reach),
-        info.confidence, "bound: P(any word read wrongly)", 0};
-    rows.push_back(to_row(interval, point, model, quantity));
-  };
-  const auto accuracy = [&](std::size_t m) {
-    return static_cast<double>(info.models[m].correct) / static_cast<double>(info.models[m].images);
-  };
-  for (std::size_t m = 0; m < info.models.size(); ++m) {
-    for (const Quantity& quantity : kQuantities)
-      add(m, quantity.name,
-          quantity.right ? accuracy(m) : sum_of(quantity.outcomes, kFaultFreeOutcomes), bound.at(m),
-          0);
-    if (m == 0) continue;
-    add(m, "accuracy_difference", accuracy(m) - accuracy(0), bound[m] + bound[0], -1);
-    rows.back().against = 0;
-  }
-  return rows;
-}
-
 PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point)
     : PointEstimates(info, point, plan_of(info, point)) {
   if (!sampling_of(plan_).division) return;
@@ -205,7 +177,8 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point, Plan
       sequential_(sampling_of(plan_).sampling == Sampling::kSequential),
       coded_(counts_words_read_wrongly(info, point)),
       confidence_(info.confidence),
-      population_(bits_of_channel(info, point)) {
+      population_(bits_of_channel(info, point)),
+      bounded_(is_bounded(info, point)) {
   const bool divided = sampling_of(plan_).division.has_value();
   SampledStrata strata;
   if (!divided && !is_simple(plan_)) strata = sampled_strata(info, point);
@@ -213,6 +186,7 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point, Plan
   for (std::size_t m = 0; m < info.models.size(); ++m)
     models_.push_back(
         model_of(info, m, divided ? stratum_weights(info, point, m) : strata.weights));
+  for (std::size_t m = 0; m < models_.size(); ++m) models_[m].bound = bound_of(info, point, m);
 }
 
 PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size_t number,
@@ -226,7 +200,7 @@ PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size
   const Range gains{-most, 1 - least};
   const double fault_free = static_cast<double>(model.correct) / static_cast<double>(model.images);
   const Estimator difference(options(weights, false, {-1 - most_over, 1 - least_over}));
-  Model result{fault_free, own, gains, {}, difference, {}, {}, 0};
+  Model result{fault_free, {}, own, gains, {}, difference, {}, {}, 0};
   for (const Quantity& quantity : kQuantities)
     result.estimators.emplace_back(
         quantity.right
@@ -253,8 +227,9 @@ EstimateOptions PointEstimates::options(const std::vector<double>& weights, bool
       break;
     case Sampling::kStratified:
       options.estimate = share && t1_ && plan_.guaranteed ? Estimate::kMover
-                         : !t1_ && coded_                 ? Estimate::kJoined
-                                                          : Estimate::kStratified;
+                         : t1_                            ? Estimate::kStratified
+                         : coded_                         ? Estimate::kJoined
+                                                          : Estimate::kGuarded;
       break;
     case Sampling::kAllocated:
       options.estimate = share && t1_ ? Estimate::kMover : Estimate::kStratified;
@@ -329,7 +304,7 @@ void PointEstimates::add_centres(const std::vector<TrialRow>& trial) {
 }
 
 std::uint64_t PointEstimates::used() const {
-  return used_;
+  return bounded_ ? 0 : used_;
 }
 
 std::vector<double> PointEstimates::observed(const std::vector<TrialRow>& trial) const {
@@ -350,7 +325,18 @@ Interval PointEstimates::observed_mean(std::size_t model, std::size_t quantity) 
   return mover_mean(own.weights, parts, range.low, range.high);
 }
 
+/// No trial shows a value further from the fault-free one than the share of trials that read any
+/// word wrongly.
+Interval PointEstimates::bounded(std::size_t model, std::size_t quantity) const {
+  const Model& own = models_[model];
+  const Quantity& of = kQuantities[quantity];
+  const double value = of.right ? own.fault_free : sum_of(of.outcomes, kFaultFreeOutcomes);
+  return {value,       std::max(0.0, value - *own.bound), std::min(1.0, value + *own.bound),
+          confidence_, "bound: P(any word read wrongly)", 0};
+}
+
 Interval PointEstimates::interval_of(std::size_t model, std::size_t quantity) const {
+  if (models_.at(model).bound) return bounded(model, quantity);
   const Interval interval = observed_mean(model, quantity);
   return kQuantities[quantity].right ? shifted(interval, models_.at(model).fault_free, 0, 1)
                                      : interval;
@@ -359,14 +345,30 @@ Interval PointEstimates::interval_of(std::size_t model, std::size_t quantity) co
 std::vector<Interval> PointEstimates::intervals_of(std::size_t model) const {
   std::vector<Interval> all;
   for (std::size_t q = 0; q < kQuantities.size(); ++q) all.push_back(interval_of(model, q));
-  if (sequential_) make_one(all);
+  if (sequential_ && !models_.at(model).bound) make_one(all);
   return all;
 }
 
-/// Single faults hit each network of a divided point independently, in strata of its own shares.
 Interval PointEstimates::difference_of(std::size_t number) const {
   const Model &model = models_.at(number), &first = models_.front();
-  const double fault_free = model.fault_free - first.fault_free;
+  if (!model.bound && !first.bound)
+    return drawn_difference(number, model.fault_free - first.fault_free);
+  // A bound is certain: it is added to the interval of the other as it is.
+  const Interval a = interval_of(number, kAccuracy), b = interval_of(0, kAccuracy);
+  const std::string method = model.bound && first.bound ? a.method
+                             : model.bound              ? b.method + " and bound"
+                                                        : a.method + " and bound";
+  return {a.estimate - b.estimate,
+          a.lower - b.upper,
+          a.upper - b.lower,
+          confidence_,
+          method,
+          a.n + b.n};
+}
+
+/// Single faults hit each network of a divided point independently, in strata of its own shares.
+Interval PointEstimates::drawn_difference(std::size_t number, double fault_free) const {
+  const Model &model = models_.at(number), &first = models_.front();
   if (!strata_.empty())
     return shifted(mover_difference(observed_mean(number, kAccuracy), observed_mean(0, kAccuracy),
                                     "two-sample MOVER"),
@@ -383,7 +385,7 @@ Interval PointEstimates::difference_of(std::size_t number) const {
 
 std::vector<EstimateRow> PointEstimates::look() const {
   std::vector<EstimateRow> rows;
-  if (used() == 0) return rows;
+  if (used_ == 0 && !bounded_) return rows;
   for (std::size_t m = 0; m < models_.size(); ++m) {
     const std::vector<Interval> all = intervals_of(m);
     for (std::size_t q = 0; q < kQuantities.size(); ++q)
@@ -420,7 +422,7 @@ std::size_t PointEstimates::stop_quantity() const {
 
 bool PointEstimates::reached() const {
   const bool exact = sampling_of(plan_).sampling == Sampling::kAllocated;
-  if (!exact && used() < kLeastTrials) return false;
+  if (!exact && used_ < kLeastTrials) return false;
   for (std::size_t m = 0; m < models_.size(); ++m) {
     if (!exact && t1_ && models_[m].failing_trials < kLeastFailing) return false;
     if (interval_of(m, stop_quantity()).half_width() > plan_.half_width) return false;
@@ -436,7 +438,7 @@ double PointEstimates::width() const {
 }
 
 std::string PointEstimates::headline() const {
-  if (used() == 0) return "pilot";
+  if (used_ == 0 && !bounded_) return "pilot";
   std::string text;
   for (std::size_t m = 0; m < models_.size(); ++m) {
     const Interval i =

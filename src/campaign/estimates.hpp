@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,10 +17,12 @@ class PointEstimates {
 
   /// All rows of the next trial, in model order.
   void add(const std::vector<TrialRow>& trial);
-  /// Trials so far that count in estimates (a pilot's do not).
+  /// Trials so far that count in estimates (a pilot's do not; none where bounds answer for every
+  /// model).
   std::uint64_t used() const;
   /// One row per (model, quantity), as of now. The four outcome shares of a model sum to 1. Of a
-  /// divided point, behind them the same of each stratum, as of a simple plan.
+  /// divided point, behind them the same of each stratum, as of a simple plan. A model that a bound
+  /// answers for has the fault-free values +- P(any word read wrongly), whatever its trials show.
   std::vector<EstimateRow> look() const;
   /// What a plan is made and stopped by, one value per model: the share of failing images (T1), or
   /// correct images more than without faults, as a share.
@@ -43,6 +46,7 @@ class PointEstimates {
   /// What is estimated of a model.
   struct Model {
     double fault_free = 0;                    // accuracy on all images
+    std::optional<double> bound;              // P(any word read wrongly), where it answers
     std::vector<double> fault_free_of_block;  // or of all images, where a trial sees them all
     Range gains;                              // of correct images over the fault-free ones
     std::vector<Estimator> estimators;        // by kQuantities
@@ -63,7 +67,9 @@ class PointEstimates {
   Interval observed_mean(std::size_t model, std::size_t quantity) const;
   Interval interval_of(std::size_t model, std::size_t quantity) const;
   std::vector<Interval> intervals_of(std::size_t model) const;
+  Interval bounded(std::size_t model, std::size_t quantity) const;
   Interval difference_of(std::size_t model) const;
+  Interval drawn_difference(std::size_t model, double fault_free) const;
   std::vector<EstimateRow> look_at_stratum(std::size_t stratum) const;
   std::size_t stop_quantity() const;
 
@@ -76,13 +82,9 @@ class PointEstimates {
   std::vector<Model> models_;
   std::vector<CentreInfo> centres_;
   std::uint64_t used_ = 0;
+  bool bounded_;                        // every model
   std::vector<PointEstimates> strata_;  // of a divided point
 };
-
-/// Estimates of a point without trials: the fault-free values. `bound`: by model, the probability
-/// that a trial reads any word wrongly; trials would show no value further away than that.
-std::vector<EstimateRow> bound_estimates(const ResultInfo& info, std::uint32_t point,
-                                         const std::vector<double>& bound);
 
 /// Standard deviation of what is observed per trial of T1 (sequential plan) or T2, as supposed
 /// before anything is known: confidence sequences are tuned by it.

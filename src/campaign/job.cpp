@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "campaign/division.hpp"
+#include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/networks/pruning.hpp"

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "campaign/division.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
 
@@ -21,11 +20,6 @@ Design design_of(const ResultInfo& info, std::uint32_t number, const CampaignPoi
   return Design(std::move(options));
 }
 
-/// Whether it ends before its last trial once the interval is narrow enough.
-bool may_stop(const CampaignPoint& point) {
-  return point.sampling == Sampling::kSequential || point.sampling == Sampling::kAllocated;
-}
-
 }  // namespace
 
 PointProgress::PointProgress(const ResultInfo& info, std::uint32_t number,
@@ -35,9 +29,7 @@ PointProgress::PointProgress(const ResultInfo& info, std::uint32_t number,
       plan_(info.plans.at(number)),
       design_(design_of(info, number, point)),
       estimates_(info, number),
-      next_(point.first) {
-  if (!point.bound.empty()) bound_ = bound_estimates(info, number, point.bound);
-}
+      next_(point.first) {}
 
 TrialSource PointProgress::source(int workers) const {
   TrialSource source;
@@ -70,9 +62,9 @@ void PointProgress::take(const std::vector<TrialRow>& trial) {
   check_draw(trial.front());
   estimates_.add(trial);
   ++next_;
-  if (point_.sampling == Sampling::kSimple || point_.sampling == Sampling::kEqual) return;
+  if (!is_adaptive(point_.sampling)) return;
   design_.observe(estimates_.observed(trial));
-  if (!may_stop(point_) || !design_.at_round_end()) return;
+  if (!may_stop(point_.sampling) || !design_.at_round_end()) return;
   if (point_.sampling == Sampling::kSequential)
     for (EstimateRow& row : estimates_.look()) looks_.push_back(std::move(row));
   decided_ = estimates_.reached();
@@ -98,7 +90,7 @@ std::uint64_t PointProgress::expected() const {
 }
 
 std::string PointProgress::shortfall() const {
-  const bool wanted = may_stop(point_) && point_.trials > 0;
+  const bool wanted = may_stop(point_.sampling) && point_.trials > 0;
   if (!wanted || decided_ || next_ < point_.trials) return "";
   const auto* channel = std::get_if<ChannelFaults>(&point_.sampler);
   return fmt::format(
@@ -124,10 +116,8 @@ void PointProgress::report(Findings& findings) const {
   plan.reached = decided_ || (plan.half_width == 0 && next_ == point_.trials) ? 1 : 0;
   findings.plans.push_back(plan);
   findings.trials.push_back(last());
-  const std::vector<EstimateRow> now = !bound_.empty() ? bound_
-                                       : point_.sampling == Sampling::kSequential
-                                           ? looks_
-                                           : estimates_.look();
+  const std::vector<EstimateRow> now =
+      point_.sampling == Sampling::kSequential ? looks_ : estimates_.look();
   findings.estimates.insert(findings.estimates.end(), now.begin(), now.end());
   const std::vector<CentreInfo>& centres = estimates_.centres();
   findings.centres.insert(findings.centres.end(), centres.begin(), centres.end());

@@ -48,7 +48,6 @@ class PointProgress {
   std::map<std::uint64_t, std::vector<TrialRow>> waiting_;  // for trials before them
   bool decided_ = false;                                    // the stop rule is met
   std::vector<EstimateRow> looks_;                          // of a sequential plan
-  std::vector<EstimateRow> bound_;                          // of a point without trials
 };
 
 }  // namespace sentinel

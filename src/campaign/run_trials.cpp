@@ -8,10 +8,10 @@
 #include <optional>
 
 #include "campaign/describe.hpp"
-#include "campaign/division.hpp"
 #include "campaign/ledger.hpp"
 #include "campaign/memory.hpp"
 #include "campaign/records.hpp"
+#include "campaign/sampling.hpp"
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/networks/network.hpp"
@@ -46,6 +46,21 @@ void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const Fault
     if (!spared.empty())
       spdlog::warn("{} at BER {:g} never flips a bit of:{}", sampler_name(sampler),
                    sampler_ber(sampler), spared);
+  }
+}
+
+/// Other ranges may have what is lacking.
+void warn_of_short_ranges(const TrialPlan& plan, const TrialRunner& runner) {
+  for (std::uint32_t p = 0; p < plan.points.size(); ++p) {
+    const CampaignPoint& point = plan.points[p];
+    if (!point.division || !point.whole) continue;
+    const std::uint64_t trials = point.trials - point.first,
+                        strata = runner.strata(p).names.size();
+    if (trials < kLeastOfEach * strata)
+      spdlog::warn(
+          "{} trials are fewer than {} of each of the {} strata, too few for their intervals; "
+          "merge this range with others, {} trials together or more",
+          trials, kLeastOfEach, strata, kLeastOfEach * strata);
   }
 }
 
@@ -92,8 +107,8 @@ TrialRunner make_runner(const Comm& comm, const Job& job, const TrialPlan& plan,
                      engine_options(comm, job, plan, device));
   // More faults than bits, say, is known only now; better before the result is begun.
   for (std::uint32_t point = 0; point < plan.points.size(); ++point) {
-    if (const Division* division = runner.division(point))
-      check_enough_trials(plan.points[point], division->strata().names.size());
+    if (plan.points[point].division)
+      check_enough_trials(plan.points[point], runner.strata(point).names.size());
     for (std::size_t model = 0; model < plan.models.size(); ++model) runner.faults(point, 0, model);
   }
   return runner;
@@ -124,6 +139,7 @@ ExitCode run_trials(const Comm& comm, const Job& job, const TrialPlan& plan, at:
     begun();
     report_images(plan, *runner);
     warn_of_spared_layers(plan.points, runner->engine(0).space());
+    warn_of_short_ranges(plan, *runner);
     warn_of_missing_words(plan, *runner);
     return Bytes();
   });

@@ -6,10 +6,10 @@
 #include <numeric>
 
 #include "campaign/describe.hpp"
-#include "campaign/division.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/space_codes.hpp"
 #include "sentinel/networks/network.hpp"
+#include "sentinel/stats/interval.hpp"
 
 namespace sentinel {
 namespace {
@@ -20,6 +20,19 @@ constexpr std::uint64_t kPilotOfLosses = 30, kLeastOfLosses = 30;
 constexpr std::uint64_t kLeastOfPart = 10;  // of the main sample: parts have intervals of their own
 constexpr double kMostMisread = 1e-4;       // of the trials of a point that needs none
 constexpr double kCriticalFails = 0.5;      // share of failing images, supposed where bit 30 flips
+
+/// The option that chooses the same parts where trials have other faults than one.
+const char* selecting_option(DivideBy by) {
+  switch (by) {
+    case DivideBy::kLayer:
+      return "--layers";
+    case DivideBy::kClass:
+      return "--fault-target";
+    case DivideBy::kBit:
+      return "--bits";
+  }
+  throw Bug("unknown division");
+}
 
 /// T1 observes shares of failing images, all others losses of accuracy.
 bool observes_shares(const Sampler& sampler) {
@@ -55,8 +68,53 @@ SampledStrata sampled_strata(const ResultInfo& info, std::uint32_t point) {
 
 bool counts_words_read_wrongly(const ResultInfo& info, std::uint32_t point) {
   return std::any_of(info.strata.begin(), info.strata.end(), [&](const StratumInfo& stratum) {
-    return stratum.point == point && stratum.name.find("read wrongly") != std::string::npos;
+    return stratum.point == point && stratum.misread >= 0;
   });
+}
+
+std::vector<double> mean_weights(const ResultInfo& info, std::uint32_t point) {
+  std::vector<double> mean;
+  for (std::size_t m = 0; m < info.models.size(); ++m) {
+    const std::vector<double> own = stratum_weights(info, point, m);
+    mean.resize(own.size());
+    for (std::size_t h = 0; h < own.size(); ++h)
+      mean[h] += own[h] / static_cast<double>(info.models.size());
+  }
+  return mean;
+}
+
+void validate_sampling_word(const Job& job) {
+  const SamplingWord* own = find_sampling(job.sampling);
+  if (!own || own->sampling == Sampling::kSequential || own->sampling == Sampling::kAllocated)
+    throw UserError("--sampling " + job.sampling +
+                    " is unknown; choose simple, stratified, per-layer, per-class or per-bit (the "
+                    "last three also with :allocated behind)");
+  if (!own->division || !job.faults.list.empty()) return;
+  const char* option = selecting_option(*own->division);
+  if (job.fault_count != "exact:1")
+    throw UserError(fmt::format(
+        "--sampling {} divides the population of single faults, so it needs --single-bit; for "
+        "other numbers of faults choose a part by {}, one campaign each",
+        job.sampling, option));
+  if (job.half_width > 0)
+    throw UserError(fmt::format(
+        "--half-width stops by one interval, and --sampling {} has one of each stratum; give "
+        "--repeat, about {} trials for each stratum keep every interval within +- {:g}",
+        job.sampling, trials_for(job.half_width, 0.5, job.confidence), job.half_width));
+  if (*own->division == DivideBy::kBit && fault_model_of(job.faults).of_words())
+    throw UserError("--sampling " + job.sampling + ": with --fault-model " + job.faults.model +
+                    " a fault hits a whole word; choose per-layer or per-class");
+}
+
+void check_enough_trials(const CampaignPoint& point, std::size_t strata) {
+  const std::uint64_t trials = point.whole.value_or(point.trials);
+  if (point.sampling != Sampling::kEqual || (point.whole && trials == 0)) return;
+  const std::uint64_t least = kLeastOfEach * strata;
+  if (trials < least)
+    throw UserError(fmt::format(
+        "--sampling {}: {} strata need at least {} trials, {} of each, not {}; give a larger "
+        "--repeat",
+        sampling_word(point.sampling, point.division), strata, least, kLeastOfEach, trials));
 }
 
 DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, std::uint64_t seed,
@@ -92,13 +150,13 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
   const FaultSpace space(original, selection);
   for (const CampaignPoint& point : points) {
     if (point.division) {
-      const Strata strata = Division(*point.division, {{original, space}}).strata();
+      const Strata strata = StratifiedSampler(*point.division, {{original, space}}).strata();
       check_enough_trials(point, strata.names.size());
       Design(design_options(point, 0, 0, 0.95, strata.weights, strata.costs));
       continue;
     }
     if (point.sampling != Sampling::kStratified) continue;
-    const StratifiedSampler sampler(point.sampler, original, space, point.faults, alone);
+    const StratifiedSampler sampler(point.sampler, {{original, space}}, point.faults, !alone);
     if (!sampler.divides())
       throw UserError(fmt::format(
           "--sampling stratified: trials of {}{} have no strata; leave it out (strata are known "
@@ -132,19 +190,18 @@ void require_uncorrected(const std::vector<CampaignPoint>& points,
 
 namespace {
 
-/// By model; empty where one of them is not bounded so closely.
-std::vector<double> misread_bounds(const CampaignPoint& point,
-                                   const std::vector<NamedModel>& models,
-                                   const Selection& selection) {
+/// By model; nothing of one that is not bounded so closely.
+std::vector<std::optional<double>> misread_bounds(const CampaignPoint& point,
+                                                  const std::vector<NamedModel>& models,
+                                                  const Selection& selection) {
   const auto* binomial = std::get_if<BinomialFaults>(&point.sampler);
   if (!binomial || !point.faults.of_bits() || point.faults.effect != Effect::kFlip) return {};
-  std::vector<double> bounds;
+  const double most =
+      point.half_width > 0 ? std::min(kMostMisread, point.half_width) : kMostMisread;
+  std::vector<std::optional<double>> bounds;
   for (const NamedModel& model : models) {
     const auto any = any_misread(FaultSpace(model.graph, selection), binomial->ber);
-    const double most =
-        point.half_width > 0 ? std::min(kMostMisread, point.half_width) : kMostMisread;
-    if (!any || *any >= most) return {};
-    bounds.push_back(*any);
+    bounds.push_back(any && *any < most ? any : std::nullopt);
   }
   return bounds;
 }
@@ -154,13 +211,21 @@ std::vector<double> misread_bounds(const CampaignPoint& point,
 std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<NamedModel>& models,
                                           std::shared_ptr<const FaultList> list) {
   std::vector<CampaignPoint> points = points_of(job, std::move(list));
-  if (job.range) return points;
   for (CampaignPoint& point : points) {
-    std::vector<double> bound = misread_bounds(point, models, selection_of(job.faults));
-    if (bound.empty()) continue;
-    point = {point.sampler, 0, 0, Sampling::kSimple, 0, false, point.faults, std::move(bound)};
+    point.bounds = misread_bounds(point, models, selection_of(job.faults));
+    if (!job.range && bound_of_all(point))
+      point = {point.sampler, 0, 0, Sampling::kSimple, 0, false, point.faults, point.bounds};
   }
   return points;
+}
+
+std::optional<double> bound_of_all(const CampaignPoint& point) {
+  std::optional<double> widest;
+  for (const std::optional<double>& bound : point.bounds) {
+    if (!bound) return std::nullopt;
+    widest = std::max(widest.value_or(0), *bound);
+  }
+  return widest;
 }
 
 }  // namespace sentinel

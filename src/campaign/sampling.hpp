@@ -3,6 +3,7 @@
 
 #include "campaign/trial_runner.hpp"
 #include "sentinel/networks/network.hpp"
+#include "sentinel/campaign/job.hpp"
 
 namespace sentinel {
 
@@ -15,9 +16,18 @@ struct SampledStrata {
 };
 SampledStrata sampled_strata(std::vector<double> weights, std::vector<double> costs);
 SampledStrata sampled_strata(const ResultInfo& info, std::uint32_t point);
-/// Whether the strata are of trials by the words or blocks that are read wrongly; their names say
-/// so (Strata).
+/// Whether the strata are of trials by the words or blocks that are read wrongly.
 bool counts_words_read_wrongly(const ResultInfo& info, std::uint32_t point);
+/// Weights of the strata that trials are allocated by: the mean over the networks.
+std::vector<double> mean_weights(const ResultInfo& info, std::uint32_t point);
+
+/// UserError where --sampling is unknown, or does not go with the job's other options.
+void validate_sampling_word(const Job& job);
+/// Trials that each stratum of an equal plan must have: fewer have no interval.
+constexpr std::uint64_t kLeastOfEach = 2;
+/// UserError where a divided point has too few trials for its strata; of a range of trials, where
+/// the whole campaign is known to have too few.
+void check_enough_trials(const CampaignPoint& point, std::size_t strata);
 
 /// How the trials of a point are drawn from its strata (weights and costs by stratum; none for a
 /// simple plan), for intervals of this confidence. `blocks`: a trial looks at one block of images.
@@ -35,9 +45,9 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
 void require_uncorrected(const std::vector<CampaignPoint>& points,
                          const std::vector<NamedModel>& models, const Selection& selection);
 
-/// The job's points. Where every network reads all words right but for less than 1e-4 of the trials
-/// of a point, that bounds its answer, and it gets no trials; not with a range of trials, which is
-/// asked for by name.
+/// The job's points. A network that reads all words right but for less than 1e-4 of the trials of a
+/// point is answered for by that bound. Where all networks are, the point gets no trials, but for
+/// those of a range of trials, which is asked for by name.
 std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<NamedModel>& models,
                                           std::shared_ptr<const FaultList> list);
 

@@ -24,11 +24,6 @@ Population population_of(double chance, std::vector<double> failing_in, const St
   return population;
 }
 
-/// Whether the last stratum is of the words that are read right.
-bool counts_words(const Strata& strata) {
-  return strata.costs.back() == 0;
-}
-
 /// By stratum, where a critical flip, or a word read wrongly, fails with this chance.
 std::vector<double> by_number(double chance, const Strata& strata) {
   std::vector<double> failing;
@@ -149,7 +144,7 @@ Supposition suppose(const Sampler& sampler, const Strata& strata, bool alike) {
   }
   const bool binomial = std::holds_alternative<BinomialFaults>(sampler);
   all.of = !binomial               ? "flips of " + strata.names.front() + " that fail"
-           : counts_words(strata)  ? "words read wrongly that fail"
+           : strata.of_words       ? "words read wrongly that fail"
            : strata.counts.empty() ? "critical flips that fail"
                                    : "critical misreads that fail";
   for (const double chance : kFlips)

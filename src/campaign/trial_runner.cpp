@@ -112,18 +112,16 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
   if (std::all_of(engines_.begin(), engines_.end(),
                   [](const TrialEngine& engine) { return engine.space().sites() == 0; }))
     throw UserError(nothing_selected(own.selection));
-  std::vector<Division::Network> networks;
+  std::vector<StratifiedSampler::Network> networks;
   for (const TrialEngine& engine : engines_) networks.push_back({engine.graph(), engine.space()});
   for (const CampaignPoint& point : points) {
     points_.push_back(point.sampler);
     faults_.push_back(point.faults);
-    divisions_.push_back(point.division ? std::make_unique<Division>(*point.division, networks)
-                                        : nullptr);
-    strata_.push_back(point.sampling == Sampling::kSimple || point.division
-                          ? nullptr
-                          : std::make_unique<StratifiedSampler>(point.sampler, models.front().graph,
-                                                                engines_.front().space(),
-                                                                point.faults, models.size() == 1));
+    auto& strata = strata_.emplace_back();
+    if (point.division)
+      strata = std::make_unique<StratifiedSampler>(*point.division, networks);
+    else if (point.sampling != Sampling::kSimple)
+      strata = std::make_unique<StratifiedSampler>(point.sampler, networks, point.faults);
   }
 }
 
@@ -147,17 +145,15 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
     Faults sites;
     if (channel && stratum < 0)
       sites = {channel_site(*channel, space, key)};
-    else if (divisions_[point] && stratum >= 0)
-      sites = divisions_[point]->draw(space, of, stratum, key);
     else
-      sites =
-          strata_[point] ? strata_[point]->draw(space, stratum, key) : draw(sampler, space, key);
+      sites = strata_[point] ? strata_[point]->draw(space, stratum, key, of)
+                             : draw(sampler, space, key);
     give_effects(faults_[point], sites, key);
     return sites;
   };
   if (const auto* binomial = std::get_if<BinomialFaults>(&sampler)) {
     const RngKey key{seed_, point, id, Purpose::kFaults};
-    const Faults original = drawn(0, key);
+    Faults original = drawn(0, key);
     if (model == 0) return original;
     return draw_paired(*binomial, faults_[point], original, maps_.at(model),
                        engines_.at(model).space(), key);

@@ -7,7 +7,6 @@
 #include "campaign/chunks.hpp"
 #include "campaign/image_blocks.hpp"
 #include "campaign/records.hpp"
-#include "sentinel/fault/division.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/strata.hpp"
 #include "sentinel/fault/trial_engine.hpp"
@@ -27,13 +26,17 @@ struct CampaignPoint {
   double half_width = 0;    // sequential, allocated: stops at this
   bool guaranteed = false;  // intervals that hold for every number of trials
   FaultModel faults = {};
-  /// By model, P(any word read wrongly), where that alone bounds the answer: then there are no
-  /// trials.
-  std::vector<double> bound = {};
+  /// By model, P(any word read wrongly) where that alone answers for the model. Where it does for
+  /// all, no trial is needed.
+  std::vector<std::optional<double>> bounds = {};
   /// Equal, stratified: strata are these parts of the memory, with estimates of their own.
   std::optional<DivideBy> division = {};
-  bool part = false;  // of a campaign that is split into ranges of trials
+  /// Of a range of trials: how many the whole campaign has, 0 where that is not said.
+  std::optional<std::uint64_t> whole = {};
 };
+
+/// The widest of the bounds, where every model has one.
+std::optional<double> bound_of_all(const CampaignPoint& point);
 
 /// Runs trials of a campaign on one rank: for every model an engine and the way faults of the first
 /// (original) model carry over. The records of (point, id) are a pure function of the campaign and
@@ -66,11 +69,11 @@ class TrialRunner {
   std::size_t models() const { return engines_.size(); }
   const ImageBlocks& blocks() const { return blocks_; }
   /// Strata of a point; only where its trials are not chosen simply.
-  const Strata& strata(std::uint32_t point) const {
-    return divisions_.at(point) ? divisions_[point]->strata() : strata_.at(point)->strata();
+  const Strata& strata(std::uint32_t point) const { return strata_.at(point)->strata(); }
+  /// Of a divided point: its strata's shares of a model's sites.
+  std::vector<double> weights(std::uint32_t point, std::size_t model) const {
+    return strata_.at(point)->weights(model);
   }
-  /// Null where the point has none.
-  const Division* division(std::uint32_t point) const { return divisions_.at(point).get(); }
 
  private:
   std::vector<TrialInput> inputs(std::uint32_t point, const std::vector<TrialTask>& tasks,
@@ -86,8 +89,7 @@ class TrialRunner {
   std::vector<Sampler> points_;
   std::vector<FaultModel> faults_;                          // by point
   std::vector<double> audit_rates_;                         // by point
-  std::vector<std::unique_ptr<StratifiedSampler>> strata_;  // by point; null: simple, divided
-  std::vector<std::unique_ptr<Division>> divisions_;        // by point; null: not divided
+  std::vector<std::unique_ptr<StratifiedSampler>> strata_;  // by point; null: simple
   ImageBlocks blocks_;
   std::uint64_t seed_;
   // The last channel's, as drawing it anew for each of its trials would cost as much as them all.

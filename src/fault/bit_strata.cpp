@@ -1,4 +1,4 @@
-#include "fault/bit_strata.hpp"
+#include "fault/site_strata.hpp"
 
 #include <fmt/format.h>
 
@@ -11,6 +11,19 @@ namespace sentinel {
 namespace {
 
 using Bits = std::vector<int>;
+using Part = SiteStrata::Part;
+
+/// "bit 30", "bits 29-23", "bits 22-0, 31"; of ascending bits.
+std::string name_of_bits(const Bits& bits) {
+  std::string name = bits.size() == 1 ? "bit " : "bits ";
+  for (std::size_t first = 0, last = 0; first < bits.size(); first = last + 1) {
+    for (last = first; last + 1 < bits.size() && bits[last + 1] == bits[last] + 1;) ++last;
+    if (first > 0) name += ", ";
+    name += first == last ? fmt::format("{}", bits[first])
+                          : fmt::format("{}-{}", bits[last], bits[first]);
+  }
+  return name;
+}
 
 /// Bits of a stored word whose flip alone changes no value. `coded`: in a block that has its check
 /// bits.
@@ -34,10 +47,10 @@ std::vector<Bits> classes_of(const FaultTensor& tensor, bool coded) {
 }
 
 /// The bits that a space has of a tensor's words, of these.
-std::vector<std::uint8_t> selected(const FaultTensor& tensor, const Bits& bits) {
-  std::vector<std::uint8_t> own;
-  for (const std::uint8_t bit : tensor.bits)
-    if (std::count(bits.begin(), bits.end(), int{bit}) > 0) own.push_back(bit);
+Bits selected(const FaultTensor& tensor, const Bits& bits) {
+  Bits own;
+  for (const int bit : tensor.bits)
+    if (std::count(bits.begin(), bits.end(), bit) > 0) own.push_back(bit);
   return own;
 }
 
@@ -58,50 +71,80 @@ std::vector<NumberRange> uncoded_words(const FaultTensor& tensor) {
           {tensor.elements - copies % words, tensor.elements}};
 }
 
-}  // namespace
-
-std::string name_of_bits(const std::vector<int>& bits) {
-  std::string name = bits.size() == 1 ? "bit " : "bits ";
-  for (std::size_t first = 0, last = 0; first < bits.size(); first = last + 1) {
-    for (last = first; last + 1 < bits.size() && bits[last + 1] == bits[last] + 1;) ++last;
-    if (first > 0) name += ", ";
-    name += first == last ? fmt::format("{}", bits[first])
-                          : fmt::format("{}-{}", bits[last], bits[first]);
-  }
-  return name;
+/// Whether all words of a space are stored alike, as those of a format.
+bool stored_alike(const FaultSpace& space) {
+  if (space.tensors().empty() || space.of_words()) return false;
+  const FaultTensor& first = space.tensors().front();
+  if (first.kind == TensorClass::kCheck || block_shape(first.layout).words > 1 ||
+      first.word_bits != word_bits(first.layout.format) ||
+      (first.layout.code && first.layout.code->kind == Code::Kind::kRepeat))
+    return false;
+  return std::all_of(space.tensors().begin(), space.tensors().end(), [&](const FaultTensor& own) {
+    return own.layout == first.layout && own.bits == first.bits;
+  });
 }
 
-std::optional<BitStrata> BitStrata::of(const FaultSpace& space) {
-  BitStrata strata;
-  for (std::uint32_t t = 0; t < space.tensors().size(); ++t) {
-    const FaultTensor& tensor = space.tensors()[t];
-    const std::vector<NumberRange> uncoded = uncoded_words(tensor);
-    std::uint64_t before = 0;  // selected words before the range
-    for (const NumberRange& range : tensor.ranges) {
-      std::uint64_t begin = range.begin;
-      const auto add = [&](std::uint64_t end, bool coded) {
-        end = std::clamp(end, begin, range.end);
-        const std::uint64_t first = before + begin - range.begin;
-        if (end > begin) strata.add_words(space, t, {first, first + end - begin}, coded);
-        begin = end;
-      };
-      for (const NumberRange& words : uncoded) {
-        add(words.begin, true);
-        add(words.end, false);
-      }
-      add(range.end, true);
-      before += range.end - range.begin;
-    }
+/// fp32, of a channel. Every silent stratum costs an interval trials of its own, and the first
+/// fails often.
+const std::vector<Bits>& classes_of_channel() {
+  static const std::vector<Bits> classes = {
+      {30}, {23, 24, 25, 26, 27, 28, 29}, {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
+                                           12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 31}};
+  return classes;
+}
+
+/// All words of a space, or of a channel, no bits of them.
+Part words_of(const FaultSpace& space, const ChannelFaults* channel) {
+  const std::uint64_t width = space.tensors().front().bits.size();
+  if (!channel) return {0, space.sites() / width, width, {}};
+  const ChannelOrder order(*channel, space, {});
+  return {order.first_bit(), order.bits() / width, width, {}};
+}
+
+/// Strata by layout, as they are made.
+class ByLayout {
+ public:
+  explicit ByLayout(const FaultSpace& space) {
+    for (const FaultTensor& tensor : space.tensors()) add(tensor);
+    for (Part& part : corrected_) strata_.add("bits that a code corrects", std::move(part), 0);
   }
-  strata.weigh(space);
-  if (strata.strata_.names.size() < 2) return std::nullopt;
-  return strata;
+  SiteStrata strata() && { return std::move(strata_); }
+
+ private:
+  void add(const FaultTensor& tensor);
+  void add_words(const FaultTensor& tensor, const NumberRange& words, bool coded);
+
+  SiteStrata strata_{SiteStrata::DrawBy::kSite};
+  std::vector<Part> corrected_;
+};
+
+void ByLayout::add(const FaultTensor& tensor) {
+  const std::vector<NumberRange> uncoded = uncoded_words(tensor);
+  std::uint64_t before = 0;  // selected words before the range
+  for (const NumberRange& range : tensor.ranges) {
+    std::uint64_t begin = range.begin;
+    const auto add_until = [&](std::uint64_t end, bool coded) {
+      end = std::clamp(end, begin, range.end);
+      const std::uint64_t first = before + begin - range.begin;
+      if (end > begin) add_words(tensor, {first, first + end - begin}, coded);
+      begin = end;
+    };
+    for (const NumberRange& words : uncoded) {
+      add_until(words.begin, true);
+      add_until(words.end, false);
+    }
+    add_until(range.end, true);
+    before += range.end - range.begin;
+  }
 }
 
 /// `words`: among the selected ones of the tensor.
-void BitStrata::add_words(const FaultSpace& space, std::uint32_t number, const NumberRange& words,
-                          bool coded) {
-  const FaultTensor& tensor = space.tensors()[number];
+void ByLayout::add_words(const FaultTensor& tensor, const NumberRange& words, bool coded) {
+  const std::uint64_t step = tensor.bits.size();
+  const auto part = [&](const Bits& bits) {
+    return Part{tensor.first_site + words.begin * step, words.end - words.begin, step,
+                selected(tensor, bits)};
+  };
   const Bits silent = silent_bits(tensor, coded);
   const std::string name =
       layout_name(tensor.layout) + (coded ? ": " : ", blocks that are not complete: ");
@@ -110,53 +153,33 @@ void BitStrata::add_words(const FaultSpace& space, std::uint32_t number, const N
   left = without(left, silent);
   for (const Bits& bits : classes_of(tensor, coded)) {
     const Bits own = without(bits, silent);
-    add(name + name_of_bits(own), {number, words.begin, words.end, selected(tensor, own)});
+    strata_.add(name + name_of_bits(own), part(own));
     left = without(left, own);
   }
-  add(name + "check bits", {number, words.begin, words.end, selected(tensor, left)});
-  Part corrected{number, words.begin, words.end, selected(tensor, silent)};
-  if (corrected.sites() > 0) corrected_.push_back(std::move(corrected));
+  strata_.add(name + "check bits", part(left));
+  corrected_.push_back(part(silent));
 }
 
-void BitStrata::add(const std::string& name, Part part) {
-  if (part.sites() == 0) return;
-  const auto known = std::find(strata_.names.begin(), strata_.names.end(), name);
-  const auto number = static_cast<std::size_t>(known - strata_.names.begin());
-  if (known == strata_.names.end()) {
-    strata_.names.push_back(name);
-    strata_.costs.push_back(1);
-    parts_.emplace_back();
+}  // namespace
+
+std::optional<SiteStrata> strata_by_bits(const FaultSpace& space, const ChannelFaults* channel) {
+  if (!stored_alike(space)) return std::nullopt;
+  const FaultTensor& first = space.tensors().front();
+  const bool coarse = channel && first.layout.format.kind == NumberFormat::Kind::kFp32;
+  const Bits silent = selected(first, silent_bits(first, true));
+  SiteStrata strata(SiteStrata::DrawBy::kWordAndBit);
+  Part part = words_of(space, channel);
+  for (const Bits& bits : coarse ? classes_of_channel() : classes_of(first, true)) {
+    part.bits = selected(first, without(bits, silent));
+    strata.add(name_of_bits(part.bits), part);
   }
-  parts_[number].push_back(std::move(part));
+  part.bits = silent;
+  strata.add(name_of_bits(silent) + ", corrected", part, 0);
+  return strata;
 }
 
-void BitStrata::weigh(const FaultSpace& space) {
-  strata_.version = 2;
-  if (!corrected_.empty()) {
-    strata_.names.push_back("bits that a code corrects");
-    strata_.costs.push_back(0);
-    parts_.push_back(std::move(corrected_));
-  }
-  for (const Parts& parts : parts_) {
-    std::uint64_t sites = 0;
-    for (const Part& part : parts) sites += part.sites();
-    strata_.weights.push_back(static_cast<double>(sites) / static_cast<double>(space.sites()));
-  }
-}
-
-FaultSite BitStrata::draw(const FaultSpace& space, std::size_t stratum, const RngKey& key) const {
-  const Parts& parts = parts_.at(stratum);
-  std::uint64_t sites = 0;
-  for (const Part& part : parts) sites += part.sites();
-  Rng rng(key);
-  std::uint64_t number = rng.below(sites);
-  auto part = parts.begin();
-  for (; number >= part->sites(); ++part) number -= part->sites();
-  const FaultTensor& tensor = space.tensors()[part->tensor];
-  const std::uint64_t word = part->begin + number / part->bits.size();
-  FaultSite site = space.at(tensor.first_site + word * tensor.bits.size());
-  site.bit = part->bits[number % part->bits.size()];
-  return site;
+SiteStrata strata_by_layout(const FaultSpace& space) {
+  return ByLayout(space).strata();
 }
 
 }  // namespace sentinel

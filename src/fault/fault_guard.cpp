@@ -10,17 +10,28 @@
 namespace sentinel {
 namespace {
 
-/// Where the element with this row-major number lies, in elements from the tensor's first: the
+/// Where the elements of a tensor lie, in elements from its first, by their row-major numbers: the
 /// memory format (channels_last) must not move a fault.
-std::int64_t offset_of(const at::Tensor& tensor, std::uint64_t element) {
-  auto rest = static_cast<std::int64_t>(element);
-  std::int64_t offset = 0;
-  for (std::int64_t d = tensor.dim() - 1; d >= 0; --d) {
-    offset += rest % tensor.size(d) * tensor.stride(d);
-    rest /= tensor.size(d);
+class Offsets {
+ public:
+  explicit Offsets(const at::Tensor& tensor)
+      : sizes_(tensor.sizes()), strides_(tensor.strides()), contiguous_(tensor.is_contiguous()) {}
+  std::int64_t of(std::uint64_t element) const {
+    auto rest = static_cast<std::int64_t>(element);
+    if (contiguous_) return rest;
+    std::int64_t offset = 0;
+    for (std::size_t d = sizes_.size(); d-- > 0;) {
+      const std::int64_t above = rest / sizes_[d];
+      offset += (rest - above * sizes_[d]) * strides_[d];
+      rest = above;
+    }
+    return offset;
   }
-  return offset;
-}
+
+ private:
+  at::IntArrayRef sizes_, strides_;  // of the tensor, which must outlive this
+  bool contiguous_;
+};
 
 bool same_bits(float a, float b) {
   return std::memcmp(&a, &b, sizeof a) == 0;
@@ -90,7 +101,7 @@ void bounded_weights(const Changed& weights, const Changed& low, const Changed& 
 
 }  // namespace
 
-std::vector<ReadChange> Memory::through_bounds(const std::vector<ReadChange>& changes) const {
+std::vector<ReadChange> Memory::through_bounds(std::vector<ReadChange> changes) const {
   std::set<std::int64_t> bounded;  // weights that are hit, or whose bounds are
   for (const ReadChange& change : changes) {
     const auto stored = static_cast<std::int64_t>(change.stored);
@@ -143,16 +154,17 @@ void FaultGuard::store(float ReadChange::*value) const {
   for (std::size_t first = 0, last = 0; first < changes_.size(); first = last) {
     while (last < changes_.size() && changes_[last].stored == changes_[first].stored) ++last;
     const at::Tensor& tensor = values_of(graph_, memory_.tensors()[changes_[first].stored]);
+    const Offsets place(tensor);
     if (tensor.is_cpu()) {
       auto* values = tensor.data_ptr<float>();
       for (std::size_t c = first; c < last; ++c)
-        values[offset_of(tensor, changes_[c].element)] = changes_[c].*value;
+        values[place.of(changes_[c].element)] = changes_[c].*value;
       continue;
     }
     std::vector<std::int64_t> offsets;
     std::vector<std::int32_t> words;
     for (std::size_t c = first; c < last; ++c) {
-      offsets.push_back(offset_of(tensor, changes_[c].element));
+      offsets.push_back(place.of(changes_[c].element));
       std::memcpy(&words.emplace_back(), &(changes_[c].*value), sizeof(float));
     }
     at::Tensor all = tensor.detach().view(at::kInt).as_strided({tensor.numel()}, {1});

@@ -147,6 +147,16 @@ void require_channels(const std::vector<const Graph*>& graphs, const std::string
              : fmt::format("--channels {}: the layer has the channels 0 to {}", layer, last));
 }
 
+/// Where a bit is among ascending ones; their number where it is none of them. Mostly they are all
+/// bits of a word, or some in a row: no search.
+std::size_t place_of(const std::vector<std::uint8_t>& bits, std::uint8_t bit) {
+  const std::size_t guess = std::size_t{bit} - bits.front();
+  if (guess < bits.size() && bits[guess] == bit) return guess;
+  const auto found = std::lower_bound(bits.begin(), bits.end(), bit);
+  const bool known = found != bits.end() && *found == bit;
+  return known ? static_cast<std::size_t>(found - bits.begin()) : bits.size();
+}
+
 bool has_class(const Selection& selection, TensorClass kind) {
   return std::find(selection.targets.begin(), selection.targets.end(), kind) !=
          selection.targets.end();
@@ -214,15 +224,13 @@ FaultSite FaultSpace::at(std::uint64_t index) const {
 std::uint64_t FaultSpace::index(const FaultSite& site) const {
   if (site.tensor >= tensors_.size()) throw Bug("a fault names a tensor outside the fault space");
   const FaultTensor& tensor = tensors_[site.tensor];
-  const auto bit = std::lower_bound(tensor.bits.begin(), tensor.bits.end(), site.bit);
-  if (bit == tensor.bits.end() || *bit != site.bit)
-    throw Bug("a fault lies outside '" + tensor.name + "'");
+  const std::size_t bit = place_of(tensor.bits, site.bit);
+  if (bit == tensor.bits.size()) throw Bug("a fault lies outside '" + tensor.name + "'");
   std::uint64_t before = 0;
   for (const NumberRange& range : tensor.ranges) {
     if (site.element < range.begin) break;
     if (site.element < range.end)
-      return tensor.first_site + (before + site.element - range.begin) * tensor.bits.size() +
-             static_cast<std::uint64_t>(bit - tensor.bits.begin());
+      return tensor.first_site + (before + site.element - range.begin) * tensor.bits.size() + bit;
     before += range.end - range.begin;
   }
   throw Bug("a fault lies outside '" + tensor.name + "'");

@@ -12,6 +12,11 @@ namespace {
 
 constexpr std::size_t kMostWords = 64;  // of a block, copies included
 
+/// Divisors are 1 where no code makes blocks or copies. A division costs more than to look.
+std::uint64_t quotient(std::uint64_t number, std::uint64_t divisor) {
+  return divisor == 1 ? number : number / divisor;
+}
+
 std::uint32_t bits_of(float value) {
   std::uint32_t bits = 0;
   std::memcpy(&bits, &value, sizeof bits);
@@ -41,12 +46,12 @@ struct Words {
   }
   std::uint64_t original_blocks() const {
     const auto words = static_cast<std::uint64_t>(shape.words);
-    return (tensor.originals + words - 1) / words;
+    return quotient(tensor.originals + words - 1, words);
   }
   std::uint64_t block_of(std::uint64_t element) const {
     const auto words = static_cast<std::uint64_t>(shape.words);
-    if (element < tensor.originals) return element / words;
-    return original_blocks() + (element - tensor.originals) / words;
+    if (element < tensor.originals) return quotient(element, words);
+    return original_blocks() + quotient(element - tensor.originals, words);
   }
   /// Its first value, and how many it has.
   NumberRange values_of_block(std::uint64_t block) const {
@@ -196,10 +201,11 @@ std::vector<Memory::Hits> Memory::hits_of(const FaultSpace& space, const Faults&
   return all;
 }
 
-Reading Memory::read(const FaultSpace& space, const Faults& faults) const {
+Reading Memory::read(const FaultSpace& space, const Faults& faults,
+                     std::size_t most_records) const {
   const std::vector<Hits> hits = hits_of(space, faults);
   Reading reading;
-  reading.records.resize(faults.size());
+  if (faults.size() <= most_records) reading.records.resize(faults.size());
   std::map<std::size_t, std::vector<ReadChange>> scales;  // by the tensor that they scale
   for (const Hits& own : hits)
     if (tensors_[own.stored].kind == TensorClass::kScale)
@@ -264,13 +270,14 @@ class BlockReader {
   }
 
   void record(std::size_t number, const FaultSite& site, Word before, Word after) {
-    reading_.records[number] = {site, before, after};
+    if (!reading_.records.empty()) reading_.records[number] = {site, before, after};
     reading_.masked += before == after ? 1 : 0;
   }
 
   void put(const FaultSite& site, const NumberRange& range, std::size_t number) {
     const auto copies = static_cast<std::uint64_t>(words_.shape.copies);
-    const std::uint64_t element = site.element / copies, copy = site.element % copies;
+    const std::uint64_t element = quotient(site.element, copies);
+    const std::uint64_t copy = site.element - element * copies;
     Word& word = faulty_.stored[copy * (range.end - range.begin) + element - range.begin];
     const Word before = word;
     const Word plain =
@@ -325,10 +332,12 @@ void Memory::read_data(const Hits& hits, const std::vector<ReadChange>& scales,
   std::size_t word = hits.words.begin, check = hits.checks.begin;
   while (word < hits.words.end || check < hits.checks.end) {
     std::uint64_t block = UINT64_MAX;
-    if (word < hits.words.end) block = words.block_of((*hits.faults)[word].element / copies);
+    if (word < hits.words.end)
+      block = words.block_of(quotient((*hits.faults)[word].element, copies));
     if (check < hits.checks.end) block = std::min(block, (*hits.faults)[check].element);
     const std::size_t first_word = word, first_check = check;
-    while (word < hits.words.end && words.block_of((*hits.faults)[word].element / copies) == block)
+    while (word < hits.words.end &&
+           words.block_of(quotient((*hits.faults)[word].element, copies)) == block)
       ++word;
     while (check < hits.checks.end && (*hits.faults)[check].element == block) ++check;
     reader.rows_before(words.values_of_block(block).begin);

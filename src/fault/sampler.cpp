@@ -33,8 +33,9 @@ Bits bernoulli_hits(Rng& rng, double p, std::uint64_t n) {
   const double log_miss = portable_log1p(-p);  // -inf for p = 1: every gap is 0
   std::uint64_t next = 0;
   while (true) {
-    const double gap = std::floor(portable_log(rng.uniform_positive()) / log_miss);
-    // Compared before conversion: for small p a gap may exceed every integer type.
+    const double gap = portable_log(rng.uniform_positive()) / log_miss;
+    // Compared before conversion, which rounds down: for small p a gap may exceed every integer
+    // type.
     if (gap >= static_cast<double>(n - next)) return hits;
     next += static_cast<std::uint64_t>(gap);
     hits.push_back(next++);
@@ -242,7 +243,7 @@ double sampler_ber(const Sampler& sampler) {
 
 Faults draw(const Sampler& sampler, const FaultSpace& space, const RngKey& key) {
   Bits bits = std::visit([&](const auto& s) { return draw_bits(s, space, key); }, sampler);
-  std::sort(bits.begin(), bits.end());
+  if (!std::is_sorted(bits.begin(), bits.end())) std::sort(bits.begin(), bits.end());
   Faults faults;
   faults.reserve(bits.size());
   for (const std::uint64_t bit : bits) faults.push_back(space.at(bit));

@@ -163,12 +163,47 @@ Selection::Channels parse_channels(const std::string& text) {
   return channels;
 }
 
-Selection canonical(Selection selection) {
-  const auto sort = [](std::vector<std::string>& words) {
-    std::sort(words.begin(), words.end());
-    words.erase(std::unique(words.begin(), words.end()), words.end());
+namespace {
+
+void sort(std::vector<std::string>& words) {
+  std::sort(words.begin(), words.end());
+  words.erase(std::unique(words.begin(), words.end()), words.end());
+}
+
+/// The pattern in one spelling: of adjacent wildcards first all ?, then at most one *.
+std::string canonical_glob(const std::string& glob) {
+  std::string text;
+  bool star = false;
+  const auto end_wildcards = [&] {
+    if (star) text += '*';
+    star = false;
   };
-  sort(selection.layers);
+  for (const char c : glob) {
+    if (c == '*') {
+      star = true;
+      continue;
+    }
+    if (c != '?') end_wildcards();
+    text += c;
+  }
+  end_wildcards();
+  return text;
+}
+
+/// Patterns that select the same of every network; none where that is all of it.
+std::vector<std::string> canonical_layers(std::vector<std::string> globs) {
+  for (std::string& glob : globs) glob = canonical_glob(glob);
+  const auto is_in = [](const std::string& glob) { return glob.rfind('!', 0) != 0; };
+  if (std::find(globs.begin(), globs.end(), "*") != globs.end())
+    globs.erase(std::remove_if(globs.begin(), globs.end(), is_in), globs.end());
+  sort(globs);
+  return globs;
+}
+
+}  // namespace
+
+Selection canonical(Selection selection) {
+  selection.layers = canonical_layers(std::move(selection.layers));
   std::sort(selection.channels.begin(), selection.channels.end(),
             [](const auto& a, const auto& b) { return a.layer < b.layer; });
   std::vector<NumberRange> numbers;
@@ -180,6 +215,8 @@ Selection canonical(Selection selection) {
       words.push_back(wish);
   }
   sort(words);
+  const bool all = numbers.empty() && words == std::vector<std::string>{"check", "message"};
+  if (all) words.clear();  // every bit is one or the other
   selection.bits.clear();
   for (const NumberRange& range : merged(std::move(numbers)))
     selection.bits.push_back(name_of({range}));

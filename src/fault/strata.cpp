@@ -6,7 +6,7 @@
 #include <cmath>
 #include <optional>
 
-#include "fault/bit_strata.hpp"
+#include "fault/site_strata.hpp"
 #include "fault/word_strata.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/memory.hpp"
@@ -16,77 +16,13 @@
 namespace sentinel {
 namespace {
 
-using BitClasses = std::vector<std::vector<int>>;  // by stratum its bits, ascending
-constexpr double kTail = 0.01;                     // share of the trials that may be pooled
+constexpr double kOfARow = 1e-3;  // a trial without effect still has its row
+constexpr double kTail = 0.01;    // share of the trials that may be pooled
 constexpr std::size_t kMostStrata =
     33;  // more: so many critical flips that their number says little
 
 Strata whole() {
   return {{"all"}, {1}, {1}};
-}
-
-Strata bit_strata(const BitClasses& classes) {
-  std::size_t all = 0;
-  for (const std::vector<int>& bits : classes) all += bits.size();
-  Strata strata;
-  for (const std::vector<int>& bits : classes) {
-    strata.names.push_back(name_of_bits(bits));
-    strata.weights.push_back(static_cast<double>(bits.size()) / static_cast<double>(all));
-    strata.costs.push_back(1);
-  }
-  return strata;
-}
-
-/// Bits whose flip alone changes no value, of a code that keeps them among the format's.
-std::vector<int> silent_bits(const FaultSpace& space) {
-  const FaultTensor& first = space.tensors().front();
-  std::vector<int> silent;
-  for (const int bit : corrected_bits(first.layout))
-    if (std::binary_search(first.bits.begin(), first.bits.end(), bit)) silent.push_back(bit);
-  return silent;
-}
-
-/// Classes of the bits that a space has of every word, silent ones last; none where words are
-/// stored in several ways, or as others than the format's.
-BitClasses classes_of(const FaultSpace& space, bool channel) {
-  if (space.tensors().empty() || space.of_words()) return {};
-  const FaultTensor& first = space.tensors().front();
-  for (const FaultTensor& tensor : space.tensors())
-    if (!(tensor.layout == first.layout) || tensor.bits != first.bits) return {};
-  if (first.kind == TensorClass::kCheck || block_shape(first.layout).words > 1 ||
-      first.word_bits != word_bits(first.layout.format))
-    return {};
-  if (first.layout.code && first.layout.code->kind == Code::Kind::kRepeat) return {};
-  const std::vector<int> silent = silent_bits(space);
-  BitClasses all = bit_classes(first.layout.format);
-  // Every silent stratum costs an interval trials of its own, and the first fails often.
-  if (channel && first.layout.format.kind == NumberFormat::Kind::kFp32)
-    all = {{30}, {23, 24, 25, 26, 27, 28, 29}, {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11,
-                                                12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 31}};
-  BitClasses classes;
-  for (std::vector<int>& bits : all) {
-    std::sort(bits.begin(), bits.end());
-    std::vector<int> selected;
-    for (const int bit : bits)
-      if (std::binary_search(first.bits.begin(), first.bits.end(), bit) &&
-          !std::binary_search(silent.begin(), silent.end(), bit))
-        selected.push_back(bit);
-    if (!selected.empty()) classes.push_back(std::move(selected));
-  }
-  if (!silent.empty()) classes.push_back(silent);
-  return classes;
-}
-
-/// Numbers of bits in a space.
-struct BitRange {
-  std::uint64_t first, bits;
-};
-
-BitRange range_of(const Sampler& sampler, const FaultSpace& space) {
-  const auto* channel = std::get_if<ChannelFaults>(&sampler);
-  if (!channel) return {0, space.sites()};
-  const ChannelOrder order(*channel, space, {});
-  return {order.first_bit(), order.bits()};
 }
 
 /// P(K = k) of n trials with probability p, for k = 0 ... until P(K > k) < kTail, and that tail.
@@ -116,8 +52,7 @@ std::vector<double> count_probabilities(std::uint64_t n, double p) {
 struct StratifiedSampler::State {
   Sampler sampler;
   Strata strata;
-  BitClasses classes;       // single faults, divided
-  std::uint64_t width = 0;  // sites of a word, of these
+  std::vector<SiteStrata> single;  // single faults, divided: by network
   // binomial, divided: words with a critical bit, and which of them have it at 0
   struct Critical {
     std::uint64_t first_word = 0;  // among all that have one
@@ -127,8 +62,8 @@ struct StratifiedSampler::State {
   std::vector<Critical> critical;  // by tensor
   std::uint64_t critical_words = 0, critical_bits = 0;
   std::optional<WordStrata> words;  // binomial, coded, divided
-  std::optional<BitStrata> bits;    // single faults in words stored in several ways, divided
 
+  void divide_single(const std::vector<Network>& networks, bool more);
   void find_critical(const Graph& graph, const FaultSpace& space);
   void divide_binomial(const Graph& graph, const FaultSpace& space, double ber);
   void divide_words(const Graph& graph, const FaultSpace& space, double ber);
@@ -142,6 +77,28 @@ struct StratifiedSampler::State {
   Faults draw_critical(const FaultSpace& space, std::uint64_t count, Rng& rng) const;
   Faults draw_binomial(const FaultSpace& space, std::int32_t stratum, const RngKey& key) const;
 };
+
+void StratifiedSampler::State::divide_single(const std::vector<Network>& networks, bool more) {
+  const auto* channel = std::get_if<ChannelFaults>(&sampler);
+  const bool alone = networks.size() == 1 && !more;
+  std::optional<SiteStrata> first = strata_by_bits(networks.front().space, channel);
+  const int version = first ? 1 : 2;
+  if (!first && !channel && alone) first = strata_by_layout(networks.front().space);
+  if (!first || first->strata().names.size() < 2) return;
+  strata = first->strata();
+  strata.version = version;
+  single.push_back(std::move(*first));
+  for (std::size_t n = 1; n < networks.size(); ++n) {
+    const FaultSpace& space = networks[n].space;
+    SiteStrata own =
+        strata_by_bits(space, channel).value_or(SiteStrata(SiteStrata::DrawBy::kWordAndBit));
+    if (space.sites() > 0 && own.strata().names != strata.names)
+      throw UserError(
+          "--sampling stratified, --half-width: the networks store their values in different ways, "
+          "so that they have no classes of bits in common; inject them one by one");
+    single.push_back(std::move(own));
+  }
+}
 
 void StratifiedSampler::State::find_critical(const Graph& graph, const FaultSpace& space) {
   const Memory memory(graph);
@@ -201,6 +158,7 @@ void StratifiedSampler::State::divide_words(const Graph& graph, const FaultSpace
     strata.costs.push_back(cost(graph, space, all ? 0 : ber, near));  // of all: the rest is silent
   }
   strata.version = 2;
+  strata.of_words = all;
   if (!all) return;
   strata.names.push_back("all words read right");
   strata.weights.push_back(by_count.front().share);
@@ -226,8 +184,7 @@ double StratifiedSampler::State::cost(const Graph& graph, const FaultSpace& spac
     run += macs * (1 - spared);
     total += macs;
   }
-  // A trial without any fault still has its row.
-  return std::max(run / total, 1e-3);
+  return std::max(run / total, kOfARow);
 }
 
 /// The stratum's number of critical flips; of the last one, a draw from the tail of the binomial
@@ -284,8 +241,8 @@ Faults StratifiedSampler::State::draw_binomial(const FaultSpace& space, std::int
   return faults;
 }
 
-StratifiedSampler::StratifiedSampler(const Sampler& sampler, const Graph& original,
-                                     const FaultSpace& space, const FaultModel& faults, bool alone)
+StratifiedSampler::StratifiedSampler(const Sampler& sampler, const std::vector<Network>& networks,
+                                     const FaultModel& faults, bool more)
     : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.sampler = sampler;
@@ -293,26 +250,23 @@ StratifiedSampler::StratifiedSampler(const Sampler& sampler, const Graph& origin
   if (!faults.of_bits() || faults.of_words()) return;
   const auto* binomial = std::get_if<BinomialFaults>(&sampler);
   const auto* exact = std::get_if<ExactFaults>(&sampler);
-  const bool channel = std::holds_alternative<ChannelFaults>(sampler);
-  if (channel || (exact && exact->count == 1)) {
-    s.classes = classes_of(space, channel);
-    if (s.classes.size() > 1) {
-      s.strata = bit_strata(s.classes);
-      if (!silent_bits(space).empty()) {
-        s.strata.names.back() += ", corrected";
-        s.strata.costs.back() = 0;
-      }
-    }
-    if (!s.classes.empty()) s.width = space.tensors().front().bits.size();
-    if (s.classes.empty() && !channel && alone) s.bits = BitStrata::of(space);
-    if (s.bits) s.strata = s.bits->strata();
-  }
+  if (std::holds_alternative<ChannelFaults>(sampler) || (exact && exact->count == 1))
+    s.divide_single(networks, more);
+  if (!binomial || binomial->ber <= 0 || binomial->ber >= 1) return;
+  const auto& [original, space] = networks.front();
   const bool plain = std::all_of(space.tensors().begin(), space.tensors().end(),
                                  [](const FaultTensor& t) { return !t.layout.code; });
-  if (!binomial || binomial->ber <= 0 || binomial->ber >= 1) return;
   if (plain && faults.effect != Effect::kStuckAt0)
     s.divide_binomial(original, space, binomial->ber);
   if (!plain && faults.effect == Effect::kFlip) s.divide_words(original, space, binomial->ber);
+}
+
+StratifiedSampler::StratifiedSampler(DivideBy by, const std::vector<Network>& networks)
+    : state_(std::make_unique<State>()) {
+  state_->sampler = ExactFaults{1};
+  state_->single = strata_by_part(by, networks);
+  state_->strata = state_->single.front().strata();
+  for (double& cost : state_->strata.costs) cost = std::max(kOfARow, cost);
 }
 
 StratifiedSampler::~StratifiedSampler() = default;
@@ -322,30 +276,21 @@ const Strata& StratifiedSampler::strata() const {
   return state_->strata;
 }
 
-Faults StratifiedSampler::draw(const FaultSpace& space, std::int32_t stratum,
-                               const RngKey& key) const {
+std::vector<double> StratifiedSampler::weights(std::size_t network) const {
+  return state_->single.at(network).strata().weights;
+}
+
+Faults StratifiedSampler::draw(const FaultSpace& space, std::int32_t stratum, const RngKey& key,
+                               std::size_t network) const {
   const State& s = *state_;
-  if (stratum < 0 || !divides()) return sentinel::draw(s.sampler, space, key);
-  if (s.bits) return {s.bits->draw(space, static_cast<std::size_t>(stratum), key)};
-  if (s.words) {
-    const auto h = static_cast<std::size_t>(stratum);
-    const auto& by_count = s.words->classes();
-    const bool all = s.words->counts_all();  // then the first is the last stratum
-    return s.words->draw(space, by_count[all ? (h + 1) % by_count.size() : h], key);
-  }
-  if (std::holds_alternative<BinomialFaults>(s.sampler))
-    return s.draw_binomial(space, stratum, key);
-  const bool channel = std::holds_alternative<ChannelFaults>(s.sampler);
-  if (classes_of(space, channel) != s.classes)
-    throw UserError(
-        "--sampling stratified, --half-width: the networks store their values in different ways, "
-        "so that they have no classes of bits in common; inject them one by one");
-  const BitRange range = range_of(s.sampler, space);
-  Rng rng(key);
-  FaultSite site = space.at(range.first + rng.below(range.bits / s.width) * s.width);
-  const std::vector<int>& bits = s.classes[static_cast<std::size_t>(stratum)];
-  site.bit = static_cast<std::uint8_t>(bits[rng.below(bits.size())]);
-  return {site};
+  if (stratum < 0) return sentinel::draw(s.sampler, space, key);
+  const auto h = static_cast<std::size_t>(stratum);
+  if (!s.single.empty()) return s.single.at(network).draw(space, h, key);
+  if (!divides()) return sentinel::draw(s.sampler, space, key);
+  if (!s.words) return s.draw_binomial(space, stratum, key);
+  const auto& by_count = s.words->classes();
+  const bool all = s.words->counts_all();  // then the first is the last stratum
+  return s.words->draw(space, by_count[all ? (h + 1) % by_count.size() : h], key);
 }
 
 }  // namespace sentinel

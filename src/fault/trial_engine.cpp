@@ -117,9 +117,6 @@ struct TrialEngine::State {
   std::size_t wave() const;
   TrialResult result_of(const at::Tensor& logits, EnginePath path, const Part& part,
                         const Faults& faults) const;
-  void drop_records(Reading& reading) const {
-    if (reading.records.size() > most_records) reading.records = {};
-  }
   NodeId first_node(const Faults& faults) const { return space.tensors()[faults[0].tensor].node; }
 };
 
@@ -255,10 +252,9 @@ std::vector<TrialOutput> TrialEngine::State::fast_trials(const TrialInput* begin
     const auto start = Clock::now();
     TrialOutput& output = outputs[number];
     const Part own = part(trial->group);
-    output.reading = memory->read(space, trial->faults);
-    std::vector<ReadChange> changes = memory->through_bounds(output.reading.changes);
+    output.reading = memory->read(space, trial->faults, most_records);
+    std::vector<ReadChange> changes = memory->through_bounds(std::move(output.reading.changes));
     output.reading.changes.clear();
-    drop_records(output.reading);
     const NodeId conv = patcher->channel_of(memory->tensors(), changes).conv;
     if (changes.empty())
       output.logits = own.of(fast_golden);
@@ -339,11 +335,10 @@ TrialOutcome TrialEngine::run_reference(const Faults& faults, std::int32_t group
   const at::NoGradGuard no_grad;
   const Part part = s.part(group);
   const auto start = Clock::now();
-  Reading reading = s.memory->read(s.space, faults);
+  Reading reading = s.memory->read(s.space, faults, s.most_records);
   const FaultGuard guard(s.graph, *s.memory, std::move(reading.changes));
   const at::Tensor logits = faults.empty() ? part.of(s.golden.logits) : s.reference_logits(part);
   const TrialResult result = s.result_of(logits, EnginePath::kReference, part, faults);
-  s.drop_records(reading);
   return outcome_of(result, std::move(reading), faults.size(), since(start));
 }
 

@@ -98,7 +98,7 @@ bool WordUnits::add_blocks(const FaultSpace& space, std::uint32_t number) {
   std::uint64_t element = 0, check_word = 0;
   const auto append = [&](std::uint64_t units, std::uint64_t own) {
     if (units == 0) return;
-    const CodedWords coded{static_cast<int>(own), true, check >= 0};
+    const CodedWords coded{static_cast<int>(own), check >= 0};
     Range range;
     range.kind = kind_of(tensor.layout, coded, false);
     range.data = number;

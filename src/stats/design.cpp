@@ -194,8 +194,9 @@ bool Design::at_round_end() const {
 }
 
 Estimator::Estimator(const EstimateOptions& options) : options_(options) {
-  const bool stratified =
-      options.estimate == Estimate::kStratified || options.estimate == Estimate::kMover;
+  const bool stratified = options.estimate == Estimate::kStratified ||
+                          options.estimate == Estimate::kGuarded ||
+                          options.estimate == Estimate::kMover;
   strata_.resize(stratified ? options.weights.size() : 1);
   samples_.resize(options.estimate == Estimate::kJoined ? options.weights.size() : 1);
   if (options.estimate == Estimate::kAsymptotic)
@@ -223,6 +224,7 @@ void Estimator::add(const TrialDraw& draw, double value, double centre) {
       strata_[0].add(value);
       return;
     case Estimate::kStratified:
+    case Estimate::kGuarded:
     case Estimate::kMover:
       strata_.at(static_cast<std::size_t>(draw.stratum)).add(value);
       return;
@@ -278,6 +280,8 @@ Interval Estimator::of_trials() const {
       return korn_graubard_interval(strata_[0], o.confidence, o.population);
     case Estimate::kStratified:
       return stratified_interval(o.weights, strata_, o.confidence, o.low, o.high);
+    case Estimate::kGuarded:
+      return guarded_interval(o.weights, strata_, o.confidence, o.low, o.high);
     case Estimate::kMover:
       return mover_interval(o.weights, strata_, o.confidence);
     case Estimate::kAsymptotic:

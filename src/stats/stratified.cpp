@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <initializer_list>
 #include <numeric>
 
@@ -93,6 +94,26 @@ Interval rule_of_three(Interval interval, const std::vector<double>& weights,
   interval.upper = std::min(high, interval.estimate + unseen_shift(weights, strata, up, budget));
   interval.method = "rule of three";
   return interval;
+}
+
+/// Of so many outcomes at a distance from the mean, among the trials of a stratum and one more.
+double unseen_variance(const Moments& moments, double outcomes, double distance) {
+  const double p = outcomes / (count(moments) + 1);
+  return p * (1 - p) * distance * distance;
+}
+
+/// Of a mean of strata with variances of their own.
+double satterthwaite_half_width(const std::vector<double>& weights,
+                                const std::vector<Moments>& strata, double confidence,
+                                const std::function<double(const Moments&)>& variance_of) {
+  double variance = 0, per_freedom = 0;
+  for (std::size_t h = 0; h < strata.size(); ++h) {
+    if (!(weights[h] > 0)) continue;
+    const double v = weights[h] * weights[h] * variance_of(strata[h]) / count(strata[h]);
+    variance += v;
+    per_freedom += v * v / (count(strata[h]) - 1);
+  }
+  return t_quantile(variance * variance / per_freedom, confidence) * std::sqrt(variance);
 }
 
 struct Bounds {
@@ -194,26 +215,32 @@ Interval stratified_interval(const std::vector<double>& weights, const std::vect
   Interval interval = estimate_of(weights, strata, confidence, low, high, "stratified t");
   if (too_few(weights, strata)) return interval;
   if (without_spread(weights, strata)) return rule_of_three(interval, weights, strata);
-  double variance = 0, per_freedom = 0;
-  for (std::size_t h = 0; h < strata.size(); ++h) {
-    if (!(weights[h] > 0)) continue;
-    const double v =
-        weights[h] * weights[h] * floored_variance(strata[h], low, high) / count(strata[h]);
-    variance += v;
-    per_freedom += v * v / (count(strata[h]) - 1);
-  }
-  const double half_width =
-      t_quantile(variance * variance / per_freedom, confidence) * std::sqrt(variance);
+  const double half_width = satterthwaite_half_width(
+      weights, strata, confidence,
+      [&](const Moments& moments) { return floored_variance(moments, low, high); });
   interval.lower = std::max(low, interval.estimate - half_width);
   interval.upper = std::min(high, interval.estimate + half_width);
   return interval;
 }
 
+Interval guarded_interval(const std::vector<double>& weights, const std::vector<Moments>& strata,
+                          double confidence, double low, double high) {
+  Interval interval = estimate_of(weights, strata, confidence, low, high, "guarded stratified t");
+  if (too_few(weights, strata)) return interval;
+  if (without_spread(weights, strata)) return rule_of_three(interval, weights, strata);
+  const auto reach = [&](double end) {
+    return satterthwaite_half_width(weights, strata, confidence, [end](const Moments& moments) {
+      return moments.variance() + unseen_variance(moments, 1, end - moments.mean());
+    });
+  };
+  interval.lower = std::max(low, interval.estimate - reach(low));
+  interval.upper = std::min(high, interval.estimate + reach(high));
+  return interval;
+}
+
 double floored_variance(const Moments& moments, double low, double high) {
   if (moments.variance() > 0) return moments.variance();
-  const double p = 0.5 / (count(moments) + 1);
-  const double reach = std::max(high - moments.mean(), moments.mean() - low);
-  return p * (1 - p) * reach * reach;
+  return unseen_variance(moments, 0.5, std::max(high - moments.mean(), moments.mean() - low));
 }
 
 Interval mover_interval(const std::vector<double>& weights, const std::vector<Moments>& strata,

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/sampling_words.hpp"
 #include "sentinel/core/time.hpp"
 
 namespace sentinel::store {
@@ -156,14 +157,11 @@ void check_points(const std::string& path, const ResultInfo& info) {
 }
 
 void check_plans(const std::string& path, const ResultInfo& info) {
-  const std::set<std::string> known{
-      "simple",    "stratified", "sequential",          "allocated",           "per-layer",
-      "per-class", "per-bit",    "per-layer:allocated", "per-class:allocated", "per-bit:allocated"};
   for (std::size_t p = 0; p < info.plans.size(); ++p) {
     const PlanInfo& plan = info.plans[p];
     const Place at{path, "/design/plans, row", p};
     count_in(at, "point", plan.point, p, p);
-    if (known.count(plan.sampling) == 0)
+    if (!find_sampling(plan.sampling))
       refuse(at, "sampling '" + plan.sampling + "' is unknown to this version");
     share_in(at, "half_width", plan.half_width, 0, 1);
     count_in(at, "first", plan.first, 0, info.points.at(p).trials);
@@ -192,6 +190,7 @@ void check_strata(const std::string& path, const ResultInfo& info) {
     number_in(at, "stratum", stratum.stratum, next[stratum.point], next[stratum.point]);
     share_in(at, "weight", stratum.weight, 0, 1 + kRounding);
     share_in(at, "cost", stratum.cost, 0, std::numeric_limits<double>::max());
+    share_in(at, "misread", stratum.misread, -1, std::numeric_limits<double>::max());
     check_known(at, stratum, i > 0 ? &info.strata[i - 1] : nullptr);
     ++next[stratum.point];
     sums[stratum.point] += stratum.weight;
@@ -231,6 +230,18 @@ void check_shares(const std::string& path, const ResultInfo& info) {
     const Place at{path, "/design/shares, point", key.first};
     number_in(at, "the number of strata", of.first, strata[key.first], strata[key.first]);
     share_in(at, "the sum of weights", of.second, 1 - kRounding, 1 + kRounding);
+  }
+}
+
+void check_bounds(const std::string& path, const ResultInfo& info) {
+  std::set<std::pair<std::uint32_t, std::uint32_t>> seen;
+  for (std::size_t i = 0; i < info.bounds.size(); ++i) {
+    const BoundInfo& row = info.bounds[i];
+    const Place at{path, "/design/bounds, row", i};
+    names_row(at, "point", row.point, info.points.size());
+    number_in(at, "model", row.model, 0, size_of(info.models.size()) - 1);
+    if (!seen.insert({row.point, row.model}).second) refuse(at, "point and model are there twice");
+    share_in(at, "bound", row.bound, 0, 1);
   }
 }
 
@@ -286,7 +297,7 @@ void check_lengths(const std::string& path, const ResultInfo& info) {
 
 /// Whether strata have estimates of their own.
 bool is_divided(const ResultInfo& info, std::uint32_t point) {
-  return point < info.plans.size() && info.plans[point].sampling.rfind("per-", 0) == 0;
+  return point < info.plans.size() && sampling_of(info.plans[point].sampling).division;
 }
 
 /// Averages of plans without weights lie in [0, 1]; what others weigh may lie beside it, and so
@@ -339,6 +350,7 @@ void check_info(const std::string& path, const ResultInfo& info) {
   check_plans(path, info);
   check_strata(path, info);
   check_shares(path, info);
+  check_bounds(path, info);
   check_pairing(path, info);
   for (const ImportanceInfo& layer : info.importance) check_importance(path, layer);
 }
@@ -405,9 +417,9 @@ std::vector<IdRange> planned_ids(const ResultInfo& info) {
   std::vector<IdRange> ranges;
   for (const PointInfo& point : info.points) {
     const PlanInfo plan = point.id < info.plans.size() ? info.plans[point.id] : PlanInfo();
-    const bool may_stop = plan.sampling == "sequential" || plan.sampling == "allocated";
     // Trials may have been running when the plan was decided.
-    ranges.push_back({plan.first, may_stop && plan.reached != 0 ? kMostCount : point.trials});
+    const bool stopped = may_stop(sampling_of(plan.sampling).sampling) && plan.reached != 0;
+    ranges.push_back({plan.first, stopped ? kMostCount : point.trials});
   }
   return ranges;
 }

@@ -100,7 +100,7 @@ struct Describe<StratumInfo> {
   template <class R, class F>
   static void each(R& r, F&& f) {
     f("point", r.point), f("stratum", r.stratum), f("name", r.name), f("weight", r.weight);
-    f("cost", r.cost);
+    f("cost", r.cost), f("misread", r.misread);
   }
 };
 
@@ -109,6 +109,14 @@ struct Describe<ShareInfo> {
   template <class R, class F>
   static void each(R& r, F&& f) {
     f("point", r.point), f("model", r.model), f("stratum", r.stratum), f("weight", r.weight);
+  }
+};
+
+template <>
+struct Describe<BoundInfo> {
+  template <class R, class F>
+  static void each(R& r, F&& f) {
+    f("point", r.point), f("model", r.model), f("bound", r.bound);
   }
 };
 
@@ -186,12 +194,19 @@ template <>
 inline bool is_optional<EstimateRow>(std::string_view name) {
   return name == "stratum";
 }
+template <>
+inline bool is_optional<StratumInfo>(std::string_view name) {
+  return name == "misread";
+}
 template <class Row>
 bool needs_optional(const Row&) {
   return false;
 }
 inline bool needs_optional(const EstimateRow& row) {
   return row.stratum >= 0;
+}
+inline bool needs_optional(const StratumInfo& row) {
+  return row.misread >= 0;
 }
 
 /// The row that a reader fills in, with what a file of that schema version does not tell.

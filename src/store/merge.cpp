@@ -8,6 +8,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/sampling_words.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "sentinel/store/result_store.hpp"
@@ -41,16 +42,9 @@ ResultFile read_output(const std::string& output) {
   }
 }
 
-/// Plans of which a trial is drawn whatever the others showed.
-bool is_fixed(const std::string& sampling) {
-  for (const char* fixed : {"simple", "per-layer", "per-class", "per-bit"})
-    if (sampling == fixed) return true;
-  return false;
-}
-
 void check_plan(const std::string& path, const ResultInfo& info) {
   for (const PlanInfo& plan : info.plans)
-    if (!is_fixed(plan.sampling))
+    if (is_adaptive(sampling_of(plan.sampling).sampling))
       throw UserError(path + " has an adaptive plan (" + plan.sampling +
                       " sampling), whose trials depend on those before them, so that parts of it "
                       "cannot be joined; run such a campaign into one result");
@@ -163,12 +157,14 @@ struct ResultMerge::State {
 
   State(const std::vector<std::string>& paths, const std::string& to);
   void take(const std::string& path, ResultFile outline);
-  void keep_estimates(const std::vector<EstimateRow>& rows);
   void count(const std::vector<TrialRow>& trial);
   std::uint64_t first(std::size_t point) const {
     return point < info.plans.size() ? info.plans[point].first : 0;
   }
   std::uint64_t wanted(std::size_t point) const { return info.points[point].trials - first(point); }
+  bool is_answered(std::size_t point) const {
+    return done[point] == wanted(point) || is_bounded(info, static_cast<std::uint32_t>(point));
+  }
   std::uint64_t each_record(const std::function<void(const store::PackedRecord&)>& visit) const {
     const auto is_audited = [this](const TrialRow& row) {
       return audit.count(AuditKey{row.point, row.id, row.model}) > 0;
@@ -186,7 +182,6 @@ struct ResultMerge::State {
   Sessions sessions;
   ResultInfo info;
   std::map<AuditKey, AuditRow> audit;
-  std::map<std::uint32_t, std::vector<EstimateRow>> without_trials;  // by point
   std::vector<std::uint64_t> done;  // planned trials that are stored, by point
   MergeReport report;
 
@@ -224,7 +219,6 @@ void ResultMerge::State::take(const std::string& path, ResultFile outline) {
   for (std::size_t p = 0; p < std::min(info.plans.size(), outline.info.plans.size()); ++p)
     info.plans[p].first = std::min(info.plans[p].first, outline.info.plans[p].first);
   warn_of_journals(path);
-  keep_estimates(outline.estimates);
   for (const AuditRow& row : outline.audit) {
     AuditRow& kept = audit.emplace(AuditKey{row.point, row.id, row.model}, row).first->second;
     // Audits on other machines may find other deviations: a mismatch must not get lost.
@@ -233,14 +227,6 @@ void ResultMerge::State::take(const std::string& path, ResultFile outline) {
   sessions.add(outline.sessions);
   their_sessions.push_back(std::move(outline.sessions));
   inputs.push_back({path, {}});
-}
-
-/// Those that need no trials, of each point from the first part that has them.
-void ResultMerge::State::keep_estimates(const std::vector<EstimateRow>& rows) {
-  std::map<std::uint32_t, std::vector<EstimateRow>> own;
-  for (const EstimateRow& row : rows)
-    if (row.trials == 0) own[row.point].push_back(row);
-  without_trials.merge(own);
 }
 
 void ResultMerge::State::count(const std::vector<TrialRow>& trial) {
@@ -265,11 +251,6 @@ const ResultInfo& ResultMerge::info() const {
   return state_->info;
 }
 
-std::vector<EstimateRow> ResultMerge::estimates_without_trials(std::uint32_t point) const {
-  const auto found = state_->without_trials.find(point);
-  return found == state_->without_trials.end() ? std::vector<EstimateRow>() : found->second;
-}
-
 void ResultMerge::each_trial(const std::function<void(const std::vector<TrialRow>&)>& visit) {
   const h5::Guard guard;
   std::vector<TrialRow> trial;
@@ -292,13 +273,13 @@ MergeReport ResultMerge::write(std::vector<EstimateRow> estimates) {
   store::ResultContents contents;
   contents.complete = state.report.complete = true;
   for (std::size_t p = 0; p < state.done.size(); ++p)
-    if (state.done[p] != state.wanted(p)) contents.complete = state.report.complete = false;
+    if (!state.is_answered(p)) contents.complete = state.report.complete = false;
   contents.sessions = state.sessions.rows();
   contents.findings.plans = state.info.plans;
   for (PlanInfo& plan : contents.findings.plans) {
     const std::uint64_t done = state.done.at(plan.point);
-    plan.used = state.without_trials.count(plan.point) > 0 ? 0 : done;
-    plan.reached = done == state.wanted(plan.point) ? 1 : 0;
+    plan.used = is_bounded(state.info, plan.point) ? 0 : done;
+    plan.reached = state.is_answered(plan.point) ? 1 : 0;
   }
   contents.findings.estimates = std::move(estimates);
   for (const auto& [key, row] : state.audit) contents.audit.push_back(row);

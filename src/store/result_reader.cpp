@@ -80,6 +80,7 @@ void read_design(const h5::File& file, ResultInfo& info) {
   info.plans = h5::read_rows<PlanInfo>(file, design, "plans");
   info.strata = h5::read_rows<StratumInfo>(file, design, "strata");
   if (has("shares")) info.shares = h5::read_rows<ShareInfo>(file, design, "shares");
+  if (has("bounds")) info.bounds = h5::read_rows<BoundInfo>(file, design, "bounds");
   if (has("pairing")) info.pairing = h5::read_rows<PairingInfo>(file, design, "pairing");
   if (has("blocks")) info.image_blocks = h5::read_numbers<std::int32_t>(file, design, "blocks");
   if (has("audit_rates")) info.audit_rates = h5::read_numbers<double>(file, design, "audit_rates");

@@ -99,6 +99,7 @@ void write_design(const File& file, const ResultInfo& info, const Findings& find
   h5::write_rows(file, design, "plans", findings.plans.empty() ? info.plans : findings.plans);
   h5::write_rows(file, design, "strata", info.strata);
   if (!info.shares.empty()) h5::write_rows(file, design, "shares", info.shares);
+  if (!info.bounds.empty()) h5::write_rows(file, design, "bounds", info.bounds);
   h5::write_rows(file, design, "rounds", findings.rounds);
   if (!findings.centres.empty()) h5::write_rows(file, design, "centres", findings.centres);
   if (!info.pairing.empty()) h5::write_rows(file, design, "pairing", info.pairing);

@@ -87,7 +87,7 @@ bool leaves_bits_bare(const Layout& layout) {
 
 CodedWords whole_block(const Layout& layout) {
   const BlockShape shape = block_shape(layout);
-  return {shape.words, true, shape.check_bits > 0};
+  return {shape.words, shape.check_bits > 0};
 }
 
 namespace {
@@ -126,7 +126,7 @@ StoredBits stored_bits(const Layout& layout, const CodedWords& words) {
   const BlockShape shape = block_shape(layout);
   const bool bytes = layout.code->kind == Kind::kZeroSpace;
   StoredBits bits;
-  for (int i = 0; words.data && i < words.words * shape.stored_bits; ++i) {
+  for (int i = 0; i < words.words * shape.stored_bits; ++i) {
     const bool used = bytes ? i % 8 != 6 : is_message_bit(layout, i % shape.stored_bits);
     (used ? bits.used : bits.loose).push_back(i);
   }

@@ -73,3 +73,20 @@ def test_figures_and_page_are_made(bounded: Path, tmp_path: Path) -> None:
     report.main([str(bounded), "-o", str(page)])
     assert "No trial is stored yet" not in page.read_text()
     assert BOUND in page.read_text()
+
+
+def test_one_model_is_bounded_and_another_is_not(tmp_path: Path) -> None:
+    plain = [outcome(0, i, 0, 90 - i, i) for i in range(3)]
+    coded = [outcome(0, i, 1, 90, 0) for i in range(3)]
+    sample = Sample(
+        models=("unprotected", "hardened"),
+        points=(("binomial", 1e-2, 3),),
+        trials=plain + coded,
+        estimates=[row | {"model": 1} for row in ESTIMATES],
+    )
+    with Result(sample.write(tmp_path / "one.h5")) as result:
+        assert not summaries.is_bounded(result, 0) and summaries.is_bounded(result, 0, 1)
+        table = summaries.accuracy_table(result)
+        assert list(table["trials"]) == [3, 0] and table["method"][1] == BOUND
+        assert list(summaries.outcome_table(result)["trials"]) == [3, 0]
+        assert report.headlines(result)[0].startswith("BER 1e-2, 3 trials: ")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import fault_lists
+import figures
 import h5py
 import numpy as np
 import pytest
@@ -94,6 +98,23 @@ def test_another_file_is_not_replaced(result, tmp_path, capfd):
     assert output.read_text() == "mine\n"
 
 
+def test_outcomes_are_read_without_pandas(tmp_path):
+    """The page's own lines, run as they stand there."""
+    page = (Path(__file__).resolve().parents[2] / "docs/fault_lists.md").read_text()
+    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "pandas" not in lines
+    rows = [outcome(0, t, m, 80 + t, 10, t) for t in range(3) for m in range(2)]
+    faults = [[(0, 1, 30)] * (t % 2) for t in range(3) for _ in range(2)]
+    sample = Sample(points=(("listed", 0.0, 3),), estimands=("listed",), trials=rows, faults=faults)
+    sample.write(tmp_path / "result.h5")
+    command = [sys.executable, "-c", lines]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    head, *table = done.stdout.splitlines()
+    assert head == "id,n_faults,correct,masked,sdc_noncritical,sdc_critical,due"
+    assert table == ["0,0,80,45,45,10,0", "1,1,81,44,45,10,1", "2,0,82,44,44,10,2"]
+
+
 def test_means_of_a_list_have_no_intervals(tmp_path):
     rows = [outcome(0, t, m, 80 + t, 0) for t in range(4) for m in range(2)]
     stored = {"quantity": "accuracy", "estimate": 0.815, "lower": np.nan, "upper": np.nan}
@@ -108,4 +129,8 @@ def test_means_of_a_list_have_no_intervals(tmp_path):
         gain = summaries.computed_gain(result, 0, 1)
         assert gain is not None and np.isnan(gain.lower) and gain.method == "listed"
         page = render(sources_of(result, []))
-    assert "a list of faults, which is no sample" in page
+        axes = figures.draw("accuracy", sources_of(result, [])).axes[0]
+    assert axes.get_xlabel() == "mean accuracy [%] of the list"
+    assert "under a list of faults" in page and "a list of faults, which is no sample" in page
+    for other in ("(no interval)", "% interval", "--single-bit", "Stopping rule", "ilot"):
+        assert other not in page.partition("<h2>Provenance")[0], other

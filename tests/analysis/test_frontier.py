@@ -106,6 +106,10 @@ def test_the_table(three):
     assert len({line.count("|") for line in text.splitlines()}) == 1
 
 
+def legend(found: frontier.Frontier) -> set[str]:
+    return {text.get_text() for text in plot_frontier.draw(found).axes[2].get_legend().get_texts()}
+
+
 def change(path: Path, table: str, column: str, value: object) -> None:
     with h5py.File(path, "a") as file:
         rows = file[table][:]
@@ -114,15 +118,62 @@ def change(path: Path, table: str, column: str, value: object) -> None:
 
 
 def test_what_cannot_be_compared_is_refused(three):
-    for column, value in (("effect", b"stuck-at-1"), ("shape", b"burst:3")):
+    usual = {"effect": b"flip", "shape": b"bit", "fault_model": b"binomial"}
+    others = {"effect": b"stuck-at-1", "shape": b"burst:3", "fault_model": b"per-layer-floor"}
+    for column, value in others.items():
         change(three[1][1], "points", column, value)
         with pytest.raises(ResultError, match=f"coded.h5: its faults are .*{value.decode()}"):
             frontier_of(opened(three))
-        change(three[1][1], "points", column, b"flip" if column == "effect" else b"bit")
+        change(three[1][1], "points", column, usual[column])
     with h5py.File(three[2][1], "a") as file:
         file["provenance"].attrs["images_sha256"] = "another"
     with pytest.raises(ResultError, match="mixed.h5: is of other images than .*fp32.h5"):
         frontier_of(opened(three))
+
+
+def change_network(path: Path, structure: str = "", layer: str = "") -> None:
+    with h5py.File(path, "a") as file:
+        for group in file["models"].values():
+            group.attrs["structure"] = structure or group.attrs["structure"]
+            nodes = group["nodes"][:]
+            nodes["name"][2] = layer or nodes["name"][2]
+            group["nodes"][...] = nodes
+
+
+def test_a_frontier_is_of_one_network(three):
+    for _, path in three[:2]:
+        change_network(path, '{"architecture": "resnet20"}')
+    change_network(three[2][1], '{"architecture": "resnet32"}')
+    refused = (
+        "mixed.h5: mixed is of resnet32, and fp32 of .*fp32.h5 is of resnet20; a frontier is of one "
+        r"network \(--several-networks compares them\)"
+    )
+    with pytest.raises(ResultError, match=refused):
+        frontier_of(opened(three))
+    found = frontier_of(opened(three), several=True)
+    names = ["resnet20: fp32", "resnet20: coded", "resnet32: mixed"]
+    assert [form.name for form in found.forms] == names and found.reference.name == names[0]
+    assert {names[2], "resnet20: fp32 without faults"} <= legend(found)
+
+
+def test_networks_are_told_apart_by_their_layers(three):
+    """Where no architecture is known, or two networks have the same."""
+    change_network(three[2][1], layer="another")
+    with pytest.raises(ResultError, match="mixed is of a network with layer another, and fp32 of"):
+        frontier_of(opened(three))
+    names = [form.name for form in frontier_of(opened(three), several=True).forms]
+    assert names == ["network (1): fp32", "network (1): coded", "network (2): mixed"]
+
+
+def test_the_legend_says_what_fails_where_that_differs(three):
+    assert "fp32" in legend(frontier_of(opened(three)))
+    for path in (three[0][1], three[2][1]):
+        change(path, "points", "target", b"weight,bias,bn,bound,scale,check")
+    change(three[2][1], "points", "selection", b"layers stem")
+    found = frontier_of(opened(three))
+    wanted = {"fp32, faults in all parameters", "coded, faults in weight"}
+    assert wanted | {"mixed, faults in all parameters (layers stem)"} <= legend(found)
+    assert "Forms differ in what fails." in plot_frontier.caption(found)
 
 
 def test_points_without_rates_make_none(single, three):
@@ -147,9 +198,7 @@ def test_the_picture(three):
     assert "largest bit error rate within 1 point of fp32" in right.get_ylabel().replace("\n", " ")
     arrows = [text for text in right.texts if text.get_text() == ""]
     assert len(arrows) == 2  # by interval and mean, of the form that loses nothing
-    labels = figure.axes[2].get_legend().get_texts()
-    names = [text.get_text() for text in labels]
-    assert {"fp32", "coded", "mixed", "fp32 without faults", "1 point below"} <= set(names)
+    assert {"fp32", "coded", "mixed", "fp32 without faults", "1 point below"} <= legend(with_faults)
     assert figure.get_size_inches()[0] == PAGE
     written = [text for text in figure.findobj(Text) if text.get_text()]
     assert min(text.get_size() for text in written) >= 7
@@ -186,9 +235,13 @@ def test_the_command(three, tmp_path):
     assert output.read_bytes().startswith(b"\x89PNG")
     assert f"| int4 | weight {BCH}; all else fp32 |" in done.stdout
     assert "within 2 points of fp32 without faults" in done.stdout
+    other = write(tmp_path / "other.h5", GOOD)
+    change_network(other, layer="another")
+    assert program(paths[0], other, "--several-networks", "--output", output).returncode == 0
     for more, code, message in (
         (["--output", tmp_path / "frontier.txt"], 64, "ending with .png, .pdf or .svg"),
         (["--points", "200"], 64, "--points 200: give a number from 0 to 100"),
+        ([other], 65, "--several-networks compares them"),
         (["--reference", "x"], 65, "no form has this name"),
         ([tmp_path / "absent.h5"], 65, "absent.h5: no such file"),
     ):

@@ -57,6 +57,20 @@ def test_report_stands_alone(paired):
     assert "<script" not in text
 
 
+def test_only_tables_scroll_sideways(paired):
+    """Long names do not widen the page: text breaks anywhere, and each table scrolls by itself."""
+    text = rendered(paired)
+    tables = text.count("<table>")
+    assert tables > 5 and text.count('<div class="scroll"><table>') == tables
+    assert re.search(r"body {[^}]*overflow-wrap: break-word", text)
+    assert ".scroll { overflow-x: auto; }" in text
+
+
+def test_pilots_are_named_where_there_are_some(paired, stratified):
+    assert "ilot" not in rendered(paired)
+    assert '<th class="n">Pilot</th>' in rendered(stratified)
+
+
 def test_report_of_a_campaign_that_has_just_begun(empty):
     text = page(empty)
     assert "No trial is stored yet." in text and "0 of 8 rows" in text

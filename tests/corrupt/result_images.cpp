@@ -37,6 +37,7 @@ ResultInfo planned_info() {
                 {1, "sequential", "half-width 0.01", 0.01, 1, 0, 4, 1}};
   info.strata = {{0, 0, "conv1 bit 30", 0.25, 2}, {0, 1, "rest", 0.75, 1}, {1, 0, "all", 1, 1}};
   info.shares = {{0, 1, 0, 0.5}, {0, 1, 1, 0.5}};
+  info.bounds = {{1, 1, 1e-5}};
   info.image_blocks = {0, 0, 1, 1};
   info.images_per_trial = 2;
   info.models[1].mean = {0.5, 0.5, 0.5};

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from crash import Crash
 from drill import JOURNAL, PUBLICATION, Launcher, Result, Shim, journals, stored_rows
+from hostile_files import write_without_record
 
 
 @dataclass
@@ -76,6 +78,20 @@ def campaign(sentinelnn: Launcher, scratch: Path) -> Campaign:
     )
     assert train.code == 0, train.err
     return Campaign(data, checkpoint)
+
+
+@pytest.fixture(scope="session")
+def plain(campaign: Campaign, scratch: Path) -> Path:
+    """The campaign's network as plain PyTorch would have saved it."""
+    path = scratch / "plain.pth"
+    write_without_record(campaign.checkpoint, path)
+    return path
+
+
+@pytest.fixture
+def state(plain: Path) -> dict[str, Any]:
+    """Its tensors by name."""
+    return pytest.importorskip("torch").load(plain)
 
 
 @pytest.fixture(scope="session")

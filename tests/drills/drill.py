@@ -35,6 +35,16 @@ ENVIRONMENT = {
 }
 
 
+def network(path: Path) -> list[str | Path]:
+    """Options for a file that does not say what it holds."""
+    return ["--model", "resnet20", "--checkpoint", path, "--dataset", "synthetic"]
+
+
+def text(attribute: str | bytes) -> str:
+    """An attribute of a file, whatever version of h5py reads it."""
+    return attribute.decode() if isinstance(attribute, bytes) else attribute
+
+
 def sanitized() -> bool:
     """Whether the program is built with AddressSanitizer, which brings its own allocator."""
     libraries = subprocess.run(["ldd", PROGRAM], capture_output=True, text=True, check=True)
@@ -62,6 +72,9 @@ class Outcome:
     def unlogged(self) -> list[str]:
         """Lines on stderr that are no log lines."""
         return [line for line in self.err.splitlines() if not LOG_LINE.match(line)]
+
+    def logged(self, word: str) -> list[str]:
+        return [line for line in self.err.splitlines() if word in line]
 
     @property
     def stored_already(self) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from drill import Launcher
+from hostile_files import write_without_record
 
 # Kinds of files; each is made once and copied.
 FILES = ["result", "checkpoint", "ranking", "CSV ranking", "TorchScript", "training state", "text"]
@@ -94,7 +95,7 @@ class Cases:
         self._made("export --checkpoint {net} --output @", "TorchScript")
         self.model("text").write_text("Nobody's but mine.\n")
         _write_state(self.net, self.model("training state"))
-        _write_without_record(self.net, self.model("PyTorch file"))
+        write_without_record(self.net, self.model("PyTorch file"))
 
     def _made(self, line: str, kind: str) -> None:
         outcome = self._run(line, self.model(kind))
@@ -186,13 +187,6 @@ def _write_state(checkpoint: Path, path: Path) -> None:
             record = item.filename == "archive/sentinelnn.json"
             text = b'{"best_correct":1,"epochs":[],"fingerprint":"x","training":1}'
             new.writestr(item.filename, text if record else old.read(item))
-
-
-def _write_without_record(checkpoint: Path, path: Path) -> None:
-    with zipfile.ZipFile(checkpoint) as old, zipfile.ZipFile(path, "w") as new:
-        for item in old.infolist():
-            if item.filename != "archive/sentinelnn.json":
-                new.writestr(item.filename, old.read(item))
 
 
 def can_mount() -> bool:

@@ -9,30 +9,13 @@ from pathlib import Path
 
 import h5py
 import pytest
-from drill import Outcome
-from hostile_files import write_without_record
+from drill import Outcome, network, text
 
 torch = pytest.importorskip("torch", reason="python3-torch makes the files")
 prune = pytest.importorskip("torch.nn.utils.prune")
 nn = torch.nn
 F = torch.nn.functional
 State = dict[str, "torch.Tensor"]
-
-
-@pytest.fixture(scope="module")
-def plain(campaign, scratch) -> Path:
-    path = scratch / "plain.pth"
-    write_without_record(campaign.checkpoint, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def state(plain) -> State:
-    return torch.load(plain)
-
-
-def network(path: Path) -> list[str | Path]:
-    return ["--model", "resnet20", "--checkpoint", path, "--dataset", "synthetic"]
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +41,9 @@ def hash_of(scratch) -> Callable[[Outcome], str]:
     return read
 
 
-def text(attribute: str | bytes) -> str:
-    return attribute.decode() if isinstance(attribute, bytes) else attribute
-
-
 @pytest.fixture(scope="module")
 def expected(rank, hash_of, plain) -> str:
     return hash_of(rank(plain))
-
-
-def logged(outcome: Outcome, word: str) -> list[str]:
-    return [line for line in outcome.err.splitlines() if word in line]
 
 
 def random(state: State) -> State:
@@ -118,7 +93,7 @@ def test_one_set_of_weights_is_found(rank, hash_of, expected, state, tmp_path, n
     torch.save(make(state), tmp_path / "net.pth")
     outcome = rank(tmp_path / "net.pth")
     assert hash_of(outcome) == expected
-    assert len(logged(outcome, said)) == 1, outcome.err
+    assert len(outcome.logged(said)) == 1, outcome.err
 
 
 TWO_FIT = {
@@ -140,11 +115,11 @@ def test_of_two_sets_the_one_taken_is_said_and_can_be_chosen(
     for ranks in (0, 2):
         usual = rank(path, ranks=ranks)
         assert hash_of(usual) != expected
-        assert len(logged(usual, "warning")) == 1, usual.err
+        assert len(usual.logged("warning")) == 1, usual.err
         first = key.removesuffix("_ema")
         assert f"{first} is taken; --weights-key chooses another: {key}" in usual.err
     other = rank(path, "--weights-key", key)
-    assert hash_of(other) == expected and not logged(other, "warning")
+    assert hash_of(other) == expected and not other.logged("warning")
     wrong = rank(path, "--weights-key", "fly")
     assert wrong.code == 64 and len(wrong.messages) == 1 and key in wrong.messages[0]
     inspected = sentinelnn.run(["inspect", path])

@@ -118,6 +118,55 @@ def test_merge_keeps_what_a_bound_answers(sentinelnn, campaign, stored, tmp_path
     assert "2 of 2 trials identical" in replayed.out
     none = sentinelnn.run(["replay", two, "--point", "0", "--trials", "0"])
     assert none.code == 64 and "holds no trial of it" in none.err
+    start, ranges = part("start", "--trial-range", "0:2"), tmp_path / "ranges.h5"
+    assert sentinelnn.run(["merge", ranged, start, "--output", ranges]).code == 0
+    for path in (ranged, ranges):
+        assert np.array_equal(estimates(path), estimates(whole))
+    with h5py.File(ranges) as file:
+        assert file.attrs["complete"]
+        assert file["design/plans"]["used"].tolist() == [0, 4]
+
+
+def test_a_campaign_keeps_the_bound_of_its_coded_network(sentinelnn, campaign, tmp_path):
+    """The plain network needs trials, the coded one does not; ranges of them say the same."""
+
+    def run(name: str, *more: str) -> Path:
+        output = tmp_path / f"{name}.h5"
+        outcome = sentinelnn.run(
+            ["campaign", "--data", campaign.data, "--checkpoint", campaign.checkpoint]
+            + ["--hardening-ratio", "0", "--clipping", "none", "--images", "10", "--seed", "5"]
+            + ["--store", "weight=int6:channel+bch:32,6", "--ber", "1e-2", *more]
+            + ["--hardened-output", tmp_path / f"{name}.pth", "--output", output]
+        )
+        assert outcome.code == 0, outcome.err
+        assert "its trials are not needed. P(any word read wrongly) = 1.98e-05" in outcome.out
+        return output
+
+    def rows(path: Path) -> np.ndarray:
+        with h5py.File(path) as file:
+            return file["estimates"][:]
+
+    whole = run("whole", "--repeat", "6")
+    parts = [run("a", "--trial-range", "0:2"), run("b", "--trial-range", "2:6")]
+    joined = tmp_path / "joined.h5"
+    assert sentinelnn.run(["merge", *parts, "--output", joined]).code == 0
+    assert np.array_equal(rows(whole), rows(joined))
+    found = {(row["model"], row["quantity"].decode()): row for row in rows(whole)}
+    plain, coded, gain = (
+        found[0, "accuracy"],
+        found[1, "accuracy"],
+        found[1, "accuracy_difference"],
+    )
+    assert plain["method"] == b"betting" and plain["trials"] == 6
+    assert coded["method"] == b"bound: P(any word read wrongly)"
+    assert coded["upper"] - coded["estimate"] == pytest.approx(1.98e-5, rel=0.01)
+    assert found[1, "failing"]["upper"] == pytest.approx(1.98e-5, rel=0.01)
+    assert gain["method"] == b"betting and bound" and gain["trials"] == 6
+    assert gain["lower"] == pytest.approx(coded["lower"] - plain["upper"], abs=1e-12)
+    with h5py.File(whole) as file:
+        assert file["design/plans"]["used"].tolist() == [6] and len(file["trials"]) == 12
+    summary = sentinelnn.run(["summarize", joined, "--json"])
+    assert summary.code == 0, summary.err
 
 
 def test_strata_hold_their_words_and_the_known_one_no_trial(

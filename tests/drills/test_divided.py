@@ -88,6 +88,14 @@ def test_more_trials_extend_and_ranges_join(sentinelnn, campaign, tmp_path):
     assert other.code == 64 and "point 0" in other.messages[0]
 
 
+def test_ranges_that_are_too_few_say_so(sentinelnn, campaign, tmp_path):
+    path, joined = tmp_path / "part.h5", tmp_path / "joined.h5"
+    done = sentinelnn.run(args(campaign, path, "per-layer", "--trial-range", "0:3"))
+    assert done.code == 0 and "3 trials are fewer than 2 of each of the " in done.err
+    merged = sentinelnn.run(["merge", path, "-o", joined])
+    assert merged.code == 0 and "have fewer than 2 trials, too few for an interval" in merged.err
+
+
 def test_a_job_file_says_it_too(sentinelnn, campaign, tmp_path):
     path, same, job = tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "job.toml"
     assert sentinelnn.run(args(campaign, path, "per-class", *PLANS["per-class"])).code == 0
@@ -197,6 +205,10 @@ REFUSED = {
     "floor": (["--fault-count", "per-layer-floor", "--ber", "1e-5"], "by --layers"),
     "half-width": (["--single-bit", "--half-width", "0.02"], "about 2401 trials for each stratum"),
     "few": (["--single-bit", "--repeat", "20"], "strata need at least 4"),
+    "few, a range": (
+        ["--single-bit", "--repeat", "20", "--trial-range", "0:9"],
+        "strata need at least 4",
+    ),
     "unknown": (["--single-bit", "--sampling", "per-channel"], "--sampling per-channel is unknown"),
     "words": (
         ["--single-bit", "--sampling", "per-bit", "--fault-model", "random-word"],

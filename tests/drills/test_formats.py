@@ -9,36 +9,11 @@ from pathlib import Path
 
 import h5py
 import pytest
-from drill import Outcome
-from hostile_files import write_without_record
+from drill import network, text
 
 torch = pytest.importorskip("torch", reason="python3-torch makes the files")
 nn = torch.nn
 State = dict[str, "torch.Tensor"]
-
-
-@pytest.fixture(scope="module")
-def plain(campaign, scratch) -> Path:
-    path = scratch / "plain_fp32.pth"
-    write_without_record(campaign.checkpoint, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def state(plain) -> State:
-    return torch.load(plain)
-
-
-def network(path: Path) -> list[str | Path]:
-    return ["--model", "resnet20", "--checkpoint", path, "--dataset", "synthetic"]
-
-
-def text(attribute: str | bytes) -> str:
-    return attribute.decode() if isinstance(attribute, bytes) else attribute
-
-
-def logged(outcome: Outcome, word: str) -> list[str]:
-    return [line for line in outcome.err.splitlines() if word in line]
 
 
 def record_of(path: Path) -> dict:
@@ -59,7 +34,7 @@ def test_doubles_become_fp32_as_is_said_everywhere(sentinelnn, campaign, state, 
     injected = sentinelnn.run(["inject", *faults, "--output", result], ranks=2)
     for outcome in (sentinelnn.run(["evaluate", *images]), injected):
         assert outcome.code == 0, outcome.err
-        warnings = logged(outcome, "warning")
+        warnings = outcome.logged("warning")
         assert len(warnings) == 1 and "stored as fp64. They are converted" in warnings[0]
         assert "32-bit words of these fp32 values" in warnings[0]
     plan = sentinelnn.run(["plan", *faults])
@@ -80,7 +55,7 @@ def test_halves_stay_halves(sentinelnn, campaign, state, plain, tmp_path, type, 
     evaluated = {}
     for file in (path, plain):
         outcome = sentinelnn.run(["evaluate", *network(file), *images, "--json"])
-        assert outcome.code == 0 and not logged(outcome, "warning"), outcome.err
+        assert outcome.code == 0 and not outcome.logged("warning"), outcome.err
         evaluated[file] = json.loads(outcome.out)["memory_bytes"]
     counters = 21 * 8  # of batches, 64 bits each
     assert 2 * (evaluated[path] - counters) == evaluated[plain] - counters
@@ -158,7 +133,7 @@ def test_qint8_keeps_words_and_scales(sentinelnn, campaign, state, tmp_path, by_
     words = ["harden", *network(path), "--data", campaign.data, "--hardening-ratio", "0"]
     words += ["--clipping", "none", "--store", "bias=fp16", "--output", made]
     outcome = sentinelnn.run(words)
-    assert outcome.code == 0 and not logged(outcome, "warning"), outcome.err
+    assert outcome.code == 0 and not outcome.logged("warning"), outcome.err
     layout = "int8:channel" if by_channel else "int8:tensor"
     assert f"22 of 107 tensors are stored as {layout} and stay so" in outcome.err
     ours, storage = torch.load(made), record_of(made)["storage"]
@@ -212,7 +187,7 @@ def test_half_traced_networks_stay_so_too(sentinelnn, tmp_path):
     words = ["evaluate", "--model", tmp_path / "net.ts", "--dataset", "synthetic", "--images", "4"]
     outcome = sentinelnn.run(words)
     assert outcome.code == 0, outcome.err
-    assert len(logged(outcome, "4 of 4 tensors are stored as bf16 and stay so")) == 1
+    assert len(outcome.logged("4 of 4 tensors are stored as bf16 and stay so")) == 1
 
 
 def words_of(path: Path) -> dict[str, torch.Tensor]:

@@ -148,6 +148,30 @@ def test_layers_may_be_those_of_one_network(sentinelnn, campaign, tmp_path):
     assert refused.code == 64 and "--layers layer9.*" in refused.err
 
 
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [(["--layers", "*"], []), (["--layers", "layer1**"], ["--layers", "layer1*"]),
+     (["--bits", "check,message"], [])],
+)  # fmt: skip
+def test_one_selection_goes_on_in_another_spelling(sentinelnn, campaign, tmp_path, first, again):
+    base = ("--ber", "1e-4", "--repeat")
+    path = tmp_path / "r.h5"
+    outcome = sentinelnn.run(inject(campaign, campaign.checkpoint, path, *base, "4", *first))
+    assert outcome.code == 0, outcome.err
+    outcome = sentinelnn.run(inject(campaign, campaign.checkpoint, path, *base, "6", *again))
+    assert outcome.code == 0 and outcome.stored_already == 4, outcome.err
+    other = ["--layers", "layer1.*"]  # in this network the same, and yet another pattern
+    outcome = sentinelnn.run(inject(campaign, campaign.checkpoint, path, *base, "6", *other))
+    assert outcome.code == 64 and "layer1.*" in outcome.err, outcome.err
+
+
+def test_every_pattern_must_match_even_beside_all(sentinelnn, campaign, tmp_path):
+    options = ("--ber", "1e-4", "--repeat", "4", "--layers", "*,layer9.*")
+    path = tmp_path / "r.h5"
+    outcome = sentinelnn.run(inject(campaign, campaign.checkpoint, path, *options))
+    assert outcome.code == 64 and "--layers layer9.*" in outcome.err, outcome.err
+
+
 def test_faults_may_be_left_out(sentinelnn, campaign, tmp_path):
     base = ("--ber", "1e-4", "--repeat", "4")
     all_of, none = tmp_path / "all.h5", tmp_path / "none.h5"

@@ -4,9 +4,10 @@
 
 #include <cmath>
 
-#include "campaign/division.hpp"
+#include "campaign/describe.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/stats/design.hpp"
+#include "unit/estimates_support.hpp"
 
 namespace sentinel {
 namespace {
@@ -28,13 +29,7 @@ ResultInfo info_of(const Plan& plan) {
   info.plans = {{0, plan.sampling}};
   info.plans[0].guaranteed = plan.guaranteed ? 1 : 0;
   info.plans[0].half_width = plan.sampling == "simple" ? 0 : 0.01;
-  for (const char* name : {"unprotected", "hardened"}) {
-    ModelInfo model;
-    model.name = name;
-    model.images = kImages;
-    model.correct = info.models.empty() ? 90 : 80;
-    info.models.push_back(model);
-  }
+  info.models = test::two_networks(kImages, 90, 80);
   if (plan.sampling != "simple")
     for (std::int32_t h = 0; h < 3; ++h)
       info.strata.push_back({0, h, "", std::array<double, 3>{0.05, 0.25, 0.7}[std::size_t(h)], 1});
@@ -43,7 +38,7 @@ ResultInfo info_of(const Plan& plan) {
 
 Design design_of(const Plan& plan) {
   DesignOptions options;
-  options.sampling = find_sampling(plan.sampling)->sampling;
+  options.sampling = sampling_of(plan.sampling).sampling;
   options.trials = 2000;
   if (plan.sampling != "simple") {
     options.weights = {0.05, 0.25, 0.7};
@@ -121,6 +116,25 @@ INSTANTIATE_TEST_SUITE_P(
       return plan.sampling + plan.estimand + (plan.guaranteed ? "guaranteed" : "");
     });
 
+/// Losses are rare where words are read right; the strata have intervals of their own then.
+TEST(StrataOfWords, AreToldWhateverTheyAreCalled) {
+  for (const bool of_words : {false, true}) {
+    ResultInfo info;
+    info.models = test::two_networks(kImages, 90, 80);
+    Strata strata{{"a", "b", "c"}, {0.05, 0.25, 0.7}, {1, 1, 0}, {2, 1, 0}, of_words};
+    CampaignPoint point{BinomialFaults{1e-3}, 2000};
+    point.sampling = Sampling::kStratified;
+    describe_point(info, point, &strata);
+    EXPECT_EQ(info.strata.front().misread, of_words ? 2 : -1);
+    PointEstimates estimates(info, 0);
+    for (std::uint64_t id = 0; id < 90; ++id) {
+      const TrialDraw draw{0, static_cast<std::int32_t>(id % 3), 1};
+      estimates.add({row_of(id, 0, draw), row_of(id, 1, draw)});
+    }
+    EXPECT_EQ(estimates.look().front().method, of_words ? "MOVER" : "guarded stratified t");
+  }
+}
+
 /// A reader of the file has the rows, the centres of the rounds and the weights.
 TEST(SequentialShares, AreThePlainMeanOfWhatTheFileHolds) {
   const Plan plan{"sequential", "T1"};
@@ -186,6 +200,62 @@ TEST(SimpleEstimates, NameTheirFamily) {
   EXPECT_EQ(method("accuracy"), "t over trials");
   EXPECT_EQ(method("failing"), "t over trials");
   EXPECT_EQ(method("accuracy_difference"), "paired t over trials");
+}
+
+EstimateRow row_of(const PointEstimates& estimates, std::int32_t model,
+                   const std::string& quantity) {
+  for (const EstimateRow& row : estimates.look())
+    if (row.model == model && row.quantity == quantity) return row;
+  throw std::out_of_range(quantity);
+}
+
+/// The second network reads all words right but for 1 trial in 100 000; the first is not coded.
+TEST(BoundedEstimates, AnswerForOneNetworkOfSeveral) {
+  for (const char* sampling : {"simple", "stratified", "sequential"}) {
+    const Plan plan{sampling, "T2"};
+    ResultInfo info = info_of(plan);
+    PointEstimates alone(info, 0);
+    info.bounds = {{0, 1, 1e-5}};
+    PointEstimates estimates(info, 0);
+    Design design = design_of(plan);
+    for (std::uint64_t id = 0; id < 400; ++id) {
+      const TrialDraw draw = design.draw(id);
+      const std::vector<TrialRow> trial = {row_of(id, 0, draw), row_of(id, 1, draw)};
+      estimates.add(trial);
+      alone.add(trial);
+      design.observe(estimates.observed(trial));
+    }
+    const EstimateRow first = row_of(estimates, 0, "accuracy");
+    EXPECT_EQ(first.lower, row_of(alone, 0, "accuracy").lower);
+    const EstimateRow second = row_of(estimates, 1, "accuracy");
+    EXPECT_EQ(second.method, "bound: P(any word read wrongly)");
+    EXPECT_EQ(second.estimate, 0.8);
+    EXPECT_NEAR(second.upper, 0.8 + 1e-5, 1e-12);
+    EXPECT_EQ(second.trials, 0u);
+    EXPECT_EQ(row_of(estimates, 1, "masked").estimate, 1);
+    EXPECT_NEAR(row_of(estimates, 1, "failing").upper, 1e-5, 1e-12);
+    const EstimateRow difference = row_of(estimates, 1, "accuracy_difference");
+    EXPECT_EQ(difference.method, first.method + " and bound");
+    EXPECT_EQ(difference.trials, first.trials);
+    EXPECT_NEAR(difference.lower, second.lower - first.upper, 1e-12);
+    EXPECT_NEAR(difference.upper, second.upper - first.lower, 1e-12);
+    EXPECT_GT(estimates.used(), 0u);
+  }
+}
+
+TEST(BoundedEstimates, NeedNoTrialWhereTheyAnswerForAll) {
+  ResultInfo info = info_of({"simple", "T2"});
+  info.bounds = {{0, 0, 1e-6}, {0, 1, 1e-5}};
+  PointEstimates estimates(info, 0);
+  const std::vector<EstimateRow> before = estimates.look();
+  EXPECT_EQ(before.size(), 15u);
+  estimates.add({row_of(0, 0, {}), row_of(0, 1, {})});
+  EXPECT_EQ(estimates.used(), 0u);
+  const EstimateRow difference = row_of(estimates, 1, "accuracy_difference");
+  EXPECT_EQ(difference.method, "bound: P(any word read wrongly)");
+  EXPECT_NEAR(difference.lower, -0.1 - 1.1e-5, 1e-12);
+  for (std::size_t i = 0; i < before.size(); ++i)
+    EXPECT_EQ(estimates.look()[i].upper, before[i].upper);
 }
 
 /// Channels of 9 bits and of 18: the plain sample draws each bit once, so that 9 trials are all of

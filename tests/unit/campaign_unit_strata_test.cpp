@@ -20,7 +20,7 @@ class CodedNet {
   CodedNet(const std::string& layout, double ber)
       : graph_(stored(layout)),
         engine_(graph_.clone(), testing::random_images(kImages), options()),
-        sampler_(BinomialFaults{ber}, graph_, engine_.space()) {}
+        sampler_(BinomialFaults{ber}, {{graph_, engine_.space()}}) {}
   const Strata& strata() const { return sampler_.strata(); }
   std::vector<double> losses(std::int32_t stratum, std::uint64_t trials) {
     std::vector<TrialInput> inputs;
@@ -76,7 +76,7 @@ Interval replicate(const SampledStrata& strata, const Pools& pools, std::uint64_
   plan.seed = number;
   Design design(plan);
   EstimateOptions options;
-  options.estimate = strata.known > 0 ? Estimate::kJoined : Estimate::kStratified;
+  options.estimate = strata.known > 0 ? Estimate::kJoined : Estimate::kGuarded;
   options.weights = strata.weights;
   options.known_weight = strata.known;
   Estimator estimator(options);

@@ -130,6 +130,22 @@ TEST(Memory, CountsWhatFaultsDo) {
   EXPECT_EQ(reading.records[0].after, reading.records[0].before | Word{1} << 30);
 }
 
+TEST(Memory, ReadsTheSameWithoutRecords) {
+  const Graph graph = testing::plain_net();
+  const FaultSpace space(graph);
+  const Memory memory(graph);
+  const Faults faults{{0, 4, 3}, {0, 4, 30}, {0, 5, 31}};
+  const Reading all = memory.read(space, faults, 3), none = memory.read(space, faults, 2);
+  EXPECT_EQ(all.records.size(), 3u);
+  EXPECT_TRUE(none.records.empty());
+  EXPECT_EQ(none.words_wrong, all.words_wrong);
+  ASSERT_EQ(none.changes.size(), 2u);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(none.changes[i].element, all.changes[i].element);
+    EXPECT_EQ(none.changes[i].faulty, all.changes[i].faulty);
+  }
+}
+
 TEST(Memory, CutsBurstsAtTheEndOfTheWord) {
   const Graph graph = testing::plain_net();
   FaultSite burst{0, 4, 30, Effect::kFlip, 3};

@@ -175,6 +175,52 @@ TEST(Selection, HasOneSpelling) {
             "layers !fc,layer2.*; channels conv1=7; channels fc=0-2; bits 23-31,exponent,sign");
 }
 
+std::string spelling(std::vector<std::string> layers, std::vector<std::string> bits = {}) {
+  Selection selection;
+  selection.layers = std::move(layers);
+  selection.bits = std::move(bits);
+  return selection_name(canonical(selection));
+}
+
+TEST(Selection, OfEverythingHasNoName) {
+  EXPECT_EQ(spelling({"*"}), "");
+  EXPECT_EQ(spelling({"fc", "**"}), "");
+  EXPECT_EQ(spelling({"*", "fc", "!conv1"}), spelling({"!conv1"}));
+  EXPECT_EQ(spelling({"!**"}), "layers !*");
+  EXPECT_EQ(spelling({}, {"message", "check"}), "");
+  EXPECT_EQ(spelling({}, {"message"}), "bits message");
+}
+
+TEST(Selection, PatternsThatMeanTheSameAreOne) {
+  EXPECT_EQ(spelling({"layer1.**", "layer1.*"}), "layers layer1.*");
+  EXPECT_EQ(spelling({"a*?*?b"}), spelling({"a??*b"}));
+  EXPECT_NE(spelling({"layer1*"}), spelling({"layer1.*"}));
+  EXPECT_NE(spelling({"a?"}), spelling({"a*"}));
+}
+
+/// All texts of up to `length` of these characters.
+std::vector<std::string> texts_of(const std::string& characters, std::size_t length) {
+  std::vector<std::string> all{""};
+  for (std::size_t i = 0; i < all.size(); ++i)
+    for (const char c : all[i].size() < length ? characters : "") all.push_back(all[i] + c);
+  return all;
+}
+
+TEST(Selection, OneSpellingSelectsTheSame) {
+  const std::vector<std::string> layers = texts_of("ab", 4);
+  for (const std::string& glob : texts_of("a*?", 4)) {
+    const std::vector<std::vector<std::string>> lists{{glob}, {"!" + glob}, {glob, "b", "!ab*"}};
+    for (const std::vector<std::string>& globs : lists) {
+      Selection selection;
+      selection.layers = globs;
+      const Selection same = canonical(selection);
+      for (const std::string& layer : layers)
+        ASSERT_EQ(selects_layer(same, layer), selects_layer(selection, layer))
+            << glob << " in " << selection_name(selection) << " of '" << layer << "'";
+    }
+  }
+}
+
 TEST(Selection, WordsAreSites) {
   const Graph graph = testing::plain_net();
   Selection selection;

@@ -48,7 +48,7 @@ double sum(const std::vector<double>& values) {
 
 TEST(BitStrata, ShareOutTheBitsOfAWord) {
   const Net net;
-  const StratifiedSampler sampler(ExactFaults{1}, net.graph, net.space);
+  const StratifiedSampler sampler(ExactFaults{1}, {{net.graph, net.space}});
   ASSERT_EQ(sampler.strata().names.size(), 6u);
   EXPECT_EQ(sampler.strata().names[0], "bit 30");
   EXPECT_DOUBLE_EQ(sum(sampler.strata().weights), 1);
@@ -75,7 +75,7 @@ TEST(BitStrata, ShareOutTheBitsOfAWord) {
 
 TEST(BitStrata, WordsAreUniform) {
   const Net net;
-  const StratifiedSampler sampler(ExactFaults{1}, net.graph, net.space);
+  const StratifiedSampler sampler(ExactFaults{1}, {{net.graph, net.space}});
   constexpr int kDraws = 20000;
   std::vector<double> hits(net.space.tensors().size());
   for (std::uint64_t trial = 0; trial < kDraws; ++trial)
@@ -92,7 +92,7 @@ TEST(ChannelStrata, EachHoldsItsBitsOfTheChannelAlone) {
   const FaultTensor& tensor = net.space.tensors().at(1);
   const std::string layer = tensor.name.substr(0, tensor.name.rfind(".weight"));
   constexpr std::int64_t kChannel = 1;
-  const StratifiedSampler sampler(ChannelFaults{layer, kChannel}, net.graph, net.space);
+  const StratifiedSampler sampler(ChannelFaults{layer, kChannel}, {{net.graph, net.space}});
   const Strata& strata = sampler.strata();
   EXPECT_EQ(strata.names, (std::vector<std::string>{"bit 30", "bits 29-23", "bits 22-0, 31"}));
   EXPECT_EQ(strata.weights, (std::vector<double>{1.0 / 32, 7.0 / 32, 24.0 / 32}));
@@ -130,7 +130,7 @@ class CriticalStrata : public ::testing::TestWithParam<double> {  // expected cr
  protected:
   Net net;
   double ber = GetParam() / static_cast<double>(net.critical_bits());
-  StratifiedSampler sampler{BinomialFaults{ber}, net.graph, net.space};
+  StratifiedSampler sampler{BinomialFaults{ber}, {{net.graph, net.space}}};
 };
 
 TEST_P(CriticalStrata, WeightsAreBinomialAndTheTailIsSmall) {
@@ -188,14 +188,14 @@ INSTANTIATE_TEST_SUITE_P(Means, CriticalStrata, ::testing::Values(0.03, 0.4, 5.0
 TEST(Strata, NoneWhereTheyWouldSayNothing) {
   const Net net;
   const auto divides = [&](const Sampler& sampler) {
-    return StratifiedSampler(sampler, net.graph, net.space).divides();
+    return StratifiedSampler(sampler, {{net.graph, net.space}}).divides();
   };
   EXPECT_FALSE(divides(ExactFaults{2}));
   EXPECT_FALSE(divides(PerLayerFloorFaults{1e-3}));
   EXPECT_FALSE(divides(BinomialFaults{0}));
   EXPECT_FALSE(divides(BinomialFaults{1}));
   EXPECT_FALSE(divides(BinomialFaults{0.5}));
-  const StratifiedSampler whole(ExactFaults{2}, net.graph, net.space);
+  const StratifiedSampler whole(ExactFaults{2}, {{net.graph, net.space}});
   const RngKey key{kSeed, 0, 3};
   EXPECT_EQ(whole.draw(net.space, 0, key), draw(ExactFaults{2}, net.space, key));
 }

@@ -81,7 +81,7 @@ class UnitStrataOf : public ::testing::TestWithParam<Case> {
   FaultSpace space{graph, selection()};
   Memory memory{graph};
   double ber = GetParam().ber;
-  StratifiedSampler sampler{BinomialFaults{ber}, graph, space};
+  StratifiedSampler sampler{BinomialFaults{ber}, {{graph, space}}};
 };
 
 TEST_P(UnitStrataOf, EachHoldsItsNumber) {
@@ -183,7 +183,7 @@ class BitStrataOf : public ::testing::Test {
     graph = coded_net(weights, biases);
     space.emplace(graph, of(kAll));
     memory.emplace(graph);
-    sampler.emplace(ExactFaults{1}, graph, *space);
+    sampler.emplace(ExactFaults{1}, std::vector<StratifiedSampler::Network>{{graph, *space}});
   }
   Graph graph;
   std::optional<FaultSpace> space;
@@ -247,7 +247,7 @@ TEST(BitStrata, TogetherAreAllSites) {
   Selection selection = of({TensorClass::kWeight});
   selection.layers = {"conv1"};
   const FaultSpace space(graph, selection);
-  const StratifiedSampler sampler(ExactFaults{1}, graph, space);
+  const StratifiedSampler sampler(ExactFaults{1}, {{graph, space}});
   const Strata& strata = sampler.strata();
   ASSERT_EQ(strata.names.size(), 5u);
   EXPECT_EQ(strata.names.front(), "int7:channel+zero-space, blocks that are not complete: bit 7");
@@ -267,8 +267,8 @@ TEST(BitStrata, TogetherAreAllSites) {
 TEST(BitStrata, AreOfOneNetworkWhereLayoutsDiffer) {
   const Graph graph = coded_net("int8", "fp32");
   const FaultSpace space(graph, of(kAll));
-  EXPECT_TRUE(StratifiedSampler(ExactFaults{1}, graph, space, {}, true).divides());
-  EXPECT_FALSE(StratifiedSampler(ExactFaults{1}, graph, space, {}, false).divides());
+  EXPECT_TRUE(StratifiedSampler(ExactFaults{1}, {{graph, space}}).divides());
+  EXPECT_FALSE(StratifiedSampler(ExactFaults{1}, {{graph, space}}, {}, true).divides());
 }
 
 /// Blocks and check words count, and parts of blocks do not.

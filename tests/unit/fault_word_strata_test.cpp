@@ -46,7 +46,7 @@ class WordStrataOf : public ::testing::TestWithParam<Case> {
   FaultSpace space{graph, selection()};
   Memory memory{graph};
   double ber = GetParam().ber;
-  StratifiedSampler sampler{BinomialFaults{ber}, graph, space};
+  StratifiedSampler sampler{BinomialFaults{ber}, {{graph, space}}};
 };
 
 double mean_wrong(const FaultSpace& space, double ber) {
@@ -68,7 +68,7 @@ TEST_P(WordStrataOf, WeightsAreThoseOfTheCountAndTheLastIsKnown) {
 }
 
 TEST_P(WordStrataOf, EachHoldsItsNumberOfWordsReadWrongly) {
-  const StratifiedSampler again(BinomialFaults{ber}, graph, space);
+  const StratifiedSampler again(BinomialFaults{ber}, {{graph, space}});
   for (std::size_t h = 0; h <= sampled(); ++h)
     for (std::uint64_t trial = 0; trial < 20; ++trial) {
       const RngKey key{kSeed, 1, trial};
@@ -157,7 +157,7 @@ TEST(WordStrata, NoneWhereTheCodeDoesNotTell) {
     Graph graph = testing::residual_net();
     store(graph, TensorClass::kWeight, layout);
     const FaultSpace space(graph, selection);
-    return StratifiedSampler(BinomialFaults{ber}, graph, space).divides();
+    return StratifiedSampler(BinomialFaults{ber}, {{graph, space}}).divides();
   };
   EXPECT_TRUE(divides("int4+bch:8,4", 1e-3));
   EXPECT_FALSE(divides("int4+bch:8,4", 0.5));
@@ -189,7 +189,7 @@ TEST(BitStrata, OfCorrectedBitsAreKnown) {
   store(graph, TensorClass::kWeight, "fp32+mset");
   const FaultSpace space(graph);
   const Memory memory(graph);
-  const StratifiedSampler sampler(ExactFaults{1}, graph, space);
+  const StratifiedSampler sampler(ExactFaults{1}, {{graph, space}});
   const Strata& strata = sampler.strata();
   EXPECT_EQ(strata.names.front(), "bits 29-27");
   EXPECT_EQ(strata.names.back(), "bit 30, corrected");

@@ -4,7 +4,7 @@
 
 #include "corrupt/hostile_pth.cpp"  // the test programs are globbed from this folder
 #include "io_support.hpp"
-#include "sentinel/core/rng.hpp"
+#include "unit/io_damage.hpp"
 
 namespace sentinel {
 namespace {
@@ -77,35 +77,16 @@ TEST(HostileCheckpoint, AFlippedBitNeverChangesAZipUnnoticed) {
 }
 
 TEST(HostileCheckpoint, RandomDamageIsReadOrRefused) {
-  constexpr std::uint64_t kSeed = 20240607;
   for (const Bytes& good : {good_zip_checkpoint(), good_legacy_checkpoint()})
-    for (std::uint64_t trial = 0; trial < 20000; ++trial) {
-      Rng rng({kSeed, 0, trial, Purpose::kShuffle});
-      Bytes bad = good;
-      for (std::uint64_t n = 1 + rng.below(4); n > 0; --n)
-        bad[rng.below(bad.size())] = static_cast<std::byte>(rng.bits32() & 0xff);
-      try {
-        parse_pth(bad, "bad");
-      } catch (const DataError&) {
-        SUCCEED();
-      }
-    }
+    test::expect_read_or_refused(good, 20240607, 4,
+                                 [](const Bytes& bad) { parse_pth(bad, "bad"); });
 }
 
 TEST(HostileCheckpoint, DamagedPicklesBehindGoodChecksumsAreReadOrRefused) {
-  constexpr std::uint64_t kSeed = 20240608;
-  const std::string good = test::state_dict(test::tensor(16, 2, {2, 3}, {1, 4}));
-  for (std::uint64_t trial = 0; trial < 20000; ++trial) {
-    Rng rng({kSeed, 0, trial, Purpose::kShuffle});
-    std::string bad = good;
-    for (std::uint64_t n = 1 + rng.below(3); n > 0; --n)
-      bad[rng.below(bad.size())] = static_cast<char>(rng.bits32() & 0xff);
-    try {
-      parse_pth(test::wrap_pickle(bad, test::sixteen_floats()), "bad");
-    } catch (const DataError&) {
-      SUCCEED();
-    }
-  }
+  test::expect_read_or_refused(test::state_dict(test::tensor(16, 2, {2, 3}, {1, 4})), 20240608, 3,
+                               [](const std::string& bad) {
+                                 parse_pth(test::wrap_pickle(bad, test::sixteen_floats()), "bad");
+                               });
 }
 
 /// The same archive with its records compressed, as a file manager's "compress" would.

@@ -1,8 +1,8 @@
 #include <ATen/ATen.h>
 
 #include "io_support.hpp"
-#include "sentinel/core/rng.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
+#include "unit/io_damage.hpp"
 
 namespace sentinel {
 namespace {
@@ -141,19 +141,8 @@ TEST(Safetensors, EveryTruncationIsRefused) {
 }
 
 TEST(Safetensors, RandomDamageIsReadOrRefused) {
-  constexpr std::uint64_t kSeed = 20261129;
-  const Bytes good = good_file();
-  for (std::uint64_t trial = 0; trial < 20000; ++trial) {
-    Rng rng({kSeed, 0, trial, Purpose::kShuffle});
-    Bytes bad = good;
-    for (std::uint64_t n = 1 + rng.below(4); n > 0; --n)
-      bad[rng.below(bad.size())] = static_cast<std::byte>(rng.bits32() & 0xff);
-    try {
-      parse_weights(bad, "bad");
-    } catch (const DataError&) {
-      SUCCEED();
-    }
-  }
+  test::expect_read_or_refused(good_file(), 20261129, 4,
+                               [](const Bytes& bad) { parse_weights(bad, "bad"); });
 }
 
 // ---- files that are no checkpoint ----

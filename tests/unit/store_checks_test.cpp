@@ -32,6 +32,7 @@ ResultInfo full_info() {
   info.pairing = {{0, 1, 0.5}};
   info.strata = {{0, 0, "sign", 0.25, 1}, {0, 1, "rest", 0.75, 1}};
   info.shares = {{0, 1, 0, 0.5}, {0, 1, 1, 0.5}};
+  info.bounds = {{1, 0, 1e-5}, {1, 1, 2e-5}};
   return info;
 }
 
@@ -80,6 +81,7 @@ const std::vector<Damage<ResultInfo>> kBadInfo = {
     {[](ResultInfo& i) { i.strata[1].weight = 0.5; }, "the sum of weights is 0.75"},
     {[](ResultInfo& i) { i.strata[1].weight = kNaN; }, "weight is nan"},
     {[](ResultInfo& i) { i.strata[1].cost = -1; }, "cost is -1, not from 0"},
+    {[](ResultInfo& i) { i.strata[1].misread = kNaN; }, "misread is nan"},
     {[](ResultInfo& i) { i.strata[0].cost = 0; },
      "/design/strata, row 0: stratum is 0, not from 1"},
     {[](ResultInfo& i) { i.shares[0].point = 2; }, "/design/shares, row 0: point is 2"},
@@ -87,6 +89,10 @@ const std::vector<Damage<ResultInfo>> kBadInfo = {
     {[](ResultInfo& i) { i.shares[1].stratum = 0; }, "stratum is 0, not 1"},
     {[](ResultInfo& i) { i.shares[1].weight = 0.25; }, "the sum of weights is 0.75"},
     {[](ResultInfo& i) { i.shares.pop_back(); }, "the number of strata is 1, not 2"},
+    {[](ResultInfo& i) { i.bounds[0].point = 2; }, "/design/bounds, row 0: point is 2"},
+    {[](ResultInfo& i) { i.bounds[1].model = 2; }, "/design/bounds, row 1: model is 2"},
+    {[](ResultInfo& i) { i.bounds[1].model = 0; }, "row 1: point and model are there twice"},
+    {[](ResultInfo& i) { i.bounds[0].bound = kNaN; }, "bound is nan"},
     {[](ResultInfo& i) { i.strata.clear(); }, "point 0: the sum of weights is 0"},
     {[](ResultInfo& i) { i.confidence = 1; }, "confidence is 1, not between 0 and 1"},
     {[](ResultInfo& i) { i.images_per_trial = 257; }, "images_per_trial is 257"},

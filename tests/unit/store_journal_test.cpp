@@ -165,17 +165,23 @@ TEST(Journal, ALostSectorCostsItsFrames) {
   EXPECT_EQ(read_file(dir / "r.h5.journal.0.damaged").size(), 12u);
 }
 
+std::pair<std::vector<TrialRecord>, std::vector<AuditRow>> audited_trial(std::uint32_t point,
+                                                                         std::uint64_t id) {
+  std::vector<TrialRecord> records = sample_trial(point, id);
+  std::vector<AuditRow> audits;
+  for (TrialRecord& record : records) {
+    record.row.audited = 1;
+    audits.push_back(sample_audit(point, id, record.row.model));
+  }
+  return {records, audits};
+}
+
 // Rows that say they were audited are not used without their audits, which a damaged frame held.
 TEST(Journal, ADamagedFrameOfAuditsCostsItsTrials) {
   const Quiet quiet;
   const TempDir dir;
   const std::string path = dir / "r.h5", journal = path + ".journal.0";
-  std::vector<TrialRecord> chunk = sample_trial(0, 1);
-  std::vector<AuditRow> audits;
-  for (TrialRecord& record : chunk) {
-    record.row.audited = 1;
-    audits.push_back(sample_audit(0, 1, record.row.model));
-  }
+  const auto [chunk, audits] = audited_trial(0, 1);
   std::uint64_t begin = 0;  // of the chunk
   {
     ResultStore store = open_store(path);
@@ -257,12 +263,7 @@ TEST(Journal, EqualDuplicatesAcrossJournalsCountOnce) {
 TEST(Journal, AChunkWithAuditsCutAnywhere) {
   const TempDir dir;
   const std::string path = dir / "r.h5", journal = path + ".journal.0";
-  std::vector<TrialRecord> chunk = sample_trial(0, 1);
-  std::vector<AuditRow> audits;
-  for (TrialRecord& record : chunk) {
-    record.row.audited = 1;
-    audits.push_back(sample_audit(0, 1, record.row.model));
-  }
+  const auto [chunk, audits] = audited_trial(0, 1);
   std::uint64_t begin = 0;  // of the chunk
   {
     ResultStore store = open_store(path);

@@ -111,6 +111,8 @@ TEST(ResultFile, HoldsStrataOfEstimatesAndSharesOfNetworks) {
     info.plans = {{0, "per-layer"}, {1}};
     info.strata = {{0, 0, "a.weight", 0.25, 1}, {0, 1, "b.weight", 0.75, 1}};
     if (strata) info.shares = {{0, 1, 0, 0.5}, {0, 1, 1, 0.5}};
+    if (strata) info.strata[1].misread = 2.5;
+    if (strata) info.bounds = {{1, 0, 1e-5}, {1, 1, 2e-5}, {0, 1, 1e-6}};
     {
       ResultStore store = open_store(path, quick_options(), info);
       Findings findings;
@@ -124,7 +126,12 @@ TEST(ResultFile, HoldsStrataOfEstimatesAndSharesOfNetworks) {
     ASSERT_EQ(result.estimates.size(), strata ? 2u : 1u);
     EXPECT_EQ(result.estimates.front().stratum, -1);
     EXPECT_EQ(result.estimates.back().stratum, strata ? 1 : -1);
+    EXPECT_EQ(bound_of(result.info, 1, 1), strata ? std::optional(2e-5) : std::nullopt);
+    EXPECT_EQ(is_bounded(result.info, 1), strata);
+    EXPECT_FALSE(is_bounded(result.info, 0));
     EXPECT_EQ(stratum_weights(result.info, 0, 0), (std::vector<double>{0.25, 0.75}));
+    EXPECT_EQ(result.info.strata[0].misread, -1);
+    EXPECT_EQ(result.info.strata[1].misread, strata ? 2.5 : -1);
     EXPECT_EQ(stratum_weights(result.info, 0, 1),
               strata ? (std::vector<double>{0.5, 0.5}) : (std::vector<double>{0.25, 0.75}));
   }

@@ -23,7 +23,7 @@ struct ReadChange {
 
 /// A network's memory as it is read with faults.
 struct Reading {
-  std::vector<FaultRecord> records;  // in the order of the faults
+  std::vector<FaultRecord> records;  // in the order of the faults; none where they are too many
   std::vector<ReadChange> changes;   // by (tensor, element); the bits of clean and faulty differ
   std::uint32_t masked = 0;          // faults that left their word as it was
   std::uint32_t words_wrong = 0;     // words that are decoded as others than were stored
@@ -51,10 +51,12 @@ class Memory {
 
   /// Puts faults of a space of this graph into their words and reads what changes: blocks that
   /// were hit are decoded, and all values of a scale that is read otherwise. Weight bounds are a
-  /// later step. Bug where a fault is none of the space, before anything is done.
-  Reading read(const FaultSpace& space, const Faults& faults) const;
+  /// later step. Bug where a fault is none of the space, before anything is done. Of more faults
+  /// than `most_records` no records are made.
+  Reading read(const FaultSpace& space, const Faults& faults,
+               std::size_t most_records = SIZE_MAX) const;
   /// The same changes for a network whose weights went through their bounds once.
-  std::vector<ReadChange> through_bounds(const std::vector<ReadChange>& changes) const;
+  std::vector<ReadChange> through_bounds(std::vector<ReadChange> changes) const;
 
  private:
   struct Hits;

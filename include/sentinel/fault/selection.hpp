@@ -36,7 +36,9 @@ struct Selection {
 std::vector<TensorClass> parse_targets(const std::vector<std::string>& words);
 /// "layer1.0.conv1=0-3,7". UserError.
 Selection::Channels parse_channels(const std::string& text);
-/// The same part of memory in one spelling: names sorted, numbers of bits joined to ranges.
+/// The same part of memory in one spelling: names sorted, numbers of bits joined to ranges,
+/// patterns such as "**" made simple; no pattern, and no bits, where they select everything.
+/// Patterns that only happen to select the same layers of a network stay different.
 Selection canonical(Selection selection);
 /// "weight", "weight,bias": in the order of the classes.
 std::string target_name(const Selection& selection);

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "sentinel/core/sampling_words.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/graph/graph.hpp"
 
@@ -15,9 +16,11 @@ struct Strata {
   std::vector<double> costs;    // mean work of a trial, relative; from MACs, never from the clock.
                                 // 0, of the last alone: its trials are known, as the network is
                                 // then read as without faults
-  std::vector<double> counts = {};  // mean number of words read wrongly, or of critical bits, where
-                                    // that makes the strata of coded words; else empty
-  int version = 1;  // 2: of coded words, and words of several layouts; made otherwise once
+  /// Mean number of words read wrongly, or of critical bits, where that makes the strata of coded
+  /// words; else empty.
+  std::vector<double> counts = {};
+  bool of_words = false;  // `counts` are of words, or of blocks of them
+  int version = 1;        // 2: of coded words, and words of several layouts; made otherwise once
 };
 
 /// Strata of the trials of a sampler on an original network and those made from it, and trials
@@ -40,19 +43,34 @@ struct Strata {
 /// every trial: one stratum of all.
 class StratifiedSampler {
  public:
-  /// `original`: fault-free; `space`: its own. `alone`: no other network takes part.
-  StratifiedSampler(const Sampler& sampler, const Graph& original, const FaultSpace& space,
-                    const FaultModel& faults = {}, bool alone = true);
+  /// A fault-free network and its own space; both live no longer than a constructor needs.
+  struct Network {
+    const Graph& graph;
+    const FaultSpace& space;
+  };
+  /// `networks`: the original first. `more`: others take part that are not known yet. UserError
+  /// where single faults have strata, but the networks none in common.
+  StratifiedSampler(const Sampler& sampler, const std::vector<Network>& networks,
+                    const FaultModel& faults = {}, bool more = false);
+  /// exact:1, by what is hit. A stratum is what the networks call alike; a network may have nothing
+  /// of it. Order: tensors and layouts as the networks have them, the first network's first;
+  /// classes in their own order; bits from 0 on. Shares and costs are those of the first network; a
+  /// stratum that it lacks has the share 0 and costs 1. UserError where words are to be divided by
+  /// bit, and faults hit whole words.
+  StratifiedSampler(DivideBy by, const std::vector<Network>& networks);
   ~StratifiedSampler();
   StratifiedSampler(StratifiedSampler&&) noexcept;
 
   const Strata& strata() const;
   /// Whether there is more than one.
   bool divides() const { return strata().names.size() > 1; }
+  /// Of single faults that are divided: the strata's shares of a network's sites; sum 1.
+  std::vector<double> weights(std::size_t network) const;
   /// The sites of a trial given its stratum, -1: of all; a pure function of its arguments. `space`:
-  /// of the original, or for single faults (exact:1, channel) that of any network. UserError where
-  /// that stores its words otherwise.
-  Faults draw(const FaultSpace& space, std::int32_t stratum, const RngKey& key) const;
+  /// that of the network of this number; of binomial faults, the original's. None where the network
+  /// has nothing of the stratum.
+  Faults draw(const FaultSpace& space, std::int32_t stratum, const RngKey& key,
+              std::size_t network = 0) const;
 
  private:
   struct State;

@@ -4,21 +4,12 @@
 #include <variant>
 #include <vector>
 
+#include "sentinel/core/sampling_words.hpp"
 #include "sentinel/stats/betting.hpp"
 #include "sentinel/stats/interval.hpp"
 #include "sentinel/stats/sequential.hpp"
 
 namespace sentinel {
-
-/// How the trials of a point are chosen.
-enum class Sampling : std::uint8_t {
-  kSimple,      // every trial from the whole population
-  kStratified,  // a pilot, then a fixed allocation to strata
-  kSequential,  // each trial draws its stratum; stops when the interval is narrow enough
-  kAllocated,   // an allocation to strata that should make the interval narrow enough, in further
-                // rounds until it is
-  kEqual,       // trial i comes from stratum i mod H, so that all have as many trials after any
-};
 
 /// What the plan says of one trial beside its number.
 struct TrialDraw {
@@ -105,6 +96,7 @@ enum class Estimate : std::uint8_t {
   kMean,        // betting or t over trials (Sample)
   kShare,       // Korn-Graubard
   kStratified,  // Satterthwaite
+  kGuarded,     // the same, of losses: guarded_interval
   kJoined,      // that of kMean for each stratum, joined by mover_mean: also where losses are rare
   kMover,
   kAsymptotic,  // confidence sequence over inverse-probability weighted observations
@@ -143,7 +135,7 @@ class Estimator {
   void add_to_sequence(const TrialDraw& draw, double value, double centre);
   EstimateOptions options_;
   std::vector<Sample> samples_;  // kMean (one), kJoined
-  std::vector<Moments> strata_;  // kShare (one), kStratified, kMover
+  std::vector<Moments> strata_;  // kShare (one), kStratified, kGuarded, kMover
   std::variant<std::monostate, AsymptoticSequence, BernsteinSequence> sequence_;
 };
 

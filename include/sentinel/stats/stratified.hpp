@@ -27,6 +27,14 @@ namespace sentinel {
 Interval stratified_interval(const std::vector<double>& weights, const std::vector<Moments>& strata,
                              double confidence, double low, double high);
 
+/// The same mean of losses, of which few trials of a stratum may have nearly all. On either side
+/// s_h^2 of every stratum grows by that of one more outcome at that end of the range: p (1 - p)
+/// (end - mean_h)^2 with p = 1/(n_h + 1). So a stratum may hide such a loss whether its trials lose
+/// nothing or a little each. Where many trials lose much it adds nearly nothing. Coverage of both:
+/// docs/methods.md, tests/unit/stats_losses_test.cpp.
+Interval guarded_interval(const std::vector<double>& weights, const std::vector<Moments>& strata,
+                          double confidence, double low, double high);
+
 /// s^2 of a stratum with trials or, without spread, what stands in for it above.
 double floored_variance(const Moments& moments, double low, double high);
 

@@ -13,7 +13,7 @@ struct MergeReport {
   std::uint64_t trials = 0;      // stored, of all points together
   std::uint64_t planned = 0;     // of all points together
   std::uint64_t duplicates = 0;  // rows that another input had too
-  bool complete = false;         // every planned trial is stored
+  bool complete = false;         // every planned trial is stored, but for points that need none
 };
 
 /// Joins results of one campaign that hold different trials of it, whole or not. Those of schema 1
@@ -36,9 +36,6 @@ class ResultMerge {
 
   /// Of the joined result.
   const ResultInfo& info() const;
-  /// Estimates of a point that some part answers without trials, by a bound, which holds whatever
-  /// trials others have; from the first such part. Else none.
-  std::vector<EstimateRow> estimates_without_trials(std::uint32_t point) const;
   /// Visits the rows of every trial, in model order, by (point, id). DataError where two inputs
   /// disagree about a trial or one is damaged, naming file and trial. No HDF5 in `visit`.
   void each_trial(const std::function<void(const std::vector<TrialRow>&)>& visit);

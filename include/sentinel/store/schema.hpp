@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,9 +35,12 @@
 ///   /points                compound PointInfo
 ///   /design                attributes: confidence (f64), stop_rule, images_per_trial (i64, -1: all)
 ///   /design/plans          compound PlanInfo, one row per point
-///   /design/strata         compound StratumInfo, of the points whose trials are stratified
+///   /design/strata         compound StratumInfo, of the points whose trials are stratified; only
+///                          files with strata by words read wrongly have the column misread
 ///   /design/shares         compound ShareInfo: the strata's weights in networks after the first;
 ///                          only of per-layer, per-class and per-bit plans with several networks
+///   /design/bounds         compound BoundInfo: networks that a code answers for without trials; only
+///                          where there are any
 ///   /design/rounds         compound RoundInfo: how each round of such a point was drawn
 ///   /design/centres        compound CentreInfo, one row per model and round of sequential plans; only
 ///                          where there are any (of version 2: in files of version 1 the centre is 0)
@@ -158,12 +162,12 @@ struct EstimateRow {
                          // "accuracy_difference"
   double estimate = 0, lower = 0, upper = 0, confidence = 0.95;  // lower, upper: NaN of kListed
   std::string method;  // "betting", "t over trials", "Korn-Graubard", "census", "stratified t",
-                       // "MOVER", "asymptotic confidence sequence", "empirical-Bernstein
-                       // confidence sequence", "Welch", "two-sample betting", "two-sample MOVER",
-                       // "rule of three";
-                       // "paired " before one of them; "listed": a mean without interval; "bound:
-                       // P(any word read wrongly)", that certainly holds, of points that need no
-                       // trial
+                       // "guarded stratified t", "MOVER", "asymptotic confidence sequence",
+                       // "empirical-Bernstein confidence sequence", "Welch", "two-sample betting",
+                       // "two-sample MOVER", "rule of three"; "paired " before one of them;
+                       // "listed": a mean without interval; "bound: P(any word read wrongly)", that
+                       // certainly holds, of networks that need no trial; "... and bound": of the
+                       // difference between one of these and another
   std::uint64_t trials = 0;
   std::int32_t stratum = -1;  // >= 0: of this stratum of the point alone; -1: of the whole
 };
@@ -222,9 +226,9 @@ struct ModelInfo {
 /// How the trials of a point are chosen, and when they are enough.
 struct PlanInfo {
   std::uint32_t point = 0;
-  /// simple | stratified | sequential | allocated | per-layer | per-class | per-bit, the last three
-  /// also with ":allocated" behind. Strata are then the stored tensors, their classes or the bits
-  /// of stored words, and have estimates of their own.
+  /// A word of core/sampling_words.hpp. Where it names parts of the memory (per-layer and the
+  /// like), strata are the stored tensors, their classes or the bits of stored words, and have
+  /// estimates of their own.
   std::string sampling = "simple";
   std::string stop_rule = "fixed number of trials";
   double half_width = 0;        // wanted, of the share (T1) or accuracy; 0: none
@@ -240,12 +244,19 @@ struct StratumInfo {
   double weight = 0;  // share of the population, exact
   double cost = 1;    // of a trial, relative, from MACs; 0, of the last alone: no trial comes from
                       // it, as in all of them the network is read as without faults
+  double misread = -1;  // mean number of words, or of blocks of them, that are read wrongly, where
+                        // strata are made by that number; -1: they are others
 };
 /// The weight that a stratum has in another network than the first.
 struct ShareInfo {
   std::uint32_t point = 0, model = 0;
   std::int32_t stratum = 0;
   double weight = 0;  // share of the network's own population; 0: it has nothing of the stratum
+};
+/// Of a network whose code reads nearly all trials right: it needs none.
+struct BoundInfo {
+  std::uint32_t point = 0, model = 0;
+  double bound = 0;  // P(any word read wrongly) in a trial, which bounds all its estimates
 };
 struct RoundInfo {
   std::uint32_t point = 0, round = 0;
@@ -313,6 +324,7 @@ struct ResultInfo {
   std::vector<double> audit_rates;         // by point; none of old files
   std::vector<StratumInfo> strata;
   std::vector<ShareInfo> shares;
+  std::vector<BoundInfo> bounds;
   std::vector<PairingInfo> pairing;
   std::map<std::string, std::string> provenance;
   std::vector<ModelInfo> models;  // index = position
@@ -320,6 +332,11 @@ struct ResultInfo {
   std::vector<PointInfo> points;
   std::vector<ImportanceInfo> importance;
 };
+
+/// P(any word read wrongly) in a trial, where that answers for the model without trials.
+std::optional<double> bound_of(const ResultInfo& info, std::uint32_t point, std::size_t model);
+/// Whether it does so for every model of the point.
+bool is_bounded(const ResultInfo& info, std::uint32_t point);
 
 /// Weights of a point's strata in the population of a model, by stratum.
 std::vector<double> stratum_weights(const ResultInfo& info, std::uint32_t point, std::size_t model);

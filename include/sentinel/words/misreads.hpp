@@ -17,10 +17,10 @@ std::vector<int> corrected_bits(const Layout& layout);
 /// Whether a code leaves some bits bare: mset, cep, parity, tmr.
 bool leaves_bits_bare(const Layout& layout);
 
-/// Words that are coded together, and which of their stored bits may flip.
+/// Words that are coded together. All bits of theirs may flip.
 struct CodedWords {
-  int words = 1;  // block_shape(layout).words; in an incomplete block fewer, of zero-space 1
-  bool data = true, check = false;  // bits of the words; of the check word that is stored apart
+  int words = 1;       // block_shape(layout).words; in an incomplete block fewer, of zero-space 1
+  bool check = false;  // whether bits of the check word that is stored apart may flip too
 };
 /// A complete block, all of whose bits may flip.
 CodedWords whole_block(const Layout& layout);

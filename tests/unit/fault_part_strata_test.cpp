@@ -1,5 +1,3 @@
-#include "sentinel/fault/division.hpp"
-
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -7,6 +5,7 @@
 #include <numeric>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/fault/strata.hpp"
 #include "unit/fault_nets.hpp"
 
 namespace sentinel {
@@ -24,7 +23,7 @@ Selection parameters() {
 struct Net {
   explicit Net(Graph of, const Selection& selection = {})
       : graph(std::move(of)), space(graph, selection) {}
-  operator Division::Network() const { return {graph, space}; }
+  operator StratifiedSampler::Network() const { return {graph, space}; }
   Graph graph;
   FaultSpace space;
 };
@@ -41,15 +40,17 @@ bool is_in(const FaultSpace& space, DivideBy by, const std::string& stratum,
 }
 
 /// Draws of every stratum lie in it, and are uniform by chi^2 over groups of its sites.
-void expect_uniform(const Net& net, DivideBy by, std::size_t network, const Division& division) {
+void expect_uniform(const Net& net, DivideBy by, std::size_t network,
+                    const StratifiedSampler& division) {
   constexpr std::uint64_t kGroups = 16, kDraws = 3200;
   const Strata& strata = division.strata();
+  const std::vector<double> weights = division.weights(network);
   double whole = 0;
   for (std::size_t h = 0; h < strata.names.size(); ++h) {
     std::vector<std::uint64_t> sites;
     for (std::uint64_t i = 0; i < net.space.sites(); ++i)
       if (is_in(net.space, by, strata.names[h], net.space.at(i))) sites.push_back(i);
-    const double weight = division.weights(network)[h];
+    const double weight = weights[h];
     EXPECT_DOUBLE_EQ(weight, double(sites.size()) / double(net.space.sites())) << strata.names[h];
     whole += weight;
     const std::uint64_t groups = std::min<std::uint64_t>(kGroups, sites.size());
@@ -59,9 +60,9 @@ void expect_uniform(const Net& net, DivideBy by, std::size_t network, const Divi
     for (std::uint64_t trial = 0; trial < kDraws && !sites.empty(); ++trial) {
       const RngKey key{7, 0, trial};
       const auto stratum = static_cast<std::int32_t>(h);
-      const Faults faults = division.draw(net.space, network, stratum, key);
+      const Faults faults = division.draw(net.space, stratum, key, network);
       ASSERT_EQ(faults.size(), 1u);
-      EXPECT_EQ(faults, division.draw(net.space, network, stratum, key));
+      EXPECT_EQ(faults, division.draw(net.space, stratum, key, network));
       const auto place = std::lower_bound(sites.begin(), sites.end(), net.space.index(faults[0]));
       ASSERT_TRUE(place != sites.end() && *place == net.space.index(faults[0])) << strata.names[h];
       ++hits[static_cast<std::size_t>(place - sites.begin()) * groups / sites.size()];
@@ -74,9 +75,9 @@ void expect_uniform(const Net& net, DivideBy by, std::size_t network, const Divi
   EXPECT_NEAR(whole, 1, 1e-12);
 }
 
-TEST(Division, ByLayerIsTheStoredTensorsInTheirOrder) {
+TEST(PartStrata, ByLayerIsTheStoredTensorsInTheirOrder) {
   const Net net(testing::residual_net());
-  const Division division(DivideBy::kLayer, {net});
+  const StratifiedSampler division(DivideBy::kLayer, {net});
   std::vector<std::string> names;
   for (const FaultTensor& tensor : net.space.tensors()) names.push_back(tensor.name);
   EXPECT_EQ(division.strata().names, names);
@@ -86,27 +87,27 @@ TEST(Division, ByLayerIsTheStoredTensorsInTheirOrder) {
   EXPECT_GT(division.strata().costs.back(), 0);
 }
 
-TEST(Division, ByClass) {
+TEST(PartStrata, ByClass) {
   const Net net(testing::residual_net(), parameters());
-  const Division division(DivideBy::kClass, {net});
+  const StratifiedSampler division(DivideBy::kClass, {net});
   EXPECT_THAT(division.strata().names, ElementsAre("weight", "bias", "bn"));
   expect_uniform(net, DivideBy::kClass, 0, division);
 }
 
-TEST(Division, ByBitOfOneLayoutNamesBitsAlone) {
+TEST(PartStrata, ByBitOfOneLayoutNamesBitsAlone) {
   Selection exponent;
   exponent.bits = {"30", "23-25"};
   const Net net(testing::residual_net(), exponent);
-  const Division division(DivideBy::kBit, {net});
+  const StratifiedSampler division(DivideBy::kBit, {net});
   EXPECT_THAT(division.strata().names, ElementsAre("bit 23", "bit 24", "bit 25", "bit 30"));
   expect_uniform(net, DivideBy::kBit, 0, division);
 }
 
-TEST(Division, ByBitOfSeveralLayoutsNamesThem) {
+TEST(PartStrata, ByBitOfSeveralLayoutsNamesThem) {
   Graph graph = testing::plain_net();
   store_as(graph, "features.0.weight", parse_layout("int8:channel+secded:64"));
   const Net net(std::move(graph), parameters());
-  const Division division(DivideBy::kBit, {net});
+  const StratifiedSampler division(DivideBy::kBit, {net});
   const std::vector<std::string>& names = division.strata().names;
   EXPECT_EQ(names.size(), 8u + 8 + 32);
   EXPECT_EQ(names.at(0), "int8:channel+secded:64 bit 0");
@@ -116,7 +117,7 @@ TEST(Division, ByBitOfSeveralLayoutsNamesThem) {
 }
 
 /// A protected network has more of some strata, and strata of its own.
-TEST(Division, EachNetworkHasItsOwnShares) {
+TEST(PartStrata, EachNetworkHasItsOwnShares) {
   Graph graph = testing::plain_net();
   for (NodeId node = 0; node < graph.size(); ++node)
     if (graph[node].name == "features.3")
@@ -124,9 +125,9 @@ TEST(Division, EachNetworkHasItsOwnShares) {
           testing::duplicate(std::get<Conv>(graph[node].op), {1, 4, 6}, at::ones({1, 12, 6, 6}));
   for (NodeId node = 0; node < graph.size(); ++node)
     if (graph[node].name == "features.1")
-      graph[node].op = BoundedActivation{at::ones({1}), Clipping::kRanger};
+      graph[node].op = BoundedActivation{at::ones({8}), Clipping::kRanger};
   const Net original(testing::plain_net(), parameters()), hard(std::move(graph), parameters());
-  const Division division(DivideBy::kLayer, {original, hard});
+  const StratifiedSampler division(DivideBy::kLayer, {original, hard});
   const std::vector<std::string>& names = division.strata().names;
   const auto place = [&](const std::string& name) {
     return static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
@@ -139,17 +140,16 @@ TEST(Division, EachNetworkHasItsOwnShares) {
   EXPECT_GT(division.weights(1)[bound], 0);
   EXPECT_GT(division.weights(1)[conv], division.weights(0)[conv]);
   EXPECT_EQ(division.strata().costs[bound], 1);
-  EXPECT_TRUE(
-      division.draw(original.space, 0, static_cast<std::int32_t>(bound), {1, 0, 0}).empty());
+  EXPECT_TRUE(division.draw(original.space, static_cast<std::int32_t>(bound), {1, 0, 0}).empty());
 }
 
-TEST(Division, WordsHaveNoBits) {
+TEST(PartStrata, WordsHaveNoBits) {
   Selection words;
   words.words = true;
   const Net net(testing::residual_net(), words);
-  expect_uniform(net, DivideBy::kLayer, 0, Division(DivideBy::kLayer, {net}));
+  expect_uniform(net, DivideBy::kLayer, 0, StratifiedSampler(DivideBy::kLayer, {net}));
   try {
-    Division(DivideBy::kBit, {net});
+    StratifiedSampler(DivideBy::kBit, {net});
     FAIL() << "no error";
   } catch (const UserError& error) {
     EXPECT_THAT(error.what(), HasSubstr("these faults hit whole words"));

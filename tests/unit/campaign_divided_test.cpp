@@ -1,5 +1,3 @@
-#include "campaign/division.hpp"
-
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -8,25 +6,12 @@
 #include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
+#include "unit/estimates_support.hpp"
 
 namespace sentinel {
 namespace {
 
 using ::testing::HasSubstr;
-
-TEST(SamplingWord, IsReadAndWritten) {
-  for (const char* word : {"simple", "stratified", "sequential", "allocated", "per-layer",
-                           "per-class", "per-bit", "per-layer:allocated", "per-bit:allocated"}) {
-    const SamplingWord* found = find_sampling(word);
-    ASSERT_NE(found, nullptr) << word;
-    CampaignPoint point{ExactFaults{1}};
-    point.sampling = found->sampling;
-    point.division = found->division;
-    EXPECT_EQ(sampling_word(point), word);
-  }
-  for (const char* word : {"", "equal", "per-layer:", "per-layer:equal", "per-"})
-    EXPECT_EQ(find_sampling(word), nullptr) << word;
-}
 
 std::string refusal(const Job& job) {
   try {
@@ -75,8 +60,12 @@ TEST(DividedPoint, WantsTrialsOfEachStratum) {
   point.trials = 44;
   EXPECT_NO_THROW(check_enough_trials(point, 22));
   point.trials = 1;
-  point.part = true;
+  point.whole = 44;
   EXPECT_NO_THROW(check_enough_trials(point, 22)) << "a range of trials is joined with others";
+  point.whole = 0;
+  EXPECT_NO_THROW(check_enough_trials(point, 22)) << "nobody says how many these have";
+  point.whole = 43;
+  EXPECT_THROW(check_enough_trials(point, 22), UserError);
 }
 
 constexpr std::uint32_t kImages = 100;
@@ -86,13 +75,7 @@ ResultInfo info_of(const std::string& sampling) {
   ResultInfo info;
   info.points = {{0, "T1", "exact:1", 0, 300, ""}};
   info.plans = {{0, sampling}};
-  for (const char* name : {"unprotected", "hardened"}) {
-    ModelInfo model;
-    model.name = name;
-    model.images = kImages;
-    model.correct = 90;
-    info.models.push_back(model);
-  }
+  info.models = test::two_networks(kImages, 90, 90);
   info.strata = {{0, 0, "a.weight", 0.4, 1}, {0, 1, "b.weight", 0.6, 1}, {0, 2, "r.bound", 0, 1}};
   info.shares = {{0, 1, 0, 0.5}, {0, 1, 1, 0.3}, {0, 1, 2, 0.2}};
   return info;
