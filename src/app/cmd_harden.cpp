@@ -5,6 +5,7 @@
 #include "app/output.hpp"
 #include "app/print.hpp"
 #include "sentinel/campaign/ranking.hpp"
+#include "sentinel/campaign/validation.hpp"
 #include "sentinel/networks/device.hpp"
 #include "sentinel/networks/hardening.hpp"
 #include "sentinel/networks/load.hpp"

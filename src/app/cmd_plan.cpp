@@ -10,6 +10,7 @@
 #include "app/output.hpp"
 #include "app/print.hpp"
 #include "sentinel/campaign/dry_run.hpp"
+#include "sentinel/campaign/validation.hpp"
 #include "sentinel/io/normalisation.hpp"
 
 namespace sentinel {

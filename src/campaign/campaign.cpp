@@ -6,6 +6,7 @@
 #include "campaign/run_trials.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/ranking.hpp"
+#include "sentinel/campaign/validation.hpp"
 #include "sentinel/networks/device.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/outputs.hpp"

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "campaign/run_trials.hpp"
-#include "sentinel/campaign/ranking.hpp"
+#include "sentinel/campaign/validation.hpp"
 #include "sentinel/fault/fault_space.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/outputs.hpp"
@@ -99,7 +99,7 @@ ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
     check_codes(job.channel_faults, model.graph, channels);
   });
   comm.from_root([&] {
-    check_outputs(channel_outputs(job), {selection.checkpoint});
+    check_outputs({{campaign.output, FileKind::kResult}}, {selection.checkpoint});
     return Bytes();
   });
   const Dataset images = ranking_images(comm, selection, model.graph.dataset, job, kDefaultImages);

@@ -258,46 +258,6 @@ std::string estimand_of(const Sampler& sampler) {
   return std::holds_alternative<BinomialFaults>(sampler) ? "T2" : "mean accuracy";
 }
 
-namespace {
-
-CampaignPoint listed_point(const Job& job, std::shared_ptr<const FaultList> list) {
-  CampaignPoint point;
-  point.trials = list->trials();
-  if (job.range) {
-    const auto& [begin, end] = *job.range;
-    if (end > point.trials)
-      throw UserError(fmt::format("--trial-range {}:{} reaches beyond the {} trials of {}", begin,
-                                  end, point.trials, job.faults.list));
-    point.first = begin;
-    point.trials = end;
-  }
-  point.sampler = ListedFaults{std::move(list)};
-  return point;
-}
-
-}  // namespace
-
-std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const FaultList> list) {
-  if (list) return {listed_point(job, std::move(list))};
-  std::vector<CampaignPoint> points;
-  CampaignPoint point;
-  point.trials = planned_trials(job);
-  point.first = job.range ? job.range->begin : 0;
-  const SamplingWord& sampling = sampling_of(job.sampling);
-  point.sampling = job.half_width > 0 ? Sampling::kSequential : sampling.sampling;
-  point.division = sampling.division;
-  if (job.range) point.whole = job.trials.value_or(0);
-  point.half_width = job.half_width;
-  point.guaranteed = job.guaranteed;
-  point.faults = fault_model_of(job.faults);
-  const std::vector<double>& rates = rates_of(job);
-  for (const double rate : rates.empty() ? std::vector<double>{0} : rates) {
-    point.sampler = parse_sampler(job.fault_count, rate);
-    points.push_back(point);
-  }
-  return points;
-}
-
 void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* strata) {
   const auto number = static_cast<std::uint32_t>(info.points.size());
   info.points.push_back({number, estimand_of(point.sampler), sampler_name(point.sampler),

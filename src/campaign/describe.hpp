@@ -1,11 +1,7 @@
 #pragma once
-#include "campaign/run_trials.hpp"
 #include "campaign/trial_runner.hpp"
 
 namespace sentinel {
-
-/// The points of a job, one per BER (or the one of exact:K, or of `list`, which is its --faults).
-std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const FaultList> list);
 
 /// The estimand of a sampler's trials: "T1", "T2", …
 std::string estimand_of(const Sampler& sampler);

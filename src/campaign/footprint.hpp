@@ -1,6 +1,6 @@
 #pragma once
 #include "campaign/build.hpp"
-#include "sentinel/campaign/dry_run.hpp"
+#include "sentinel/campaign/dry_run_report.hpp"
 #include "sentinel/fault/sampler.hpp"
 
 namespace sentinel {

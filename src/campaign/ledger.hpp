@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "campaign/point_progress.hpp"
-#include "campaign/run_trials.hpp"
+#include "campaign/trial_plan.hpp"
 #include "sentinel/core/log.hpp"
 
 namespace sentinel {

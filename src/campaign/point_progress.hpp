@@ -4,7 +4,7 @@
 
 #include "campaign/chunks.hpp"
 #include "campaign/estimates.hpp"
-#include "campaign/trial_runner.hpp"
+#include "campaign/trial_plan.hpp"
 
 namespace sentinel {
 

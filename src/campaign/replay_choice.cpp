@@ -1,4 +1,4 @@
-#include "campaign/replay_choice.hpp"
+#include "sentinel/campaign/replay_choice.hpp"
 
 #include <fmt/format.h>
 

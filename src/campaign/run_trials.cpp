@@ -54,8 +54,7 @@ void warn_of_short_ranges(const TrialPlan& plan, const TrialRunner& runner) {
   for (std::uint32_t p = 0; p < plan.points.size(); ++p) {
     const CampaignPoint& point = plan.points[p];
     if (!point.division || !point.whole) continue;
-    const std::uint64_t trials = point.trials - point.first,
-                        strata = runner.strata(p).names.size();
+    const std::uint64_t trials = point.trials - point.first, strata = runner.strata(p).names.size();
     if (trials < kLeastOfEach * strata)
       spdlog::warn(
           "{} trials are fewer than {} of each of the {} strata, too few for their intervals; "

@@ -4,23 +4,10 @@
 #include <vector>
 
 #include "campaign/trial_runner.hpp"
-#include "sentinel/campaign/campaign.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/store/result_store.hpp"
 
 namespace sentinel {
-
-/// What a campaign runs, built alike on every rank. `inject`, `campaign` and channel-FI are each a
-/// way to make one.
-struct TrialPlan {
-  std::string what;  // for the progress line
-  const std::vector<NamedModel>& models;
-  const Dataset& images;
-  std::vector<CampaignPoint> points;
-  ChannelScores scores;  // stored beside the trials
-  std::string remedy = StoreOptions().remedy;
-  bool warned = false;  // that the first model guesses, where it does
-};
 
 /// What runs the trials on this rank; UserError where they cannot be, such as more faults than
 /// bits.

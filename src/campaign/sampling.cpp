@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "campaign/describe.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/space_codes.hpp"
 #include "sentinel/networks/network.hpp"
@@ -20,19 +19,6 @@ constexpr std::uint64_t kPilotOfLosses = 30, kLeastOfLosses = 30;
 constexpr std::uint64_t kLeastOfPart = 10;  // of the main sample: parts have intervals of their own
 constexpr double kMostMisread = 1e-4;       // of the trials of a point that needs none
 constexpr double kCriticalFails = 0.5;      // share of failing images, supposed where bit 30 flips
-
-/// The option that chooses the same parts where trials have other faults than one.
-const char* selecting_option(DivideBy by) {
-  switch (by) {
-    case DivideBy::kLayer:
-      return "--layers";
-    case DivideBy::kClass:
-      return "--fault-target";
-    case DivideBy::kBit:
-      return "--bits";
-  }
-  throw Bug("unknown division");
-}
 
 /// T1 observes shares of failing images, all others losses of accuracy.
 bool observes_shares(const Sampler& sampler) {
@@ -81,29 +67,6 @@ std::vector<double> mean_weights(const ResultInfo& info, std::uint32_t point) {
       mean[h] += own[h] / static_cast<double>(info.models.size());
   }
   return mean;
-}
-
-void validate_sampling_word(const Job& job) {
-  const SamplingWord* own = find_sampling(job.sampling);
-  if (!own || own->sampling == Sampling::kSequential || own->sampling == Sampling::kAllocated)
-    throw UserError("--sampling " + job.sampling +
-                    " is unknown; choose simple, stratified, per-layer, per-class or per-bit (the "
-                    "last three also with :allocated behind)");
-  if (!own->division || !job.faults.list.empty()) return;
-  const char* option = selecting_option(*own->division);
-  if (job.fault_count != "exact:1")
-    throw UserError(fmt::format(
-        "--sampling {} divides the population of single faults, so it needs --single-bit; for "
-        "other numbers of faults choose a part by {}, one campaign each",
-        job.sampling, option));
-  if (job.half_width > 0)
-    throw UserError(fmt::format(
-        "--half-width stops by one interval, and --sampling {} has one of each stratum; give "
-        "--repeat, about {} trials for each stratum keep every interval within +- {:g}",
-        job.sampling, trials_for(job.half_width, 0.5, job.confidence), job.half_width));
-  if (*own->division == DivideBy::kBit && fault_model_of(job.faults).of_words())
-    throw UserError("--sampling " + job.sampling + ": with --fault-model " + job.faults.model +
-                    " a fault hits a whole word; choose per-layer or per-class");
 }
 
 void check_enough_trials(const CampaignPoint& point, std::size_t strata) {
@@ -217,15 +180,6 @@ std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<Name
       point = {point.sampler, 0, 0, Sampling::kSimple, 0, false, point.faults, point.bounds};
   }
   return points;
-}
-
-std::optional<double> bound_of_all(const CampaignPoint& point) {
-  std::optional<double> widest;
-  for (const std::optional<double>& bound : point.bounds) {
-    if (!bound) return std::nullopt;
-    widest = std::max(widest.value_or(0), *bound);
-  }
-  return widest;
 }
 
 }  // namespace sentinel

@@ -1,9 +1,11 @@
 #pragma once
 #include <vector>
 
-#include "campaign/trial_runner.hpp"
-#include "sentinel/networks/network.hpp"
+#include "campaign/trial_plan.hpp"
 #include "sentinel/campaign/job.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/stats/design.hpp"
+#include "sentinel/store/schema.hpp"
 
 namespace sentinel {
 
@@ -21,8 +23,6 @@ bool counts_words_read_wrongly(const ResultInfo& info, std::uint32_t point);
 /// Weights of the strata that trials are allocated by: the mean over the networks.
 std::vector<double> mean_weights(const ResultInfo& info, std::uint32_t point);
 
-/// UserError where --sampling is unknown, or does not go with the job's other options.
-void validate_sampling_word(const Job& job);
 /// Trials that each stratum of an equal plan must have: fewer have no interval.
 constexpr std::uint64_t kLeastOfEach = 2;
 /// UserError where a divided point has too few trials for its strata; of a range of trials, where

@@ -1,7 +1,9 @@
 #pragma once
 #include "campaign/image_blocks.hpp"
-#include "campaign/trial_runner.hpp"
-#include "sentinel/campaign/dry_run.hpp"
+#include "campaign/trial_plan.hpp"
+#include "sentinel/campaign/dry_run_report.hpp"
+#include "sentinel/fault/population.hpp"
+#include "sentinel/store/schema.hpp"
 
 namespace sentinel {
 

@@ -7,6 +7,7 @@
 #include "campaign/chunks.hpp"
 #include "campaign/image_blocks.hpp"
 #include "campaign/records.hpp"
+#include "campaign/trial_plan.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/strata.hpp"
 #include "sentinel/fault/trial_engine.hpp"
@@ -15,28 +16,6 @@
 #include "sentinel/store/schema.hpp"
 
 namespace sentinel {
-
-/// One fault model of a campaign, which of its trials are wanted, and how they are chosen.
-struct CampaignPoint {
-  Sampler sampler;
-  std::uint64_t trials = 0;  // ids below this; may be 0: a point that keeps its number although
-                             // nobody asks for it. With a half-width: at most so many
-  std::uint64_t first = 0;   // ids from this on
-  Sampling sampling = Sampling::kSimple;
-  double half_width = 0;    // sequential, allocated: stops at this
-  bool guaranteed = false;  // intervals that hold for every number of trials
-  FaultModel faults = {};
-  /// By model, P(any word read wrongly) where that alone answers for the model. Where it does for
-  /// all, no trial is needed.
-  std::vector<std::optional<double>> bounds = {};
-  /// Equal, stratified: strata are these parts of the memory, with estimates of their own.
-  std::optional<DivideBy> division = {};
-  /// Of a range of trials: how many the whole campaign has, 0 where that is not said.
-  std::optional<std::uint64_t> whole = {};
-};
-
-/// The widest of the bounds, where every model has one.
-std::optional<double> bound_of_all(const CampaignPoint& point);
 
 /// Runs trials of a campaign on one rank: for every model an engine and the way faults of the first
 /// (original) model carry over. The records of (point, id) are a pure function of the campaign and

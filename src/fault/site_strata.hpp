@@ -3,7 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "sentinel/fault/strata.hpp"
+#include "sentinel/fault/fault_space.hpp"
+#include "sentinel/fault/population.hpp"
 
 namespace sentinel {
 

@@ -64,7 +64,8 @@ NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelS
     const Graph graph = harden(model.graph, scores, plan, calibration, comm, device);
     // Ranks on other processors may calibrate to other last bits: rank 0's result holds.
     file = comm.from_root([&] {
-      return serialize_model(graph, {{model.file_sha256}, command, 0, recipe, network_sha256(graph)});
+      return serialize_model(graph,
+                             {{model.file_sha256}, command, 0, recipe, network_sha256(graph)});
     });
   }
   NamedModel hardened = parse_everywhere(comm, file, "hardened network", {});

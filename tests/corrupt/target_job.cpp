@@ -5,6 +5,7 @@
 #include "app/stored_job.hpp"
 #include "corrupt/target.hpp"
 #include "sentinel/campaign/job.hpp"
+#include "sentinel/campaign/validation.hpp"
 
 namespace sentinel::test {
 namespace {

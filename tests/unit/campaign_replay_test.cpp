@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "campaign/replay_choice.hpp"
+#include "sentinel/campaign/replay_choice.hpp"
 #include "sentinel/core/error.hpp"
 #include "store_fixture.hpp"
 

@@ -12,6 +12,7 @@
 #include "campaign/records.hpp"
 #include "campaign/trial_runner.hpp"
 #include "sentinel/campaign/campaign.hpp"
+#include "sentinel/campaign/validation.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/models/model.hpp"

@@ -120,12 +120,7 @@ const std::vector<double>& rates_of(const Job& job);
 /// Trials of each point, with a half-width at most. Not of a list, which says it itself.
 std::uint64_t planned_trials(const Job& job);
 
-/// Checks everything that can be known without reading a file. Throws UserError naming the option.
-void validate(const Job& job);
 /// Whether the plan protects anything.
 bool protects(const HardeningPlan& plan);
-void validate(const ProtectionJob& job);
-void validate(const PruningJob& job);
-void validate(const ChannelFaultsJob& job);
 
 }  // namespace sentinel

@@ -6,20 +6,11 @@
 #include <vector>
 
 #include "sentinel/campaign/job.hpp"
+#include "sentinel/campaign/replay_choice.hpp"
 #include "sentinel/comm/comm.hpp"
 #include "sentinel/store/schema.hpp"
 
 namespace sentinel {
-
-/// Which of a result's trials.
-struct TrialChoice {
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;  // ids, first to last
-  std::uint64_t random = 0;            // this many of all that are stored, instead of ranges
-  std::uint64_t seed = 1;              // of the random ones
-  std::optional<std::uint32_t> point;  // only of this one
-};
-/// "3,17-20" or "random:20". UserError for other texts.
-TrialChoice parse_trials(const std::string& text);
 
 struct ReplayJob {
   std::string result;  // path

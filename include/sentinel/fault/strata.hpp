@@ -4,24 +4,11 @@
 #include <vector>
 
 #include "sentinel/core/sampling_words.hpp"
+#include "sentinel/fault/population.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/graph/graph.hpp"
 
 namespace sentinel {
-
-/// A population of trials cut into parts of known shares.
-struct Strata {
-  std::vector<std::string> names;
-  std::vector<double> weights;  // shares, sum 1
-  std::vector<double> costs;    // mean work of a trial, relative; from MACs, never from the clock.
-                                // 0, of the last alone: its trials are known, as the network is
-                                // then read as without faults
-  /// Mean number of words read wrongly, or of critical bits, where that makes the strata of coded
-  /// words; else empty.
-  std::vector<double> counts = {};
-  bool of_words = false;  // `counts` are of words, or of blocks of them
-  int version = 1;        // 2: of coded words, and words of several layouts; made otherwise once
-};
 
 /// Strata of the trials of a sampler on an original network and those made from it, and trials
 /// within one.

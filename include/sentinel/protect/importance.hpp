@@ -53,7 +53,8 @@ class ImportanceMethod {
 /// element order); "vul-gain", "salience", "deepvigor": docs/methods.md. UserError
 /// listing the names for others; Bug for kChannelFaults.
 std::unique_ptr<ImportanceMethod> importance_method(const std::string& name);
-/// The method that is a campaign of its own: campaign/setup.hpp runs it, channel_faults.hpp scores.
+/// The method that is a campaign of its own: campaign/ranking.hpp runs it, channel_faults.hpp
+/// scores.
 inline constexpr char kChannelFaults[] = "channel-FI";
 /// Every name that --importance takes.
 std::vector<std::string> importance_names();

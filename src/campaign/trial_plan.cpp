@@ -1,0 +1,59 @@
+#include "campaign/trial_plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "sentinel/core/error.hpp"
+
+namespace sentinel {
+namespace {
+
+CampaignPoint listed_point(const Job& job, std::shared_ptr<const FaultList> list) {
+  CampaignPoint point;
+  point.trials = list->trials();
+  if (job.range) {
+    const auto& [begin, end] = *job.range;
+    if (end > point.trials)
+      throw UserError(fmt::format("--trial-range {}:{} reaches beyond the {} trials of {}", begin,
+                                  end, point.trials, job.faults.list));
+    point.first = begin;
+    point.trials = end;
+  }
+  point.sampler = ListedFaults{std::move(list)};
+  return point;
+}
+
+}  // namespace
+
+std::optional<double> bound_of_all(const CampaignPoint& point) {
+  std::optional<double> widest;
+  for (const std::optional<double>& bound : point.bounds) {
+    if (!bound) return std::nullopt;
+    widest = std::max(widest.value_or(0), *bound);
+  }
+  return widest;
+}
+
+std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const FaultList> list) {
+  if (list) return {listed_point(job, std::move(list))};
+  std::vector<CampaignPoint> points;
+  CampaignPoint point;
+  point.trials = planned_trials(job);
+  point.first = job.range ? job.range->begin : 0;
+  const SamplingWord& sampling = sampling_of(job.sampling);
+  point.sampling = job.half_width > 0 ? Sampling::kSequential : sampling.sampling;
+  point.division = sampling.division;
+  if (job.range) point.whole = job.trials.value_or(0);
+  point.half_width = job.half_width;
+  point.guaranteed = job.guaranteed;
+  point.faults = fault_model_of(job.faults);
+  const std::vector<double>& rates = rates_of(job);
+  for (const double rate : rates.empty() ? std::vector<double>{0} : rates) {
+    point.sampler = parse_sampler(job.fault_count, rate);
+    points.push_back(point);
+  }
+  return points;
+}
+
+}  // namespace sentinel
