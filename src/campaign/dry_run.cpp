@@ -212,7 +212,7 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
 Strata strata_of(const CampaignPoint& point, const Built& built, const Selection& selection) {
   std::vector<FaultSpace> spaces;
   for (const NamedModel& model : built.models) spaces.emplace_back(model.graph, selection);
-  std::vector<StratifiedSampler::Network> networks;
+  std::vector<SpaceOfNetwork> networks;
   for (std::size_t m = 0; m < spaces.size(); ++m)
     networks.push_back({built.models[m].graph, spaces[m]});
   if (point.division) return StratifiedSampler(*point.division, networks).strata();

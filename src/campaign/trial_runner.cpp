@@ -112,7 +112,7 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
   if (std::all_of(engines_.begin(), engines_.end(),
                   [](const TrialEngine& engine) { return engine.space().sites() == 0; }))
     throw UserError(nothing_selected(own.selection));
-  std::vector<StratifiedSampler::Network> networks;
+  std::vector<SpaceOfNetwork> networks;
   for (const TrialEngine& engine : engines_) networks.push_back({engine.graph(), engine.space()});
   for (const CampaignPoint& point : points) {
     points_.push_back(point.sampler);

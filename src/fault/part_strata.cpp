@@ -10,7 +10,7 @@
 namespace sentinel {
 namespace {
 
-using Networks = std::vector<StratifiedSampler::Network>;
+using Networks = std::vector<SpaceOfNetwork>;
 
 /// Words that are numbered alike.
 std::string kind_of_words(const FaultTensor& tensor) {
@@ -33,7 +33,7 @@ std::vector<std::vector<int>> pieces_of(DivideBy by, const FaultTensor& tensor) 
 class Names {
  public:
   Names(DivideBy by, const Networks& networks) : by_(by) {
-    for (const StratifiedSampler::Network& network : networks)
+    for (const SpaceOfNetwork& network : networks)
       for (const FaultTensor& tensor : network.space.tensors()) {
         const std::string own = by == DivideBy::kBit ? kind_of_words(tensor) : tensor.name;
         if (place_of(seen_, own) == seen_.size()) seen_.push_back(own);
@@ -72,7 +72,7 @@ class Names {
 
 std::vector<std::string> all_names(DivideBy by, const Networks& networks, const Names& names) {
   std::map<std::pair<std::size_t, int>, std::string> ordered;
-  for (const StratifiedSampler::Network& network : networks)
+  for (const SpaceOfNetwork& network : networks)
     for (const FaultTensor& tensor : network.space.tensors())
       for (const std::vector<int>& bits : pieces_of(by, tensor))
         ordered[names.place(tensor, bits.front())] = names.of(tensor, bits.front());

@@ -3,8 +3,9 @@
 #include <string>
 #include <vector>
 
-#include "sentinel/fault/fault_space.hpp"
+#include "sentinel/core/sampling_words.hpp"
 #include "sentinel/fault/population.hpp"
+#include "sentinel/fault/sampler.hpp"
 
 namespace sentinel {
 
@@ -56,7 +57,6 @@ std::optional<SiteStrata> strata_by_bits(const FaultSpace& space, const ChannelF
 SiteStrata strata_by_layout(const FaultSpace& space);
 /// By part of the memory: for each network all strata that some network has. UserError where words
 /// are to be divided by bit, and faults hit whole words.
-std::vector<SiteStrata> strata_by_part(DivideBy by,
-                                       const std::vector<StratifiedSampler::Network>& networks);
+std::vector<SiteStrata> strata_by_part(DivideBy by, const std::vector<SpaceOfNetwork>& networks);
 
 }  // namespace sentinel

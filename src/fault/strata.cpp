@@ -63,7 +63,7 @@ struct StratifiedSampler::State {
   std::uint64_t critical_words = 0, critical_bits = 0;
   std::optional<WordStrata> words;  // binomial, coded, divided
 
-  void divide_single(const std::vector<Network>& networks, bool more);
+  void divide_single(const std::vector<SpaceOfNetwork>& networks, bool more);
   void find_critical(const Graph& graph, const FaultSpace& space);
   void divide_binomial(const Graph& graph, const FaultSpace& space, double ber);
   void divide_words(const Graph& graph, const FaultSpace& space, double ber);
@@ -78,7 +78,8 @@ struct StratifiedSampler::State {
   Faults draw_binomial(const FaultSpace& space, std::int32_t stratum, const RngKey& key) const;
 };
 
-void StratifiedSampler::State::divide_single(const std::vector<Network>& networks, bool more) {
+void StratifiedSampler::State::divide_single(const std::vector<SpaceOfNetwork>& networks,
+                                             bool more) {
   const auto* channel = std::get_if<ChannelFaults>(&sampler);
   const bool alone = networks.size() == 1 && !more;
   std::optional<SiteStrata> first = strata_by_bits(networks.front().space, channel);
@@ -241,7 +242,8 @@ Faults StratifiedSampler::State::draw_binomial(const FaultSpace& space, std::int
   return faults;
 }
 
-StratifiedSampler::StratifiedSampler(const Sampler& sampler, const std::vector<Network>& networks,
+StratifiedSampler::StratifiedSampler(const Sampler& sampler,
+                                     const std::vector<SpaceOfNetwork>& networks,
                                      const FaultModel& faults, bool more)
     : state_(std::make_unique<State>()) {
   State& s = *state_;
@@ -261,7 +263,7 @@ StratifiedSampler::StratifiedSampler(const Sampler& sampler, const std::vector<N
   if (!plain && faults.effect == Effect::kFlip) s.divide_words(original, space, binomial->ber);
 }
 
-StratifiedSampler::StratifiedSampler(DivideBy by, const std::vector<Network>& networks)
+StratifiedSampler::StratifiedSampler(DivideBy by, const std::vector<SpaceOfNetwork>& networks)
     : state_(std::make_unique<State>()) {
   state_->sampler = ExactFaults{1};
   state_->single = strata_by_part(by, networks);

@@ -23,7 +23,7 @@ Selection parameters() {
 struct Net {
   explicit Net(Graph of, const Selection& selection = {})
       : graph(std::move(of)), space(graph, selection) {}
-  operator StratifiedSampler::Network() const { return {graph, space}; }
+  operator SpaceOfNetwork() const { return {graph, space}; }
   Graph graph;
   FaultSpace space;
 };

@@ -183,7 +183,7 @@ class BitStrataOf : public ::testing::Test {
     graph = coded_net(weights, biases);
     space.emplace(graph, of(kAll));
     memory.emplace(graph);
-    sampler.emplace(ExactFaults{1}, std::vector<StratifiedSampler::Network>{{graph, *space}});
+    sampler.emplace(ExactFaults{1}, std::vector<SpaceOfNetwork>{{graph, *space}});
   }
   Graph graph;
   std::optional<FaultSpace> space;

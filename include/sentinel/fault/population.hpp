@@ -2,6 +2,8 @@
 #include <string>
 #include <vector>
 
+#include "sentinel/fault/fault_space.hpp"
+
 namespace sentinel {
 
 /// A population of trials cut into parts of known shares.
@@ -16,6 +18,12 @@ struct Strata {
   std::vector<double> counts = {};
   bool of_words = false;  // `counts` are of words, or of blocks of them
   int version = 1;        // 2: of coded words, and words of several layouts; made otherwise once
+};
+
+/// A fault-free network and its own space; both live no longer than a constructor needs.
+struct SpaceOfNetwork {
+  const Graph& graph;
+  const FaultSpace& space;
 };
 
 }  // namespace sentinel

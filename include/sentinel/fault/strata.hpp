@@ -30,21 +30,16 @@ namespace sentinel {
 /// every trial: one stratum of all.
 class StratifiedSampler {
  public:
-  /// A fault-free network and its own space; both live no longer than a constructor needs.
-  struct Network {
-    const Graph& graph;
-    const FaultSpace& space;
-  };
   /// `networks`: the original first. `more`: others take part that are not known yet. UserError
   /// where single faults have strata, but the networks none in common.
-  StratifiedSampler(const Sampler& sampler, const std::vector<Network>& networks,
+  StratifiedSampler(const Sampler& sampler, const std::vector<SpaceOfNetwork>& networks,
                     const FaultModel& faults = {}, bool more = false);
   /// exact:1, by what is hit. A stratum is what the networks call alike; a network may have nothing
   /// of it. Order: tensors and layouts as the networks have them, the first network's first;
   /// classes in their own order; bits from 0 on. Shares and costs are those of the first network; a
   /// stratum that it lacks has the share 0 and costs 1. UserError where words are to be divided by
   /// bit, and faults hit whole words.
-  StratifiedSampler(DivideBy by, const std::vector<Network>& networks);
+  StratifiedSampler(DivideBy by, const std::vector<SpaceOfNetwork>& networks);
   ~StratifiedSampler();
   StratifiedSampler(StratifiedSampler&&) noexcept;
 
