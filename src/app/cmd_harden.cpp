@@ -70,18 +70,19 @@ class Harden : public Command {
       return Bytes();
     });
     if (!protection.hardening.store.empty())
-      tell_cost_of_storing(comm, model, hardened, by_images, device);
+      tell_cost_of_storing(comm, model, hardened, by_images || !selection_.data.empty(), device);
     return ExitCode::kDone;
   }
 
  private:
-  /// Collective. Rounding to another format costs accuracy without any fault.
+  /// Rounding to another format costs accuracy without any fault, and so may all else that was
+  /// done. Collective.
   void tell_cost_of_storing(const Comm& comm, const NamedModel& model, const NamedModel& hardened,
                             bool has_images, at::Device device) const {
     if (!has_images) {
       comm.from_root([&] {
-        say("no images were needed, so that the accuracy as stored was not measured: sentinelnn "
-            "evaluate --checkpoint {} --data DIR\n",
+        say("without --data, the accuracy as written was not measured: sentinelnn evaluate "
+            "--checkpoint {} --data DIR\n",
             output_);
         return Bytes();
       });
@@ -95,7 +96,7 @@ class Harden : public Command {
         return percent(static_cast<double>(found.correct) / static_cast<double>(found.images));
       };
       say("without faults, top-1 of the first {} training images of {}: {} % as given, {} % as "
-          "stored\n",
+          "written\n",
           images.size(), images.info().name, right(model), right(hardened));
       return Bytes();
     });

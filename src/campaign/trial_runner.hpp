@@ -31,7 +31,7 @@ struct CampaignPoint {
   std::vector<std::optional<double>> bounds = {};
   /// Equal, stratified: strata are these parts of the memory, with estimates of their own.
   std::optional<DivideBy> division = {};
-  /// Of a range of trials: how many the whole campaign has, 0 where that is not said.
+  /// Trials of the whole campaign, where this is a range of them; 0 where that is not said.
   std::optional<std::uint64_t> whole = {};
 };
 
@@ -70,7 +70,7 @@ class TrialRunner {
   const ImageBlocks& blocks() const { return blocks_; }
   /// Strata of a point; only where its trials are not chosen simply.
   const Strata& strata(std::uint32_t point) const { return strata_.at(point)->strata(); }
-  /// Of a divided point: its strata's shares of a model's sites.
+  /// The strata's shares of a model's sites, where the point is divided.
   std::vector<double> weights(std::uint32_t point, std::size_t model) const {
     return strata_.at(point)->weights(model);
   }

@@ -9,6 +9,9 @@
 
 namespace sentinel {
 
+/// Cost of a trial without effect, which still has its row.
+inline constexpr double kCostOfARow = 1e-3;
+
 /// A population of trials cut into parts of known shares.
 struct Strata {
   std::vector<std::string> names;
@@ -64,7 +67,7 @@ class StratifiedSampler {
   const Strata& strata() const;
   /// Whether there is more than one.
   bool divides() const { return strata().names.size() > 1; }
-  /// Of single faults that are divided: the strata's shares of a network's sites; sum 1.
+  /// The strata's shares of a network's sites, where single faults are divided; sum 1.
   std::vector<double> weights(std::size_t network) const;
   /// The sites of a trial given its stratum, -1: of all; a pure function of its arguments. `space`:
   /// that of the network of this number; of binomial faults, the original's. None where the network
