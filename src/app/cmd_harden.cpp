@@ -64,8 +64,9 @@ class Harden : public Command {
         make_hardened(comm, model, selection_, scores, protection, device, context.command, "");
     comm.from_root([&] {
       write_output({output_, FileKind::kCheckpoint}, hardened.made);
-      print_overhead({model.name, model_cost(model.graph)},
-                     {hardened.name, model_cost(hardened.graph)});
+      const bool alike = model.name == hardened.name;
+      print_overhead({alike ? "as given" : model.name, model_cost(model.graph)},
+                     {alike ? "as written" : hardened.name, model_cost(hardened.graph)});
       say("written to {}\n", output_);
       return Bytes();
     });

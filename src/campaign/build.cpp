@@ -21,8 +21,8 @@ void require_unprotected(const NamedModel& model, const std::string& path) {
   if (steps_before_protection(model.graph)) return;
   throw SharedError(ExitCode::kUsage,
                     path +
-                        ": this network is protected already; campaign starts from an unprotected "
-                        "one (use inject)");
+                        ": this network is protected already, by copies, by bounds or by a code of "
+                        "its words; campaign starts from an unprotected one (inject takes it)");
 }
 
 /// From which file a network that the job makes may be taken, empty: none. A checkpoint of an
