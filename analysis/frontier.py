@@ -232,7 +232,7 @@ def _reference(forms: list[Form], name: str) -> Form | None:
     if name and not wanted:
         known = ", ".join(form.name for form in forms)
         raise ResultError(f"--reference {name}: no form has this name; there are {known}")
-    first = [form for form in wanted if form.name == UNPROTECTED] or wanted
+    first = [form for form in wanted if form.name.split(": ")[-1] == UNPROTECTED] or wanted
     return first[0] if first else None
 
 

@@ -60,7 +60,7 @@ FORMATS = ("png", "pdf", "svg")
 def draw(frontier: Frontier) -> Figure:
     """Both panels, or the left one alone where memory is not compared."""
     compared = frontier.reference is not None and len(frontier.forms) > 1
-    columns = 3 if compared else 1
+    columns = _legend_columns(frontier) if compared else 1
     rows = -(-(len(frontier.forms) + (4 if compared else 2)) // columns)
     legend = 0.17 * rows
     figure = Figure(figsize=(PAGE if compared else COLUMN, 2.5 + legend))
@@ -78,6 +78,13 @@ def draw(frontier: Frontier) -> Figure:
         labels += ["filled: lower end of the interval", "open: mean"]
     below.legend(handles, labels, loc="center", ncols=columns, handlelength=3)
     return figure
+
+
+def _legend_columns(frontier: Frontier) -> int:
+    """As many as fit side by side on a page, at most three."""
+    letter, sample = 0.05, 0.6  # [inch], of the legend's font
+    longest = max(len(frontier.label(form)) for form in frontier.forms)
+    return max(1, min(3, int(PAGE / (sample + letter * max(longest, 30)))))
 
 
 def _accuracy(axes: Axes, frontier: Frontier) -> None:

@@ -147,14 +147,15 @@ def plan_rows(result: Result) -> list[dict[str, str]]:
     labels = summaries.point_labels(result)
     rows = []
     for point in result.points.itertuples():
+        bounded = summaries.is_bounded(result, point.id)
         rows.append(
             {
                 "point": labels[point.id],
                 "what": estimand_words(point),
                 "how": plan_words(result, point.id),
-                "trials": count(summaries.trials_used(result, point.id)),
+                "trials": count(0 if bounded else summaries.trials_used(result, point.id)),
                 "pilot": count(_pilot(result, point.id)),
-                "planned": count(point.trials),
+                "planned": count(point.trials - int(result.plans["first"].get(point.id, 0))),
             }
         )
     return rows

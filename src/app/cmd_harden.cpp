@@ -68,41 +68,43 @@ class Harden : public Command {
     if (protection.hardening.duplication.ratio > 0)
       scores = channel_scores(comm, model, selection_, protection.ranking, device);
     const NamedModel hardened =
-        make_hardened(comm, model, selection_, scores, protection, device, context.command, "");
+        make_hardened(comm, model, selection_, scores, protection.hardening,
+                      protection.calibration_images, device, context.command, "");
     comm.from_root([&] {
       write_output({output_, FileKind::kCheckpoint}, hardened.made);
-      print_overhead({model.name, model_cost(model.graph)},
-                     {hardened.name, model_cost(hardened.graph)});
+      const bool alike = model.name == hardened.name;
+      print_overhead({alike ? "as given" : model.name, model_cost(model.graph)},
+                     {alike ? "as written" : hardened.name, model_cost(hardened.graph)});
       say("written to {}\n", output_);
       return Bytes();
     });
     if (!protection.hardening.store.empty())
-      tell_cost_of_storing(comm, model, hardened, by_images, device);
+      tell_cost_of_storing(comm, model, hardened, by_images || !selection_.data.empty(), device);
     return ExitCode::kDone;
   }
 
  private:
-  /// Collective. Rounding to another format costs accuracy without any fault.
+  /// Rounding to another format costs accuracy without any fault, and so may all else that was
+  /// done. Collective.
   void tell_cost_of_storing(const Comm& comm, const NamedModel& model, const NamedModel& hardened,
                             bool has_images, at::Device device) const {
     if (!has_images) {
       comm.from_root([&] {
-        say("no images were needed, so that the accuracy as stored was not measured: sentinelnn "
-            "evaluate --checkpoint {} --data DIR\n",
+        say("without --data, the accuracy as written was not measured: sentinelnn evaluate "
+            "--checkpoint {} --data DIR\n",
             output_);
         return Bytes();
       });
       return;
     }
-    const Dataset images =
-        ranking_images(comm, selection_, model.graph.dataset, RankingJob(), kCompared);
+    const Dataset images = training_images(comm, selection_, model.graph.dataset, -1, kCompared);
     comm.from_root([&] {
       const auto right = [&](const NamedModel& network) {
         const Accuracy found = evaluate(network.graph, images, device);
         return percent(static_cast<double>(found.correct) / static_cast<double>(found.images));
       };
       say("without faults, top-1 of the first {} training images of {}: {} % as given, {} % as "
-          "stored\n",
+          "written\n",
           images.size(), images.info().name, right(model), right(hardened));
       return Bytes();
     });

@@ -167,6 +167,9 @@ void print_outlooks(const DryRun& run, const DryRun::Point& point, const Job& jo
         name_of(point), number(100 * *point.bound));
     return;
   }
+  for (const auto& [network, bound] : point.bounded)
+    say("\n{}, {}: its trials are not needed. In all but {} % of them every word is read right.\n",
+        name_of(point), network, number(100 * bound));
   if (point.outlooks.empty()) return;
   const bool stops = job.half_width > 0;
   Rows rows = {{point.supposed, "failing trials"}};
@@ -255,6 +258,7 @@ nlohmann::json to_json(const DryRun::Point& point) {
                         {"trials", point.trials},
                         {"supposed", point.supposed}};
   if (point.bound) own["bound"] = *point.bound;
+  for (const auto& [network, bound] : point.bounded) own["bounds"][network] = bound;
   if (point.bits_hit) own["bits_hit_per_bit"] = *point.bits_hit;
   for (const DryRun::Stratum& stratum : point.strata) {
     own["strata"].push_back(

@@ -42,7 +42,7 @@ bool is_bound(const EstimateRow& estimate) {
   return estimate.method.rfind("bound", 0) == 0;
 }
 
-/// Points that are bounded without trials have entries too.
+/// Networks that are bounded without trials have entries too.
 TotalsTable totals_of(const ResultFile& result) {
   TotalsTable table;
   for (const EstimateRow& e : result.estimates)

@@ -29,8 +29,8 @@ void require_unprotected(const NamedModel& model, const std::string& path) {
   if (steps_before_protection(model.graph)) return;
   throw SharedError(ExitCode::kUsage,
                     path +
-                        ": this network is protected already; campaign starts from an unprotected "
-                        "one (use inject)");
+                        ": this network is protected already, by copies, by bounds or by a code of "
+                        "its words; campaign starts from an unprotected one (inject takes it)");
 }
 
 /// From which file a network that the job makes may be taken, empty: none. A checkpoint of an
@@ -81,7 +81,8 @@ NamedModel harden_one(const Comm& comm, const Job& job, at::Device device, const
     again = channel_scores(comm, base, job.selection, ranking, device);
   }
   const ChannelScores& scores = made.of_pruned ? again : built.scores;
-  return make_hardened(comm, base, job.selection, scores, job.protection, device, job.command,
+  return make_hardened(comm, base, job.selection, scores, job.protection.hardening,
+                       job.protection.calibration_images, device, job.command,
                        reusable(comm, job, made.path));
 }
 

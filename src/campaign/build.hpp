@@ -1,8 +1,12 @@
 #pragma once
 #include <memory>
 
+#include "sentinel/campaign/job.hpp"
+#include "sentinel/comm/comm.hpp"
 #include "sentinel/fault/fault_list.hpp"
+#include "sentinel/io/dataset.hpp"
 #include "sentinel/networks/network.hpp"
+#include "sentinel/protect/importance.hpp"
 
 namespace sentinel {
 

@@ -1,6 +1,9 @@
 #pragma once
+#include "sentinel/campaign/job.hpp"
+#include "sentinel/comm/comm.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/selection.hpp"
+#include "sentinel/protect/importance.hpp"
 
 namespace sentinel {
 

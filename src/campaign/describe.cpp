@@ -271,11 +271,10 @@ void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* 
   // Words of the first network that are read right say nothing of the others.
   const bool others =
       info.models.size() > 1 && std::holds_alternative<BinomialFaults>(point.sampler);
-  constexpr double kOfARow = 1e-3;  // a trial without effect still has its row
   for (std::size_t h = 0; h < strata->names.size(); ++h)
     info.strata.push_back({number, static_cast<std::int32_t>(h), strata->names[h],
                            strata->weights[h],
-                           others ? std::max(kOfARow, strata->costs[h]) : strata->costs[h],
+                           others ? std::max(kCostOfARow, strata->costs[h]) : strata->costs[h],
                            strata->of_words ? strata->counts[h] : StratumInfo().misread});
 }
 

@@ -132,6 +132,8 @@ DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint&
   own.estimand = estimand_of(point.sampler);
   own.trials = point.trials - point.first;
   if (point.trials == 0) own.bound = bound_of_all(point);
+  for (std::size_t m = 0; m < point.bounds.size() && !own.bound; ++m)
+    if (point.bounds[m]) own.bounded.emplace_back(built.models[m].name, *point.bounds[m]);
   describe_faults(own, point, FaultSpace(built.models[0].graph, selection_of(job.faults)));
   describe_costs(own, run, job, point.sampler, costs);
   describe_disk(own, point.sampler, job.faults, built);
@@ -216,8 +218,7 @@ Strata strata_of(const CampaignPoint& point, const Built& built, const Selection
   for (std::size_t m = 0; m < spaces.size(); ++m)
     networks.push_back({built.models[m].graph, spaces[m]});
   if (point.division) return StratifiedSampler(*point.division, networks).strata();
-  return StratifiedSampler(point.sampler, {networks.front()}, point.faults, networks.size() > 1)
-      .strata();
+  return StratifiedSampler(point.sampler, networks, point.faults).strata();
 }
 
 DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device device) {

@@ -64,7 +64,7 @@ std::vector<double> fault_free_by_block(const ResultInfo& info, const ModelInfo&
   return correct;
 }
 
-const SamplingWord& sampling_of(const PlanInfo& plan) {
+const SamplingWord& word_of(const PlanInfo& plan) {
   return sentinel::sampling_of(plan.sampling);
 }
 
@@ -161,7 +161,7 @@ double supposed_deviation(bool t1) {
 
 PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point)
     : PointEstimates(info, point, plan_of(info, point)) {
-  if (!sampling_of(plan_).division) return;
+  if (!word_of(plan_).division) return;
   PlanInfo simple = plan_;
   simple.sampling = PlanInfo().sampling;
   for (std::size_t h = 0; h < models_.front().weights.size(); ++h)
@@ -174,12 +174,12 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point, Plan
       t1_(info.points.at(point).estimand.rfind("T1", 0) == 0),
       listed_(info.points.at(point).estimand == kListed),
       paired_(listed_ || info.points.at(point).fault_model == "binomial"),
-      sequential_(sampling_of(plan_).sampling == Sampling::kSequential),
+      sequential_(word_of(plan_).sampling == Sampling::kSequential),
       coded_(counts_words_read_wrongly(info, point)),
       confidence_(info.confidence),
       population_(bits_of_channel(info, point)),
       bounded_(is_bounded(info, point)) {
-  const bool divided = sampling_of(plan_).division.has_value();
+  const bool divided = word_of(plan_).division.has_value();
   SampledStrata strata;
   if (!divided && !is_simple(plan_)) strata = sampled_strata(info, point);
   known_ = strata.known;
@@ -220,7 +220,7 @@ EstimateOptions PointEstimates::options(const std::vector<double>& weights, bool
   options.known_weight = known_;
   options.known_value = known_value;
   options.population = population_;
-  switch (sampling_of(plan_).sampling) {
+  switch (word_of(plan_).sampling) {
     case Sampling::kSimple:
     case Sampling::kEqual:  // of the strata
       options.estimate = share && t1_ ? Estimate::kShare : Estimate::kMean;
@@ -325,8 +325,8 @@ Interval PointEstimates::observed_mean(std::size_t model, std::size_t quantity) 
   return mover_mean(own.weights, parts, range.low, range.high);
 }
 
-/// No trial shows a value further from the fault-free one than the share of trials that read any
-/// word wrongly.
+/// The mean over trials is no further from the fault-free value than the share of trials that read
+/// any word wrongly.
 Interval PointEstimates::bounded(std::size_t model, std::size_t quantity) const {
   const Model& own = models_[model];
   const Quantity& of = kQuantities[quantity];
@@ -421,7 +421,7 @@ std::size_t PointEstimates::stop_quantity() const {
 }
 
 bool PointEstimates::reached() const {
-  const bool exact = sampling_of(plan_).sampling == Sampling::kAllocated;
+  const bool exact = word_of(plan_).sampling == Sampling::kAllocated;
   if (!exact && used_ < kLeastTrials) return false;
   for (std::size_t m = 0; m < models_.size(); ++m) {
     if (!exact && t1_ && models_[m].failing_trials < kLeastFailing) return false;

@@ -1,6 +1,8 @@
 #pragma once
 #include "campaign/build.hpp"
 #include "sentinel/campaign/dry_run_report.hpp"
+#include "sentinel/campaign/job.hpp"
+#include "sentinel/comm/comm.hpp"
 #include "sentinel/fault/sampler.hpp"
 
 namespace sentinel {

@@ -12,19 +12,20 @@
 namespace sentinel {
 namespace {
 
-/// Of a part of the memory, by point and stratum.
+/// Counts by point and part of the memory.
 using PartTrials = std::map<std::uint32_t, std::vector<std::uint64_t>>;
 
-/// Of the points whose parts should have as many.
+/// Zeros for the points whose parts should have equally many.
 PartTrials no_trials(const ResultInfo& info) {
   PartTrials trials;
   for (const StratumInfo& stratum : info.strata)
-    if (sampling_of(info.plans.at(stratum.point).sampling).sampling == Sampling::kEqual)
+    if (stratum.point < info.plans.size() &&
+        sampling_of(info.plans[stratum.point].sampling).sampling == Sampling::kEqual)
       trials[stratum.point].push_back(0);
   return trials;
 }
 
-/// A campaign in one piece is refused so few, and a range of its trials may have fewer.
+/// A campaign in one piece with so few trials is refused; ranges of it may be joined later.
 void warn_of_few(const ResultInfo& info, const PartTrials& trials) {
   for (const auto& [point, of_part] : trials) {
     const auto few = std::count_if(of_part.begin(), of_part.end(),

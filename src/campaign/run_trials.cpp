@@ -49,7 +49,7 @@ void warn_of_spared_layers(const std::vector<CampaignPoint>& points, const Fault
   }
 }
 
-/// Other ranges may have what is lacking.
+/// Warns where a range has too few trials of a stratum; others may have more.
 void warn_of_short_ranges(const TrialPlan& plan, const TrialRunner& runner) {
   for (std::uint32_t p = 0; p < plan.points.size(); ++p) {
     const CampaignPoint& point = plan.points[p];

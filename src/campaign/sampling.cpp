@@ -7,6 +7,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/space_codes.hpp"
+#include "sentinel/fault/strata.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/stats/interval.hpp"
 

@@ -30,7 +30,7 @@ struct CampaignPoint {
   std::vector<std::optional<double>> bounds = {};
   /// Equal, stratified: strata are these parts of the memory, with estimates of their own.
   std::optional<DivideBy> division = {};
-  /// Of a range of trials: how many the whole campaign has, 0 where that is not said.
+  /// Trials of the whole campaign, where this is a range of them; 0 where that is not said.
   std::optional<std::uint64_t> whole = {};
 };
 

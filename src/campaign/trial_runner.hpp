@@ -49,7 +49,7 @@ class TrialRunner {
   const ImageBlocks& blocks() const { return blocks_; }
   /// Strata of a point; only where its trials are not chosen simply.
   const Strata& strata(std::uint32_t point) const { return strata_.at(point)->strata(); }
-  /// Of a divided point: its strata's shares of a model's sites.
+  /// The strata's shares of a model's sites, where the point is divided.
   std::vector<double> weights(std::uint32_t point, std::size_t model) const {
     return strata_.at(point)->weights(model);
   }

@@ -29,7 +29,7 @@ std::vector<std::vector<int>> pieces_of(DivideBy by, const FaultTensor& tensor) 
   return alone;
 }
 
-/// What the strata of several networks are called, and in which order.
+/// Names of the strata of several networks, in order.
 class Names {
  public:
   Names(DivideBy by, const Networks& networks) : by_(by) {
@@ -87,9 +87,10 @@ std::vector<SiteStrata> strata_by_part(DivideBy by, const Networks& networks) {
   if (by == DivideBy::kBit && networks.front().space.of_words())
     throw UserError("--sampling per-bit: these faults hit whole words; choose per-layer");
   const Names names(by, networks);
+  const std::vector<std::string> called = all_names(by, networks, names);
   std::vector<SiteStrata> all;
   for (const auto& [graph, space] : networks) {
-    SiteStrata& own = all.emplace_back(SiteStrata::DrawBy::kSite, all_names(by, networks, names));
+    SiteStrata& own = all.emplace_back(SiteStrata::DrawBy::kSite, called);
     const TrialCost cost(graph, space);
     for (std::size_t t = 0; t < space.tensors().size(); ++t) {
       const FaultTensor& tensor = space.tensors()[t];

@@ -32,7 +32,8 @@ Strata SiteStrata::strata() const {
 }
 
 Faults SiteStrata::draw(const FaultSpace& space, std::size_t stratum, const RngKey& key) const {
-  const auto& [name, parts, sites, cost] = strata_.at(stratum);
+  const std::vector<Part>& parts = strata_.at(stratum).parts;
+  const std::uint64_t sites = strata_[stratum].sites;
   if (sites == 0) return {};
   Rng rng(key);
   const std::uint64_t together = by_ == DrawBy::kSite ? 1 : parts.front().bits.size();

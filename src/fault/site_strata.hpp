@@ -21,7 +21,7 @@ class SiteStrata {
     std::vector<int> bits;
     std::uint64_t sites() const { return words * bits.size(); }
   };
-  /// What a uniform site is drawn by: its number, or its word and then its bit. The first serves
+  /// A uniform site is drawn by its number, or by its word and then its bit. The first serves
   /// all; the second, where all parts of a stratum have as many bits, keeps the sites of T1 as they
   /// always were.
   enum class DrawBy : std::uint8_t { kSite, kWordAndBit };

@@ -16,8 +16,7 @@
 namespace sentinel {
 namespace {
 
-constexpr double kOfARow = 1e-3;  // a trial without effect still has its row
-constexpr double kTail = 0.01;    // share of the trials that may be pooled
+constexpr double kTail = 0.01;  // share of the trials that may be pooled
 constexpr std::size_t kMostStrata =
     33;  // more: so many critical flips that their number says little
 
@@ -185,7 +184,7 @@ double StratifiedSampler::State::cost(const Graph& graph, const FaultSpace& spac
     run += macs * (1 - spared);
     total += macs;
   }
-  return std::max(run / total, kOfARow);
+  return std::max(run / total, kCostOfARow);
 }
 
 /// The stratum's number of critical flips; of the last one, a draw from the tail of the binomial
@@ -268,7 +267,7 @@ StratifiedSampler::StratifiedSampler(DivideBy by, const std::vector<SpaceOfNetwo
   state_->sampler = ExactFaults{1};
   state_->single = strata_by_part(by, networks);
   state_->strata = state_->single.front().strata();
-  for (double& cost : state_->strata.costs) cost = std::max(kOfARow, cost);
+  for (double& cost : state_->strata.costs) cost = std::max(kCostOfARow, cost);
 }
 
 StratifiedSampler::~StratifiedSampler() = default;

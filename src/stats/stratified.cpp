@@ -96,13 +96,13 @@ Interval rule_of_three(Interval interval, const std::vector<double>& weights,
   return interval;
 }
 
-/// Of so many outcomes at a distance from the mean, among the trials of a stratum and one more.
+/// The variance that so many outcomes at a distance from the mean add to the trials of a stratum.
 double unseen_variance(const Moments& moments, double outcomes, double distance) {
   const double p = outcomes / (count(moments) + 1);
   return p * (1 - p) * distance * distance;
 }
 
-/// Of a mean of strata with variances of their own.
+/// Half-width of a mean of strata with variances of their own.
 double satterthwaite_half_width(const std::vector<double>& weights,
                                 const std::vector<Moments>& strata, double confidence,
                                 const std::function<double(const Moments&)>& variance_of) {

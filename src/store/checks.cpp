@@ -190,7 +190,8 @@ void check_strata(const std::string& path, const ResultInfo& info) {
     number_in(at, "stratum", stratum.stratum, next[stratum.point], next[stratum.point]);
     share_in(at, "weight", stratum.weight, 0, 1 + kRounding);
     share_in(at, "cost", stratum.cost, 0, std::numeric_limits<double>::max());
-    share_in(at, "misread", stratum.misread, -1, std::numeric_limits<double>::max());
+    if (stratum.misread != -1)
+      share_in(at, "misread", stratum.misread, 0, std::numeric_limits<double>::max());
     check_known(at, stratum, i > 0 ? &info.strata[i - 1] : nullptr);
     ++next[stratum.point];
     sums[stratum.point] += stratum.weight;
@@ -233,27 +234,19 @@ void check_shares(const std::string& path, const ResultInfo& info) {
   }
 }
 
-void check_bounds(const std::string& path, const ResultInfo& info) {
+/// Rows of a point and model, each once, with a share in a column.
+template <class Row>
+void check_by_model(const std::string& path, const ResultInfo& info, const std::vector<Row>& rows,
+                    const char* table, std::uint32_t first_model, const char* column,
+                    double Row::*share) {
   std::set<std::pair<std::uint32_t, std::uint32_t>> seen;
-  for (std::size_t i = 0; i < info.bounds.size(); ++i) {
-    const BoundInfo& row = info.bounds[i];
-    const Place at{path, "/design/bounds, row", i};
-    names_row(at, "point", row.point, info.points.size());
-    number_in(at, "model", row.model, 0, size_of(info.models.size()) - 1);
-    if (!seen.insert({row.point, row.model}).second) refuse(at, "point and model are there twice");
-    share_in(at, "bound", row.bound, 0, 1);
-  }
-}
-
-void check_pairing(const std::string& path, const ResultInfo& info) {
-  std::set<std::pair<std::uint32_t, std::uint32_t>> seen;
-  for (std::size_t i = 0; i < info.pairing.size(); ++i) {
-    const PairingInfo& row = info.pairing[i];
-    const Place at{path, "/design/pairing, row", i};
-    names_row(at, "point", row.point, info.points.size());
-    number_in(at, "model", row.model, 1, size_of(info.models.size()) - 1);
-    if (!seen.insert({row.point, row.model}).second) refuse(at, "point and model are there twice");
-    share_in(at, "shared", row.shared, 0, 1);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const Place at{path, table, i};
+    names_row(at, "point", rows[i].point, info.points.size());
+    number_in(at, "model", rows[i].model, first_model, size_of(info.models.size()) - 1);
+    if (!seen.insert({rows[i].point, rows[i].model}).second)
+      refuse(at, "point and model are there twice");
+    share_in(at, column, rows[i].*share, 0, 1);
   }
 }
 
@@ -321,6 +314,8 @@ void check_estimate(const Place& at, const ResultInfo& info,
   probability(at, "confidence", row.confidence);
   const bool bound = row.method.rfind("bound", 0) == 0;  // it needs none
   count_in(at, "trials", row.trials, bound ? 0 : 1, kMostCount);
+  if (bound && !bound_of(info, row.point, static_cast<std::size_t>(row.model)))
+    refuse(at, "the method is a bound, which /design/bounds does not have");
   number_in(at, "stratum", row.stratum, -1,
             is_divided(info, row.point) ? strata.at(row.point) - 1 : -1);
 }
@@ -350,8 +345,9 @@ void check_info(const std::string& path, const ResultInfo& info) {
   check_plans(path, info);
   check_strata(path, info);
   check_shares(path, info);
-  check_bounds(path, info);
-  check_pairing(path, info);
+  check_by_model(path, info, info.bounds, "/design/bounds, row", 0, "bound", &BoundInfo::bound);
+  check_by_model(path, info, info.pairing, "/design/pairing, row", 1, "shared",
+                 &PairingInfo::shared);
   for (const ImportanceInfo& layer : info.importance) check_importance(path, layer);
 }
 
@@ -383,26 +379,6 @@ void check_findings(const std::string& path, const ResultInfo& info, const Findi
     check_round({path, "/design/rounds, row", i}, info, findings.rounds[i]);
   for (std::size_t i = 0; i < findings.centres.size(); ++i)
     check_centre({path, "/design/centres, row", i}, info, findings.centres[i]);
-}
-
-void check_importance(const std::string& path, const ImportanceInfo& layer) {
-  const std::string where = "layer " + layer.layer + ": ";
-  std::vector<bool> seen(layer.scores.size());
-  bool good = layer.order.size() == layer.scores.size();
-  for (std::size_t i = 0; good && i < layer.order.size(); ++i) {
-    const auto channel = static_cast<std::size_t>(layer.order[i]);
-    good = channel < seen.size() && !seen[channel];
-    if (good) seen[channel] = true;
-  }
-  if (!good) throw DataError(path, where + "order is no order of its channels");
-  if (std::any_of(layer.scores.begin(), layer.scores.end(), [](double s) { return std::isnan(s); }))
-    throw DataError(path, where + "a score is no number (NaN)");
-  const ChannelSample& s = layer.sample;
-  if (s.trials.empty()) return;
-  for (const std::size_t size :
-       {s.lower.size(), s.upper.size(), s.accuracy.size(), s.trials.size()})
-    if (size != layer.scores.size())
-      throw DataError(path, where + "not every channel has its trials");
 }
 
 RowChecks::RowChecks(const ResultInfo& info, std::vector<std::uint32_t> sessions)

@@ -57,6 +57,19 @@ std::vector<std::string> names_of(const std::vector<Row>& rows, std::string Row:
   return names;
 }
 
+/// Networks and rates are the same, and so is what a code makes of them.
+void check_same_bounds(const std::string& path, const ResultInfo& info,
+                       const std::string& first_path, const ResultInfo& first) {
+  const auto same = [](const BoundInfo& a, const BoundInfo& b) {
+    return a.point == b.point && a.model == b.model && a.bound == b.bound;
+  };
+  if (std::equal(info.bounds.begin(), info.bounds.end(), first.bounds.begin(), first.bounds.end(),
+                 same))
+    return;
+  throw DataError(path, "has other rows in /design/bounds than " + first_path +
+                            "; both are of one campaign, so one of them is damaged");
+}
+
 std::size_t model_count(const PointInfo& point) {
   return 1 + static_cast<std::size_t>(std::count(point.models.begin(), point.models.end(), ','));
 }
@@ -214,6 +227,7 @@ void ResultMerge::State::take(const std::string& path, ResultFile outline) {
   } else {
     check_same_schema(path, outline.info, inputs.front().path, info);
     check_same_campaign(path, outline.info, inputs.front().path, info);
+    check_same_bounds(path, outline.info, inputs.front().path, info);
     plan_most(info.points, outline.info.points);
   }
   for (std::size_t p = 0; p < std::min(info.plans.size(), outline.info.plans.size()); ++p)

@@ -36,6 +36,18 @@ def args(campaign, checkpoint: Path, output: Path, *more: str) -> list[str | Pat
     ]
 
 
+def test_harden_says_what_its_network_loses_without_faults(sentinelnn, campaign, tmp_path):
+    job = ["harden", "--checkpoint", campaign.checkpoint, "--hardening-ratio", "0"]
+    job += ["--clipping", "none", "--output", tmp_path / "stored.pth"]
+    store, data = ["--store", "weight=int4:channel"], ["--data", campaign.data]
+    told = "% as given, "
+    assert told in sentinelnn.run(job + store + data).out
+    without = sentinelnn.run(job + store)
+    assert without.code == 0 and told not in without.out
+    assert "without --data, the accuracy as written was not measured" in without.out
+    assert told not in sentinelnn.run(job + data + ["--weight-bounds", "layer"]).out
+
+
 @pytest.mark.parametrize(
     "layout", ["int6:channel+bch:32,6", "int8:channel+repeat:3", "int8:channel+secded:64"]
 )

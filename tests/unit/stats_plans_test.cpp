@@ -154,7 +154,7 @@ Interval run_stratified(bool floored, std::uint64_t replicate) {
   plan.seed = replicate;
   Design design(plan);
   EstimateOptions how;
-  how.estimate = Estimate::kStratified;
+  how.estimate = Estimate::kGuarded;
   how.low = -1;
   how.weights = kBlockWeights;
   Estimator estimator(how);
@@ -168,7 +168,7 @@ Interval run_stratified(bool floored, std::uint64_t replicate) {
   return estimator.interval();
 }
 
-TEST(StratifiedBlocks, AreAllocatedByTheVarianceThatTheIntervalUses) {
+TEST(StratifiedBlocks, AreNotAllocatedAsWithoutSpread) {
   Coverage floored, before;
   for (std::uint64_t r = 0; r < kReplicates; ++r) {
     floored.add(run_stratified(true, r), kLoss);

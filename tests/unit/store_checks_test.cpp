@@ -82,6 +82,7 @@ const std::vector<Damage<ResultInfo>> kBadInfo = {
     {[](ResultInfo& i) { i.strata[1].weight = kNaN; }, "weight is nan"},
     {[](ResultInfo& i) { i.strata[1].cost = -1; }, "cost is -1, not from 0"},
     {[](ResultInfo& i) { i.strata[1].misread = kNaN; }, "misread is nan"},
+    {[](ResultInfo& i) { i.strata[1].misread = -0.5; }, "misread is -0.5"},
     {[](ResultInfo& i) { i.strata[0].cost = 0; },
      "/design/strata, row 0: stratum is 0, not from 1"},
     {[](ResultInfo& i) { i.shares[0].point = 2; }, "/design/shares, row 0: point is 2"},
@@ -205,6 +206,11 @@ TEST(Checks, FindingsThatCannotBeAreRefused) {
   const std::vector<Damage<Findings>> damages = {
       {[](Findings& f) { f.estimates[0].point = 2; }, "/estimates, row 0: point is 2"},
       {[](Findings& f) { f.estimates[0].model = -1; }, "model is -1"},
+      {[](Findings& f) {
+         f.estimates[0].point = 0;
+         f.estimates[0].method = "bound: P(any word read wrongly)";
+       },
+       "the method is a bound, which /design/bounds does not have"},
       {[](Findings& f) { f.estimates[0].against = 2; }, "against is 2"},
       {[](Findings& f) { f.estimates[0].estimate = -0.0312; }, "estimate is -0.0312"},
       {[](Findings& f) { f.estimates[0].estimate = INFINITY; }, "estimate is inf"},

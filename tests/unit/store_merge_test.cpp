@@ -207,6 +207,18 @@ TEST(Merge, PlannedIsWhatThePartThatPlansMostSays) {
   EXPECT_EQ(read_result(all).info.points[0].trials, 31u);
 }
 
+TEST(Merge, BoundsOfOneCampaignAreTheSame) {
+  const TempDir dir;
+  const std::string a = dir / "a.h5", b = dir / "b.h5", all = dir / "all.h5";
+  ResultInfo bounded = part_info();
+  bounded.bounds = {{0, 1, 1e-5}};
+  write_part(a, 0, 15, bounded);
+  write_part(b, 15, 40);
+  for (const std::vector<std::string>& inputs : {std::vector{a, b}, std::vector{b, a}})
+    EXPECT_THAT(message_of<DataError>([&] { merge(inputs, all); }),
+                HasSubstr("has other rows in /design/bounds than " + inputs.front()));
+}
+
 TEST(Merge, ManyInputsAndRowsCrossBlocks) {
   const TempDir dir;
   std::vector<std::string> parts;

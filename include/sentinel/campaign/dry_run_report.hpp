@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sentinel/core/normalisation.hpp"
@@ -56,6 +57,8 @@ struct DryRun {
     /// P(any word read wrongly), where that bounds the answer without trials; the largest of the
     /// networks'.
     std::optional<double> bound;
+    /// Networks that such a bound answers for while others need trials, by name.
+    std::vector<std::pair<std::string, double>> bounded;
     std::string supposed;  // what Outlook::supposed is the chance of
     std::vector<Outlook> outlooks;
   };

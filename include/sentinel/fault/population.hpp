@@ -6,6 +6,9 @@
 
 namespace sentinel {
 
+/// Cost of a trial without effect, which still has its row.
+inline constexpr double kCostOfARow = 1e-3;
+
 /// A population of trials cut into parts of known shares.
 struct Strata {
   std::vector<std::string> names;

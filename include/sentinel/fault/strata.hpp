@@ -46,7 +46,7 @@ class StratifiedSampler {
   const Strata& strata() const;
   /// Whether there is more than one.
   bool divides() const { return strata().names.size() > 1; }
-  /// Of single faults that are divided: the strata's shares of a network's sites; sum 1.
+  /// The strata's shares of a network's sites, where single faults are divided; sum 1.
   std::vector<double> weights(std::size_t network) const;
   /// The sites of a trial given its stratum, -1: of all; a pure function of its arguments. `space`:
   /// that of the network of this number; of binomial faults, the original's. None where the network

@@ -31,7 +31,7 @@ struct DesignOptions {
   std::vector<double> supposed;
   bool losses = false;      // what is observed: shares in [0, 1], or losses in [-1, 1] around zero
   bool floored = false;     // stratified, losses: a stratum without spread in its pilot counts as
-                            // the interval counts it (floored_variance), not as without spread
+                            // half a trial that loses all (floored_variance), not as without
   std::uint64_t seed = 0;   // of the campaign
   std::uint32_t point = 0;  // its number
 };

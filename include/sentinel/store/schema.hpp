@@ -253,7 +253,7 @@ struct ShareInfo {
   std::int32_t stratum = 0;
   double weight = 0;  // share of the network's own population; 0: it has nothing of the stratum
 };
-/// Of a network whose code reads nearly all trials right: it needs none.
+/// A network whose code reads nearly all trials right needs none.
 struct BoundInfo {
   std::uint32_t point = 0, model = 0;
   double bound = 0;  // P(any word read wrongly) in a trial, which bounds all its estimates

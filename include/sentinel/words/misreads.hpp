@@ -17,7 +17,7 @@ std::vector<int> corrected_bits(const Layout& layout);
 /// Whether a code leaves some bits bare: mset, cep, parity, tmr.
 bool leaves_bits_bare(const Layout& layout);
 
-/// Words that are coded together. All bits of theirs may flip.
+/// Words that are coded together. All bits of the words may flip.
 struct CodedWords {
   int words = 1;       // block_shape(layout).words; in an incomplete block fewer, of zero-space 1
   bool check = false;  // whether bits of the check word that is stored apart may flip too
