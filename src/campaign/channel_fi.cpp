@@ -8,6 +8,7 @@
 #include "campaign/run_trials.hpp"
 #include "sentinel/campaign/validation.hpp"
 #include "sentinel/fault/fault_space.hpp"
+#include "sentinel/networks/load.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/outputs.hpp"
 #include "sentinel/networks/selection.hpp"
@@ -102,7 +103,8 @@ ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
     check_outputs({{campaign.output, FileKind::kResult}}, {selection.checkpoint});
     return Bytes();
   });
-  const Dataset images = ranking_images(comm, selection, model.graph.dataset, job, kDefaultImages);
+  const Dataset images =
+      training_images(comm, selection, model.graph.dataset, job.images, kDefaultImages);
   std::vector<NamedModel> models;
   models.push_back({model.name,
                     model.graph.clone(),
