@@ -5,9 +5,12 @@
 #include <algorithm>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/sampling_words.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/networks/pruning.hpp"
 #include "sentinel/protect/folding.hpp"
+#include "sentinel/protect/train.hpp"
+#include "sentinel/stats/interval.hpp"
 
 namespace sentinel {
 namespace {

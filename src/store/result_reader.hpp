@@ -4,7 +4,10 @@
 
 #include "sentinel/store/schema.hpp"
 #include "store/checks.hpp"
-#include "store/h5.hpp"
+
+namespace sentinel::h5 {
+class File;
+}
 
 namespace sentinel::store {
 

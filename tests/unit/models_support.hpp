@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/visit.hpp"
 #include "sentinel/models/model.hpp"
 #include "unit/graph_support.hpp"

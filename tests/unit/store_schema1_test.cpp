@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/store/differences.hpp"
 #include "sentinel/store/merge.hpp"
 #include "store_fixture.hpp"
 
