@@ -74,29 +74,6 @@ const char* selecting_option(DivideBy by) {
   throw Bug("unknown division");
 }
 
-void validate_sampling_word(const Job& job) {
-  const SamplingWord* own = find_sampling(job.sampling);
-  if (!own || own->sampling == Sampling::kSequential || own->sampling == Sampling::kAllocated)
-    throw UserError("--sampling " + job.sampling +
-                    " is unknown; choose simple, stratified, per-layer, per-class or per-bit (the "
-                    "last three also with :allocated behind)");
-  if (!own->division || !job.faults.list.empty()) return;
-  const char* option = selecting_option(*own->division);
-  if (job.fault_count != "exact:1")
-    throw UserError(fmt::format(
-        "--sampling {} divides the population of single faults, so it needs --single-bit; for "
-        "other numbers of faults choose a part by {}, one campaign each",
-        job.sampling, option));
-  if (job.half_width > 0)
-    throw UserError(fmt::format(
-        "--half-width stops by one interval, and --sampling {} has one of each stratum; give "
-        "--repeat, about {} trials for each stratum keep every interval within +- {:g}",
-        job.sampling, trials_for(job.half_width, 0.5, job.confidence), job.half_width));
-  if (*own->division == DivideBy::kBit && fault_model_of(job.faults).of_words())
-    throw UserError("--sampling " + job.sampling + ": with --fault-model " + job.faults.model +
-                    " a fault hits a whole word; choose per-layer or per-class");
-}
-
 /// Which trials, and when they are enough.
 void validate_sampling(const Job& job) {
   require(!job.trials || *job.trials > 0, "--repeat 0: at least one trial is needed");
@@ -183,6 +160,29 @@ void validate_faults(const Job& job) {
 }
 
 }  // namespace
+
+void validate_sampling_word(const Job& job) {
+  const SamplingWord* own = find_sampling(job.sampling);
+  if (!own || own->sampling == Sampling::kSequential || own->sampling == Sampling::kAllocated)
+    throw UserError("--sampling " + job.sampling +
+                    " is unknown; choose simple, stratified, per-layer, per-class or per-bit (the "
+                    "last three also with :allocated behind)");
+  if (!own->division || !job.faults.list.empty()) return;
+  const char* option = selecting_option(*own->division);
+  if (job.fault_count != "exact:1")
+    throw UserError(fmt::format(
+        "--sampling {} divides the population of single faults, so it needs --single-bit; for "
+        "other numbers of faults choose a part by {}, one campaign each",
+        job.sampling, option));
+  if (job.half_width > 0)
+    throw UserError(fmt::format(
+        "--half-width stops by one interval, and --sampling {} has one of each stratum; give "
+        "--repeat, about {} trials for each stratum keep every interval within +- {:g}",
+        job.sampling, trials_for(job.half_width, 0.5, job.confidence), job.half_width));
+  if (*own->division == DivideBy::kBit && fault_model_of(job.faults).of_words())
+    throw UserError("--sampling " + job.sampling + ": with --fault-model " + job.faults.model +
+                    " a fault hits a whole word; choose per-layer or per-class");
+}
 
 void validate(const ProtectionJob& job) {
   const double ratio = job.hardening.duplication.ratio;

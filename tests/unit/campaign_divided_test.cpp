@@ -4,6 +4,7 @@
 
 #include "campaign/estimates.hpp"
 #include "campaign/sampling.hpp"
+#include "sentinel/campaign/validation.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
 #include "unit/estimates_support.hpp"
