@@ -78,34 +78,36 @@ class Harden : public Command {
       say("written to {}\n", output_);
       return Bytes();
     });
-    if (!protection.hardening.store.empty())
-      tell_cost_of_storing(comm, model, hardened, by_images || !selection_.data.empty(), device);
+    if (!protection.hardening.store.empty()) tell_cost_of_storing(comm, model, hardened, device);
     return ExitCode::kDone;
   }
 
  private:
   /// Rounding to another format costs accuracy without any fault, and so may all else that was
-  /// done. Collective.
+  /// done. Where there are no images, that is said: the network is written already. Collective.
   void tell_cost_of_storing(const Comm& comm, const NamedModel& model, const NamedModel& hardened,
-                            bool has_images, at::Device device) const {
-    if (!has_images) {
+                            at::Device device) const {
+    std::string told;
+    try {
+      const Dataset images =
+          training_images(comm, selection_, model.graph.dataset, -1, kCompared);
       comm.from_root([&] {
-        say("without --data, the accuracy as written was not measured: sentinelnn evaluate "
-            "--checkpoint {} --data DIR\n",
-            output_);
+        const auto right = [&](const NamedModel& network) {
+          const Accuracy found = evaluate(network.graph, images, device);
+          return percent(static_cast<double>(found.correct) / static_cast<double>(found.images));
+        };
+        told = fmt::format(
+            "without faults, top-1 of the first {} training images of {}: {} % as given, {} % as "
+            "written",
+            images.size(), images.info().name, right(model), right(hardened));
         return Bytes();
       });
-      return;
+    } catch (const SharedError& error) {
+      if (error.code() != ExitCode::kUsage && error.code() != ExitCode::kData) throw;
+      told = std::string("the accuracy as written was not measured: ") + error.what();
     }
-    const Dataset images = training_images(comm, selection_, model.graph.dataset, -1, kCompared);
     comm.from_root([&] {
-      const auto right = [&](const NamedModel& network) {
-        const Accuracy found = evaluate(network.graph, images, device);
-        return percent(static_cast<double>(found.correct) / static_cast<double>(found.images));
-      };
-      say("without faults, top-1 of the first {} training images of {}: {} % as given, {} % as "
-          "written\n",
-          images.size(), images.info().name, right(model), right(hardened));
+      say("{}\n", told);
       return Bytes();
     });
   }

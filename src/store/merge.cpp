@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <tuple>
 
@@ -57,17 +58,20 @@ std::vector<std::string> names_of(const std::vector<Row>& rows, std::string Row:
   return names;
 }
 
-/// Networks and rates are the same, and so is what a code makes of them.
-void check_same_bounds(const std::string& path, const ResultInfo& info,
-                       const std::string& first_path, const ResultInfo& first) {
+/// Networks and rates are the same, and so is what a code makes of them, but for last bits of other
+/// machines' functions: the larger holds, whatever the order of the parts.
+void join_bounds(const std::string& path, const std::vector<BoundInfo>& bounds,
+                 const std::string& first_path, std::vector<BoundInfo>& joined) {
+  constexpr double kRounding = 1e-9;  // relative
   const auto same = [](const BoundInfo& a, const BoundInfo& b) {
-    return a.point == b.point && a.model == b.model && a.bound == b.bound;
+    return a.point == b.point && a.model == b.model &&
+           std::abs(a.bound - b.bound) <= kRounding * std::max(a.bound, b.bound);
   };
-  if (std::equal(info.bounds.begin(), info.bounds.end(), first.bounds.begin(), first.bounds.end(),
-                 same))
-    return;
-  throw DataError(path, "has other rows in /design/bounds than " + first_path +
-                            "; both are of one campaign, so one of them is damaged");
+  if (!std::equal(bounds.begin(), bounds.end(), joined.begin(), joined.end(), same))
+    throw DataError(path, "has other rows in /design/bounds than " + first_path +
+                              "; both are of one campaign, so one of them is damaged");
+  for (std::size_t i = 0; i < bounds.size(); ++i)
+    joined[i].bound = std::max(joined[i].bound, bounds[i].bound);
 }
 
 std::size_t model_count(const PointInfo& point) {
@@ -227,7 +231,7 @@ void ResultMerge::State::take(const std::string& path, ResultFile outline) {
   } else {
     check_same_schema(path, outline.info, inputs.front().path, info);
     check_same_campaign(path, outline.info, inputs.front().path, info);
-    check_same_bounds(path, outline.info, inputs.front().path, info);
+    join_bounds(path, outline.info.bounds, inputs.front().path, info.bounds);
     plan_most(info.points, outline.info.points);
   }
   for (std::size_t p = 0; p < std::min(info.plans.size(), outline.info.plans.size()); ++p)

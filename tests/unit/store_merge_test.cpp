@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <functional>
 #include <numeric>
 
@@ -217,6 +218,22 @@ TEST(Merge, BoundsOfOneCampaignAreTheSame) {
   for (const std::vector<std::string>& inputs : {std::vector{a, b}, std::vector{b, a}})
     EXPECT_THAT(message_of<DataError>([&] { merge(inputs, all); }),
                 HasSubstr("has other rows in /design/bounds than " + inputs.front()));
+}
+
+TEST(Merge, BoundsMayDifferByRounding) {
+  const TempDir dir;
+  const std::string a = dir / "a.h5", b = dir / "b.h5";
+  ResultInfo info = part_info();
+  const double least = 1e-5, most = std::nextafter(1e-5, 1);
+  info.bounds = {{0, 1, least}};
+  write_part(a, 0, 15, info);
+  info.bounds = {{0, 1, most}};
+  write_part(b, 15, 40, info);
+  for (const std::vector<std::string>& inputs : {std::vector{a, b}, std::vector{b, a}}) {
+    const std::string all = dir / (inputs.front() == a ? "ab.h5" : "ba.h5");
+    merge(inputs, all);
+    EXPECT_EQ(bound_of(read_result(all).info, 0, 1), most);
+  }
 }
 
 TEST(Merge, ManyInputsAndRowsCrossBlocks) {
