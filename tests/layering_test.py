@@ -19,7 +19,7 @@ LAYERS = (
     {"core"},
     {"words"},
     {"comm", "io", "graph", "stats", "store"},
-    {"models", "fault"},
+    {"models", "fault", "results"},
     {"protect"},
     {"networks"},
     {"campaign"},

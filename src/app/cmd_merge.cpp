@@ -2,8 +2,8 @@
 
 #include "app/command.hpp"
 #include "app/print.hpp"
-#include "sentinel/campaign/merge.hpp"
 #include "sentinel/networks/outputs.hpp"
+#include "sentinel/results/merge.hpp"
 
 namespace sentinel {
 namespace {

@@ -9,6 +9,7 @@
 #include "sentinel/campaign/fault_lists.hpp"
 #include "sentinel/campaign/replay.hpp"
 #include "sentinel/networks/outputs.hpp"
+#include "sentinel/results/listed_faults.hpp"
 
 namespace sentinel {
 namespace {

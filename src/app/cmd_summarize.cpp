@@ -2,6 +2,7 @@
 #include "app/result_tables.hpp"
 #include "sentinel/campaign/fault_lists.hpp"
 #include "sentinel/networks/outputs.hpp"
+#include "sentinel/results/listed_faults.hpp"
 
 namespace sentinel {
 namespace {

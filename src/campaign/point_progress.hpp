@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "campaign/chunks.hpp"
-#include "campaign/estimates.hpp"
 #include "campaign/trial_plan.hpp"
+#include "sentinel/results/estimates.hpp"
 
 namespace sentinel {
 

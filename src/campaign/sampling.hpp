@@ -4,27 +4,12 @@
 #include "campaign/trial_plan.hpp"
 #include "sentinel/campaign/job.hpp"
 #include "sentinel/networks/network.hpp"
+#include "sentinel/results/point_strata.hpp"
 #include "sentinel/stats/design.hpp"
 #include "sentinel/store/schema.hpp"
 
 namespace sentinel {
 
-/// The strata of a point that trials come from, and the share of the population that is known
-/// without any: the last stratum, where its cost is 0. Bug where another's is.
-struct SampledStrata {
-  std::vector<double> weights;  // of what is not known; sum 1
-  std::vector<double> costs;
-  double known = 0;
-};
-SampledStrata sampled_strata(std::vector<double> weights, std::vector<double> costs);
-SampledStrata sampled_strata(const ResultInfo& info, std::uint32_t point);
-/// Whether the strata are of trials by the words or blocks that are read wrongly.
-bool counts_words_read_wrongly(const ResultInfo& info, std::uint32_t point);
-/// Weights of the strata that trials are allocated by: the mean over the networks.
-std::vector<double> mean_weights(const ResultInfo& info, std::uint32_t point);
-
-/// Trials that each stratum of an equal plan must have: fewer have no interval.
-constexpr std::uint64_t kLeastOfEach = 2;
 /// UserError where a divided point has too few trials for its strata; of a range of trials, where
 /// the whole campaign is known to have too few.
 void check_enough_trials(const CampaignPoint& point, std::size_t strata);

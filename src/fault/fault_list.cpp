@@ -12,13 +12,13 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/text.hpp"
+#include "sentinel/words/fault_list_words.hpp"
 
 namespace sentinel {
 namespace {
 
 constexpr std::uint64_t kMostTrials = 1'000'000'000'000;
 constexpr std::uint64_t kLongestFault = 64;  // [bits]
-constexpr std::string_view kGivenWord = "random-word:0x";
 
 enum Column { kTrial, kTensor, kElement, kBit, kImage, kEffect, kLength, kTarget, kColumns };
 constexpr std::array<std::string_view, kColumns> kNames = {"trial", "tensor", "element", "bit",
@@ -52,10 +52,6 @@ std::string shown(std::string_view text) {
 }
 
 }  // namespace
-
-std::string given_word(Word word) {
-  return fmt::format("{}{:x}", kGivenWord, word);
-}
 
 /// Reads line by line, and knows where it is.
 class FaultList::Parser {

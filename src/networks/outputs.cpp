@@ -12,6 +12,7 @@
 #include "sentinel/io/checkpoint_file.hpp"
 #include "sentinel/networks/training_state.hpp"
 #include "sentinel/store/result_file.hpp"
+#include "sentinel/words/fault_list_words.hpp"
 
 namespace sentinel {
 namespace {

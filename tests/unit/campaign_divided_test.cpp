@@ -2,11 +2,11 @@
 
 #include <cmath>
 
-#include "campaign/estimates.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/validation.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
+#include "sentinel/results/estimates.hpp"
 #include "unit/estimates_support.hpp"
 
 namespace sentinel {

@@ -8,7 +8,6 @@
 #include <tuple>
 
 #include "campaign/chunks.hpp"
-#include "campaign/estimates.hpp"
 #include "campaign/records.hpp"
 #include "campaign/trial_runner.hpp"
 #include "sentinel/campaign/campaign.hpp"
@@ -16,6 +15,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/models/model.hpp"
+#include "sentinel/results/estimates.hpp"
 #include "sentinel/store/result_file.hpp"
 
 namespace sentinel {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "campaign/describe.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/fault/strata.hpp"
 #include "unit/fault_nets.hpp"
@@ -89,6 +90,20 @@ Interval replicate(const SampledStrata& strata, const Pools& pools, std::uint64_
     estimator.add(draw, value);
   }
   return estimator.interval();
+}
+
+/// Estimates look at the number of words, and never at the name of a stratum.
+TEST(StrataOfWords, AreDescribedByTheirCounts) {
+  for (const bool of_words : {false, true}) {
+    ResultInfo info;
+    info.models.resize(2);
+    const Strata strata{{"a", "b", "c"}, {0.05, 0.25, 0.7}, {1, 1, 0}, {2, 1, 0}, of_words};
+    CampaignPoint point{BinomialFaults{1e-3}, 2000};
+    point.sampling = Sampling::kStratified;
+    describe_point(info, point, &strata);
+    EXPECT_EQ(info.strata.front().misread, of_words ? 2 : -1);
+    EXPECT_EQ(counts_words_read_wrongly(info, 0), of_words);
+  }
 }
 
 struct Case {

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "sentinel/fault/effect.hpp"
 #include "sentinel/fault/selection.hpp"
 #include "sentinel/networks/device.hpp"
 #include "sentinel/networks/pruning.hpp"
@@ -13,6 +12,7 @@
 #include "sentinel/protect/channel_faults.hpp"
 #include "sentinel/protect/importance.hpp"
 #include "sentinel/protect/transform.hpp"
+#include "sentinel/words/effect.hpp"
 
 namespace sentinel {
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "sentinel/campaign/job.hpp"
-#include "sentinel/campaign/replay_choice.hpp"
 #include "sentinel/comm/comm.hpp"
+#include "sentinel/results/trial_choice.hpp"
 #include "sentinel/store/schema.hpp"
 
 namespace sentinel {

@@ -43,11 +43,7 @@ class FaultList {
   std::string sha256_;
 };
 
-/// The first line of lists that this program writes, before the number of trials.
-constexpr std::string_view kFaultListHead = "# sentinelnn-faults 1";
 /// Bytes that a list may have.
 constexpr std::uint64_t kMostListBytes = std::uint64_t{1} << 29;
-/// A random word that came out as this: "random-word:0x3f800000".
-std::string given_word(Word word);
 
 }  // namespace sentinel

@@ -4,10 +4,10 @@
 #include <vector>
 
 #include "sentinel/core/rng.hpp"
-#include "sentinel/fault/effect.hpp"
 #include "sentinel/fault/selection.hpp"
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/graph/stored.hpp"
+#include "sentinel/words/effect.hpp"
 
 namespace sentinel {
 

@@ -18,6 +18,9 @@ struct TrialDraw {
   double probability = 1;     // of its stratum
 };
 
+/// Trials that each stratum of an equal plan must have: fewer have no interval.
+constexpr std::uint64_t kLeastOfEach = 2;
+
 struct DesignOptions {
   Sampling sampling = Sampling::kSimple;
   std::uint64_t trials = 0;  // all of them, pilot included; sequential, allocated: at most

@@ -1,13 +1,13 @@
-#include "sentinel/campaign/merge.hpp"
+#include "sentinel/results/merge.hpp"
 
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <map>
 
-#include "campaign/estimates.hpp"
-#include "campaign/sampling.hpp"
 #include "sentinel/core/sampling_words.hpp"
+#include "sentinel/results/estimates.hpp"
+#include "sentinel/results/point_strata.hpp"
 
 namespace sentinel {
 namespace {

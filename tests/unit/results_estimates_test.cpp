@@ -1,10 +1,9 @@
-#include "campaign/estimates.hpp"
+#include "sentinel/results/estimates.hpp"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "campaign/describe.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/stats/design.hpp"
 #include "unit/estimates_support.hpp"
@@ -119,13 +118,8 @@ INSTANTIATE_TEST_SUITE_P(
 /// Losses are rare where words are read right; the strata have intervals of their own then.
 TEST(StrataOfWords, AreToldWhateverTheyAreCalled) {
   for (const bool of_words : {false, true}) {
-    ResultInfo info;
-    info.models = test::two_networks(kImages, 90, 80);
-    Strata strata{{"a", "b", "c"}, {0.05, 0.25, 0.7}, {1, 1, 0}, {2, 1, 0}, of_words};
-    CampaignPoint point{BinomialFaults{1e-3}, 2000};
-    point.sampling = Sampling::kStratified;
-    describe_point(info, point, &strata);
-    EXPECT_EQ(info.strata.front().misread, of_words ? 2 : -1);
+    ResultInfo info = info_of({"stratified", "T2"});
+    for (StratumInfo& stratum : info.strata) stratum.misread = of_words ? 2 - stratum.stratum : -1;
     PointEstimates estimates(info, 0);
     for (std::uint64_t id = 0; id < 90; ++id) {
       const TrialDraw draw{0, static_cast<std::int32_t>(id % 3), 1};

@@ -1,4 +1,4 @@
-#include "sentinel/fault/effect.hpp"
+#include "sentinel/words/effect.hpp"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "sentinel/campaign/replay_choice.hpp"
+#include "sentinel/results/trial_choice.hpp"
 
 #include <fmt/format.h>
 

@@ -1,8 +1,7 @@
-#include "sentinel/campaign/replay.hpp"
+#include "sentinel/results/trial_choice.hpp"
 
 #include <gmock/gmock.h>
 
-#include "sentinel/campaign/replay_choice.hpp"
 #include "sentinel/core/error.hpp"
 #include "store_fixture.hpp"
 

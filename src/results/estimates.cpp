@@ -1,4 +1,4 @@
-#include "campaign/estimates.hpp"
+#include "sentinel/results/estimates.hpp"
 
 #include <fmt/format.h>
 
@@ -9,8 +9,8 @@
 #include <limits>
 #include <numeric>
 
-#include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/results/point_strata.hpp"
 #include "sentinel/stats/stratified.hpp"
 
 namespace sentinel {
