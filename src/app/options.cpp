@@ -356,9 +356,14 @@ void add_faults(CLI::App& app, FaultsJob& faults) {
                  "CSV with the faults of each trial (docs/fault_lists.md), instead of the options "
                  "that draw them");
   app.add_option("--fault-target", faults.targets,
-                 "What may fail: weight, bias, bn, bound, scale, check, or parameters (all)")
+                 "What may fail in memory: weight, bias, bn, bound, scale, check, or parameters "
+                 "(all). Or outputs while the network runs: activation (of Conv2d and Linear), or "
+                 "post (what these read)")
       ->delimiter(',')
       ->default_str("weight");
+  app.add_option("--fault-lifetime", faults.lifetime,
+                 "Of faults in outputs: image (each image has its own; the default), or permanent "
+                 "(all images of a trial have the same)");
   app.add_option("--layers", faults.layers,
                  "Only layers whose names match a pattern with * and ?; !PATTERN takes out again")
       ->delimiter(',');

@@ -179,8 +179,8 @@ void look_at_original(const Comm& comm, at::Device device, Built& built) {
 }
 
 /// The list of --faults; null without. The same on every rank.
-std::shared_ptr<const FaultList> load_list(const Comm& comm, const Job& job,
-                                           const Graph& original) {
+std::shared_ptr<const FaultList> load_list(const Comm& comm, const Job& job, const Graph& original,
+                                           std::int64_t images) {
   const std::string& path = job.faults.list;
   if (path.empty()) return nullptr;
   const Bytes bytes = comm.from_root([&] { return read_fault_list(path); });
@@ -188,7 +188,7 @@ std::shared_ptr<const FaultList> load_list(const Comm& comm, const Job& job,
   std::shared_ptr<const FaultList> list;
   comm.agree([&] {
     const FaultSpace space(original, selection_of(job.faults));
-    list = std::make_shared<const FaultList>(text, path, space);
+    list = std::make_shared<const FaultList>(text, path, space, images);
   });
   return list;
 }
@@ -213,7 +213,7 @@ Built begin(const Comm& comm, const Job& job) {
   Dataset images =
       load_dataset(comm, job.selection, models[0].graph.dataset, Split::kTest, job.images);
   // Nor should a plan that this network does not allow.
-  std::shared_ptr<const FaultList> list = load_list(comm, job, models[0].graph);
+  std::shared_ptr<const FaultList> list = load_list(comm, job, models[0].graph, images.size());
   const bool alone = made_networks(job).empty() && job.also.empty();
   comm.agree([&] {
     if (alone) require_selection(models, job);

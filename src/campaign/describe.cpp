@@ -205,8 +205,10 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
   parts["target"] = target_name(selection);
   const std::string part = selection_name(selection);
   parts["selection"] = part.empty() ? "all" : part;
-  parts["lifetime"] = "-";  // of activations
   const FaultList* list = plan.points.empty() ? nullptr : list_of(plan.points.front().sampler);
+  parts["lifetime"] = !selects_outputs(selection) ? "-"
+                      : list                      ? kListed
+                                                  : lifetime_name(faults.lifetime);
   parts["list"] = list ? list->sha256() : "none";
   parts["effect"] = list ? kListed : effect_name(faults);
   parts["shape"] = list ? kListed : shape_name(faults);
@@ -297,6 +299,8 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
     info.points[p].shape = listed ? kListed : shape_name(plan.points[p].faults);
     info.points[p].target = target_name(selection);
     info.points[p].selection = selection_name(selection);
+    if (selects_outputs(selection))
+      info.points[p].lifetime = listed ? kListed : lifetime_name(plan.points[p].faults.lifetime);
   }
   info.importance =
       to_ranking(plan.models.front().graph, job.protection.ranking.importance, plan.scores).layers;

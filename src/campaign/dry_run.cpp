@@ -8,6 +8,7 @@
 #include "campaign/footprint.hpp"
 #include "campaign/sampling.hpp"
 #include "campaign/simulation.hpp"
+#include "sentinel/campaign/fault_lists.hpp"
 #include "sentinel/core/memory.hpp"
 #include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/graph/profile.hpp"
@@ -74,8 +75,9 @@ double bits_of_event(const FaultModel& model, const FaultTensor& tensor) {
   return bits / static_cast<double>(tensor.bits.size());
 }
 
-void describe_faults(DryRun::Point& own, const CampaignPoint& point, const FaultSpace& space) {
-  const std::vector<double> expected = expected_faults(point.sampler, space);
+void describe_faults(DryRun::Point& own, const CampaignPoint& point, const FaultSpace& space,
+                     std::int64_t images) {
+  const std::vector<double> expected = expected_of_trial(point, space, images);
   double bits = 0;
   for (std::size_t t = 0; t < expected.size(); ++t) {
     own.faults += expected[t];
@@ -134,9 +136,10 @@ DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint&
   if (point.trials == 0) own.bound = bound_of_all(point);
   for (std::size_t m = 0; m < point.bounds.size() && !own.bound; ++m)
     if (point.bounds[m]) own.bounded.emplace_back(built.models[m].name, *point.bounds[m]);
-  describe_faults(own, point, FaultSpace(built.models[0].graph, selection_of(job.faults)));
+  describe_faults(own, point, FaultSpace(built.models[0].graph, selection_of(job.faults)),
+                  run.images_per_trial);
   describe_costs(own, run, job, point.sampler, costs);
-  describe_disk(own, point.sampler, job.faults, built);
+  describe_disk(own, point, job.faults, built, run.images_per_trial);
   for (std::size_t h = 0; h < strata.names.size(); ++h)
     own.strata.push_back({strata.names[h], strata.weights[h], strata.costs[h], 0, 0});
   describe_division(own, job, point, strata);
@@ -154,7 +157,7 @@ void describe_layers(DryRun& run, const Graph& graph, const std::vector<Campaign
                           trial_cost.one_channel(run.layers.size()),
                           {}});
   for (const CampaignPoint& point : points) {
-    const std::vector<double> expected = expected_faults(point.sampler, space);
+    const std::vector<double> expected = expected_of_trial(point, space, run.images_per_trial);
     for (std::size_t t = 0; t < expected.size(); ++t) run.layers[t].faults.push_back(expected[t]);
   }
 }
@@ -250,7 +253,9 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
 
 }  // namespace
 
-DryRun dry_run(const Comm& comm, const Job& job) {
+DryRun dry_run(const Comm& comm, const Job& asked) {
+  Job job = asked;
+  look_at_list(comm, job.faults);
   at::Device device = at::kCPU;
   comm.agree([&] { device = choose_device(comm, job.compute); });
   const Built built = build(comm, job, device);

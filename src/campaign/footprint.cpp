@@ -61,17 +61,17 @@ void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Bui
   if (job.half_width > 0 || job.sampling != "simple") run.result_bytes += kResultOfStrata;
 }
 
-void describe_disk(DryRun::Point& point, const Sampler& sampler, const FaultsJob& job,
-                   const Built& built) {
+void describe_disk(DryRun::Point& told, const CampaignPoint& point, const FaultsJob& job,
+                   const Built& built, std::int64_t images) {
   const Selection selection = selection_of(job);
   const auto most = static_cast<double>(most_stored_faults(job));
   for (const NamedModel& model : built.models) {
     double faults = 0;
-    for (const double own : expected_faults(sampler, FaultSpace(model.graph, selection)))
+    for (const double own : expected_of_trial(point, FaultSpace(model.graph, selection), images))
       faults += own;
     if (faults > most) faults = 0;
-    point.result_bytes += kResultRow + kResultFault * faults;
-    point.journal_bytes += kJournalRow + kJournalFault * faults;
+    told.result_bytes += kResultRow + kResultFault * faults;
+    told.journal_bytes += kJournalRow + kJournalFault * faults;
   }
 }
 

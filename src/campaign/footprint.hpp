@@ -1,9 +1,9 @@
 #pragma once
 #include "campaign/build.hpp"
+#include "campaign/trial_plan.hpp"
 #include "sentinel/campaign/dry_run_report.hpp"
 #include "sentinel/campaign/job.hpp"
 #include "sentinel/comm/comm.hpp"
-#include "sentinel/fault/sampler.hpp"
 
 namespace sentinel {
 
@@ -12,8 +12,8 @@ namespace sentinel {
 /// tests/bench/README.md.
 void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built);
 
-/// Bytes per trial of a point in the result file and in the journals.
-void describe_disk(DryRun::Point& point, const Sampler& sampler, const FaultsJob& job,
-                   const Built& built);
+/// Bytes per trial of a point, on so many images, in the result file and in the journals.
+void describe_disk(DryRun::Point& told, const CampaignPoint& point, const FaultsJob& job,
+                   const Built& built, std::int64_t images);
 
 }  // namespace sentinel

@@ -1,5 +1,7 @@
 #include "campaign/image_blocks.hpp"
 
+#include <algorithm>
+
 namespace sentinel {
 
 ImageBlocks::ImageBlocks(std::int64_t images, std::int64_t size, std::uint64_t seed)
@@ -14,6 +16,11 @@ std::int32_t ImageBlocks::block_of_trial(std::uint64_t seed, std::uint32_t point
   // The block that a uniform image lies in.
   const auto place = static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(images_)));
   return static_cast<std::int32_t>(place / size_);
+}
+
+std::pair<std::int64_t, std::int64_t> ImageBlocks::places(std::int32_t block) const {
+  if (block < 0) return {0, images_};
+  return {block * size_, std::min(images_, (block + 1) * size_)};
 }
 
 std::vector<std::int32_t> ImageBlocks::block_of_image() const {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "sentinel/core/rng.hpp"
@@ -21,6 +22,12 @@ class ImageBlocks {
   std::int64_t size() const { return size_; }
   /// Block of a trial, -1 without blocks. A pure function of its arguments.
   std::int32_t block_of_trial(std::uint64_t seed, std::uint32_t point, std::uint64_t trial) const;
+  /// The image of the data set that is at a place in blocks.
+  std::int64_t image_at(std::int64_t place) const {
+    return divides() ? order_.at(static_cast<std::size_t>(place)) : place;
+  }
+  /// Places of a block, first to one behind the last; of -1 all.
+  std::pair<std::int64_t, std::int64_t> places(std::int32_t block) const;
   /// Block of each image, by its place in the data set; empty without blocks.
   std::vector<std::int32_t> block_of_image() const;
 

@@ -15,8 +15,12 @@ void require(bool holds, const std::string& message) {
 
 Selection selection_of(const FaultsJob& faults) {
   Selection selection;
-  selection.targets =
-      parse_targets(faults.list.empty() ? faults.targets : std::vector<std::string>{"parameters"});
+  if (faults.list.empty())
+    selection.targets = parse_targets(faults.targets);
+  else if (faults.lists_outputs)
+    selection.targets = {TensorClass::kOutput};
+  else
+    selection.targets = parse_targets({"parameters"});
   selection.layers = faults.layers;
   selection.bits = faults.bits;
   for (const std::string& text : faults.channels) {
@@ -36,6 +40,12 @@ FaultModel fault_model_of(const FaultsJob& faults) {
   FaultModel model;
   parse_effect(faults.model, model);
   parse_shape(faults.shape, model);
+  const bool outputs = selects_outputs({parse_targets(faults.targets)});
+  require(outputs || faults.lifetime.empty(),
+          "--fault-lifetime " + faults.lifetime +
+              " is for --fault-target activation and post: faults in memory last for all images");
+  if (outputs)
+    model.lifetime = faults.lifetime.empty() ? Lifetime::kImage : parse_lifetime(faults.lifetime);
   require(model.of_bits() || !model.of_words(),
           "--fault-shape " + faults.shape + ": with --fault-model " + faults.model +
               " a fault hits a whole word; leave one of the options out");

@@ -26,6 +26,14 @@ CampaignPoint listed_point(const Job& job, std::shared_ptr<const FaultList> list
 
 }  // namespace
 
+std::vector<double> expected_of_trial(const CampaignPoint& point, const FaultSpace& space,
+                                      std::int64_t images) {
+  std::vector<double> expected = expected_faults(point.sampler, space);
+  if (point.faults.lifetime == Lifetime::kImage)
+    for (double& faults : expected) faults *= static_cast<double>(images);
+  return expected;
+}
+
 std::optional<double> bound_of_all(const CampaignPoint& point) {
   std::optional<double> widest;
   for (const std::optional<double>& bound : point.bounds) {

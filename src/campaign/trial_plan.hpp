@@ -37,6 +37,10 @@ struct CampaignPoint {
 /// The widest of the bounds, where every model has one.
 std::optional<double> bound_of_all(const CampaignPoint& point);
 
+/// Expected number of faults in each tensor of the space per trial on so many images.
+std::vector<double> expected_of_trial(const CampaignPoint& point, const FaultSpace& space,
+                                      std::int64_t images);
+
 /// The points of a job, one per BER (or the one of exact:K, or of `list`, which is its --faults).
 std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const FaultList> list);
 

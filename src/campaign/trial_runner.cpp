@@ -20,7 +20,7 @@ std::string nothing_selected(const Selection& selection) {
          ": the network has nothing of it that may fail";
 }
 
-FaultRow to_row(const FaultRecord& fault, const FaultTensor& tensor) {
+FaultRow to_row(const FaultRecord& fault, const FaultTensor& tensor, const ImageBlocks& blocks) {
   FaultRow row;
   row.kind = static_cast<std::uint8_t>(tensor.kind);
   row.tensor = fault.site.tensor;
@@ -31,12 +31,15 @@ FaultRow to_row(const FaultRecord& fault, const FaultTensor& tensor) {
   const bool word = fault.site.effect == Effect::kRandomWord || fault.site.effect == Effect::kValue;
   const int left = tensor.word_bits - fault.site.bit;  // a burst ends with its word
   row.length = static_cast<std::uint8_t>(word ? left : std::min<int>(fault.site.length, left));
+  if (fault.site.image >= 0)
+    row.image = static_cast<std::int32_t>(blocks.image_at(fault.site.image));
   row.before = fault.before;
   row.after = fault.after;
   return row;
 }
 
-TrialRecord to_record(const TrialOutcome& outcome, const FaultSpace& space) {
+TrialRecord to_record(const TrialOutcome& outcome, const FaultSpace& space,
+                      const ImageBlocks& blocks) {
   const TrialResult& result = outcome.result;
   TrialRecord record;
   TrialRow& row = record.row;
@@ -56,7 +59,7 @@ TrialRecord to_record(const TrialOutcome& outcome, const FaultSpace& space) {
   row.faults_stored = outcome.faults.size() == outcome.n_faults ? 1 : 0;
   row.path = static_cast<std::uint8_t>(result.path);
   for (const FaultRecord& fault : outcome.faults)
-    record.faults.push_back(to_row(fault, space.tensors().at(fault.site.tensor)));
+    record.faults.push_back(to_row(fault, space.tensors().at(fault.site.tensor), blocks));
   return record;
 }
 
@@ -114,6 +117,8 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
     throw UserError(nothing_selected(own.selection));
   std::vector<SpaceOfNetwork> networks;
   for (const TrialEngine& engine : engines_) networks.push_back({engine.graph(), engine.space()});
+  for (std::int64_t image = 0; image < images.size(); ++image)
+    image_seeds_.push_back(seed_of("image " + std::to_string(image)));
   for (const CampaignPoint& point : points) {
     points_.push_back(point.sampler);
     faults_.push_back(point.faults);
@@ -139,7 +144,25 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
     const Faults original = listed->list->of_trial(id, seed_);
     return model == 0 ? original : maps_.at(model).translate(original);
   }
-  const auto drawn = [&](std::size_t of, const RngKey& key) {
+  if (faults_[point].lifetime == Lifetime::kPermanent)
+    return drawn(point, id, model, stratum, seed_);
+  // The streams are of the image in the data set, wherever its place is.
+  Faults all;
+  const auto [first, last] = blocks_.places(blocks_.block_of_trial(seed_, point, id));
+  for (std::int64_t place = first; place < last; ++place) {
+    const auto image = static_cast<std::size_t>(blocks_.image_at(place));
+    for (FaultSite& site : drawn(point, id, model, stratum, seed_ ^ image_seeds_[image])) {
+      site.image = static_cast<std::int32_t>(place);
+      all.push_back(site);
+    }
+  }
+  return all;
+}
+
+Faults TrialRunner::drawn(std::uint32_t point, std::uint64_t id, std::size_t model,
+                          std::int32_t stratum, std::uint64_t seed) {
+  const Sampler& sampler = points_.at(point);
+  const auto sites_of = [&](std::size_t of, const RngKey& key) {
     const FaultSpace& space = engines_.at(of).space();
     const auto* channel = std::get_if<ChannelFaults>(&sampler);
     Faults sites;
@@ -152,15 +175,15 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
     return sites;
   };
   if (const auto* binomial = std::get_if<BinomialFaults>(&sampler)) {
-    const RngKey key{seed_, point, id, Purpose::kFaults};
-    Faults original = drawn(0, key);
+    const RngKey key{seed, point, id, Purpose::kFaults};
+    Faults original = sites_of(0, key);
     if (model == 0) return original;
     return draw_paired(*binomial, faults_[point], original, maps_.at(model),
                        engines_.at(model).space(), key);
   }
   // Without pairing every model draws from a stream of its own.
   const auto stream = static_cast<std::uint32_t>(point | model << 24);
-  return drawn(model, {seed_, stream, id, Purpose::kFaults});
+  return sites_of(model, {seed, stream, id, Purpose::kFaults});
 }
 
 std::optional<double> TrialRunner::shared(std::uint32_t point, std::size_t model) const {
@@ -209,6 +232,7 @@ std::vector<TrialOutcome> TrialRunner::outcomes(std::uint32_t point,
                                                 std::size_t model) {
   double faults = 1;
   for (const double own : expected_faults(points_[point], engines_[model].space())) faults += own;
+  if (faults_[point].lifetime == Lifetime::kImage) faults *= static_cast<double>(blocks_.size());
   const auto slice = static_cast<std::size_t>(std::max(1.0, kFaultsAtOnce / faults));
   std::vector<TrialOutcome> all;
   for (std::size_t begin = 0; begin < tasks.size(); begin += slice) {
@@ -228,7 +252,7 @@ ChunkResult TrialRunner::run(std::uint32_t point, const std::vector<TrialTask>& 
   ChunkResult result;
   for (std::size_t t = 0; t < tasks.size(); ++t)
     for (std::size_t m = 0; m < engines_.size(); ++m) {
-      TrialRecord record = to_record(outcomes[m][t], engines_[m].space());
+      TrialRecord record = to_record(outcomes[m][t], engines_[m].space(), blocks_);
       TrialRow& row = record.row;
       row.point = point;
       row.id = tasks[t].id;

@@ -61,6 +61,9 @@ class TrialRunner {
                                      std::size_t model);
   void add_audits(ChunkResult& result);
   AuditRow audit_of(const TrialRow& row);
+  /// The faults of a trial from streams of this seed, as one image or all images have them.
+  Faults drawn(std::uint32_t point, std::uint64_t id, std::size_t model, std::int32_t stratum,
+               std::uint64_t seed);
   FaultSite channel_site(const ChannelFaults& sampler, const FaultSpace& space, const RngKey& key);
 
   std::vector<TrialEngine> engines_;
@@ -71,6 +74,7 @@ class TrialRunner {
   std::vector<std::unique_ptr<StratifiedSampler>> strata_;  // by point; null: simple
   ImageBlocks blocks_;
   std::uint64_t seed_;
+  std::vector<std::uint64_t> image_seeds_;  // by image; where faults are of one image each
   // The last channel's, as drawing it anew for each of its trials would cost as much as them all.
   std::optional<ChannelOrder> order_;
   std::uint32_t order_of_ = 0;  // its stream

@@ -123,6 +123,7 @@ void validate_list(const Job& job) {
       {!faults.bits.empty(), "--bits"},
       {faults.model != usual.model, "--fault-model"},
       {faults.shape != usual.shape, "--fault-shape"},
+      {!faults.lifetime.empty(), "--fault-lifetime"},
       {!faults.event_rate.empty(), "--event-rate"},
       {!job.ber.empty(), "--ber"},
       {job.fault_count != plain.fault_count, "--fault-count and --single-bit"},

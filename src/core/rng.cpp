@@ -2,11 +2,13 @@
 
 #include <Random123/philox.h>
 
+#include <charconv>
 #include <cmath>
 #include <numeric>
 #include <utility>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/hash.hpp"
 
 namespace sentinel {
 namespace {
@@ -65,6 +67,13 @@ std::vector<std::int64_t> Rng::permutation(std::int64_t n) {
   std::iota(order.begin(), order.end(), 0);
   for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[below(i)]);
   return order;
+}
+
+std::uint64_t seed_of(const std::string& name) {
+  std::uint64_t seed = 0;
+  const std::string digits = sha256_hex(name).substr(0, 16);
+  std::from_chars(digits.data(), digits.data() + digits.size(), seed, 16);
+  return seed;
 }
 
 }  // namespace sentinel

@@ -42,6 +42,18 @@ std::vector<std::string_view> split(std::string_view line) {
   return fields;
 }
 
+bool is_output_target(std::string_view target) {
+  return target == "activation" || target == "post" || target == "output";
+}
+
+/// "layer1.0.conv1.weight", "bn1.running_mean", "conv1.weight_scale".
+bool is_entry(std::string_view name) {
+  const std::string_view last = name.substr(name.rfind('.') + 1);
+  for (const std::string_view kind : {"weight", "bias", "running_", "range_", "bound", "check"})
+    if (begins_with(last, kind)) return true;
+  return false;
+}
+
 /// Enough of a text for a message.
 std::string shown(std::string_view text) {
   constexpr std::size_t kShown = 60;
@@ -56,8 +68,9 @@ std::string shown(std::string_view text) {
 /// Reads line by line, and knows where it is.
 class FaultList::Parser {
  public:
-  Parser(std::string_view text, const std::string& source, const FaultSpace& space)
-      : rest_(text), source_(source), space_(space) {
+  Parser(std::string_view text, const std::string& source, const FaultSpace& space,
+         std::int64_t images)
+      : rest_(text), source_(source), space_(space), images_(static_cast<std::uint64_t>(images)) {
     for (std::size_t t = 0; t < space.tensors().size(); ++t) numbers_[space.tensors()[t].name] = t;
   }
 
@@ -156,10 +169,20 @@ class FaultList::Parser {
       refuse(fmt::format("element {} lies outside {}, which has the words 0 to {}",
                          entry.site.element, tensor.name, tensor.elements - 1));
     if (!fields[kImage].empty() && fields[kImage] != "-1")
-      refuse(fmt::format("image {}: faults in parameters hit all images; leave it empty, or -1",
-                         shown(fields[kImage])));
+      entry.site.image = image_of(fields[kImage]);
     read_effect(fields, tensor, entry);
     return entry;
+  }
+
+  std::int32_t image_of(std::string_view text) const {
+    if (!space_.of_outputs())
+      refuse(fmt::format("image {}: faults in parameters hit all images; leave it empty, or -1",
+                         shown(text)));
+    const std::uint64_t image = number("image", text);
+    if (image >= images_)
+      refuse(fmt::format("image {} is none of the {} test images, 0 to {}", image, images_,
+                         images_ - 1));
+    return static_cast<std::int32_t>(image);
   }
 
   std::uint64_t trial_of(std::string_view text) const {
@@ -174,13 +197,15 @@ class FaultList::Parser {
 
   const FaultTensor& tensor_of(const Fields& fields, Entry& entry) const {
     const std::string_view target = fields[kTarget], name = fields[kTensor];
-    if (target == "activation")
-      refuse("faults in activations are not supported; list parameters only");
+    const bool outputs = space_.of_outputs();
+    if (!target.empty() && outputs != is_output_target(target))
+      refuse(fmt::format("target {}: a list names {}, as its first fault does; divide it",
+                         shown(target), outputs ? "outputs of nodes alone" : "parameters alone"));
     const auto known = numbers_.find(name);
     if (known == numbers_.end()) refuse_tensor(name);
     entry.site.tensor = static_cast<std::uint32_t>(known->second);
     const FaultTensor& tensor = space_.tensors()[known->second];
-    if (!target.empty() && target != "parameter" && target != class_name(tensor.kind))
+    if (!target.empty() && !outputs && target != "parameter" && target != class_name(tensor.kind))
       refuse(fmt::format("target {}: {} is {}, so that its target is parameter or {}",
                          shown(target), name, class_name(tensor.kind), class_name(tensor.kind)));
     return tensor;
@@ -191,6 +216,11 @@ class FaultList::Parser {
     for (const FaultTensor& tensor : space_.tensors())
       if (!name.empty() && begins_with(tensor.name, std::string(name) + "."))
         parts += (parts.empty() ? "" : ", ") + tensor.name;
+    if (space_.of_outputs())
+      refuse(
+          fmt::format("the network has no node {}, whose output it names; `sentinelnn profile` "
+                      "lists nodes",
+                      shown(name)));
     refuse(fmt::format("the network stores no tensor {}; {}", shown(name),
                        parts.empty() ? "`sentinelnn inspect` lists those of its checkpoint "
                                        "(counters of batches cannot be hit)"
@@ -262,13 +292,15 @@ class FaultList::Parser {
   void finish(FaultList& list) const {
     std::vector<Entry>& all = list.entries_;
     std::sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) {
-      return std::tie(a.trial, a.site.tensor, a.site.element, a.site.bit, a.line) <
-             std::tie(b.trial, b.site.tensor, b.site.element, b.site.bit, b.line);
+      const auto key = [](const Entry& e) {
+        return std::tie(e.trial, e.site.image, e.site.tensor, e.site.element, e.site.bit, e.line);
+      };
+      return key(a) < key(b);
     });
     for (std::size_t i = 1; i < all.size(); ++i) {
       const FaultSite &a = all[i - 1].site, &b = all[i].site;
-      if (all[i - 1].trial == all[i].trial && a.tensor == b.tensor && a.element == b.element &&
-          a.bit == b.bit)
+      if (all[i - 1].trial == all[i].trial && a.image == b.image && a.tensor == b.tensor &&
+          a.element == b.element && a.bit == b.bit)
         refuse_at(all[i].line,
                   fmt::format("trial {} has two faults at bit {} of element {} of {}, here and in "
                               "line {}; keep one",
@@ -286,6 +318,7 @@ class FaultList::Parser {
   std::string_view rest_;
   const std::string& source_;
   const FaultSpace& space_;
+  std::uint64_t images_;
   std::unordered_map<std::string_view, std::size_t> numbers_;
   std::array<int, kColumns> column_of_{};
   int width_ = 0;
@@ -293,9 +326,33 @@ class FaultList::Parser {
   std::optional<std::uint64_t> declared_;
 };
 
-FaultList::FaultList(std::string_view text, const std::string& source, const FaultSpace& space)
+bool lists_outputs(std::string_view text) {
+  std::vector<std::string_view> columns;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = trimmed(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.empty() || line.front() == '#') continue;
+    const std::vector<std::string_view> fields = split(line);
+    if (columns.empty()) {
+      columns = fields;
+      continue;
+    }
+    const auto field = [&](std::string_view name) {
+      const auto at = static_cast<std::size_t>(std::find(columns.begin(), columns.end(), name) -
+                                               columns.begin());
+      return at < fields.size() ? fields[at] : std::string_view();
+    };
+    if (!field("target").empty()) return is_output_target(field("target"));
+    return !field("tensor").empty() && !is_entry(field("tensor"));
+  }
+  return false;
+}
+
+FaultList::FaultList(std::string_view text, const std::string& source, const FaultSpace& space,
+                     std::int64_t images)
     : sha256_(sha256_hex(text)) {
-  Parser(text, source, space).parse(*this);
+  Parser(text, source, space, images).parse(*this);
   for (const FaultTensor& tensor : space.tensors()) counts_.emplace_back(tensor.name, 0);
   for (const Entry& entry : entries_) ++counts_[entry.site.tensor].second;
 }

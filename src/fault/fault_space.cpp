@@ -8,15 +8,16 @@
 
 #include "fault/weights.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/outputs.hpp"
 
 namespace sentinel {
 
 namespace {
 
-using Key = std::tuple<std::uint32_t, std::uint64_t, std::uint8_t>;
+using Key = std::tuple<std::int32_t, std::uint32_t, std::uint64_t, std::uint8_t>;
 
 Key key_of(const FaultSite& site) {
-  return {site.tensor, site.element, site.bit};
+  return {site.image, site.tensor, site.element, site.bit};
 }
 
 /// A fault tensor of all words, nothing selected yet.
@@ -92,9 +93,19 @@ void select_elements(const Graph& graph, const Selection& selection, FaultTensor
   for (const NumberRange& range : tensor.ranges) tensor.selected += range.end - range.begin;
 }
 
-bool names_layer(const std::vector<const Graph*>& graphs, const std::string& glob) {
+/// Tensors of any class, where they are stored; else the outputs that the selection is of.
+std::vector<StoredTensor> all_tensors(const Graph& graph, const Selection& selection) {
+  if (!selects_outputs(selection)) return stored_tensors(graph);
+  std::vector<StoredTensor> tensors;
+  for (const TensorClass kind : selection.targets)
+    for (StoredTensor& tensor : output_tensors(graph, kind)) tensors.push_back(std::move(tensor));
+  return tensors;
+}
+
+bool names_layer(const std::vector<const Graph*>& graphs, const Selection& selection,
+                 const std::string& glob) {
   return std::any_of(graphs.begin(), graphs.end(), [&](const Graph* graph) {
-    const std::vector<StoredTensor> tensors = stored_tensors(*graph);
+    const std::vector<StoredTensor> tensors = all_tensors(*graph, selection);
     return std::any_of(tensors.begin(), tensors.end(), [&](const StoredTensor& tensor) {
       return matches_glob(glob, (*graph)[tensor.node].name);
     });
@@ -107,8 +118,9 @@ struct LayerChannels {
   bool pruned = false;
 };
 
-std::optional<LayerChannels> channels_in(const Graph& graph, const std::string& layer) {
-  for (const StoredTensor& stored : stored_tensors(graph)) {
+std::optional<LayerChannels> channels_in(const Graph& graph, const Selection& selection,
+                                         const std::string& layer) {
+  for (const StoredTensor& stored : all_tensors(graph, selection)) {
     if (graph[stored.node].name != layer || stored.row == 0) continue;
     const FaultTensor tensor = describe(stored, 0);
     const RowsOfChannels rows(graph, tensor);
@@ -121,12 +133,12 @@ std::optional<LayerChannels> channels_in(const Graph& graph, const std::string& 
   return std::nullopt;
 }
 
-void require_channels(const std::vector<const Graph*>& graphs, const std::string& layer,
-                      const NumberRange& range) {
+void require_channels(const std::vector<const Graph*>& graphs, const Selection& selection,
+                      const std::string& layer, const NumberRange& range) {
   bool known = false, pruned = false;
   std::uint64_t last = 0;
   for (const Graph* graph : graphs) {
-    const std::optional<LayerChannels> own = channels_in(*graph, layer);
+    const std::optional<LayerChannels> own = channels_in(*graph, selection, layer);
     if (!own) continue;
     known = true;
     pruned = pruned || own->pruned;
@@ -166,12 +178,12 @@ bool has_class(const Selection& selection, TensorClass kind) {
 
 void require_selected(const std::vector<const Graph*>& graphs, const Selection& selection) {
   for (const std::string& glob : selection.layers)
-    if (!names_layer(graphs, glob.rfind('!', 0) == 0 ? glob.substr(1) : glob))
+    if (!names_layer(graphs, selection, glob.rfind('!', 0) == 0 ? glob.substr(1) : glob))
       throw UserError("--layers " + glob +
                       ": no layer of the network with stored values has such a name; `profile` "
                       "lists them");
   for (const auto& [layer, ranges] : selection.channels)
-    for (const NumberRange& range : ranges) require_channels(graphs, layer, range);
+    for (const NumberRange& range : ranges) require_channels(graphs, selection, layer, range);
 }
 
 bool FaultSite::operator==(const FaultSite& o) const {
@@ -188,7 +200,8 @@ bool FaultSite::operator<(const FaultSite& o) const {
 FaultSpace::FaultSpace(const Graph& graph, const Selection& selection) : words_(selection.words) {
   if (words_ && !selection.bits.empty())
     throw UserError("--bits: a fault of this model hits whole words; leave it out");
-  const std::vector<StoredTensor> all = stored_tensors(graph);
+  const std::vector<StoredTensor> all = all_tensors(graph, selection);
+  outputs_ = selects_outputs(selection);
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (!has_class(selection, all[i].kind) || !selects_layer(selection, graph[all[i].node].name))
       continue;

@@ -108,7 +108,8 @@ Word stored_value(const Words& words, std::uint64_t element, float value) {
   return stored[0];
 }
 
-/// `plain`: what stores the value of kValue.
+}  // namespace
+
 Word after_fault(const FaultSite& site, Word before, int width, Word plain) {
   const int length = std::min<int>(site.length, width - site.bit);
   const Word mask = low_bits(length) << site.bit;
@@ -126,8 +127,6 @@ Word after_fault(const FaultSite& site, Word before, int width, Word plain) {
   }
   throw Bug("unknown effect of faults");
 }
-
-}  // namespace
 
 /// How a tensor's values are stored.
 Words Memory::words_of(std::size_t tensor) const {

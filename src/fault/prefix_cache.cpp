@@ -97,6 +97,12 @@ at::Tensor PrefixCache::fill(Trace& trace) const {
   return logits;
 }
 
+bool PrefixCache::keeps_all() const {
+  for (NodeId id = 0; id < net_.graph().size(); ++id)
+    if (net_.is_value(id) && !kept_[static_cast<std::size_t>(id)]) return false;
+  return true;
+}
+
 NodeId PrefixCache::cut_before(NodeId node) const {
   return *(std::upper_bound(cuts_.begin(), cuts_.end(), node) - 1);
 }

@@ -22,6 +22,8 @@ class PrefixCache {
   /// Fault-free values `nodes`, of which those before `from` are live there: from the cache, or
   /// computed from the nearest cut where one is not kept. The network must be free of faults.
   Trace outputs(std::size_t block, NodeId from, const std::vector<NodeId>& nodes) const;
+  /// Whether every value of the network is kept.
+  bool keeps_all() const;
   std::size_t blocks() const { return traces_.size(); }
   const std::vector<NodeId>& cuts() const { return cuts_; }
   std::uint64_t bytes() const { return bytes_; }

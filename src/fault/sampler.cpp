@@ -1,13 +1,11 @@
 #include "sentinel/fault/sampler.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <map>
 #include <unordered_set>
 
 #include "sentinel/core/error.hpp"
-#include "sentinel/core/hash.hpp"
 #include "sentinel/core/portable_math.hpp"
 
 namespace sentinel {
@@ -275,18 +273,6 @@ std::uint64_t ChannelOrder::at(std::uint64_t trial) {
   }
   return first_ + drawn_[trial];
 }
-
-namespace {
-
-/// Tells the streams of layouts apart.
-std::uint64_t seed_of(const std::string& layout) {
-  std::uint64_t seed = 0;
-  const std::string digits = sha256_hex(layout).substr(0, 16);
-  std::from_chars(digits.data(), digits.data() + digits.size(), seed, 16);
-  return seed;
-}
-
-}  // namespace
 
 Faults draw_paired(const BinomialFaults& sampler, const FaultModel& faults,
                    const Faults& in_original, const SiteMap& map, const FaultSpace& model,

@@ -8,6 +8,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/text.hpp"
+#include "sentinel/graph/outputs.hpp"
 
 namespace sentinel {
 namespace {
@@ -128,7 +129,17 @@ int stored_bits(const StoredTensor& tensor) {
   return tensor.kind == TensorClass::kCheck ? shape.check_bits : shape.stored_bits;
 }
 
+bool selects_outputs(const Selection& selection) {
+  return is_output(selection.targets.at(0));
+}
+
 std::vector<TensorClass> parse_targets(const std::vector<std::string>& words) {
+  for (const TensorClass kind : {TensorClass::kActivation, TensorClass::kPost})
+    if (std::find(words.begin(), words.end(), class_name(kind)) != words.end()) {
+      if (words.size() == 1) return {kind};
+      throw UserError("--fault-target " + joined(words) +
+                      ": parameters and activations are no one population; choose one of them");
+    }
   std::set<TensorClass> targets;
   for (const std::string& word : words) {
     const auto known = std::find_if(std::begin(kClasses), std::end(kClasses),
@@ -140,7 +151,7 @@ std::vector<TensorClass> parse_targets(const std::vector<std::string>& words) {
     else
       throw UserError(
           "--fault-target takes weight, bias, bn, bound, scale, check and parameters (all of "
-          "them), not '" +
+          "them), or activation, or post, not '" +
           word + "'");
   }
   return {targets.begin(), targets.end()};

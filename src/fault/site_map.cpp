@@ -5,6 +5,7 @@
 #include "fault/weights.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/fault_space.hpp"
+#include "sentinel/graph/outputs.hpp"
 
 namespace sentinel {
 namespace {
@@ -113,6 +114,10 @@ bool SiteMap::add_rows(const Graph& original, const Graph& model, const FaultTen
   map.out = originals_of(tensor);
   const std::int64_t model_out = originals_of(other);
   map.column_of = {0};
+  if (is_output(tensor.kind)) {
+    if (tensor.row != other.row) return false;
+    map.window = static_cast<std::int64_t>(tensor.row);
+  }
   if (tensor.kind == TensorClass::kWeight) {
     const Node &old_node = original[tensor.node], &new_node = model[other.node];
     const at::Tensor &old_weight = *weight_of(old_node.op), &new_weight = *weight_of(new_node.op);

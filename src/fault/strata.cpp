@@ -255,6 +255,7 @@ StratifiedSampler::StratifiedSampler(const Sampler& sampler,
     s.divide_single(networks, more);
   if (!binomial || binomial->ber <= 0 || binomial->ber >= 1) return;
   const auto& [original, space] = networks.front();
+  if (space.of_outputs()) return;
   const bool plain = std::all_of(space.tensors().begin(), space.tensors().end(),
                                  [](const FaultTensor& t) { return !t.layout.code; });
   if (plain && faults.effect != Effect::kStuckAt0)

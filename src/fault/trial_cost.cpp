@@ -43,7 +43,7 @@ TrialCost::TrialCost(const Graph& network, const FaultSpace& space) : space_(spa
   for (NodeId node = 0; node < graph.size(); ++node)
     if (macs(node) > 0) macs_.emplace_back(node, macs(node));
   for (const FaultTensor& tensor : space.tensors()) {
-    dense_.push_back(from(tensor.node));
+    dense_.push_back(from(space.of_outputs() ? tensor.node + 1 : tensor.node));
     one_channel_.push_back(dense_.back());
     if (tensor.kind != TensorClass::kWeight) continue;
     const std::optional<PatchRoute> route = patch_route(net, tensor.node);
@@ -76,8 +76,9 @@ double TrialCost::expected(const Sampler& sampler) const {
   // A layer is run where a fault lies in it or before.
   double all = 0, faults = 0, dense_of_one = 0, share = 0;
   std::size_t t = 0;
+  const NodeId reach = space_.of_outputs() ? 1 : 0;  // an output is hit behind its layer
   const auto add_tensors_to = [&](NodeId node) {
-    for (; t < expected.size() && space_.tensors()[t].node <= node; ++t) {
+    for (; t < expected.size() && space_.tensors()[t].node + reach <= node; ++t) {
       const FaultTensor& tensor = space_.tensors()[t];
       faults += expected[t];
       dense_of_one += expected[t] * dense_[t];

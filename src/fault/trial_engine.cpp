@@ -4,9 +4,12 @@
 #include <c10/util/ScopeExit.h>
 
 #include <chrono>
+#include <deque>
 #include <map>
+#include <optional>
 
 #include "fault/channel_patch.hpp"
+#include "fault/output_runner.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/visit.hpp"
 
@@ -98,26 +101,34 @@ struct TrialEngine::State {
   std::unique_ptr<FusedNet> net;
   std::unique_ptr<PrefixCache> cache;
   std::unique_ptr<ChannelPatcher> patcher;
+  std::unique_ptr<OutputRunner> outputs;  // where the space is of outputs
   at::Tensor fast_golden, fast_host;  // fault-free logits [N, classes], on the device and the host
 
   State(Graph g, Batch images, const EngineOptions& options);
   void prepare_fast(const EngineOptions& options);
   Part part(std::int32_t group) const;
-  at::Tensor reference_logits(const Part& part) const {
-    return logits_of(graph, part, at::MemoryFormat::Contiguous, at::kFloat);
+  at::Tensor reference_logits(const Part& part, OutputFaults* faults = nullptr) const {
+    return logits_of(graph, part, at::MemoryFormat::Contiguous, at::kFloat, faults);
   }
-  /// By LibTorch's operators, the images in another format and type.
+  /// By LibTorch's operators, the images in another format and type. `faults`: in outputs.
   at::Tensor logits_of(const Graph& network, const Part& part, at::MemoryFormat format,
-                       at::ScalarType type) const;
+                       at::ScalarType type, OutputFaults* faults = nullptr) const;
+  /// A trial by the reference path on a network of `graph`'s tensors.
+  struct Reference {
+    at::Tensor logits;
+    Reading reading;
+  };
+  Reference reference(const Faults& faults, const Part& part, std::size_t most_records);
   at::Tensor dense_logits(const std::vector<ReadChange>& changes, const Part& part);
   void patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials);
   NodeId first_changed(const std::vector<ReadChange>& changes) const;
   std::vector<NodeId> taken_nodes(const std::vector<ReadChange>& changes) const;
+  std::vector<TrialOutput> output_trials(const TrialInput* begin, const TrialInput* end) const;
   std::vector<TrialOutput> fast_trials(const TrialInput* begin, const TrialInput* end);
   std::size_t wave() const;
   TrialResult result_of(const at::Tensor& logits, EnginePath path, const Part& part,
                         const Faults& faults) const;
-  NodeId first_node(const Faults& faults) const { return space.tensors()[faults[0].tensor].node; }
+  NodeId first_node(const Faults& faults) const;
 };
 
 TrialEngine::State::State(Graph g, Batch images, const EngineOptions& options)
@@ -152,7 +163,18 @@ void TrialEngine::State::prepare_fast(const EngineOptions& options) {
   cache = std::make_unique<PrefixCache>(*net, std::move(parts), options.cache_budget);
   fast_golden = at::cat(cache->logits());
   fast_host = on_host(cache->logits());
-  patcher = std::make_unique<ChannelPatcher>(*net, *cache, options.block);
+  if (space.of_outputs())
+    outputs = std::make_unique<OutputRunner>(*net, *cache, options.block);
+  else
+    patcher = std::make_unique<ChannelPatcher>(*net, *cache, options.block);
+}
+
+/// Faults are ordered by tensor, those of each image.
+NodeId TrialEngine::State::first_node(const Faults& faults) const {
+  std::uint32_t first = faults[0].tensor;
+  if (space.of_outputs())
+    for (const FaultSite& site : faults) first = std::min(first, site.tensor);
+  return space.tensors()[first].node;
 }
 
 Part TrialEngine::State::part(std::int32_t group) const {
@@ -171,11 +193,36 @@ TrialResult TrialEngine::State::result_of(const at::Tensor& logits, EnginePath p
 }
 
 at::Tensor TrialEngine::State::logits_of(const Graph& network, const Part& part,
-                                         at::MemoryFormat format, at::ScalarType type) const {
+                                         at::MemoryFormat format, at::ScalarType type,
+                                         OutputFaults* faults) const {
   std::vector<at::Tensor> parts;
-  for (std::size_t block = part.first_block; block < part.last_block; ++block)
-    parts.push_back(sentinel::logits(network, blocks[block].to(type).contiguous(format)));
+  std::int64_t image = part.first;
+  for (std::size_t block = part.first_block; block < part.last_block; ++block) {
+    const at::Tensor images = blocks[block].to(type).contiguous(format);
+    if (!faults) {
+      parts.push_back(sentinel::logits(network, images));
+      continue;
+    }
+    std::vector<OutputFaults::Row> rows;
+    for (std::int64_t row = 0; row < images.size(0); ++row) rows.push_back({row, image++});
+    parts.push_back(sentinel::logits(network, images, [&](NodeId node, at::Tensor& output) {
+      faults->apply(node, rows, output);
+    }));
+  }
   return on_host(parts);
+}
+
+TrialEngine::State::Reference TrialEngine::State::reference(const Faults& faults, const Part& part,
+                                                            std::size_t most) {
+  if (faults.empty()) return {part.of(golden.logits), {}};
+  if (space.of_outputs()) {
+    OutputFaults hits(space, faults, most);
+    const at::Tensor logits = reference_logits(part, &hits);
+    return {logits, hits.take()};
+  }
+  Reading reading = memory->read(space, faults, most);
+  const FaultGuard guard(graph, *memory, std::move(reading.changes));
+  return {reference_logits(part), std::move(reading)};
 }
 
 NodeId TrialEngine::State::first_changed(const std::vector<ReadChange>& changes) const {
@@ -239,8 +286,30 @@ void TrialEngine::State::patched_trials(NodeId conv, const std::vector<WaitingTr
     trial.output->seconds += since(start) / static_cast<double>(trials.size());
 }
 
+/// Their images run together, so that they share the time.
+std::vector<TrialOutput> TrialEngine::State::output_trials(const TrialInput* begin,
+                                                           const TrialInput* end) const {
+  const auto start = Clock::now();
+  std::vector<TrialOutput> results(static_cast<std::size_t>(end - begin));
+  std::deque<OutputFaults> faults;
+  std::vector<OutputTrial> trials;
+  for (std::size_t t = 0; t < results.size(); ++t) {
+    const Part own = part(begin[t].group);
+    results[t].logits = own.of(fast_golden).clone();
+    faults.emplace_back(space, begin[t].faults, most_records);
+    trials.push_back({&faults.back(), own.first, own.images, results[t].logits});
+  }
+  outputs->run(trials);
+  for (std::size_t t = 0; t < results.size(); ++t) {
+    results[t].reading = faults[t].take();
+    results[t].seconds = since(start) / static_cast<double>(results.size());
+  }
+  return results;
+}
+
 std::vector<TrialOutput> TrialEngine::State::fast_trials(const TrialInput* begin,
                                                          const TrialInput* end) {
+  if (outputs) return output_trials(begin, end);
   std::vector<TrialOutput> outputs(static_cast<std::size_t>(end - begin));
   std::map<const TrialInput*, std::size_t, ByTrial> first;  // of equal trials
   std::vector<std::size_t> same;
@@ -335,9 +404,7 @@ TrialOutcome TrialEngine::run_reference(const Faults& faults, std::int32_t group
   const at::NoGradGuard no_grad;
   const Part part = s.part(group);
   const auto start = Clock::now();
-  Reading reading = s.memory->read(s.space, faults, s.most_records);
-  const FaultGuard guard(s.graph, *s.memory, std::move(reading.changes));
-  const at::Tensor logits = faults.empty() ? part.of(s.golden.logits) : s.reference_logits(part);
+  auto [logits, reading] = s.reference(faults, part, s.most_records);
   const TrialResult result = s.result_of(logits, EnginePath::kReference, part, faults);
   return outcome_of(result, std::move(reading), faults.size(), since(start));
 }
@@ -356,8 +423,7 @@ TrialLogits TrialEngine::logits_reference(const Faults& faults, std::int32_t gro
   State& s = *state_;
   const at::NoGradGuard no_grad;
   const Part part = s.part(group);
-  const FaultGuard guard(s.graph, *s.memory, s.memory->read(s.space, faults).changes);
-  const at::Tensor logits = s.reference_logits(part);
+  const at::Tensor logits = s.reference(faults, part, 0).logits;
   return {logits, predictions_of(logits),
           s.result_of(logits, EnginePath::kReference, part, faults)};
 }
@@ -367,17 +433,24 @@ TrialEngine::OtherRoundings TrialEngine::logits_rounded_otherwise(const Faults& 
   State& s = *state_;
   const at::NoGradGuard no_grad;
   const Part part = s.part(group);
-  const FaultGuard guard(s.graph, *s.memory, s.memory->read(s.space, faults).changes);
+  std::optional<OutputFaults> hits;
+  std::vector<ReadChange> changes;
+  if (s.space.of_outputs())
+    hits.emplace(s.space, faults, 0);
+  else
+    changes = s.memory->read(s.space, faults).changes;
+  OutputFaults* const shown = hits ? &*hits : nullptr;
+  const FaultGuard guard(s.graph, *s.memory, std::move(changes));
   Graph other = s.graph.clone();
   other.to(s.blocks.front().device(), at::MemoryFormat::ChannelsLast);
   OtherRoundings found;
-  found.channels_last = s.logits_of(other, part, at::MemoryFormat::ChannelsLast, at::kFloat);
+  found.channels_last = s.logits_of(other, part, at::MemoryFormat::ChannelsLast, at::kFloat, shown);
   for (NodeId id = 0; id < other.size(); ++id)
     for_each_tensor(other[id].op, [](const char*, at::Tensor& tensor) {
       if (tensor.is_floating_point()) tensor = tensor.to(at::kDouble);
     });
   found.doubles =
-      s.logits_of(other, part, at::MemoryFormat::ChannelsLast, at::kDouble).to(at::kFloat);
+      s.logits_of(other, part, at::MemoryFormat::ChannelsLast, at::kDouble, shown).to(at::kFloat);
   return found;
 }
 

@@ -236,6 +236,17 @@ at::Tensor FusedNet::compute_channels(NodeId id, const Inputs& in,
   return one_by_one(values_[index(id)], in, [&](const Op& op) { return narrowed(op, channels); });
 }
 
+at::Tensor FusedNet::compute_shown(NodeId id, const Inputs& in, const OnOutput& on_output) const {
+  const Value& value = values_[index(id)];
+  const bool normalises = std::holds_alternative<BatchNorm>(graph_[value.parts[0]].op);
+  at::Tensor x = apply_shown(graph_, value.parts[0], normalises ? Inputs{in[0]} : in, on_output);
+  for (std::size_t p = 1; p < value.parts.size(); ++p) {
+    const bool adds = std::holds_alternative<Add>(graph_[value.parts[p]].op);
+    x = apply_shown(graph_, value.parts[p], adds ? Inputs{x, in[1]} : Inputs{x}, on_output);
+  }
+  return x;
+}
+
 /// Normalisation, add and activation by our kernel.
 at::Tensor FusedNet::finish(const Value& value, Inputs& in) const {
   const bool mine = owned(in[0]);

@@ -91,6 +91,12 @@ const char* class_name(TensorClass kind) {
       return "scale";
     case TensorClass::kCheck:
       return "check";
+    case TensorClass::kActivation:
+      return "activation";
+    case TensorClass::kPost:
+      return "post";
+    case TensorClass::kOutput:
+      return "output";
   }
   throw Bug("unknown class of tensors");
 }

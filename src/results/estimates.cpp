@@ -129,6 +129,12 @@ std::uint64_t bits_of_channel(const ResultInfo& info, std::uint32_t point) {
   return 0;
 }
 
+/// Images of a trial, where all of them are in every trial and each has faults of its own; else 0.
+std::int64_t images_on_their_own(const ResultInfo& info, std::uint32_t point) {
+  const bool own = info.points[point].lifetime == "image" && info.image_blocks.empty();
+  return own ? info.models.front().images : 0;
+}
+
 /// The range of a - b, both by block.
 std::pair<double, double> extremes(const std::vector<double>& a, const std::vector<double>& b) {
   double least = INFINITY, most = -INFINITY;
@@ -176,6 +182,7 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point, Plan
       paired_(listed_ || info.points.at(point).fault_model == "binomial"),
       sequential_(word_of(plan_).sampling == Sampling::kSequential),
       coded_(counts_words_read_wrongly(info, point)),
+      counted_(images_on_their_own(info, point)),
       confidence_(info.confidence),
       population_(bits_of_channel(info, point)),
       bounded_(is_bounded(info, point)) {
@@ -220,10 +227,13 @@ EstimateOptions PointEstimates::options(const std::vector<double>& weights, bool
   options.known_weight = known_;
   options.known_value = known_value;
   options.population = population_;
+  options.images_per_trial = counted_;
   switch (word_of(plan_).sampling) {
     case Sampling::kSimple:
     case Sampling::kEqual:  // of the strata
-      options.estimate = share && t1_ ? Estimate::kShare : Estimate::kMean;
+      options.estimate = counted_ > 0   ? Estimate::kCount
+                         : share && t1_ ? Estimate::kShare
+                                        : Estimate::kMean;
       break;
     case Sampling::kStratified:
       options.estimate = share && t1_ && plan_.guaranteed ? Estimate::kMover

@@ -220,6 +220,9 @@ void Estimator::add(const TrialDraw& draw, double value, double centre) {
     case Estimate::kJoined:
       samples_.at(static_cast<std::size_t>(draw.stratum)).add(value);
       return;
+    case Estimate::kCount:
+      strata_[0].add(value - options_.low);
+      return;
     case Estimate::kShare:
       strata_[0].add(value);
       return;
@@ -275,6 +278,11 @@ Interval Estimator::of_trials() const {
       for (const Sample& sample : samples_)
         parts.push_back(sample.interval(o.confidence, o.low, o.high));
       return mover_mean(o.weights, parts, o.low, o.high);
+    }
+    case Estimate::kCount: {
+      Interval interval = count_interval(strata_[0], o.images_per_trial, o.confidence);
+      for (double* end : {&interval.estimate, &interval.lower, &interval.upper}) *end += o.low;
+      return interval;
     }
     case Estimate::kShare:
       return korn_graubard_interval(strata_[0], o.confidence, o.population);

@@ -10,6 +10,7 @@ namespace sentinel {
 namespace {
 
 constexpr const char* kTrials = "t over trials";
+constexpr const char* kCounts = "Clopper-Pearson over images";
 constexpr const char* kWelch = "Welch";
 
 Interval around(double estimate, double half_width, double confidence, double low, double high) {
@@ -114,6 +115,21 @@ Interval korn_graubard_interval(const Moments& shares, double confidence,
   Interval interval = clopper_pearson(p * used, used, confidence);
   interval.estimate = p;
   interval.n = trials;
+  return interval;
+}
+
+Interval count_interval(const Moments& shares, std::int64_t images_per_trial, double confidence) {
+  const double n = static_cast<double>(shares.n()) * static_cast<double>(images_per_trial);
+  if (n == 0) return {0.5, 0, 1, confidence, kCounts, 0};
+  const double failures = std::round(shares.mean() * n);
+  const double tail = (1 - confidence) / 2;
+  Interval interval{failures / n, 0, 1, confidence, kCounts, shares.n()};
+  if (failures > 0)
+    interval.lower =
+        boost::math::quantile(boost::math::beta_distribution<>(failures, n - failures + 1), tail);
+  if (failures < n)
+    interval.upper = boost::math::quantile(boost::math::complement(
+        boost::math::beta_distribution<>(failures + 1, n - failures), tail));
   return interval;
 }
 

@@ -87,7 +87,7 @@ void check_tables(const std::string& path, const ModelInfo& model) {
   for (std::size_t i = 0; i < model.tensors.size(); ++i) {
     const TensorInfo& tensor = model.tensors[i];
     const Place at{path, tensors, i};
-    count_in(at, "kind", tensor.kind, 0, 5);
+    count_in(at, "kind", tensor.kind, 0, 8);
     count_in(at, "elements", tensor.elements, 1, kMostCount);
     count_in(at, "originals", tensor.originals, 1, tensor.elements);
     count_in(at, "word_bits", tensor.word_bits, 1, 64);

@@ -81,7 +81,7 @@ struct Describe<PointInfo> {
   static void each(R& r, F&& f) {
     f("id", r.id), f("estimand", r.estimand), f("fault_model", r.fault_model), f("ber", r.ber);
     f("trials", r.trials), f("models", r.models), f("effect", r.effect), f("shape", r.shape);
-    f("target", r.target), f("selection", r.selection);
+    f("target", r.target), f("selection", r.selection), f("lifetime", r.lifetime);
   }
 };
 
@@ -175,8 +175,8 @@ inline constexpr std::array<std::string_view, 3> kSince2<FaultRow>{"image", "eff
 template <>
 inline constexpr std::array<std::string_view, 1> kSince2<TensorInfo>{"layout"};
 template <>
-inline constexpr std::array<std::string_view, 4> kSince2<PointInfo>{"effect", "shape", "target",
-                                                                    "selection"};
+inline constexpr std::array<std::string_view, 5> kSince2<PointInfo>{"effect", "shape", "target",
+                                                                    "selection", "lifetime"};
 
 /// Whether rows of a schema version have the member.
 template <class Row>
@@ -195,6 +195,10 @@ inline bool is_optional<EstimateRow>(std::string_view name) {
   return name == "stratum";
 }
 template <>
+inline bool is_optional<PointInfo>(std::string_view name) {
+  return name == "lifetime";
+}
+template <>
 inline bool is_optional<StratumInfo>(std::string_view name) {
   return name == "misread";
 }
@@ -204,6 +208,9 @@ bool needs_optional(const Row&) {
 }
 inline bool needs_optional(const EstimateRow& row) {
   return row.stratum >= 0;
+}
+inline bool needs_optional(const PointInfo& row) {
+  return !row.lifetime.empty();
 }
 inline bool needs_optional(const StratumInfo& row) {
   return row.misread >= 0;

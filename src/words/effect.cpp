@@ -82,6 +82,22 @@ std::string effect_name(const FaultModel& model) {
   throw Bug("unknown effect of faults");
 }
 
+Lifetime parse_lifetime(const std::string& text) {
+  for (const Lifetime known : {Lifetime::kPermanent, Lifetime::kImage})
+    if (text == lifetime_name(known)) return known;
+  throw UserError("--fault-lifetime " + text + " is unknown; choose image or permanent");
+}
+
+std::string lifetime_name(Lifetime lifetime) {
+  switch (lifetime) {
+    case Lifetime::kPermanent:
+      return "permanent";
+    case Lifetime::kImage:
+      return "image";
+  }
+  throw Bug("unknown lifetime");
+}
+
 std::uint64_t operand_of(const FaultModel& model) {
   return encode({}, model.value);  // fp32
 }

@@ -50,15 +50,17 @@ struct ProtectionJob {
 
 /// The parts of memory that may fail, and how they do.
 struct FaultsJob {
-  std::vector<std::string> targets = {"weight"};  // weight | bias | bn | bound | scale | check |
-                                                  // parameters: all of these
-  std::vector<std::string> layers;                // globs, "!GLOB" excludes; empty: all
-  std::vector<std::string> channels;              // "LAYER=0-3,7"
-  std::vector<std::string> bits;                  // "23-30", "sign" ...
-  std::string model = "flip";      // flip | stuck-at-0 | stuck-at-1 | random-word | value:V
-  std::string shape = "bit";       // bit | burst:L | mbu:p1,p2,p3
+  // weight | bias | bn | bound | scale | check | parameters: all of these. Or activation, or post.
+  std::vector<std::string> targets = {"weight"};
+  std::vector<std::string> layers;    // globs, "!GLOB" excludes; empty: all
+  std::vector<std::string> channels;  // "LAYER=0-3,7"
+  std::vector<std::string> bits;      // "23-30", "sign" ...
+  std::string model = "flip";         // flip | stuck-at-0 | stuck-at-1 | random-word | value:V
+  std::string shape = "bit";          // bit | burst:L | mbu:p1,p2,p3
+  std::string lifetime;               // of faults in outputs: image | permanent; empty: image
   std::vector<double> event_rate;  // [events/site/trial] with other shapes than bit, one point each
   std::string list;                // CSV that says the faults of each trial, instead of all above
+  bool lists_outputs = false;      // told by look_at_list: `list` names outputs of nodes
   std::string stored = "auto";     // auto | yes | no: whether the file keeps each trial's faults
 };
 /// UserError where an option is none, or two contradict each other. Of a list: all classes.

@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace sentinel {
@@ -62,5 +63,8 @@ class Rng {
   std::array<std::uint32_t, 4> block_{};
   int used_ = 4;
 };
+
+/// Tells the streams of this name from those of others: to be XORed to a seed.
+std::uint64_t seed_of(const std::string& name);
 
 }  // namespace sentinel

@@ -13,9 +13,11 @@ namespace sentinel {
 /// (docs/fault_lists.md).
 class FaultList {
  public:
-  /// `text`: the CSV file; `source` names it in messages; `space`: all classes, nothing selected.
+  /// `text`: the CSV file; `source` names it in messages; `space`: all classes that are stored, or
+  /// the outputs of all nodes, nothing selected; `images`: those that faults in outputs may name.
   /// DataError with the line where a row is none of this network.
-  FaultList(std::string_view text, const std::string& source, const FaultSpace& space);
+  FaultList(std::string_view text, const std::string& source, const FaultSpace& space,
+            std::int64_t images = 0);
 
   std::uint64_t trials() const { return trials_; }
   std::uint64_t faults() const { return entries_.size(); }
@@ -45,5 +47,9 @@ class FaultList {
 
 /// Bytes that a list may have.
 constexpr std::uint64_t kMostListBytes = std::uint64_t{1} << 29;
+
+/// Whether the first fault of a list hits the output of a node: by its target, or else by the name
+/// of its tensor, which is no entry of a state_dict. A list that cannot be read lists none.
+bool lists_outputs(std::string_view text);
 
 }  // namespace sentinel

@@ -11,14 +11,15 @@
 
 namespace sentinel {
 
-/// A tensor whose stored words may be hit. Values that are stored several times have their words
-/// side by side; check words that a code keeps apart are a tensor of their own.
+/// A tensor whose words may be hit. Values that are stored several times have their words side by
+/// side; check words that a code keeps apart are a tensor of their own. Of the outputs of a node
+/// the words are those of one image.
 struct FaultTensor {
   NodeId node = 0;
   std::string name;  // "layer1.0.conv1.weight"
   TensorClass kind = TensorClass::kWeight;
   Layout layout;
-  std::size_t stored = 0;       // its number in stored_tensors()
+  std::size_t stored = 0;       // its number in stored_tensors(), where it is stored
   int word_bits = 32;           // of a stored word, 1 ... 64
   std::uint64_t elements = 0;   // stored words, copies of duplicated channels included
   std::uint64_t originals = 0;  // the first of them; the rest are those copies
@@ -34,6 +35,9 @@ struct FaultTensor {
   bool whole() const { return selected == elements; }
 };
 
+/// What hits memory hits every image.
+inline constexpr std::int32_t kAllImages = -1;
+
 /// Where a fault hits, and what it does there. Elements are numbered row-major over the stored
 /// words of [out + d, in/groups, kh, kw], whatever the memory format.
 struct FaultSite {
@@ -41,12 +45,13 @@ struct FaultSite {
   std::uint64_t element = 0;
   std::uint8_t bit = 0;  // the lowest that is hit; 0 = least significant
   Effect effect = Effect::kFlip;
-  std::uint8_t length = 1;    // adjacent bits from `bit` upwards, cut at the end of the word
-  std::uint64_t operand = 0;  // kRandomWord: random bits; kValue: the bits of the float
+  std::uint8_t length = 1;          // adjacent bits from `bit` upwards, cut at the end of the word
+  std::int32_t image = kAllImages;  // whose output is hit
+  std::uint64_t operand = 0;        // kRandomWord: random bits; kValue: the bits of the float
   bool operator==(const FaultSite& o) const;
   bool operator<(const FaultSite& o) const;
 };
-using Faults = std::vector<FaultSite>;  // sorted, distinct
+using Faults = std::vector<FaultSite>;  // sorted, distinct: by image, then place
 
 /// All sites that may fail in a model, numbered 0 … sites()-1 by (tensor in execution order,
 /// element, bit): the bits of the words that are selected, or these words themselves.
@@ -58,6 +63,8 @@ class FaultSpace {
   const std::vector<FaultTensor>& tensors() const { return tensors_; }
   std::uint64_t sites() const { return sites_; }
   bool of_words() const { return words_; }
+  /// Whether its words are outputs of nodes, and not stored.
+  bool of_outputs() const { return outputs_; }
   /// `at` and `index` are inverse bijections; effects are those of a flip.
   FaultSite at(std::uint64_t index) const;
   std::uint64_t index(const FaultSite& site) const;
@@ -65,7 +72,7 @@ class FaultSpace {
  private:
   std::vector<FaultTensor> tensors_;
   std::uint64_t sites_ = 0;
-  bool words_ = false;
+  bool words_ = false, outputs_ = false;
 };
 
 /// UserError where a layer or a channel that the selection names is in none of these networks.

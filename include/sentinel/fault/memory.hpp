@@ -36,6 +36,10 @@ struct ReadRange {
   std::uint64_t row = 1;             // values that share an entry
 };
 
+/// A word after a fault hit it. `width`: its bits; `plain`: the word that stores the value of
+/// kValue.
+Word after_fault(const FaultSite& site, Word before, int width, Word plain);
+
 struct Words;  // how the values of a tensor are stored
 
 /// A network's memory: words by tensor, made from the values when they are asked for. Reads the

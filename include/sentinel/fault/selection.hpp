@@ -32,7 +32,10 @@ struct Selection {
   bool words = false;  // a site is a whole word, not a bit
 };
 
-/// "weight", "weight,bias", "parameters" (all classes). UserError.
+/// Whether it is of outputs of nodes, and not of memory.
+bool selects_outputs(const Selection& selection);
+/// "weight", "weight,bias", "parameters" (all classes that are stored), "activation" or "post"
+/// alone. UserError.
 std::vector<TensorClass> parse_targets(const std::vector<std::string>& words);
 /// "layer1.0.conv1=0-3,7". UserError.
 Selection::Channels parse_channels(const std::string& text);

@@ -28,6 +28,8 @@ class FusedNet {
   void reread(NodeId node);
   /// The nodes that a value stands for, in order; empty for a node that is part of a later value.
   const std::vector<NodeId>& parts(NodeId id) const { return values_[index(id)].parts; }
+  /// The value that a node is a part of.
+  NodeId value_of(NodeId node) const { return value_of_[index(node)]; }
   bool is_value(NodeId id) const { return id == 0 || !parts(id).empty(); }
   /// The values that a value is computed from.
   const std::vector<NodeId>& inputs(NodeId id) const { return values_[index(id)].inputs; }
@@ -42,6 +44,9 @@ class FusedNet {
   /// the result [N, F, ...]. Only where every part keeps channels apart.
   at::Tensor compute_channels(NodeId id, const std::vector<at::Tensor>& in,
                               const at::Tensor& channels) const;
+  /// One value by LibTorch's operators, with the output of each of its parts shown.
+  at::Tensor compute_shown(NodeId id, const std::vector<at::Tensor>& in,
+                           const OnOutput& on_output) const;
   /// Computes the values from … end that the trace does not hold and drops each after its last
   /// reader. What of `trace` nobody else holds may be overwritten. Returns the logits.
   at::Tensor run(Trace trace, NodeId from) const;

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <vector>
 
 #include "sentinel/core/rng.hpp"
@@ -17,6 +18,15 @@ at::Tensor run(const Graph& graph, Trace& trace, NodeId from = 0);
 
 /// Logits of images, other outputs dropped as soon as nobody reads them.
 at::Tensor logits(const Graph& graph, const at::Tensor& images);
+
+/// Sees every output as it is computed and may change it in place: of the Input the images, of a
+/// DuplicatedConv [N, out + d, H, W] before the correction.
+using OnOutput = std::function<void(NodeId, at::Tensor&)>;
+/// Logits of images whose outputs are shown to `on_output`. No output is a view of another.
+at::Tensor logits(const Graph& graph, const at::Tensor& images, const OnOutput& on_output);
+/// apply of one node, its output shown.
+at::Tensor apply_shown(const Graph& graph, NodeId id, const std::vector<at::Tensor>& inputs,
+                       const OnOutput& on_output);
 
 /// Like run, but drops outputs when their last reader is done. Entries of `trace` that were defined
 /// on entry are read, never changed or dropped.

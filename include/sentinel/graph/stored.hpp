@@ -15,8 +15,12 @@ enum class TensorClass : std::uint8_t {
   kBound = 3,  // of activations and weights, ranges of corrections
   kScale = 4,  // of a number format
   kCheck = 5,  // check words that a code keeps apart
+  // Not stored: outputs of nodes while the network runs, for one image.
+  kActivation = 6,  // of Conv2d and Linear, copies of duplicated channels included
+  kPost = 7,        // those that a Conv2d or Linear reads
+  kOutput = 8,      // of any node, as fault lists name them
 };
-/// "weight", "bias", "bn", "bound", "scale", "check".
+/// "weight", "bias", "bn", "bound", "scale", "check", "activation", "post", "output".
 const char* class_name(TensorClass kind);
 
 /// A tensor of the network's memory.

@@ -98,6 +98,7 @@ class Design {
 enum class Estimate : std::uint8_t {
   kMean,        // betting or t over trials (Sample)
   kShare,       // Korn-Graubard
+  kCount,       // count_interval, of values that are low or low + 1 for each image of a trial
   kStratified,  // Satterthwaite
   kGuarded,     // the same, of losses: guarded_interval
   kJoined,      // that of kMean for each stratum, joined by mover_mean: also where losses are rare
@@ -116,6 +117,7 @@ struct EstimateOptions {
   /// A stratum that is known without trials: its share of the population and value. The weights
   /// above are then of what is left, and so is what the trials of a Design come from.
   double known_weight = 0, known_value = 0;
+  std::int64_t images_per_trial = 0;  // kCount
   std::uint64_t population =
       0;  // kShare: trials are drawn from so many without replacement; 0: any
 };

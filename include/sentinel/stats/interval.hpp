@@ -52,6 +52,11 @@ Interval t_interval(const Moments& moments, double confidence, double low, doubl
 Interval korn_graubard_interval(const Moments& shares, double confidence,
                                 std::uint64_t population = 0);
 
+/// Clopper-Pearson for a mean share of images, each of which fails or not independently of all
+/// others of its trial: over trials x images. Images may fail with different probabilities: the sum
+/// of such is less spread than a binomial one of the same mean (Hoeffding 1956).
+Interval count_interval(const Moments& shares, std::int64_t images_per_trial, double confidence);
+
 /// Difference of two independent means a - b (Welch, Satterthwaite degrees of freedom), cut to
 /// [low, high]; with n < 2 in one of them all of it. n counts both. Without spread in both, the
 /// rule of three as in t_interval with n = min(na, nb): the unseen shares of both together are at

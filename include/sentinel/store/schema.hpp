@@ -197,7 +197,9 @@ struct AuditRow {
 
 struct TensorInfo {
   std::string name;
-  std::uint8_t kind = 0;  // 0 weight, 1 bias, 2 bn, 3 bound, 4 scale, 5 check
+  // 0 weight, 1 bias, 2 bn, 3 bound, 4 scale, 5 check. Outputs of nodes, elements of one image: 6
+  // activation, 7 post, 8 of any node that a list names.
+  std::uint8_t kind = 0;
   std::uint64_t elements = 0, originals = 0;
   std::uint8_t word_bits = 32;  // of the stored word
   std::string layout = "fp32";  // format and code of its words, such as "int5:channel+bch:16,5"
@@ -294,6 +296,9 @@ struct PointInfo {
   // As the job's options say it; effect and shape of a list are kListed.
   std::string effect = "flip", shape = "bit", target = "weight";
   std::string selection = {};  // empty: all of the target
+  /// Of faults in outputs of nodes "image" (each image draws its own) or "permanent"; else empty,
+  /// and only files that have any have the column.
+  std::string lifetime = {};
 };
 
 /// What channel-FI saw of a layer's channels beside their scores; empty for other methods.

@@ -17,12 +17,19 @@ enum class Effect : std::uint8_t {
   kValue = 4,       // the word becomes what stores a given value
 };
 
+/// Which images a fault hits. What hits memory is always permanent.
+enum class Lifetime : std::uint8_t {
+  kPermanent,  // all of its trial
+  kImage,      // one: each image of a trial draws faults of its own
+};
+
 /// How faults act: the same for all of a campaign.
 struct FaultModel {
   Effect effect = Effect::kFlip;
   float value = 0;  // kValue
   /// Adjacent bits of an event: `lengths[i]` is the probability of i + 1 of them.
   std::vector<double> lengths = {1};
+  Lifetime lifetime = Lifetime::kPermanent;
 
   bool of_words() const { return effect == Effect::kRandomWord || effect == Effect::kValue; }
   bool of_bits() const { return lengths.size() == 1; }
@@ -35,6 +42,9 @@ void parse_effect(const std::string& text, FaultModel& model);
 std::string effect_name(const FaultModel& model);
 /// FaultSite::operand of kValue: the bits of the value as fp32.
 std::uint64_t operand_of(const FaultModel& model);
+/// "image", "permanent". UserError.
+Lifetime parse_lifetime(const std::string& text);
+std::string lifetime_name(Lifetime lifetime);
 /// "bit", "burst:L", "mbu:p1,p2,p3" (shares that sum to 1). UserError.
 void parse_shape(const std::string& text, FaultModel& model);
 std::string shape_name(const FaultModel& model);

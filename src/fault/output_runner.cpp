@@ -1,0 +1,281 @@
+#include "fault/output_runner.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "sentinel/core/error.hpp"
+
+namespace sentinel {
+namespace {
+
+using Numbers = std::vector<std::size_t>;  // of rows, ascending
+
+at::Tensor dense(const at::Tensor& x) {
+  return x.dim() == 4 ? x.contiguous(at::MemoryFormat::ChannelsLast) : x.contiguous();
+}
+
+/// `rows` times the shape of one row of x.
+at::Tensor rows_like(const at::Tensor& x, std::size_t rows) {
+  std::vector<std::int64_t> shape = x.sizes().vec();
+  shape[0] = static_cast<std::int64_t>(rows);
+  const at::Tensor like = at::empty(shape, x.options());
+  return x.dim() == 4 ? like.contiguous(at::MemoryFormat::ChannelsLast) : like;
+}
+
+bool equal_bits(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor x = a.to(at::kCPU), y = b.to(at::kCPU);
+  return std::memcmp(x.data_ptr<float>(), y.data_ptr<float>(), x.nbytes()) == 0;
+}
+
+/// Elements with equal bits come from `base`, others from `changed`.
+at::Tensor where_changed(const at::Tensor& clean, const at::Tensor& changed,
+                         const at::Tensor& base) {
+  return at::where(clean.view(at::kInt) == changed.view(at::kInt), base, changed);
+}
+
+Numbers joined(const Numbers& a, const Numbers& b) {
+  Numbers both;
+  std::set_union(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(both));
+  return both;
+}
+
+}  // namespace
+
+/// One image of a trial.
+struct OutputRunner::Row {
+  const OutputTrial* trial = nullptr;
+  std::int64_t image = 0, in_block = 0;
+  std::size_t block = 0;
+  std::vector<NodeId> nodes;  // whose outputs are hit, ascending
+  NodeId first = 0;           // value that is hit first
+  bool alone = false;         // its block has no other image
+};
+
+/// Some rows that run together.
+class OutputRunner::Chunk {
+ public:
+  Chunk(const OutputRunner& runner, const Row* begin, const Row* end,
+        const std::map<std::size_t, Trace>& traces)
+      : net_(runner.net_), rows_(begin), traces_(traces), held_(net_size()) {
+    for (std::size_t r = 0; begin + r != end; ++r)
+      for (const NodeId node : rows_[r].nodes) {
+        const NodeId value = net_.value_of(node);
+        const bool at_end =
+            net_.is_value(node) && !std::holds_alternative<DuplicatedConv>(op(node));
+        Numbers& hit = at_end ? hit_at_end_[value] : hit_inside_[value];
+        if (hit.empty() || hit.back() != r) hit.push_back(r);
+      }
+  }
+
+  void run() {
+    for (NodeId id = rows_[0].first; id < net_.graph().size(); ++id) {
+      if (!net_.is_value(id)) continue;
+      compute(id);
+      if (id == 0) continue;
+      for (const NodeId input : net_.inputs(id))
+        if (net_.last_reader(input) == id) held(input) = {};
+    }
+    const Held& logits = held(net_.graph().size() - 1);
+    for (std::size_t i = 0; i < logits.rows.size(); ++i) {
+      const Row& row = rows_[logits.rows[i]];
+      row.trial->logits.select(0, row.image - row.trial->first)
+          .copy_(logits.values.select(0, static_cast<std::int64_t>(i)));
+    }
+  }
+
+ private:
+  /// Rows of a value that are not as without faults.
+  struct Held {
+    Numbers rows;
+    at::Tensor values;
+  };
+  std::size_t net_size() const { return static_cast<std::size_t>(net_.graph().size()); }
+  const Op& op(NodeId node) const { return net_.graph()[node].op; }
+  Held& held(NodeId id) { return held_[static_cast<std::size_t>(id)]; }
+  const at::Tensor& clean_block(NodeId id, std::size_t row) const {
+    return traces_.at(rows_[row].block).at(static_cast<std::size_t>(id));
+  }
+  at::Tensor clean(NodeId id, std::size_t row) const {
+    return clean_block(id, row).select(0, rows_[row].in_block);
+  }
+
+  /// A value of these rows, of which some are changed.
+  at::Tensor gather(NodeId id, const Held& own, const Numbers& rows) const {
+    if (own.rows == rows) return own.values;
+    at::Tensor all = rows_like(clean_block(id, rows.front()), rows.size());
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto found = std::lower_bound(own.rows.begin(), own.rows.end(), rows[i]);
+      const bool changed = found != own.rows.end() && *found == rows[i];
+      all.select(0, static_cast<std::int64_t>(i))
+          .copy_(changed ? own.values.select(0, found - own.rows.begin()) : clean(id, rows[i]));
+    }
+    return all;
+  }
+
+  std::vector<at::Tensor> inputs(NodeId id, const Numbers& rows) {
+    std::vector<at::Tensor> in;
+    for (const NodeId input : net_.inputs(id)) in.push_back(gather(input, held(input), rows));
+    return in;
+  }
+
+  /// A batch of one may be rounded otherwise than those of the blocks.
+  Numbers padded(const Numbers& rows) const {
+    if (rows.size() == 1 && !rows_[rows[0]].alone) return {rows[0], rows[0]};
+    return rows;
+  }
+
+  /// Rows that read anything that is not as without faults.
+  Numbers reached(NodeId id) {
+    Numbers rows;
+    if (id == 0) return rows;
+    for (const NodeId input : net_.inputs(id)) rows = joined(rows, held(input).rows);
+    return rows;
+  }
+
+  void compute(NodeId id) {
+    const Numbers reached = this->reached(id), inside = hit_in(hit_inside_, id),
+                  at_end = hit_in(hit_at_end_, id);
+    Held now{joined(joined(reached, inside), at_end), {}};
+    if (now.rows.empty()) return;
+    if (!reached.empty()) {
+      const Numbers batch = padded(reached);
+      now.values = dense(net_.compute(id, inputs(id, batch)))
+                       .narrow(0, 0, static_cast<std::int64_t>(reached.size()));
+    }
+    if (now.rows != reached) now.values = gather(id, {reached, now.values}, now.rows);
+    if (!inside.empty()) put_inside(id, inside, now);
+    put_at_end(id, at_end, now);
+    keep_changed(id, std::move(now));
+  }
+
+  static Numbers hit_in(const std::map<NodeId, Numbers>& hits, NodeId id) {
+    const auto found = hits.find(id);
+    return found == hits.end() ? Numbers() : found->second;
+  }
+
+  /// Faults in nodes before the last one of a value: it is computed once with and once without
+  /// them, both by LibTorch's operators.
+  void put_inside(NodeId id, const Numbers& inside, Held& now) {
+    const Numbers batch = padded(inside);
+    const std::vector<at::Tensor> in = inputs(id, batch);
+    const NodeId last = net_.parts(id).back();
+    const at::Tensor without = dense(net_.compute_shown(id, in, [](NodeId, at::Tensor&) {}));
+    const at::Tensor with = dense(net_.compute_shown(id, in, [&](NodeId node, at::Tensor& output) {
+      if (node == last && !std::holds_alternative<DuplicatedConv>(op(node))) return;
+      if (batch.size() != inside.size()) {  // both rows are the same image, which is hit once
+        at::Tensor one = output.narrow(0, 0, 1);
+        at::Tensor hit = one.clone();
+        put(node, inside, hit);
+        output.copy_(hit.expand_as(output));
+      } else {
+        put(node, inside, output);
+      }
+    }));
+    for (std::size_t i = 0; i < inside.size(); ++i) {
+      const auto place = std::lower_bound(now.rows.begin(), now.rows.end(), inside[i]);
+      at::Tensor row = now.values.select(0, place - now.rows.begin());
+      const auto k = static_cast<std::int64_t>(i);
+      row.copy_(where_changed(without.select(0, k), with.select(0, k), row));
+    }
+  }
+
+  /// The faults of a node in its output for these rows.
+  void put(NodeId node, const Numbers& rows, at::Tensor& output) {
+    std::map<OutputFaults*, std::vector<OutputFaults::Row>> by_trial;
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      by_trial[rows_[rows[i]].trial->faults].push_back(
+          {static_cast<std::int64_t>(i), rows_[rows[i]].image});
+    for (const auto& [faults, places] : by_trial) faults->apply(node, places, output);
+  }
+
+  void put_at_end(NodeId id, const Numbers& hit, Held& now) {
+    std::map<OutputFaults*, std::vector<OutputFaults::Row>> by_trial;
+    for (const std::size_t row : hit) {
+      const auto place = std::lower_bound(now.rows.begin(), now.rows.end(), row);
+      by_trial[rows_[row].trial->faults].push_back({place - now.rows.begin(), rows_[row].image});
+    }
+    for (const auto& [faults, places] : by_trial) faults->apply(id, places, now.values);
+  }
+
+  void keep_changed(NodeId id, Held now) {
+    Numbers kept, places;
+    for (std::size_t i = 0; i < now.rows.size(); ++i) {
+      const at::Tensor row = now.values.select(0, static_cast<std::int64_t>(i));
+      const at::Tensor& block = clean_block(id, now.rows[i]);
+      const bool same_layout = block.strides().slice(1) == now.values.strides().slice(1);
+      const at::Tensor fault_free = clean(id, now.rows[i]);
+      if (same_layout ? equal_bits(row, fault_free)
+                      : equal_bits(row.contiguous(), fault_free.contiguous()))
+        continue;
+      kept.push_back(now.rows[i]);
+      places.push_back(i);
+    }
+    if (kept.empty()) return;
+    if (kept.size() < now.rows.size()) {
+      at::Tensor some = rows_like(now.values, kept.size());
+      for (std::size_t i = 0; i < places.size(); ++i)
+        some.select(0, static_cast<std::int64_t>(i))
+            .copy_(now.values.select(0, static_cast<std::int64_t>(places[i])));
+      now.values = some;
+    }
+    held(id) = {std::move(kept), std::move(now.values)};
+  }
+
+  const FusedNet& net_;
+  const Row* rows_;
+  const std::map<std::size_t, Trace>& traces_;
+  std::map<NodeId, Numbers> hit_inside_, hit_at_end_;  // rows by value
+  std::vector<Held> held_;                             // by value
+};
+
+OutputRunner::OutputRunner(const FusedNet& net, const PrefixCache& cache, std::int64_t batch)
+    : net_(net), cache_(cache), batch_(batch), first_of_{0} {
+  for (NodeId id = 0; id < net.graph().size(); ++id)
+    if (net.is_value(id)) values_.push_back(id);
+  for (const at::Tensor& logits : cache.logits())
+    first_of_.push_back(first_of_.back() + logits.size(0));
+}
+
+/// Rows that start alike follow each other; where values are not all kept, rows of a block do.
+std::vector<OutputRunner::Row> OutputRunner::rows_of(const std::vector<OutputTrial>& trials) const {
+  std::vector<Row> rows;
+  for (const OutputTrial& trial : trials)
+    for (std::int64_t image = trial.first; image < trial.first + trial.images; ++image) {
+      Row row{&trial, image, 0, 0, trial.faults->nodes(image)};
+      if (row.nodes.empty()) continue;
+      const auto after = std::upper_bound(first_of_.begin(), first_of_.end(), image);
+      row.block = static_cast<std::size_t>(after - first_of_.begin()) - 1;
+      row.in_block = image - first_of_[row.block];
+      row.alone = first_of_[row.block + 1] - first_of_[row.block] == 1;
+      row.first = net_.value_of(row.nodes.front());
+      rows.push_back(std::move(row));
+    }
+  const bool by_block = !cache_.keeps_all();
+  std::stable_sort(rows.begin(), rows.end(), [&](const Row& a, const Row& b) {
+    if (by_block && a.block != b.block) return a.block < b.block;
+    return a.first < b.first;
+  });
+  return rows;
+}
+
+void OutputRunner::run(const std::vector<OutputTrial>& trials) const {
+  const std::vector<Row> rows = rows_of(trials);
+  std::map<std::size_t, Trace> traces;
+  for (std::size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
+    const auto follows = [&](const Row& row) {
+      if (row.alone || rows[begin].alone) return false;
+      return cache_.keeps_all() || row.block == rows[begin].block;
+    };
+    for (end = begin + 1;
+         end < rows.size() && end - begin < static_cast<std::size_t>(batch_) && follows(rows[end]);)
+      ++end;
+    if (!cache_.keeps_all() && traces.count(rows[begin].block) == 0) traces.clear();
+    for (std::size_t r = begin; r < end; ++r)
+      if (traces.count(rows[r].block) == 0)
+        traces[rows[r].block] = cache_.outputs(rows[r].block, 0, values_);
+    Chunk(*this, &rows[begin], rows.data() + end, traces).run();
+  }
+}
+
+}  // namespace sentinel
