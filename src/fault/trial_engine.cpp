@@ -247,6 +247,9 @@ std::vector<NodeId> TrialEngine::State::taken_nodes(const std::vector<ReadChange
         break;
       case TensorClass::kScale:
       case TensorClass::kCheck:
+      case TensorClass::kActivation:
+      case TensorClass::kPost:
+      case TensorClass::kOutput:
         throw Bug("'" + tensor.name + "' is nothing that a network reads");
     }
   }
