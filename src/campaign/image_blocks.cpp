@@ -6,7 +6,11 @@ namespace sentinel {
 
 ImageBlocks::ImageBlocks(std::int64_t images, std::int64_t size, std::uint64_t seed)
     : images_(images), size_(size > 0 && size < images ? size : images) {
-  if (divides()) order_ = Rng({seed, 0, 0, Purpose::kImageOrder}).permutation(images_);
+  if (!divides()) return;
+  order_ = Rng({seed, 0, 0, Purpose::kImageOrder}).permutation(images_);
+  place_.resize(order_.size());
+  for (std::size_t place = 0; place < order_.size(); ++place)
+    place_[static_cast<std::size_t>(order_[place])] = static_cast<std::int64_t>(place);
 }
 
 std::int32_t ImageBlocks::block_of_trial(std::uint64_t seed, std::uint32_t point,

@@ -26,6 +26,10 @@ class ImageBlocks {
   std::int64_t image_at(std::int64_t place) const {
     return divides() ? order_.at(static_cast<std::size_t>(place)) : place;
   }
+  /// The place of an image of the data set.
+  std::int64_t place_of(std::int64_t image) const {
+    return divides() ? place_.at(static_cast<std::size_t>(image)) : image;
+  }
   /// Places of a block, first to one behind the last; of -1 all.
   std::pair<std::int64_t, std::int64_t> places(std::int32_t block) const;
   /// Block of each image, by its place in the data set; empty without blocks.
@@ -39,6 +43,7 @@ class ImageBlocks {
  private:
   std::int64_t images_, size_;
   std::vector<std::int64_t> order_;  // images in blocks; empty without
+  std::vector<std::int64_t> place_;  // the inverse
 };
 
 }  // namespace sentinel

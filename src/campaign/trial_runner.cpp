@@ -141,7 +141,7 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
                            std::int32_t stratum) {
   const Sampler& sampler = points_.at(point);
   if (const auto* listed = std::get_if<ListedFaults>(&sampler)) {
-    const Faults original = listed->list->of_trial(id, seed_);
+    const Faults original = this->listed(*listed->list, point, id);
     return model == 0 ? original : maps_.at(model).translate(original);
   }
   if (faults_[point].lifetime == Lifetime::kPermanent)
@@ -157,6 +157,22 @@ Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t mo
     }
   }
   return all;
+}
+
+/// Images that the trial does not look at take their faults with them.
+Faults TrialRunner::listed(const FaultList& list, std::uint32_t point, std::uint64_t id) const {
+  Faults faults = list.of_trial(id, seed_);
+  if (!blocks_.divides()) return faults;
+  const auto [first, last] = blocks_.places(blocks_.block_of_trial(seed_, point, id));
+  Faults seen;
+  for (FaultSite& site : faults) {
+    if (site.image != kAllImages)
+      site.image = static_cast<std::int32_t>(blocks_.place_of(site.image));
+    if (site.image == kAllImages || (first <= site.image && site.image < last))
+      seen.push_back(site);
+  }
+  std::sort(seen.begin(), seen.end());
+  return seen;
 }
 
 Faults TrialRunner::drawn(std::uint32_t point, std::uint64_t id, std::size_t model,

@@ -64,6 +64,7 @@ class TrialRunner {
   /// The faults of a trial from streams of this seed, as one image or all images have them.
   Faults drawn(std::uint32_t point, std::uint64_t id, std::size_t model, std::int32_t stratum,
                std::uint64_t seed);
+  Faults listed(const FaultList& list, std::uint32_t point, std::uint64_t id) const;
   FaultSite channel_site(const ChannelFaults& sampler, const FaultSpace& space, const RngKey& key);
 
   std::vector<TrialEngine> engines_;
