@@ -1,6 +1,7 @@
 #include "sentinel/fault/sampler.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <map>
 #include <unordered_set>
