@@ -101,7 +101,7 @@ struct TrialEngine::State {
   std::unique_ptr<FusedNet> net;
   std::unique_ptr<PrefixCache> cache;
   std::unique_ptr<ChannelPatcher> patcher;
-  std::unique_ptr<OutputRunner> outputs;  // where the space is of outputs
+  std::unique_ptr<OutputRunner> output_runner;  // where the space is of outputs
   at::Tensor fast_golden, fast_host;  // fault-free logits [N, classes], on the device and the host
 
   State(Graph g, Batch images, const EngineOptions& options);
@@ -164,7 +164,7 @@ void TrialEngine::State::prepare_fast(const EngineOptions& options) {
   fast_golden = at::cat(cache->logits());
   fast_host = on_host(cache->logits());
   if (space.of_outputs())
-    outputs = std::make_unique<OutputRunner>(*net, *cache, options.block);
+    output_runner = std::make_unique<OutputRunner>(*net, *cache, options.block);
   else
     patcher = std::make_unique<ChannelPatcher>(*net, *cache, options.block);
 }
@@ -302,7 +302,7 @@ std::vector<TrialOutput> TrialEngine::State::output_trials(const TrialInput* beg
     faults.emplace_back(space, begin[t].faults, most_records);
     trials.push_back({&faults.back(), own.first, own.images, results[t].logits});
   }
-  outputs->run(trials);
+  output_runner->run(trials);
   for (std::size_t t = 0; t < results.size(); ++t) {
     results[t].reading = faults[t].take();
     results[t].seconds = since(start) / static_cast<double>(results.size());
@@ -312,7 +312,7 @@ std::vector<TrialOutput> TrialEngine::State::output_trials(const TrialInput* beg
 
 std::vector<TrialOutput> TrialEngine::State::fast_trials(const TrialInput* begin,
                                                          const TrialInput* end) {
-  if (outputs) return output_trials(begin, end);
+  if (output_runner) return output_trials(begin, end);
   std::vector<TrialOutput> outputs(static_cast<std::size_t>(end - begin));
   std::map<const TrialInput*, std::size_t, ByTrial> first;  // of equal trials
   std::vector<std::size_t> same;

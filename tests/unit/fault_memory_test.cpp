@@ -163,9 +163,9 @@ TEST(Memory, StoresValuesAndRandomWords) {
   std::uint32_t one = 0;
   const float value = 1e9F;  // saturates
   std::memcpy(&one, &value, sizeof one);
-  Reading reading = memory.read(space, {{0, 4, 0, Effect::kValue, 1, one}});
+  Reading reading = memory.read(space, {{0, 4, 0, Effect::kValue, 1, -1, one}});
   EXPECT_EQ(reading.records[0].after, 127u);
-  reading = memory.read(space, {{0, 4, 0, Effect::kRandomWord, 1, 0xabcdef12}});
+  reading = memory.read(space, {{0, 4, 0, Effect::kRandomWord, 1, -1, 0xabcdef12}});
   EXPECT_EQ(reading.records[0].after, 0x12u);
 }
 
@@ -180,9 +180,10 @@ TEST(Memory, AValueIsStoredAsItsBlockStoresIt) {
     std::uint32_t bits = 0;
     const float value = -1e9F;  // saturates
     std::memcpy(&bits, &value, sizeof bits);
-    const Word after = memory.read(FaultSpace(graph, words), {{0, 4, 0, Effect::kValue, 1, bits}})
-                           .records[0]
-                           .after;
+    const Word after =
+        memory.read(FaultSpace(graph, words), {{0, 4, 0, Effect::kValue, 1, -1, bits}})
+            .records[0]
+            .after;
     const int sign = own.code->kind == Code::Kind::kSpw ? 12 : 7;
     EXPECT_EQ(after >> sign, 1u) << text << " " << after;
     ReadWord read;

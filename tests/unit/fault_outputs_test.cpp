@@ -149,15 +149,17 @@ TEST(OutputFaultsOfDuplicatedChannels, HitBeforeTheCorrection) {
   const auto& op = std::get<DuplicatedConv>(graph[first.node].op);
   for (const bool copy : {false, true}) {
     Faults faults;
-    // Bit 30 of a value of the first duplicated channel: the other of the two results wins.
+    // With bit 30 a value is at least 2, mostly huge: the other of the two results wins.
     const std::uint64_t row =
         copy ? first.originals / first.row : static_cast<std::uint64_t>(op.duplicated.front());
     for (std::int32_t image = 0; image < kImages; ++image)
-      faults.push_back({0, row * first.row + 77, 30, Effect::kFlip, 1, image});
+      faults.push_back({0, row * first.row + 77, 30, Effect::kStuckAt1, 1, image});
     const TrialOutcome fast = engine.run(faults), reference = engine.run_reference(faults);
     EXPECT_EQ(reference.result.masked, kImages) << copy;
     EXPECT_EQ(fast.result.masked, kImages) << copy;
-    EXPECT_EQ(fast.words_wrong, kImages);
+    EXPECT_GT(fast.words_wrong, kImages / 2);
+    EXPECT_EQ(fast.words_wrong + fast.masked, kImages);
+    EXPECT_EQ(fast.masked, reference.masked);
   }
 }
 

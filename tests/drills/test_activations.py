@@ -1,0 +1,169 @@
+"""Faults in outputs of nodes, with the whole program: campaigns, lists, ranks, refusals."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from drill import PLACE_AND_TIME, Result
+from scipy.stats import beta
+from test_fault_lists import inject, rows
+
+FAULTS = {
+    "single": "--fault-target activation --single-bit",
+    "ber": "--fault-target activation --ber 1e-4",
+    "post": "--fault-target post --ber 1e-4",
+    "permanent": "--fault-target post --fault-lifetime permanent --ber 1e-4",
+    "floor": "--fault-target activation --ber 1e-3 --fault-count per-layer-floor --layers conv1",
+    "stuck": "--fault-target activation --ber 1e-4 --fault-model stuck-at-1",
+    "word": "--fault-target post --ber 1e-3 --fault-model random-word",
+    "value": "--fault-target activation --ber 1e-3 --fault-model value:2.5",
+    "burst": "--fault-target activation --event-rate 1e-4 --fault-shape burst:5",
+    "blocks": "--fault-target activation --single-bit --images-per-trial 3",
+    "layers": "--fault-target activation --single-bit --sampling per-layer --repeat 50",
+    "bits": "--fault-target post --single-bit --sampling per-bit --repeat 64 --bits 0-30",
+}
+
+
+@pytest.fixture(scope="module")
+def run(sentinelnn):
+    def succeed(*words: str | Path, ranks: int = 0):
+        outcome = sentinelnn.run(list(words), ranks=ranks)
+        assert outcome.code == 0, outcome.err
+        return outcome
+
+    return succeed
+
+
+@pytest.fixture(scope="module")
+def hardened(run, campaign, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("hardened") / "hardened.pth"
+    start = ["harden", "--data", campaign.data, "--checkpoint", campaign.checkpoint]
+    run(*start, "--calibration-images", "16", "--hardening-ratio", "0.3", "--output", path)
+    return path
+
+
+@pytest.mark.parametrize("faults", FAULTS)
+def test_a_campaign_listed_is_the_campaign(run, campaign, hardened, tmp_path, faults):
+    drawn, again, listed = tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "list.csv"
+    words = FAULTS[faults].split()
+    repeat = [] if "--repeat" in words else ["--repeat", "4"]
+    run(*inject(campaign, hardened, drawn, *words, *repeat, "--faults-stored", "yes"))
+    run("summarize", drawn, "--faults", listed)
+    blocks = words[-2:] if "--images-per-trial" in words else []
+    run(*inject(campaign, hardened, again, *blocks, "--faults", listed))
+    before, now = rows(drawn), rows(again)
+    assert sum(map(len, before[1])) > 0
+
+    def told(found):  # a list is of nodes, whatever the target was
+        return found[0], [[(site[0], *site[2:]) for site in trial] for trial in found[1]]
+
+    assert told(before) == told(now)
+
+
+@pytest.mark.parametrize("faults", ["single", "permanent", "blocks"])
+def test_rows_do_not_depend_on_ranks_engine_or_resume(run, campaign, hardened, tmp_path, faults):
+    def result(name: str, *more: str, ranks: int = 0, engine: str = "fast") -> np.ndarray:
+        words = [*FAULTS[faults].split(), "--engine", engine, *more]
+        command = inject(campaign, hardened, tmp_path / name, *words)
+        command[command.index("--audit") + 1] = "1" if engine == "fast" else "0"
+        run(*command, ranks=ranks)
+        trials = Result.read(tmp_path / name).trials
+        with h5py.File(tmp_path / name) as file:
+            if engine == "fast":
+                assert file["audit"]["mismatches"].sum() == 0
+        return trials
+
+    kept = [n for n in result("a.h5", "--repeat", "12").dtype.names if n not in PLACE_AND_TIME]
+    alone = result("a.h5", "--repeat", "12")
+    assert (alone[kept] == result("b.h5", "--repeat", "12", ranks=2)[kept]).all()
+    shutil.copy(tmp_path / "a.h5", tmp_path / "c.h5")
+    assert (alone[kept] == result("c.h5", "--repeat", "12")[kept]).all()
+    result("d.h5", "--repeat", "5")
+    assert (alone[kept] == result("d.h5", "--repeat", "12", ranks=3)[kept]).all()
+    reference = result("e.h5", "--repeat", "12", engine="reference")
+    for name in ("images", "n_faults", "first_node", "due", "sdc_critical", "correct"):
+        assert (alone[name] == reference[name]).all(), name
+    run("replay", tmp_path / "a.h5", "--trials", "0-11")
+
+
+def test_the_faults_of_an_image_are_its_own(run, campaign, tmp_path):
+    """Fewer images leave those of the others as they are."""
+    words = ["--fault-target", "activation", "--ber", "1e-4", "--repeat", "5"]
+    found = []
+    for images in ("8", "3"):
+        path = tmp_path / f"{images}.h5"
+        command = inject(campaign, campaign.checkpoint, path, *words)
+        command[command.index("--images") + 1] = images
+        run(*command)
+        found.append([[s for s in trial if s[7] < 3] for trial in rows(path)[1]])
+    assert found[0] == found[1]
+    assert Counter(site[7] for trial in found[0] for site in trial).keys() == {0, 1, 2}
+
+
+def test_intervals_count_images_where_each_has_faults_of_its_own(run, campaign, tmp_path):
+    path = tmp_path / "r.h5"
+    words = ["--fault-target", "activation", "--fault-count", "exact:50", "--repeat", "30"]
+    run(*inject(campaign, campaign.checkpoint, path, *words))
+    result = Result.read(path)
+    with h5py.File(path) as file:
+        estimates = file["estimates"][:]
+        assert file["points"]["lifetime"].tolist() == [b"image"]
+    n = int(result.trials["images"].sum())
+    for row in estimates:
+        assert row["method"] == b"Clopper-Pearson over images", row["quantity"]
+        names = {"accuracy": ["correct"], "failing": ["sdc_critical", "due"]}
+        columns = names.get(row["quantity"].decode(), [row["quantity"].decode()])
+        if columns == ["accuracy_argmax"]:
+            columns = ["correct_argmax"]
+        k = sum(int(result.trials[name].sum()) for name in columns)
+        assert row["estimate"] == pytest.approx(k / n)
+        assert row["lower"] == pytest.approx(beta.ppf(0.025, k, n - k + 1) if k else 0)
+        assert row["upper"] == pytest.approx(beta.ppf(0.975, k + 1, n - k) if k < n else 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("--fault-target activation,weight --single-bit", "are no one population"),
+        ("--fault-target activation,post --single-bit", "are no one population"),
+        ("--fault-lifetime image --single-bit", "--fault-lifetime image is for --fault-target"),
+        ("--fault-target post --fault-lifetime ever --single-bit", "choose image or permanent"),
+        ("--fault-target activation --layers nothing --single-bit", "--layers nothing"),
+        ("--fault-target activation --bits 32 --single-bit", "--bits 32"),
+        ("--fault-target activation --channels conv1=99 --single-bit", "--channels conv1"),
+        ("--fault-target activation --ber 1e-4 --sampling stratified", "have no strata"),
+    ],
+)
+def test_bad_input_is_one_sentence(sentinelnn, campaign, tmp_path, words, part):
+    output = tmp_path / "r.h5"
+    outcome = sentinelnn.run(inject(campaign, campaign.checkpoint, output, *words.split()))
+    assert outcome.code == 64, outcome.err
+    assert len(outcome.messages) == 1 and part in outcome.messages[0]
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("0,conv1,5,3,8", "image 8 is none of the 8 test images, 0 to 7"),
+        ("0,nothing,5,3,0", "the network has no node 'nothing'"),
+        ("0,conv1,99999999,3,0", "element 99999999 lies outside conv1"),
+        ("0,conv1,5,32,0", "bit 32 lies outside"),
+        ("0,conv1,5,3,0\n0,conv1.weight,5,3,-1", "no node 'conv1.weight'"),
+        ("0,conv1,5,3,0\n0,conv1,5,3,0", "two faults at bit 3 of element 5 of conv1"),
+    ],
+)
+def test_bad_lists_are_refused_with_their_line(sentinelnn, campaign, tmp_path, line, part):
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"trial,tensor,element,bit,image\n{line}\n")
+    output = tmp_path / "r.h5"
+    command = inject(campaign, campaign.checkpoint, output, "--faults", listed)
+    outcome = sentinelnn.run(command)
+    assert outcome.code == 65, outcome.err
+    assert part in outcome.messages[0] and f"{listed}:{2 + line.count(chr(10))}" in outcome.err
+    assert not output.exists()
