@@ -16,7 +16,7 @@ import summaries
 from hdf5 import ResultError, json_object
 from rankings import holds_channels
 from results import Result
-from schema import CLASSES
+from schema import STORED
 from text import count
 
 NAN = float("nan")
@@ -111,7 +111,7 @@ def _form(result: Result, model: int, name: str, rows: pd.DataFrame) -> Form:
     if images == 0:
         raise ResultError(f"{result.path}: does not tell the fault-free accuracy of {name}")
     target = point.target.split(",")
-    fails = "all parameters" if set(target) == set(CLASSES) else ", ".join(target)
+    fails = "all parameters" if set(target) == set(STORED) else ", ".join(target)
     return Form(
         name,
         network_of(result, model),

@@ -100,9 +100,10 @@ class Store:
                 raise ResultError(f"{self.path}: /{path}: column {name} has a type of another kind")
         return _with_optional(_filled(_frame(data), dtype, untold), optional)
 
-    def _check_optional(self, path: str, data: np.ndarray, optional: dict[str, int]) -> None:
-        for name in optional:
-            if name in (data.dtype.names or ()) and data.dtype[name].kind not in "ui":
+    def _check_optional(self, path: str, data: np.ndarray, optional: dict[str, int | str]) -> None:
+        for name, usual in optional.items():
+            kinds = "SO" if isinstance(usual, str) else "ui"
+            if name in (data.dtype.names or ()) and data.dtype[name].kind not in kinds:
                 raise ResultError(f"{self.path}: /{path}: column {name} has a type of another kind")
 
     def numbers(self, path: str, kinds: str) -> np.ndarray:
@@ -214,10 +215,11 @@ def _filled(frame: pd.DataFrame, dtype: np.dtype, untold: dict[str, int | str]) 
     return frame[known + [name for name in frame if name not in known]]
 
 
-def _with_optional(frame: pd.DataFrame, optional: dict[str, int]) -> pd.DataFrame:
+def _with_optional(frame: pd.DataFrame, optional: dict[str, int | str]) -> pd.DataFrame:
     for name, value in optional.items():
         if name not in frame:
-            frame[name] = np.full(len(frame), value, np.int32)
+            kind = object if isinstance(value, str) else np.int32
+            frame[name] = np.full(len(frame), value, kind)
     return frame
 
 

@@ -182,13 +182,17 @@ SINCE_2: dict[str, dict[str, int | str]] = {
 }
 
 # Columns that a table has only where a row needs them, and what they are else.
-OPTIONAL = {"estimates": {"stratum": -1}}
+OPTIONAL: dict[str, dict[str, int | str]] = {
+    "estimates": {"stratum": -1},
+    "points": {"lifetime": ""},
+}
 
 # Kinds of NumPy types that may stand for the one expected.
 KINDS = {"S": "SO", "u": "u", "i": "ui", "f": "f"}
 
 # `kind` of a tensor and of a fault in it, by number.
-CLASSES = ("weight", "bias", "bn", "bound", "scale", "check")
+STORED = ("weight", "bias", "bn", "bound", "scale", "check")
+CLASSES = (*STORED, "activation", "post", "output")  # the last three of nodes
 
 MODEL_NUMBERS = ("parameters", "macs", "memory_bytes", "images", "correct", "top5")
 MEMORY = ("stored_bits", "bits_per_weight")  # 0: the file does not tell

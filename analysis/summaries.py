@@ -142,6 +142,8 @@ def fault_words(result: Result) -> str:
     target = point.target or "weight"
     where = "weight faults" if target == "weight" else f"faults in {target.replace(',', ', ')}"
     how = [part for part in fault_parts(point) if part != point.target]
+    if point.lifetime == "image":
+        how.append("each image has its own")
     return where + (f" ({'; '.join(how)})" if how else "")
 
 
