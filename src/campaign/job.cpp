@@ -40,7 +40,9 @@ FaultModel fault_model_of(const FaultsJob& faults) {
   FaultModel model;
   parse_effect(faults.model, model);
   parse_shape(faults.shape, model);
-  const bool outputs = selects_outputs({parse_targets(faults.targets)});
+  Selection selection;
+  selection.targets = parse_targets(faults.targets);
+  const bool outputs = selects_outputs(selection);
   require(outputs || faults.lifetime.empty(),
           "--fault-lifetime " + faults.lifetime +
               " is for --fault-target activation and post: faults in memory last for all images");
