@@ -238,6 +238,60 @@ TEST(KornGraubard, NoSpreadIsTheRuleOfThreeAndOneTrialSaysNothing) {
   EXPECT_EQ(korn_graubard_interval(constant(0.5, 1), 0.95).half_width(), 0.5);
 }
 
+// ---- Images that fail on their own ----
+
+TEST(CountInterval, IsClopperPearsonOverTrialsAndImages) {
+  // 3 of 20, and 0 of 20 (exact ends of the tables).
+  const Interval some = count_interval(moments_of({1, 2}), 10, 0.95);
+  EXPECT_NEAR(some.estimate, 0.15, 1e-12);
+  EXPECT_NEAR(some.lower, 0.0320709, 1e-6);
+  EXPECT_NEAR(some.upper, 0.3789268, 1e-6);
+  EXPECT_EQ(some.n, 2u);
+  const Interval none = count_interval(moments_of({0, 0}), 10, 0.95),
+                 all = count_interval(moments_of({10}), 10, 0.95);
+  EXPECT_EQ(none.lower, 0);
+  EXPECT_NEAR(none.upper, 1 - std::pow(0.025, 1.0 / 20), 1e-12);
+  EXPECT_EQ(all.upper, 1);
+  EXPECT_NEAR(all.lower, std::pow(0.025, 1.0 / 10), 1e-12);
+  EXPECT_EQ(count_interval(Moments(), 10, 0.95).upper, 1);
+}
+
+/// Share of `replicates` whose interval holds the mean chance. Images fail with chances of their
+/// own, each by itself, or all of a trial by one draw, as a permanent fault makes them.
+double count_coverage(const std::vector<double>& chances, int trials, bool together,
+                      int replicates) {
+  double truth = 0;
+  for (const double chance : chances) truth += chance / static_cast<double>(chances.size());
+  int covered = 0;
+  for (int r = 0; r < replicates; ++r) {
+    Rng rng({47, together ? 1u : 0u, static_cast<std::uint64_t>(r), Purpose::kSynthetic});
+    Moments shares;
+    for (int t = 0; t < trials; ++t) {
+      int failing = 0;
+      const double drawn = rng.uniform();
+      for (const double chance : chances) failing += (together ? drawn : rng.uniform()) < chance;
+      shares.add(failing / static_cast<double>(chances.size()));
+    }
+    const Interval interval =
+        count_interval(shares, static_cast<std::int64_t>(chances.size()), 0.95);
+    covered += interval.lower <= truth && truth <= interval.upper;
+  }
+  return covered / static_cast<double>(replicates);
+}
+
+TEST(CountInterval, CoversWhereImagesFailOnTheirOwnAndNotWhereTheyFailTogether) {
+  constexpr int kReplicates = 2000;
+  std::vector<double> alike(32, 0.05), mixed(32, 0.002), rare(32, 1e-4);
+  for (std::size_t i = 0; i < 8; ++i) mixed[i] = 0.6;
+  for (const std::vector<double>& chances : {alike, mixed, rare})
+    for (const int trials : {1, 5, 40})
+      EXPECT_GE(count_coverage(chances, trials, false, kReplicates), 0.935)
+          << chances.front() << " " << trials;
+  // The negative control.
+  EXPECT_LT(count_coverage(alike, 40, true, kReplicates), 0.7);
+  EXPECT_LT(count_coverage(mixed, 40, true, kReplicates), 0.7);
+}
+
 TEST(TrialsFor, NormalFormula) {
   EXPECT_EQ(trials_for(0.01, 0.5, 0.95), 9604u);  // (1.959964 * 50)^2 = 9603.6
   EXPECT_EQ(trials_for(0.01, 0, 0.95), 0u);
