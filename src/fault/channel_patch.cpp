@@ -403,8 +403,6 @@ Trace ChannelPatcher::start(const PatchRoute& route, const Batch& batch, Pairs& 
 /// Runs the images that wait and puts their logits in place.
 void ChannelPatcher::flush(const PatchRoute& route, Waiting& waiting) const {
   if (waiting.rows.empty()) return;
-  // LibTorch's kernels round alike for any batch but that of one image: it goes twice.
-  if (waiting.rows.size() == 1) waiting.traces.push_back(waiting.traces.front());
   Trace trace(waiting.traces.front().size());
   for (std::size_t id = 0; id < trace.size(); ++id) {
     if (!waiting.traces.front()[id].defined()) continue;

@@ -49,7 +49,6 @@ struct OutputRunner::Row {
   std::size_t block = 0;
   std::vector<NodeId> nodes;  // whose outputs are hit, ascending
   NodeId first = 0;           // value that is hit first
-  bool alone = false;         // its block has no other image
 };
 
 /// Some rows that run together.
@@ -119,12 +118,6 @@ class OutputRunner::Chunk {
     return in;
   }
 
-  /// A batch of one may be rounded otherwise than those of the blocks.
-  Numbers padded(const Numbers& rows) const {
-    if (rows.size() == 1 && !rows_[rows[0]].alone) return {rows[0], rows[0]};
-    return rows;
-  }
-
   /// Rows that read anything that is not as without faults.
   Numbers reached(NodeId id) {
     Numbers rows;
@@ -138,15 +131,23 @@ class OutputRunner::Chunk {
                   at_end = hit_in(hit_at_end_, id);
     Held now{joined(joined(reached, inside), at_end), {}};
     if (now.rows.empty()) return;
-    if (!reached.empty()) {
-      const Numbers batch = padded(reached);
-      now.values = dense(net_.compute(id, inputs(id, batch)))
-                       .narrow(0, 0, static_cast<std::int64_t>(reached.size()));
-    }
+    if (!reached.empty()) now.values = dense(net_.compute(id, inputs(id, reached)));
+    if (is_view(id, now.values)) now.values = now.values.clone();
     if (now.rows != reached) now.values = gather(id, {reached, now.values}, now.rows);
     if (!inside.empty()) put_inside(id, inside, now);
     put_at_end(id, at_end, now);
     keep_changed(id, std::move(now));
+  }
+
+  /// Whether what is put in here would show in a value that others read.
+  bool is_view(NodeId id, const at::Tensor& values) {
+    if (id == 0 || !values.defined()) return false;
+    const auto shares = [&](NodeId input) {
+      const at::Tensor& other = held(input).values;
+      return other.defined() && values.is_alias_of(other);
+    };
+    const std::vector<NodeId>& in = net_.inputs(id);
+    return std::any_of(in.begin(), in.end(), shares);
   }
 
   static Numbers hit_in(const std::map<NodeId, Numbers>& hits, NodeId id) {
@@ -157,20 +158,12 @@ class OutputRunner::Chunk {
   /// Faults in nodes before the last one of a value: it is computed once with and once without
   /// them, both by LibTorch's operators.
   void put_inside(NodeId id, const Numbers& inside, Held& now) {
-    const Numbers batch = padded(inside);
-    const std::vector<at::Tensor> in = inputs(id, batch);
+    const std::vector<at::Tensor> in = inputs(id, inside);
     const NodeId last = net_.parts(id).back();
     const at::Tensor without = dense(net_.compute_shown(id, in, [](NodeId, at::Tensor&) {}));
     const at::Tensor with = dense(net_.compute_shown(id, in, [&](NodeId node, at::Tensor& output) {
-      if (node == last && !std::holds_alternative<DuplicatedConv>(op(node))) return;
-      if (batch.size() != inside.size()) {  // both rows are the same image, which is hit once
-        at::Tensor one = output.narrow(0, 0, 1);
-        at::Tensor hit = one.clone();
-        put(node, inside, hit);
-        output.copy_(hit.expand_as(output));
-      } else {
-        put(node, inside, output);
-      }
+      const bool at_end = node == last && !std::holds_alternative<DuplicatedConv>(op(node));
+      if (!at_end) put(node, inside, output);
     }));
     for (std::size_t i = 0; i < inside.size(); ++i) {
       const auto place = std::lower_bound(now.rows.begin(), now.rows.end(), inside[i]);
@@ -247,7 +240,6 @@ std::vector<OutputRunner::Row> OutputRunner::rows_of(const std::vector<OutputTri
       const auto after = std::upper_bound(first_of_.begin(), first_of_.end(), image);
       row.block = static_cast<std::size_t>(after - first_of_.begin()) - 1;
       row.in_block = image - first_of_[row.block];
-      row.alone = first_of_[row.block + 1] - first_of_[row.block] == 1;
       row.first = net_.value_of(row.nodes.front());
       rows.push_back(std::move(row));
     }
@@ -264,12 +256,10 @@ void OutputRunner::run(const std::vector<OutputTrial>& trials) const {
   std::map<std::size_t, Trace> traces;
   for (std::size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
     const auto follows = [&](const Row& row) {
-      if (row.alone || rows[begin].alone) return false;
       return cache_.keeps_all() || row.block == rows[begin].block;
     };
-    for (end = begin + 1;
-         end < rows.size() && end - begin < static_cast<std::size_t>(batch_) && follows(rows[end]);)
-      ++end;
+    const std::size_t most = std::min(rows.size(), begin + static_cast<std::size_t>(batch_));
+    for (end = begin + 1; end < most && follows(rows[end]);) ++end;
     if (!cache_.keeps_all() && traces.count(rows[begin].block) == 0) traces.clear();
     for (std::size_t r = begin; r < end; ++r)
       if (traces.count(rows[r].block) == 0)

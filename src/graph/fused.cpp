@@ -95,8 +95,20 @@ Op narrowed(const Op& op, const at::Tensor& channels) {
   return op;
 }
 
+/// LibTorch takes other kernels for one image, and for fewer than 16 where the window is one value:
+/// these may round otherwise. So few go with copies of themselves.
+at::Tensor convolve(const Conv& conv, const at::Tensor& x) {
+  const bool of_one_value =
+      conv.weight.size(2) == 1 && conv.weight.size(3) == 1 && conv.stride == Pair{1, 1};
+  const std::int64_t images = x.size(0), least = of_one_value ? 16 : 2;
+  if (!x.is_cpu() || images >= least) return sentinel::apply(conv, {x});
+  const at::Tensor copies = x.index_select(0, at::arange(least).remainder(images));
+  return sentinel::apply(conv, {in_rows(copies)}).narrow(0, 0, images);
+}
+
 /// LibTorch's operator, or ours where its rounding depends on the place in memory.
 at::Tensor apply_alone(const Op& op, const Inputs& in) {
+  if (const auto* conv = std::get_if<Conv>(&op)) return convolve(*conv, in[0]);
   if (!in[0].is_cpu() || is_relu(op)) return sentinel::apply(op, in);
   if (const auto* plain = std::get_if<Activation>(&op))
     return kernels::activate(*plain, in_rows(in[0]));
@@ -113,7 +125,7 @@ at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x) {
   originals.bounds = {};
   originals.weight = weight.narrow(0, 0, out);
   if (originals.bias.defined()) originals.bias = originals.bias.narrow(0, 0, out);
-  at::Tensor result = in_rows(sentinel::apply(originals, {x}));
+  at::Tensor result = in_rows(convolve(originals, x));
   std::vector<std::int64_t> own, channels, rows;
   const std::vector<bool> agree = agreeing_copies(op, weight);
   for (std::size_t k = 0; k < op.duplicated.size(); ++k) {

@@ -95,6 +95,27 @@ inline Graph plain_net() {
   return std::move(b.graph);
 }
 
+/// Depthwise and 1 x 1 convolutions, as in MobileNetV2.
+inline Graph pointwise_net() {
+  Builder b(17);
+  NodeId x = b.conv_norm("conv1", 0, 3, 16, 3, 1);
+  x = b.graph.add("relu", Activation{}, {x});
+  x = b.conv_norm("expand", x, 16, 48, 1, 1);
+  x = b.graph.add("expand.relu", Activation{}, {x});
+  Conv depthwise = b.conv(1, 48, 3, 2, false);
+  depthwise.groups = 48;
+  x = b.graph.add("depthwise", depthwise, {x});
+  x = b.graph.add("depthwise.bn", b.norm(48), {x});
+  x = b.graph.add("depthwise.relu", Activation{ActivationKind::kRelu6}, {x});
+  x = b.conv_norm("project", x, 48, 24, 1, 1);
+  x = b.conv_norm("last", x, 24, 32, 1, 1);
+  x = b.graph.add("last.relu", Activation{}, {x});
+  x = b.graph.add("avgpool", AdaptiveAvgPool{}, {x});
+  x = b.graph.add("flatten", Flatten{}, {x});
+  b.linear("fc", x, 32, 10);
+  return std::move(b.graph);
+}
+
 inline Batch random_images(std::int64_t count) {
   Rng rng({13, 0, 0, Purpose::kSynthetic});
   Batch batch;

@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint64_t kSeed = 91;
 constexpr std::int64_t kImages = 21;  // blocks of 8, 8 and 5
 
-enum class Family { kResidual, kPlain, kDuplicated, kHardened };
+enum class Family { kResidual, kPlain, kPointwise, kDuplicated, kHardened };
 Graph network_of(Family family) {
   const at::Tensor images = testing::random_images(kImages).images;
   switch (family) {
@@ -23,6 +23,8 @@ Graph network_of(Family family) {
       return testing::residual_net();
     case Family::kPlain:
       return testing::plain_net();
+    case Family::kPointwise:
+      return testing::pointwise_net();
     case Family::kDuplicated:
       return testing::hardened(testing::residual_net(), images, false);
     case Family::kHardened:
@@ -177,8 +179,8 @@ class OutputFaultsEngine : public ::testing::TestWithParam<int> {};
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const Family family :
-       {Family::kResidual, Family::kPlain, Family::kDuplicated, Family::kHardened})
+  for (const Family family : {Family::kResidual, Family::kPlain, Family::kPointwise,
+                              Family::kDuplicated, Family::kHardened})
     for (const TensorClass kind :
          {TensorClass::kActivation, TensorClass::kPost, TensorClass::kOutput}) {
       all.push_back({family, kind, ExactFaults{1}});

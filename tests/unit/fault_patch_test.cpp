@@ -193,6 +193,7 @@ class Patch : public ::testing::TestWithParam<const char*> {
  protected:
   static Graph net() {
     if (GetParam() == std::string("grouped")) return grouped_net();
+    if (GetParam() == std::string("pointwise")) return testing::pointwise_net();
     if (GetParam() == std::string("hardened"))
       return testing::hardened(testing::residual_net(), testing::random_images(4).images);
     return testing::residual_net();
@@ -260,7 +261,8 @@ TEST_P(Patch, BatchMatesChangeNothing) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Nets, Patch, ::testing::Values("residual", "grouped", "hardened"),
+INSTANTIATE_TEST_SUITE_P(Nets, Patch,
+                         ::testing::Values("residual", "grouped", "hardened", "pointwise"),
                          [](const auto& net) { return std::string(net.param); });
 
 // What a ReLU swallows is masked, bit for bit, however the channel's convolution rounds.

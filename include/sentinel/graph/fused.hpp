@@ -12,8 +12,7 @@ bool copies_agree(const DuplicatedConv& op);
 /// A network as the trial engine runs it: the nodes of a graph, of which runs of batch
 /// normalisation, add and activation are one value computed in one pass over the memory. On the CPU
 /// our own kernels do it; elsewhere LibTorch's operators, one by one. Same values as `run` up to
-/// rounding. On the CPU an image's values are the same whatever else is in the batch, but for a
-/// batch of one, where LibTorch's convolutions may round otherwise.
+/// rounding. On the CPU an image's values are the same whatever else is in the batch.
 ///
 /// Copies of duplicated channels whose stored rows are equal are not computed on the CPU.
 /// Weights, biases and ranges of corrections are read at every use; batch normalisation and bounds
