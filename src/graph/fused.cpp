@@ -95,12 +95,11 @@ Op narrowed(const Op& op, const at::Tensor& channels) {
   return op;
 }
 
-/// LibTorch takes other kernels for one image, and for fewer than 16 where the window is one value:
-/// these may round otherwise. So few go with copies of themselves.
+/// Few images go with copies of themselves (kImagesAlike).
 at::Tensor convolve(const Conv& conv, const at::Tensor& x) {
   const bool of_one_value =
       conv.weight.size(2) == 1 && conv.weight.size(3) == 1 && conv.stride == Pair{1, 1};
-  const std::int64_t images = x.size(0), least = of_one_value ? 16 : 2;
+  const std::int64_t images = x.size(0), least = of_one_value ? kImagesAlike : 2;
   if (!x.is_cpu() || images >= least) return sentinel::apply(conv, {x});
   const at::Tensor copies = x.index_select(0, at::arange(least).remainder(images));
   return sentinel::apply(conv, {in_rows(copies)}).narrow(0, 0, images);

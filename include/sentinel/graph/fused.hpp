@@ -9,6 +9,10 @@ namespace sentinel {
 /// agree by definition (see correct).
 bool copies_agree(const DuplicatedConv& op);
 
+/// LibTorch takes other kernels for one image, and for fewer than this where a window is one value;
+/// these may round otherwise.
+inline constexpr std::int64_t kImagesAlike = 16;
+
 /// A network as the trial engine runs it: the nodes of a graph, of which runs of batch
 /// normalisation, add and activation are one value computed in one pass over the memory. On the CPU
 /// our own kernels do it; elsewhere LibTorch's operators, one by one. Same values as `run` up to
@@ -43,7 +47,8 @@ class FusedNet {
   /// the result [N, F, ...]. Only where every part keeps channels apart.
   at::Tensor compute_channels(NodeId id, const std::vector<at::Tensor>& in,
                               const at::Tensor& channels) const;
-  /// One value by LibTorch's operators, with the output of each of its parts shown.
+  /// One value by LibTorch's operators, with the output of each of its parts shown. Bits depend on
+  /// the batch where it has fewer than kImagesAlike images.
   at::Tensor compute_shown(NodeId id, const std::vector<at::Tensor>& in,
                            const OnOutput& on_output) const;
   /// Computes the values from … end that the trace does not hold and drops each after its last
