@@ -38,8 +38,14 @@ bool owned(const at::Tensor& x) {
   return x.use_count() == 1 && x.storage().use_count() == 1;
 }
 
+/// One format for all, in its strides too: those of maps of one value, or of one channel, fit both
+/// formats, and LibTorch chooses kernels by them.
 at::Tensor in_rows(const at::Tensor& x) {
-  return x.dim() == 4 ? x.contiguous(at::MemoryFormat::ChannelsLast) : x.contiguous();
+  if (x.dim() != 4) return x.contiguous();
+  const at::Tensor rows = x.contiguous(at::MemoryFormat::ChannelsLast);
+  const std::int64_t c = x.size(1), h = x.size(2), w = x.size(3);
+  const std::vector<std::int64_t> strides = {c * h * w, 1, w * c, c};
+  return rows.strides() == at::IntArrayRef(strides) ? rows : rows.as_strided(x.sizes(), strides);
 }
 
 /// Rows of a weight that read alike; NaN differs from itself.
@@ -95,24 +101,25 @@ Op narrowed(const Op& op, const at::Tensor& channels) {
   return op;
 }
 
-/// Few images go with copies of themselves (kImagesAlike).
+/// From rows to rows, on the CPU. Few images go with copies of themselves (kImagesAlike).
 at::Tensor convolve(const Conv& conv, const at::Tensor& x) {
   const bool of_one_value =
       conv.weight.size(2) == 1 && conv.weight.size(3) == 1 && conv.stride == Pair{1, 1};
   const std::int64_t images = x.size(0), least = of_one_value ? kImagesAlike : 2;
-  if (!x.is_cpu() || images >= least) return sentinel::apply(conv, {x});
-  const at::Tensor copies = x.index_select(0, at::arange(least).remainder(images));
-  return sentinel::apply(conv, {in_rows(copies)}).narrow(0, 0, images);
+  if (images >= least) return in_rows(sentinel::apply(conv, {x}));
+  const at::Tensor copies = in_rows(x.index_select(0, at::arange(least).remainder(images)));
+  return in_rows(sentinel::apply(conv, {copies}).narrow(0, 0, images));
 }
 
 /// LibTorch's operator, or ours where its rounding depends on the place in memory.
-at::Tensor apply_alone(const Op& op, const Inputs& in) {
+at::Tensor apply_alone(const Op& op, const Inputs& given) {
+  if (!given[0].is_cpu() || is_relu(op)) return sentinel::apply(op, given);
+  Inputs in;
+  for (const at::Tensor& x : given) in.push_back(in_rows(x));
   if (const auto* conv = std::get_if<Conv>(&op)) return convolve(*conv, in[0]);
-  if (!in[0].is_cpu() || is_relu(op)) return sentinel::apply(op, in);
-  if (const auto* plain = std::get_if<Activation>(&op))
-    return kernels::activate(*plain, in_rows(in[0]));
+  if (const auto* plain = std::get_if<Activation>(&op)) return kernels::activate(*plain, in[0]);
   if (const auto* bounded = std::get_if<BoundedActivation>(&op))
-    return kernels::activate(*bounded, in_rows(in[0]));
+    return kernels::activate(*bounded, in[0]);
   return sentinel::apply(op, in);
 }
 
@@ -124,7 +131,7 @@ at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x) {
   originals.bounds = {};
   originals.weight = weight.narrow(0, 0, out);
   if (originals.bias.defined()) originals.bias = originals.bias.narrow(0, 0, out);
-  at::Tensor result = in_rows(convolve(originals, x));
+  at::Tensor result = convolve(originals, in_rows(x));
   std::vector<std::int64_t> own, channels, rows;
   const std::vector<bool> agree = agreeing_copies(op, weight);
   for (std::size_t k = 0; k < op.duplicated.size(); ++k) {

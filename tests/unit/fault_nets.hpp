@@ -101,7 +101,7 @@ inline Graph pointwise_net() {
   NodeId x = b.conv_norm("conv1", 0, 3, 16, 3, 1);
   x = b.graph.add("relu", Activation{}, {x});
   x = b.conv_norm("expand", x, 16, 48, 1, 1);
-  x = b.graph.add("expand.relu", Activation{}, {x});
+  x = b.graph.add("expand.relu", Activation{ActivationKind::kRelu6}, {x});
   Conv depthwise = b.conv(1, 48, 3, 2, false);
   depthwise.groups = 48;
   x = b.graph.add("depthwise", depthwise, {x});

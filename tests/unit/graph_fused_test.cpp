@@ -75,26 +75,31 @@ INSTANTIATE_TEST_SUITE_P(Graphs, Fused, testing::Bool());
 /// LibTorch's convolutions take other kernels for few images.
 TEST(FusedNet, AnImagesValuesAreTheSameInEveryBatch) {
   at::manual_seed(6);
-  for (const std::int64_t window : {1, 3})
-    for (const std::int64_t groups : {1, 48}) {
-      Graph graph;
-      graph.add("input", Input{48, {9, 9}}, {});
-      Conv conv;
-      conv.weight = test::values({48, 48 / groups, window, window});
-      conv.padding = {window / 2, window / 2};
-      conv.groups = groups;
-      graph.add("conv", conv, {0});
-      graph.to(at::kCPU, at::MemoryFormat::ChannelsLast);
-      const FusedNet net(graph);
-      const at::Tensor images =
-          test::values({33, 48, 9, 9}).contiguous(at::MemoryFormat::ChannelsLast);
-      const at::Tensor all = net.compute(1, {images});
-      for (const std::int64_t size : {1, 2, 3, 7, 15, 16, 17, 32}) {
-        const at::Tensor some = net.compute(1, {images.narrow(0, 1, size)});
-        EXPECT_TRUE(test::same_bits(some.contiguous(), all.narrow(0, 1, size).contiguous()))
-            << window << " " << groups << " " << size;
-      }
+  struct Shape {
+    std::int64_t window, groups, map;
+  };
+  for (const auto& [window, groups, map] :
+       {Shape{1, 1, 9}, Shape{1, 1, 1}, Shape{1, 48, 9}, Shape{3, 1, 9}, Shape{3, 48, 4}}) {
+    Graph graph;
+    graph.add("input", Input{48, {map, map}}, {});
+    Conv conv;
+    conv.weight = test::values({48, 48 / groups, window, window});
+    conv.padding = {window / 2, window / 2};
+    conv.groups = groups;
+    graph.add("conv", conv, {0});
+    graph.to(at::kCPU, at::MemoryFormat::ChannelsLast);
+    const FusedNet net(graph);
+    const at::Tensor images =
+        test::values({33, 48, map, map}).contiguous(at::MemoryFormat::ChannelsLast);
+    const at::Tensor all = net.compute(1, {images});
+    for (const std::int64_t size : {1, 2, 3, 7, 15, 16, 17, 32}) {
+      const at::Tensor some = images.narrow(0, 1, size);
+      const at::Tensor wanted = all.narrow(0, 1, size).contiguous();
+      for (const at::Tensor& same : {some, some.contiguous(), at::cat({some})})
+        EXPECT_TRUE(test::same_bits(net.compute(1, {same}).contiguous(), wanted))
+            << window << " " << groups << " " << map << " " << size;
     }
+  }
 }
 
 TEST(FusedNet, JoinsNormalisationAddAndActivation) {

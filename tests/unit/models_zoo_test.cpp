@@ -4,6 +4,7 @@
 #include "models/checkpoint_source.hpp"
 #include "models/families.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/fused.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
 #include "unit/models_support.hpp"
@@ -109,6 +110,46 @@ TEST(Zoo, DenseNetsOfBefore2018Load) {
 TEST(Zoo, TheTableIsWhole) {
   EXPECT_EQ(model_names().size(), kCifar.size() + kImageNet.size());
 }
+
+// ---- Batches ----
+
+class Batches : public ::testing::TestWithParam<const char*> {};
+
+/// Trials share batches of any size: an image's values must not depend on it, to the bit.
+TEST_P(Batches, GiveEveryImageTheSameValues) {
+  const at::NoGradGuard no_grad;
+  constexpr std::int64_t kImages = 17;
+  Graph graph = initial_model(GetParam(), 10, 1);
+  graph.to(at::kCPU, at::MemoryFormat::ChannelsLast);
+  const auto& input = std::get<Input>(graph[0].op);
+  const FusedNet net(graph);
+  Trace trace(static_cast<std::size_t>(graph.size()));
+  at::manual_seed(3);
+  trace[0] = at::randn({kImages, input.channels, input.size[0], input.size[1]})
+                 .contiguous(at::MemoryFormat::ChannelsLast);
+  for (NodeId id = 1; id < graph.size(); ++id) {
+    if (!net.is_value(id)) continue;
+    std::vector<at::Tensor> in;
+    for (const NodeId i : net.inputs(id)) in.push_back(trace[static_cast<std::size_t>(i)]);
+    const at::Tensor all = net.compute(id, in);
+    trace[static_cast<std::size_t>(id)] = all;
+    for (const std::int64_t size : {1, 3, 16}) {
+      std::vector<at::Tensor> some;
+      for (const at::Tensor& value : in) some.push_back(value.narrow(0, 1, size).clone());
+      EXPECT_TRUE(
+          test::same_bits(net.compute(id, some).contiguous(), all.narrow(0, 1, size).contiguous()))
+          << graph[id].name << ", " << size << " images";
+    }
+    for (const NodeId i : net.inputs(id))
+      if (net.last_reader(i) == id) trace[static_cast<std::size_t>(i)] = at::Tensor();
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Zoo, Batches,
+                         ::testing::Values("resnet20", "vgg11_bn", "mobilenetv2_x0_5",
+                                           "shufflenetv2_x0_5", "repvgg_a0", "mobilenet_v2",
+                                           "shufflenet_v2_x1_0", "mnasnet1_0", "squeezenet1_1",
+                                           "efficientnet_b0", "regnet_y_400mf"),
+                         [](const auto& test) { return std::string(test.param); });
 
 }  // namespace
 }  // namespace sentinel
