@@ -112,14 +112,12 @@ at::Tensor convolve(const Conv& conv, const at::Tensor& x) {
 }
 
 /// LibTorch's operator, or ours where its rounding depends on the place in memory.
-at::Tensor apply_alone(const Op& op, const Inputs& given) {
-  if (!given[0].is_cpu() || is_relu(op)) return sentinel::apply(op, given);
-  Inputs in;
-  for (const at::Tensor& x : given) in.push_back(in_rows(x));
-  if (const auto* conv = std::get_if<Conv>(&op)) return convolve(*conv, in[0]);
-  if (const auto* plain = std::get_if<Activation>(&op)) return kernels::activate(*plain, in[0]);
+at::Tensor apply_alone(const Op& op, const Inputs& in) {
+  if (!in[0].is_cpu() || is_relu(op)) return sentinel::apply(op, in);
+  if (const auto* plain = std::get_if<Activation>(&op))
+    return kernels::activate(*plain, in_rows(in[0]));
   if (const auto* bounded = std::get_if<BoundedActivation>(&op))
-    return kernels::activate(*bounded, in[0]);
+    return kernels::activate(*bounded, in_rows(in[0]));
   return sentinel::apply(op, in);
 }
 
@@ -298,6 +296,8 @@ at::Tensor FusedNet::compute(NodeId id, Inputs in) const {
     return kernels::linear(in[0], decoded(linear->weight, linear->bounds), linear->bias);
   if (const auto* duplicated = std::get_if<DuplicatedConv>(&first))
     return duplicated_conv(*duplicated, in[0]);
+  for (at::Tensor& x : in) x = in_rows(x);
+  if (const auto* conv = std::get_if<Conv>(&first)) return convolve(*conv, in[0]);
   return apply_alone(first, in);
 }
 

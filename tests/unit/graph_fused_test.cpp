@@ -102,6 +102,30 @@ TEST(FusedNet, AnImagesValuesAreTheSameInEveryBatch) {
   }
 }
 
+/// Trials in channels of one layer are computed together, in any number.
+TEST(FusedNet, AChannelsValuesAreTheSameBesideAnyOthers) {
+  at::manual_seed(7);
+  Graph graph;
+  graph.add("input", Input{40, {8, 8}}, {});
+  graph.add("pool", MaxPool{}, {0});
+  graph.add("norm", test::batch_norm(40), {1});
+  graph.add("activation", Activation{ActivationKind::kSilu}, {2});
+  graph.add("average", AvgPool{}, {3});
+  graph.add("adaptive", AdaptiveAvgPool{}, {4});
+  const FusedNet net(graph);
+  at::Tensor in = test::values({3, 40, 8, 8});
+  for (NodeId id = 1; id < graph.size(); ++id) {
+    const at::Tensor all = net.compute_channels(id, {in}, at::arange(40));
+    for (const std::int64_t count : {1, 2, 7, 8, 9, 33}) {
+      const at::Tensor some =
+          net.compute_channels(id, {in.narrow(1, 3, count).contiguous()}, at::arange(3, 3 + count));
+      EXPECT_TRUE(test::same_bits(some.contiguous(), all.narrow(1, 3, count).contiguous()))
+          << graph[id].name << " " << count;
+    }
+    in = all.contiguous();
+  }
+}
+
 TEST(FusedNet, JoinsNormalisationAddAndActivation) {
   const Graph graph = test::residual_graph();
   const FusedNet net(graph);
