@@ -89,8 +89,7 @@ class Harden : public Command {
                             at::Device device) const {
     std::string told;
     try {
-      const Dataset images =
-          training_images(comm, selection_, model.graph.dataset, -1, kCompared);
+      const Dataset images = training_images(comm, selection_, model.graph.dataset, -1, kCompared);
       comm.from_root([&] {
         const auto right = [&](const NamedModel& network) {
           const Accuracy found = evaluate(network.graph, images, device);

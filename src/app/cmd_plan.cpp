@@ -50,6 +50,11 @@ const char* sites_of(const Job& job) {
   return fault_model_of(job.faults).of_words() ? "words" : "bits";
 }
 
+/// Whether each image of a trial draws faults of its own.
+bool has_own_faults(const Job& job) {
+  return fault_model_of(job.faults).lifetime == Lifetime::kImage;
+}
+
 void print_layers(const DryRun& run, const Job& job) {
   const bool weights = job.faults.list.empty() && job.faults.targets == FaultsJob().targets;
   const bool flips = job.faults.model == FaultsJob().model && job.faults.shape == FaultsJob().shape;
@@ -172,7 +177,7 @@ void print_outlooks(const DryRun& run, const DryRun::Point& point, const Job& jo
         name_of(point), network, number(100 * bound));
   if (point.outlooks.empty()) return;
   const bool stops = job.half_width > 0;
-  Rows rows = {{point.supposed, "failing trials"}};
+  Rows rows = {{point.supposed, has_own_faults(job) ? "failing images" : "failing trials"}};
   if (stops)
     for (const char* head : {"trials", "time", "result file", "disk while it runs"})
       rows[0].push_back(head);
@@ -191,15 +196,15 @@ bool any_supposed(const DryRun& run, const std::string& word) {
   });
 }
 
-void print_suppositions(const DryRun& run) {
+void print_suppositions(const DryRun& run, const Job& job) {
   if (std::all_of(run.points.begin(), run.points.end(),
                   [](const DryRun::Point& point) { return point.bound.has_value(); }))
     return;
   if (run.points.front().outlooks.empty()) return;  // of a list
   say("Simulated by the code with which a run decides, 21 times each (fewer of many trials): the "
       "median (and the range of 19 of 21).\n"
-      "Supposed: in a trial all images fail, or none. Fault-free accuracy {} % (of the {} network "
-      "on the first {} images).\n",
+      "Supposed: {}. Fault-free accuracy {} % (of the {} network on the first {} images).\n",
+      has_own_faults(job) ? "every image fails by itself" : "in a trial all images fail, or none",
       percent(run.accuracy), run.networks.front().name, run.accuracy_images);
   if (any_supposed(run, "critical flips"))
     say("A critical flip is one of bit 30 where it is 0. Other flips never fail.\n");
@@ -351,7 +356,7 @@ class Plan : public Command {
     print_points(run, stops, ranks);
     for (const DryRun::Point& point : run.points) print_strata(point);
     for (const DryRun::Point& point : run.points) print_outlooks(run, point, job_, ranks);
-    print_suppositions(run);
+    print_suppositions(run, job_);
     say("\nTimes: from the MACs that the faults can reach.\n");
     if (!stops) print_disk(run);
     print_memory(run, ranks);

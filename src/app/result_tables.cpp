@@ -20,6 +20,7 @@
 #include "sentinel/io/normalisation.hpp"
 #include "sentinel/stats/betting.hpp"
 #include "sentinel/store/result_file.hpp"
+#include "sentinel/words/effect.hpp"
 
 namespace sentinel {
 namespace {
@@ -163,6 +164,15 @@ std::string trials_cell(const ResultFile& result, std::uint32_t point, std::size
 /// Whether its faults come from a list, which makes one point.
 bool is_listed(const ResultFile& result) {
   return result.info.points.front().estimand == kListed;
+}
+
+/// The unit of intervals, and why.
+std::string unit_of(const ResultFile& result) {
+  const bool own = result.info.points.front().lifetime == lifetime_name(Lifetime::kImage);
+  if (!own) return "trials (all images of a trial share its faults)";
+  return result.info.image_blocks.empty()
+             ? "trials x images (each image of a trial has faults of its own)"
+             : "trials (each image has faults of its own)";
 }
 
 /// Behind the heads of columns of estimates.
@@ -383,9 +393,8 @@ void print_notes(const ResultFile& result) {
         "intervals; differences against {}, in points.\n",
         result.info.models.front().name);
   else
-    say("Intervals: {:g} % confidence, over trials (all images of a trial share its faults); "
-        "differences against {}, in points.\n",
-        confidence, result.info.models.front().name);
+    say("Intervals: {:g} % confidence, over {}; differences against {}, in points.\n", confidence,
+        unit_of(result), result.info.models.front().name);
   if (!without_difference(result).empty())
     say("None in n trials (p %): no trial differed. With {:g} % confidence at most p % of all "
         "trials do.\n",

@@ -269,6 +269,8 @@ void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* 
   plan.guaranteed = point.guaranteed ? 1 : 0;
   plan.first = point.first;
   info.plans.push_back(plan);
+  if (point.faults.lifetime == Lifetime::kImage)
+    info.points.back().lifetime = lifetime_name(Lifetime::kImage);
   if (point.sampling == Sampling::kSimple) return;
   // Words of the first network that are read right say nothing of the others.
   const bool others =

@@ -65,14 +65,21 @@ class SupposedTrials {
     const bool paired = info_.points[number_].fault_model == "binomial";
     for (std::uint32_t model = 0; model < info_.models.size(); ++model) {
       const std::uint32_t stream = number_ | (paired ? 0 : model << kModelShift);
-      const bool fails = Rng({info_.seed, stream, id, Purpose::kFaults}).uniform() < chance;
-      rows.push_back(row(id, draw, model, fails));
+      Rng rng({info_.seed, stream, id, Purpose::kFaults});
+      const bool by_image = info_.points[number_].lifetime == lifetime_name(Lifetime::kImage);
+      const double share = by_image ? share_of_images(chance, rng) : rng.uniform() < chance;
+      rows.push_back(row(id, draw, model, share));
     }
     return rows;
   }
 
  private:
-  TrialRow row(std::uint64_t id, const TrialDraw& draw, std::uint32_t model, bool fails) const {
+  /// Images of one trial that fail, each by itself.
+  double share_of_images(double chance, Rng& rng) const {
+    const double spread = std::sqrt(chance * (1 - chance) / images_[0]);
+    return std::clamp(chance + spread * rng.normal(), 0.0, 1.0);
+  }
+  TrialRow row(std::uint64_t id, const TrialDraw& draw, std::uint32_t model, double share) const {
     TrialRow row;
     row.point = number_;
     row.id = id;
@@ -83,8 +90,10 @@ class SupposedTrials {
     row.block = blocks_.block_of_trial(info_.seed, number_, id);
     const auto block = static_cast<std::size_t>(std::max(row.block, 0));
     row.images = images_[block];
-    (fails ? row.due : row.masked) = row.images;
-    row.correct = row.correct_argmax = fails ? 0 : right_[block];
+    row.due = static_cast<std::uint32_t>(std::lround(share * row.images));
+    row.masked = row.images - row.due;
+    row.correct = row.correct_argmax =
+        static_cast<std::uint32_t>(std::lround((1 - share) * right_[block]));
     return row;
   }
 
