@@ -120,7 +120,7 @@ def accuracy_caption(sources: Sources) -> str:
     result = sources.result
     single = len(result.points) == 1
     level = percent(result.confidence)
-    bars = f"Bars: {level} intervals over trials ({_families(result)}). "
+    bars = f"Bars: {level} intervals ({_families(result)}). "
     if any(summaries.is_listed(result, point) for point in result.points["id"]):
         bars = "A list of faults is no sample: there are no intervals. "
     return (

@@ -387,6 +387,7 @@ def _numbers(result: Result) -> dict[str, Any]:
         "first_model": result.models["name"].iloc[0] if len(result.models) else "",
         "plans": [] if channels else report_design.plan_rows(result),
         "strata": report_design.strata_rows(result),
+        "unit": report_design.unit_words(result),
         "blocks": report_design.block_words(result),
         "accuracy": accuracy_rows(result),
         "gains": len(result.models) > 1,

@@ -131,6 +131,15 @@ def _sampling_words(result: Result, point: int, sampling: str) -> str:
     )
 
 
+def unit_words(result: Result) -> str:
+    """What is independent of each other, and why."""
+    if not any(summaries.has_own_faults(result, point) for point in result.points["id"]):
+        return "The unit is the trial: all images of a trial share its faults."
+    if len(result.blocks):
+        return "The unit is the trial. Each of its images has faults of its own."
+    return "Each image of a trial has faults of its own, so that trials x images are independent."
+
+
 def block_words(result: Result) -> str:
     """On which images a trial runs."""
     if not len(result.blocks):
@@ -284,6 +293,11 @@ def _without_places(result: Result) -> str:
         )
     if any(places_of(result, column) for column in ("layer", "bit")):
         return ""
+    if summaries.has_own_faults(result, point):
+        return (
+            "Each image of a trial has faults of its own, so that no trial tells where they hurt. "
+            "--sampling per-layer and --sampling per-bit tell it."
+        )
     if summaries.is_listed(result, point):
         where, advice = "In the list", ""
     else:

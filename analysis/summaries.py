@@ -103,6 +103,11 @@ def point_row(result: Result, point: int) -> Any:
     return next(result.points.loc[[point]].itertuples())
 
 
+def has_own_faults(result: Result, point: int) -> bool:
+    """Whether each image of a trial draws faults of its own."""
+    return bool(result.points["lifetime"][point] == "image")
+
+
 def fault_parts(point: Any) -> list[str]:
     """How faults of a point (a row of /points) differ from single flips of all weights."""
     usual = {"effect": "flip", "shape": "bit", "target": "weight", "selection": ""}

@@ -204,7 +204,7 @@ void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoin
   for (std::uint32_t p = 0; p < points.size(); ++p) {
     if (run.points[p].bound) continue;
     if (std::holds_alternative<ListedFaults>(points[p].sampler)) continue;  // no sample
-    const Supposition all = suppose(points[p].sampler, strata[p], points[p].division.has_value());
+    const Supposition all = suppose(points[p], strata[p]);
     run.points[p].supposed = all.of;
     const std::uint64_t drawn = job.half_width > 0 ? kDrawnTrials : kDrawnOfFixed;
     const std::uint64_t most = std::max(drawn / (points.size() * all.populations.size()),

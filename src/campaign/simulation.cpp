@@ -142,16 +142,16 @@ DryRun::Range range_of(std::vector<double> values) {
 
 }  // namespace
 
-Supposition suppose(const Sampler& sampler, const Strata& strata, bool alike) {
+Supposition suppose(const CampaignPoint& point, const Strata& strata) {
   const std::size_t count = strata.weights.size();
   Supposition all;
-  if (count < 2 || alike) {
-    all.of = "trials that fail";
+  if (count < 2 || point.division) {
+    all.of = point.faults.lifetime == Lifetime::kImage ? "images that fail" : "trials that fail";
     for (const double chance : kTrials)
       all.populations.push_back(population_of(chance, std::vector<double>(count, chance), strata));
     return all;
   }
-  const bool binomial = std::holds_alternative<BinomialFaults>(sampler);
+  const bool binomial = std::holds_alternative<BinomialFaults>(point.sampler);
   all.of = !binomial               ? "flips of " + strata.names.front() + " that fail"
            : strata.of_words       ? "words read wrongly that fail"
            : strata.counts.empty() ? "critical flips that fail"

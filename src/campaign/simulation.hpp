@@ -7,7 +7,8 @@
 
 namespace sentinel {
 
-/// Trials as they may turn out, supposed before any is run: in a trial all images fail, or none.
+/// Trials as they may turn out, supposed before any is run: in a trial all images fail, or none; of
+/// faults of one image each, every image by itself.
 struct Population {
   double chance = 0;               // what is supposed, of Supposition::of
   double failing = 0;              // share of all trials that fail
@@ -20,9 +21,9 @@ struct Supposition {
 
 /// Populations from much to little failing. Single flips: those of bit 30, others never. Binomial
 /// faults with strata: any critical flip, or word read wrongly, independently, so that 1 - (1 -
-/// chance)^k of the trials with k of them fail. Others, and where strata fail `alike`: a share of
-/// the trials.
-Supposition suppose(const Sampler& sampler, const Strata& strata, bool alike = false);
+/// chance)^k of the trials with k of them fail. Others, and divided points: a share of the trials, or
+/// of the images.
+Supposition suppose(const CampaignPoint& point, const Strata& strata);
 
 /// What a run knows before its first trial, as far as its plans and estimates ask. Each network is
 /// right on the same `accuracy` of the images, without faults.

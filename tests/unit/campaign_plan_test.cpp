@@ -35,7 +35,7 @@ ResultInfo info_of(const CampaignPoint& point, const Strata& strata, std::size_t
 }
 
 Population population_of(const CampaignPoint& point, const Strata& strata, double chance) {
-  const Supposition supposed = suppose(point.sampler, strata);
+  const Supposition supposed = suppose(point, strata);
   for (const Population& population : supposed.populations)
     if (population.chance == chance) return population;
   throw Bug("no such population");
@@ -71,18 +71,18 @@ std::uint64_t trials_of_a_run(const CampaignPoint& point, const Strata& strata,
 }
 
 TEST(Suppose, SaysWhichFlipsFail) {
-  const Supposition bits = suppose(ExactFaults{1}, kBits);
+  const Supposition bits = suppose({ExactFaults{1}}, kBits);
   EXPECT_EQ(bits.of, "flips of bit 30 that fail");
   for (const Population& p : bits.populations) {
     EXPECT_THAT(p.failing_in, ::testing::ElementsAre(p.chance, 0));
     EXPECT_DOUBLE_EQ(p.failing, 0.05 * p.chance);
   }
-  const Supposition counts = suppose(BinomialFaults{1e-6}, kCounts);
+  const Supposition counts = suppose({BinomialFaults{1e-6}}, kCounts);
   for (const Population& p : counts.populations) {
     EXPECT_NEAR(p.failing_in[2], 1 - (1 - p.chance) * (1 - p.chance), 1e-12);
     EXPECT_NEAR(p.failing, 0.2 * p.failing_in[1] + 0.05 * p.failing_in[2], 1e-12);
   }
-  for (const Population& p : suppose(ExactFaults{9}, {{"all"}, {1}, {1}}).populations)
+  for (const Population& p : suppose({ExactFaults{9}}, {{"all"}, {1}, {1}}).populations)
     EXPECT_EQ(p.failing, p.chance);
 }
 
