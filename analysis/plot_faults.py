@@ -120,7 +120,9 @@ def accuracy_caption(sources: Sources) -> str:
     result = sources.result
     single = len(result.points) == 1
     level = percent(result.confidence)
-    bars = f"Bars: {level} intervals ({_families(result)}). "
+    own = any(summaries.has_own_faults(result, point) for point in result.points["id"])
+    over = "trials and images" if own else "trials"
+    bars = f"Bars: {level} intervals over {over} ({_families(result)}). "
     if any(summaries.is_listed(result, point) for point in result.points["id"]):
         bars = "A list of faults is no sample: there are no intervals. "
     return (
