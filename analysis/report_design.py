@@ -19,6 +19,13 @@ from weights import ALLOCATED, BY_STRATA, DIVIDED, PILOT, SEQUENTIAL, SIMPLE, ST
 # ---- what --------------------------------------------------------------------------------------
 
 
+# Values that a network computes, by target.
+OUTPUTS = {
+    "activation": "the outputs of convolutions and linear layers",
+    "post": "what convolutions and linear layers read",
+}
+
+
 def estimand_words(point: Any) -> str:
     """What a point (a row of /points) estimates."""
     estimand, fault_model = point.estimand, point.fault_model
@@ -65,7 +72,8 @@ def _each_site(point: Any) -> str:
     """As in "each stored weight bit flips"."""
     if not summaries.fault_parts(point):
         return "each stored weight bit flips"
-    where = f"stored {point.target.replace(',', ', ')}"
+    stored = f"stored {point.target.replace(',', ', ')}"
+    where = OUTPUTS.get(point.target, stored)
     if point.selection:
         where += f" ({point.selection})"
     if point.shape != "bit":

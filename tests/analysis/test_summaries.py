@@ -133,6 +133,7 @@ def test_a_gain_without_stored_interval_is_that_of_the_weighted_means(tmp_path):
 def _point(**other: object) -> SimpleNamespace:
     usual = {"id": 0, "estimand": "T2", "fault_model": "binomial", "ber": 1e-3}
     kinds = {"effect": "flip", "shape": "bit", "target": "weight", "selection": ""}
+    kinds["lifetime"] = ""
     return SimpleNamespace(**(usual | kinds | other))
 
 
@@ -141,6 +142,9 @@ def test_points_say_what_fails_and_how() -> None:
     assert "when each stored weight bit flips with" in words(_point())
     stuck = _point(effect="stuck-at-1", target="bias,scale", selection="bits exponent")
     assert "each bit of stored bias, scale (bits exponent) is stuck-at-1" in words(stuck)
+    assert "each bit of the outputs of convolutions and linear layers flips" in words(
+        _point(target="activation", lifetime="image")
+    )
     assert "each word of stored weight is replaced (random-word)" in words(
         _point(effect="random-word")
     )
