@@ -6,7 +6,7 @@
 
 Every form is made by `harden` and injected by `inject`, which goes on where it was stopped: run the
 same command again. --hours ends it after the campaign that runs then. Each cell is accuracy in %
-with the half-width of its 95 % interval.
+with the half-width of its 95 % interval; one that begins at 0 is told by its end.
 """
 
 from __future__ import annotations
@@ -129,8 +129,10 @@ def accuracy(result: str, point: int) -> str:
         for row in json.loads(result)["estimates"]
         if row["point"] == point and row["quantity"] == "accuracy"
     ]
-    estimate, half = rows[-1]["estimate"], (rows[-1]["upper"] - rows[-1]["lower"]) / 2
-    return f"{100 * estimate:.1f} ± {100 * half:.1f}"
+    estimate, lower, upper = (100 * rows[-1][name] for name in ("estimate", "lower", "upper"))
+    if lower == 0:
+        return f"{estimate:.1f} (below {upper:.1f})"
+    return f"{estimate:.1f} ± {(upper - lower) / 2:.1f}"
 
 
 def row_of(o: argparse.Namespace, network: str, form: Form, plain_bytes: int) -> list[str]:
