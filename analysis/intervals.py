@@ -21,6 +21,7 @@ ENOUGH_TRIALS = 500  # from here on t
 ENOUGH_DIFFERENT = 20
 BETTING, T = "betting", "t over trials"
 KORN_GRAUBARD, RULE_OF_THREE = "Korn-Graubard", "rule of three"
+OVER_IMAGES = "Clopper-Pearson over images"  # the program's, where each image has its own faults
 LARGEST_BET = 0.75  # of what may be lost in one trial
 ROUNDING = 1e-12  # shares are counts over at most 2^32 images: anything finer is rounding
 

@@ -120,8 +120,7 @@ def accuracy_caption(sources: Sources) -> str:
     result = sources.result
     single = len(result.points) == 1
     level = percent(result.confidence)
-    own = any(summaries.has_own_faults(result, point) for point in result.points["id"])
-    over = "trials and images" if own else "trials"
+    over = "trials x images" if summaries.counts_images(result) else "trials"
     bars = f"Bars: {level} intervals over {over} ({_families(result)}). "
     if any(summaries.is_listed(result, point) for point in result.points["id"]):
         bars = "A list of faults is no sample: there are no intervals. "
@@ -222,6 +221,8 @@ class Places(NamedTuple):
 def places_of(result: Result, column: str) -> Places | None:
     """None where the file tells nothing of such places, or of one class or layout alone."""
     point = None if holds_channels(result) else failures.chosen_point(result)
+    if point is not None and summaries.has_own_faults(result, point):
+        return None  # a trial has faults in many places
     if point is None or (column == "bit" and not failures.has_bits(result, point)):
         return None
     panels = _panels(result, column, point)[:MAX_PANELS]

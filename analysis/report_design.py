@@ -143,9 +143,12 @@ def unit_words(result: Result) -> str:
     """What is independent of each other, and why."""
     if not any(summaries.has_own_faults(result, point) for point in result.points["id"]):
         return "The unit is the trial: all images of a trial share its faults."
-    if len(result.blocks):
+    if not summaries.counts_images(result):
         return "The unit is the trial. Each of its images has faults of its own."
-    return "Each image of a trial has faults of its own, so that trials x images are independent."
+    return (
+        "Each image of a trial has faults of its own. So the unit is the image where the method "
+        "says so, and else the trial."
+    )
 
 
 def block_words(result: Result) -> str:
@@ -299,13 +302,13 @@ def _without_places(result: Result) -> str:
             "The faults are not stored in the file (--faults-stored yes keeps them). So nothing "
             "tells where they hurt: by class, layout, layer or bit."
         )
-    if any(places_of(result, column) for column in ("layer", "bit")):
-        return ""
     if summaries.has_own_faults(result, point):
         return (
             "Each image of a trial has faults of its own, so that no trial tells where they hurt. "
             "--sampling per-layer and --sampling per-bit tell it."
         )
+    if any(places_of(result, column) for column in ("layer", "bit")):
+        return ""
     if summaries.is_listed(result, point):
         where, advice = "In the list", ""
     else:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from estimation import OF_LABELS, Observations, observations
 from intervals import (
+    OVER_IMAGES,
     Group,
     Interval,
     difference_interval,
@@ -106,6 +107,11 @@ def point_row(result: Result, point: int) -> Any:
 def has_own_faults(result: Result, point: int) -> bool:
     """Whether each image of a trial draws faults of its own."""
     return bool(result.points["lifetime"][point] == "image")
+
+
+def counts_images(result: Result) -> bool:
+    """Whether some intervals are over trials x images."""
+    return bool((result.estimates["method"] == OVER_IMAGES).any())
 
 
 def fault_parts(point: Any) -> list[str]:

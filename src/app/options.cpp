@@ -362,8 +362,8 @@ void add_faults(CLI::App& app, FaultsJob& faults) {
       ->delimiter(',')
       ->default_str("weight");
   app.add_option("--fault-lifetime", faults.lifetime,
-                 "Of faults in outputs: image (each image has its own; the default), or permanent "
-                 "(all images of a trial have the same)");
+                 "Which images a fault in an output hits: image (one; each image has its own; the "
+                 "default), or permanent (all of its trial)");
   app.add_option("--layers", faults.layers,
                  "Only layers whose names match a pattern with * and ?; !PATTERN takes out again")
       ->delimiter(',');

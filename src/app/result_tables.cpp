@@ -19,6 +19,7 @@
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/io/normalisation.hpp"
 #include "sentinel/stats/betting.hpp"
+#include "sentinel/stats/interval.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "sentinel/words/effect.hpp"
 
@@ -170,9 +171,13 @@ bool is_listed(const ResultFile& result) {
 std::string unit_of(const ResultFile& result) {
   const bool own = result.info.points.front().lifetime == lifetime_name(Lifetime::kImage);
   if (!own) return "trials (all images of a trial share its faults)";
-  return result.info.image_blocks.empty()
-             ? "trials x images (each image of a trial has faults of its own)"
-             : "trials (each image has faults of its own)";
+  const bool counted =
+      std::any_of(result.estimates.begin(), result.estimates.end(),
+                  [](const EstimateRow& row) { return row.method == kOverImages; });
+  return counted ? std::string(
+                       "trials x images where the method says so, else over trials (each "
+                       "image of a trial has faults of its own)")
+                 : "trials (each image of a trial has faults of its own)";
 }
 
 /// Behind the heads of columns of estimates.

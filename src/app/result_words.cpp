@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "sentinel/words/effect.hpp"
+
 namespace sentinel {
 
 std::string point_name(const PointInfo& point) {
@@ -16,6 +18,7 @@ std::string point_name(const PointInfo& point) {
                                                               {point.selection, ""}};
   for (const auto& [part, usual] : parts)
     if (!part.empty() && part != usual) name += ", " + part;
+  if (point.lifetime == lifetime_name(Lifetime::kPermanent)) name += ", " + point.lifetime;
   return name;
 }
 

@@ -178,8 +178,8 @@ void look_at_original(const Comm& comm, at::Device device, Built& built) {
   });
 }
 
-/// The list of --faults; null without. The same on every rank.
-std::shared_ptr<const FaultList> load_list(const Comm& comm, const Job& job, const Graph& original,
+/// The list of --faults; null without. Notes in the job what it lists. The same on every rank.
+std::shared_ptr<const FaultList> load_list(const Comm& comm, Job& job, const Graph& original,
                                            std::int64_t images) {
   const std::string& path = job.faults.list;
   if (path.empty()) return nullptr;
@@ -187,6 +187,7 @@ std::shared_ptr<const FaultList> load_list(const Comm& comm, const Job& job, con
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   std::shared_ptr<const FaultList> list;
   comm.agree([&] {
+    job.faults.lists_outputs = lists_outputs(text, original);
     const FaultSpace space(original, selection_of(job.faults));
     list = std::make_shared<const FaultList>(text, path, space, images);
   });
@@ -202,7 +203,7 @@ void require_selection(const std::vector<NamedModel>& models, const Job& job) {
 }
 
 /// The original alone, and the images.
-Built begin(const Comm& comm, const Job& job) {
+Built begin(const Comm& comm, Job& job) {
   std::vector<NamedModel> models;
   models.push_back(load_model(comm, job.selection));
   if (job.protect) {
@@ -228,7 +229,7 @@ bool needs_scores(const Job& job) {
   return job.pruning || (job.protect && job.protection.hardening.duplication.ratio > 0);
 }
 
-Built build(const Comm& comm, const Job& job, at::Device device) {
+Built build(const Comm& comm, Job& job, at::Device device) {
   Built built = begin(comm, job);
   if (job.protect) look_at_original(comm, device, built);
   if (needs_scores(job))
@@ -249,7 +250,7 @@ Built build(const Comm& comm, const Job& job, at::Device device) {
   return built;
 }
 
-Built reload(const Comm& comm, const Job& job) {
+Built reload(const Comm& comm, Job& job) {
   Built built = begin(comm, job);
   for (const MadeNetwork& made : made_networks(job))
     built.models.push_back(read_made(comm, name_of_made(built, made), made.path));

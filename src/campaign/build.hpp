@@ -24,11 +24,11 @@ struct Built {
 
 /// rank -> prune and fine-tune? -> rank again -> harden?, then the models of --also. Collective;
 /// SharedErrors, also with stop_code() where a stop was asked for while fine-tuning.
-Built build(const Comm& comm, const Job& job, at::Device device);
+Built build(const Comm& comm, Job& job, at::Device device);
 
 /// The same without scores, the made models read from the files that write_made left: nothing is
 /// computed, so any machine gets the same bits. DataError where a file is missing. Collective.
-Built reload(const Comm& comm, const Job& job);
+Built reload(const Comm& comm, Job& job);
 
 /// Where the models that a job makes are kept, for the user and for a resumed campaign. Asked
 /// before the result is begun: with it, files of earlier versions count.

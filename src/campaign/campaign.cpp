@@ -5,7 +5,6 @@
 #include "campaign/job_networks.hpp"
 #include "campaign/run_trials.hpp"
 #include "campaign/sampling.hpp"
-#include "sentinel/campaign/fault_lists.hpp"
 #include "sentinel/campaign/ranking.hpp"
 #include "sentinel/campaign/validation.hpp"
 #include "sentinel/networks/device.hpp"
@@ -57,7 +56,6 @@ ExitCode run_campaign(const Comm& comm, const Job& asked) {
     if (!job.fresh) require_current_schema(job.output, StoreOptions().remedy);
     return Bytes();
   });
-  look_at_list(comm, job.faults);
   if (job.protect) job.protection.ranking.importance = method_of(comm, job.protection.ranking);
   const std::vector<std::string> paths = made_paths(job);
   const Built built = build(comm, job, device);

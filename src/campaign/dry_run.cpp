@@ -8,7 +8,6 @@
 #include "campaign/footprint.hpp"
 #include "campaign/sampling.hpp"
 #include "campaign/simulation.hpp"
-#include "sentinel/campaign/fault_lists.hpp"
 #include "sentinel/core/memory.hpp"
 #include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/graph/profile.hpp"
@@ -255,7 +254,6 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
 
 DryRun dry_run(const Comm& comm, const Job& asked) {
   Job job = asked;
-  look_at_list(comm, job.faults);
   at::Device device = at::kCPU;
   comm.agree([&] { device = choose_device(comm, job.compute); });
   const Built built = build(comm, job, device);

@@ -11,18 +11,6 @@
 
 namespace sentinel {
 
-void look_at_list(const Comm& comm, FaultsJob& faults) {
-  if (faults.list.empty()) return;
-  const Bytes told = comm.from_root([&] {
-    const Bytes bytes = read_fault_list(faults.list);
-    ByteWriter writer;
-    writer.write<std::uint8_t>(
-        lists_outputs({reinterpret_cast<const char*>(bytes.data()), bytes.size()}) ? 1 : 0);
-    return writer.take();
-  });
-  faults.lists_outputs = ByteReader(told, "kind of the list").read<std::uint8_t>() == 1;
-}
-
 Bytes read_fault_list(const std::string& path) {
   std::error_code unknown;
   const std::uintmax_t size = std::filesystem::file_size(path, unknown);

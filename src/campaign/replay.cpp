@@ -223,7 +223,6 @@ ReplayReport run_replay(const Comm& comm, const ReplayJob& replay) {
     stored = read_trials(replay.result, outline.info, replay.trials);
     return Bytes();
   });
-  look_at_list(comm, job.faults);
   const Built built = reload(comm, job);
   TrialPlan plan{"replay", built.models, built.images, {}, {}};
   comm.agree([&] { plan.points = planned_points(job, built.models, built.list); });

@@ -69,14 +69,16 @@ void warn_of_missing_words(const TrialPlan& plan, TrialRunner& runner) {
   const auto* listed = std::get_if<ListedFaults>(&plan.points.front().sampler);
   if (!listed) return;
   for (std::size_t m = 1; m < plan.models.size(); ++m) {
-    std::uint64_t carried = 0;
-    for (const std::uint64_t trial : listed->list->trials_with_faults())
+    std::uint64_t carried = 0, all = 0;
+    for (const std::uint64_t trial : listed->list->trials_with_faults()) {
+      all += runner.faults(0, trial, 0).size();  // of the images that the trial looks at
       carried += runner.faults(0, trial, m).size();
-    if (carried < listed->list->faults())
+    }
+    if (carried < all)
       spdlog::warn(
           "{} of {} listed faults are not in the network '{}': it has lost these words, or stores "
           "them otherwise",
-          listed->list->faults() - carried, listed->list->faults(), plan.models[m].name);
+          all - carried, all, plan.models[m].name);
   }
 }
 

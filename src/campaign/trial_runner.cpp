@@ -117,7 +117,10 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
     throw UserError(nothing_selected(own.selection));
   std::vector<SpaceOfNetwork> networks;
   for (const TrialEngine& engine : engines_) networks.push_back({engine.graph(), engine.space()});
-  for (std::int64_t image = 0; image < images.size(); ++image)
+  const bool own_faults = std::any_of(points.begin(), points.end(), [](const CampaignPoint& point) {
+    return point.faults.lifetime == Lifetime::kImage;
+  });
+  for (std::int64_t image = 0; own_faults && image < images.size(); ++image)
     image_seeds_.push_back(seed_of("image " + std::to_string(image)));
   for (const CampaignPoint& point : points) {
     points_.push_back(point.sampler);

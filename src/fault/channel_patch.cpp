@@ -403,6 +403,9 @@ Trace ChannelPatcher::start(const PatchRoute& route, const Batch& batch, Pairs& 
 /// Runs the images that wait and puts their logits in place.
 void ChannelPatcher::flush(const PatchRoute& route, Waiting& waiting) const {
   if (waiting.rows.empty()) return;
+  // On a GPU, kernels for one image may round otherwise: it goes twice.
+  const bool on_cpu = cache_.logits().front().is_cpu();
+  if (waiting.rows.size() == 1 && !on_cpu) waiting.traces.push_back(waiting.traces.front());
   Trace trace(waiting.traces.front().size());
   for (std::size_t id = 0; id < trace.size(); ++id) {
     if (!waiting.traces.front()[id].defined()) continue;

@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::uint64_t kMostTrials = 1'000'000'000'000;
 constexpr std::uint64_t kLongestFault = 64;  // [bits]
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 enum Column { kTrial, kTensor, kElement, kBit, kImage, kEffect, kLength, kTarget, kColumns };
 constexpr std::array<std::string_view, kColumns> kNames = {"trial", "tensor", "element", "bit",
@@ -46,14 +47,6 @@ bool is_output_target(std::string_view target) {
   return target == "activation" || target == "post" || target == "output";
 }
 
-/// "layer1.0.conv1.weight", "bn1.running_mean", "conv1.weight_scale".
-bool is_entry(std::string_view name) {
-  const std::string_view last = name.substr(name.rfind('.') + 1);
-  for (const std::string_view kind : {"weight", "bias", "running_", "range_", "bound", "check"})
-    if (begins_with(last, kind)) return true;
-  return false;
-}
-
 /// Enough of a text for a message.
 std::string shown(std::string_view text) {
   constexpr std::size_t kShown = 60;
@@ -75,7 +68,7 @@ class FaultList::Parser {
   }
 
   void parse(FaultList& list) {
-    if (begins_with(rest_, "\xef\xbb\xbf")) rest_.remove_prefix(3);
+    if (begins_with(rest_, kByteOrderMark)) rest_.remove_prefix(kByteOrderMark.size());
     std::string_view line;
     if (next(line) && begins_with(line, "#")) {
       read_head(line);
@@ -326,7 +319,8 @@ class FaultList::Parser {
   std::optional<std::uint64_t> declared_;
 };
 
-bool lists_outputs(std::string_view text) {
+bool lists_outputs(std::string_view text, const Graph& graph) {
+  if (begins_with(text, kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   std::vector<std::string_view> columns;
   while (!text.empty()) {
     const std::size_t end = std::min(text.find('\n'), text.size());
@@ -339,12 +333,13 @@ bool lists_outputs(std::string_view text) {
       continue;
     }
     const auto field = [&](std::string_view name) {
-      const auto at = static_cast<std::size_t>(std::find(columns.begin(), columns.end(), name) -
-                                               columns.begin());
-      return at < fields.size() ? fields[at] : std::string_view();
+      const auto column = std::find(columns.begin(), columns.end(), name) - columns.begin();
+      const auto at = static_cast<std::size_t>(column);
+      return at < std::min(columns.size(), fields.size()) ? fields[at] : std::string_view();
     };
     if (!field("target").empty()) return is_output_target(field("target"));
-    return !field("tensor").empty() && !is_entry(field("tensor"));
+    const auto is_named = [&](const Node& node) { return node.name == field("tensor"); };
+    return std::any_of(graph.nodes().begin(), graph.nodes().end(), is_named);
   }
   return false;
 }

@@ -179,9 +179,10 @@ bool has_class(const Selection& selection, TensorClass kind) {
 void require_selected(const std::vector<const Graph*>& graphs, const Selection& selection) {
   for (const std::string& glob : selection.layers)
     if (!names_layer(graphs, selection, glob.rfind('!', 0) == 0 ? glob.substr(1) : glob))
-      throw UserError("--layers " + glob +
-                      ": no layer of the network with stored values has such a name; `profile` "
-                      "lists them");
+      throw UserError(
+          "--layers " + glob + ": no layer of the network " +
+          (selects_outputs(selection) ? "whose output may be hit" : "with stored values") +
+          " has such a name; `profile` lists them");
   for (const auto& [layer, ranges] : selection.channels)
     for (const NumberRange& range : ranges) require_channels(graphs, selection, layer, range);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "sentinel/core/error.hpp"
 
@@ -42,7 +43,7 @@ at::Tensor flat(const at::Tensor& output) {
 }  // namespace
 
 OutputFaults::OutputFaults(const FaultSpace& space, const Faults& faults, std::size_t most_records)
-    : space_(space), faults_(faults), seen_(faults.size()), changed_(faults.size()) {
+    : space_(space), faults_(faults), seen_(faults.size(), -1), changed_(faults.size()) {
   for (std::size_t i = 0; i < faults.size(); ++i) {
     space.index(faults[i]);
     if (i > 0 && !(faults[i - 1] < faults[i])) throw Bug("faults are not sorted and distinct");
@@ -53,6 +54,7 @@ OutputFaults::OutputFaults(const FaultSpace& space, const Faults& faults, std::s
   if (!by_image_.empty() && by_image_.front().image == kAllImages) {
     all_ = by_image_.front();
     by_image_.erase(by_image_.begin());
+    all_nodes_ = nodes_of(all_);
   }
   if (faults.size() > most_records) return;
   for (const FaultSite& site : faults) reading_.records.push_back({site, 0, 0});
@@ -74,30 +76,37 @@ OutputFaults::Range OutputFaults::at_node(const Range& range, NodeId node) const
   return some;
 }
 
-std::vector<NodeId> OutputFaults::nodes(std::int64_t image) const {
+std::vector<NodeId> OutputFaults::nodes_of(const Range& range) const {
   std::vector<NodeId> nodes;
-  for (const Range& range : {all_, own(image)})
-    for (std::size_t i = range.begin; i < range.end; ++i)
-      if (nodes.empty() || nodes.back() != node_of(i)) nodes.push_back(node_of(i));
-  std::sort(nodes.begin(), nodes.end());
-  nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
+  for (std::size_t i = range.begin; i < range.end; ++i)
+    if (nodes.empty() || nodes.back() != node_of(i)) nodes.push_back(node_of(i));
   return nodes;
 }
 
-void OutputFaults::put(std::size_t fault, std::vector<float>& words, std::size_t place) {
+std::vector<NodeId> OutputFaults::nodes(std::int64_t image) const {
+  const std::vector<NodeId> own_nodes = nodes_of(own(image));
+  std::vector<NodeId> nodes;
+  std::set_union(all_nodes_.begin(), all_nodes_.end(), own_nodes.begin(), own_nodes.end(),
+                 std::back_inserter(nodes));
+  return nodes;
+}
+
+void OutputFaults::put(std::size_t fault, std::int64_t image, std::vector<float>& words,
+                       std::size_t place) {
   const FaultSite& site = faults_[fault];
   const Word before = word_of(words[place]);
   const Word plain = site.effect == Effect::kValue ? site.operand : 0;
   const Word after = after_fault(site, before, kWordBits, plain);
   words[place] = value_of(after);
-  if (!seen_[fault] && !reading_.records.empty()) reading_.records[fault] = {site, before, after};
-  seen_[fault] = 1;
+  const bool first = seen_[fault] < 0 || image < seen_[fault];
+  if (first) seen_[fault] = image;
+  if (first && !reading_.records.empty()) reading_.records[fault] = {site, before, after};
   if (before != after) changed_[fault] = 1;
 }
 
 void OutputFaults::apply(NodeId node, const std::vector<Row>& rows, at::Tensor& output) {
   struct Hit {
-    std::int64_t offset;
+    std::int64_t offset, image;
     std::size_t fault;
   };
   std::vector<Hit> hits;
@@ -105,7 +114,7 @@ void OutputFaults::apply(NodeId node, const std::vector<Row>& rows, at::Tensor& 
   for (const Row& row : rows)
     for (const Range& range : {everywhere, at_node(own(row.image), node)})
       for (std::size_t i = range.begin; i < range.end; ++i)
-        hits.push_back({offset_of(output, row.row, faults_[i].element), i});
+        hits.push_back({offset_of(output, row.row, faults_[i].element), row.image, i});
   if (hits.empty()) return;
   if (!output.is_non_overlapping_and_dense()) throw Bug("an output that is hit has gaps");
   std::vector<std::int64_t> places;
@@ -118,7 +127,7 @@ void OutputFaults::apply(NodeId node, const std::vector<Row>& rows, at::Tensor& 
   const float* clean = found.data_ptr<float>();
   std::vector<float> words(clean, clean + places.size());
   for (const Hit& hit : hits)
-    put(hit.fault, words,
+    put(hit.fault, hit.image, words,
         static_cast<std::size_t>(std::lower_bound(places.begin(), places.end(), hit.offset) -
                                  places.begin()));
   for (std::size_t p = 0; p < places.size(); ++p)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include "sentinel/core/error.hpp"
 
@@ -11,16 +12,11 @@ namespace {
 
 using Numbers = std::vector<std::size_t>;  // of rows, ascending
 
-at::Tensor dense(const at::Tensor& x) {
-  return x.dim() == 4 ? x.contiguous(at::MemoryFormat::ChannelsLast) : x.contiguous();
-}
-
 /// `rows` times the shape of one row of x.
 at::Tensor rows_like(const at::Tensor& x, std::size_t rows) {
   std::vector<std::int64_t> shape = x.sizes().vec();
   shape[0] = static_cast<std::int64_t>(rows);
-  const at::Tensor like = at::empty(shape, x.options());
-  return x.dim() == 4 ? like.contiguous(at::MemoryFormat::ChannelsLast) : like;
+  return in_rows(at::empty(shape, x.options()));
 }
 
 bool equal_bits(const at::Tensor& a, const at::Tensor& b) {
@@ -131,11 +127,11 @@ class OutputRunner::Chunk {
                   at_end = hit_in(hit_at_end_, id);
     Held now{joined(joined(reached, inside), at_end), {}};
     if (now.rows.empty()) return;
-    if (!reached.empty()) now.values = dense(net_.compute(id, inputs(id, reached)));
+    if (!reached.empty()) now.values = in_rows(net_.compute(id, inputs(id, reached)));
     if (is_view(id, now.values)) now.values = now.values.clone();
     if (now.rows != reached) now.values = gather(id, {reached, now.values}, now.rows);
     if (!inside.empty()) put_inside(id, inside, now);
-    put_at_end(id, at_end, now);
+    if (!at_end.empty()) put(id, at_end, now.rows, now.values);
     keep_changed(id, std::move(now));
   }
 
@@ -162,11 +158,12 @@ class OutputRunner::Chunk {
     while (batch.size() < kImagesAlike) batch.push_back(batch[batch.size() - inside.size()]);
     const std::vector<at::Tensor> in = inputs(id, batch);
     const NodeId last = net_.parts(id).back();
-    const at::Tensor without = dense(net_.compute_shown(id, in, [](NodeId, at::Tensor&) {}));
-    const at::Tensor with = dense(net_.compute_shown(id, in, [&](NodeId node, at::Tensor& output) {
-      const bool at_end = node == last && !std::holds_alternative<DuplicatedConv>(op(node));
-      if (!at_end) put(node, inside, output);
-    }));
+    const at::Tensor without = in_rows(net_.compute_shown(id, in, [](NodeId, at::Tensor&) {}));
+    const at::Tensor with =
+        in_rows(net_.compute_shown(id, in, [&](NodeId node, at::Tensor& output) {
+          const bool at_end = node == last && !std::holds_alternative<DuplicatedConv>(op(node));
+          if (!at_end) put(node, inside, inside, output);
+        }));
     for (std::size_t i = 0; i < inside.size(); ++i) {
       const auto place = std::lower_bound(now.rows.begin(), now.rows.end(), inside[i]);
       at::Tensor row = now.values.select(0, place - now.rows.begin());
@@ -175,22 +172,14 @@ class OutputRunner::Chunk {
     }
   }
 
-  /// The faults of a node in its output for these rows.
-  void put(NodeId node, const Numbers& rows, at::Tensor& output) {
+  /// The faults of a node in its output for these rows, where `all` says what lies in the output.
+  void put(NodeId node, const Numbers& rows, const Numbers& all, at::Tensor& output) {
     std::map<OutputFaults*, std::vector<OutputFaults::Row>> by_trial;
-    for (std::size_t i = 0; i < rows.size(); ++i)
-      by_trial[rows_[rows[i]].trial->faults].push_back(
-          {static_cast<std::int64_t>(i), rows_[rows[i]].image});
-    for (const auto& [faults, places] : by_trial) faults->apply(node, places, output);
-  }
-
-  void put_at_end(NodeId id, const Numbers& hit, Held& now) {
-    std::map<OutputFaults*, std::vector<OutputFaults::Row>> by_trial;
-    for (const std::size_t row : hit) {
-      const auto place = std::lower_bound(now.rows.begin(), now.rows.end(), row);
-      by_trial[rows_[row].trial->faults].push_back({place - now.rows.begin(), rows_[row].image});
+    for (const std::size_t row : rows) {
+      const auto place = std::lower_bound(all.begin(), all.end(), row) - all.begin();
+      by_trial[rows_[row].trial->faults].push_back({place, rows_[row].image});
     }
-    for (const auto& [faults, places] : by_trial) faults->apply(id, places, now.values);
+    for (const auto& [faults, places] : by_trial) faults->apply(node, places, output);
   }
 
   void keep_changed(NodeId id, Held now) {
@@ -253,7 +242,40 @@ std::vector<OutputRunner::Row> OutputRunner::rows_of(const std::vector<OutputTri
   return rows;
 }
 
+/// On a GPU an image's bits depend on its batch: a block is run as the fault-free pass runs it.
+void OutputRunner::run_block(const OutputTrial& trial, std::size_t block) const {
+  std::vector<OutputFaults::Row> rows;
+  std::set<NodeId> hit;  // values
+  for (std::int64_t image = first_of_[block]; image < first_of_[block + 1]; ++image) {
+    rows.push_back({image - first_of_[block], image});
+    for (const NodeId node : trial.faults->nodes(image)) hit.insert(net_.value_of(node));
+  }
+  if (hit.empty()) return;
+  const NodeId cut = cache_.cut_before(*hit.begin());
+  Trace trace = cache_.start(block, cut);
+  const auto put = [&](NodeId node, at::Tensor& output) {
+    trial.faults->apply(node, rows, output);
+  };
+  if (*hit.begin() == 0) put(0, trace[0] = trace[0].clone());
+  for (NodeId id = std::max<NodeId>(cut, 1); id < net_.graph().size(); ++id) {
+    at::Tensor& value = trace[static_cast<std::size_t>(id)];
+    if (!net_.is_value(id) || value.defined()) continue;
+    std::vector<at::Tensor> in;
+    for (const NodeId input : net_.inputs(id)) in.push_back(trace[static_cast<std::size_t>(input)]);
+    value = hit.count(id) > 0 ? net_.compute_shown(id, in, put) : net_.compute(id, std::move(in));
+  }
+  const std::int64_t images = first_of_[block + 1] - first_of_[block];
+  trial.logits.narrow(0, first_of_[block] - trial.first, images).copy_(trace.back());
+}
+
 void OutputRunner::run(const std::vector<OutputTrial>& trials) const {
+  if (!cache_.logits().front().is_cpu()) {
+    for (const OutputTrial& trial : trials)
+      for (std::size_t block = 0; block < cache_.blocks(); ++block)
+        if (trial.first <= first_of_[block] && first_of_[block] < trial.first + trial.images)
+          run_block(trial, block);
+    return;
+  }
   const std::vector<Row> rows = rows_of(trials);
   std::map<std::size_t, Trace> traces;
   for (std::size_t begin = 0, end = 0; begin < rows.size(); begin = end) {

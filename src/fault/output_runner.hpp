@@ -15,8 +15,8 @@ struct OutputTrial {
   at::Tensor logits;
 };
 
-/// Runs trials with faults in outputs of nodes. Images of all trials share batches; an image is
-/// computed from its first fault on, and there only values that its faults reach: a value that
+/// Runs trials with faults in outputs of nodes. Images of all trials share batches. An image is
+/// computed from its first fault on, and there only the values that its faults reach. A value that
 /// comes out as without faults ends them.
 class OutputRunner {
  public:
@@ -27,6 +27,7 @@ class OutputRunner {
  private:
   struct Row;
   class Chunk;
+  void run_block(const OutputTrial& trial, std::size_t block) const;
   std::vector<Row> rows_of(const std::vector<OutputTrial>& trials) const;
   const FusedNet& net_;
   const PrefixCache& cache_;

@@ -110,7 +110,7 @@ struct TrialEngine::State {
   at::Tensor reference_logits(const Part& part, OutputFaults* faults = nullptr) const {
     return logits_of(graph, part, at::MemoryFormat::Contiguous, at::kFloat, faults);
   }
-  /// By LibTorch's operators, the images in another format and type. `faults`: in outputs.
+  /// By LibTorch's operators, the images in another format and type, with these faults in outputs.
   at::Tensor logits_of(const Graph& network, const Part& part, at::MemoryFormat format,
                        at::ScalarType type, OutputFaults* faults = nullptr) const;
   /// A trial by the reference path on a network of `graph`'s tensors.

@@ -38,16 +38,6 @@ bool owned(const at::Tensor& x) {
   return x.use_count() == 1 && x.storage().use_count() == 1;
 }
 
-/// One format for all, in its strides too: those of maps of one value, or of one channel, fit both
-/// formats, and LibTorch chooses kernels by them.
-at::Tensor in_rows(const at::Tensor& x) {
-  if (x.dim() != 4) return x.contiguous();
-  const at::Tensor rows = x.contiguous(at::MemoryFormat::ChannelsLast);
-  const std::int64_t c = x.size(1), h = x.size(2), w = x.size(3);
-  const std::vector<std::int64_t> strides = {c * h * w, 1, w * c, c};
-  return rows.strides() == at::IntArrayRef(strides) ? rows : rows.as_strided(x.sizes(), strides);
-}
-
 /// Rows of a weight that read alike; NaN differs from itself.
 bool equal_rows(const at::Tensor& weight, std::int64_t a, std::int64_t b) {
   const at::Tensor first = weight.select(0, a), second = weight.select(0, b);
@@ -154,6 +144,14 @@ at::Tensor duplicated_conv(const DuplicatedConv& op, const at::Tensor& x) {
 }
 
 }  // namespace
+
+at::Tensor in_rows(const at::Tensor& x) {
+  if (x.dim() != 4) return x.contiguous();
+  const at::Tensor rows = x.contiguous(at::MemoryFormat::ChannelsLast);
+  const std::int64_t c = x.size(1), h = x.size(2), w = x.size(3);
+  const std::vector<std::int64_t> strides = {c * h * w, 1, w * c, c};
+  return rows.strides() == at::IntArrayRef(strides) ? rows : rows.as_strided(x.sizes(), strides);
+}
 
 bool copies_agree(const DuplicatedConv& op) {
   const std::vector<bool> agree = agreeing_copies(op, op.conv.weight);

@@ -206,7 +206,11 @@ PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size
   const auto [least_over, most_over] = extremes(own, first);
   const Range gains{-most, 1 - least};
   const double fault_free = static_cast<double>(model.correct) / static_cast<double>(model.images);
-  const Estimator difference(options(weights, false, {-1 - most_over, 1 - least_over}));
+  EstimateOptions of_differences = options(weights, false, {-1 - most_over, 1 - least_over});
+  // An image counts -1, 0 or 1 here.
+  if (counted_ > 0 && of_differences.estimate == Estimate::kCount)
+    of_differences.estimate = Estimate::kMean;
+  const Estimator difference(of_differences);
   Model result{fault_free, {}, own, gains, {}, difference, {}, {}, 0};
   for (const Quantity& quantity : kQuantities)
     result.estimators.emplace_back(
@@ -380,6 +384,10 @@ Interval PointEstimates::difference_of(std::size_t number) const {
 Interval PointEstimates::drawn_difference(std::size_t number, double fault_free) const {
   const Model &model = models_.at(number), &first = models_.front();
   if (!strata_.empty())
+    return shifted(mover_difference(observed_mean(number, kAccuracy), observed_mean(0, kAccuracy),
+                                    "two-sample MOVER"),
+                   fault_free, -1, 1);
+  if (!paired_ && counted_ > 0 && is_simple(plan_))
     return shifted(mover_difference(observed_mean(number, kAccuracy), observed_mean(0, kAccuracy),
                                     "two-sample MOVER"),
                    fault_free, -1, 1);

@@ -6,11 +6,12 @@
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 
+#include "sentinel/core/error.hpp"
+
 namespace sentinel {
 namespace {
 
 constexpr const char* kTrials = "t over trials";
-constexpr const char* kCounts = "Clopper-Pearson over images";
 constexpr const char* kWelch = "Welch";
 
 Interval around(double estimate, double half_width, double confidence, double low, double high) {
@@ -120,10 +121,11 @@ Interval korn_graubard_interval(const Moments& shares, double confidence,
 
 Interval count_interval(const Moments& shares, std::int64_t images_per_trial, double confidence) {
   const double n = static_cast<double>(shares.n()) * static_cast<double>(images_per_trial);
-  if (n == 0) return {0.5, 0, 1, confidence, kCounts, 0};
+  if (n == 0) return {0.5, 0, 1, confidence, kOverImages, 0};
   const double failures = std::round(shares.mean() * n);
+  if (failures < 0 || failures > n) throw Bug("more images fail than there are");
   const double tail = (1 - confidence) / 2;
-  Interval interval{failures / n, 0, 1, confidence, kCounts, shares.n()};
+  Interval interval{failures / n, 0, 1, confidence, kOverImages, shares.n()};
   if (failures > 0)
     interval.lower =
         boost::math::quantile(boost::math::beta_distribution<>(failures, n - failures + 1), tail);

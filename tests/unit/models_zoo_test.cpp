@@ -133,7 +133,7 @@ TEST_P(Batches, GiveEveryImageTheSameValues) {
     for (const NodeId i : net.inputs(id)) in.push_back(trace[static_cast<std::size_t>(i)]);
     const at::Tensor all = net.compute(id, in);
     trace[static_cast<std::size_t>(id)] = all;
-    for (const std::int64_t size : {1, 3, 16}) {
+    for (const std::int64_t size : {1, 2, 7, 15, 16}) {
       std::vector<at::Tensor> some;
       for (const at::Tensor& value : in) some.push_back(value.narrow(0, 1, size).clone());
       EXPECT_TRUE(
@@ -148,7 +148,7 @@ INSTANTIATE_TEST_SUITE_P(Zoo, Batches,
                          ::testing::Values("resnet20", "vgg11_bn", "mobilenetv2_x0_5",
                                            "shufflenetv2_x0_5", "repvgg_a0", "mobilenet_v2",
                                            "shufflenet_v2_x1_0", "mnasnet1_0", "squeezenet1_1",
-                                           "efficientnet_b0", "regnet_y_400mf"),
+                                           "efficientnet_b0", "regnet_y_400mf", "resnet18"),
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace

@@ -60,7 +60,7 @@ struct FaultsJob {
   std::string lifetime;               // of faults in outputs: image | permanent; empty: image
   std::vector<double> event_rate;  // [events/site/trial] with other shapes than bit, one point each
   std::string list;                // CSV that says the faults of each trial, instead of all above
-  bool lists_outputs = false;      // told by look_at_list: `list` names outputs of nodes
+  bool lists_outputs = false;      // `list` names outputs of nodes; noted when it is read
   std::string stored = "auto";     // auto | yes | no: whether the file keeps each trial's faults
 };
 /// UserError where an option is none, or two contradict each other. Of a list: all classes.

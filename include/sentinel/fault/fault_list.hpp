@@ -13,8 +13,8 @@ namespace sentinel {
 /// (docs/fault_lists.md).
 class FaultList {
  public:
-  /// `text`: the CSV file; `source` names it in messages; `space`: all classes that are stored, or
-  /// the outputs of all nodes, nothing selected; `images`: those that faults in outputs may name.
+  /// `text`: the CSV file; `source` names it in messages. `space`: all classes that are stored, or
+  /// the outputs of all nodes; nothing selected. `images`: those that faults in outputs may name.
   /// DataError with the line where a row is none of this network.
   FaultList(std::string_view text, const std::string& source, const FaultSpace& space,
             std::int64_t images = 0);
@@ -48,8 +48,8 @@ class FaultList {
 /// Bytes that a list may have.
 constexpr std::uint64_t kMostListBytes = std::uint64_t{1} << 29;
 
-/// Whether the first fault of a list hits the output of a node: by its target, or else by the name
-/// of its tensor, which is no entry of a state_dict. A list that cannot be read lists none.
-bool lists_outputs(std::string_view text);
+/// Whether the first fault of a list hits the output of a node: by its target, or else because its
+/// tensor is a node of the network. False for a list that cannot be read.
+bool lists_outputs(std::string_view text, const Graph& graph);
 
 }  // namespace sentinel

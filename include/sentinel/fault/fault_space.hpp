@@ -35,7 +35,7 @@ struct FaultTensor {
   bool whole() const { return selected == elements; }
 };
 
-/// What hits memory hits every image.
+/// Every image is hit; faults in memory always do so.
 inline constexpr std::int32_t kAllImages = -1;
 
 /// Where a fault hits, and what it does there. Elements are numbered row-major over the stored

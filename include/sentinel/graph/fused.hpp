@@ -13,6 +13,11 @@ bool copies_agree(const DuplicatedConv& op);
 /// these may round otherwise.
 inline constexpr std::int64_t kImagesAlike = 16;
 
+/// A tensor [N, C, H, W] in channels_last, [N, C] contiguous. One format for all, in its strides
+/// too: those of maps of one value, or of one channel, fit both formats, and LibTorch chooses
+/// kernels by them.
+at::Tensor in_rows(const at::Tensor& x);
+
 /// A network as the trial engine runs it: the nodes of a graph, of which runs of batch
 /// normalisation, add and activation are one value computed in one pass over the memory. On the CPU
 /// our own kernels do it; elsewhere LibTorch's operators, one by one. Same values as `run` up to

@@ -19,8 +19,8 @@ at::Tensor run(const Graph& graph, Trace& trace, NodeId from = 0);
 /// Logits of images, other outputs dropped as soon as nobody reads them.
 at::Tensor logits(const Graph& graph, const at::Tensor& images);
 
-/// Sees every output as it is computed and may change it in place: of the Input the images, of a
-/// DuplicatedConv [N, out + d, H, W] before the correction.
+/// Sees every output as it is computed, and may change it in place. The output of the Input is the
+/// images. That of a DuplicatedConv is [N, out + d, H, W], before the correction.
 using OnOutput = std::function<void(NodeId, at::Tensor&)>;
 /// Logits of images whose outputs are shown to `on_output`. No output is a view of another.
 at::Tensor logits(const Graph& graph, const at::Tensor& images, const OnOutput& on_output);

@@ -52,6 +52,8 @@ Interval t_interval(const Moments& moments, double confidence, double low, doubl
 Interval korn_graubard_interval(const Moments& shares, double confidence,
                                 std::uint64_t population = 0);
 
+/// Interval::method of count_interval.
+inline constexpr char kOverImages[] = "Clopper-Pearson over images";
 /// Clopper-Pearson for a mean share of images, each of which fails or not independently of all
 /// others of its trial: over trials x images. Images may fail with different probabilities: the sum
 /// of such is less spread than a binomial one of the same mean (Hoeffding 1956).

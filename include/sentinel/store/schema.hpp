@@ -164,7 +164,8 @@ struct EstimateRow {
   std::string method;  // "betting", "t over trials", "Korn-Graubard", "census", "stratified t",
                        // "guarded stratified t", "MOVER", "asymptotic confidence sequence",
                        // "empirical-Bernstein confidence sequence", "Welch", "two-sample betting",
-                       // "two-sample MOVER", "rule of three"; "paired " before one of them;
+                       // "two-sample MOVER", "rule of three", "Clopper-Pearson over images";
+                       // "paired " before one of them;
                        // "listed": a mean without interval; "bound: P(any word read wrongly)", that
                        // certainly holds, of networks that need no trial; "... and bound": of the
                        // difference between one of these and another
