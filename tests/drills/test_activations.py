@@ -126,6 +126,33 @@ def test_intervals_count_images_where_each_has_faults_of_its_own(run, campaign, 
         assert row["upper"] == pytest.approx(beta.ppf(0.975, k + 1, n - k) if k < n else 1)
 
 
+@pytest.mark.parametrize("faults", ["--single-bit", "--ber 1e-4", "--ber 1e-4 --half-width 0.1"])
+def test_networks_are_compared(run, campaign, hardened, tmp_path, faults):
+    path = tmp_path / "r.h5"
+    start = ["campaign", "--data", campaign.data, "--checkpoint", campaign.checkpoint]
+    plan = ["--hardening-ratio", "0", "--clipping", "none", "--also", f"mine={hardened}"]
+    words = ["--fault-target", "activation", *faults.split(), "--images", "8"]
+    repeat = ["--repeat", "300"] if "half" in faults else ["--repeat", "20"]
+    outcome = run(*start, *plan, *words, *repeat, "--output", path)
+    images = "trials x images where the method says so"
+    assert (images in outcome.out) == ("half" not in faults)
+    with h5py.File(path) as file:
+        rows = file["estimates"][:]
+    differences = rows[rows["against"] == 0]
+    assert len(differences) > 0
+    assert (differences["method"] != b"Clopper-Pearson over images").all()
+    for row in rows:
+        assert row["lower"] <= row["estimate"] <= row["upper"]
+
+
+def test_a_list_with_a_byte_order_mark_and_a_head(run, campaign, tmp_path):
+    listed, path = tmp_path / "list.csv", tmp_path / "r.h5"
+    text = "# sentinelnn-faults 1 trials=2\ntrial,tensor,element,bit,image\n0,conv1,5,30,3\n"
+    listed.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    run(*inject(campaign, campaign.checkpoint, path, "--faults", listed))
+    assert Result.read(path).trials["n_faults"].tolist() == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -151,7 +178,8 @@ def test_bad_input_is_one_sentence(sentinelnn, campaign, tmp_path, words, part):
     ("line", "part"),
     [
         ("0,conv1,5,3,8", "image 8 is none of the 8 test images, 0 to 7"),
-        ("0,nothing,5,3,0", "the network has no node 'nothing'"),
+        ("0,conv1,5,3,0\n0,nothing,5,3,0", "the network has no node 'nothing'"),
+        ("0,nothing,5,3,0", "the network stores no tensor 'nothing'"),
         ("0,conv1,99999999,3,0", "element 99999999 lies outside conv1"),
         ("0,conv1,5,32,0", "bit 32 lies outside"),
         ("0,conv1,5,3,0\n0,conv1.weight,5,3,-1", "no node 'conv1.weight'"),

@@ -264,6 +264,20 @@ TEST(OutputFaultsEngine, PermanentFaultsHitEveryImage) {
   }
 }
 
+/// A fault of all images has the words of the first, whatever else another image has.
+TEST(OutputFaultsEngine, RecordsAreThoseOfTheFirstImage) {
+  for (const std::uint64_t budget : {std::uint64_t{1} << 30, std::uint64_t{0}}) {
+    TrialEngine engine = engine_for(network_of(Family::kResidual), TensorClass::kOutput, budget);
+    const Faults faults = {{8, 40, 23}, {1, 7, 24, Effect::kFlip, 1, 15}};
+    const TrialOutcome fast = engine.run(faults), reference = engine.run_reference(faults);
+    float first = 0, other = 0;
+    std::memcpy(&first, &fast.faults[0].before, sizeof first);
+    std::memcpy(&other, &reference.faults[0].before, sizeof other);
+    EXPECT_NEAR(first, other, 1e-5);
+    EXPECT_EQ(fast.words_wrong, reference.words_wrong);
+  }
+}
+
 TEST(OutputFaultsEngine, RefusesFaultsOutsideItsSpace) {
   TrialEngine engine = engine_for(network_of(Family::kPlain), TensorClass::kPost);
   EXPECT_THROW(engine.run({{99, 0, 0}}), Bug);

@@ -115,6 +115,40 @@ INSTANTIATE_TEST_SUITE_P(
       return plan.sampling + plan.estimand + (plan.guaranteed ? "guaranteed" : "");
     });
 
+/// Where each image has faults of its own, shares count images. A difference of two networks has
+/// another range, and trials as its unit.
+TEST(OwnFaultsOfImages, CountImagesAndNeverTheirDifferences) {
+  for (const bool paired : {true, false})
+    for (const int gain : {-7, 0, 7}) {
+      ResultInfo info = info_of({"simple", paired ? "T2" : "T1"});
+      info.points[0].lifetime = "image";
+      PointEstimates estimates(info, 0);
+      for (std::uint64_t id = 0; id < 40; ++id) {
+        std::vector<TrialRow> trial(2);
+        for (std::uint32_t model = 0; model < 2; ++model) {
+          TrialRow& row = trial[model];
+          row.id = id;
+          row.model = model;
+          row.images = kImages;
+          row.correct = row.correct_argmax =
+              70 + static_cast<std::uint32_t>(model == 1 ? gain + 10 : 10);
+          row.due = kImages - row.correct;
+          row.masked = row.correct;
+        }
+        estimates.add(trial);
+      }
+      const std::vector<EstimateRow> rows = estimates.look();
+      for (const EstimateRow& row : rows) {
+        EXPECT_EQ(row.method == "Clopper-Pearson over images", row.against < 0) << row.quantity;
+        EXPECT_LE(row.lower, row.estimate);
+        EXPECT_GE(row.upper, row.estimate);
+        if (row.against >= 0) EXPECT_NEAR(row.estimate, gain / 100.0, 1e-12);
+        if (row.quantity == "due" && row.model == 0) EXPECT_NEAR(row.estimate, 0.2, 1e-12);
+      }
+      EXPECT_EQ(rows.back().against, 0);
+    }
+}
+
 /// Losses are rare where words are read right; the strata have intervals of their own then.
 TEST(StrataOfWords, AreToldWhateverTheyAreCalled) {
   for (const bool of_words : {false, true}) {
