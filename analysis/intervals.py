@@ -176,6 +176,18 @@ def korn_graubard_interval(
     return Interval(p, *_clopper_pearson(p * used, used, confidence), n, KORN_GRAUBARD)
 
 
+def count_interval(shares: np.ndarray, images: int, confidence: float) -> Interval:
+    """Mean share of `images` images per trial that each fail or not by themselves: Clopper-Pearson
+    over trials x images, whatever the chances of the images (Hoeffding 1956)."""
+    n = len(shares) * images
+    if n == 0:
+        return Interval(float("nan"), 0.0, 1.0, 0, OVER_IMAGES)
+    failures, tail = round(float(np.sum(shares)) * images), (1 - confidence) / 2
+    lower = float(betaincinv(failures, n - failures + 1, tail)) if failures > 0 else 0.0
+    upper = float(betaincinv(failures + 1, n - failures, 1 - tail)) if failures < n else 1.0
+    return Interval(failures / n, lower, upper, len(shares), OVER_IMAGES)
+
+
 def _clopper_pearson(failures: float, n: float, confidence: float) -> tuple[float, float]:
     """For numbers that need not be whole, 0 < failures < n. With less than one failure the lower
     end is 0, with less than one success the upper end is 1."""

@@ -141,6 +141,8 @@ def _sampling_words(result: Result, point: int, sampling: str) -> str:
 
 def unit_words(result: Result) -> str:
     """What is independent of each other, and why."""
+    if (result.points["lifetime"] == LISTED).any():
+        return "The faults of each trial are listed, for one image or for all."
     if not any(summaries.has_own_faults(result, point) for point in result.points["id"]):
         return "The unit is the trial: all images of a trial share its faults."
     if not summaries.counts_images(result):

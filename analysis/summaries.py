@@ -15,6 +15,7 @@ from intervals import (
     OVER_IMAGES,
     Group,
     Interval,
+    count_interval,
     difference_interval,
     group_interval,
     korn_graubard_interval,
@@ -142,7 +143,8 @@ def rate_words(point: Any) -> tuple[str, str]:
     if hits_words(point):
         return "fault rate", "faults per word and trial"
     unit = "flips" if has_single_flips(point) else "faults"
-    return "bit error rate", f"{unit} per bit and trial"
+    per = "image" if point.lifetime == "image" else "trial"
+    return "bit error rate", f"{unit} per bit and {per}"
 
 
 def fault_words(result: Result) -> str:
@@ -229,6 +231,11 @@ def _of_simple(
 ) -> Interval:
     """The interval that the program gives the observations of simple sampling."""
     points = found.rows["point"].unique()
+    own = len(points) > 0 and has_own_faults(result, int(points[0])) and not len(result.blocks)
+    if own and against is None:
+        images = int(found.rows["images"].iloc[0])
+        counted = count_interval(found.values - found.low, images, result.confidence)
+        return _shifted(counted, found.low + found.shift, 0.0)
     if len(points) and is_t1(result, points[0]) and quantity not in OF_LABELS:
         return korn_graubard_interval(found.values, result.confidence)
     if against is not None:
@@ -247,8 +254,11 @@ def group_share(result: Result, trials: pd.DataFrame) -> Interval:
     """Share of failing images over a group of trials, at least one, of one point and model: those
     that hit a bit, a layer, a stratum."""
     point, model = (int(trials[name].iloc[0]) for name in ("point", "model"))
-    single = is_single(trials_of(result, point, model))
     group = failing_group(trials)
+    if has_own_faults(result, point) and not len(result.blocks):
+        images = int(trials["images"].iloc[0])
+        return count_interval(group.values, images, result.confidence)
+    single = is_single(trials_of(result, point, model))
     return group_interval(group.values, group.weights, result.confidence, single)
 
 

@@ -180,6 +180,9 @@ void validate_sampling_word(const Job& job) {
         "--half-width stops by one interval, and --sampling {} has one of each stratum; give "
         "--repeat, about {} trials for each stratum keep every interval within +- {:g}",
         job.sampling, trials_for(job.half_width, 0.5, job.confidence), job.half_width));
+  if (*own->division == DivideBy::kClass && selects_outputs(selection_of(job.faults)))
+    throw UserError("--sampling " + job.sampling + ": outputs of nodes are one class; choose " +
+                    "per-layer or per-bit");
   if (*own->division == DivideBy::kBit && fault_model_of(job.faults).of_words())
     throw UserError("--sampling " + job.sampling + ": with --fault-model " + job.faults.model +
                     " a fault hits a whole word; choose per-layer or per-class");

@@ -211,8 +211,8 @@ class FaultList::Parser {
         parts += (parts.empty() ? "" : ", ") + tensor.name;
     if (space_.of_outputs())
       refuse(
-          fmt::format("the network has no node {}, whose output it names; `sentinelnn profile` "
-                      "lists nodes",
+          fmt::format("the network has no node {}; a list names outputs of nodes alone, or "
+                      "parameters alone, as its first fault does",
                       shown(name)));
     refuse(fmt::format("the network stores no tensor {}; {}", shown(name),
                        parts.empty() ? "`sentinelnn inspect` lists those of its checkpoint "

@@ -80,6 +80,10 @@ void select_elements(const Graph& graph, const Selection& selection, FaultTensor
   if (!wanted) {
     tensor.ranges = {{0, tensor.elements}};
   } else if (tensor.row > 0) {
+    if (is_output(tensor.kind) && !graph.origin.empty() && producer_of(graph, tensor.node).empty())
+      throw UserError("--channels " + tensor.name +
+                      ": the network is pruned, and this output has channels of several layers; "
+                      "name a layer of --fault-target activation");
     const RowsOfChannels rows(graph, tensor);
     for (std::uint64_t row = 0; row < tensor.elements / tensor.row; ++row) {
       if (!holds(wanted->channels, rows.channel(row))) continue;

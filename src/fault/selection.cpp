@@ -137,8 +137,8 @@ std::vector<TensorClass> parse_targets(const std::vector<std::string>& words) {
   for (const TensorClass kind : {TensorClass::kActivation, TensorClass::kPost})
     if (std::find(words.begin(), words.end(), class_name(kind)) != words.end()) {
       if (words.size() == 1) return {kind};
-      throw UserError("--fault-target " + joined(words) +
-                      ": parameters and activations are no one population; choose one of them");
+      throw UserError("--fault-target " + joined(words) + ": " + class_name(kind) +
+                      " is no one population with others; leave them out");
     }
   std::set<TensorClass> targets;
   for (const std::string& word : words) {

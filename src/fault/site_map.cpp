@@ -99,7 +99,9 @@ SiteMap::SiteMap(const Graph& original, const Graph& model, const Selection& sel
 bool SiteMap::add_rows(const Graph& original, const Graph& model, const FaultTensor& tensor,
                        const FaultTensor& other, TensorMap& map) {
   if (!(tensor.layout == other.layout) || (tensor.row == 0) != (other.row == 0)) return false;
-  const bool whole = tensor.originals == other.originals && same_origin(original, model);
+  const bool images = std::holds_alternative<Input>(original[tensor.node].op);
+  const bool whole =
+      tensor.originals == other.originals && (images || same_origin(original, model));
   map.copies = block_shape(tensor.layout).copies;
   const std::string layer = producer_of(model, other.node);
   const bool by_row = tensor.row > 0 && !layer.empty() && !is_block_code(tensor.layout) &&

@@ -156,8 +156,9 @@ def test_a_list_with_a_byte_order_mark_and_a_head(run, campaign, tmp_path):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("--fault-target activation,weight --single-bit", "are no one population"),
-        ("--fault-target activation,post --single-bit", "are no one population"),
+        ("--fault-target activation,weight --single-bit", "is no one population with others"),
+        ("--fault-target activation,post --single-bit", "is no one population with others"),
+        ("--fault-target post --single-bit --sampling per-class", "are one class"),
         ("--fault-lifetime image --single-bit", "--fault-lifetime image is for --fault-target"),
         ("--fault-target post --fault-lifetime ever --single-bit", "choose image or permanent"),
         ("--fault-target activation --layers nothing --single-bit", "--layers nothing"),
