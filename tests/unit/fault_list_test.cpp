@@ -177,9 +177,23 @@ TEST(FaultList, RefusesRowsThatAreNone) {
 
 TEST(FaultList, RefusesTargetsThatAreNotTrue) {
   const std::string head = "trial,tensor,element,bit,target\n0,conv1.weight,0,0,";
-  EXPECT_THAT(refusal(head + "activation\n"), HasSubstr("activations are not supported"));
+  EXPECT_THAT(refusal(head + "activation\n"), HasSubstr("a list names parameters alone"));
   EXPECT_THAT(refusal(head + "bias\n"), HasSubstr("target 'bias': conv1.weight is weight"));
   EXPECT_THAT(refusal(head + "all\n"), HasSubstr("target 'all'"));
+}
+
+TEST(FaultList, TellsOutputsByTheirTargetOrTheirNode) {
+  const Graph graph = testing::residual_net();
+  const std::string head = "trial,tensor,element,bit", mark = "\xef\xbb\xbf";
+  EXPECT_TRUE(lists_outputs(head + "\n0,conv1,5,3\n", graph));
+  EXPECT_TRUE(
+      lists_outputs(mark + "# sentinelnn-faults 1 trials=2\n\n" + head + "\n0,relu,5,3\n", graph));
+  EXPECT_TRUE(lists_outputs(head + ",target\n0,anything,5,3,post\n", graph));
+  EXPECT_FALSE(lists_outputs(head + ",target\n0,conv1,5,3,parameter\n", graph));
+  for (const char* tensor : {"conv1.weight", "conv9.weigth", "bn1.num_batches_tracked", ""})
+    EXPECT_FALSE(lists_outputs(head + "\n0," + tensor + ",5,3\n", graph)) << tensor;
+  for (const char* text : {"", "\n", "# x", "trial\n", "trial,tensor\n0\n"})
+    EXPECT_FALSE(lists_outputs(text, graph)) << text;
 }
 
 TEST(FaultList, RefusesTrialsBeyondTheFirstLine) {
