@@ -26,11 +26,11 @@ RATES = ("1e-8", "1e-7", "1e-6")
 DUPLICATED = ("--hardening-ratio", "0.5", "--clipping", "none")
 PROTECTIONS = {
     "ranger": ("--hardening-ratio", "0"),
-    "ranger, by channel": ("--hardening-ratio", "0", "--bounds", "channel"),
+    "ranger-by-channel": ("--hardening-ratio", "0", "--bounds", "channel"),
     "ranger-clamp": ("--hardening-ratio", "0", "--clipping", "ranger-clamp"),
-    "half duplicated": DUPLICATED,
-    "half duplicated, ranger": ("--hardening-ratio", "0.5"),
-    "nearly all duplicated": ("--hardening-ratio", "0.99", "--clipping", "none"),
+    "half-duplicated": DUPLICATED,
+    "half-duplicated+ranger": ("--hardening-ratio", "0.5"),
+    "nearly-all-duplicated": ("--hardening-ratio", "0.99", "--clipping", "none"),
 }
 
 
