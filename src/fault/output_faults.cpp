@@ -69,11 +69,15 @@ OutputFaults::Range OutputFaults::own(std::int64_t image) const {
 
 /// Tensors of a space are in the order of their nodes.
 OutputFaults::Range OutputFaults::at_node(const Range& range, NodeId node) const {
-  Range some = range;
-  while (some.begin < some.end && node_of(some.begin) < node) ++some.begin;
-  some.end = some.begin;
-  while (some.end < range.end && node_of(some.end) == node) ++some.end;
-  return some;
+  const auto first = faults_.begin() + static_cast<std::ptrdiff_t>(range.begin);
+  const auto last = faults_.begin() + static_cast<std::ptrdiff_t>(range.end);
+  const auto node_at = [this](const FaultSite& site) { return space_.tensors()[site.tensor].node; };
+  const auto begin = std::partition_point(
+      first, last, [&](const FaultSite& site) { return node_at(site) < node; });
+  const auto end = std::partition_point(
+      begin, last, [&](const FaultSite& site) { return node_at(site) == node; });
+  return {range.image, static_cast<std::size_t>(begin - faults_.begin()),
+          static_cast<std::size_t>(end - faults_.begin())};
 }
 
 std::vector<NodeId> OutputFaults::nodes_of(const Range& range) const {
