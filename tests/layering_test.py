@@ -37,6 +37,8 @@ HOMES = (
 # Only modules marked TORCH in the table link LibTorch and may include this; so may the program.
 TORCH = re.compile(r"(?:^|/)(?:ATen|torch|c10|caffe2)/")
 
+FOREIGN = re.compile(r"\bdesign \d\d\b", re.IGNORECASE)
+
 TABLE_LINE = re.compile(r"^sentinel_module\(\s*(?P<name>\w+)(?P<rest>[^)]*)\)", re.MULTILINE)
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"](?P<path>[^>"]+)[>"]', re.MULTILINE)
 SOURCES = {".cpp", ".hpp", ".h", ".cu", ".cuh"}
@@ -126,6 +128,22 @@ def rooms(root: Path, module: str) -> dict[str, set[str]]:
     return found
 
 
+def foreign_references(root: Path) -> list[str]:
+    """Sources name pages of this repository alone, no numbered page of another, over line ends too."""
+    parts = ("include", "src", "tests", "analysis")
+    files = sorted(path for part in parts for path in (root / part).rglob("*"))
+    found = []
+    for path in files:
+        if path.suffix not in SOURCES | {".py"} or path.name == "layering_test.py":
+            continue
+        text = re.sub(r"\n\s*(?://+|#)?\s*", " ", path.read_text())
+        found += [
+            f"{path.relative_to(root)}: refers to a page outside the repository: '{match.group()}'"
+            for match in FOREIGN.finditer(text)
+        ]
+    return found
+
+
 def unlisted_folders(root: Path, table: dict[str, set[str]]) -> list[str]:
     """Code outside the table would escape every check."""
     parents = (root / "src", root / "include" / "sentinel")
@@ -145,6 +163,7 @@ def check(root: Path) -> list[str]:
         + include_errors(root, table)
         + circle_errors(root, table)
         + unlisted_folders(root, table)
+        + foreign_references(root)
     )
 
 
@@ -179,6 +198,11 @@ def test_a_good_tree_passes(tmp_path: Path) -> None:
         "src/app/main.cpp": '#include <CLI/CLI.hpp>\n#include "sentinel/graph/g.hpp"\n',
     }
     assert check(tree(tmp_path, GOOD_TABLE, files)) == []
+
+
+def test_a_reference_to_a_page_elsewhere_fails_over_a_line_end_too(tmp_path: Path) -> None:
+    files = {"include/sentinel/core/a.hpp": "/// What happens (design\n/// 02, Outcome).\n"}
+    assert "outside the repository: 'design 02'" in check(tree(tmp_path, GOOD_TABLE, files))[0]
 
 
 def test_an_include_that_the_table_lacks_fails(tmp_path: Path) -> None:

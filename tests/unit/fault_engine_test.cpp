@@ -272,7 +272,7 @@ struct Agreement {
   int ties = 0, top5_ties = 0, images = 0;
 };
 
-/// Design 06: the same predicted class or DUE per image, finite logits within 1e-3 of max|z|.
+/// The same predicted class or DUE per image, finite logits within 1e-3 of max|z|.
 void expect_agreement(TrialEngine& engine, const Faults& faults, Agreement& agreement) {
   const TrialLogits fast = engine.logits(faults), reference = engine.logits_reference(faults);
   int ties = 0, top5_ties = 0;

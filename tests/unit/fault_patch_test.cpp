@@ -173,7 +173,7 @@ bool near_tie(const at::Tensor& z) {
   return (sorted[0] - sorted[1]).item<double>() < 1e-4 * z.abs().max().item<double>();
 }
 
-/// Design 06: the same predicted class or DUE per image but for near ties, finite logits within
+/// The same predicted class or DUE per image but for near ties, finite logits within
 /// 1e-3 of max|z|.
 void expect_agreement(TrialEngine& engine, const Faults& faults) {
   const TrialLogits fast = engine.logits(faults), reference = engine.logits_reference(faults);

@@ -12,7 +12,7 @@ namespace {
 
 using testing::ElementsAre;
 
-// Design 02: sorting changes the order of additions only.
+// Sorting changes the order of additions only.
 constexpr double kTolerance = 1e-4;
 
 std::vector<std::int64_t> numbers(const std::vector<std::int64_t>& origin, std::int64_t count) {

@@ -13,8 +13,8 @@ namespace sentinel {
 /// Which code computed a trial. Values are part of the file format.
 enum class EnginePath : std::uint8_t { kReference = 0, kFast = 1 };
 
-/// What one trial did to the images; masked + sdc_noncritical + sdc_critical + due = images (design
-/// 02, "Outcome").
+/// The images of a trial by outcome: masked + sdc_noncritical + sdc_critical + due = images
+/// (docs/methods.md).
 struct TrialResult {
   std::uint32_t images = 0;
   std::uint32_t correct = 0;          // arg max = label; DUE counts as wrong

@@ -35,8 +35,8 @@ std::int64_t share_of(std::int64_t channels, double ratio);
 /// How many of a convolution's channels are duplicated: share_of, at least 1.
 std::int64_t duplicate_count(std::int64_t channels, double ratio);
 
-/// d = max(1, floor(Cout * ratio)) channels of each Conv2d are stored and computed twice (design
-/// 02, "Hardening").
+/// d = max(1, floor(Cout * ratio)) channels of each Conv2d are stored and computed twice
+/// (docs/methods.md).
 struct DuplicationPlan {
   double ratio = 0.1;                     // in [0, 1); 0: no duplication
   RowLayout selection = RowLayout::kOwn;  // kGroup: sort first, then each conv's first d

@@ -29,7 +29,7 @@ void require_current_schema(const std::string& path, const std::string& remedy);
 /// per frame) and survive a kill at any moment once append() returned; `<result>` itself is a
 /// complete HDF5 file published from the journals by rename, by a thread of its own (the only one
 /// that uses HDF5), so a plain reader always sees a whole file. Journals go when the finished
-/// result is published. Design 05, "Durability".
+/// result is published.
 ///
 /// Opening resumes: rows already there are known by `has`. Throws UserError where the result
 /// belongs to another job (naming what differs), was begun with an earlier schema, or a file of
