@@ -50,6 +50,10 @@ const char* sites_of(const Job& job) {
   return fault_model_of(job.faults).of_words() ? "words" : "bits";
 }
 
+bool flip_bits(const Job& job) {
+  return job.faults.model.effect == Effect::kFlip;
+}
+
 /// Whether each image of a trial draws faults of its own.
 bool has_own_faults(const Job& job) {
   return fault_model_of(job.faults).lifetime == Lifetime::kImage;
@@ -57,7 +61,7 @@ bool has_own_faults(const Job& job) {
 
 void print_layers(const DryRun& run, const Job& job) {
   const bool weights = job.faults.list.empty() && job.faults.targets == FaultsJob().targets;
-  const bool flips = job.faults.model == FaultsJob().model && job.faults.shape == FaultsJob().shape;
+  const bool flips = flip_bits(job) && job.faults.model.of_bits();
   Rows rows = {{weights ? "weights" : "tensor", sites_of(job), "MACs",
                 flips ? "run for one flip" : "run for one fault"}};
   for (const DryRun::Point& point : run.points)
@@ -76,8 +80,7 @@ void print_networks(const DryRun& run, const Job& job) {
   for (const DryRun::Network& network : run.networks) {
     say("{} {} may {} in the {} network; {:.2f} ms per image, measured here\n",
         with_spaces(static_cast<std::int64_t>(network.bits)), sites_of(job),
-        job.faults.model == FaultsJob().model ? "flip" : "fail", network.name,
-        1e3 * network.seconds_per_image);
+        flip_bits(job) ? "flip" : "fail", network.name, 1e3 * network.seconds_per_image);
     if (!network.stored_types.empty())
       say("  they are bits of 32-bit fp32 words, converted from the file's {}\n",
           network.stored_types);

@@ -30,8 +30,13 @@ class Replay : public Command {
     add_whole(*app, "--seed", seed_, "Of random trials");
     app->add_option("--checkpoint", checkpoint_, "The network, where it is not where it was");
     app->add_option("--data", data_, "The data set's folder, where it is not where it was");
-    app->add_option("--engine", engine_, "fast or reference, other than the trials were run with");
-    app->add_option("--device", device_, "auto, cpu or cuda, other than the campaign's");
+    add_word(
+        *app, "--engine",
+        [this](const std::string& word) { engine_ = parse_engine("--engine", word); }, "",
+        "fast or reference, other than the trials were run with");
+    add_word(
+        *app, "--device", [this](const std::string& word) { device_ = parse_device(word); }, "",
+        "auto, cpu or cuda, other than the campaign's");
     app->add_option("--threads", threads_, "CPU threads per rank, other than the campaign's");
     return app;
   }
@@ -93,7 +98,7 @@ class Replay : public Command {
     };
     add("--checkpoint", checkpoint_);
     add("--data", data_);
-    add("--device", device_);
+    add("--device", device_ ? device_name(*device_) : "");
     add("--threads", threads_ ? std::to_string(*threads_) : "");
     return flags;
   }
@@ -130,7 +135,9 @@ class Replay : public Command {
     say("{} of {} trials identical\n", report.identical, report.trials);
   }
 
-  std::string result_, trials_, checkpoint_, data_, engine_, device_, faults_, network_;
+  std::string result_, trials_, checkpoint_, data_, faults_, network_;
+  std::optional<EnginePath> engine_;
+  std::optional<DeviceChoice> device_;
   std::optional<std::uint32_t> point_;
   std::optional<int> threads_;
   std::uint64_t seed_ = 1;

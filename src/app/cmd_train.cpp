@@ -35,9 +35,7 @@ class Train : public Command {
     app->add_option("--momentum", options_.momentum, "Of SGD")->capture_default_str();
     app->add_option("--weight-decay", options_.weight_decay, "Of SGD")->capture_default_str();
     app->add_flag("!--no-augment", options_.augment, "No random crops and flips");
-    app->add_option("--select", select_,
-                    "The best epoch on a held-out tenth (held-out) or the test images (test)")
-        ->capture_default_str();
+    add_select(*app, select_);
     add_whole(*app, "--seed", options_.seed, "Seed of weights, order and augmentation");
     app->add_flag("--fresh", options_.fresh,
                   "Throw away OUTPUT.training, from which a stopped training goes on");
@@ -81,7 +79,6 @@ class Train : public Command {
     if (output_.empty()) throw UserError("--output trained.pth is missing");
     if (selection_.checkpoint.empty() && (selection_.model.empty() || selection_.dataset.empty()))
       throw UserError("train needs --model and --dataset, or --checkpoint to go on from");
-    check_select(select_);
     check_training(options_);
   }
 
@@ -125,7 +122,8 @@ class Train : public Command {
   Compute compute_;
   TrainOptions options_;
   std::vector<std::string> store_;
-  std::string select_ = "held-out", output_;
+  SelectBy select_ = SelectBy::kHeldOut;
+  std::string output_;
 };
 
 }  // namespace

@@ -102,6 +102,8 @@ ExitCode run_subcommand(const Comm& comm, const std::string& program,
     if (error.get_exit_code() != 0) throw SharedError(ExitCode::kUsage, usage_message(root, error));
     if (comm.rank() == 0) print_help(root, error);
     return ExitCode::kDone;
+  } catch (const UserError& error) {  // of a word that an option does not know
+    throw SharedError(ExitCode::kUsage, error.what());
   }
   for (Subcommand& subcommand : subcommands) {
     if (!subcommand.app->parsed()) continue;

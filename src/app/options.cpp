@@ -67,7 +67,10 @@ void add_channel_faults(CLI::App& app, ChannelFaultsJob& job) {
       "the same, a flip of 16 costs a sixteenth of one of 256");
   app.add_option("--channel-trials", job.output,
                  "channel-FI: file of its trials, to resume from (<output>.trials.h5)");
-  add("--channel-engine", job.engine, "channel-FI: fast, or reference");
+  add_word(
+      app, "--channel-engine",
+      [&job](const std::string& word) { job.engine = parse_engine("--channel-engine", word); },
+      engine_name(job.engine), "channel-FI: fast, or reference");
   app.add_option("--channel-audit", job.audit, "channel-FI: as --audit of `inject`");
   app.add_flag("--channel-fresh", job.fresh, "channel-FI: throw away trials that are there");
 }
@@ -121,6 +124,12 @@ CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& va
       ->capture_default_str();
 }
 
+CLI::Option* add_word(CLI::App& app, const std::string& name,
+                      const std::function<void(const std::string&)>& take, const std::string& usual,
+                      const std::string& what) {
+  return app.add_option_function<std::string>(name, take, what)->default_str(usual);
+}
+
 void add_selection(CLI::App& app, ModelSelection& selection) {
   app.add_option_function<std::string>(
       "--model", [&selection](const std::string& word) { choose_model(word, selection); },
@@ -145,9 +154,11 @@ void add_seed_checkpoint(CLI::App& app, ModelSelection& selection) {
                  "Of a checkpoint that the seed tool pruned; checked against its widths");
   app.add_option("--hardening-ratio", selection.hardening_ratio,
                  "Of a checkpoint that the seed tool hardened; checked against its copies");
-  app.add_option("--clipping", selection.clipping,
-                 "Of a checkpoint that the seed tool hardened: ranger or ranger-clamp, with bounds "
-                 "from all training images");
+  add_word(
+      app, "--clipping",
+      [&selection](const std::string& word) { selection.clipping = parse_clipping(word); }, "",
+      "Of a checkpoint that the seed tool hardened: ranger or ranger-clamp, with bounds "
+      "from all training images");
 }
 
 void add_images(CLI::App& app, std::int64_t& images, const std::string& what) {
@@ -158,8 +169,9 @@ void add_images(CLI::App& app, std::int64_t& images, const std::string& what) {
 
 void add_compute(CLI::App& app, Compute& compute, int default_threads) {
   compute.threads = default_threads;
-  app.add_option("--device", compute.device, "auto, cpu or cuda (one GPU per local rank)")
-      ->capture_default_str();
+  add_word(
+      app, "--device", [&compute](const std::string& word) { compute.device = parse_device(word); },
+      device_name(compute.device), "auto, cpu or cuda (one GPU per local rank)");
   app.add_option("--threads", compute.threads,
                  "CPU threads per rank (0: OMP_NUM_THREADS, else as many as it has CPUs)")
       ->capture_default_str();
@@ -242,9 +254,14 @@ void add_pruning(CLI::App& app, PruningOptions& o) {
   app.add_option("--weight-decay", train.weight_decay, "Of fine-tuning by SGD")
       ->capture_default_str();
   app.add_flag("--augment,!--no-augment", train.augment, "Random crops and flips in fine-tuning");
-  app.add_option("--select", o.job.select,
-                 "The best epoch on a held-out tenth (held-out) or the test images (test)")
-      ->capture_default_str();
+  add_select(app, o.job.select);
+}
+
+void add_select(CLI::App& app, SelectBy& select) {
+  add_word(
+      app, "--select", [&select](const std::string& word) { select = parse_select(word); },
+      select_name(select),
+      "The best epoch on a held-out tenth (held-out) or the test images (test)");
 }
 
 void add_group_score(CLI::App& app, std::string& group_score) {
@@ -355,15 +372,21 @@ void add_faults(CLI::App& app, FaultsJob& faults) {
   app.add_option("--faults", faults.list,
                  "CSV with the faults of each trial (docs/fault_lists.md), instead of the options "
                  "that draw them");
-  app.add_option("--fault-target", faults.targets,
-                 "What may fail in memory: weight, bias, bn, bound, scale, check, or parameters "
-                 "(all). Or outputs while the network runs: activation (of Conv2d and Linear), or "
-                 "post (what these read)")
+  app.add_option_function<std::vector<std::string>>(
+         "--fault-target",
+         [&faults](const std::vector<std::string>& words) {
+           faults.targets = parse_targets(words);
+         },
+         "What may fail in memory: weight, bias, bn, bound, scale, check, or parameters "
+         "(all). Or outputs while the network runs: activation (of Conv2d and Linear), or "
+         "post (what these read)")
       ->delimiter(',')
       ->default_str("weight");
-  app.add_option("--fault-lifetime", faults.lifetime,
-                 "Which images a fault in an output hits: image (one; each image has its own; the "
-                 "default), or permanent (all of its trial)");
+  add_word(
+      app, "--fault-lifetime",
+      [&faults](const std::string& word) { faults.lifetime = parse_lifetime(word); }, "",
+      "Which images a fault in an output hits: image (one; each image has its own; the "
+      "default), or permanent (all of its trial)");
   app.add_option("--layers", faults.layers,
                  "Only layers whose names match a pattern with * and ?; !PATTERN takes out again")
       ->delimiter(',');
@@ -373,20 +396,23 @@ void add_faults(CLI::App& app, FaultsJob& faults) {
                  "Only these bits of every stored word: 31, 23-30, sign, exponent, mantissa, "
                  "message, check")
       ->delimiter(',');
-  app.add_option("--fault-model", faults.model,
-                 "flip, stuck-at-0, stuck-at-1; or whole words: random-word, value:V")
-      ->capture_default_str();
-  app.add_option("--fault-shape", faults.shape,
-                 "bit; burst:L, L adjacent bits; mbu:p1,p2,p3, 1 to 3 adjacent bits")
-      ->capture_default_str();
+  add_word(
+      app, "--fault-model",
+      [&faults](const std::string& word) { parse_effect(word, faults.model); },
+      effect_name(faults.model),
+      "flip, stuck-at-0, stuck-at-1; or whole words: random-word, value:V");
+  add_word(
+      app, "--fault-shape", [&faults](const std::string& word) { parse_shape(word, faults.model); },
+      shape_name(faults.model),
+      "bit; burst:L, L adjacent bits; mbu:p1,p2,p3, 1 to 3 adjacent bits");
   app.add_option("--event-rate", faults.event_rate,
                  "With other shapes than bit, instead of --ber: probability that an event starts "
                  "at a bit");
-  app.add_option(
-         "--faults-stored", faults.stored,
-         "Whether the result keeps each trial's faults: auto (up to 10000 of a trial), yes, "
-         "no")
-      ->capture_default_str();
+  add_word(
+      app, "--faults-stored",
+      [&faults](const std::string& word) { faults.stored = parse_faults_stored(word); },
+      faults_stored_name(faults.stored),
+      "Whether the result keeps each trial's faults: auto (up to 10000 of a trial), yes, no");
 }
 
 void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
@@ -395,21 +421,29 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
       "--ber", job.ber,
       "Probability that a bit fails, in [0, 1] (with --fault-model random-word and value: a "
       "word); several make several points");
-  app.add_option("--fault-count", job.fault_count,
-                 "binomial: every bit by itself; per-layer-floor: floor(ber*bits) in each layer "
-                 "(seed tool); exact:K")
-      ->capture_default_str();
+  add_word(
+      app, "--fault-count",
+      [&job](const std::string& word) { job.fault_count = parse_fault_count(word); },
+      fault_count_name(job.fault_count),
+      "binomial: every bit by itself; per-layer-floor: floor(ber*bits) in each layer (seed tool); "
+      "exact:K");
   app.add_flag("--single-bit", options.single_bit, "Short for --fault-count exact:1");
   app.add_option("--repeat", job.trials,
                  "Trials per point (100; with --half-width at most 1000000)")
       ->check(CLI::Validator(no_whole_number, "", "whole number"));
   app.add_option("--trial-range", options.range,
                  "Only trials first:end (end not included) of each point, to `merge` with others");
-  app.add_option("--sampling", job.sampling,
-                 "simple; stratified: a pilot, then trials where they tell most; with --single-bit "
-                 "also per-layer, per-class, per-bit: as many trials of each stored tensor, class "
-                 "or bit, with intervals of each (:allocated behind: shared out by a pilot)")
-      ->capture_default_str();
+  add_word(
+      app, "--sampling",
+      [&job](const std::string& word) {
+        const SamplingWord& own = parse_sampling(word);
+        job.sampling = own.sampling;
+        job.division = own.division;
+      },
+      sampling_word(job.sampling, job.division),
+      "simple; stratified: a pilot, then trials where they tell most; with --single-bit also "
+      "per-layer, per-class, per-bit: as many trials of each stored tensor, class or bit, with "
+      "intervals of each (:allocated behind: shared out by a pilot)");
   app.add_option("--half-width", job.half_width,
                  "Stop when the interval of the failing share (--single-bit) or accuracy is "
                  "estimate +- this, such as 0.003")
@@ -427,8 +461,10 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
   add_whole(app, "--seed", job.seed, "Seed of all faults");
   app.add_option("--confidence", job.confidence, "Of the intervals, in (0, 1)")
       ->capture_default_str();
-  app.add_option("--engine", job.engine, "fast, or reference: the whole network for every trial")
-      ->capture_default_str();
+  add_word(
+      app, "--engine",
+      [&job](const std::string& word) { job.engine = parse_engine("--engine", word); },
+      engine_name(job.engine), "fast, or reference: the whole network for every trial");
   app.add_option("--audit", job.audit,
                  "Share of the trials, in [0, 1], that are run again by the reference engine and "
                  "compared (default: as many as cost 2 % of the time; 0: none)");
@@ -447,10 +483,10 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
 void finish_injection(const InjectionOptions& options, Job& job) {
   if (!options.range.empty()) job.range = parse_range(options.range);
   if (!options.single_bit) return;
-  if (job.fault_count != "binomial" && job.fault_count != "exact:1")
-    throw UserError("--single-bit and --fault-count " + job.fault_count +
+  if (job.fault_count != FaultCount() && job.fault_count != kSingleFault)
+    throw UserError("--single-bit and --fault-count " + fault_count_name(job.fault_count) +
                     " contradict each other; give one");
-  job.fault_count = "exact:1";
+  job.fault_count = kSingleFault;
 }
 
 }  // namespace sentinel

@@ -1,5 +1,6 @@
 #pragma once
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,12 @@ namespace sentinel {
 /// An option with a whole number from 0 on. (CLI11 takes -1 for 2^64 - 1.)
 CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& value,
                        const std::string& what);
+
+/// An option with words for values, one of them `usual` (empty: none); `take` is given the word,
+/// and throws a UserError where it stands for nothing.
+CLI::Option* add_word(CLI::App& app, const std::string& name,
+                      const std::function<void(const std::string&)>& take, const std::string& usual,
+                      const std::string& what);
 
 /// Whether what --model says is a file rather than the name of an architecture.
 bool is_network_file(const std::string& model);
@@ -57,6 +64,8 @@ struct PruningOptions {
 void add_pruning(CLI::App& app, PruningOptions& options);
 PruningJob pruning_job(const PruningOptions& options);
 
+void add_select(CLI::App& app, SelectBy& select);
+
 void add_group_score(CLI::App& app, std::string& group_score);
 /// UserError for an unknown kind.
 GroupScore group_score_of(const std::string& word);
@@ -82,7 +91,7 @@ ProtectionJob protection_job(const ProtectionOptions& options);
 
 /// What inject, campaign and plan are told of the faults, as typed where a Job has it otherwise.
 struct InjectionOptions {
-  bool single_bit = false;  // stands for fault_count = "exact:1"
+  bool single_bit = false;  // stands for fault_count = kSingleFault
   std::string range;        // "first:end"
 };
 /// --also, of campaign and plan.

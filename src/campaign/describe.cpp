@@ -199,7 +199,7 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
   add_points(parts, plan.points, job.confidence, runner);
   if (blocks) parts["images per trial"] = std::to_string(runner.blocks().size());
   parts["arithmetic"] =
-      fmt::format("float32, engine {}, {} images per batch", job.engine, job.block);
+      fmt::format("float32, engine {}, {} images per batch", engine_name(job.engine), job.block);
   const Selection selection = selection_of(job.faults);
   const FaultModel faults = fault_model_of(job.faults);
   parts["target"] = target_name(selection);
@@ -314,7 +314,7 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
                      {"libtorch", TORCH_VERSION},
                      {"hdf5", hdf5_version()},
                      {"sentinelnn", version()},
-                     {"engine", job.engine},
+                     {"engine", engine_name(job.engine)},
                      {"images_per_batch", std::to_string(job.block)}};
   const FileNotes& notes = plan.models.front().notes;
   if (!notes.weights_key.empty()) info.provenance["weights_key"] = notes.weights_key;

@@ -56,7 +56,7 @@ std::vector<TrialCost> trial_costs(const Built& built, const Selection& selectio
 void describe_costs(DryRun::Point& own, const DryRun& run, const Job& job, const Sampler& sampler,
                     const std::vector<TrialCost>& costs) {
   std::vector<double> relative(costs.size(), 1);
-  if (job.engine == "fast") {
+  if (job.engine == EnginePath::kFast) {
     for (std::size_t m = 0; m < costs.size(); ++m) relative[m] = costs[m].expected(sampler);
     const double least = std::min(1.0, *std::min_element(relative.begin(), relative.end()));
     own.audit_rate = job.audit.value_or(default_audit_rate(least));

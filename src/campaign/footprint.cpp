@@ -45,7 +45,7 @@ std::uint64_t kept_bytes(const Graph& graph) {
 void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built) {
   const auto images = static_cast<std::uint64_t>(run.images);
   const std::uint64_t batch = images * built.images.batch(0, 1, {}).images.nbytes();
-  const bool fast = job.engine == "fast";
+  const bool fast = job.engine == EnginePath::kFast;
   run.image_bytes = run.images_per_trial < run.images ? 2 * batch : batch;  // and once in blocks
   run.result_bytes = kResult;
   for (const NamedModel& model : built.models) {
@@ -58,7 +58,7 @@ void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Bui
     run.result_bytes += kResultPerNetwork + images * (classes + 1) * sizeof(float);
   }
   run.cache_bytes = std::min(run.cache_bytes, cache_budget(comm, job));
-  if (job.half_width > 0 || job.sampling != "simple") run.result_bytes += kResultOfStrata;
+  if (job.half_width > 0 || job.sampling != Sampling::kSimple) run.result_bytes += kResultOfStrata;
 }
 
 void describe_disk(DryRun::Point& told, const CampaignPoint& point, const FaultsJob& job,

@@ -3,9 +3,14 @@
 #include <utility>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/word_table.hpp"
+#include "sentinel/graph/outputs.hpp"
 
 namespace sentinel {
 namespace {
+
+constexpr Word<FaultsStored> kFaultsStored[] = {
+    {"auto", FaultsStored::kAuto}, {"yes", FaultsStored::kYes}, {"no", FaultsStored::kNo}};
 
 void require(bool holds, const std::string& message) {
   if (!holds) throw UserError(message);
@@ -16,7 +21,7 @@ void require(bool holds, const std::string& message) {
 Selection selection_of(const FaultsJob& faults) {
   Selection selection;
   if (faults.list.empty())
-    selection.targets = parse_targets(faults.targets);
+    selection.targets = faults.targets;
   else if (faults.lists_outputs)
     selection.targets = {TensorClass::kOutput};
   else
@@ -31,33 +36,42 @@ Selection selection_of(const FaultsJob& faults) {
   }
   selection.words = fault_model_of(faults).of_words();
   require(!selection.words || faults.bits.empty(),
-          "--bits: with --fault-model " + faults.model +
+          "--bits: with --fault-model " + effect_name(faults.model) +
               " a fault hits a whole word; leave one of the options out");
   return canonical(std::move(selection));
 }
 
 FaultModel fault_model_of(const FaultsJob& faults) {
-  FaultModel model;
-  parse_effect(faults.model, model);
-  parse_shape(faults.shape, model);
-  Selection selection;
-  selection.targets = parse_targets(faults.targets);
-  const bool outputs = selects_outputs(selection);
-  require(outputs || faults.lifetime.empty(),
-          "--fault-lifetime " + faults.lifetime +
+  FaultModel model = faults.model;
+  const bool outputs = is_output(faults.targets.at(0));
+  require(outputs || !faults.lifetime,
+          "--fault-lifetime " + lifetime_name(faults.lifetime.value_or(Lifetime::kImage)) +
               " is for --fault-target activation and post: faults in memory last for all images");
-  if (outputs)
-    model.lifetime = faults.lifetime.empty() ? Lifetime::kImage : parse_lifetime(faults.lifetime);
+  if (outputs) model.lifetime = faults.lifetime.value_or(Lifetime::kImage);
   require(model.of_bits() || !model.of_words(),
-          "--fault-shape " + faults.shape + ": with --fault-model " + faults.model +
+          "--fault-shape " + shape_name(model) + ": with --fault-model " + effect_name(model) +
               " a fault hits a whole word; leave one of the options out");
   return model;
 }
 
 std::size_t most_stored_faults(const FaultsJob& faults) {
-  constexpr std::size_t kUsual = 10'000;
-  if (faults.stored == "auto") return kUsual;
-  return faults.stored == "yes" ? SIZE_MAX : 0;
+  switch (faults.stored) {
+    case FaultsStored::kAuto:
+      return 10'000;
+    case FaultsStored::kYes:
+      return SIZE_MAX;
+    case FaultsStored::kNo:
+      return 0;
+  }
+  throw Bug("unknown choice of faults to store");
+}
+
+FaultsStored parse_faults_stored(const std::string& word) {
+  return parse_word(kFaultsStored, "--faults-stored", word);
+}
+
+std::string faults_stored_name(FaultsStored stored) {
+  return word_for(kFaultsStored, stored);
 }
 
 const std::vector<double>& rates_of(const Job& job) {

@@ -33,8 +33,8 @@ std::vector<std::string> names_of(const std::vector<ModelInfo>& models) {
 
 /// Of a trial of all models, by point.
 std::vector<double> trial_costs(const Job& job, const TrialPlan& plan) {
-  std::vector<double> costs(plan.points.size(), job.engine == "fast" ? 0 : 1);
-  if (job.engine != "fast") return costs;
+  std::vector<double> costs(plan.points.size(), job.engine == EnginePath::kFast ? 0 : 1);
+  if (job.engine != EnginePath::kFast) return costs;
   for (const NamedModel& model : plan.models) {
     const TrialCost cost(model.graph, FaultSpace(model.graph, selection_of(job.faults)));
     for (std::size_t p = 0; p < costs.size(); ++p)

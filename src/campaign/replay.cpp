@@ -130,7 +130,7 @@ std::string platform_of(const std::string& session_info, const TrialRow& row) {
 }
 
 std::string engine_of(const TrialRow& row) {
-  return row.path == static_cast<std::uint8_t>(EnginePath::kFast) ? "fast" : "reference";
+  return engine_name(static_cast<EnginePath>(row.path));
 }
 
 std::vector<std::string> compare(const TrialRecord& stored, const TrialRecord& replayed,
@@ -227,8 +227,8 @@ ReplayReport run_replay(const Comm& comm, const ReplayJob& replay) {
   TrialPlan plan{"replay", built.models, built.images, {}, {}};
   comm.agree([&] { plan.points = planned_points(job, built.models, built.list); });
   Job own = job;
-  if (!replay.engine.empty()) own.engine = replay.engine;
-  own.faults.stored = "yes";
+  own.engine = replay.engine.value_or(job.engine);
+  own.faults.stored = FaultsStored::kYes;
   own.audit.reset();  // of the job; a replay is one itself
   std::optional<TrialRunner> runner;
   comm.agree([&] {

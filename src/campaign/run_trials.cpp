@@ -27,7 +27,7 @@ EngineOptions engine_options(const Comm& comm, const Job& job, const TrialPlan& 
   EngineOptions options;
   options.block = job.block;
   options.device = device;
-  options.reference_only = job.engine == "reference";
+  options.reference_only = job.engine == EnginePath::kReference;
   options.cache_budget = trials ? cache_budget(comm, job) : 0;
   options.selection = selection_of(job.faults);
   options.most_records = most_stored_faults(job.faults);
@@ -130,7 +130,7 @@ ExitCode run_trials(const Comm& comm, const Job& job, const TrialPlan& plan, at:
   std::optional<TrialRunner> runner;
   comm.agree([&] {
     runner.emplace(make_runner(comm, job, plan, device));
-    if (job.engine == "fast") runner->audit(job.audit);
+    if (job.engine == EnginePath::kFast) runner->audit(job.audit);
   });
   const SessionInfo session = describe_session(comm, job, device);
   std::optional<Ledger> ledger;  // rank 0 only

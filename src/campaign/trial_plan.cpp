@@ -49,16 +49,15 @@ std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const Fault
   CampaignPoint point;
   point.trials = planned_trials(job);
   point.first = job.range ? job.range->begin : 0;
-  const SamplingWord& sampling = sampling_of(job.sampling);
-  point.sampling = job.half_width > 0 ? Sampling::kSequential : sampling.sampling;
-  point.division = sampling.division;
+  point.sampling = job.half_width > 0 ? Sampling::kSequential : job.sampling;
+  point.division = job.division;
   if (job.range) point.whole = job.trials.value_or(0);
   point.half_width = job.half_width;
   point.guaranteed = job.guaranteed;
   point.faults = fault_model_of(job.faults);
   const std::vector<double>& rates = rates_of(job);
   for (const double rate : rates.empty() ? std::vector<double>{0} : rates) {
-    point.sampler = parse_sampler(job.fault_count, rate);
+    point.sampler = sampler_of(job.fault_count, rate);
     points.push_back(point);
   }
   return points;

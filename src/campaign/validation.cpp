@@ -22,19 +22,14 @@ void require(bool holds, const std::string& message) {
   if (!holds) throw UserError(message);
 }
 
-void require_engine(const std::string& engine, const std::string& option) {
-  require(engine == "fast" || engine == "reference",
-          option + " " + engine + " is unknown; choose fast or reference");
-}
-
-void validate_audit(const std::optional<double>& rate, const std::string& engine,
+void validate_audit(const std::optional<double>& rate, EnginePath engine,
                     const std::string& option) {
   if (!rate) return;
   require(*rate >= 0 && *rate <= 1,
           fmt::format("{} {} lies outside [0, 1]; give the share of trials to run again by the "
                       "reference path, such as 0.01 (0: none)",
                       option, *rate));
-  require(*rate == 0 || engine == "fast",
+  require(*rate == 0 || engine == EnginePath::kFast,
           fmt::format("{} {} needs the fast engine: with the reference engine there is nothing to "
                       "compare",
                       option, *rate));
@@ -42,8 +37,7 @@ void validate_audit(const std::optional<double>& rate, const std::string& engine
 
 /// Whether each trial is drawn whatever others showed.
 bool has_fixed_trials(const Job& job) {
-  const SamplingWord* sampling = find_sampling(job.sampling);
-  return job.half_width == 0 && sampling && sampling->sampling != Sampling::kStratified;
+  return job.half_width == 0 && job.sampling != Sampling::kStratified;
 }
 
 void validate_range(const Job& job) {
@@ -58,7 +52,8 @@ void validate_range(const Job& job) {
   require(has_fixed_trials(job),
           "--trial-range needs trials that do not depend on each other; leave out --half-width and "
           "--sampling " +
-              (job.sampling == "simple" ? "stratified" : job.sampling));
+              (job.sampling == Sampling::kSimple ? "stratified"
+                                                 : sampling_word(job.sampling, job.division)));
 }
 
 /// The option that chooses the same parts where trials have other faults than one.
@@ -74,6 +69,30 @@ const char* selecting_option(DivideBy by) {
   throw Bug("unknown division");
 }
 
+/// Whether parts of the memory with estimates of their own go with the job's other options.
+void validate_division(const Job& job) {
+  if (!job.division || !job.faults.list.empty()) return;
+  const std::string sampling = sampling_word(job.sampling, job.division);
+  const char* option = selecting_option(*job.division);
+  if (!job.fault_count.is_single())
+    throw UserError(fmt::format(
+        "--sampling {} divides the population of single faults, so it needs --single-bit; for "
+        "other numbers of faults choose a part by {}, one campaign each",
+        sampling, option));
+  if (job.half_width > 0)
+    throw UserError(fmt::format(
+        "--half-width stops by one interval, and --sampling {} has one of each stratum; give "
+        "--repeat, about {} trials for each stratum keep every interval within +- {:g}",
+        sampling, trials_for(job.half_width, 0.5, job.confidence), job.half_width));
+  if (*job.division == DivideBy::kClass && selects_outputs(selection_of(job.faults)))
+    throw UserError("--sampling " + sampling + ": outputs of nodes are one class; choose " +
+                    "per-layer or per-bit");
+  if (*job.division == DivideBy::kBit && fault_model_of(job.faults).of_words())
+    throw UserError("--sampling " + sampling + ": with --fault-model " +
+                    effect_name(job.faults.model) +
+                    " a fault hits a whole word; choose per-layer or per-class");
+}
+
 /// Which trials, and when they are enough.
 void validate_sampling(const Job& job) {
   require(!job.trials || *job.trials > 0, "--repeat 0: at least one trial is needed");
@@ -86,12 +105,13 @@ void validate_sampling(const Job& job) {
       fmt::format("--half-width {} lies outside [{}, 0.5); it is a share, such as 0.003 for 0.3 "
                   "points (0: a fixed number of trials)",
                   job.half_width, kLeastHalfWidth));
-  validate_sampling_word(job);
-  require(job.half_width == 0 || job.sampling == "simple",
+  validate_division(job);
+  require(job.half_width == 0 || job.sampling == Sampling::kSimple,
           "--half-width draws strata trial by trial; leave out --sampling stratified");
-  require(!job.guaranteed || job.half_width > 0 ||
-              (job.sampling == "stratified" && job.fault_count == "exact:1"),
-          "--guaranteed needs --half-width, or --single-bit --sampling stratified");
+  require(
+      !job.guaranteed || job.half_width > 0 ||
+          (job.sampling == Sampling::kStratified && !job.division && job.fault_count.is_single()),
+      "--guaranteed needs --half-width, or --single-bit --sampling stratified");
   validate_range(job);
 }
 
@@ -121,15 +141,15 @@ void validate_list(const Job& job) {
       {!faults.layers.empty(), "--layers"},
       {!faults.channels.empty(), "--channels"},
       {!faults.bits.empty(), "--bits"},
-      {faults.model != usual.model, "--fault-model"},
-      {faults.shape != usual.shape, "--fault-shape"},
-      {!faults.lifetime.empty(), "--fault-lifetime"},
+      {faults.model.effect != usual.model.effect, "--fault-model"},
+      {!faults.model.of_bits(), "--fault-shape"},
+      {faults.lifetime.has_value(), "--fault-lifetime"},
       {!faults.event_rate.empty(), "--event-rate"},
       {!job.ber.empty(), "--ber"},
       {job.fault_count != plain.fault_count, "--fault-count and --single-bit"},
       {job.trials.has_value(), "--repeat"},
       {job.half_width > 0, "--half-width"},
-      {job.sampling != plain.sampling, "--sampling"}};
+      {job.sampling != plain.sampling || job.division, "--sampling"}};
   for (const auto& [given, option] : others)
     require(!given,
             "--faults " + faults.list + " says which faults each trial has; leave out " + option);
@@ -137,14 +157,12 @@ void validate_list(const Job& job) {
 
 void validate_faults(const Job& job) {
   const FaultsJob& faults = job.faults;
-  require(faults.stored == "auto" || faults.stored == "yes" || faults.stored == "no",
-          "--faults-stored " + faults.stored + " is unknown; choose auto, yes or no");
   if (!faults.list.empty()) return validate_list(job);
   selection_of(faults);
-  const bool exact = job.fault_count.rfind("exact:", 0) == 0;
+  const bool exact = job.fault_count.is_exact();
   const bool bits = fault_model_of(faults).of_bits();
   require(bits || job.ber.empty(),
-          "--ber is the rate of single bits; with --fault-shape " + faults.shape +
+          "--ber is the rate of single bits; with --fault-shape " + shape_name(faults.model) +
               " give --event-rate, the probability that an event starts at a bit");
   require(!bits || faults.event_rate.empty(),
           "--event-rate is for --fault-shape burst:L and mbu:p1,p2,p3; give --ber");
@@ -154,39 +172,12 @@ void validate_faults(const Job& job) {
                : "--event-rate is missing: the probability that an event starts at a bit, such as "
                  "1e-6");
   require(!exact || rates.empty(), (bits ? "--ber" : "--event-rate") +
-                                       (" and --fault-count " + job.fault_count) +
+                                       (" and --fault-count " + fault_count_name(job.fault_count)) +
                                        " contradict each other; give one");
-  for (const double rate : rates) parse_sampler(job.fault_count, rate);
-  if (exact) parse_sampler(job.fault_count, 0);
+  for (const double rate : rates) sampler_of(job.fault_count, rate);
 }
 
 }  // namespace
-
-void validate_sampling_word(const Job& job) {
-  const SamplingWord* own = find_sampling(job.sampling);
-  if (!own || own->sampling == Sampling::kSequential || own->sampling == Sampling::kAllocated)
-    throw UserError("--sampling " + job.sampling +
-                    " is unknown; choose simple, stratified, per-layer, per-class or per-bit (the "
-                    "last three also with :allocated behind)");
-  if (!own->division || !job.faults.list.empty()) return;
-  const char* option = selecting_option(*own->division);
-  if (job.fault_count != "exact:1")
-    throw UserError(fmt::format(
-        "--sampling {} divides the population of single faults, so it needs --single-bit; for "
-        "other numbers of faults choose a part by {}, one campaign each",
-        job.sampling, option));
-  if (job.half_width > 0)
-    throw UserError(fmt::format(
-        "--half-width stops by one interval, and --sampling {} has one of each stratum; give "
-        "--repeat, about {} trials for each stratum keep every interval within +- {:g}",
-        job.sampling, trials_for(job.half_width, 0.5, job.confidence), job.half_width));
-  if (*own->division == DivideBy::kClass && selects_outputs(selection_of(job.faults)))
-    throw UserError("--sampling " + job.sampling + ": outputs of nodes are one class; choose " +
-                    "per-layer or per-bit");
-  if (*own->division == DivideBy::kBit && fault_model_of(job.faults).of_words())
-    throw UserError("--sampling " + job.sampling + ": with --fault-model " + job.faults.model +
-                    " a fault hits a whole word; choose per-layer or per-class");
-}
 
 void validate(const ProtectionJob& job) {
   const double ratio = job.hardening.duplication.ratio;
@@ -207,7 +198,6 @@ void validate(const PruningJob& job) {
   check_ratio("--pruning-ratio", job.plan.ratio);
   for (const auto& [layer, ratio] : job.plan.ratios)
     check_ratio("--pruning-ratios " + layer + " =", ratio);
-  check_select(job.select);
   require(job.finetune_epochs >= 0 && job.finetune_epochs <= 1000000,
           "--finetune-epochs must be from 0 to 1000000");
   TrainOptions options = job.finetune;
@@ -233,7 +223,6 @@ void validate(const ChannelFaultsJob& job) {
   require(job.images_per_trial == -1 || job.images_per_trial > 0,
           fmt::format("--channel-images-per-trial {} must be at least 1, or -1 for all",
                       job.images_per_trial));
-  require_engine(job.engine, "--channel-engine");
   validate_audit(job.audit, job.engine, "--channel-audit");
 }
 
@@ -248,7 +237,6 @@ void validate(const Job& job) {
   require(job.cache_budget_gib >= 0 && job.cache_budget_gib <= 1e6,
           "--cache-budget lies outside 0 … 1000000 GiB");
   require(job.publish_seconds >= 0, "--publish must not be negative");
-  require_engine(job.engine, "--engine");
   validate_audit(job.audit, job.engine, "--audit");
   validate_faults(job);
   if (job.pruning) validate(*job.pruning);

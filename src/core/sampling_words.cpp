@@ -30,6 +30,14 @@ bool may_stop(Sampling sampling) {
   return sampling == Sampling::kSequential || sampling == Sampling::kAllocated;
 }
 
+const SamplingWord& parse_sampling(const std::string& word) {
+  const SamplingWord* own = find_sampling(word);
+  if (own && !may_stop(own->sampling)) return *own;
+  throw UserError("--sampling " + word +
+                  " is unknown; choose simple, stratified, per-layer, per-class or per-bit (the "
+                  "last three also with :allocated behind)");
+}
+
 const SamplingWord* find_sampling(const std::string& word) {
   const auto found = std::find_if(kWords.begin(), kWords.end(),
                                   [&](const SamplingWord& own) { return own.word == word; });

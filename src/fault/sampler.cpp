@@ -225,11 +225,27 @@ struct Expected {
 
 }  // namespace
 
-Sampler parse_sampler(const std::string& fault_count, double ber) {
+FaultCount parse_fault_count(const std::string& word) {
+  for (const auto kind : {FaultCount::Kind::kBinomial, FaultCount::Kind::kPerLayerFloor})
+    if (word == fault_count_name({kind})) return {kind};
+  return {FaultCount::Kind::kExact, parse_exact(word)};
+}
+
+std::string fault_count_name(const FaultCount& count) {
+  return sampler_name(sampler_of(count, 0));
+}
+
+Sampler sampler_of(const FaultCount& count, double ber) {
   check_ber(ber);
-  if (fault_count == "binomial") return BinomialFaults{ber};
-  if (fault_count == "per-layer-floor") return PerLayerFloorFaults{ber};
-  return ExactFaults{parse_exact(fault_count)};
+  switch (count.kind) {
+    case FaultCount::Kind::kBinomial:
+      return BinomialFaults{ber};
+    case FaultCount::Kind::kPerLayerFloor:
+      return PerLayerFloorFaults{ber};
+    case FaultCount::Kind::kExact:
+      return ExactFaults{count.exact};
+  }
+  throw Bug("unknown number of faults");
 }
 
 std::string sampler_name(const Sampler& sampler) {

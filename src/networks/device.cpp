@@ -6,15 +6,29 @@
 #include <cstdlib>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/word_table.hpp"
 
 namespace sentinel {
+namespace {
+
+constexpr Word<DeviceChoice> kDevices[] = {
+    {"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}};
+
+}  // namespace
+
+DeviceChoice parse_device(const std::string& word) {
+  return parse_word(kDevices, "--device", word);
+}
+
+std::string device_name(DeviceChoice device) {
+  return word_for(kDevices, device);
+}
 
 at::Device choose_device(const Comm& comm, const Compute& compute) {
-  if (compute.device != "auto" && compute.device != "cpu" && compute.device != "cuda")
-    throw UserError("--device " + compute.device + " is unknown; choose auto, cpu or cuda");
   at::set_num_threads(compute.threads);
   const auto gpus = static_cast<int>(torch::cuda::device_count());
-  if (compute.device == "cpu" || (compute.device == "auto" && gpus == 0)) return at::kCPU;
+  if (compute.device == DeviceChoice::kCpu) return at::kCPU;
+  if (compute.device == DeviceChoice::kAuto && gpus == 0) return at::kCPU;
   if (gpus == 0)
     throw EnvironmentError(
         "--device cuda: no GPU can be used here (LibTorch without CUDA, or none is visible)");

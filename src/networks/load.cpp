@@ -42,8 +42,7 @@ void require_seed_hardened(const Bytes& file, const Graph& graph, const std::str
 void restrict(const Comm& comm, NamedModel& model, const ModelSelection& selection) {
   const Dataset images =
       load_dataset(comm, selection, model.graph.dataset, Split::kTrain, kAllImages);
-  Graph bounded =
-      restrict_activations(model.graph, clipping_of(selection.clipping), BoundsPer::kLayer);
+  Graph bounded = restrict_activations(model.graph, *selection.clipping, BoundsPer::kLayer);
   recalibrate(bounded, images, comm, at::kCPU);
   const Bytes file = comm.from_root([&] { return serialize_model(bounded, {}); });
   const FileNotes notes = model.notes;
@@ -95,7 +94,7 @@ NamedModel load_model(const Comm& comm, const ModelSelection& selection) {
   });
   NamedModel model = parse_everywhere(comm, file, selection.checkpoint, selection);
   comm.agree([&] { check_seed_options(model.graph, selection); });
-  if (!selection.clipping.empty() && !is_restricted(model.graph)) {
+  if (selection.clipping && !is_restricted(model.graph)) {
     comm.agree([&] { require_seed_hardened(file, model.graph, selection.checkpoint); });
     restrict(comm, model, selection);
   }

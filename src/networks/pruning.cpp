@@ -26,7 +26,8 @@ FineTuningImages load_images(const Comm& comm, const NamedModel& model,
   if (job.finetune_epochs == 0) return images;
   const std::string& dataset = model.graph.dataset;
   images.train = load_dataset(comm, selection, dataset, Split::kTrain, -1);
-  if (job.select == "test") images.test = load_dataset(comm, selection, dataset, Split::kTest, -1);
+  if (job.select == SelectBy::kTest)
+    images.test = load_dataset(comm, selection, dataset, Split::kTest, -1);
   return images;
 }
 
@@ -47,7 +48,7 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores, cons
         "{:.17g}, {} augmentation, seed {} on {} images {:.12}, the best by {}",
         job.finetune_epochs, o.batch_size, o.learning_rate, o.momentum, o.weight_decay,
         o.augment ? "with" : "without", o.seed, images.train->size(), images.train->hash(),
-        job.select);
+        select_name(job.select));
     if (images.test) text += fmt::format(" images {:.12}", images.test->hash());
   }
   for (const StoreRule& rule : job.finetune.store) text += ", stored as " + rule.text;
@@ -56,7 +57,8 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores, cons
 
 void log_epoch(const PruningJob& job, const EpochReport& report) {
   spdlog::info("fine-tuning, epoch {}/{}: loss {:.4f}, {:.2f} % of the {} images right",
-               report.epoch, job.finetune_epochs, report.loss, 100 * report.accuracy, job.select);
+               report.epoch, job.finetune_epochs, report.loss, 100 * report.accuracy,
+               select_name(job.select));
 }
 
 void fine_tune(Graph& graph, const FineTuningImages& images, const PruningJob& job,

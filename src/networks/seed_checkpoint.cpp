@@ -5,12 +5,16 @@
 #include <algorithm>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/word_table.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
 namespace {
+
+constexpr Word<Clipping> kClippings[] = {{"ranger", Clipping::kRanger},
+                                         {"ranger-clamp", Clipping::kRangerClamp}};
 
 void check_ratio(const std::string& option, double ratio) {
   if (!(ratio > 0 && ratio < 1))
@@ -52,12 +56,11 @@ void check_copies(const Graph& graph, double ratio) {
   }
 }
 
-void check_clipping(const Graph& graph, const std::string& word) {
-  const Clipping clipping = clipping_of(word);
+void check_clipping(const Graph& graph, Clipping clipping) {
   for (const Node& node : graph.nodes()) {
     const auto* relu = std::get_if<BoundedActivation>(&node.op);
     if (relu && relu->clipping != clipping)
-      throw UserError("--clipping " + word +
+      throw UserError("--clipping " + clipping_name(clipping) +
                       ": the checkpoint was made with the other kind; leave "
                       "the option out");
   }
@@ -65,16 +68,18 @@ void check_clipping(const Graph& graph, const std::string& word) {
 
 }  // namespace
 
-Clipping clipping_of(const std::string& word) {
-  if (word == "ranger") return Clipping::kRanger;
-  if (word == "ranger-clamp") return Clipping::kRangerClamp;
-  throw UserError("--clipping " + word + " is unknown; choose ranger or ranger-clamp");
+Clipping parse_clipping(const std::string& word) {
+  return parse_word(kClippings, "--clipping", word);
+}
+
+std::string clipping_name(Clipping clipping) {
+  return word_for(kClippings, clipping);
 }
 
 void check_seed_options(const Graph& graph, const ModelSelection& selection) {
   if (selection.pruning_ratio) check_pruning(graph, *selection.pruning_ratio);
   if (selection.hardening_ratio) check_copies(graph, *selection.hardening_ratio);
-  if (!selection.clipping.empty()) check_clipping(graph, selection.clipping);
+  if (selection.clipping) check_clipping(graph, *selection.clipping);
 }
 
 }  // namespace sentinel

@@ -1,6 +1,4 @@
 #pragma once
-#include <string>
-
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/networks/selection.hpp"
 
@@ -9,8 +7,5 @@ namespace sentinel {
 /// Throws UserError where the ratios or the clipping that the selection names are not those of the
 /// network; a clipping that the network lacks is left to the caller.
 void check_seed_options(const Graph& graph, const ModelSelection& selection);
-
-/// The clipping of --clipping. UserError for other words.
-Clipping clipping_of(const std::string& word);
 
 }  // namespace sentinel

@@ -2,11 +2,15 @@
 #include <vector>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/word_table.hpp"
 #include "sentinel/protect/train.hpp"
 #include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
 namespace {
+
+constexpr Word<SelectBy> kSelections[] = {{"held-out", SelectBy::kHeldOut},
+                                          {"test", SelectBy::kTest}};
 
 /// The last n images.
 Dataset last(const Dataset& images, std::int64_t n) {
@@ -19,15 +23,17 @@ Dataset last(const Dataset& images, std::int64_t n) {
 
 }  // namespace
 
-void check_select(const std::string& select) {
-  if (select == "held-out" || select == "test") return;
-  throw UserError("--select " + select + " is unknown; choose held-out or test");
+SelectBy parse_select(const std::string& word) {
+  return parse_word(kSelections, "--select", word);
 }
 
-bool fit(Graph& graph, const Dataset& images, const Dataset& test, const std::string& select,
+std::string select_name(SelectBy select) {
+  return word_for(kSelections, select);
+}
+
+bool fit(Graph& graph, const Dataset& images, const Dataset& test, SelectBy select,
          const TrainOptions& options, const OnEpoch& report) {
-  check_select(select);
-  const bool holds_out = select == "held-out";
+  const bool holds_out = select == SelectBy::kHeldOut;
   if (holds_out && images.size() < 2) {
     throw UserError("--select held-out needs at least two training images");
   }

@@ -8,11 +8,14 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/text.hpp"
+#include "sentinel/core/word_table.hpp"
 
 namespace sentinel {
 namespace {
 
 constexpr int kLongestBurst = 64;
+constexpr Word<Lifetime> kLifetimes[] = {{"image", Lifetime::kImage},
+                                         {"permanent", Lifetime::kPermanent}};
 
 [[noreturn]] void refuse_shape(const std::string& text) {
   throw UserError(
@@ -83,19 +86,11 @@ std::string effect_name(const FaultModel& model) {
 }
 
 Lifetime parse_lifetime(const std::string& text) {
-  for (const Lifetime known : {Lifetime::kPermanent, Lifetime::kImage})
-    if (text == lifetime_name(known)) return known;
-  throw UserError("--fault-lifetime " + text + " is unknown; choose image or permanent");
+  return parse_word(kLifetimes, "--fault-lifetime", text);
 }
 
 std::string lifetime_name(Lifetime lifetime) {
-  switch (lifetime) {
-    case Lifetime::kPermanent:
-      return "permanent";
-    case Lifetime::kImage:
-      return "image";
-  }
-  throw Bug("unknown lifetime");
+  return word_for(kLifetimes, lifetime);
 }
 
 std::uint64_t operand_of(const FaultModel& model) {

@@ -320,8 +320,6 @@ TEST(ChannelFi, MistakesNameTheirOption) {
               HasSubstr("--channel-confidence"));
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.images_per_trial = 0; }),
               HasSubstr("--channel-images-per-trial"));
-  EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.engine = "slow"; }),
-              HasSubstr("--channel-engine"));
 }
 
 TEST(ChannelFi, TrialsOfAnotherSeedAreRefusedNamingTheWayOut) {

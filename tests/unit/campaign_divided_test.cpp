@@ -16,35 +16,35 @@ using ::testing::HasSubstr;
 
 std::string refusal(const Job& job) {
   try {
-    validate_sampling_word(job);
+    validate(job);
   } catch (const UserError& error) {
     return error.what();
   }
   return "";
 }
 
-TEST(SamplingWord, IsRefusedWithWhatToUseInstead) {
+TEST(Division, IsRefusedWithWhatToUseInstead) {
   Job job;
-  job.fault_count = "exact:1";
-  job.sampling = "per-layer";
+  job.output = "r.h5";
+  job.fault_count = kSingleFault;
+  job.sampling = Sampling::kEqual;
+  job.division = DivideBy::kLayer;
   EXPECT_EQ(refusal(job), "");
-  job.sampling = "sequential";
-  EXPECT_THAT(refusal(job), HasSubstr("--sampling sequential is unknown; choose simple"));
-  job.sampling = "per-layer";
   for (const char* count : {"binomial", "exact:2", "per-layer-floor"}) {
-    job.fault_count = count;
+    job.fault_count = parse_fault_count(count);
     EXPECT_THAT(refusal(job), HasSubstr("needs --single-bit")) << count;
     EXPECT_THAT(refusal(job), HasSubstr("by --layers")) << count;
   }
-  job.sampling = "per-class";
+  job.division = DivideBy::kClass;
   EXPECT_THAT(refusal(job), HasSubstr("by --fault-target"));
-  job.sampling = "per-bit:allocated";
+  job.sampling = Sampling::kStratified;
+  job.division = DivideBy::kBit;
   EXPECT_THAT(refusal(job), HasSubstr("by --bits"));
-  job.fault_count = "exact:1";
+  job.fault_count = kSingleFault;
   job.half_width = 0.01;
   EXPECT_THAT(refusal(job), HasSubstr("about 9604 trials for each stratum"));
   job.half_width = 0;
-  job.faults.model = "random-word";
+  job.faults.model.effect = Effect::kRandomWord;
   EXPECT_THAT(refusal(job), HasSubstr("choose per-layer or per-class"));
 }
 

@@ -22,6 +22,12 @@ TEST(SamplingWords, AreReadAndWritten) {
   EXPECT_THROW(sampling_word(Sampling::kSequential, DivideBy::kBit), Bug);
 }
 
+TEST(SamplingWords, AreAskedForWherePlansAreNotChosenOtherwise) {
+  EXPECT_EQ(parse_sampling("per-bit:allocated").division, DivideBy::kBit);
+  for (const char* word : {"sequential", "allocated", "clever"})
+    EXPECT_THROW(parse_sampling(word), UserError) << word;
+}
+
 TEST(SamplingWords, TellWhatTrialsDependOn) {
   for (const char* word : {"simple", "per-layer"})
     EXPECT_FALSE(is_adaptive(sampling_of(word).sampling));

@@ -175,20 +175,25 @@ TEST(Draw, RefusesMoreFaultsThanBits) {
   EXPECT_THROW(draw(BinomialFaults{1.5}, space, {kSeed}), UserError);
 }
 
-TEST(ParseSampler, IsTheInverseOfItsName) {
-  for (const char* name : {"binomial", "per-layer-floor", "exact:1", "exact:4000000000000"})
-    EXPECT_EQ(sampler_name(parse_sampler(name, 0.25)), name);
-  EXPECT_EQ(sampler_ber(parse_sampler("binomial", 0.25)), 0.25);
-  EXPECT_EQ(sampler_ber(parse_sampler("per-layer-floor", 0.25)), 0.25);
-  EXPECT_EQ(sampler_ber(parse_sampler("exact:3", 0.25)), 0);
+TEST(FaultCount, IsTheInverseOfItsName) {
+  for (const char* name : {"binomial", "per-layer-floor", "exact:1", "exact:4000000000000"}) {
+    EXPECT_EQ(fault_count_name(parse_fault_count(name)), name);
+    EXPECT_EQ(sampler_name(sampler_of(parse_fault_count(name), 0.25)), name);
+  }
+  EXPECT_EQ(sampler_ber(sampler_of(parse_fault_count("binomial"), 0.25)), 0.25);
+  EXPECT_EQ(sampler_ber(sampler_of(parse_fault_count("per-layer-floor"), 0.25)), 0.25);
+  EXPECT_EQ(sampler_ber(sampler_of(parse_fault_count("exact:3"), 0.25)), 0);
+  EXPECT_TRUE(parse_fault_count("exact:1") == kSingleFault);
+  EXPECT_TRUE(kSingleFault.is_single());
+  EXPECT_FALSE(parse_fault_count("exact:2").is_single());
 }
 
-TEST(ParseSampler, RefusesNonsense) {
+TEST(FaultCount, RefusesNonsense) {
   for (const char* name : {"", "exact", "exact:", "exact:0", "exact:-1", "exact:2x", "exact:1e3",
                            "exact:99999999999999999999", "Binomial", "3"})
-    EXPECT_THROW(parse_sampler(name, 0), UserError) << name;
+    EXPECT_THROW(parse_fault_count(name), UserError) << name;
   for (const double ber : {-1e-9, 1.0001, std::nan(""), HUGE_VAL})
-    EXPECT_THROW(parse_sampler("binomial", ber), UserError) << ber;
+    EXPECT_THROW(sampler_of({}, ber), UserError) << ber;
 }
 
 /// Bits of the channels of a hardened network, by walking over all trials.

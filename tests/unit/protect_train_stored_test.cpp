@@ -152,7 +152,7 @@ TEST(StoredTraining, StoresTheNewBounds) {
   plan.store = rules({"weight=int5+bch:16,5", "bound=bf16+repeat:3"});
   Graph graph = harden(plain, test::random_scores(plain, 1), plan, images, Comm::local(), at::kCPU);
   const at::Tensor before = graph.storage.at("features.0.weight").scale;
-  ASSERT_TRUE(fit(graph, images, images, "held-out", quick(2, {}), {}));
+  ASSERT_TRUE(fit(graph, images, images, SelectBy::kHeldOut, quick(2, {}), {}));
   EXPECT_FALSE(test::same_bits(graph.storage.at("features.0.weight").scale, before));
   EXPECT_TRUE(all_exact(graph));
   for (const StoredTensor& tensor : stored_tensors(graph)) {
@@ -171,7 +171,7 @@ TEST(StoredTraining, RefusesRulesThatNameNothing) {
   const Dataset images = test::quadrants(64, 1);
   const auto refusal = [&](const std::string& rule) {
     try {
-      fit(graph, images, images, "held-out", quick(1, {"weight=int4", rule}), {});
+      fit(graph, images, images, SelectBy::kHeldOut, quick(1, {"weight=int4", rule}), {});
     } catch (const UserError& error) {
       return std::string(error.what());
     }

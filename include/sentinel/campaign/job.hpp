@@ -5,6 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "sentinel/core/engine_path.hpp"
+#include "sentinel/core/sampling_words.hpp"
+#include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/selection.hpp"
 #include "sentinel/networks/device.hpp"
 #include "sentinel/networks/pruning.hpp"
@@ -25,7 +28,7 @@ struct ChannelFaultsJob {
   std::int64_t images_per_trial = -1;  // a random block of them, -1: all
   std::vector<std::string> layers;     // only these convolutions; empty: all
   std::string output;                  // its result file, which a later call goes on with
-  std::string engine = "fast";
+  EnginePath engine = EnginePath::kFast;
   std::optional<double> audit;  // as in Job
   bool fresh = false;
   std::string command, resolved;  // as in Job
@@ -33,8 +36,8 @@ struct ChannelFaultsJob {
 
 /// How channels are ranked.
 struct RankingJob {
-  std::string importance = "l2-norm";
-  std::string file;          // a ranking file instead of computing one
+  std::string importance = "l2-norm";  // a method's, or a name that `file` brings
+  std::string file;                    // a ranking file instead of computing one
   std::int64_t images = -1;  // the first n training images, -1: as many as is usual for the method
   std::uint64_t seed = 1;    // of whatever is drawn
   DeepVigorOptions deepvigor;
@@ -48,22 +51,30 @@ struct ProtectionJob {
   std::int64_t calibration_images = -1;  // the first n training images, -1: all
 };
 
+/// Whether the file keeps each trial's faults.
+enum class FaultsStored {
+  kAuto,  // up to 10000 of a trial
+  kYes,
+  kNo,
+};
+/// "auto", "yes", "no". UserError.
+FaultsStored parse_faults_stored(const std::string& word);
+std::string faults_stored_name(FaultsStored stored);
+
 /// The parts of memory that may fail, and how they do.
 struct FaultsJob {
-  // weight | bias | bn | bound | scale | check | parameters: all of these. Or activation, or post.
-  std::vector<std::string> targets = {"weight"};
-  std::vector<std::string> layers;    // globs, "!GLOB" excludes; empty: all
-  std::vector<std::string> channels;  // "LAYER=0-3,7"
-  std::vector<std::string> bits;      // "23-30", "sign" ...
-  std::string model = "flip";         // flip | stuck-at-0 | stuck-at-1 | random-word | value:V
-  std::string shape = "bit";          // bit | burst:L | mbu:p1,p2,p3
-  std::string lifetime;               // of faults in outputs: image | permanent; empty: image
+  std::vector<TensorClass> targets = {TensorClass::kWeight};  // as parse_targets gives them
+  std::vector<std::string> layers;                            // globs, "!GLOB" excludes; empty: all
+  std::vector<std::string> channels;                          // "LAYER=0-3,7"
+  std::vector<std::string> bits;                              // "23-30", "sign" ...
+  FaultModel model;                                           // but for its lifetime
+  std::optional<Lifetime> lifetime;                           // of faults in outputs; empty: image
   std::vector<double> event_rate;  // [events/site/trial] with other shapes than bit, one point each
   std::string list;                // CSV that says the faults of each trial, instead of all above
   bool lists_outputs = false;      // `list` names outputs of nodes; noted when it is read
-  std::string stored = "auto";     // auto | yes | no: whether the file keeps each trial's faults
+  FaultsStored stored = FaultsStored::kAuto;
 };
-/// UserError where an option is none, or two contradict each other. Of a list: all classes.
+/// UserError where two options contradict each other. Of a list: all classes.
 Selection selection_of(const FaultsJob& faults);
 FaultModel fault_model_of(const FaultsJob& faults);
 /// Faults of a trial that are kept at most.
@@ -87,13 +98,13 @@ struct Job {
 
   FaultsJob faults;
   std::vector<double> ber;  // [faults/site/trial], one point each; empty with exact:K and events
-  std::string fault_count = "binomial";  // binomial | per-layer-floor | exact:K
+  FaultCount fault_count;
   // Trials per point; empty: 100, or with half_width at most a million.
   std::optional<std::uint64_t> trials;
-  std::optional<TrialRange> range;  // only these of them
-  // simple | stratified | per-layer | per-class | per-bit, the last three also with ":allocated"
-  // behind; with half_width sequential.
-  std::string sampling = "simple";
+  std::optional<TrialRange> range;        // only these of them
+  Sampling sampling = Sampling::kSimple;  // of those that parse_sampling gives; with half_width
+                                          // simple stands for sequential
+  std::optional<DivideBy> division;       // equal, stratified
   double half_width = 0;    // stop at it: of the share of failing images (exact:1) or the
                             // accuracy; 0: a fixed number of trials
   bool guaranteed = false;  // intervals that hold for every number of trials
@@ -102,7 +113,7 @@ struct Job {
   std::uint64_t seed = 1;
   double confidence = 0.95;
 
-  std::string engine = "fast";  // fast | reference
+  EnginePath engine = EnginePath::kFast;
   // Share of the trials that are run again by the reference path, 0 ... 1; empty: as many as cost
   // 2 % of the time.
   std::optional<double> audit;

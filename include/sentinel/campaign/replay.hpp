@@ -13,9 +13,9 @@
 namespace sentinel {
 
 struct ReplayJob {
-  std::string result;  // path
-  Job job;             // that made it
-  std::string engine;  // other than the job's; empty: the same
+  std::string result;                // path
+  Job job;                           // that made it
+  std::optional<EnginePath> engine;  // other than the job's
   TrialChoice trials;
   bool keeps_records = false;  // in the report
 };

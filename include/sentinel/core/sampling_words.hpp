@@ -34,6 +34,9 @@ struct SamplingWord {
   Sampling sampling;
   std::optional<DivideBy> division;
 };
+/// A word that --sampling takes; the rest of a sequential or allocated plan's is chosen otherwise.
+/// UserError.
+const SamplingWord& parse_sampling(const std::string& word);
 /// Null where the word is unknown.
 const SamplingWord* find_sampling(const std::string& word);
 /// Bug where it is unknown.

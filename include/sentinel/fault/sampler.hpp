@@ -37,9 +37,23 @@ struct ListedFaults {
 using Sampler =
     std::variant<BinomialFaults, PerLayerFloorFaults, ExactFaults, ChannelFaults, ListedFaults>;
 
-/// Parses --fault-count: "binomial", "per-layer-floor", "exact:K". Throws UserError, also for a BER
-/// outside [0, 1].
-Sampler parse_sampler(const std::string& fault_count, double ber);
+/// How many faults a trial has.
+struct FaultCount {
+  enum class Kind : std::uint8_t { kBinomial, kPerLayerFloor, kExact };
+  Kind kind = Kind::kBinomial;
+  std::uint64_t exact = 0;  // kExact: at least 1
+
+  bool is_exact() const { return kind == Kind::kExact; }
+  bool is_single() const { return is_exact() && exact == 1; }
+  bool operator==(const FaultCount& o) const { return kind == o.kind && exact == o.exact; }
+  bool operator!=(const FaultCount& o) const { return !(*this == o); }
+};
+inline constexpr FaultCount kSingleFault{FaultCount::Kind::kExact, 1};
+/// "binomial", "per-layer-floor", "exact:K". UserError.
+FaultCount parse_fault_count(const std::string& word);
+std::string fault_count_name(const FaultCount& count);
+/// `ber` has no part in exact counts. UserError where it lies outside [0, 1].
+Sampler sampler_of(const FaultCount& count, double ber);
 /// "binomial", "per-layer-floor", "exact:K", "channel:LAYER:C", "listed".
 std::string sampler_name(const Sampler& sampler);
 /// The BER, 0 where the number of faults is fixed.

@@ -3,15 +3,13 @@
 #include <memory>
 #include <vector>
 
+#include "sentinel/core/engine_path.hpp"
 #include "sentinel/fault/fault_space.hpp"
 #include "sentinel/fault/memory.hpp"
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
 
 namespace sentinel {
-
-/// Which code computed a trial. Values are part of the file format.
-enum class EnginePath : std::uint8_t { kReference = 0, kFast = 1 };
 
 /// The images of a trial by outcome: masked + sdc_noncritical + sdc_critical + due = images
 /// (docs/methods.md).

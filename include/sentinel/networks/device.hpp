@@ -7,9 +7,18 @@
 
 namespace sentinel {
 
+enum class DeviceChoice {
+  kAuto,  // a GPU where there are any
+  kCpu,
+  kCuda,
+};
+/// "auto", "cpu", "cuda". UserError.
+DeviceChoice parse_device(const std::string& word);
+std::string device_name(DeviceChoice device);
+
 /// Where and how to compute on this rank.
 struct Compute {
-  std::string device = "auto";  // auto | cpu | cuda: one GPU per local rank
+  DeviceChoice device = DeviceChoice::kAuto;
   int threads = 1;  // CPU threads per rank: one rank per core beats one rank with many threads
   bool share_gpu = false;  // several ranks on one GPU
 };

@@ -2,6 +2,7 @@
 #include <optional>
 #include <string>
 
+#include "sentinel/graph/ops.hpp"
 #include "sentinel/io/normalisation.hpp"
 
 namespace sentinel {
@@ -18,10 +19,13 @@ struct ModelSelection {
   std::string weights_key = {};
   // What the seed tool's own checkpoints do not say; others are checked against it.
   std::optional<double> pruning_ratio = {}, hardening_ratio = {};
-  std::string clipping =
-      {};  // ranger | ranger-clamp: bounds from all training images; empty: as it is
+  std::optional<Clipping> clipping = {};   // bounds from all training images; empty: as it is
   bool skip_broken = false;                // leave out images that cannot be decoded
   NormalisationChoice normalisation = {};  // empty: the checkpoint's, else the data set's
 };
+
+/// "ranger", "ranger-clamp". UserError.
+Clipping parse_clipping(const std::string& word);
+std::string clipping_name(Clipping clipping);
 
 }  // namespace sentinel

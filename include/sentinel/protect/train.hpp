@@ -29,15 +29,13 @@ bool train(Graph& graph, const Dataset& images, const Dataset& held_out,
 void check_training(const TrainOptions& options, const std::string& epochs = "--epochs",
                     const std::string& batch_size = "--batch-size");
 
-/// train() as the commands use it: the epoch is chosen on the last tenth of the images, which is
-/// held out (`select` "held-out"), or on the test images ("test"; UserError for others); bounds and
-/// intervals of a hardened graph are removed before and calibrated on the fitted images after.
+/// train() as the commands use it: the epoch is chosen on a part of the images that is held out, or
+/// on the test images; bounds and intervals of a hardened graph are removed before and calibrated
+/// on the fitted images after.
 /// Bounds are stored as the network's were and options.store says. False as of train(). UserError
 /// where a rule names nothing.
-bool fit(Graph& graph, const Dataset& images, const Dataset& test, const std::string& select,
+bool fit(Graph& graph, const Dataset& images, const Dataset& test, SelectBy select,
          const TrainOptions& options, const OnEpoch& report);
-/// UserError for an unknown word.
-void check_select(const std::string& select);
 
 /// Fault-free accuracy on a data set; an image with a non-finite logit counts as wrong.
 struct Accuracy {

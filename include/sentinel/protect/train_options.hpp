@@ -21,6 +21,15 @@ struct TrainOptions {
   bool fresh = false;            // throw away a state that is there
   std::vector<StoreRule> store;  // how the trained network is stored; see train()
 };
+/// By which images the epoch is chosen that is kept.
+enum class SelectBy {
+  kHeldOut,  // the last tenth of the training images, on which nothing is trained then
+  kTest,     // the test images
+};
+/// "held-out", "test". UserError.
+SelectBy parse_select(const std::string& word);
+std::string select_name(SelectBy select);
+
 struct EpochReport {
   std::int64_t epoch = 0;  // from 1
   double loss = 0;         // mean cross entropy of the epoch

@@ -1,0 +1,14 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+namespace sentinel {
+
+/// Which code computes a trial. Values are part of the file format (TrialRow::path).
+enum class EnginePath : std::uint8_t { kReference = 0, kFast = 1 };
+
+/// "fast", "reference". UserError for other words of `option`.
+EnginePath parse_engine(const std::string& option, const std::string& word);
+std::string engine_name(EnginePath engine);
+
+}  // namespace sentinel

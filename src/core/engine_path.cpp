@@ -1,0 +1,21 @@
+#include "sentinel/core/engine_path.hpp"
+
+#include "sentinel/core/word_table.hpp"
+
+namespace sentinel {
+namespace {
+
+constexpr Word<EnginePath> kEngines[] = {{"fast", EnginePath::kFast},
+                                         {"reference", EnginePath::kReference}};
+
+}  // namespace
+
+EnginePath parse_engine(const std::string& option, const std::string& word) {
+  return parse_word(kEngines, option, word);
+}
+
+std::string engine_name(EnginePath engine) {
+  return word_for(kEngines, engine);
+}
+
+}  // namespace sentinel
