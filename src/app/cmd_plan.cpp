@@ -163,7 +163,8 @@ std::vector<std::string> outlook_row(const DryRun& run, const DryRun::Point& poi
 
 /// "Trials until +- 1 points", "Half-width after 1 000 trials"
 std::string what_is_told(const DryRun::Point& point, const Job& job) {
-  if (job.half_width > 0) return fmt::format("Trials until +- {:g} points", 100 * job.half_width);
+  if (job.precision.stops())
+    return fmt::format("Trials until +- {:g} points", 100 * job.precision.half_width);
   const std::uint64_t trials = point.outlooks.front().most;
   return fmt::format("Half-width after {}{} trials", count(static_cast<double>(trials)),
                      trials < point.trials ? " of the" : "");
@@ -179,7 +180,7 @@ void print_outlooks(const DryRun& run, const DryRun::Point& point, const Job& jo
     say("\n{}, {}: its trials are not needed. In all but {} % of them every word is read right.\n",
         name_of(point), network, number(100 * bound));
   if (point.outlooks.empty()) return;
-  const bool stops = job.half_width > 0;
+  const bool stops = job.precision.stops();
   Rows rows = {{point.supposed, has_own_faults(job) ? "failing images" : "failing trials"}};
   if (stops)
     for (const char* head : {"trials", "time", "result file", "disk while it runs"})
@@ -189,7 +190,8 @@ void print_outlooks(const DryRun& run, const DryRun::Point& point, const Job& jo
   for (const DryRun::Outlook& outlook : point.outlooks)
     rows.push_back(outlook_row(run, point, outlook, stops, ranks));
   say("\n{}, {}, {:g} % confidence, {}:\n", what_is_told(point, job),
-      point.estimand == "T1" ? "failing images" : "accuracy", 100 * job.confidence, name_of(point));
+      point.estimand == "T1" ? "failing images" : "accuracy", 100 * job.precision.confidence,
+      name_of(point));
   print_table(rows);
 }
 
@@ -353,7 +355,7 @@ class Plan : public Command {
 
  private:
   void print(const DryRun& run, int ranks) const {
-    const bool stops = job_.half_width > 0;
+    const bool stops = job_.precision.stops();
     print_layers(run, job_);
     print_networks(run, job_);
     print_points(run, stops, ranks);

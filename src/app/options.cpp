@@ -444,12 +444,12 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
       "simple; stratified: a pilot, then trials where they tell most; with --single-bit also "
       "per-layer, per-class, per-bit: as many trials of each stored tensor, class or bit, with "
       "intervals of each (:allocated behind: shared out by a pilot)");
-  app.add_option("--half-width", job.half_width,
+  app.add_option("--half-width", job.precision.half_width,
                  "Stop when the interval of the failing share (--single-bit) or accuracy is "
                  "estimate +- this, such as 0.003")
       ->capture_default_str();
   app.add_flag(
-      "--guaranteed", job.guaranteed,
+      "--guaranteed", job.precision.guaranteed,
       "Wider intervals that hold for every number of trials (with --half-width: "
       "empirical-Bernstein; --single-bit --sampling stratified: MOVER for shares of failing "
       "images)");
@@ -459,7 +459,7 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
       ->capture_default_str();
   add_images(app, job.images, "test images");
   add_whole(app, "--seed", job.seed, "Seed of all faults");
-  app.add_option("--confidence", job.confidence, "Of the intervals, in (0, 1)")
+  app.add_option("--confidence", job.precision.confidence, "Of the intervals, in (0, 1)")
       ->capture_default_str();
   add_word(
       app, "--engine",

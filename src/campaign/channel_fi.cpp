@@ -62,8 +62,8 @@ std::vector<CampaignPoint> points_of(const ChannelFaultsJob& job,
   std::vector<CampaignPoint> points;
   for (const FaultChannel& c : channels) {
     CampaignPoint point{ChannelFaults{c.layer, c.channel}, trials_of(job, c)};
-    if (job.half_width) point.sampling = Sampling::kAllocated;
-    point.half_width = job.half_width.value_or(0);
+    point.precision = precision_of(job);
+    if (point.precision.stops()) point.sampling = Sampling::kAllocated;
     points.push_back(std::move(point));
   }
   return points;
@@ -76,7 +76,7 @@ Job campaign_of(const ModelSelection& selection, const RankingJob& ranking) {
   job.selection = selection;
   job.compute.threads = at::get_num_threads();  // the caller's choice; the pool's thread needs it
   job.seed = ranking.seed;
-  job.confidence = own.confidence;
+  job.precision = precision_of(own);
   job.images_per_trial = own.images_per_trial;
   job.engine = own.engine;
   job.audit = own.audit;

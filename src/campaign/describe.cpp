@@ -90,7 +90,7 @@ ModelInfo describe_model(const NamedModel& model, const TrialEngine& engine,
 }
 
 /// What the faults of a point's trials depend on beside their fault model.
-std::string drawn_how(const CampaignPoint& point, double confidence, bool blocks) {
+std::string drawn_how(const CampaignPoint& point, bool blocks) {
   switch (point.sampling) {
     case Sampling::kSimple:
       return "";
@@ -106,8 +106,8 @@ std::string drawn_how(const CampaignPoint& point, double confidence, bool blocks
       return "strata drawn trial by trial, version 2 (joint shares)";
     case Sampling::kAllocated:
       // The strata of its rounds are allocated for this.
-      return fmt::format("strata for half-width {:g} at confidence {:g}", point.half_width,
-                         confidence);
+      return fmt::format("strata for half-width {:g} at confidence {:g}",
+                         point.precision.half_width, point.precision.confidence);
   }
   throw Bug("unknown sampling");
 }
@@ -119,13 +119,13 @@ std::string stop_rule(const CampaignPoint& point) {
     return fmt::format(
         "half-width {:g}, looked at after each round of trials allocated to strata for it, at most "
         "{} trials",
-        point.half_width, point.trials);
+        point.precision.half_width, point.trials);
   if (point.sampling != Sampling::kSequential) return "fixed number of trials";
   return fmt::format(
       "half-width {:g}, looked at after each round of at most {} trials from 200 trials on (T1: "
       "and "
       "20 with failing images), at most {} trials",
-      point.half_width, Design::kRoundTrials, point.trials);
+      point.precision.half_width, Design::kRoundTrials, point.trials);
 }
 
 /// How each point's trials are chosen.
@@ -155,10 +155,10 @@ void describe_design(ResultInfo& info, const TrialPlan& plan, const TrialRunner&
 /// What tells a campaign's faults from another's. Channels need two entries together: they are all
 /// the model has, in order, and planned alike.
 void add_points(std::map<std::string, std::string>& parts, const std::vector<CampaignPoint>& points,
-                double confidence, const TrialRunner& runner) {
+                const TrialRunner& runner) {
   for (std::uint32_t p = 0; p < points.size(); ++p) {
     const Sampler& sampler = points[p].sampler;
-    std::string plan = drawn_how(points[p], confidence, runner.blocks().divides());
+    std::string plan = drawn_how(points[p], runner.blocks().divides());
     if (!plan.empty() && runner.strata(p).version > 1) plan += ", version 3 (strata of codes)";
     if (std::holds_alternative<ChannelFaults>(sampler)) {
       parts["points"] = "single flips in each channel of each convolution";
@@ -196,7 +196,7 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
   parts["images"] = plan.images.hash();
   parts["seed"] = std::to_string(job.seed);
   const bool blocks = runner.blocks().divides();
-  add_points(parts, plan.points, job.confidence, runner);
+  add_points(parts, plan.points, runner);
   if (blocks) parts["images per trial"] = std::to_string(runner.blocks().size());
   parts["arithmetic"] =
       fmt::format("float32, engine {}, {} images per batch", engine_name(job.engine), job.block);
@@ -265,8 +265,8 @@ void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* 
   info.points.push_back({number, estimand_of(point.sampler), sampler_name(point.sampler),
                          sampler_ber(point.sampler), point.trials, ""});
   PlanInfo plan{number, sampling_word(point.sampling, point.division), stop_rule(point),
-                point.half_width};
-  plan.guaranteed = point.guaranteed ? 1 : 0;
+                point.precision.half_width};
+  plan.guaranteed = point.precision.guaranteed ? 1 : 0;
   plan.first = point.first;
   info.plans.push_back(plan);
   if (point.faults.lifetime == Lifetime::kImage)
@@ -288,7 +288,7 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
   info.command = job.command;
   info.job = job.resolved;
   info.seed = job.seed;
-  info.confidence = job.confidence;
+  info.confidence = job.precision.confidence;
   for (std::size_t m = 0; m < plan.models.size(); ++m)
     info.models.push_back(describe_model(plan.models[m], runner.engine(m), runner.blocks()));
   for (std::int64_t label : images.labels())

@@ -109,8 +109,7 @@ void describe_division(DryRun::Point& own, const Job& job, const CampaignPoint& 
   if (!point.division) return;
   own.division = sampling_word(point.sampling, point.division);
   check_enough_trials(point, strata.names.size());
-  const DesignOptions options =
-      design_options(point, 0, job.seed, job.confidence, strata.weights, strata.costs);
+  const DesignOptions options = design_options(point, 0, job.seed, strata.weights, strata.costs);
   const bool equal = point.sampling == Sampling::kEqual;
   if (!equal) own.pilot = Design(options).ready();
   std::map<std::uint64_t, double> widths;  // few numbers differ
@@ -118,7 +117,7 @@ void describe_division(DryRun::Point& own, const Job& job, const CampaignPoint& 
     const std::uint64_t trials =
         equal ? trials_of_stratum(point, h, own.strata.size()) : options.minimum;
     const auto [width, fresh] = widths.emplace(trials, 0.5);
-    if (fresh && trials > 0) width->second = widest(trials, job.confidence);
+    if (fresh && trials > 0) width->second = widest(trials, point.precision.confidence);
     own.strata[h].trials = trials;
     own.strata[h].half_width = width->second;
   }
@@ -198,14 +197,14 @@ void measure_accuracy(DryRun& run, const Built& built, at::Device device) {
 void simulate_points(DryRun& run, const Job& job, const std::vector<CampaignPoint>& points,
                      const std::vector<Strata>& strata) {
   const ImageBlocks blocks(run.images, job.images_per_trial, job.seed);
-  const ResultInfo info = supposed_info(points, strata, run.networks.size(), blocks, run.images,
-                                        run.accuracy, job.confidence);
+  const ResultInfo info =
+      supposed_info(points, strata, run.networks.size(), blocks, run.images, run.accuracy);
   for (std::uint32_t p = 0; p < points.size(); ++p) {
     if (run.points[p].bound) continue;
     if (std::holds_alternative<ListedFaults>(points[p].sampler)) continue;  // no sample
     const Supposition all = suppose(points[p], strata[p]);
     run.points[p].supposed = all.of;
-    const std::uint64_t drawn = job.half_width > 0 ? kDrawnTrials : kDrawnOfFixed;
+    const std::uint64_t drawn = job.precision.stops() ? kDrawnTrials : kDrawnOfFixed;
     const std::uint64_t most = std::max(drawn / (points.size() * all.populations.size()),
                                         kDrawnAtLeast * run.networks.size());
     for (const Population& population : all.populations)

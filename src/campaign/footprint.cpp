@@ -58,7 +58,8 @@ void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Bui
     run.result_bytes += kResultPerNetwork + images * (classes + 1) * sizeof(float);
   }
   run.cache_bytes = std::min(run.cache_bytes, cache_budget(comm, job));
-  if (job.half_width > 0 || job.sampling != Sampling::kSimple) run.result_bytes += kResultOfStrata;
+  if (job.precision.stops() || job.sampling != Sampling::kSimple)
+    run.result_bytes += kResultOfStrata;
 }
 
 void describe_disk(DryRun::Point& told, const CampaignPoint& point, const FaultsJob& job,

@@ -78,13 +78,17 @@ const std::vector<double>& rates_of(const Job& job) {
   return fault_model_of(job.faults).of_bits() ? job.ber : job.faults.event_rate;
 }
 
+Precision precision_of(const ChannelFaultsJob& job) {
+  return {job.half_width.value_or(0), job.confidence};
+}
+
 bool protects(const HardeningPlan& plan) {
   return plan.duplication.ratio > 0 || plan.restricted || plan.weight_bounds || !plan.store.empty();
 }
 
 std::uint64_t planned_trials(const Job& job) {
   if (job.range) return job.range->end;
-  return job.trials.value_or(job.half_width > 0 ? 1'000'000 : 100);
+  return job.trials.value_or(job.precision.stops() ? 1'000'000 : 100);
 }
 
 }  // namespace sentinel

@@ -13,10 +13,9 @@ namespace {
 Design design_of(const ResultInfo& info, std::uint32_t number, const CampaignPoint& point) {
   SampledStrata strata = sampled_strata(info, number);
   if (point.division) strata.weights = mean_weights(info, number);
-  DesignOptions options =
-      design_options(point, number, info.seed, info.confidence, std::move(strata.weights),
-                     std::move(strata.costs), !info.image_blocks.empty());
-  options.half_width /= 1 - strata.known;
+  DesignOptions options = design_options(point, number, info.seed, std::move(strata.weights),
+                                         std::move(strata.costs), !info.image_blocks.empty());
+  options.precision.half_width /= 1 - strata.known;
   return Design(std::move(options));
 }
 
@@ -96,7 +95,8 @@ std::string PointProgress::shortfall() const {
   return fmt::format(
       "{}{} trials were not enough for a half-width of {:g} ({}); give a larger {} to go on",
       channel ? fmt::format("{} channel {}: ", channel->layer, channel->channel) : "",
-      point_.trials, point_.half_width, headline(), channel ? "--channel-cap" : "--repeat");
+      point_.trials, point_.precision.half_width, headline(),
+      channel ? "--channel-cap" : "--repeat");
 }
 
 std::string PointProgress::replay_command(const std::string& result, std::uint64_t id) const {

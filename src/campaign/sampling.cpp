@@ -40,15 +40,13 @@ void check_enough_trials(const CampaignPoint& point, std::size_t strata) {
 }
 
 DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, std::uint64_t seed,
-                             double confidence, std::vector<double> weights,
-                             std::vector<double> costs, bool blocks) {
+                             std::vector<double> weights, std::vector<double> costs, bool blocks) {
   DesignOptions options;
   options.sampling = point.sampling;
   options.trials = point.trials;
   options.weights = std::move(weights);
   options.costs = std::move(costs);
-  options.half_width = point.half_width;
-  options.confidence = confidence;
+  options.precision = point.precision;
   // An allocated plan has bit 30 as its first stratum (Strata); the others hardly ever fail.
   options.supposed.resize(options.weights.size());
   if (!options.supposed.empty()) options.supposed.front() = kCriticalFails;
@@ -74,7 +72,7 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
     if (point.division) {
       const Strata strata = StratifiedSampler(*point.division, {{original, space}}).strata();
       check_enough_trials(point, strata.names.size());
-      Design(design_options(point, 0, 0, 0.95, strata.weights, strata.costs));
+      Design(design_options(point, 0, 0, strata.weights, strata.costs));
       continue;
     }
     if (point.sampling != Sampling::kStratified) continue;
@@ -90,7 +88,7 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
               ? ""
               : fmt::format(" at BER {:g}", sampler_ber(point.sampler))));
     SampledStrata strata = sampled_strata(sampler.strata().weights, sampler.strata().costs);
-    Design(design_options(point, 0, 0, 0.95, std::move(strata.weights), std::move(strata.costs)));
+    Design(design_options(point, 0, 0, std::move(strata.weights), std::move(strata.costs)));
   }
 }
 
@@ -119,7 +117,7 @@ std::vector<std::optional<double>> misread_bounds(const CampaignPoint& point,
   const auto* binomial = std::get_if<BinomialFaults>(&point.sampler);
   if (!binomial || !point.faults.of_bits() || point.faults.effect != Effect::kFlip) return {};
   const double most =
-      point.half_width > 0 ? std::min(kMostMisread, point.half_width) : kMostMisread;
+      point.precision.stops() ? std::min(kMostMisread, point.precision.half_width) : kMostMisread;
   std::vector<std::optional<double>> bounds;
   for (const NamedModel& model : models) {
     const auto any = any_misread(FaultSpace(model.graph, selection), binomial->ber);
@@ -136,7 +134,8 @@ std::vector<CampaignPoint> planned_points(const Job& job, const std::vector<Name
   for (CampaignPoint& point : points) {
     point.bounds = misread_bounds(point, models, selection_of(job.faults));
     if (!job.range && bound_of_all(point))
-      point = {point.sampler, 0, 0, Sampling::kSimple, 0, false, point.faults, point.bounds};
+      point = {point.sampler, 0,           0, Sampling::kSimple, {0, point.precision.confidence},
+               point.faults,  point.bounds};
   }
   return points;
 }

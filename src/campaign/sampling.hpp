@@ -15,9 +15,9 @@ namespace sentinel {
 void check_enough_trials(const CampaignPoint& point, std::size_t strata);
 
 /// How the trials of a point are drawn from its strata (weights and costs by stratum; none for a
-/// simple plan), for intervals of this confidence. `blocks`: a trial looks at one block of images.
+/// simple plan), `blocks`: a trial looks at one block of images.
 DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, std::uint64_t seed,
-                             double confidence, std::vector<double> weights,
+                             std::vector<double> weights,
                              std::vector<double> costs, bool blocks = false);
 
 /// UserError where a point's plan cannot be made on this network: a stratified one without strata,

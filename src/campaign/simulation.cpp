@@ -164,10 +164,9 @@ Supposition suppose(const CampaignPoint& point, const Strata& strata) {
 
 ResultInfo supposed_info(const std::vector<CampaignPoint>& points,
                          const std::vector<Strata>& strata, std::size_t networks,
-                         const ImageBlocks& blocks, std::int64_t images, double accuracy,
-                         double confidence) {
+                         const ImageBlocks& blocks, std::int64_t images, double accuracy) {
   ResultInfo info;
-  info.confidence = confidence;
+  info.confidence = points.front().precision.confidence;
   info.image_blocks = blocks.block_of_image();
   info.labels.resize(static_cast<std::size_t>(images));
   ModelInfo model;

@@ -29,8 +29,7 @@ Supposition suppose(const CampaignPoint& point, const Strata& strata);
 /// right on the same `accuracy` of the images, without faults.
 ResultInfo supposed_info(const std::vector<CampaignPoint>& points,
                          const std::vector<Strata>& strata, std::size_t networks,
-                         const ImageBlocks& blocks, std::int64_t images, double accuracy,
-                         double confidence);
+                         const ImageBlocks& blocks, std::int64_t images, double accuracy);
 
 /// One point's trials drawn from a population and given to PointProgress, the code that plans,
 /// estimates and stops a run, again and again with seeds 1, 2 ... Binomial faults hit all networks

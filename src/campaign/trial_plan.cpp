@@ -20,6 +20,7 @@ CampaignPoint listed_point(const Job& job, std::shared_ptr<const FaultList> list
     point.first = begin;
     point.trials = end;
   }
+  point.precision = job.precision;
   point.sampler = ListedFaults{std::move(list)};
   return point;
 }
@@ -49,11 +50,10 @@ std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const Fault
   CampaignPoint point;
   point.trials = planned_trials(job);
   point.first = job.range ? job.range->begin : 0;
-  point.sampling = job.half_width > 0 ? Sampling::kSequential : job.sampling;
+  point.sampling = job.precision.stops() ? Sampling::kSequential : job.sampling;
   point.division = job.division;
   if (job.range) point.whole = job.trials.value_or(0);
-  point.half_width = job.half_width;
-  point.guaranteed = job.guaranteed;
+  point.precision = job.precision;
   point.faults = fault_model_of(job.faults);
   const std::vector<double>& rates = rates_of(job);
   for (const double rate : rates.empty() ? std::vector<double>{0} : rates) {

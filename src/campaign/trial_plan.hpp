@@ -22,8 +22,7 @@ struct CampaignPoint {
                              // nobody asks for it. With a half-width: at most so many
   std::uint64_t first = 0;   // ids from this on
   Sampling sampling = Sampling::kSimple;
-  double half_width = 0;    // sequential, allocated: stops at this
-  bool guaranteed = false;  // intervals that hold for every number of trials
+  Precision precision = {};
   FaultModel faults = {};
   /// By model, P(any word read wrongly) where that alone answers for the model. Where it does for
   /// all, no trial is needed.

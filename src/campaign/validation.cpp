@@ -37,7 +37,7 @@ void validate_audit(const std::optional<double>& rate, EnginePath engine,
 
 /// Whether each trial is drawn whatever others showed.
 bool has_fixed_trials(const Job& job) {
-  return job.half_width == 0 && job.sampling != Sampling::kStratified;
+  return !job.precision.stops() && job.sampling != Sampling::kStratified;
 }
 
 void validate_range(const Job& job) {
@@ -79,11 +79,12 @@ void validate_division(const Job& job) {
         "--sampling {} divides the population of single faults, so it needs --single-bit; for "
         "other numbers of faults choose a part by {}, one campaign each",
         sampling, option));
-  if (job.half_width > 0)
+  if (job.precision.stops())
     throw UserError(fmt::format(
         "--half-width stops by one interval, and --sampling {} has one of each stratum; give "
         "--repeat, about {} trials for each stratum keep every interval within +- {:g}",
-        sampling, trials_for(job.half_width, 0.5, job.confidence), job.half_width));
+        sampling, trials_for(job.precision.half_width, 0.5, job.precision.confidence),
+        job.precision.half_width));
   if (*job.division == DivideBy::kClass && selects_outputs(selection_of(job.faults)))
     throw UserError("--sampling " + sampling + ": outputs of nodes are one class; choose " +
                     "per-layer or per-bit");
@@ -100,16 +101,17 @@ void validate_sampling(const Job& job) {
           fmt::format("{} trials per point are more than {}", planned_trials(job), kMostTrials));
   require(job.images_per_trial == -1 || job.images_per_trial > 0,
           "--images-per-trial must be at least 1, or -1 for all");
+  const double half_width = job.precision.half_width;
   require(
-      job.half_width == 0 || (job.half_width >= kLeastHalfWidth && job.half_width < 0.5),
+      half_width == 0 || (half_width >= kLeastHalfWidth && half_width < 0.5),
       fmt::format("--half-width {} lies outside [{}, 0.5); it is a share, such as 0.003 for 0.3 "
                   "points (0: a fixed number of trials)",
-                  job.half_width, kLeastHalfWidth));
+                  half_width, kLeastHalfWidth));
   validate_division(job);
-  require(job.half_width == 0 || job.sampling == Sampling::kSimple,
+  require(!job.precision.stops() || job.sampling == Sampling::kSimple,
           "--half-width draws strata trial by trial; leave out --sampling stratified");
   require(
-      !job.guaranteed || job.half_width > 0 ||
+      !job.precision.guaranteed || job.precision.stops() ||
           (job.sampling == Sampling::kStratified && !job.division && job.fault_count.is_single()),
       "--guaranteed needs --half-width, or --single-bit --sampling stratified");
   validate_range(job);
@@ -148,7 +150,7 @@ void validate_list(const Job& job) {
       {!job.ber.empty(), "--ber"},
       {job.fault_count != plain.fault_count, "--fault-count and --single-bit"},
       {job.trials.has_value(), "--repeat"},
-      {job.half_width > 0, "--half-width"},
+      {job.precision.stops(), "--half-width"},
       {job.sampling != plain.sampling || job.division, "--sampling"}};
   for (const auto& [given, option] : others)
     require(!given,
@@ -230,8 +232,9 @@ void validate(const Job& job) {
   require(!job.output.empty(), "--output result.h5 is missing: where shall the result go?");
   validate_sampling(job);
   require(job.images != 0, "--images 0: at least one image is needed");
-  require(job.confidence > 0 && job.confidence < 1,
-          fmt::format("--confidence {} lies outside (0, 1); 0.95 is usual", job.confidence));
+  require(
+      job.precision.confidence > 0 && job.precision.confidence < 1,
+      fmt::format("--confidence {} lies outside (0, 1); 0.95 is usual", job.precision.confidence));
   require(job.block > 0, "--batch-size must be at least 1");
   require(job.compute.threads > 0, "--threads must be at least 1");
   require(job.cache_budget_gib >= 0 && job.cache_budget_gib <= 1e6,

@@ -183,7 +183,7 @@ PointEstimates::PointEstimates(const ResultInfo& info, std::uint32_t point, Plan
       sequential_(word_of(plan_).sampling == Sampling::kSequential),
       coded_(counts_words_read_wrongly(info, point)),
       counted_(images_on_their_own(info, point)),
-      confidence_(info.confidence),
+      precision_{plan_.half_width, info.confidence, plan_.guaranteed != 0},
       population_(bits_of_channel(info, point)),
       bounded_(is_bounded(info, point)) {
   const bool divided = word_of(plan_).division.has_value();
@@ -224,7 +224,7 @@ PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size
 EstimateOptions PointEstimates::options(const std::vector<double>& weights, bool share, Range range,
                                         double known_value) const {
   EstimateOptions options;
-  options.confidence = confidence_;
+  options.confidence = precision_.confidence;
   options.low = range.low;
   options.high = range.high;
   options.weights = weights;
@@ -240,22 +240,22 @@ EstimateOptions PointEstimates::options(const std::vector<double>& weights, bool
                                         : Estimate::kMean;
       break;
     case Sampling::kStratified:
-      options.estimate = share && t1_ && plan_.guaranteed ? Estimate::kMover
-                         : t1_                            ? Estimate::kStratified
-                         : coded_                         ? Estimate::kJoined
-                                                          : Estimate::kGuarded;
+      options.estimate = share && t1_ && precision_.guaranteed ? Estimate::kMover
+                         : t1_                                 ? Estimate::kStratified
+                         : coded_                              ? Estimate::kJoined
+                                                               : Estimate::kGuarded;
       break;
     case Sampling::kAllocated:
       options.estimate = share && t1_ ? Estimate::kMover : Estimate::kStratified;
       break;
     case Sampling::kSequential:
-      options.estimate = plan_.guaranteed ? Estimate::kBernstein : Estimate::kAsymptotic;
+      options.estimate = precision_.guaranteed ? Estimate::kBernstein : Estimate::kAsymptotic;
       break;
   }
-  if (plan_.half_width > 0)
-    options.tuned_for = static_cast<double>(std::max(
-        kLeastTrials,
-        trials_for(plan_.half_width / (1 - known_), supposed_deviation(t1_), confidence_)));
+  if (precision_.stops())
+    options.tuned_for = static_cast<double>(
+        std::max(kLeastTrials, trials_for(precision_.half_width / (1 - known_),
+                                          supposed_deviation(t1_), precision_.confidence)));
   return options;
 }
 
@@ -345,8 +345,12 @@ Interval PointEstimates::bounded(std::size_t model, std::size_t quantity) const 
   const Model& own = models_[model];
   const Quantity& of = kQuantities[quantity];
   const double value = of.right ? own.fault_free : sum_of(of.outcomes, kFaultFreeOutcomes);
-  return {value,       std::max(0.0, value - *own.bound), std::min(1.0, value + *own.bound),
-          confidence_, "bound: P(any word read wrongly)", 0};
+  return {value,
+          std::max(0.0, value - *own.bound),
+          std::min(1.0, value + *own.bound),
+          precision_.confidence,
+          "bound: P(any word read wrongly)",
+          0};
 }
 
 Interval PointEstimates::interval_of(std::size_t model, std::size_t quantity) const {
@@ -375,7 +379,7 @@ Interval PointEstimates::difference_of(std::size_t number) const {
   return {a.estimate - b.estimate,
           a.lower - b.upper,
           a.upper - b.lower,
-          confidence_,
+          precision_.confidence,
           method,
           a.n + b.n};
 }
@@ -394,7 +398,7 @@ Interval PointEstimates::drawn_difference(std::size_t number, double fault_free)
   if (!paired_ && is_simple(plan_))
     return shifted(
         difference_interval({model.gain, model.gains.low, model.gains.high},
-                            {first.gain, first.gains.low, first.gains.high}, confidence_),
+                            {first.gain, first.gains.low, first.gains.high}, precision_.confidence),
         fault_free, -1, 1);
   Interval interval = shifted(model.difference.interval(), fault_free, -1, 1);
   if (paired_) interval.method = "paired " + interval.method;
@@ -443,7 +447,7 @@ bool PointEstimates::reached() const {
   if (!exact && used_ < kLeastTrials) return false;
   for (std::size_t m = 0; m < models_.size(); ++m) {
     if (!exact && t1_ && models_[m].failing_trials < kLeastFailing) return false;
-    if (interval_of(m, stop_quantity()).half_width() > plan_.half_width) return false;
+    if (interval_of(m, stop_quantity()).half_width() > precision_.half_width) return false;
   }
   return true;
 }
@@ -452,7 +456,7 @@ double PointEstimates::width() const {
   double widest = 0;
   for (std::size_t m = 0; m < models_.size(); ++m)
     widest = std::max(widest, interval_of(m, stop_quantity()).half_width());
-  return widest / plan_.half_width;
+  return widest / precision_.half_width;
 }
 
 std::string PointEstimates::headline() const {

@@ -95,12 +95,12 @@ void Design::plan_allocated() {
     there.push_back(met ? observed_by_[h].front().n() : 0);
   }
   const auto wanted = [&](double half_width) {
-    return allocate_for(half_width, options_.confidence, options_.weights, shares, there,
+    return allocate_for(half_width, options_.precision.confidence, options_.weights, shares, there,
                         ready_ == 0 ? kMostAtFirst : 2 * ready_);
   };
-  std::vector<std::uint64_t> allocated = wanted(options_.half_width);
+  std::vector<std::uint64_t> allocated = wanted(options_.precision.half_width);
   if (allocated == there) return;
-  if (ready_ > 0) allocated = wanted(kAim * options_.half_width);
+  if (ready_ > 0) allocated = wanted(kAim * options_.precision.half_width);
   for (std::size_t h = 0; h < there.size(); ++h) allocated[h] -= there[h];
   allot(allocated, std::accumulate(allocated.begin(), allocated.end(), std::uint64_t{0}));
 }

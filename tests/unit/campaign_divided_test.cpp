@@ -41,9 +41,9 @@ TEST(Division, IsRefusedWithWhatToUseInstead) {
   job.division = DivideBy::kBit;
   EXPECT_THAT(refusal(job), HasSubstr("by --bits"));
   job.fault_count = kSingleFault;
-  job.half_width = 0.01;
+  job.precision.half_width = 0.01;
   EXPECT_THAT(refusal(job), HasSubstr("about 9604 trials for each stratum"));
-  job.half_width = 0;
+  job.precision.half_width = 0;
   job.faults.model.effect = Effect::kRandomWord;
   EXPECT_THAT(refusal(job), HasSubstr("choose per-layer or per-class"));
 }

@@ -21,7 +21,7 @@ const Strata kCounts{{"0", "1", "2 or more"}, {0.75, 0.2, 0.05}, {1, 1, 1}};
 CampaignPoint stopping(Sampler sampler, double half_width) {
   CampaignPoint point{std::move(sampler), 1'000'000};
   point.sampling = Sampling::kSequential;
-  point.half_width = half_width;
+  point.precision.half_width = half_width;
   return point;
 }
 
@@ -31,7 +31,7 @@ CampaignPoint fixed(Sampler sampler, std::uint64_t trials) {
 
 ResultInfo info_of(const CampaignPoint& point, const Strata& strata, std::size_t networks = 1) {
   const ImageBlocks all(kImages, -1, 1);
-  return supposed_info({point}, {strata}, networks, all, kImages, kAccuracy, 0.95);
+  return supposed_info({point}, {strata}, networks, all, kImages, kAccuracy);
 }
 
 Population population_of(const CampaignPoint& point, const Strata& strata, double chance) {
@@ -161,7 +161,7 @@ TEST(Simulate, SeveralNetworksEndWithTheLast) {
 TEST(Simulate, KnowsBlocksOfImages) {
   const CampaignPoint point = stopping(BinomialFaults{1e-6}, 0.03);
   const ImageBlocks blocks(kImages, 8, 1);
-  const ResultInfo info = supposed_info({point}, {kCounts}, 1, blocks, kImages, kAccuracy, 0.95);
+  const ResultInfo info = supposed_info({point}, {kCounts}, 1, blocks, kImages, kAccuracy);
   const DryRun::Outlook outlook =
       simulate(info, blocks, 0, point, population_of(point, kCounts, 0.5), kMany);
   // Blocks lose what of them is right, which differs: a little more than all images do.

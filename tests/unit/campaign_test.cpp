@@ -157,8 +157,8 @@ TEST(Job, ValidIsSilentAndEachMistakeNamesItsOption) {
   EXPECT_EQ(reference(0), "");
   EXPECT_THAT(with([](Job& j) { j.fault_count = kSingleFault; }), HasSubstr("contradict"));
   EXPECT_THAT(with([](Job& j) { j.trials = 0; }), HasSubstr("--repeat"));
-  EXPECT_THAT(with([](Job& j) { j.half_width = 0.7; }), HasSubstr("--half-width 0.7"));
-  EXPECT_THAT(with([](Job& j) { j.guaranteed = true; }), HasSubstr("--guaranteed"));
+  EXPECT_THAT(with([](Job& j) { j.precision.half_width = 0.7; }), HasSubstr("--half-width 0.7"));
+  EXPECT_THAT(with([](Job& j) { j.precision.guaranteed = true; }), HasSubstr("--guaranteed"));
   EXPECT_THAT(with([](Job& j) { j.images_per_trial = 0; }), HasSubstr("--images-per-trial"));
   EXPECT_THAT(with([](Job& j) { j.range = TrialRange{5, 5}; }), HasSubstr("holds no trial"));
   EXPECT_THAT(with([](Job& j) {
@@ -167,11 +167,11 @@ TEST(Job, ValidIsSilentAndEachMistakeNamesItsOption) {
               }),
               HasSubstr("--repeat 10"));
   EXPECT_THAT(with([](Job& j) {
-                j.half_width = 0.01;
+                j.precision.half_width = 0.01;
                 j.range = TrialRange{0, 10};
               }),
               HasSubstr("--trial-range"));
-  EXPECT_THAT(with([](Job& j) { j.confidence = 1; }), HasSubstr("--confidence"));
+  EXPECT_THAT(with([](Job& j) { j.precision.confidence = 1; }), HasSubstr("--confidence"));
   EXPECT_THAT(with([](Job& j) {
                 j.protect = true;
                 j.protection.hardening.duplication.ratio = 0;

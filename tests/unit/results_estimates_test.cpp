@@ -44,7 +44,7 @@ Design design_of(const Plan& plan) {
     options.costs = {1, 1, 1};
   }
   options.supposed = {0.5, 0, 0};
-  options.half_width = 0.01;
+  options.precision.half_width = 0.01;
   options.losses = plan.estimand != "T1";
   options.seed = 5;
   return Design(options);

@@ -41,7 +41,7 @@ DesignOptions options(double half_width, std::uint64_t point = 0) {
   options.weights = kWeights;
   options.costs = {1, 1, 1};
   options.supposed = kSupposed;
-  options.half_width = half_width;
+  options.precision.half_width = half_width;
   options.seed = kSeed;
   options.point = static_cast<std::uint32_t>(point);
   return options;

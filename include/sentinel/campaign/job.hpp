@@ -15,6 +15,7 @@
 #include "sentinel/protect/channel_faults.hpp"
 #include "sentinel/protect/importance.hpp"
 #include "sentinel/protect/transform.hpp"
+#include "sentinel/stats/precision.hpp"
 #include "sentinel/words/effect.hpp"
 
 namespace sentinel {
@@ -105,13 +106,10 @@ struct Job {
   Sampling sampling = Sampling::kSimple;  // of those that parse_sampling gives; with half_width
                                           // simple stands for sequential
   std::optional<DivideBy> division;       // equal, stratified
-  double half_width = 0;    // stop at it: of the share of failing images (exact:1) or the
-                            // accuracy; 0: a fixed number of trials
-  bool guaranteed = false;  // intervals that hold for every number of trials
+  Precision precision;  // its half-width: of the share of failing images (exact:1) or the accuracy
   std::int64_t images_per_trial = -1;  // a random block of them, -1: all
   std::int64_t images = -1;            // the first n test images, -1: all
   std::uint64_t seed = 1;
-  double confidence = 0.95;
 
   EnginePath engine = EnginePath::kFast;
   // Share of the trials that are run again by the reference path, 0 ... 1; empty: as many as cost
@@ -132,6 +130,9 @@ struct Job {
 const std::vector<double>& rates_of(const Job& job);
 /// Trials of each point, with a half-width at most. Not of a list, which says it itself.
 std::uint64_t planned_trials(const Job& job);
+
+/// That of every score; half-width 0: another number of trials, by `sampling`.
+Precision precision_of(const ChannelFaultsJob& job);
 
 /// Whether the plan protects anything.
 bool protects(const HardeningPlan& plan);

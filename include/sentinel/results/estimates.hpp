@@ -77,7 +77,7 @@ class PointEstimates {
   PlanInfo plan_;
   bool t1_, listed_, paired_, sequential_, coded_;
   std::int64_t counted_ = 0;  // images of a trial, where each has faults of its own; else 0
-  double confidence_;
+  Precision precision_;
   double known_ = 0;              // share of the population that reads as without faults
   std::uint64_t population_ = 0;  // of the faults, where they are drawn without replacement
   std::vector<Model> models_;

@@ -7,6 +7,7 @@
 #include "sentinel/core/sampling_words.hpp"
 #include "sentinel/stats/betting.hpp"
 #include "sentinel/stats/interval.hpp"
+#include "sentinel/stats/precision.hpp"
 #include "sentinel/stats/sequential.hpp"
 
 namespace sentinel {
@@ -28,10 +29,8 @@ struct DesignOptions {
   std::uint64_t pilot = 8;             // stratified: per stratum at least so many of the pilot …
   double pilot_share = 0;              // … and at least this share of all trials together
   std::uint64_t minimum = 3;  // stratified: per stratum at least so many of the main sample
-  // allocated: the wanted half-width of mover_interval, and by stratum the share that is supposed
-  // before anything is known
-  double half_width = 0, confidence = 0.95;
-  std::vector<double> supposed;
+  Precision precision;        // allocated: of mover_interval
+  std::vector<double> supposed;  // allocated: the share of each stratum before anything is known
   bool losses = false;      // what is observed: shares in [0, 1], or losses in [-1, 1] around zero
   bool floored = false;     // stratified, losses: a stratum without spread in its pilot counts as
                             // half a trial that loses all (floored_variance), not as without
