@@ -36,10 +36,9 @@ void update(Sha256& hash, const TrialRecord& record) {
   ByteWriter writer;
   writer.write(r.point);
   writer.write(r.id);
-  for (std::uint32_t value :
-       {r.model, r.n_faults, static_cast<std::uint32_t>(r.first_node), r.images, r.correct, r.top5,
-        r.masked, r.sdc_noncritical, r.sdc_critical, r.due, r.correct_argmax})
+  for (std::uint32_t value : {r.model, r.n_faults, static_cast<std::uint32_t>(r.first_node)})
     writer.write(value);
+  for (std::uint32_t value : values_of(r)) writer.write(value);
   for (const FaultRow& fault : record.faults)
     for (std::uint64_t value : {static_cast<std::uint64_t>(fault.tensor), fault.element,
                                 static_cast<std::uint64_t>(fault.bit), fault.before, fault.after})

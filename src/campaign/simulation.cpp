@@ -15,7 +15,6 @@ constexpr int kSimulations = 21;
 /// Chances of a failing flip, of a failing trial where nothing tells flips apart.
 constexpr std::array<double, 6> kFlips = {0.9, 0.5, 0.2, 0.05, 0.01, 0.001};
 constexpr std::array<double, 5> kTrials = {0.9, 0.5, 0.1, 0.02, 0.01};
-constexpr std::uint32_t kModelShift = 24;  // streams of networks that are hit independently
 
 Population population_of(double chance, std::vector<double> failing_in, const Strata& strata) {
   Population population{chance, 0, std::move(failing_in)};
@@ -64,7 +63,7 @@ class SupposedTrials {
                               : population_.failing_in[static_cast<std::size_t>(draw.stratum)];
     const bool paired = info_.points[number_].fault_model == "binomial";
     for (std::uint32_t model = 0; model < info_.models.size(); ++model) {
-      const std::uint32_t stream = number_ | (paired ? 0 : model << kModelShift);
+      const std::uint32_t stream = paired ? number_ : point_of_network(number_, model);
       Rng rng({info_.seed, stream, id, Purpose::kFaults});
       const bool by_image = info_.points[number_].lifetime == lifetime_name(Lifetime::kImage);
       const double share = by_image ? share_of_images(chance, rng) : rng.uniform() < chance;

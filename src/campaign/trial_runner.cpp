@@ -1,9 +1,12 @@
 #include "campaign/trial_runner.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/rng.hpp"
 #include "sentinel/fault/audit.hpp"
 #include "sentinel/fault/fault_free.hpp"
 #include "sentinel/fault/trial_cost.hpp"
@@ -45,14 +48,7 @@ TrialRecord to_record(const TrialOutcome& outcome, const FaultSpace& space,
   TrialRow& row = record.row;
   row.n_faults = outcome.n_faults;
   row.first_node = result.first_node;
-  row.images = result.images;
-  row.correct = result.correct;
-  row.top5 = result.top5;
-  row.masked = result.masked;
-  row.sdc_noncritical = result.sdc_noncritical;
-  row.sdc_critical = result.sdc_critical;
-  row.due = result.due;
-  row.correct_argmax = result.correct_argmax;
+  static_cast<OutcomeCounts&>(row) = result;
   row.faults_masked = outcome.masked;
   row.words_wrong = outcome.words_wrong;
   row.words_flagged = outcome.words_flagged;
@@ -61,23 +57,6 @@ TrialRecord to_record(const TrialOutcome& outcome, const FaultSpace& space,
   for (const FaultRecord& fault : outcome.faults)
     record.faults.push_back(to_row(fault, space.tensors().at(fault.site.tensor), blocks));
   return record;
-}
-
-/// How many images at least have another outcome in one than in the other.
-std::uint32_t differing_images(const TrialRow& a, const TrialResult& b) {
-  std::uint32_t most = 0;
-  const auto add = [&](std::uint32_t x, std::uint32_t y) {
-    most = std::max(most, x > y ? x - y : y - x);
-  };
-  add(a.images, b.images);
-  add(a.correct, b.correct);
-  add(a.top5, b.top5);
-  add(a.masked, b.masked);
-  add(a.sdc_noncritical, b.sdc_noncritical);
-  add(a.sdc_critical, b.sdc_critical);
-  add(a.due, b.due);
-  add(a.correct_argmax, b.correct_argmax);
-  return most;
 }
 
 /// `logits` in the order of the images.
@@ -98,6 +77,9 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
     : audit_rates_(points.size(), 0.0),
       blocks_(images.size(), images_per_trial, seed),
       seed_(seed) {
+  if (models.size() > kMostNetworks)
+    throw UserError(fmt::format("{} networks are more than {}; give fewer to --also", models.size(),
+                                kMostNetworks));
   EngineOptions own = options;
   own.cache_budget = options.cache_budget / std::max<std::size_t>(models.size(), 1);
   if (blocks_.divides()) own.group = blocks_.size();
@@ -201,8 +183,7 @@ Faults TrialRunner::drawn(std::uint32_t point, std::uint64_t id, std::size_t mod
                        engines_.at(model).space(), key);
   }
   // Without pairing every model draws from a stream of its own.
-  const auto stream = static_cast<std::uint32_t>(point | model << 24);
-  return sites_of(model, {seed, stream, id, Purpose::kFaults});
+  return sites_of(model, {seed, point_of_network(point, model), id, Purpose::kFaults});
 }
 
 std::optional<double> TrialRunner::shared(std::uint32_t point, std::size_t model) const {
@@ -303,18 +284,14 @@ AuditRow TrialRunner::audit_of(const TrialRow& row) {
   const Faults flips = faults(row.point, row.id, row.model, row.stratum);
   TrialEngine& engine = engines_.at(row.model);
   const auto [fast, reference, agreement] = sentinel::audit(engine, flips, row.block);
-  const TrialResult& found = reference.result;
-  AuditRow audit{row.point, row.id, row.model, agreement.images};
+  AuditRow audit;
+  audit.point = row.point;
+  audit.id = row.id;
+  audit.model = row.model;
+  static_cast<OutcomeCounts&>(audit) = reference.result;
   // The trial ran together with others; alone it must have the same outcome bit for bit.
-  audit.mismatches = std::max(agreement.mismatches, differing_images(row, fast.result));
+  audit.mismatches = std::max(agreement.mismatches, largest_difference(row, fast.result));
   audit.near_ties = agreement.near_ties;
-  audit.correct = found.correct;
-  audit.top5 = found.top5;
-  audit.masked = found.masked;
-  audit.sdc_noncritical = found.sdc_noncritical;
-  audit.sdc_critical = found.sdc_critical;
-  audit.due = found.due;
-  audit.correct_argmax = found.correct_argmax;
   audit.deviation = agreement.deviation;
   return audit;
 }

@@ -23,6 +23,13 @@ Rng::Rng(const RngKey& key) {
               high | static_cast<std::uint32_t>(key.purpose) << 24, key.point};
 }
 
+std::uint32_t point_of_network(std::uint32_t point, std::size_t network) {
+  if (point >> 24 || network >= kMostNetworks)
+    throw Bug("point " + std::to_string(point) + " of network " + std::to_string(network) +
+              " has no random stream of its own");
+  return point | static_cast<std::uint32_t>(network) << 24;
+}
+
 std::uint32_t Rng::bits32() {
   if (used_ == 4) {
     const r123::Philox4x32::ctr_type counter = {

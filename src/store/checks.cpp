@@ -389,6 +389,20 @@ RowChecks::RowChecks(const ResultInfo& info, std::vector<std::uint32_t> sessions
   std::sort(sessions_.begin(), sessions_.end());
 }
 
+namespace {
+
+void check_outcomes(const Place& at, const OutcomeCounts& counts) {
+  const std::uint64_t outcomes =
+      std::uint64_t{counts.masked} + counts.sdc_noncritical + counts.sdc_critical + counts.due;
+  count_in(at, "the sum of masked, sdc_noncritical, sdc_critical and due", outcomes, counts.images,
+           counts.images);
+  count_in(at, "top5", counts.top5, 0, counts.images - counts.due);
+  count_in(at, "correct", counts.correct, 0, counts.top5);
+  count_in(at, "correct_argmax", counts.correct_argmax, counts.correct, counts.images);
+}
+
+}  // namespace
+
 std::vector<IdRange> planned_ids(const ResultInfo& info) {
   std::vector<IdRange> ranges;
   for (const PointInfo& point : info.points) {
@@ -441,13 +455,7 @@ void RowChecks::check_counts(const Place& at, const TrialRow& row) const {
                                    ? static_cast<std::uint64_t>(info_.models[row.model].images)
                                    : block_images_[static_cast<std::size_t>(row.block)];
   count_in(at, "images", row.images, images, images);
-  const std::uint64_t outcomes =
-      std::uint64_t{row.masked} + row.sdc_noncritical + row.sdc_critical + row.due;
-  count_in(at, "the sum of masked, sdc_noncritical, sdc_critical and due", outcomes, images,
-           images);
-  count_in(at, "top5", row.top5, 0, images - row.due);
-  count_in(at, "correct", row.correct, 0, row.top5);
-  count_in(at, "correct_argmax", row.correct_argmax, row.correct, images);
+  check_outcomes(at, row);
 }
 
 void RowChecks::check(const Place& at, const TrialRow& row, const FaultRow& fault) const {
@@ -469,13 +477,7 @@ void RowChecks::check(const Place& at, const AuditRow& row) const {
   count_in(at, "images", row.images, 1, static_cast<std::uint64_t>(info_.models[row.model].images));
   count_in(at, "mismatches", row.mismatches, 0, row.images);
   count_in(at, "near_ties", row.near_ties, 0, row.images);
-  const std::uint64_t outcomes =
-      std::uint64_t{row.masked} + row.sdc_noncritical + row.sdc_critical + row.due;
-  count_in(at, "the sum of masked, sdc_noncritical, sdc_critical and due", outcomes, row.images,
-           row.images);
-  count_in(at, "top5", row.top5, 0, row.images);
-  count_in(at, "correct", row.correct, 0, row.top5);
-  count_in(at, "correct_argmax", row.correct_argmax, row.correct, row.images);
+  check_outcomes(at, row);
   share_in(at, "deviation", row.deviation, 0, INFINITY);
 }
 

@@ -22,9 +22,8 @@ struct Describe<TrialRow> {
     f("point", r.point), f("id", r.id), f("model", r.model), f("stage", r.stage);
     f("stratum", r.stratum), f("probability", r.probability), f("block", r.block);
     f("n_faults", r.n_faults), f("first_node", r.first_node), f("images", r.images);
-    f("correct", r.correct), f("top5", r.top5), f("masked", r.masked);
-    f("sdc_noncritical", r.sdc_noncritical), f("sdc_critical", r.sdc_critical), f("due", r.due);
-    f("correct_argmax", r.correct_argmax), f("faults_masked", r.faults_masked);
+    each_outcome(r, f);
+    f("faults_masked", r.faults_masked);
     f("words_wrong", r.words_wrong), f("words_flagged", r.words_flagged);
     // What may differ between two runs of a trial comes last: the rest is compared as one block.
     f("faults_stored", r.faults_stored);
@@ -48,9 +47,8 @@ struct Describe<AuditRow> {
   template <class R, class F>
   static constexpr void each(R& r, F&& f) {
     f("point", r.point), f("id", r.id), f("model", r.model), f("images", r.images);
-    f("mismatches", r.mismatches), f("near_ties", r.near_ties), f("correct", r.correct);
-    f("top5", r.top5), f("masked", r.masked), f("sdc_noncritical", r.sdc_noncritical);
-    f("sdc_critical", r.sdc_critical), f("due", r.due), f("correct_argmax", r.correct_argmax);
+    f("mismatches", r.mismatches), f("near_ties", r.near_ties);
+    each_outcome(r, f);
     f("deviation", r.deviation);
   }
 };

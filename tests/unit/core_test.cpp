@@ -10,11 +10,13 @@
 #include <set>
 
 #include "sentinel/core/bytes.hpp"
+#include "sentinel/core/engine_path.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/log.hpp"
+#include "sentinel/core/outcome_counts.hpp"
 #include "sentinel/core/portable_math.hpp"
 #include "sentinel/core/rng.hpp"
 
@@ -102,6 +104,14 @@ TEST(Rng, EveryPartOfTheKeyMakesAnotherStream) {
         RngKey{1, 2, 3 | 1ull << 40, Purpose::kFaults}, RngKey{1, 2, 3, Purpose::kCopyFaults}})
     seen.insert(Rng(k).bits64());
   EXPECT_EQ(seen.size(), 7u);
+}
+
+TEST(Rng, NetworksHaveStreamsOfTheirOwnWithinTheBounds) {
+  EXPECT_EQ(point_of_network(7, 0), 7u);
+  EXPECT_EQ(point_of_network(7, 3), 7u + (3u << 24));
+  EXPECT_EQ(point_of_network((1u << 24) - 1, kMostNetworks - 1), UINT32_MAX);
+  EXPECT_THROW(point_of_network(1u << 24, 0), Bug);
+  EXPECT_THROW(point_of_network(0, kMostNetworks), Bug);
 }
 
 TEST(Rng, SameKeySameStream) {
@@ -229,6 +239,33 @@ TEST(File, AtomicWriteReplacesAndReadsBack) {
   EXPECT_THROW(read_file(::testing::TempDir()), DataError);
   EXPECT_THROW(sync_parent("/nonexistent/file"), EnvironmentError);
   EXPECT_THROW(write_file_atomic("/nonexistent/file", std::string_view("x")), EnvironmentError);
+}
+
+TEST(OutcomeCounts, AreComparedInEveryCount) {
+  OutcomeCounts some{8, 7, 6, 5, 4, 3, 2, 1};
+  EXPECT_EQ(values_of(some), (std::array<std::uint32_t, 8>{8, 7, 6, 5, 4, 3, 2, 1}));
+  EXPECT_EQ(largest_difference(some, some), 0u);
+  for (std::uint32_t OutcomeCounts::*count :
+       {&OutcomeCounts::images, &OutcomeCounts::correct, &OutcomeCounts::top5,
+        &OutcomeCounts::masked, &OutcomeCounts::sdc_noncritical, &OutcomeCounts::sdc_critical,
+        &OutcomeCounts::due, &OutcomeCounts::correct_argmax}) {
+    OutcomeCounts other = some;
+    other.*count += 9;
+    EXPECT_EQ(largest_difference(some, other), 9u);
+    EXPECT_EQ(largest_difference(other, some), 9u);
+  }
+}
+
+TEST(Words, AreReadAndRefusedByName) {
+  EXPECT_EQ(parse_engine("--engine", "fast"), EnginePath::kFast);
+  EXPECT_EQ(engine_name(EnginePath::kReference), "reference");
+  EXPECT_THROW(engine_name(static_cast<EnginePath>(2)), Bug);
+  try {
+    parse_engine("--engine", "slow");
+    FAIL() << "no error";
+  } catch (const UserError& error) {
+    EXPECT_STREQ(error.what(), "--engine slow is unknown; choose fast or reference");
+  }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -35,6 +36,11 @@ struct RngKey {
   std::uint64_t trial = 0;  // < 2^56
   Purpose purpose = Purpose::kFaults;
 };
+
+/// RngKey::point of a network that draws faults of its own: point + 2^24 network. Bug from 2^24
+/// points and 2^8 networks on, whose streams would be those of others.
+std::uint32_t point_of_network(std::uint32_t point, std::size_t network);
+inline constexpr std::size_t kMostNetworks = 1 << 8;
 
 /// Counter-based generator Philox4x32-10 (Salmon et al., SC'11; Random123): a pure function of its
 /// key. Integers and uniform() are identical on every platform, normal() up to the last bits of the

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "sentinel/core/engine_path.hpp"
+#include "sentinel/core/outcome_counts.hpp"
 #include "sentinel/fault/fault_space.hpp"
 #include "sentinel/fault/memory.hpp"
 #include "sentinel/graph/graph.hpp"
@@ -11,18 +12,7 @@
 
 namespace sentinel {
 
-/// The images of a trial by outcome: masked + sdc_noncritical + sdc_critical + due = images
-/// (docs/methods.md).
-struct TrialResult {
-  std::uint32_t images = 0;
-  std::uint32_t correct = 0;          // arg max = label; DUE counts as wrong
-  std::uint32_t top5 = 0;             // label among the five largest logits; DUE counts as wrong
-  std::uint32_t masked = 0;           // logits bitwise those of the fault-free run of the same path
-  std::uint32_t sdc_noncritical = 0;  // all finite, arg max as fault-free, logits differ
-  std::uint32_t sdc_critical = 0;     // all finite, other arg max
-  std::uint32_t due = 0;              // some logit not finite
-  std::uint32_t correct_argmax =
-      0;  // PyTorch's arg max (NaN the largest) = label, DUE or not: the seed tool's count
+struct TrialResult : OutcomeCounts {
   std::int32_t first_node = -1;  // first faulty node, -1: no fault
   EnginePath path = EnginePath::kFast;
 };

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "sentinel/core/outcome_counts.hpp"
+
 // clang-format off
 /// The result file, schema version 2. Plain HDF5: no pickles, no variable-length types except
 /// strings in attributes; units in attributes; integers stored, rates derived; readable with h5py
@@ -100,7 +102,7 @@ inline constexpr std::uint32_t kNotKnown = UINT32_MAX;
 inline constexpr char kListed[] = "listed";
 
 /// One trial of one model.
-struct TrialRow {
+struct TrialRow : OutcomeCounts {
   std::uint32_t point = 0;
   std::uint64_t id = 0;
   std::uint32_t model = 0;    // index of /models/<m>
@@ -110,10 +112,7 @@ struct TrialRow {
   std::int32_t block = -1;    // image block, -1: all images
   std::uint32_t n_faults = 0;
   std::int32_t first_node = -1;  // first faulty node of the model's graph, -1: none
-  std::uint32_t images = 0, correct = 0, top5 = 0, masked = 0, sdc_noncritical = 0,
-                sdc_critical = 0, due = 0;
-  std::uint32_t correct_argmax =
-      0;  // PyTorch's arg max = label, not-finite logits or not (as the seed tool counts)
+  // The counts stand here.
   std::uint32_t faults_masked = 0;  // faults that left their bit or word as it was (stuck-at)
   std::uint32_t words_wrong = 0;    // words read, after decoding, as another word than was stored
   std::uint32_t words_flagged = 0;  // words that a code found damaged beyond repair
@@ -174,11 +173,12 @@ struct EstimateRow {
 };
 
 /// What the reference path found where the fast one found a TrialRow.
-struct AuditRow {
+/// The split of masked and sdc_noncritical belongs to a path.
+struct AuditRow : OutcomeCounts {
   std::uint32_t point = 0;
   std::uint64_t id = 0;
   std::uint32_t model = 0;
-  std::uint32_t images = 0;
+  // The images stand here, the counts of the reference path behind near_ties.
   /// Images that are DUE in one path only, or of another predicted class without a near tie, or
   /// with a logit that deviates by more than 1e-3 of max|z|; at least as many as the row's counts
   /// differ by from those of the fast path run once more.
@@ -188,10 +188,6 @@ struct AuditRow {
   /// format or, where neither is DUE, in double precision, and gives the engine's result, or
   /// differs from the reference by more than 1e-3 of max|z| and a quarter of what the engine does.
   std::uint32_t near_ties = 0;
-  // Of the reference path, as in TrialRow. The split of masked and sdc_noncritical belongs to a
-  // path.
-  std::uint32_t correct = 0, top5 = 0, masked = 0, sdc_noncritical = 0, sdc_critical = 0, due = 0,
-                correct_argmax = 0;
   /// Largest |fast - reference| / max|reference| of an image without DUE in either path.
   double deviation = 0;
 };
