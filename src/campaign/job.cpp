@@ -9,7 +9,7 @@
 namespace sentinel {
 namespace {
 
-constexpr Word<FaultsStored> kFaultsStored[] = {
+constexpr NamedValue<FaultsStored> kFaultsStored[] = {
     {"auto", FaultsStored::kAuto}, {"yes", FaultsStored::kYes}, {"no", FaultsStored::kNo}};
 
 void require(bool holds, const std::string& message) {

@@ -5,8 +5,8 @@
 namespace sentinel {
 namespace {
 
-constexpr Word<EnginePath> kEngines[] = {{"fast", EnginePath::kFast},
-                                         {"reference", EnginePath::kReference}};
+constexpr NamedValue<EnginePath> kEngines[] = {{"fast", EnginePath::kFast},
+                                               {"reference", EnginePath::kReference}};
 
 }  // namespace
 

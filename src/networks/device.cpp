@@ -11,7 +11,7 @@
 namespace sentinel {
 namespace {
 
-constexpr Word<DeviceChoice> kDevices[] = {
+constexpr NamedValue<DeviceChoice> kDevices[] = {
     {"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}};
 
 }  // namespace

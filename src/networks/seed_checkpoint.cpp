@@ -13,8 +13,8 @@
 namespace sentinel {
 namespace {
 
-constexpr Word<Clipping> kClippings[] = {{"ranger", Clipping::kRanger},
-                                         {"ranger-clamp", Clipping::kRangerClamp}};
+constexpr NamedValue<Clipping> kClippings[] = {{"ranger", Clipping::kRanger},
+                                               {"ranger-clamp", Clipping::kRangerClamp}};
 
 void check_ratio(const std::string& option, double ratio) {
   if (!(ratio > 0 && ratio < 1))

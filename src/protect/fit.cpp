@@ -9,8 +9,8 @@
 namespace sentinel {
 namespace {
 
-constexpr Word<SelectBy> kSelections[] = {{"held-out", SelectBy::kHeldOut},
-                                          {"test", SelectBy::kTest}};
+constexpr NamedValue<SelectBy> kSelections[] = {{"held-out", SelectBy::kHeldOut},
+                                                {"test", SelectBy::kTest}};
 
 /// The last n images.
 Dataset last(const Dataset& images, std::int64_t n) {

@@ -14,8 +14,8 @@ namespace sentinel {
 namespace {
 
 constexpr int kLongestBurst = 64;
-constexpr Word<Lifetime> kLifetimes[] = {{"image", Lifetime::kImage},
-                                         {"permanent", Lifetime::kPermanent}};
+constexpr NamedValue<Lifetime> kLifetimes[] = {{"image", Lifetime::kImage},
+                                               {"permanent", Lifetime::kPermanent}};
 
 [[noreturn]] void refuse_shape(const std::string& text) {
   throw UserError(

@@ -8,7 +8,7 @@ namespace sentinel {
 
 /// The word for a value of a closed set. A set is an array of these, in the order of messages.
 template <class T>
-struct Word {
+struct NamedValue {
   const char* word;
   T value;
 };
@@ -16,7 +16,7 @@ struct Word {
 /// UserError where no word of the set is `text`: "--engine slow is unknown; choose fast or
 /// reference", `what` being "--engine".
 template <class T, std::size_t N>
-T parse_word(const Word<T> (&set)[N], const std::string& what, const std::string& text) {
+T parse_word(const NamedValue<T> (&set)[N], const std::string& what, const std::string& text) {
   std::string known;
   for (std::size_t i = 0; i < N; ++i) {
     if (text == set[i].word) return set[i].value;
@@ -27,8 +27,8 @@ T parse_word(const Word<T> (&set)[N], const std::string& what, const std::string
 
 /// Bug where the set has no such value.
 template <class T, std::size_t N>
-std::string word_for(const Word<T> (&set)[N], T value) {
-  for (const Word<T>& own : set)
+std::string word_for(const NamedValue<T> (&set)[N], T value) {
+  for (const NamedValue<T>& own : set)
     if (own.value == value) return own.word;
   throw Bug("a value without a word");
 }
