@@ -91,7 +91,7 @@ TEST(Simulate, StopsWhereARunOnSuchTrialsStops) {
                                       std::pair(stopping(BinomialFaults{1e-6}, 0.03), kCounts)}) {
     const DryRun::Outlook said = outlook_of(point, strata, 0.5);
     EXPECT_EQ(said.simulations, 21);
-    EXPECT_LE(said.half_width.high, point.half_width);
+    EXPECT_LE(said.half_width.high, point.precision.half_width);
     const Population population = population_of(point, strata, 0.5);
     std::vector<double> taken;
     for (std::uint64_t seed = 101; seed <= 121; ++seed)
