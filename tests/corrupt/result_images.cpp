@@ -63,7 +63,7 @@ TrialRecord small_record(const ResultInfo& info, std::uint32_t point, std::uint6
 
 /// The audit of trial 1 of a point.
 AuditRow small_audit(std::uint32_t point) {
-  return {point, 1, point, 2, 1, 0, 1, 1, 1, 0, 0, 1, 1, 0.25};
+  return {{2, 1, 1, 1, 0, 0, 1, 1}, point, 1, point, 1, 0, 0.25};
 }
 
 Findings planned_findings() {

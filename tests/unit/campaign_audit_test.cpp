@@ -16,7 +16,8 @@ namespace {
 using ::testing::ElementsAre;
 
 AuditRow audit_of(const TrialRow& row, std::uint32_t mismatches = 0) {
-  AuditRow audit{row.point, row.id, row.model, row.images, mismatches, 1};
+  AuditRow audit{{}, row.point, row.id, row.model, mismatches, 1};
+  audit.images = row.images;
   audit.correct = row.correct;
   audit.top5 = row.top5 + 1;
   audit.masked = row.images;

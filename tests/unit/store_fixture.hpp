@@ -135,7 +135,7 @@ inline std::vector<TrialRecord> sample_trial(std::uint32_t point, std::uint64_t 
 
 /// An audit that differs from the default in every member.
 inline AuditRow sample_audit(std::uint32_t point, std::uint64_t id, std::uint32_t model) {
-  return {point, id, model, 64, 2, 1, 10, 20, 30, 20, 10, 4, 15, 0.25};
+  return {{64, 10, 20, 30, 20, 10, 4, 15}, point, id, model, 2, 1, 0.25};
 }
 
 /// {0, ..., end - 1}

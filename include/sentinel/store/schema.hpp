@@ -112,7 +112,7 @@ struct TrialRow : OutcomeCounts {
   std::int32_t block = -1;    // image block, -1: all images
   std::uint32_t n_faults = 0;
   std::int32_t first_node = -1;  // first faulty node of the model's graph, -1: none
-  // The counts stand here.
+  // Here in files: the images and counts of OutcomeCounts, in their order.
   std::uint32_t faults_masked = 0;  // faults that left their bit or word as it was (stuck-at)
   std::uint32_t words_wrong = 0;    // words read, after decoding, as another word than was stored
   std::uint32_t words_flagged = 0;  // words that a code found damaged beyond repair
@@ -178,7 +178,7 @@ struct AuditRow : OutcomeCounts {
   std::uint32_t point = 0;
   std::uint64_t id = 0;
   std::uint32_t model = 0;
-  // The images stand here, the counts of the reference path behind near_ties.
+  // Here in files: the images. Behind near_ties: the counts, of the reference path.
   /// Images that are DUE in one path only, or of another predicted class without a near tie, or
   /// with a logit that deviates by more than 1e-3 of max|z|; at least as many as the row's counts
   /// differ by from those of the fast path run once more.
@@ -287,7 +287,7 @@ struct PointInfo {
   std::uint32_t id = 0;
   std::string estimand = "T2";
   std::string fault_model;
-  double ber = 0;            // [flips/bit/trial]
+  double ber = 0;            // of the attribute unit_ber: [flips/bit/trial], or as faults are
   std::uint64_t trials = 0;  // planned; of a sequential plan that has stopped, those used
   std::string models;        // comma-separated names; left empty, ResultStore writes all
   // As the job's options say it; effect and shape of a list are kListed.
