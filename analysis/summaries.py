@@ -112,7 +112,10 @@ def has_own_faults(result: Result, point: int) -> bool:
 
 def counts_images(result: Result) -> bool:
     """Whether some intervals are over trials x images."""
-    return bool((result.estimates["method"] == OVER_IMAGES).any())
+    return any(
+        bool((table["method"] == OVER_IMAGES).any())
+        for table in (result.estimates, result.stratum_estimates)
+    )
 
 
 def fault_parts(point: Any) -> list[str]:
@@ -138,13 +141,13 @@ def fault_noun(point: Any) -> str:
 
 def rate_words(point: Any) -> tuple[str, str]:
     """Name and unit of the point's rate."""
+    per = ", image and trial" if point.lifetime == "image" else " and trial"
     if point.shape not in ("bit", LISTED):
-        return "event rate", "events per bit and trial"
+        return "event rate", f"events per bit{per}"
     if hits_words(point):
-        return "fault rate", "faults per word and trial"
+        return "fault rate", f"faults per word{per}"
     unit = "flips" if has_single_flips(point) else "faults"
-    per = "image" if point.lifetime == "image" else "trial"
-    return "bit error rate", f"{unit} per bit and {per}"
+    return "bit error rate", f"{unit} per bit{per}"
 
 
 def fault_words(result: Result) -> str:

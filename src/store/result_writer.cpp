@@ -107,6 +107,15 @@ void write_design(const File& file, const ResultInfo& info, const Findings& find
   if (!info.audit_rates.empty()) h5::write_numbers(file, design, "audit_rates", info.audit_rates);
 }
 
+/// Of PointInfo::ber; faults of all points of a file are alike.
+std::string unit_of_rate(const std::vector<PointInfo>& points) {
+  const PointInfo point = points.empty() ? PointInfo() : points.front();
+  const bool word = point.effect == "random-word" || point.effect.rfind("value:", 0) == 0;
+  const bool event = point.shape != "bit" && point.shape != kListed;
+  const std::string fault = event ? "event" : point.effect == "flip" ? "flip" : "fault";
+  return fault + (word ? "/word" : "/bit") + (point.lifetime == "image" ? "/image" : "") + "/trial";
+}
+
 void write_points(const File& file, const ResultInfo& info, const Findings& findings) {
   std::string all;
   for (const ModelInfo& model : info.models) all += (all.empty() ? "" : ",") + model.name;
@@ -114,7 +123,7 @@ void write_points(const File& file, const ResultInfo& info, const Findings& find
   for (PointInfo& point : points)
     if (point.models.empty()) point.models = all;
   for (std::size_t p = 0; p < findings.trials.size(); ++p) points.at(p).trials = findings.trials[p];
-  h5::write_rows(file, file.id(), "points", points, {{"ber", "flip/bit/trial"}}, info.schema);
+  h5::write_rows(file, file.id(), "points", points, {{"ber", unit_of_rate(points)}}, info.schema);
 }
 
 /// A table of packed rows, with the members that rows of the schema version have.

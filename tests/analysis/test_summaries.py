@@ -157,6 +157,32 @@ def test_points_say_what_fails_and_how() -> None:
     assert "a list of faults" in words(listed)
 
 
+def test_rates_are_per_image_where_images_have_faults_of_their_own() -> None:
+    units = {
+        ("flip", "bit", ""): "flips per bit and trial",
+        ("flip", "bit", "permanent"): "flips per bit and trial",
+        ("flip", "bit", "image"): "flips per bit, image and trial",
+        ("stuck-at-1", "bit", "image"): "faults per bit, image and trial",
+        ("random-word", "bit", "image"): "faults per word, image and trial",
+        ("flip", "burst:2", "image"): "events per bit, image and trial",
+    }
+    for (effect, shape, lifetime), unit in units.items():
+        point = _point(effect=effect, shape=shape, lifetime=lifetime)
+        assert summaries.rate_words(point)[1] == unit
+
+
+def test_the_unit_of_strata_counts_where_only_they_count_images() -> None:
+    whole, strata = ({"method": [word]} for word in ("stratified t", "Clopper-Pearson over images"))
+    result = SimpleNamespace(
+        points=pd.DataFrame([vars(_point(target="activation", lifetime="image"))]),
+        estimates=pd.DataFrame(whole),
+        stratum_estimates=pd.DataFrame(whole),
+    )
+    assert "The unit is the trial." in report_design.unit_words(result)
+    result.stratum_estimates = pd.DataFrame(strata)
+    assert "the unit is the image where the method says so" in report_design.unit_words(result)
+
+
 def test_faults_that_are_no_flips_are_not_counted_as_flips() -> None:
     def table(**other: object) -> SimpleNamespace:
         return SimpleNamespace(points=pd.DataFrame([vars(_point(**other))]))

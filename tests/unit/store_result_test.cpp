@@ -218,6 +218,34 @@ print('good')
   EXPECT_EQ(out, "good\n");
 }
 
+TEST(ResultFile, RatesHaveTheUnitOfTheirFaults) {
+  if (!have_h5py()) GTEST_SKIP() << "/usr/bin/python3 without h5py and pandas";
+  struct Case {
+    const char *effect, *shape, *lifetime, *unit;
+  };
+  for (const Case& own : {Case{"flip", "bit", "", "flip/bit/trial"},
+                          Case{"flip", "bit", "permanent", "flip/bit/trial"},
+                          Case{"flip", "bit", "image", "flip/bit/image/trial"},
+                          Case{"stuck-at-0", "bit", "", "fault/bit/trial"},
+                          Case{"value:1.5", "bit", "image", "fault/word/image/trial"},
+                          Case{"flip", "burst:2", "", "event/bit/trial"},
+                          Case{kListed, kListed, kListed, "fault/bit/trial"}}) {
+    const TempDir dir;
+    const std::string path = dir / "r.h5";
+    ResultInfo info = sample_info();
+    for (PointInfo& point : info.points) {
+      point.effect = own.effect;
+      point.shape = own.shape;
+      point.lifetime = own.lifetime;
+    }
+    open_store(path, quick_options(), info).finish(true);
+    const std::string out = python(
+        "import h5py, sys\nprint(h5py.File(sys.argv[1])['points'].attrs['unit_ber'], end='')",
+        path);
+    EXPECT_EQ(out, own.unit);
+  }
+}
+
 TEST(ResultFile, ErrorsNameFileAndReason) {
   const TempDir dir;
   EXPECT_THAT(message_of<DataError>([&] { read_result(dir / "none.h5"); }), HasSubstr("no such"));
