@@ -234,7 +234,8 @@ void print_disk(const DryRun& run) {
 }
 
 std::uint64_t peak_bytes(const DryRun& run) {
-  return run.program_bytes + run.network_bytes + run.image_bytes + run.cache_bytes;
+  return run.program_bytes + run.fault_bytes + run.network_bytes + run.image_bytes +
+         run.cache_bytes;
 }
 
 void print_memory(const DryRun& run, int ranks) {
@@ -244,10 +245,11 @@ void print_memory(const DryRun& run, int ranks) {
     say(", {} on each other; all {} ranks {}", bytes_text(other), ranks,
         bytes_text(peak + static_cast<std::uint64_t>(ranks - 1) * other));
   say(".\n  program with its libraries, networks and images as loaded (measured here): {}\n"
+      "  faults of the trials that are run together: {}\n"
       "  the engine's copies of networks: {}\n  … of images: {}\n"
       "  fault-free activations (--cache-budget): {}\n",
-      bytes_text(run.program_bytes), bytes_text(run.network_bytes), bytes_text(run.image_bytes),
-      bytes_text(run.cache_bytes));
+      bytes_text(run.program_bytes), bytes_text(run.fault_bytes), bytes_text(run.network_bytes),
+      bytes_text(run.image_bytes), bytes_text(run.cache_bytes));
   if (run.on_gpu) say("  The last three lie in the GPU's memory.\n");
 }
 
@@ -265,6 +267,7 @@ nlohmann::json to_json(const DryRun::Point& point) {
                         {"seconds_per_trial", point.seconds},
                         {"result_bytes_per_trial", point.result_bytes},
                         {"journal_bytes_per_trial", point.journal_bytes},
+                        {"fault_bytes", point.fault_bytes},
                         {"trials", point.trials},
                         {"supposed", point.supposed}};
   if (point.bound) own["bound"] = *point.bound;
@@ -303,6 +306,7 @@ nlohmann::json to_json(const DryRun& run) {
                          {"network_bytes", run.network_bytes},
                          {"image_bytes", run.image_bytes},
                          {"cache_bytes", run.cache_bytes},
+                         {"fault_bytes", run.fault_bytes},
                          {"result_bytes", run.result_bytes}};
   for (const DryRun::Network& network : run.networks) {
     json["networks"].push_back({{"name", network.name},

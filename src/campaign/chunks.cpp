@@ -9,6 +9,10 @@ constexpr double kChunkSeconds =
 constexpr double kMaxChunk = 4096;
 }  // namespace
 
+std::uint64_t trials_of_chunk(double seconds) {
+  return static_cast<std::uint64_t>(std::clamp(kChunkSeconds / seconds, 1.0, kMaxChunk));
+}
+
 Bytes Chunk::encode() const {
   ByteWriter writer;
   writer.write(point);
@@ -53,9 +57,7 @@ void ChunkPlanner::measured(std::uint32_t point, double seconds) {
 
 std::uint64_t ChunkPlanner::chunk_size(const TrialSource& source) const {
   if (seconds_per_cost_ <= 0) return 1;
-  const double seconds = seconds_per_cost_ * source.cost;
-  const auto by_time =
-      static_cast<std::uint64_t>(std::clamp(kChunkSeconds / seconds, 1.0, kMaxChunk));
+  const std::uint64_t by_time = trials_of_chunk(seconds_per_cost_ * source.cost);
   // Towards the end smaller ones, so that all ranks finish together.
   const std::uint64_t by_share = left_ / (4 * static_cast<std::uint64_t>(workers_)) + 1;
   return std::min(by_time, by_share);

@@ -24,6 +24,9 @@ struct Chunk {
   static Chunk decode(const Bytes& bytes);
 };
 
+/// Trials that a rank is handed at once where one of all models takes so long: about 1.5 s of work.
+std::uint64_t trials_of_chunk(double seconds);
+
 /// Where the trials of a point come from.
 struct TrialSource {
   std::uint64_t first = 0;               // id of the first
@@ -34,8 +37,8 @@ struct TrialSource {
   double cost = 1;                  // of a trial, relative to those of other points
 };
 
-/// Cuts the missing trials into chunks of about `kChunkSeconds` of work, by the cost measured so
-/// far. How they are cut never changes a row.
+/// Cuts the missing trials into chunks (trials_of_chunk), by the cost measured so far. How they are
+/// cut never changes a row.
 class ChunkPlanner {
  public:
   using Has = std::function<bool(std::uint32_t point, std::uint64_t id)>;

@@ -137,7 +137,7 @@ DryRun::Point told_point(const DryRun& run, const Job& job, const CampaignPoint&
   describe_faults(own, point, FaultSpace(built.models[0].graph, selection_of(job.faults)),
                   run.images_per_trial);
   describe_costs(own, run, job, point.sampler, costs);
-  describe_disk(own, point, job.faults, built, run.images_per_trial);
+  describe_fault_bytes(own, point, job.faults, built, run.images_per_trial);
   for (std::size_t h = 0; h < strata.names.size(); ++h)
     own.strata.push_back({strata.names[h], strata.weights[h], strata.costs[h], 0, 0});
   describe_division(own, job, point, strata);
@@ -244,6 +244,8 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   for (const CampaignPoint& point : points) {
     strata.push_back(strata_of(point, built, selection));
     run.points.push_back(told_point(run, job, point, built, costs, strata.back()));
+    run.fault_bytes =
+        std::max(run.fault_bytes, static_cast<std::uint64_t>(run.points.back().fault_bytes));
   }
   simulate_points(run, job, points, strata);
   return run;

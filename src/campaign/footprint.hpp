@@ -12,8 +12,9 @@ namespace sentinel {
 /// tests/bench/README.md.
 void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built);
 
-/// Bytes per trial of a point, on so many images, in the result file and in the journals.
-void describe_disk(DryRun::Point& told, const CampaignPoint& point, const FaultsJob& job,
-                   const Built& built, std::int64_t images);
+/// What a point's faults take, on so many images: bytes per trial in the result file and in the
+/// journals, bytes in the memory of a rank. `told` has the trials and their time.
+void describe_fault_bytes(DryRun::Point& told, const CampaignPoint& point, const FaultsJob& job,
+                          const Built& built, std::int64_t images);
 
 }  // namespace sentinel

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "sentinel/core/error.hpp"
 
@@ -33,6 +34,11 @@ std::vector<double> expected_of_trial(const CampaignPoint& point, const FaultSpa
   if (point.faults.lifetime == Lifetime::kImage)
     for (double& faults : expected) faults *= static_cast<double>(images);
   return expected;
+}
+
+double faults_of_trial(const CampaignPoint& point, const FaultSpace& space, std::int64_t images) {
+  const std::vector<double> expected = expected_of_trial(point, space, images);
+  return std::accumulate(expected.begin(), expected.end(), 0.0);
 }
 
 std::optional<double> bound_of_all(const CampaignPoint& point) {

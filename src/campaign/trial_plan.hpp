@@ -40,6 +40,9 @@ std::optional<double> bound_of_all(const CampaignPoint& point);
 std::vector<double> expected_of_trial(const CampaignPoint& point, const FaultSpace& space,
                                       std::int64_t images);
 
+/// Of all tensors together.
+double faults_of_trial(const CampaignPoint& point, const FaultSpace& space, std::int64_t images);
+
 /// The points of a job, one per BER (or the one of exact:K, or of `list`, which is its --faults).
 std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const FaultList> list);
 

@@ -15,7 +15,7 @@
 namespace sentinel {
 namespace {
 
-constexpr double kFaultsAtOnce = 2e6;  // of the trials that an engine is given together
+constexpr double kFaultsAtOnce = 2e6;
 
 std::string nothing_selected(const Selection& selection) {
   const std::string part = selection_name(selection);
@@ -71,10 +71,15 @@ void check_golden(const NamedModel& model, const at::Tensor& logits, const Datas
 
 }  // namespace
 
+std::size_t trials_together(double faults) {
+  return static_cast<std::size_t>(std::max(1.0, kFaultsAtOnce / (1 + faults)));
+}
+
 TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& images,
                          std::int64_t images_per_trial, const std::vector<CampaignPoint>& points,
                          std::uint64_t seed, const EngineOptions& options)
-    : audit_rates_(points.size(), 0.0),
+    : points_(points),
+      audit_rates_(points.size(), 0.0),
       blocks_(images.size(), images_per_trial, seed),
       seed_(seed) {
   if (models.size() > kMostNetworks)
@@ -105,8 +110,6 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
   for (std::int64_t image = 0; own_faults && image < images.size(); ++image)
     image_seeds_.push_back(seed_of("image " + std::to_string(image)));
   for (const CampaignPoint& point : points) {
-    points_.push_back(point.sampler);
-    faults_.push_back(point.faults);
     auto& strata = strata_.emplace_back();
     if (point.division)
       strata = std::make_unique<StratifiedSampler>(*point.division, networks);
@@ -124,12 +127,12 @@ FaultSite TrialRunner::channel_site(const ChannelFaults& sampler, const FaultSpa
 
 Faults TrialRunner::faults(std::uint32_t point, std::uint64_t id, std::size_t model,
                            std::int32_t stratum) {
-  const Sampler& sampler = points_.at(point);
+  const Sampler& sampler = points_.at(point).sampler;
   if (const auto* listed = std::get_if<ListedFaults>(&sampler)) {
     const Faults original = this->listed(*listed->list, point, id);
     return model == 0 ? original : maps_.at(model).translate(original);
   }
-  if (faults_[point].lifetime == Lifetime::kPermanent)
+  if (points_[point].faults.lifetime == Lifetime::kPermanent)
     return drawn(point, id, model, stratum, seed_);
   // The streams are of the image in the data set, wherever its place is.
   Faults all;
@@ -162,7 +165,7 @@ Faults TrialRunner::listed(const FaultList& list, std::uint32_t point, std::uint
 
 Faults TrialRunner::drawn(std::uint32_t point, std::uint64_t id, std::size_t model,
                           std::int32_t stratum, std::uint64_t seed) {
-  const Sampler& sampler = points_.at(point);
+  const Sampler& sampler = points_.at(point).sampler;
   const auto sites_of = [&](std::size_t of, const RngKey& key) {
     const FaultSpace& space = engines_.at(of).space();
     const auto* channel = std::get_if<ChannelFaults>(&sampler);
@@ -172,14 +175,14 @@ Faults TrialRunner::drawn(std::uint32_t point, std::uint64_t id, std::size_t mod
     else
       sites = strata_[point] ? strata_[point]->draw(space, stratum, key, of)
                              : draw(sampler, space, key);
-    give_effects(faults_[point], sites, key);
+    give_effects(points_[point].faults, sites, key);
     return sites;
   };
   if (const auto* binomial = std::get_if<BinomialFaults>(&sampler)) {
     const RngKey key{seed, point, id, Purpose::kFaults};
     Faults original = sites_of(0, key);
     if (model == 0) return original;
-    return draw_paired(*binomial, faults_[point], original, maps_.at(model),
+    return draw_paired(*binomial, points_[point].faults, original, maps_.at(model),
                        engines_.at(model).space(), key);
   }
   // Without pairing every model draws from a stream of its own.
@@ -187,7 +190,7 @@ Faults TrialRunner::drawn(std::uint32_t point, std::uint64_t id, std::size_t mod
 }
 
 std::optional<double> TrialRunner::shared(std::uint32_t point, std::size_t model) const {
-  const Sampler& sampler = points_.at(point);
+  const Sampler& sampler = points_.at(point).sampler;
   const SiteMap& map = maps_.at(model);
   std::uint64_t all = 0, found = 0;
   if (const auto* listed = std::get_if<ListedFaults>(&sampler)) {
@@ -211,7 +214,7 @@ void TrialRunner::audit(std::optional<double> rate) {
   for (const TrialEngine& engine : engines_) costs.emplace_back(engine.graph(), engine.space());
   for (std::size_t p = 0; p < points_.size(); ++p) {
     double least = 1;
-    for (const TrialCost& cost : costs) least = std::min(least, cost.expected(points_[p]));
+    for (const TrialCost& cost : costs) least = std::min(least, cost.expected(points_[p].sampler));
     audit_rates_[p] = rate.value_or(default_audit_rate(least));
   }
 }
@@ -226,14 +229,11 @@ std::vector<TrialInput> TrialRunner::inputs(std::uint32_t point,
   return trials;
 }
 
-/// The fewer at once, the more faults each has.
 std::vector<TrialOutcome> TrialRunner::outcomes(std::uint32_t point,
                                                 const std::vector<TrialTask>& tasks,
                                                 std::size_t model) {
-  double faults = 1;
-  for (const double own : expected_faults(points_[point], engines_[model].space())) faults += own;
-  if (faults_[point].lifetime == Lifetime::kImage) faults *= static_cast<double>(blocks_.size());
-  const auto slice = static_cast<std::size_t>(std::max(1.0, kFaultsAtOnce / faults));
+  const double faults = faults_of_trial(points_[point], engines_[model].space(), blocks_.size());
+  const std::size_t slice = trials_together(faults);
   std::vector<TrialOutcome> all;
   for (std::size_t begin = 0; begin < tasks.size(); begin += slice) {
     const auto first = tasks.begin() + static_cast<std::ptrdiff_t>(begin);

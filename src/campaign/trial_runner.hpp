@@ -17,6 +17,10 @@
 
 namespace sentinel {
 
+/// So many trials are drawn and run together where each has this many faults: two million faults,
+/// or one trial.
+std::size_t trials_together(double faults);
+
 /// Runs trials of a campaign on one rank: for every model an engine and the way faults of the first
 /// (original) model carry over. The records of (point, id) are a pure function of the campaign and
 /// the trial's draw, whatever was run before.
@@ -69,8 +73,7 @@ class TrialRunner {
 
   std::vector<TrialEngine> engines_;
   std::vector<SiteMap> maps_;  // from models[0]
-  std::vector<Sampler> points_;
-  std::vector<FaultModel> faults_;                          // by point
+  std::vector<CampaignPoint> points_;
   std::vector<double> audit_rates_;                         // by point
   std::vector<std::unique_ptr<StratifiedSampler>> strata_;  // by point; null: simple
   ImageBlocks blocks_;

@@ -5,7 +5,8 @@
 
 Each case runs `sentinelnn plan` and then the same options for real, with one rank. Said is the row
 of the supposed populations whose share of failing trials is nearest to the share of failing images
-that the run found. --memory instead compares the peak of every rank, with one and two of them.
+that the run found. --memory instead compares the peak of every rank, with one and two of them,
+and with many faults.
 """
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ CASES = {
     "also": (["--ber", "1e-6", "--half-width", "0.02"], True),
 }
 MEMORY = ("resnet20", "vgg11_bn"), (256, 1017), (1, 2)
+ONE = ["--ber", "1e-6", "--repeat", 40]
+OUTPUTS = ["--fault-target", "activation", "--repeat", 4, "--audit", 0, "--ber"]
+HELD = {  # faults that take memory, and values that are kept for a moment
+    "outputs, BER 1e-3": [*OUTPUTS, "1e-3"],
+    "outputs, BER 4e-3": [*OUTPUTS, "4e-3"],
+    "outputs, BER 1e-5, --cache-budget 0.001": [*OUTPUTS, "1e-5", "--cache-budget", "0.001"],
+    "weights, BER 1e-3": ["--ber", "1e-3", "--repeat", 100],
+}
 
 
 def options() -> argparse.Namespace:
@@ -124,16 +133,26 @@ def memory(o: argparse.Namespace) -> list[list[str]]:
     for model in models:
         for count in images:
             for size in ranks:
-                args = [*network(o, model, count), "--ber", "1e-6", "--repeat", 40]
-                first, other = said_peaks(planned(*args, ranks=size))
-                result = o.work / "memory.h5"
-                measured = peaks(o, size, "inject", *args, "--fresh", "--output", result)
-                said = [first, *[other] * (size - 1)]
-                rows.append([model, str(count), str(size)])
-                rows[-1].append(", ".join(f"{value:.0f}" for value in said))
-                rows[-1].append(", ".join(f"{value:.0f}" for value in measured))
-                rows[-1].append(", ".join(f"{s / m:.2f}" for s, m in zip(said, measured)))
+                rows.append([model, str(count), str(size), *compared(o, model, count, size, ONE)])
     return rows
+
+
+def held(o: argparse.Namespace) -> list[list[str]]:
+    rows = [["faults", "said (MiB)", "measured (MiB)", "said / measured"]]
+    return rows + [[name, *compared(o, "resnet20", 128, 1, how)] for name, how in HELD.items()]
+
+
+def compared(o: argparse.Namespace, model: str, images: int, ranks: int, how: list) -> list[str]:
+    """Peaks of all ranks: said, measured, and their ratio."""
+    args = [*network(o, model, images), *how]
+    first, other = said_peaks(planned(*args, ranks=ranks))
+    measured = peaks(o, ranks, "inject", *args, "--fresh", "--output", o.work / "memory.h5")
+    said = [first, *[other] * (ranks - 1)]
+    return [
+        ", ".join(f"{value:.0f}" for value in said),
+        ", ".join(f"{value:.0f}" for value in measured),
+        ", ".join(f"{s / m:.2f}" for s, m in zip(said, measured)),
+    ]
 
 
 def main() -> None:
@@ -142,7 +161,8 @@ def main() -> None:
     o.work.mkdir(parents=True, exist_ok=True)
     o.work = o.work.resolve()
     if o.memory:
-        return support.table(memory(o))
+        support.table(memory(o))
+        return support.table(held(o))
     head = ["case", "failing found (%)", "failing supposed (%)", "trials said", "taken"]
     head += ["time said (s)", "taken", "memory said (MiB)", "measured", "result said (kB)", "measured"]
     support.table([head, *(compare(o, name) for name in o.cases)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -113,6 +114,7 @@ def test_intervals_count_images_where_each_has_faults_of_its_own(run, campaign, 
     with h5py.File(path) as file:
         estimates = file["estimates"][:]
         assert file["points"]["lifetime"].tolist() == [b"image"]
+        assert file["points"].attrs["unit_ber"] == "flip/bit/image/trial"
     n = int(result.trials["images"].sum())
     for row in estimates:
         assert row["method"] == b"Clopper-Pearson over images", row["quantity"]
@@ -124,6 +126,23 @@ def test_intervals_count_images_where_each_has_faults_of_its_own(run, campaign, 
         assert row["estimate"] == pytest.approx(k / n)
         assert row["lower"] == pytest.approx(beta.ppf(0.025, k, n - k + 1) if k else 0)
         assert row["upper"] == pytest.approx(beta.ppf(0.975, k + 1, n - k) if k < n else 1)
+
+
+def test_plan_counts_the_faults_that_a_trial_holds(run, campaign):
+    def held(*words: str) -> tuple[float, float]:
+        start = ["plan", "--data", campaign.data, "--checkpoint", campaign.checkpoint, "--json"]
+        how = ["--images", "8", "--fault-target", "activation", "--repeat", "1"]
+        plan = json.loads(run(*start, *how, "--faults-stored", "no", *words).out)
+        parts = ("program_bytes", "network_bytes", "image_bytes", "cache_bytes", "fault_bytes")
+        assert plan["peak_bytes"] == sum(plan[part] for part in parts)
+        return plan["fault_bytes"], plan["points"][0]["faults"]
+
+    memory, faults = held("--ber", "1e-2")
+    assert memory == pytest.approx(100 * faults, rel=1e-3)
+    memory_of_some, fewer = held("--ber", "1e-2", "--images-per-trial", "2")
+    assert fewer == pytest.approx(faults / 4)
+    assert memory_of_some == pytest.approx(memory / 4, rel=1e-3)
+    assert held("--ber", "1e-3", "1e-2")[0] == memory  # of the point that has most
 
 
 @pytest.mark.parametrize("faults", ["--single-bit", "--ber 1e-4", "--ber 1e-4 --half-width 0.1"])

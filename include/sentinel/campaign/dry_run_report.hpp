@@ -54,6 +54,7 @@ struct DryRun {
     std::uint64_t trials = 0;     // planned, or at most
     double seconds = 0;           // of a trial of all networks, audits included, on one rank
     double result_bytes = 0, journal_bytes = 0;  // of a trial of all networks
+    double fault_bytes = 0;  // in memory, of the trials that a rank runs together
     /// P(any word read wrongly), where that bounds the answer without trials; the largest of the
     /// networks'.
     std::optional<double> bound;
@@ -77,10 +78,11 @@ struct DryRun {
   std::int64_t accuracy_images = 0;  // … on so many images
   // Memory of a rank at its peak [bytes] is the sum of these, as a run has it. The program with its
   // libraries, the networks and images as loaded, and the scratch of a batch, as measured here on
-  // rank 0; how much less another rank took; the engines' copies of networks and images; and the
-  // fault-free activations that are kept.
+  // rank 0; how much less another rank took; the engines' copies of networks and images; the
+  // fault-free activations that are kept, or needed at once; and the faults of trials that are run
+  // together, of the point that has most.
   std::uint64_t program_bytes = 0, less_elsewhere = 0;
-  std::uint64_t network_bytes = 0, image_bytes = 0, cache_bytes = 0;
+  std::uint64_t network_bytes = 0, image_bytes = 0, cache_bytes = 0, fault_bytes = 0;
   bool on_gpu = false;             // where the engines' copies and the activations then are
   std::uint64_t result_bytes = 0;  // of the result file without trials
 };
