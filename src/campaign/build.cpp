@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <filesystem>
+#include <utility>
 
 #include "campaign/describe.hpp"
 #include "campaign/job_networks.hpp"
@@ -264,8 +265,9 @@ std::vector<std::string> made_paths(const Job& job) {
   return paths;
 }
 
-void write_made(const std::vector<std::string>& paths, const std::vector<NamedModel>& models) {
-  for (std::size_t k = 0; k < paths.size(); ++k) write_network(paths[k], models.at(k + 1).made);
+void write_made(const std::vector<std::string>& paths, std::vector<NamedModel>& models) {
+  for (std::size_t k = 0; k < paths.size(); ++k)
+    write_network(paths[k], std::exchange(models.at(k + 1).made, {}));
 }
 
 }  // namespace sentinel

@@ -33,7 +33,8 @@ Built reload(const Comm& comm, Job& job);
 /// Where the models that a job makes are kept, for the user and for a resumed campaign. Asked
 /// before the result is begun: with it, files of earlier versions count.
 std::vector<std::string> made_paths(const Job& job);
-/// Writes them. Only once the result is ours: another job's must not be touched.
-void write_made(const std::vector<std::string>& paths, const std::vector<NamedModel>& models);
+/// Writes them, and lets go of their bytes. Only once the result is ours: another job's must not be
+/// touched.
+void write_made(const std::vector<std::string>& paths, std::vector<NamedModel>& models);
 
 }  // namespace sentinel

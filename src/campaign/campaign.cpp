@@ -58,7 +58,7 @@ ExitCode run_campaign(const Comm& comm, const Job& asked) {
   });
   if (job.protect) job.protection.ranking.importance = method_of(comm, job.protection.ranking);
   const std::vector<std::string> paths = made_paths(job);
-  const Built built = build(comm, job, device);
+  Built built = build(comm, job, device);
   TrialPlan plan{"inject", built.models, built.images, {}, built.scores};
   comm.agree([&] { plan.points = planned_points(job, built.models, built.list); });
   plan.warned = built.warned;

@@ -80,7 +80,7 @@ NamedModel make_pruned(const Comm& comm, const NamedModel& model, const ModelSel
   const FineTuningImages images = load_images(comm, model, selection, job);
   const std::string recipe = recipe_of(model, scores, job, images);
   const OnEpoch to_log = [&](const EpochReport& epoch) { log_epoch(job, epoch); };
-  const Bytes file = comm.from_root([&] {
+  Bytes file = comm.from_root([&] {
     if (Bytes made = made_by(recipe, reuse); !made.empty()) return made;
     Graph graph = prune(model.graph, scores, job.plan);
     if (!images.train) store_values(graph, job.finetune.store);
@@ -92,7 +92,7 @@ NamedModel make_pruned(const Comm& comm, const NamedModel& model, const ModelSel
   pruned.name = name_of(pruned.graph, "");
   pruned.file_sha256 = sha256_hex(file.data(), file.size());
   pruned.recipe = recipe;
-  if (comm.rank() == 0) pruned.made = file;
+  if (comm.rank() == 0) pruned.made = std::move(file);
   return pruned;
 }
 
