@@ -301,8 +301,8 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
     info.points[p].shape = listed ? kListed : shape_name(plan.points[p].faults);
     info.points[p].target = target_name(selection);
     info.points[p].selection = selection_name(selection);
-    if (selects_outputs(selection) && info.points[p].lifetime.empty())
-      info.points[p].lifetime = listed ? kListed : lifetime_name(Lifetime::kPermanent);
+    if (selects_outputs(selection))
+      info.points[p].lifetime = listed ? kListed : lifetime_name(plan.points[p].faults.lifetime);
   }
   info.importance =
       to_ranking(plan.models.front().graph, job.protection.ranking.importance, plan.scores).layers;
