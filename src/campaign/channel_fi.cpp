@@ -53,7 +53,8 @@ void check_codes(const ChannelFaultsJob& job, const Graph& graph,
 
 std::uint64_t trials_of(const ChannelFaultsJob& job, const FaultChannel& channel) {
   if (!selected(job, channel)) return 0;
-  return job.half_width ? job.sampling.cap : channel_sample_size(channel.bits, job.sampling);
+  return precision_of(job).stops() ? job.sampling.cap
+                                   : channel_sample_size(channel.bits, job.sampling);
 }
 
 /// A channel that nobody asks for keeps its point, with no trials.
