@@ -7,6 +7,7 @@
 
 #include "sentinel/comm/comm.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 
 namespace sentinel {
 
@@ -43,6 +44,12 @@ std::unique_ptr<Command> make_replay();
 std::unique_ptr<Command> make_summarize();
 std::unique_ptr<Command> make_synth();
 std::unique_ptr<Command> make_train();
+
+/// One of each, as the help lists them.
+std::vector<std::unique_ptr<Command>> all_commands();
+
+/// The option that sets it, such as "--half-width": how the program's messages name settings.
+std::string option_of(Setting setting);
 
 /// Gives the options of a subcommand the values of its table in a job file, where the command line
 /// gave none. Rank 0 reads the file. Throws UserError naming file and line for what does not fit.

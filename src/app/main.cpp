@@ -19,6 +19,7 @@
 #include "app/transcript.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/log.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 
 namespace sentinel {
@@ -31,12 +32,9 @@ struct Subcommand {
 
 std::vector<Subcommand> add_subcommands(CLI::App& root) {
   std::vector<Subcommand> all;
-  for (auto make : {make_evaluate, make_profile, make_rank, make_prune, make_harden, make_inject,
-                    make_campaign, make_plan, make_train, make_export, make_synth, make_summarize,
-                    make_merge, make_replay, make_inspect, make_bench}) {
-    Subcommand subcommand{make(), nullptr};
-    subcommand.app = subcommand.command->add_to(root);
-    all.push_back(std::move(subcommand));
+  for (std::unique_ptr<Command>& command : all_commands()) {
+    CLI::App* app = command->add_to(root);
+    all.push_back({std::move(command), app});
   }
   return all;
 }
@@ -204,6 +202,7 @@ int report(const Comm* comm, ExitCode code, const std::string& message, bool sha
 }
 
 int guarded_main(int argc, char** argv) {
+  spell_settings(option_of);
   prepare_streams();
   install_stop_handlers();
   std::optional<Comm> comm;

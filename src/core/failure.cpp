@@ -4,6 +4,8 @@
 #include <new>
 #include <string_view>
 
+#include "sentinel/core/setting.hpp"
+
 namespace sentinel {
 namespace {
 
@@ -27,13 +29,14 @@ bool lacks_device_memory(const std::exception& error) {
 Failure failure_of(const std::exception& error) {
   if (const auto* own = dynamic_cast<const Error*>(&error)) return {own->code(), own->what()};
   if (lacks_memory(error))
-    return {ExitCode::kEnvironment,
-            "out of memory; use fewer images or ranks, a smaller --batch-size or --cache-budget"};
+    return {ExitCode::kEnvironment, "out of memory; use fewer images or ranks, a smaller " +
+                                        spelled(Setting::kBatchSize) + " or " +
+                                        spelled(Setting::kCacheBudget)};
   if (lacks_device_memory(error)) {
     const std::string text = error.what();
     return {ExitCode::kEnvironment,
-            "out of device memory; use a smaller --batch-size or --cache-budget: " +
-                text.substr(0, text.find('\n'))};
+            "out of device memory; use a smaller " + spelled(Setting::kBatchSize) + " or " +
+                spelled(Setting::kCacheBudget) + ": " + text.substr(0, text.find('\n'))};
   }
   if (has(error, "cpuinfo"))  // LibTorch reads it before anything else
     return {ExitCode::kEnvironment,

@@ -19,6 +19,7 @@
 #include "sentinel/core/outcome_counts.hpp"
 #include "sentinel/core/portable_math.hpp"
 #include "sentinel/core/rng.hpp"
+#include "sentinel/core/setting.hpp"
 
 namespace sentinel {
 namespace {
@@ -224,6 +225,16 @@ TEST(Hash, KnownAnswer) {
   sha.update("a");
   sha.update("bc");
   EXPECT_EQ(sha.hex(), sha256_hex("abc"));
+}
+
+TEST(Settings, MessagesSpellThemAsChosen) {
+  const auto message = [] { return failure_of(std::bad_alloc()).message; };
+  EXPECT_EQ(spelled(Setting::kHalfWidth), "half-width");
+  EXPECT_NE(message().find("a smaller batch-size or cache-budget"), std::string::npos);
+  spell_settings([](Setting setting) { return "<" + plain_name(setting) + ">"; });
+  EXPECT_EQ(spelled(Setting::kHalfWidth), "<half-width>");
+  EXPECT_NE(message().find("a smaller <batch-size> or <cache-budget>"), std::string::npos);
+  spell_settings(plain_name);
 }
 
 TEST(File, AtomicWriteReplacesAndReadsBack) {
