@@ -204,7 +204,7 @@ void validate(const PruningJob& job) {
           "--finetune-epochs must be from 0 to 1000000");
   TrainOptions options = job.finetune;
   options.epochs = std::max<std::int64_t>(1, job.finetune_epochs);
-  check_training(options, "--finetune-epochs", "--finetune-batch-size");
+  check_training(options, Setting::kFinetuneEpochs, Setting::kFinetuneBatchSize);
 }
 
 void validate(const ChannelFaultsJob& job) {

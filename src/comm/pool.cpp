@@ -11,6 +11,7 @@
 
 #include "comm/mpi.hpp"
 #include "sentinel/core/failure.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 
 namespace sentinel {
@@ -88,7 +89,8 @@ class Backoff {
 int mpi_size(const Bytes& bytes) {
   if (bytes.size() > INT_MAX)
     throw EnvironmentError("a message between ranks has " + std::to_string(bytes.size()) +
-                           " bytes, more than MPI's 2 GiB; give a lower --ber, or run one rank");
+                           " bytes, more than MPI's 2 GiB; give a lower " + spelled(Setting::kBer) +
+                           ", or run one rank");
   return static_cast<int>(bytes.size());
 }
 
@@ -347,8 +349,8 @@ void run_pool(const Comm& comm, const NextChunk& next, const WorkOnChunk& work,
               const SinkResult& sink, const PoolOptions& options) {
   if (comm.size() == 1) {
     if (options.dedicated_driver)
-      throw UserError(
-          "--dedicated-driver needs at least two ranks; start with mpirun -n 2 or more");
+      throw UserError(spelled(Setting::kDedicatedDriver) +
+                      " needs at least two ranks; start with mpirun -n 2 or more");
     return run_inline(next, work, sink);
   }
   if (comm.rank() == 0)

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 
 namespace sentinel {
 namespace {
@@ -33,7 +34,7 @@ bool may_stop(Sampling sampling) {
 const SamplingWord& parse_sampling(const std::string& word) {
   const SamplingWord* own = find_sampling(word);
   if (own && !may_stop(own->sampling)) return *own;
-  throw UserError("--sampling " + word +
+  throw UserError(spelled(Setting::kSampling) + " " + word +
                   " is unknown; choose simple, stratified, per-layer, per-class or per-bit (the "
                   "last three also with :allocated behind)");
 }

@@ -8,6 +8,7 @@
 
 #include "fault/weights.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/outputs.hpp"
 
 namespace sentinel {
@@ -81,9 +82,10 @@ void select_elements(const Graph& graph, const Selection& selection, FaultTensor
     tensor.ranges = {{0, tensor.elements}};
   } else if (tensor.row > 0) {
     if (is_output(tensor.kind) && !graph.origin.empty() && producer_of(graph, tensor.node).empty())
-      throw UserError("--channels " + tensor.name +
+      throw UserError(spelled(Setting::kChannels) + " " + tensor.name +
                       ": the network is pruned, and this output has channels of several layers; "
-                      "name a layer of --fault-target activation");
+                      "name a layer of " +
+                      spelled(Setting::kFaultTarget) + " activation");
     const RowsOfChannels rows(graph, tensor);
     for (std::uint64_t row = 0; row < tensor.elements / tensor.row; ++row) {
       if (!holds(wanted->channels, rows.channel(row))) continue;
@@ -154,13 +156,14 @@ void require_channels(const std::vector<const Graph*>& graphs, const Selection& 
     if (!own->pruned && range.end <= own->numbers.size()) return;
   }
   if (!known)
-    throw UserError("--channels " + layer +
+    throw UserError(spelled(Setting::kChannels) + " " + layer +
                     ": the network has no layer of this name with channels");
-  throw UserError(
-      pruned ? fmt::format("--channels {}: the pruned layer has none of the channels "
-                           "{} to {} of the network that it was made from",
-                           layer, range.begin, range.end - 1)
-             : fmt::format("--channels {}: the layer has the channels 0 to {}", layer, last));
+  throw UserError(pruned
+                      ? fmt::format("{} {}: the pruned layer has none of the channels {} to {} of "
+                                    "the network that it was made from",
+                                    spelled(Setting::kChannels), layer, range.begin, range.end - 1)
+                      : fmt::format("{} {}: the layer has the channels 0 to {}",
+                                    spelled(Setting::kChannels), layer, last));
 }
 
 /// Where a bit is among ascending ones; their number where it is none of them. Mostly they are all
@@ -184,7 +187,7 @@ void require_selected(const std::vector<const Graph*>& graphs, const Selection& 
   for (const std::string& glob : selection.layers)
     if (!names_layer(graphs, selection, glob.rfind('!', 0) == 0 ? glob.substr(1) : glob))
       throw UserError(
-          "--layers " + glob + ": no layer of the network " +
+          spelled(Setting::kLayers) + " " + glob + ": no layer of the network " +
           (selects_outputs(selection) ? "whose output may be hit" : "with stored values") +
           " has such a name; `profile` lists them");
   for (const auto& [layer, ranges] : selection.channels)
@@ -204,7 +207,8 @@ bool FaultSite::operator<(const FaultSite& o) const {
 
 FaultSpace::FaultSpace(const Graph& graph, const Selection& selection) : words_(selection.words) {
   if (words_ && !selection.bits.empty())
-    throw UserError("--bits: a fault of this model hits whole words; leave it out");
+    throw UserError(spelled(Setting::kBits) +
+                    ": a fault of this model hits whole words; leave it out");
   const std::vector<StoredTensor> all = all_tensors(graph, selection);
   outputs_ = selects_outputs(selection);
   for (std::size_t i = 0; i < all.size(); ++i) {

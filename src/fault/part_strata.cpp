@@ -5,6 +5,7 @@
 
 #include "fault/site_strata.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/fault/trial_cost.hpp"
 
 namespace sentinel {
@@ -85,7 +86,8 @@ std::vector<std::string> all_names(DivideBy by, const Networks& networks, const 
 
 std::vector<SiteStrata> strata_by_part(DivideBy by, const Networks& networks) {
   if (by == DivideBy::kBit && networks.front().space.of_words())
-    throw UserError("--sampling per-bit: these faults hit whole words; choose per-layer");
+    throw UserError(spelled(Setting::kSampling) +
+                    " per-bit: these faults hit whole words; choose per-layer");
   const Names names(by, networks);
   const std::vector<std::string> called = all_names(by, networks, names);
   std::vector<SiteStrata> all;

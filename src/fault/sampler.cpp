@@ -8,6 +8,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/portable_math.hpp"
+#include "sentinel/core/setting.hpp"
 
 namespace sentinel {
 namespace {
@@ -16,7 +17,8 @@ using Bits = std::vector<std::uint64_t>;  // bit numbers
 
 void check_ber(double ber) {
   if (!(ber >= 0 && ber <= 1))
-    throw UserError("--ber must lie between 0 and 1, not " + std::to_string(ber));
+    throw UserError(spelled(Setting::kBer) + " must lie between 0 and 1, not " +
+                    std::to_string(ber));
 }
 
 /// floor of the double product, as the seed tool computes it.
@@ -80,10 +82,10 @@ Bits draw_bits(const PerLayerFloorFaults& sampler, const FaultSpace& space, cons
 
 void check_count(const ExactFaults& sampler, const FaultSpace& space) {
   if (space.sites() == 0)
-    throw UserError("--fault-count exact:" + std::to_string(sampler.count) +
+    throw UserError(spelled(Setting::kFaultCount) + " exact:" + std::to_string(sampler.count) +
                     " asks for faults, and a network of the campaign has nothing that may fail");
   if (sampler.count > space.sites())
-    throw UserError("--fault-count exact:" + std::to_string(sampler.count) +
+    throw UserError(spelled(Setting::kFaultCount) + " exact:" + std::to_string(sampler.count) +
                     " asks for more faults than the model has " +
                     (space.of_words() ? "words" : "bits") + " (" + std::to_string(space.sites()) +
                     ")");
@@ -177,9 +179,9 @@ std::uint64_t parse_exact(const std::string& text) {
   const char* end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(begin, end, count);
   if (text.rfind(prefix, 0) != 0 || error != std::errc() || stop != end || count == 0)
-    throw UserError(
-        "--fault-count must be binomial, per-layer-floor or exact:K with K >= 1, not '" + text +
-        "'");
+    throw UserError(spelled(Setting::kFaultCount) +
+                    " must be binomial, per-layer-floor or exact:K with K >= 1, not '" + text +
+                    "'");
   return count;
 }
 

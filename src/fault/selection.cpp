@@ -7,6 +7,7 @@
 #include <set>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/text.hpp"
 #include "sentinel/graph/outputs.hpp"
 
@@ -77,8 +78,8 @@ using Bits = std::set<std::uint8_t>;
 
 [[noreturn]] void refuse_wish(const std::string& wish, const StoredTensor& tensor,
                               const std::string& why) {
-  throw UserError(fmt::format("--bits {}: {} is stored as {}, {}", wish, tensor.name,
-                              layout_name(tensor.layout), why));
+  throw UserError(fmt::format("{} {}: {} is stored as {}, {}", spelled(Setting::kBits), wish,
+                              tensor.name, layout_name(tensor.layout), why));
 }
 
 Bits bits_of_role(const std::string& wish, BitRole role, const StoredTensor& tensor) {
@@ -110,9 +111,9 @@ Bits bits_of_wish(const std::string& wish, const StoredTensor& tensor) {
   const auto range = parse_range(wish);
   if (!range)
     throw UserError(
-        "--bits takes numbers (31, 23-30), sign, exponent, mantissa, message and "
-        "check, not '" +
-        wish + "'");
+        spelled(Setting::kBits) +
+        " takes numbers (31, 23-30), sign, exponent, mantissa, message and check, not '" + wish +
+        "'");
   const int width = stored_bits(tensor);
   if (range->end > static_cast<std::uint64_t>(width))
     refuse_wish(wish, tensor, fmt::format("whose words have the bits 0 to {}", width - 1));
@@ -137,8 +138,8 @@ std::vector<TensorClass> parse_targets(const std::vector<std::string>& words) {
   for (const TensorClass kind : {TensorClass::kActivation, TensorClass::kPost})
     if (std::find(words.begin(), words.end(), class_name(kind)) != words.end()) {
       if (words.size() == 1) return {kind};
-      throw UserError("--fault-target " + joined(words) + ": " + class_name(kind) +
-                      " is no one population with others; leave them out");
+      throw UserError(spelled(Setting::kFaultTarget) + " " + joined(words) + ": " +
+                      class_name(kind) + " is no one population with others; leave them out");
     }
   std::set<TensorClass> targets;
   for (const std::string& word : words) {
@@ -149,10 +150,10 @@ std::vector<TensorClass> parse_targets(const std::vector<std::string>& words) {
     else if (word == "parameters")
       targets.insert(std::begin(kClasses), std::end(kClasses));
     else
-      throw UserError(
-          "--fault-target takes weight, bias, bn, bound, scale, check and parameters (all of "
-          "them), or activation, or post, not '" +
-          word + "'");
+      throw UserError(spelled(Setting::kFaultTarget) +
+                      " takes weight, bias, bn, bound, scale, check and parameters (all of them), "
+                      "or activation, or post, not '" +
+                      word + "'");
   }
   return {targets.begin(), targets.end()};
 }
@@ -161,8 +162,8 @@ Selection::Channels parse_channels(const std::string& text) {
   const std::size_t equals = text.rfind('=');
   Selection::Channels channels{text.substr(0, equals), {}};
   const auto refuse = [&] {
-    throw UserError("--channels takes LAYER=NUMBERS, such as layer1.0.conv1=0-3,7, not '" + text +
-                    "'");
+    throw UserError(spelled(Setting::kChannels) +
+                    " takes LAYER=NUMBERS, such as layer1.0.conv1=0-3,7, not '" + text + "'");
   };
   if (equals == std::string::npos || equals == 0) refuse();
   for (const std::string& part : split(text.substr(equals + 1), ',')) {

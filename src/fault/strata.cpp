@@ -9,6 +9,7 @@
 #include "fault/site_strata.hpp"
 #include "fault/word_strata.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/fault/memory.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/words/misreads.hpp"
@@ -93,9 +94,9 @@ void StratifiedSampler::State::divide_single(const std::vector<SpaceOfNetwork>& 
     SiteStrata own =
         strata_by_bits(space, channel).value_or(SiteStrata(SiteStrata::DrawBy::kWordAndBit));
     if (space.sites() > 0 && own.strata().names != strata.names)
-      throw UserError(
-          "--sampling stratified, --half-width: the networks store their values in different ways, "
-          "so that they have no classes of bits in common; inject them one by one");
+      throw UserError(spelled(Setting::kSampling) + " stratified, " + spelled(Setting::kHalfWidth) +
+                      ": the networks store their values in different ways, so that they have no "
+                      "classes of bits in common; inject them one by one");
     single.push_back(std::move(own));
   }
 }

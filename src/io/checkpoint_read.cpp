@@ -9,6 +9,7 @@
 #include "safetensors.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/text.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
 #include "tensor_views.hpp"
@@ -86,7 +87,8 @@ void check_zip_kind(ZipArchive& archive, const std::string& prefix, const std::s
   if (archive.contains(prefix + "/constants.pkl"))
     throw DataError(name,
                     "this is a TorchScript file, a state_dict is wanted; save model.state_dict() "
-                    "with torch.save, or give this file as --model");
+                    "with torch.save, or give this file as " +
+                        spelled(Setting::kModel));
   if (archive.contains(prefix + "/byteorder") &&
       read_text(archive, prefix + "/byteorder") != "little")
     throw DataError(name, "written on a big-endian machine; load and save it with PyTorch here");

@@ -7,6 +7,7 @@
 #include "imagenet.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/setting.hpp"
 
 namespace sentinel {
 namespace {
@@ -148,7 +149,8 @@ Dataset read_dataset(const std::string& name, const std::string& folder, Split s
     const std::int64_t count = split == Split::kTrain ? kSyntheticTrain : kSyntheticTest;
     return synthetic_dataset(split, count, kSyntheticSeed).first(request.images);
   }
-  if (folder.empty()) throw UserError("the data set " + name + " needs its folder; give --data");
+  if (folder.empty())
+    throw UserError("the data set " + name + " needs its folder; give " + spelled(Setting::kData));
   if (name == "imagenet") return load_images(info, imagenet_files(info, folder, split), request);
   return read_cifar(info, folder, split).first(request.images);
 }

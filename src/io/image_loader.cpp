@@ -12,6 +12,7 @@
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/core/memory.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 
 namespace sentinel {
@@ -27,9 +28,10 @@ void check_memory(std::size_t images) {
   if (needed <= there) return;
   throw UserError(
       fmt::format("{} images take {:.1f} GiB of memory until every rank has them, but there are "
-                  "{:.1f}; ask for "
-                  "fewer (--images, --ranking-images, --calibration-images)",
-                  images, static_cast<double>(needed) / kGiB, static_cast<double>(there) / kGiB));
+                  "{:.1f}; ask for fewer ({}, {}, {})",
+                  images, static_cast<double>(needed) / kGiB, static_cast<double>(there) / kGiB,
+                  spelled(Setting::kImages), spelled(Setting::kRankingImages),
+                  spelled(Setting::kCalibrationImages)));
 }
 
 /// One file as [3, 224, 224].

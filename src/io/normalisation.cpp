@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/io/dataset.hpp"
 
 namespace sentinel {
@@ -74,15 +75,16 @@ std::string in_words(const Normalisation& normalisation) {
 Normalisation chosen(const NormalisationChoice& choice, const Normalisation& otherwise) {
   Normalisation result = otherwise;
   if (is_name(choice.mean))
-    result = constants_of("--mean", choice.mean.front());
+    result = constants_of(spelled(Setting::kMean), choice.mean.front());
   else if (!choice.mean.empty())
-    result.mean = numbers("--mean", choice.mean);
+    result.mean = numbers(spelled(Setting::kMean), choice.mean);
   if (is_name(choice.std))
-    result.std = constants_of("--std", choice.std.front()).std;
+    result.std = constants_of(spelled(Setting::kStd), choice.std.front()).std;
   else if (!choice.std.empty())
-    result.std = numbers("--std", choice.std);
+    result.std = numbers(spelled(Setting::kStd), choice.std);
   const std::string fault = fault_of(result);
-  if (!fault.empty()) throw UserError("--mean, --std: " + fault);
+  if (!fault.empty())
+    throw UserError(spelled(Setting::kMean) + ", " + spelled(Setting::kStd) + ": " + fault);
   return result;
 }
 

@@ -6,6 +6,7 @@
 #include "models/stored_weights.hpp"
 #include "models/weights_choice.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
 
@@ -23,7 +24,7 @@ std::string advice(const StateDict& tensors) {
   if (const std::string parts = advice_on_parts(tensors); !parts.empty()) return parts;
   const std::vector<std::string> fitting = matching_models(tensors);
   if (fitting.empty()) return "none of the known models fits (" + joined(model_names()) + ")";
-  return "it fits --model " + joined(fitting);
+  return "it fits " + spelled(Setting::kModel) + " " + joined(fitting);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "models/script_source.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/stored.hpp"
 #include "sentinel/graph/visit.hpp"
@@ -100,7 +101,8 @@ std::string description_of(const Graph& graph) {
   if (has_weight_bounds(graph))
     text +=
         " Its weight bounds are frozen: a weight outside them counts as 0. Training moves weights "
-        "out of them. To train it, export it with --no-weight-bounds.";
+        "out of them. To train it, export it with " +
+        spelled(Setting::kNoWeightBounds) + ".";
   return text;
 }
 

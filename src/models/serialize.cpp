@@ -13,6 +13,7 @@
 #include "models/weights_choice.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/io/dataset.hpp"
@@ -245,16 +246,16 @@ Graph parse_model(const Bytes& file, const std::string& source, const ModelChoic
   FileNotes& kept = notes != nullptr ? *notes : unused;
   const auto refuse_key = [&](const char* why) {
     if (!wanted.weights_key.empty())
-      throw UserError("--weights-key " + wanted.weights_key + ": " + source + " " + why +
-                      "; leave the option out");
+      throw UserError(spelled(Setting::kWeightsKey) + " " + wanted.weights_key + ": " + source +
+                      " " + why + "; leave the option out");
   };
   if (is_script_archive(file)) {
     if (!wanted.name.empty())
       throw UserError(source + " is a TorchScript network of its own, not a " + wanted.name +
-                      "; leave --model out");
+                      "; leave " + spelled(Setting::kModel) + " out");
     refuse_key("is a TorchScript file, which has one set of weights");
     if (wanted.dataset.empty())
-      throw UserError(source + " does not say what it is for; give --dataset");
+      throw UserError(source + " does not say what it is for; give " + spelled(Setting::kDataset));
     return import_script(file, source, dataset_info(wanted.dataset), &kept.stored_types);
   }
   WeightsFile content = parse_weights(file, source);

@@ -6,6 +6,7 @@
 
 #include "models/checkpoint_source.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/text.hpp"
 #include "sentinel/graph/stored.hpp"
 
@@ -117,15 +118,14 @@ void keep_storage(Graph& graph, const std::map<std::string, Storage>& kept,
   for (const auto& [layout, count] : lost)
     spdlog::warn(
         "{}: {} of {} tensors were made of values in {} (masks, weight norm) and are none that it "
-        "has: they are fp32, and faults hit 32-bit words. `harden --store weight={}` can change "
-        "that",
-        source, count, all.size(), layout, layout);
+        "has: they are fp32, and faults hit 32-bit words. `harden {} weight={}` can change that",
+        source, count, all.size(), layout, spelled(Setting::kStore), layout);
   for (const auto& [entry, layout] : layout_names(graph)) ++counts[layout];
   for (const auto& [layout, count] : counts)
     spdlog::info(
-        "{}: {} of {} tensors are stored as {} and stay so: faults hit these words. `harden "
-        "--store weight,bias,bn=fp32` can change that",
-        source, count, all.size(), layout);
+        "{}: {} of {} tensors are stored as {} and stay so: faults hit these words. `harden {} "
+        "weight,bias,bn=fp32` can change that",
+        source, count, all.size(), layout, spelled(Setting::kStore));
 }
 
 void set_storage(Graph& graph, const LayoutNames& layouts,

@@ -12,6 +12,7 @@
 #include "models/checkpoint_source.hpp"
 #include "models/stored_weights.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/text.hpp"
 
 namespace sentinel {
@@ -103,9 +104,9 @@ std::vector<WeightsView> only(const std::vector<WeightsView>& views, const std::
   for (const WeightsView& view : views)
     if (view.name == key || view.key == key) chosen.push_back(view);
   if (chosen.empty())
-    throw UserError(
-        fmt::format("--weights-key {}: {} has no dictionary of tensors of this name; it has {}",
-                    key, source, listed(names_of(views))));
+    throw UserError(fmt::format("{} {}: {} has no dictionary of tensors of this name; it has {}",
+                                spelled(Setting::kWeightsKey), key, source,
+                                listed(names_of(views))));
   return chosen;
 }
 
@@ -179,11 +180,10 @@ void log_choice(const WeightsChoice& choice, const std::string& source, const st
     if (!names.empty()) spdlog::info("{}: {} ({}): {}", source, what, names.size(), listed(names));
   };
   if (choice.fitting.size() > 1)
-    spdlog::warn(
-        "{} holds {} sets of weights that fit {}. {} is taken; --weights-key chooses "
-        "another: {}",
-        source, choice.fitting.size(), family, choice.fitting.front(),
-        listed({choice.fitting.begin() + 1, choice.fitting.end()}));
+    spdlog::warn("{} holds {} sets of weights that fit {}. {} is taken; {} chooses another: {}",
+                 source, choice.fitting.size(), family, choice.fitting.front(),
+                 spelled(Setting::kWeightsKey),
+                 listed({choice.fitting.begin() + 1, choice.fitting.end()}));
   else if (!view.key.empty())
     spdlog::info("{}: the weights are those of {}", source, view.key);
   if (!view.prefix.empty())

@@ -15,7 +15,7 @@ std::vector<std::string> wanted_names(const Family& family);
 struct WeightsView {
   std::string key;        // of the dictionary
   std::string prefix;     // of the names in it, "module." say; dropped here
-  std::string name;       // for --weights-key: the key, with the prefix where others fit as well
+  std::string name;       // to choose it by: the key, with the prefix where others fit as well
   std::size_t found = 0;  // of the wanted names
   StateDict tensors;      // names without the prefix
   std::vector<std::string> left_out;            // entries that belong to no layer's weights

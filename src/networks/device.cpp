@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/word_table.hpp"
 
 namespace sentinel {
@@ -17,7 +18,7 @@ constexpr NamedValue<DeviceChoice> kDevices[] = {
 }  // namespace
 
 DeviceChoice parse_device(const std::string& word) {
-  return parse_word(kDevices, "--device", word);
+  return parse_word(kDevices, spelled(Setting::kDevice), word);
 }
 
 std::string device_name(DeviceChoice device) {
@@ -31,12 +32,14 @@ at::Device choose_device(const Comm& comm, const Compute& compute) {
   if (compute.device == DeviceChoice::kAuto && gpus == 0) return at::kCPU;
   if (gpus == 0)
     throw EnvironmentError(
-        "--device cuda: no GPU can be used here (LibTorch without CUDA, or none is visible)");
+        spelled(Setting::kDevice) +
+        " cuda: no GPU can be used here (LibTorch without CUDA, or none is visible)");
   // Under --gpus-per-task each rank sees its own GPU alone.
   const bool bound = gpus == 1 && std::getenv("SLURM_GPUS_PER_TASK") != nullptr;
   if (comm.local_size() > gpus && !bound && !compute.share_gpu)
     throw EnvironmentError(std::to_string(comm.local_size()) + " ranks on this host but " +
-                           std::to_string(gpus) + " GPUs; start fewer ranks or say --share-gpu");
+                           std::to_string(gpus) + " GPUs; start fewer ranks or say " +
+                           spelled(Setting::kShareGpu));
   at::globalContext().setAllowTF32CuBLAS(false);
   at::globalContext().setAllowTF32CuDNN(false);
   at::globalContext().setDeterministicCuDNN(true);

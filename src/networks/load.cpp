@@ -10,6 +10,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/fault/fault_free.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
 #include "sentinel/protect/transform.hpp"
@@ -33,9 +34,8 @@ void require_seed_hardened(const Bytes& file, const Graph& graph, const std::str
     return std::holds_alternative<DuplicatedConv>(node.op);
   });
   if (duplicated && !parse_pth(file, path).metadata) return;
-  throw UserError(path +
-                  " has no activation bounds and was not hardened by the seed tool; leave "
-                  "--clipping out, or harden it");
+  throw UserError(path + " has no activation bounds and was not hardened by the seed tool; leave " +
+                  spelled(Setting::kClipping) + " out, or harden it");
 }
 
 /// Bounds every ReLU of a checkpoint that the seed tool hardened, which does not hold its bounds.
@@ -56,7 +56,8 @@ Dataset load_at_most(const Comm& comm, const ModelSelection& selection, const st
   const std::string& name = selection.dataset.empty() ? fallback : selection.dataset;
   const Bytes bytes = comm.from_root([&] {
     if (name.empty())
-      throw UserError("--dataset is missing: cifar10, cifar100, imagenet or synthetic");
+      throw UserError(spelled(Setting::kDataset) +
+                      " is missing: cifar10, cifar100, imagenet or synthetic");
     const ImageRequest request{images, at::get_num_threads(), selection.skip_broken};
     return read_dataset(name, selection.data, split, request).serialize();
   });
@@ -88,8 +89,9 @@ NamedModel load_model(const Comm& comm, const ModelSelection& selection) {
   const Bytes file = comm.from_root([&] {
     if (selection.checkpoint.empty())
       throw UserError(
-          "--checkpoint FILE is missing: the trained network, a .pth or .safetensors file "
-          "(TorchScript: --model FILE)");
+          spelled(Setting::kCheckpoint) +
+          " FILE is missing: the trained network, a .pth or .safetensors file (TorchScript: " +
+          spelled(Setting::kModel) + " FILE)");
     return read_file(selection.checkpoint);
   });
   NamedModel model = parse_everywhere(comm, file, selection.checkpoint, selection);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/stats/guessing.hpp"
 
@@ -22,8 +23,9 @@ void choose_normalisation(Graph& graph, const ModelSelection& selection,
       normalisation_of(graph).value_or(Normalisation());  // none: a record without a data set
   const Normalisation wanted = chosen(selection.normalisation, before);
   if (recorded && *recorded != wanted)
-    spdlog::warn("{} says that its images are normalised by {}; --mean and --std win: {}",
-                 selection.checkpoint, in_words(*recorded), in_words(wanted));
+    spdlog::warn("{} says that its images are normalised by {}; {} and {} win: {}",
+                 selection.checkpoint, in_words(*recorded), spelled(Setting::kMean),
+                 spelled(Setting::kStd), in_words(wanted));
   set_normalisation(graph, wanted);
 }
 
@@ -58,10 +60,11 @@ bool warn_if_guessing(const std::string& source, const Graph& graph, const Datas
   if (!looks_like_guessing(accuracy.correct, accuracy.images, classes)) return false;
   spdlog::warn(
       "{}: {} of {} images are right ({:.2f} %), about chance (1 of {} classes: {:.2f} %), with "
-      "images normalised by {}; check --mean and --std, --dataset and the order of the classes",
+      "images normalised by {}; check {} and {}, {} and the order of the classes",
       source, accuracy.correct, accuracy.images,
       100 * static_cast<double>(accuracy.correct) / static_cast<double>(accuracy.images), classes,
-      100 / static_cast<double>(classes), in_words(normalisation_of(graph, images)));
+      100 / static_cast<double>(classes), in_words(normalisation_of(graph, images)),
+      spelled(Setting::kMean), spelled(Setting::kStd), spelled(Setting::kDataset));
   return true;
 }
 

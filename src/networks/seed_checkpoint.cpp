@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/word_table.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
@@ -26,17 +27,17 @@ void check_pruning(const Graph& graph, double ratio) {
   check_ratio("pruning-ratio", ratio);
   const auto known = model_names();
   if (std::find(known.begin(), known.end(), graph.architecture) == known.end())
-    throw UserError("--pruning-ratio: the seed tool prunes no " + graph.architecture +
-                    "; leave the option out");
+    throw UserError(spelled(Setting::kPruningRatio) + ": the seed tool prunes no " +
+                    graph.architecture + "; leave the option out");
   const auto whole = conv_channels(initial_model(graph.architecture, class_count(graph), 0));
   for (const auto& [layer, channels] : conv_channels(graph)) {
     const auto before = whole.find(layer);
     if (before == whole.end()) continue;
     const std::int64_t expected = before->second - share_of(before->second, ratio);
     if (channels != expected)
-      throw UserError(fmt::format(
-          "--pruning-ratio {}: layer {} has {} channels, not {}; give the ratio it was pruned with",
-          ratio, layer, channels, expected));
+      throw UserError(
+          fmt::format("{} {}: layer {} has {} channels, not {}; give the ratio it was pruned with",
+                      spelled(Setting::kPruningRatio), ratio, layer, channels, expected));
   }
 }
 
@@ -49,10 +50,9 @@ void check_copies(const Graph& graph, double ratio) {
     const auto copies = static_cast<std::int64_t>(twice ? twice->duplicated.size() : 0);
     const std::int64_t expected = duplicate_count(channels[static_cast<std::size_t>(id)], ratio);
     if (copies != expected)
-      throw UserError(
-          fmt::format("--hardening-ratio {}: layer {} has {} duplicated channels, not "
-                      "{}; give the ratio it was hardened with",
-                      ratio, graph[id].name, copies, expected));
+      throw UserError(fmt::format(
+          "{} {}: layer {} has {} duplicated channels, not {}; give the ratio it was hardened with",
+          spelled(Setting::kHardeningRatio), ratio, graph[id].name, copies, expected));
   }
 }
 
@@ -60,7 +60,7 @@ void check_clipping(const Graph& graph, Clipping clipping) {
   for (const Node& node : graph.nodes()) {
     const auto* relu = std::get_if<BoundedActivation>(&node.op);
     if (relu && relu->clipping != clipping)
-      throw UserError("--clipping " + clipping_name(clipping) +
+      throw UserError(spelled(Setting::kClipping) + " " + clipping_name(clipping) +
                       ": the checkpoint was made with the other kind; leave "
                       "the option out");
   }
@@ -69,7 +69,7 @@ void check_clipping(const Graph& graph, Clipping clipping) {
 }  // namespace
 
 Clipping parse_clipping(const std::string& word) {
-  return parse_word(kClippings, "--clipping", word);
+  return parse_word(kClippings, spelled(Setting::kClipping), word);
 }
 
 std::string clipping_name(Clipping clipping) {

@@ -15,6 +15,7 @@
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/log.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/profile.hpp"
 
@@ -318,8 +319,9 @@ class PartBook {
         stop_code(),
         fmt::format("deepvigor stopped by signal {} with {} of {} layers done; {}", stop_signal(),
                     layers_.size() - static_cast<std::size_t>(open), layers_.size(),
-                    cache_.keeps() ? "run the same command again to go on"
-                                   : "with --workspace they would have been kept"));
+                    cache_.keeps()
+                        ? "run the same command again to go on"
+                        : "with " + spelled(Setting::kWorkspace) + " they would have been kept"));
   }
 
   std::vector<Layer> layers_;
@@ -346,7 +348,8 @@ class DeepVigor : public ImportanceMethod {
     std::optional<PartBook> book;
     comm.agree([&] {
       if (inputs.images == nullptr || inputs.images->size() == 0)
-        throw UserError("deepvigor needs at least one training image; see --ranking-images");
+        throw UserError("deepvigor needs at least one training image; see " +
+                        spelled(Setting::kRankingImages));
       worker.emplace(inputs);
       if (comm.rank() == 0) book.emplace(inputs);
     });

@@ -9,6 +9,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/setting.hpp"
 
 namespace sentinel {
 namespace {
@@ -87,8 +88,8 @@ void KeyedCache::store(const std::string& name, const std::string& key,
   const std::string file = path(name, key);
   require_file_or_nothing(file);
   if (leads_away(file))
-    throw UserError(file +
-                    " leads to a file of others; remove the link, or give another --workspace");
+    throw UserError(file + " leads to a file of others; remove the link, or give another " +
+                    spelled(Setting::kWorkspace));
   write_file_atomic(file, writer.bytes());
 }
 

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/word_table.hpp"
 #include "sentinel/protect/train.hpp"
 #include "sentinel/protect/transform.hpp"
@@ -24,7 +25,7 @@ Dataset last(const Dataset& images, std::int64_t n) {
 }  // namespace
 
 SelectBy parse_select(const std::string& word) {
-  return parse_word(kSelections, "--select", word);
+  return parse_word(kSelections, spelled(Setting::kSelect), word);
 }
 
 std::string select_name(SelectBy select) {
@@ -35,7 +36,7 @@ bool fit(Graph& graph, const Dataset& images, const Dataset& test, SelectBy sele
          const TrainOptions& options, const OnEpoch& report) {
   const bool holds_out = select == SelectBy::kHeldOut;
   if (holds_out && images.size() < 2) {
-    throw UserError("--select held-out needs at least two training images");
+    throw UserError(spelled(Setting::kSelect) + " held-out needs at least two training images");
   }
   const std::int64_t held = holds_out ? std::max<std::int64_t>(1, images.size() / 10) : 0;
   const Dataset fitted = images.first(images.size() - held);

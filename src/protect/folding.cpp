@@ -6,13 +6,17 @@
 #include <limits>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/visit.hpp"
 
 namespace sentinel {
 namespace {
 
-constexpr const char* kNeeds =
-    "folding needs integer weights with a scale per channel: --store weight=int8:channel";
+/// The rule of storage without which nothing is folded, in words.
+std::string needs() {
+  return "folding needs integer weights with a scale per channel: " + spelled(Setting::kStore) +
+         " weight=int8:channel";
+}
 
 bool suits(const Layout& layout) {
   return layout.format.kind == NumberFormat::Kind::kInteger && layout.scale_per_row;
@@ -73,7 +77,7 @@ void follow(DuplicatedConv& op, const Affine& all) {
 
 void require_finite(const std::string& layer, const at::Tensor& values, const std::string& what) {
   if (at::isfinite(values).all().item<bool>()) return;
-  throw UserError("--fold-batch-norm: a " + what + " of " + layer +
+  throw UserError(spelled(Setting::kFoldBatchNorm) + ": a " + what + " of " + layer +
                   " is too large or not a number; check the checkpoint, or store scales as fp32");
 }
 
@@ -144,7 +148,7 @@ void require_foldable(const std::vector<StoreRule>& rules) {
         std::find(classes.begin(), classes.end(), TensorClass::kWeight) != classes.end();
     if (weights && suits(rule.layout)) return;
   }
-  throw UserError(std::string("--fold-batch-norm: ") + kNeeds);
+  throw UserError(spelled(Setting::kFoldBatchNorm) + ": " + needs());
 }
 
 Folding fold_batch_norm(Graph& graph, const std::vector<StoreRule>& rules) {
@@ -164,9 +168,9 @@ Folding fold_batch_norm(Graph& graph, const std::vector<StoreRule>& rules) {
     }
   }
   if (folding.folded.empty())
-    throw UserError("--fold-batch-norm: " + (folding.kept.empty()
-                                                 ? "the network has no batch norm"
-                                                 : in_words(folding) + "; " + kNeeds));
+    throw UserError(spelled(Setting::kFoldBatchNorm) + ": " +
+                    (folding.kept.empty() ? "the network has no batch norm"
+                                          : in_words(folding) + "; " + needs()));
   return folding;
 }
 

@@ -12,6 +12,7 @@
 #include "protect/reorder.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/log.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/profile.hpp"
 
@@ -74,12 +75,13 @@ void check_named(const Graph& graph, const std::vector<ChannelGroup>& groups,
   for (const auto& [layer, ratio] : plan.ratios) {
     check_ratio(ratio, "of layer " + layer + " ");
     if (prunable.count(layer)) continue;
-    throw UserError(all.count(layer)
-                        ? "layer " + layer +
-                              " cannot be pruned: only convolutions whose channels are free can; "
-                              "leave it out of --pruning-ratios"
-                        : "--pruning-ratios names layer " + layer + ", which the network (" +
-                              graph.architecture + ") does not have; `profile` lists its layers");
+    throw UserError(all.count(layer) ? "layer " + layer +
+                                           " cannot be pruned: only convolutions whose channels "
+                                           "are free can; leave it out of " +
+                                           spelled(Setting::kPruningRatios)
+                                     : spelled(Setting::kPruningRatios) + " names layer " + layer +
+                                           ", which the network (" + graph.architecture +
+                                           ") does not have; `profile` lists its layers");
   }
 }
 
@@ -191,10 +193,11 @@ Masks kept_channels(const Graph& graph, const Numbers& counts, const PruningPlan
   groups.erase(whole, groups.end());
   masks = without(graph, counts, groups, plan);
   if (const Node* shuffle = stuck_shuffle(graph, counts, masks))
-    throw UserError(fmt::format(
-        "the channel shuffle {} cannot pass the channels that would stay: its {} parts must lose "
-        "the same ones; leave the layers before it out of --pruning-ratios",
-        shuffle->name, std::get<ChannelShuffle>(shuffle->op).groups));
+    throw UserError(
+        fmt::format("the channel shuffle {} cannot pass the channels that would stay: its {} parts "
+                    "must lose the same ones; leave the layers before it out of {}",
+                    shuffle->name, std::get<ChannelShuffle>(shuffle->op).groups,
+                    spelled(Setting::kPruningRatios)));
   spdlog::warn("not pruned, as a channel shuffle could not pass what would stay: {}",
                fmt::join(layers, ", "));
   return masks;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/text.hpp"
 #include "sentinel/fault/selection.hpp"
 
@@ -27,7 +28,7 @@ std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& r
   try {
     classes = parse_targets(split(names, ','));
   } catch (const UserError&) {
-    throw UserError("--store " + rule.text +
+    throw UserError(spelled(Setting::kStore) + " " + rule.text +
                     ": before @ or = stand classes of tensors: weight, bias, bn, bound, scale, or "
                     "parameters");
   }
@@ -46,7 +47,7 @@ std::vector<TensorClass> classes_of(const std::string& names, const StoreRule& r
 void check_rule(const StoreRule& rule) {
   for (const TensorClass kind : rule.classes) {
     const std::string why = misfit(kind, rule.layout);
-    if (!why.empty()) throw UserError("--store " + rule.text + ": " + why);
+    if (!why.empty()) throw UserError(spelled(Setting::kStore) + " " + rule.text + ": " + why);
   }
 }
 
@@ -59,8 +60,9 @@ bool matches(const StoreRule& rule, const Graph& graph, const StoredTensor& tens
 void require_finite(const Graph& graph, const StoredTensor& tensor, const Layout& layout) {
   if (!has_scale(layout.format) || at::isfinite(values_of(graph, tensor)).all().item<bool>())
     return;
-  throw UserError("--store: " + tensor.name + " has a value that is not finite, so that " +
-                  layout_name(layout) + " has no scale for it");
+  throw UserError(spelled(Setting::kStore) + ": " + tensor.name +
+                  " has a value that is not finite, so that " + layout_name(layout) +
+                  " has no scale for it");
 }
 
 Layout layout_in(const Layouts& layouts, const std::string& entry) {
@@ -103,8 +105,8 @@ void store_bound(Graph& graph, const StoredTensor& tensor, const Layouts& layout
     given = at::where(short_of, wanted + margin * outwards, given);
     restore(graph, tensor, given);
   }
-  throw UserError("--store: " + layout_name(layout_in(layouts, tensor.name)) + " cannot hold " +
-                  tensor.name + " without cutting values; take a wider format");
+  throw UserError(spelled(Setting::kStore) + ": " + layout_name(layout_in(layouts, tensor.name)) +
+                  " cannot hold " + tensor.name + " without cutting values; take a wider format");
 }
 
 }  // namespace
@@ -112,14 +114,14 @@ void store_bound(Graph& graph, const StoredTensor& tensor, const Layouts& layout
 StoreRule parse_store_rule(const std::string& text) {
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0)
-    throw UserError(
-        "--store takes CLASS[,CLASS...][@GLOB]=LAYOUT, such as weight=int8:channel, not '" + text +
-        "'");
+    throw UserError(spelled(Setting::kStore) +
+                    " takes CLASS[,CLASS...][@GLOB]=LAYOUT, such as weight=int8:channel, not '" +
+                    text + "'");
   StoreRule rule{text, {}, "*", {}};
   try {
     rule.layout = parse_layout(text.substr(equals + 1));
   } catch (const UserError& error) {
-    throw UserError("--store " + text + ": " + error.what());
+    throw UserError(spelled(Setting::kStore) + " " + text + ": " + error.what());
   }
   const std::string names = text.substr(0, equals);
   const std::size_t at = names.find('@');
@@ -161,7 +163,8 @@ void require_named(const std::vector<StoreRule>& rules, const Graph& graph) {
     if (std::none_of(all.begin(), all.end(), [&](const StoredTensor& tensor) {
           return matches(rule, graph, tensor, tensor.kind);
         }))
-      throw UserError("--store " + rule.text + ": the network has no such tensors");
+      throw UserError(spelled(Setting::kStore) + " " + rule.text +
+                      ": the network has no such tensors");
 }
 
 void lay_out_values(Graph& graph, const Layouts& layouts) {

@@ -14,6 +14,7 @@
 #include "protect/train_state.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/graph/visit.hpp"
@@ -267,9 +268,10 @@ class Trainer {
 
   /// The state file keeps whole epochs, which another learning rate cannot use.
   [[noreturn]] void throw_diverged(const std::string& what) const {
-    throw UserError("training diverged in epoch " + std::to_string(done() + 1) + " (" + what +
-                    " not finite); lower the learning rate" +
-                    (options_.state_file.empty() || done() == 0 ? "" : " and say --fresh"));
+    throw UserError(
+        "training diverged in epoch " + std::to_string(done() + 1) + " (" + what +
+        " not finite); lower the learning rate" +
+        (options_.state_file.empty() || done() == 0 ? "" : " and say " + spelled(Setting::kFresh)));
   }
 
   /// The loss; the gradients are in the graph.
@@ -310,22 +312,21 @@ void store_values_plain(Graph& graph) {
 
 }  // namespace
 
-void check_training(const TrainOptions& options, const std::string& epochs,
-                    const std::string& batch_size) {
+void check_training(const TrainOptions& options, Setting epochs, Setting batch_size) {
   if (options.epochs < 1 || options.epochs > 1000000) {
-    throw UserError(epochs + " must be from 1 to 1000000");
+    throw UserError(spelled(epochs) + " must be from 1 to 1000000");
   }
   if (options.batch_size < 2) {
-    throw UserError(batch_size + " must be at least 2: one image has no batch statistics");
+    throw UserError(spelled(batch_size) + " must be at least 2: one image has no batch statistics");
   }
   if (!(options.learning_rate > 0) || !std::isfinite(options.learning_rate)) {
-    throw UserError("--lr must be a finite number above 0");
+    throw UserError(spelled(Setting::kLr) + " must be a finite number above 0");
   }
   if (!(options.momentum >= 0 && options.momentum < 1)) {
-    throw UserError("--momentum must be at least 0 and less than 1");
+    throw UserError(spelled(Setting::kMomentum) + " must be at least 0 and less than 1");
   }
   if (!(options.weight_decay >= 0) || !std::isfinite(options.weight_decay)) {
-    throw UserError("--weight-decay must be a finite number, at least 0");
+    throw UserError(spelled(Setting::kWeightDecay) + " must be a finite number, at least 0");
   }
 }
 

@@ -10,6 +10,7 @@
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/json.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/visit.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
 
@@ -19,7 +20,10 @@ namespace {
 using nlohmann::json;
 
 constexpr int kVersion = 1;
-constexpr auto kWayOut = "; delete it or say --fresh to start over";
+/// The end of an error: what somebody may do.
+std::string way_out() {
+  return "; delete it or say " + spelled(Setting::kFresh) + " to start over";
+}
 
 json to_json(const std::string& fingerprint, const TrainProgress& progress) {
   json reports = json::array();
@@ -53,8 +57,8 @@ CheckpointFile whole_file(const std::string& path) {
   try {
     return read_pth(path);
   } catch (const DataError& error) {
-    throw DataError(path, std::string("no training can go on from this file") + kWayOut + " (" +
-                              error.what() + ")");
+    throw DataError(path,
+                    "no training can go on from this file" + way_out() + " (" + error.what() + ")");
   }
 }
 
@@ -63,7 +67,7 @@ void copy_into(const LiveTensors& tensors, const StateDict& stored, const std::s
   for (const auto& [name, tensor] : tensors) {
     const at::Tensor* found = stored.find(name);
     if (!found || found->sizes() != tensor->sizes() || found->dtype() != tensor->dtype()) {
-      throw DataError(path, "this state of a training lacks a fitting " + name + kWayOut);
+      throw DataError(path, "this state of a training lacks a fitting " + name + way_out());
     }
     tensor->copy_(*found);
   }
@@ -117,12 +121,12 @@ TrainProgress TrainStateFile::read(const LiveTensors& tensors) const {
       throw UserError(path_ +
                       " is the state of another training (other options, images or starting "
                       "network)" +
-                      kWayOut);
+                      way_out());
     }
     copy_into(tensors, file.tensors, path_);
     return from_json(record);
   } catch (const json::exception&) {
-    throw DataError(path_, std::string("is no state of a training") + kWayOut);
+    throw DataError(path_, "is no state of a training" + way_out());
   }
 }
 

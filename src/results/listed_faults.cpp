@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/text.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "sentinel/words/effect.hpp"
@@ -40,12 +41,13 @@ std::string effect_text(const FaultRow& fault, const TensorInfo& tensor, const P
 ListedOf listed_of(const std::string& path, const ResultInfo& info, const ListChoice& choice) {
   ListedOf of;
   if (!choice.point && info.points.size() > 1)
-    throw UserError(fmt::format("{} has {} points, and a list is of one; give --point 0 to {}",
-                                path, info.points.size(), info.points.size() - 1));
+    throw UserError(fmt::format("{} has {} points, and a list is of one; give {} 0 to {}", path,
+                                info.points.size(), spelled(Setting::kPoint),
+                                info.points.size() - 1));
   of.point = choice.point.value_or(0);
   if (of.point >= info.points.size())
-    throw UserError(fmt::format("--point {}: {} has the points 0 to {}", of.point, path,
-                                info.points.size() - 1));
+    throw UserError(fmt::format("{} {}: {} has the points 0 to {}", spelled(Setting::kPoint),
+                                of.point, path, info.points.size() - 1));
   if (choice.network.empty()) return of;
   std::string names;
   for (const ModelInfo& model : info.models) {
@@ -53,7 +55,8 @@ ListedOf listed_of(const std::string& path, const ResultInfo& info, const ListCh
     names += (names.empty() ? "" : ", ") + model.name;
     ++of.model;
   }
-  throw UserError(fmt::format("--network {}: {} has the networks {}", choice.network, path, names));
+  throw UserError(fmt::format("{} {}: {} has the networks {}", spelled(Setting::kNetwork),
+                              choice.network, path, names));
 }
 
 std::string fault_list_text(const std::string& path, const ResultInfo& info, const ListedOf& of,
@@ -66,10 +69,11 @@ std::string fault_list_text(const std::string& path, const ResultInfo& info, con
                                  kFaultListHead, trials);
   for (const TrialRecord& record : records) {
     if (record.row.faults_stored == 0)
-      throw UserError(fmt::format(
-          "{} has no faults of trial {}; `sentinelnn replay {} --trials FIRST-LAST --faults "
-          "OUT.csv` draws them again, and --faults-stored yes would have kept them",
-          path, record.row.id, path));
+      throw UserError(
+          fmt::format("{} has no faults of trial {}; `sentinelnn replay {} {} FIRST-LAST {} "
+                      "OUT.csv` draws them again, and {} yes would have kept them",
+                      path, record.row.id, path, spelled(Setting::kTrials),
+                      spelled(Setting::kFaults), spelled(Setting::kFaultsStored)));
     for (const FaultRow& fault : record.faults) {
       const TensorInfo& tensor = tensors.at(fault.tensor);
       const bool word = fault.effect >= static_cast<std::uint8_t>(Effect::kRandomWord);
@@ -87,7 +91,8 @@ std::string stored_fault_list(const std::string& path, const ListChoice& choice)
   const auto records = read_records(
       path, [&](const TrialRow& row) { return row.point == of.point && row.model == of.model; });
   if (records.empty())
-    throw UserError(fmt::format("--faults: {} holds no trial of point {}", path, of.point));
+    throw UserError(fmt::format("{}: {} holds no trial of point {}", spelled(Setting::kFaults),
+                                path, of.point));
   return fault_list_text(path, info, of, records);
 }
 

@@ -8,6 +8,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/store/result_file.hpp"
 
 namespace sentinel {
@@ -16,7 +17,7 @@ namespace {
 using Keys = std::set<std::pair<std::uint32_t, std::uint64_t>>;
 
 [[noreturn]] void fail(const std::string& text) {
-  throw UserError("--trials '" + text +
+  throw UserError(spelled(Setting::kTrials) + " '" + text +
                   "' cannot be read: give ids and ranges, such as 3,17-20, or random:20");
 }
 
@@ -50,8 +51,8 @@ Keys stored_trials(const std::string& result, const TrialChoice& choice) {
 
 Keys draw(const Keys& stored, const TrialChoice& choice, const std::string& result) {
   if (choice.random > stored.size())
-    throw UserError(fmt::format("--trials random:{}: {} holds {} trials to choose from",
-                                choice.random, result, stored.size()));
+    throw UserError(fmt::format("{} random:{}: {} holds {} trials to choose from",
+                                spelled(Setting::kTrials), choice.random, result, stored.size()));
   const std::vector<Keys::value_type> all(stored.begin(), stored.end());
   const auto order =
       Rng({choice.seed, 0, 0, Purpose::kAudit}).permutation(static_cast<std::int64_t>(all.size()));
@@ -70,7 +71,7 @@ Keys pick(const Keys& stored, const TrialChoice& choice, const std::string& resu
       const auto found = points.find(id);
       if (found == points.end())
         throw UserError(fmt::format(
-            "--trials: trial {} is not stored in {}{}", id, result,
+            "{}: trial {} is not stored in {}{}", spelled(Setting::kTrials), id, result,
             choice.point ? fmt::format(" for point {}", *choice.point) : std::string()));
       for (const std::uint32_t point : found->second) picked.emplace(point, id);
       if (id == last) break;
@@ -98,7 +99,8 @@ TrialChoice parse_trials(const std::string& text) {
 Keys choose_trials(const std::string& result, const TrialChoice& choice) {
   const Keys stored = stored_trials(result, choice);
   if (choice.point && stored.empty())
-    throw UserError(fmt::format("--point {}: {} holds no trial of it", *choice.point, result));
+    throw UserError(fmt::format("{} {}: {} holds no trial of it", spelled(Setting::kPoint),
+                                *choice.point, result));
   return choice.random > 0 ? draw(stored, choice, result) : pick(stored, choice, result);
 }
 

@@ -6,6 +6,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/stats/stratified.hpp"
 
 namespace sentinel {
@@ -57,7 +58,7 @@ void Design::plan_pilot() {
   if (options_.trials < least)
     throw UserError("a stratified plan of " + std::to_string(strata) + " strata needs at least " +
                     std::to_string(least) + " trials, not " + std::to_string(options_.trials) +
-                    "; give a larger --repeat");
+                    "; give a larger " + spelled(Setting::kRepeat));
   ready_ = strata * each;
   rounds_.push_back({0, ready_, 1, std::vector<double>(strata, 1 / static_cast<double>(strata)),
                      std::vector<std::uint64_t>(strata, each)});

@@ -13,6 +13,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/json.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/time.hpp"
 #include "store/checks.hpp"
 
@@ -179,7 +180,8 @@ bool has_frames(WindowedFile& file) {
   throw DataError(path, offset,
                   what +
                       "; the journal is damaged and is kept: move it away to go on without the "
-                      "trials in it, or give another --output");
+                      "trials in it, or give another " +
+                      spelled(Setting::kOutput));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "store/working_files.hpp"
 
 namespace sentinel::store {
@@ -55,9 +56,9 @@ JournalSet::JournalSet(std::string result) : result_(std::move(result)) {
 
 void JournalSet::load(const RowChecks& checks) {
   if (headers_.size() >= kMaxJournals)
-    throw UserError(result_ +
-                    " has more than 65535 journals, too many to read; give another --output, or"
-                    " --fresh to start over");
+    throw UserError(result_ + " has more than 65535 journals, too many to read; give another " +
+                    spelled(Setting::kOutput) + ", or " + spelled(Setting::kFresh) +
+                    " to start over");
   for (const auto& [number, header] : headers_) {
     paths_.push_back(journal_path(result_, number));
     SessionRow session = header.session;

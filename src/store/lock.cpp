@@ -16,6 +16,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/json.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/core/time.hpp"
 #include "store/journal.hpp"
@@ -137,8 +138,8 @@ ResultLock::ResultLock(const std::string& result, std::chrono::milliseconds wait
   while (!try_acquire()) {
     if (Clock::now() >= deadline)
       throw EnvironmentError(result + " is in use by " + describe(holder_) +
-                             "; wait for it or stop it, or use another --output (lock file " +
-                             path_ + ")");
+                             "; wait for it or stop it, or use another " +
+                             spelled(Setting::kOutput) + " (lock file " + path_ + ")");
     if (!told)
       spdlog::info("{} is in use by {}; waiting up to {} s", result, describe(holder_),
                    std::chrono::duration_cast<std::chrono::seconds>(wait).count());
@@ -154,7 +155,8 @@ bool ResultLock::try_acquire() {
   if (is_foreign(*file))
     throw UserError(path_ +
                     " is there already and is no lock of sentinelnn, which needs a file of this "
-                    "name; remove it, or give another --output");
+                    "name; remove it, or give another " +
+                    spelled(Setting::kOutput));
   const FileLock file_lock = lock_file(*file);
   const auto lease = read_lease(*file);
   holder_ = lease.value_or(Lease{});

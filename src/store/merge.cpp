@@ -10,6 +10,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/sampling_words.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "sentinel/store/result_store.hpp"
@@ -30,16 +31,17 @@ void check_output(const std::vector<std::string>& inputs, const std::string& out
   if (inputs.empty()) throw UserError("nothing to merge: name the results of one campaign");
   for (const std::string& input : inputs)
     if (same_file(input, output))
-      throw UserError(output + " is one of the results to merge; give another --output");
+      throw UserError(output + " is one of the results to merge; give another " +
+                      spelled(Setting::kOutput));
 }
 
 ResultFile read_output(const std::string& output) {
   try {
     return read_result_outline(output);
   } catch (const DataError&) {
-    throw DataError(output,
-                    "is there already and is no result of sentinelnn that can be read; give "
-                    "another --output, or remove the file");
+    throw DataError(
+        output, "is there already and is no result of sentinelnn that can be read; give another " +
+                    spelled(Setting::kOutput) + ", or remove the file");
   }
 }
 
@@ -98,8 +100,8 @@ void check_same_campaign(const std::string& path, const ResultInfo& info,
   check_fingerprint(path, info.fingerprint, info.fingerprint_parts, first,
                     "only results of the job of " + first_path + " can be merged with it");
   if (info.confidence != first.confidence)
-    throw UserError(path + " has intervals of another --confidence than " + first_path +
-                    "; run its command again with the same one");
+    throw UserError(path + " has intervals of another " + spelled(Setting::kConfidence) + " than " +
+                    first_path + "; run its command again with the same one");
   // Networks by their number: another version may have named them otherwise.
   if (info.models.size() != first.models.size() ||
       names_of(info.points, &PointInfo::fault_model) !=

@@ -5,6 +5,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/log.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "store/checks.hpp"
 #include "store/importance_groups.hpp"
@@ -138,7 +139,8 @@ RankingFile read_ranking(const std::string& path) {
   const hid_t root = file.id();
   if (!h5::has_attribute(file, root, "schema") ||
       h5::get_text(file, root, "schema") != kRankingSchema)
-    throw DataError(path, "is no ranking file; `sentinelnn rank --output` writes them");
+    throw DataError(path, "is no ranking file; `sentinelnn rank " + spelled(Setting::kOutput) +
+                              "` writes them");
   if (h5::get<std::int32_t>(file, root, "schema_version") > kRankingVersion)
     throw DataError(path, "was written by a newer sentinelnn; use that version");
   RankingFile ranking;

@@ -12,6 +12,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "store/background.hpp"
 #include "store/journal_set.hpp"
@@ -27,22 +28,21 @@ namespace {
 namespace fs = std::filesystem;
 
 /// A session of a larger number would make a result that nobody reads.
-void require_free(const std::string& path, std::uint32_t number) {
+void require_free(const std::string& path, std::uint32_t number, const std::string& remedy) {
   if (number > store::kMostSessions)
     throw DataError(path, "the result or a journal of it has session " +
                               std::to_string(store::kMostSessions) +
-                              ", the last number there is; move the journal away, or give --fresh "
-                              "to start over, or another --output");
+                              ", the last number there is; move the journal away, or " + remedy);
 }
 
-/// --fresh must not remove somebody else's file because of a wrong --output.
+/// Who starts over in a wrong file must not lose it.
 void check_is_result(const std::string& path) {
   try {
     store::read_result_head(path);
   } catch (const DataError&) {
-    throw DataError(path,
-                    "is no result of sentinelnn that can be read, so --fresh does not remove it;"
-                    " give another --output, or remove the file");
+    throw DataError(path, "is no result of sentinelnn that can be read, so " +
+                              spelled(Setting::kFresh) + " does not remove it; give another " +
+                              spelled(Setting::kOutput) + ", or remove the file");
   }
 }
 
@@ -56,7 +56,7 @@ void check_is_result(const std::string& path) {
 
 void start_over(const std::string& path) {
   if (fs::exists(path)) check_is_result(path);
-  spdlog::warn("--fresh: removing {} and its journals", path);
+  spdlog::warn("{}: removing {} and its journals", spelled(Setting::kFresh), path);
   store::JournalSet::remove(path);
   std::error_code error;
   if (!fs::remove(path, error) && error)
@@ -129,7 +129,7 @@ void ResultStore::State::resume(const SessionInfo& session) {
       sessions.push_back(old.number);
       number = std::max(number, old.number + 1);
     }
-  require_free(path, number);
+  require_free(path, number, options.remedy);
   store::RowChecks checks(info, std::move(sessions));
   for (const auto& [journal, header] : journals->headers())
     if (!header.plan.empty()) checks.set_plan(header.session.number, header.plan);
@@ -154,8 +154,9 @@ void ResultStore::State::check_head(const store::ResultHead& head) const {
   if (head.info.models.size() != info.models.size() ||
       head.info.points.size() != info.points.size())
     throw DataError(path,
-                    "says that it is of this job, and holds other models or points; the file "
-                    "is damaged: give --fresh to start over, or another --output");
+                    "says that it is of this job, and holds other models or points; the file is "
+                    "damaged: " +
+                        options.remedy);
 }
 
 void ResultStore::State::import(const store::ResultHead& head, const store::RowChecks& checks) {
@@ -201,6 +202,10 @@ void ResultStore::State::publish(bool complete) {
   contents.each_record = [&](const auto& visit) { snapshot.each(visit); };
   store::publish_result(*file, info, contents);
   published = version;
+}
+
+std::string restart_advice(Setting fresh, Setting output) {
+  return "give " + spelled(fresh) + " to start over, or another " + spelled(output);
 }
 
 void require_current_schema(const std::string& path, const std::string& remedy) {

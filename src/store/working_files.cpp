@@ -8,6 +8,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/text.hpp"
 #include "sentinel/store/result_file.hpp"
 #include "store/h5.hpp"
@@ -35,9 +36,10 @@ const char* in_words(fs::file_type type) {
 }
 
 [[noreturn]] void refuse(const std::string& path, const std::string& what) {
-  throw UserError(path + " is there already and is " + what +
-                  ", and sentinelnn keeps files of such names for itself; move it away, or give "
-                  "another --output");
+  throw UserError(
+      path + " is there already and is " + what +
+      ", and sentinelnn keeps files of such names for itself; move it away, or give another " +
+      spelled(Setting::kOutput));
 }
 
 /// The digits behind `prefix` in the names of the result's folder.

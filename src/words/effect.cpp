@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/text.hpp"
 #include "sentinel/core/word_table.hpp"
 
@@ -18,10 +19,10 @@ constexpr NamedValue<Lifetime> kLifetimes[] = {{"image", Lifetime::kImage},
                                                {"permanent", Lifetime::kPermanent}};
 
 [[noreturn]] void refuse_shape(const std::string& text) {
-  throw UserError(
-      "--fault-shape takes bit, burst:L with 1 <= L <= 64, or mbu:p1,p2,p3, probabilities of 1, 2 "
-      "and 3 adjacent bits that sum to 1; not '" +
-      text + "'");
+  throw UserError(spelled(Setting::kFaultShape) +
+                  " takes bit, burst:L with 1 <= L <= 64, or mbu:p1,p2,p3, probabilities of 1, 2 "
+                  "and 3 adjacent bits that sum to 1; not '" +
+                  text + "'");
 }
 
 std::vector<double> parse_probabilities(const std::string& list, const std::string& text) {
@@ -61,8 +62,8 @@ void parse_effect(const std::string& text, FaultModel& model) {
         text.rfind(value, 0) == 0 ? parse_number<double>(text.substr(value.size())) : std::nullopt;
     if (!number)
       throw UserError(
-          "--fault-model takes flip, stuck-at-0, stuck-at-1, random-word or value:V with a number "
-          "V, not '" +
+          spelled(Setting::kFaultModel) +
+          " takes flip, stuck-at-0, stuck-at-1, random-word or value:V with a number V, not '" +
           text + "'");
     model.effect = Effect::kValue;
     model.value = static_cast<float>(*number);
@@ -86,7 +87,7 @@ std::string effect_name(const FaultModel& model) {
 }
 
 Lifetime parse_lifetime(const std::string& text) {
-  return parse_word(kLifetimes, "--fault-lifetime", text);
+  return parse_word(kLifetimes, spelled(Setting::kFaultLifetime), text);
 }
 
 std::string lifetime_name(Lifetime lifetime) {

@@ -64,7 +64,7 @@ TEST(Selection, ChannelsAreNumbersAndRanges) {
   EXPECT_EQ(channels.channels[1], (NumberRange{7, 8}));
   for (const char* bad : {"", "conv1", "conv1=", "=1", "conv1=3-1", "conv1=1,", "conv1=-1",
                           "conv1=1.5", "conv1=99999999999999999999"})
-    EXPECT_THAT(complaint([&] { parse_channels(bad); }), HasSubstr("--channels takes")) << bad;
+    EXPECT_THAT(complaint([&] { parse_channels(bad); }), HasSubstr("channels takes")) << bad;
 }
 
 TEST(Selection, GlobsMatchWholeNames) {
@@ -154,9 +154,9 @@ TEST(Selection, NamesWhatIsNotThere) {
   Selection selection;
   const auto refused = [&] { return complaint([&] { require_selected({&graph}, selection); }); };
   selection.layers = {"layer9.*"};
-  EXPECT_THAT(refused(), HasSubstr("--layers layer9.*"));
+  EXPECT_THAT(refused(), HasSubstr("layers layer9.*"));
   selection.layers = {"!layer9.*"};
-  EXPECT_THAT(refused(), HasSubstr("--layers !layer9.*"));
+  EXPECT_THAT(refused(), HasSubstr("layers !layer9.*"));
   selection.layers = {};
   selection.channels = {parse_channels("layer1.0.conv9=1")};
   EXPECT_THAT(refused(), HasSubstr("no layer of this name"));

@@ -47,14 +47,14 @@ TEST(NormalisationTest, ANameGivesBothUnlessTheStdIsGiven) {
 }
 
 TEST(NormalisationTest, WhatCannotBeIsRefused) {
-  EXPECT_THAT(refusal({"cifar11"}, {}), HasSubstr("--mean cifar11 is no name of constants; choose "
+  EXPECT_THAT(refusal({"cifar11"}, {}), HasSubstr("mean cifar11 is no name of constants; choose "
                                                   "one of cifar10, cifar100, imagenet, "));
   EXPECT_THAT(
       refusal({"0.5"}, {}),
-      HasSubstr("--mean wants 3 numbers, one for each channel of the images, or a name; it has 1"));
+      HasSubstr("mean wants 3 numbers, one for each channel of the images, or a name; it has 1"));
   EXPECT_THAT(
       refusal({}, {"1", "1", "1", "1"}),
-      HasSubstr("--std wants 3 numbers, one for each channel of the images, or a name; it has 4"));
+      HasSubstr("std wants 3 numbers, one for each channel of the images, or a name; it has 4"));
   EXPECT_THAT(refusal({"0.5", "x", "0.5"}, {}), HasSubstr("x is no number"));
   EXPECT_THAT(refusal({"123.675", "116.28", "103.53"}, {}), HasSubstr("it is of pixels / 255"));
   EXPECT_THAT(refusal({"nan", "0", "0"}, {}), HasSubstr("is not from 0 to 1"));

@@ -100,7 +100,7 @@ TEST(NormalisationExport, ItSaysWhatBecomesOfWeightBoundsInTraining) {
   EXPECT_THAT(description_in(exported(g)), Not(HasSubstr("weight bounds")));
   weight_bounds_of(g[1].op)->low = at::tensor(-1.f);
   weight_bounds_of(g[1].op)->high = at::tensor(1.f);
-  EXPECT_THAT(description_in(exported(g)), HasSubstr("export it with --no-weight-bounds"));
+  EXPECT_THAT(description_in(exported(g)), HasSubstr("export it with no-weight-bounds"));
 }
 
 TEST(Export, NamesTheLayouts) {

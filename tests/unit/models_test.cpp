@@ -137,7 +137,7 @@ TEST(Models, AdvisesTheModelThatFits) {
       error_of<DataError>([&] { build_model("resnet20", 100, tensors, "my.pth"); });
   EXPECT_THAT(text, HasSubstr("72 unexpected entries"));
   EXPECT_THAT(text, HasSubstr("more)"));
-  EXPECT_THAT(text, HasSubstr("--model resnet32"));
+  EXPECT_THAT(text, HasSubstr("it fits model resnet32"));
 }
 
 TEST(Models, NamesAWrongClassCount) {

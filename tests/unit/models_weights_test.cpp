@@ -85,7 +85,7 @@ TEST(ChooseWeights, ADeeperNetworkIsRefused) {
         error_of<DataError>([&] { parse_model(bytes, "my.pth", "resnet20", "cifar10"); });
     EXPECT_THAT(error, HasSubstr("72 unexpected entries (layer1.3.conv1.weight"));
     EXPECT_THAT(error, Not(HasSubstr("missing")));
-    EXPECT_THAT(error, HasSubstr("it fits --model resnet32"));
+    EXPECT_THAT(error, HasSubstr("it fits model resnet32"));
     const Graph graph = parse_model(bytes, "my.pth", "resnet32", "cifar10");
     expect_same_state(state_dict(graph), deeper);
   }
@@ -153,7 +153,7 @@ TEST(ChooseWeights, AKeyIsRefusedWhereThereIsNoChoice) {
   EXPECT_THAT(error_of<UserError>([&] {
                 parse_model(file, "my.pth", {"", "", "state_dict"});
               }),
-              HasSubstr("--weights-key state_dict"));
+              HasSubstr("weights-key state_dict"));
 }
 
 // ---- weights in parts ----

@@ -338,7 +338,7 @@ TEST(Folding, SaysWhatStays) {
             "1 batch norm folded; 1 stays, with weights before it that have another format "
             "(features.5)");
   EXPECT_TRUE(has_norm(net));
-  const std::string needs = "--store weight=int8:channel";
+  const std::string needs = "per channel: store weight=int8:channel";
   EXPECT_THAT(error_of(test::concat_graph(), {"weight=int8"}),
               testing::AllOf(HasSubstr("no convolution before it (bn)"), HasSubstr(needs)));
   for (const std::string other : {"fp16", "int8:tensor", "fp8:e4m3", "fixed:3.4"})

@@ -171,7 +171,7 @@ TEST_F(Resuming, FreshStartsOver) {
 TEST_F(Resuming, TheStateOfAnotherTrainingIsRefused) {
   Graph graph = net();
   train_until(graph, 2, options());
-  const auto what = AllOf(HasSubstr("usage: "), HasSubstr(file_), HasSubstr("--fresh"));
+  const auto what = AllOf(HasSubstr("usage: "), HasSubstr(file_), HasSubstr("say fresh"));
   std::vector<TrainOptions> others(7, options());
   others[0].epochs = 5;
   others[1].batch_size = 17;
@@ -193,7 +193,7 @@ TEST_F(Resuming, ADamagedStateIsRefused) {
   Graph graph = net();
   train_until(graph, 2, options());
   const Bytes good = read_file(file_);
-  const auto what = AllOf(HasSubstr("data: "), HasSubstr(file_), HasSubstr("--fresh"));
+  const auto what = AllOf(HasSubstr("data: "), HasSubstr(file_), HasSubstr("say fresh"));
   for (const std::size_t size : {std::size_t{0}, good.size() / 2, good.size() - 1}) {
     write_file_atomic(file_, good.data(), size);
     EXPECT_THAT(refusal(net(), options()), what) << size;
@@ -217,7 +217,7 @@ TEST_F(Resuming, ANumberThatIsNotWholeIsRefused) {
   const std::size_t begin = record.find(key) + key.size(), end = record.find(',', begin);
   for (const char* number : {"1e300", "0.5", "true"}) {
     write_pth(file_, good.tensors, record.substr(0, begin) + number + record.substr(end));
-    EXPECT_THAT(refusal(net(), options()), AllOf(HasSubstr("data: "), HasSubstr("--fresh")));
+    EXPECT_THAT(refusal(net(), options()), AllOf(HasSubstr("data: "), HasSubstr("say fresh")));
   }
 }
 

@@ -177,7 +177,7 @@ TEST(StoredTraining, RefusesRulesThatNameNothing) {
     }
     return std::string();
   };
-  EXPECT_THAT(refusal("bound=fp16"), HasSubstr("--store bound=fp16: the network has no such"));
+  EXPECT_THAT(refusal("bound=fp16"), HasSubstr("store bound=fp16: the network has no such"));
   EXPECT_THAT(refusal("weight@layer9.*=int8"), HasSubstr("no such tensors"));
   EXPECT_EQ(refusal("scale=fp16"), "");
 }

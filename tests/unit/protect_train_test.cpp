@@ -193,16 +193,16 @@ TEST(Training, RefusalsNameTheOption) {
   };
   const double infinity = std::numeric_limits<double>::infinity();
   for (const double rate : {0.0, -1.0, infinity, std::nan("")}) {
-    refused("--lr", &TrainOptions::learning_rate, rate);
+    refused("lr must", &TrainOptions::learning_rate, rate);
   }
   for (const double momentum : {1.0, -0.1, infinity, std::nan("")}) {
-    refused("--momentum", &TrainOptions::momentum, momentum);
+    refused("momentum must", &TrainOptions::momentum, momentum);
   }
   for (const double decay : {-1e-4, infinity, std::nan("")}) {
-    refused("--weight-decay", &TrainOptions::weight_decay, decay);
+    refused("weight-decay must", &TrainOptions::weight_decay, decay);
   }
-  refused("--epochs", &TrainOptions::epochs, std::int64_t{1000001});
-  refused("--batch-size", &TrainOptions::batch_size, std::int64_t{0});
+  refused("epochs must", &TrainOptions::epochs, std::int64_t{1000001});
+  refused("batch-size must", &TrainOptions::batch_size, std::int64_t{0});
 }
 
 /// Bounds and intervals afterwards are those of the trained graph's own activations.

@@ -311,7 +311,7 @@ TEST(Merge, OtherJobsAreRefusedNamingWhatDiffers) {
   EXPECT_THAT(message_of<UserError>([&] {
                 merge({a, d}, dir / "all.h5");
               }),
-              HasSubstr("--confidence"));
+              HasSubstr("another confidence than"));
 }
 
 TEST(Merge, TheOutputIsNeitherAnInputNorSomebodysFile) {

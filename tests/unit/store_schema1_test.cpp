@@ -18,8 +18,7 @@ using ::testing::Not;
 
 constexpr const char* kBegunEarlier =
     "r.h5 was begun by an earlier version of sentinelnn (schema 1); finish it with that version, "
-    "or "
-    "give --fresh to start over, or another --output";
+    "or give fresh to start over, or another output";
 
 ResultInfo info_of(int schema) {
   ResultInfo info = sample_info();

@@ -21,7 +21,7 @@ struct DryRun {
   struct Stratum {
     std::string name;
     double weight = 0, cost = 1;
-    // A divided point (--sampling per-layer and the like): trials, of an allocated plan the
+    // A divided point (sampling per-layer and the like): trials, of an allocated plan the
     // fewest; the half-width of its own interval where half of these trials fail, the widest.
     std::uint64_t trials = 0;
     double half_width = 0;

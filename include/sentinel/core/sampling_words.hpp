@@ -27,7 +27,7 @@ enum class DivideBy : std::uint8_t {
          // the check words of a code "int8:channel+secded:64 check bit 6"
 };
 
-/// How --sampling and results (PlanInfo::sampling) say it: "stratified", "per-layer" (equal),
+/// How jobs and results (PlanInfo::sampling) say it: "stratified", "per-layer" (equal),
 /// "per-layer:allocated" (stratified).
 struct SamplingWord {
   const char* word;

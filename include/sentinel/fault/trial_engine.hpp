@@ -44,7 +44,7 @@ struct EngineOptions {
   std::int64_t block = 32;                  // images per block
   std::uint64_t cache_budget = 2ull << 30;  // [bytes] of fault-free activations kept
   at::Device device = at::kCPU;
-  bool reference_only = false;          // --engine reference: run() is run_reference()
+  bool reference_only = false;          // engine "reference": run() is run_reference()
   Selection selection = {};             // what may fail
   std::size_t most_records = SIZE_MAX;  // faults of a trial that are kept, each
   std::int64_t group = 0;  // images of a group that a trial may be confined to; 0: no groups

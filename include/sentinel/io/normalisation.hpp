@@ -9,7 +9,7 @@ namespace sentinel {
 /// numbers_of and, where the constants have a name, " (imagenet)".
 std::string in_words(const Normalisation& normalisation);
 
-/// The words of --mean and --std, as typed: one number a channel, or one name. Empty: nothing.
+/// The words of mean and std, as typed: one number a channel, or one name. Empty: nothing.
 struct NormalisationChoice {
   std::vector<std::string> mean, std;
   bool empty() const { return mean.empty() && std.empty(); }

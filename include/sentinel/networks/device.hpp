@@ -25,7 +25,7 @@ struct Compute {
 
 /// The device of this rank: one GPU per local rank where there are GPUs and they are wanted.
 /// EnvironmentError where
-/// --device cuda cannot be had or ranks outnumber GPUs (unless shared). Also sets the CPU threads
+/// the device cuda cannot be had or ranks outnumber GPUs (unless shared). Also sets the CPU threads
 /// of the caller.
 at::Device choose_device(const Comm& comm, const Compute& compute);
 

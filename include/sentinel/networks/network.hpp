@@ -11,7 +11,7 @@ namespace sentinel {
 /// A network with its name and where it came from.
 struct NamedModel {
   std::string name;  // "unprotected", "pruned", "hardened", "bounded", "pruned+hardened", a
-                     // name of --also, or the stem of a file where nothing better is known
+                     // name that the user gave, or the stem of a file where no better is known
   Graph graph;
   std::string sha256;       // of the network alone: structure and tensors, not who made it or how
   std::string file_sha256;  // of the checkpoint file, as sha256sum prints

@@ -56,7 +56,7 @@ std::unique_ptr<ImportanceMethod> importance_method(const std::string& name);
 /// The method that is a campaign of its own: campaign/ranking.hpp runs it, channel_faults.hpp
 /// scores.
 inline constexpr char kChannelFaults[] = "channel-FI";
-/// Every name that --importance takes.
+/// Every name of a method.
 std::vector<std::string> importance_names();
 
 /// Channel numbers by descending score; ties by ascending number, NaN last.

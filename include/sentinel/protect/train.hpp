@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <string>
 
+#include "sentinel/core/setting.hpp"
 #include "sentinel/fault/fault_free.hpp"
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
@@ -25,9 +26,9 @@ namespace sentinel {
 bool train(Graph& graph, const Dataset& images, const Dataset& held_out,
            const TrainOptions& options, const OnEpoch& report);
 
-/// Throws the UserErrors of absurd options, whose names on the command line may be others.
-void check_training(const TrainOptions& options, const std::string& epochs = "--epochs",
-                    const std::string& batch_size = "--batch-size");
+/// Throws the UserErrors of absurd options, which name the settings that they come from.
+void check_training(const TrainOptions& options, Setting epochs = Setting::kEpochs,
+                    Setting batch_size = Setting::kBatchSize);
 
 /// train() as the commands use it: the epoch is chosen on a part of the images that is held out, or
 /// on the test images; bounds and intervals of a hardened graph are removed before and calibrated

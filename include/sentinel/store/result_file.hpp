@@ -38,7 +38,7 @@ void check_fingerprint(const std::string& path, const std::string& fingerprint,
                        const std::map<std::string, std::string>& parts, const ResultInfo& wanted,
                        const std::string& remedy);
 
-/// Channel scores of one method on one model, as `rank --output` writes them.
+/// Channel scores of one method on one model, as `rank` writes them.
 struct RankingFile {
   std::string method, model_sha256, architecture, dataset, command;
   std::vector<ImportanceInfo> layers;  // scores of every convolution, execution order

@@ -5,13 +5,16 @@
 #include <string>
 #include <vector>
 
+#include "sentinel/core/setting.hpp"
 #include "sentinel/store/schema.hpp"
 
 namespace sentinel {
 
+/// What somebody may do whose result cannot be resumed: start over, or take another file.
+std::string restart_advice(Setting fresh = Setting::kFresh, Setting output = Setting::kOutput);
+
 struct StoreOptions {
-  /// What somebody may do whose result is another job's, as errors say it.
-  std::string remedy = "give --fresh to start over, or another --output";
+  std::string remedy = restart_advice();  // as errors say it
   bool fresh = false;  // start over: an old result is removed; any other file is a DataError
   std::chrono::seconds publish{
       30};  // no sooner than max(this, 20 x the last publication's duration)

@@ -132,7 +132,7 @@ struct FaultRow {
   std::uint32_t tensor = 0;  // row of /models/<m>/tensors
   /// Row-major in the logical tensor [out + copies, in/groups, kh, kw]: all originals, then the
   /// copies of duplicated channels in their order; whatever the memory format. The tensor of this
-  /// name in the network's .pth has the same order, but for `--selection group` (`layout` "group"
+  /// name in the network's .pth has the same order, but for duplicates by group (`layout` "group"
   /// of the layer in /models/<m>: structure). There the d duplicated channels are the first, and
   /// their copies lie right behind them: row r of the file is row r of this one for r < d, row out
   /// + r - d for d <= r < 2 d, row r - d from there. analysis/checkpoints.py is that map.
