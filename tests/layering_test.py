@@ -2,8 +2,8 @@
 
 A block of the table is a layer, the lowest first. Fails on a module that uses one of its own block or
 of a block below it in the table, on an include of a module that the table does not list, on MPI,
-HDF5, CLI11 or TorchScript outside their one home, and on LibTorch in a module that is not marked
-TORCH. Runs with pytest, or alone:
+HDF5, CLI11 or TorchScript outside their one home, on LibTorch in a module that is not marked TORCH,
+and on the name of an option outside app. Runs with pytest, or alone:
 `layering_test.py [ROOT]` prints what is wrong.
 """
 
@@ -25,6 +25,12 @@ HOMES = (
 )
 # Only modules marked TORCH in the table link LibTorch and may include this; so may the program.
 TORCH = re.compile(r"(?:^|/)(?:ATen|torch|c10|caffe2)/")
+
+# What may hold an option's name: a text, in public headers a comment too. Characters are skipped.
+TEXT = re.compile(
+    r"""'(?:[^'\\\n]|\\.)'|"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/""", re.DOTALL
+)
+OPTION = re.compile(r"(?<![\w-])--(?:[a-z][a-z-]*|\{)")
 
 FOREIGN = re.compile(r"\bdesign \d\d\b", re.IGNORECASE)
 
@@ -141,6 +147,18 @@ def foreign_references(root: Path) -> list[str]:
     return found
 
 
+def option_errors(root: Path, table: dict[str, set[str]]) -> list[str]:
+    """Only app knows how options are called; messages of all others say spelled(Setting::kName)."""
+    errors = []
+    for module in table.keys() - {"app"}:
+        for file in sources(root, module):
+            for match in TEXT.finditer(file.read_text()):
+                private_comment = match[0].startswith("/") and file.is_relative_to(root / "src")
+                for option in [] if private_comment else OPTION.findall(match[0]):
+                    errors.append(f"{file.relative_to(root)}: names the option {option}")
+    return sorted(errors)
+
+
 def unlisted_folders(root: Path, table: dict[str, set[str]]) -> list[str]:
     """Code outside the table would escape every check."""
     parents = (root / "src", root / "include" / "sentinel")
@@ -161,6 +179,7 @@ def check(root: Path) -> list[str]:
         + circle_errors(root, table)
         + unlisted_folders(root, table)
         + foreign_references(root)
+        + option_errors(root, table)
     )
 
 
@@ -201,6 +220,23 @@ def test_a_good_tree_passes(tmp_path: Path) -> None:
 def test_a_reference_to_a_page_elsewhere_fails_over_a_line_end_too(tmp_path: Path) -> None:
     files = {"include/sentinel/core/a.hpp": "/// What happens (design\n/// 02, Outcome).\n"}
     assert "outside the repository: 'design 02'" in check(tree(tmp_path, GOOD_TABLE, files))[0]
+
+
+def test_an_option_fails_outside_app(tmp_path: Path) -> None:
+    files = {
+        "src/app/main.cpp": 'f("--seed");',
+        "src/core/a.cpp": "if (c == '\"') --depth;  // srun --mpi=pmix\n f(\"a\\\" --\", 1);\n",
+    }
+    assert check(tree(tmp_path, GOOD_TABLE, files)) == []
+    wrong_files = {
+        "src/core/b.cpp": 'f("give\\" another"\n  " --half-width --{}");',
+        "include/sentinel/core/b.hpp": "/// Parses --ber.\n",
+    }
+    assert check(tree(tmp_path, GOOD_TABLE, wrong_files)) == [
+        "include/sentinel/core/b.hpp: names the option --ber",
+        "src/core/b.cpp: names the option --half-width",
+        "src/core/b.cpp: names the option --{",
+    ]
 
 
 def test_an_include_that_the_table_lacks_fails(tmp_path: Path) -> None:

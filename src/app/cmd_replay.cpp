@@ -32,7 +32,7 @@ class Replay : public Command {
     app->add_option("--data", data_, "The data set's folder, where it is not where it was");
     add_word(
         *app, "--engine",
-        [this](const std::string& word) { engine_ = parse_engine("--engine", word); }, "",
+        [this](const std::string& word) { engine_ = parse_engine(Setting::kEngine, word); }, "",
         "fast or reference, other than the trials were run with");
     add_word(
         *app, "--device", [this](const std::string& word) { device_ = parse_device(word); }, "",

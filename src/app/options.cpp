@@ -69,7 +69,7 @@ void add_channel_faults(CLI::App& app, ChannelFaultsJob& job) {
                  "channel-FI: file of its trials, to resume from (<output>.trials.h5)");
   add_word(
       app, "--channel-engine",
-      [&job](const std::string& word) { job.engine = parse_engine("--channel-engine", word); },
+      [&job](const std::string& word) { job.engine = parse_engine(Setting::kChannelEngine, word); },
       engine_name(job.engine), "channel-FI: fast, or reference");
   app.add_option("--channel-audit", job.audit, "channel-FI: as --audit of `inject`");
   app.add_flag("--channel-fresh", job.fresh, "channel-FI: throw away trials that are there");
@@ -463,7 +463,7 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
       ->capture_default_str();
   add_word(
       app, "--engine",
-      [&job](const std::string& word) { job.engine = parse_engine("--engine", word); },
+      [&job](const std::string& word) { job.engine = parse_engine(Setting::kEngine, word); },
       engine_name(job.engine), "fast, or reference: the whole network for every trial");
   app.add_option("--audit", job.audit,
                  "Share of the trials, in [0, 1], that are run again by the reference engine and "

@@ -11,6 +11,7 @@
 #include "sentinel/campaign/fault_lists.hpp"
 #include "sentinel/campaign/ranking.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
@@ -96,15 +97,17 @@ void require_fitting(const NamedModel& model, const std::vector<NamedModel>& oth
                      const std::string& path) {
   for (const NamedModel& other : others)
     if (other.name == model.name)
-      throw SharedError(ExitCode::kUsage, "--also " + path + ": there is a model named '" +
-                                              model.name +
-                                              "' already; give another name by --also NAME=FILE");
+      throw SharedError(ExitCode::kUsage, spelled(Setting::kAlso) + " " + path +
+                                              ": there is a model named '" + model.name +
+                                              "' already; give another name by " +
+                                              spelled(Setting::kAlso) + " NAME=FILE");
   const Graph& original = others[0].graph;
   if (model.graph.architecture != original.architecture ||
       class_count(model.graph) != class_count(original))
-    throw SharedError(ExitCode::kUsage, "--also " + path + ": this is a " +
+    throw SharedError(ExitCode::kUsage, spelled(Setting::kAlso) + " " + path + ": this is a " +
                                             model.graph.architecture + ", not made from the " +
-                                            original.architecture + " of --checkpoint");
+                                            original.architecture + " of " +
+                                            spelled(Setting::kCheckpoint));
 }
 
 /// The same on every rank: only rank 0 sees the files.
@@ -117,7 +120,7 @@ std::vector<GivenNetwork> shared_given(const Comm& comm, const Job& job) {
     return writer.take();
   });
   std::vector<GivenNetwork> all;
-  ByteReader reader(bytes, "networks of --also");
+  ByteReader reader(bytes, "networks of " + spelled(Setting::kAlso));
   while (!reader.done()) {
     const auto name = read_vector<char>(reader), path = read_vector<char>(reader);
     all.push_back({{name.begin(), name.end()}, {path.begin(), path.end()}});
@@ -125,16 +128,16 @@ std::vector<GivenNetwork> shared_given(const Comm& comm, const Job& job) {
   return all;
 }
 
-/// A file of --also must say itself what it is: it may be another network than --model.
+/// A given network must say itself what it is: it may be another than that of the selection.
 void require_described(const std::string& path) {
   const Bytes file = read_file(path);
   if (is_script_archive(file) || !parse_weights(file, path).metadata)
-    throw UserError("--also " + path +
-                    ": the file does not say what it is; --also takes checkpoints that sentinelnn "
-                    "wrote (train, prune, harden)");
+    throw UserError(spelled(Setting::kAlso) + " " + path + ": the file does not say what it is; " +
+                    spelled(Setting::kAlso) +
+                    " takes checkpoints that sentinelnn wrote (train, prune, harden)");
 }
 
-/// The models of --also.
+/// The given networks.
 void add_given(const Comm& comm, const Job& job, std::vector<NamedModel>& models) {
   for (const GivenNetwork& given : shared_given(comm, job)) {
     ModelSelection selection;
@@ -179,7 +182,7 @@ void look_at_original(const Comm& comm, at::Device device, Built& built) {
   });
 }
 
-/// The list of --faults; null without. Notes in the job what it lists. The same on every rank.
+/// The list of faults; null without. Notes in the job what it lists. The same on every rank.
 std::shared_ptr<const FaultList> load_list(const Comm& comm, Job& job, const Graph& original,
                                            std::int64_t images) {
   const std::string& path = job.faults.list;

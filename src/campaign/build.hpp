@@ -18,11 +18,11 @@ struct Built {
   std::vector<NamedModel> models;  // the original first, then those made from it and those given
   ChannelScores scores;            // of the original; empty where nothing needed them
   Dataset images;
-  std::shared_ptr<const FaultList> list = nullptr;  // of --faults, in words of the original
+  std::shared_ptr<const FaultList> list = nullptr;  // in words of the original
   bool warned = false;                              // of an original that guesses
 };
 
-/// rank -> prune and fine-tune? -> rank again -> harden?, then the models of --also. Collective;
+/// rank -> prune and fine-tune? -> rank again -> harden?, then the given networks. Collective;
 /// SharedErrors, also with stop_code() where a stop was asked for while fine-tuning.
 Built build(const Comm& comm, Job& job, at::Device device);
 

@@ -7,6 +7,7 @@
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/ranking.hpp"
 #include "sentinel/campaign/validation.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/networks/device.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/outputs.hpp"
@@ -47,13 +48,13 @@ ExitCode run_campaign(const Comm& comm, const Job& asked) {
   comm.agree([&] {
     validate(job);
     if (job.dedicated_driver && comm.size() == 1)
-      throw UserError(
-          "--dedicated-driver needs at least two ranks; start with mpirun -n 2 or more");
+      throw UserError(spelled(Setting::kDedicatedDriver) +
+                      " needs at least two ranks; start with mpirun -n 2 or more");
     device = choose_device(comm, job.compute);
   });
   comm.from_root([&] {
     check_outputs(outputs_of(job), inputs_of(job));
-    if (!job.fresh) require_current_schema(job.output, StoreOptions().remedy);
+    if (!job.fresh) require_current_schema(job.output, restart_advice());
     return Bytes();
   });
   if (job.protect) job.protection.ranking.importance = method_of(comm, job.protection.ranking);

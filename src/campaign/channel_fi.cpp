@@ -7,6 +7,7 @@
 
 #include "campaign/run_trials.hpp"
 #include "sentinel/campaign/validation.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/fault/fault_space.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/network.hpp"
@@ -28,7 +29,7 @@ void check_layers(const ChannelFaultsJob& job, const std::vector<FaultChannel>& 
   for (const std::string& layer : job.layers)
     if (std::none_of(channels.begin(), channels.end(),
                      [&](const FaultChannel& channel) { return channel.layer == layer; }))
-      throw UserError("--channel-layers " + layer +
+      throw UserError(spelled(Setting::kChannelLayers) + " " + layer +
                       ": the network has no convolution of this name; `profile` lists its layers");
 }
 
@@ -119,14 +120,15 @@ ChannelScores run_channel_faults(const Comm& comm, const NamedModel& model,
                        images,
                        points_of(job.channel_faults, channels),
                        {},
-                       "give --channel-fresh to start over, or another --channel-trials",
+                       restart_advice(Setting::kChannelFresh, Setting::kChannelTrials),
                        true};  // whoever ranks has looked
   const ExitCode code = run_trials(comm, campaign, plan, device);
   if (code == ExitCode::kMismatch)
-    throw SharedError(code, fmt::format("{}: its audit found a mismatch, so there is no ranking; "
-                                        "all trials are stored in {}; rank again with "
-                                        "--channel-engine reference and another --channel-trials",
-                                        kChannelFaults, campaign.output));
+    throw SharedError(
+        code, fmt::format("{}: its audit found a mismatch, so there is no ranking; all trials are "
+                          "stored in {}; rank again with {} reference and another {}",
+                          kChannelFaults, campaign.output, spelled(Setting::kChannelEngine),
+                          spelled(Setting::kChannelTrials)));
   if (code != ExitCode::kDone)
     throw SharedError(code, fmt::format("{} was stopped before every channel had its trials, so "
                                         "there is no ranking yet; run the same command again",

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/word_table.hpp"
 #include "sentinel/graph/outputs.hpp"
 
@@ -31,12 +32,14 @@ Selection selection_of(const FaultsJob& faults) {
   for (const std::string& text : faults.channels) {
     Selection::Channels own = parse_channels(text);
     for (const Selection::Channels& other : selection.channels)
-      require(other.layer != own.layer, "--channels names layer " + own.layer + " twice");
+      require(other.layer != own.layer,
+              spelled(Setting::kChannels) + " names layer " + own.layer + " twice");
     selection.channels.push_back(std::move(own));
   }
   selection.words = fault_model_of(faults).of_words();
   require(!selection.words || faults.bits.empty(),
-          "--bits: with --fault-model " + effect_name(faults.model) +
+          spelled(Setting::kBits) + ": with " + spelled(Setting::kFaultModel) + " " +
+              effect_name(faults.model) +
               " a fault hits a whole word; leave one of the options out");
   return canonical(std::move(selection));
 }
@@ -45,11 +48,14 @@ FaultModel fault_model_of(const FaultsJob& faults) {
   FaultModel model = faults.model;
   const bool outputs = is_output(faults.targets.at(0));
   require(outputs || !faults.lifetime,
-          "--fault-lifetime " + lifetime_name(faults.lifetime.value_or(Lifetime::kImage)) +
-              " is for --fault-target activation and post: faults in memory last for all images");
+          spelled(Setting::kFaultLifetime) + " " +
+              lifetime_name(faults.lifetime.value_or(Lifetime::kImage)) + " is for " +
+              spelled(Setting::kFaultTarget) +
+              " activation and post: faults in memory last for all images");
   if (outputs) model.lifetime = faults.lifetime.value_or(Lifetime::kImage);
   require(model.of_bits() || !model.of_words(),
-          "--fault-shape " + shape_name(model) + ": with --fault-model " + effect_name(model) +
+          spelled(Setting::kFaultShape) + " " + shape_name(model) + ": with " +
+              spelled(Setting::kFaultModel) + " " + effect_name(model) +
               " a fault hits a whole word; leave one of the options out");
   return model;
 }
@@ -67,7 +73,7 @@ std::size_t most_stored_faults(const FaultsJob& faults) {
 }
 
 FaultsStored parse_faults_stored(const std::string& word) {
-  return parse_word(kFaultsStored, "--faults-stored", word);
+  return parse_word(kFaultsStored, Setting::kFaultsStored, word);
 }
 
 std::string faults_stored_name(FaultsStored stored) {

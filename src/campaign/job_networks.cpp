@@ -4,6 +4,7 @@
 #include <set>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/networks/network.hpp"
 
 namespace sentinel {
@@ -35,13 +36,14 @@ GivenNetwork given_network(const std::string& text) {
     return {name_of_file(text), text};
   const std::string name = text.substr(0, equals), path = text.substr(equals + 1);
   if (!is_plain(name) || path.empty())
-    throw UserError("--also " + text +
+    throw UserError(spelled(Setting::kAlso) + " " + text +
                     ": there is no such file, and it is no NAME=FILE; a name "
                     "has at most " +
                     std::to_string(kLongestName) +
                     " letters, digits and _ . + -, a letter or digit first");
   if (is_taken(name))
-    throw UserError("--also " + text + ": networks that the campaign makes are called '" + name +
+    throw UserError(spelled(Setting::kAlso) + " " + text +
+                    ": networks that the campaign makes are called '" + name +
                     "'; choose another name");
   return {name, path};
 }
@@ -82,8 +84,9 @@ std::vector<GivenNetwork> given_networks(const Job& job) {
   for (const std::string& text : job.also) {
     given.push_back(given_network(text));
     if (!names.insert(given.back().name).second)
-      throw UserError("--also " + text + ": there is a model named '" + given.back().name +
-                      "' already; give another name by --also NAME=FILE");
+      throw UserError(spelled(Setting::kAlso) + " " + text + ": there is a model named '" +
+                      given.back().name + "' already; give another name by " +
+                      spelled(Setting::kAlso) + " NAME=FILE");
   }
   return given;
 }

@@ -15,7 +15,7 @@ struct MadeNetwork {
 /// In the order in which they are injected.
 std::vector<MadeNetwork> made_networks(const Job& job);
 
-/// What --also says: FILE, or NAME=FILE where no file is called so.
+/// A word of Job::also: FILE, or NAME=FILE where no file is called so.
 struct GivenNetwork {
   std::string name, path;
 };

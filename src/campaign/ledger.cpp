@@ -67,7 +67,7 @@ Ledger::Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionIn
         return points;
       }()),
       store_(job.output, std::move(info), std::move(session), store_options(job, plan)) {
-  recall(job.output);
+  recall(job.output, plan.remedy);
   std::vector<TrialSource> sources;
   const std::vector<double> costs = trial_costs(job, plan);
   for (std::size_t p = 0; p < points_.size(); ++p) {
@@ -169,13 +169,13 @@ bool Ledger::audits_agree() const {
 }
 
 /// Takes the rows of earlier incarnations into the estimates.
-void Ledger::recall(const std::string& path) {
+void Ledger::recall(const std::string& path, const std::string& remedy) {
   std::vector<TrialRow> trial;
   const auto incomplete = [&](const TrialRow& row) {
-    throw DataError(path, fmt::format("trial {} of point {} has not one row of every model; the "
-                                      "file or a journal of it is damaged: give --fresh to start "
-                                      "over, or another --output",
-                                      row.id, row.point));
+    throw DataError(
+        path, fmt::format("trial {} of point {} has not one row of every model; the file or a "
+                          "journal of it is damaged: {}",
+                          row.id, row.point, remedy));
   };
   store_.for_each([&](const TrialRow& row) {
     if (row.model != trial.size() ||

@@ -22,7 +22,7 @@ class Ledger {
   ExitCode finish();
 
  private:
-  void recall(const std::string& path);
+  void recall(const std::string& path, const std::string& remedy);
   bool audits_agree() const;
   void store_findings();
   void warn_of_shortfalls() const;

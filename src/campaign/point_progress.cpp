@@ -6,6 +6,8 @@
 
 #include "campaign/sampling.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
+#include "sentinel/store/result_store.hpp"
 
 namespace sentinel {
 namespace {
@@ -73,11 +75,15 @@ void PointProgress::take(const std::vector<TrialRow>& trial) {
 void PointProgress::check_draw(const TrialRow& row) const {
   if (point_.sampling == Sampling::kSimple) return;
   const TrialDraw draw = design_.draw(row.id);
-  if (draw.stratum != row.stratum || draw.stage != row.stage || draw.probability != row.probability)
-    throw EnvironmentError(
-        "trial " + std::to_string(row.id) + " of point " + std::to_string(number_) +
-        " was stored for another plan than its predecessors give; another version of sentinelnn or "
-        "another processor computed them: give --fresh to start over, or another --output");
+  if (draw.stratum == row.stratum && draw.stage == row.stage && draw.probability == row.probability)
+    return;
+  const bool channel = std::holds_alternative<ChannelFaults>(point_.sampler);
+  throw EnvironmentError(
+      "trial " + std::to_string(row.id) + " of point " + std::to_string(number_) +
+      " was stored for another plan than its predecessors give; another version of sentinelnn or "
+      "another processor computed them: " +
+      (channel ? restart_advice(Setting::kChannelFresh, Setting::kChannelTrials)
+               : restart_advice()));
 }
 
 std::uint64_t PointProgress::expected() const {
@@ -96,15 +102,17 @@ std::string PointProgress::shortfall() const {
       "{}{} trials were not enough for a half-width of {:g} ({}); give a larger {} to go on",
       channel ? fmt::format("{} channel {}: ", channel->layer, channel->channel) : "",
       point_.trials, point_.precision.half_width, headline(),
-      channel ? "--channel-cap" : "--repeat");
+      spelled(channel ? Setting::kChannelCap : Setting::kRepeat));
 }
 
 std::string PointProgress::replay_command(const std::string& result, std::uint64_t id) const {
   // Trials of channel-FI are not replayed.
   if (std::holds_alternative<ChannelFaults>(point_.sampler))
-    return "sentinelnn rank --importance channel-FI --channel-engine reference";
-  return fmt::format("sentinelnn replay {} --point {} --trials {} --engine reference", result,
-                     number_, id);
+    return "sentinelnn rank " + spelled(Setting::kImportance) + " channel-FI " +
+           spelled(Setting::kChannelEngine) + " reference";
+  return fmt::format("sentinelnn replay {} {} {} {} {} {} reference", result,
+                     spelled(Setting::kPoint), number_, spelled(Setting::kTrials), id,
+                     spelled(Setting::kEngine));
 }
 
 void PointProgress::report(Findings& findings) const {

@@ -19,6 +19,7 @@
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/json.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/networks/device.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/store/differences.hpp"
@@ -238,7 +239,8 @@ ReplayReport run_replay(const Comm& comm, const ReplayJob& replay) {
   comm.from_root([&] {
     check_fingerprint(replay.result, outline.info.fingerprint, outline.info.fingerprint_parts,
                       describe(job, plan, *runner),
-                      "give the --checkpoint and --data that it was made with");
+                      "give the " + spelled(Setting::kCheckpoint) + " and " +
+                          spelled(Setting::kData) + " that it was made with");
     return Bytes();
   });
   const SessionInfo here = describe_session(comm, own, device);

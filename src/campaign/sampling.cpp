@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/fault/space_codes.hpp"
 #include "sentinel/fault/strata.hpp"
 #include "sentinel/networks/network.hpp"
@@ -34,9 +35,9 @@ void check_enough_trials(const CampaignPoint& point, std::size_t strata) {
   const std::uint64_t least = kLeastOfEach * strata;
   if (trials < least)
     throw UserError(fmt::format(
-        "--sampling {}: {} strata need at least {} trials, {} of each, not {}; give a larger "
-        "--repeat",
-        sampling_word(point.sampling, point.division), strata, least, kLeastOfEach, trials));
+        "{} {}: {} strata need at least {} trials, {} of each, not {}; give a larger {}",
+        spelled(Setting::kSampling), sampling_word(point.sampling, point.division), strata, least,
+        kLeastOfEach, trials, spelled(Setting::kRepeat)));
 }
 
 DesignOptions design_options(const CampaignPoint& point, std::uint32_t number, std::uint64_t seed,
@@ -79,14 +80,13 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
     const StratifiedSampler sampler(point.sampler, {{original, space}}, point.faults, !alone);
     if (!sampler.divides())
       throw UserError(fmt::format(
-          "--sampling stratified: trials of {}{} have no strata; leave it out (strata are known "
-          "for --single-bit where words have several classes of bits and, of several networks, one "
-          "format; for binomial faults where few critical bits flip or few words are read "
-          "wrongly)",
-          sampler_name(point.sampler),
-          observes_shares(point.sampler)
-              ? ""
-              : fmt::format(" at BER {:g}", sampler_ber(point.sampler))));
+          "{} stratified: trials of {}{} have no strata; leave it out (strata are known for {} "
+          "where words have several classes of bits and, of several networks, one format; for "
+          "binomial faults where few critical bits flip or few words are read wrongly)",
+          spelled(Setting::kSampling), sampler_name(point.sampler),
+          observes_shares(point.sampler) ? ""
+                                         : fmt::format(" at BER {:g}", sampler_ber(point.sampler)),
+          spelled(Setting::kSingleBit)));
     SampledStrata strata = sampled_strata(sampler.strata().weights, sampler.strata().costs);
     Design(design_options(point, 0, 0, std::move(strata.weights), std::move(strata.costs)));
   }
@@ -104,8 +104,9 @@ void require_uncorrected(const std::vector<CampaignPoint>& points,
     layouts = correcting_layouts(FaultSpace(model.graph, selection));
     if (layouts.empty()) return;
   }
-  throw UserError("every single flip is corrected; use --ber, exact:K or a burst (" +
-                  source_of(models.front()) + " stores what may fail as " + layouts + ")");
+  throw UserError("every single flip is corrected; use " + spelled(Setting::kBer) +
+                  ", exact:K or a burst (" + source_of(models.front()) +
+                  " stores what may fail as " + layouts + ")");
 }
 
 namespace {

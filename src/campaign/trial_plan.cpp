@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 
 namespace sentinel {
 namespace {
@@ -16,8 +17,9 @@ CampaignPoint listed_point(const Job& job, std::shared_ptr<const FaultList> list
   if (job.range) {
     const auto& [begin, end] = *job.range;
     if (end > point.trials)
-      throw UserError(fmt::format("--trial-range {}:{} reaches beyond the {} trials of {}", begin,
-                                  end, point.trials, job.faults.list));
+      throw UserError(fmt::format("{} {}:{} reaches beyond the {} trials of {}",
+                                  spelled(Setting::kTrialRange), begin, end, point.trials,
+                                  job.faults.list));
     point.first = begin;
     point.trials = end;
   }

@@ -43,7 +43,7 @@ std::vector<double> expected_of_trial(const CampaignPoint& point, const FaultSpa
 /// Of all tensors together.
 double faults_of_trial(const CampaignPoint& point, const FaultSpace& space, std::int64_t images);
 
-/// The points of a job, one per BER (or the one of exact:K, or of `list`, which is its --faults).
+/// The points of a job, one per BER (or the one of exact:K, or of `list`, which lists its faults).
 std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const FaultList> list);
 
 /// What a campaign runs, built alike on every rank. `inject`, `campaign` and channel-FI are each a
@@ -54,7 +54,7 @@ struct TrialPlan {
   const Dataset& images;
   std::vector<CampaignPoint> points;
   ChannelScores scores;  // stored beside the trials
-  std::string remedy = StoreOptions().remedy;
+  std::string remedy = restart_advice();
   bool warned = false;  // that the first model guesses, where it does
 };
 

@@ -7,6 +7,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/fault/audit.hpp"
 #include "sentinel/fault/fault_free.hpp"
 #include "sentinel/fault/trial_cost.hpp"
@@ -19,8 +20,8 @@ constexpr double kFaultsAtOnce = 2e6;
 
 std::string nothing_selected(const Selection& selection) {
   const std::string part = selection_name(selection);
-  return "--fault-target " + target_name(selection) + (part.empty() ? "" : " with " + part) +
-         ": the network has nothing of it that may fail";
+  return spelled(Setting::kFaultTarget) + " " + target_name(selection) +
+         (part.empty() ? "" : " with " + part) + ": the network has nothing of it that may fail";
 }
 
 FaultRow to_row(const FaultRecord& fault, const FaultTensor& tensor, const ImageBlocks& blocks) {
@@ -83,8 +84,8 @@ TrialRunner::TrialRunner(const std::vector<NamedModel>& models, const Dataset& i
       blocks_(images.size(), images_per_trial, seed),
       seed_(seed) {
   if (models.size() > kMostNetworks)
-    throw UserError(fmt::format("{} networks are more than {}; give fewer to --also", models.size(),
-                                kMostNetworks));
+    throw UserError(fmt::format("{} networks are more than {}; give fewer to {}", models.size(),
+                                kMostNetworks, spelled(Setting::kAlso)));
   EngineOptions own = options;
   own.cache_budget = options.cache_budget / std::max<std::size_t>(models.size(), 1);
   if (blocks_.divides()) own.group = blocks_.size();

@@ -6,6 +6,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/sampling_words.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/networks/pruning.hpp"
 #include "sentinel/protect/folding.hpp"
@@ -22,17 +23,21 @@ void require(bool holds, const std::string& message) {
   if (!holds) throw UserError(message);
 }
 
-void validate_audit(const std::optional<double>& rate, EnginePath engine,
-                    const std::string& option) {
+/// The message begins with the name of the setting.
+void require(bool holds, Setting setting, const std::string& message) {
+  if (!holds) throw UserError(spelled(setting) + " " + message);
+}
+
+void validate_audit(const std::optional<double>& rate, EnginePath engine, Setting setting) {
   if (!rate) return;
-  require(*rate >= 0 && *rate <= 1,
-          fmt::format("{} {} lies outside [0, 1]; give the share of trials to run again by the "
+  require(*rate >= 0 && *rate <= 1, setting,
+          fmt::format("{} lies outside [0, 1]; give the share of trials to run again by the "
                       "reference path, such as 0.01 (0: none)",
-                      option, *rate));
-  require(*rate == 0 || engine == EnginePath::kFast,
-          fmt::format("{} {} needs the fast engine: with the reference engine there is nothing to "
+                      *rate));
+  require(*rate == 0 || engine == EnginePath::kFast, setting,
+          fmt::format("{} needs the fast engine: with the reference engine there is nothing to "
                       "compare",
-                      option, *rate));
+                      *rate));
 }
 
 /// Whether each trial is drawn whatever others showed.
@@ -43,118 +48,121 @@ bool has_fixed_trials(const Job& job) {
 void validate_range(const Job& job) {
   if (!job.range) return;
   const auto& [begin, end] = *job.range;
-  require(begin < end, fmt::format("--trial-range {}:{} holds no trial; give first:end with first "
-                                   "< end, such as 0:1000 for trials 0 to 999",
-                                   begin, end));
-  require(!job.trials || end <= *job.trials,
-          fmt::format("--trial-range {}:{} reaches beyond --repeat {}", begin, end,
+  require(begin < end, Setting::kTrialRange,
+          fmt::format("{}:{} holds no trial; give first:end with first < end, such "
+                      "as 0:1000 for trials 0 to 999",
+                      begin, end));
+  require(!job.trials || end <= *job.trials, Setting::kTrialRange,
+          fmt::format("{}:{} reaches beyond {} {}", begin, end, spelled(Setting::kRepeat),
                       job.trials.value_or(0)));
-  require(has_fixed_trials(job),
-          "--trial-range needs trials that do not depend on each other; leave out --half-width and "
-          "--sampling " +
+  require(has_fixed_trials(job), Setting::kTrialRange,
+          "needs trials that do not depend on each other; leave out " +
+              spelled(Setting::kHalfWidth) + " and " + spelled(Setting::kSampling) + " " +
               (job.sampling == Sampling::kSimple ? "stratified"
                                                  : sampling_word(job.sampling, job.division)));
 }
 
-/// The option that chooses the same parts where trials have other faults than one.
-const char* selecting_option(DivideBy by) {
+/// What chooses the same parts where trials have other faults than one.
+Setting selecting(DivideBy by) {
   switch (by) {
     case DivideBy::kLayer:
-      return "--layers";
+      return Setting::kLayers;
     case DivideBy::kClass:
-      return "--fault-target";
+      return Setting::kFaultTarget;
     case DivideBy::kBit:
-      return "--bits";
+      return Setting::kBits;
   }
   throw Bug("unknown division");
 }
 
-/// Whether parts of the memory with estimates of their own go with the job's other options.
+/// Whether parts of the memory with estimates of their own go with the job's other settings.
 void validate_division(const Job& job) {
   if (!job.division || !job.faults.list.empty()) return;
   const std::string sampling = sampling_word(job.sampling, job.division);
-  const char* option = selecting_option(*job.division);
   if (!job.fault_count.is_single())
-    throw UserError(fmt::format(
-        "--sampling {} divides the population of single faults, so it needs --single-bit; for "
-        "other numbers of faults choose a part by {}, one campaign each",
-        sampling, option));
+    throw UserError(
+        fmt::format("{} {} divides the population of single faults, so it needs {}; for other "
+                    "numbers of faults choose a part by {}, one campaign each",
+                    spelled(Setting::kSampling), sampling, spelled(Setting::kSingleBit),
+                    spelled(selecting(*job.division))));
   if (job.precision.stops())
-    throw UserError(fmt::format(
-        "--half-width stops by one interval, and --sampling {} has one of each stratum; give "
-        "--repeat, about {} trials for each stratum keep every interval within +- {:g}",
-        sampling, trials_for(job.precision.half_width, 0.5, job.precision.confidence),
-        job.precision.half_width));
+    throw UserError(
+        fmt::format("{} stops by one interval, and {} {} has one of each stratum; give {}, about "
+                    "{} trials for each stratum keep every interval within +- {:g}",
+                    spelled(Setting::kHalfWidth), spelled(Setting::kSampling), sampling,
+                    spelled(Setting::kRepeat),
+                    trials_for(job.precision.half_width, 0.5, job.precision.confidence),
+                    job.precision.half_width));
   if (*job.division == DivideBy::kClass && selects_outputs(selection_of(job.faults)))
-    throw UserError("--sampling " + sampling + ": outputs of nodes are one class; choose " +
-                    "per-layer or per-bit");
+    throw UserError(spelled(Setting::kSampling) + " " + sampling +
+                    ": outputs of nodes are one class; choose per-layer or per-bit");
   if (*job.division == DivideBy::kBit && fault_model_of(job.faults).of_words())
-    throw UserError("--sampling " + sampling + ": with --fault-model " +
-                    effect_name(job.faults.model) +
+    throw UserError(spelled(Setting::kSampling) + " " + sampling + ": with " +
+                    spelled(Setting::kFaultModel) + " " + effect_name(job.faults.model) +
                     " a fault hits a whole word; choose per-layer or per-class");
 }
 
 /// Which trials, and when they are enough.
 void validate_sampling(const Job& job) {
-  require(!job.trials || *job.trials > 0, "--repeat 0: at least one trial is needed");
+  require(!job.trials || *job.trials > 0, Setting::kRepeat, "0: at least one trial is needed");
   require(planned_trials(job) <= kMostTrials,
           fmt::format("{} trials per point are more than {}", planned_trials(job), kMostTrials));
-  require(job.images_per_trial == -1 || job.images_per_trial > 0,
-          "--images-per-trial must be at least 1, or -1 for all");
+  require(job.images_per_trial == -1 || job.images_per_trial > 0, Setting::kImagesPerTrial,
+          "must be at least 1, or -1 for all");
   const double half_width = job.precision.half_width;
-  require(
-      half_width == 0 || (half_width >= kLeastHalfWidth && half_width < 0.5),
-      fmt::format("--half-width {} lies outside [{}, 0.5); it is a share, such as 0.003 for 0.3 "
-                  "points (0: a fixed number of trials)",
-                  half_width, kLeastHalfWidth));
+  require(half_width == 0 || (half_width >= kLeastHalfWidth && half_width < 0.5),
+          Setting::kHalfWidth,
+          fmt::format("{} lies outside [{}, 0.5); it is a share, such as 0.003 for 0.3 points "
+                      "(0: a fixed number of trials)",
+                      half_width, kLeastHalfWidth));
   validate_division(job);
-  require(!job.precision.stops() || job.sampling == Sampling::kSimple,
-          "--half-width draws strata trial by trial; leave out --sampling stratified");
+  require(!job.precision.stops() || job.sampling == Sampling::kSimple, Setting::kHalfWidth,
+          "draws strata trial by trial; leave out " + spelled(Setting::kSampling) + " stratified");
   require(
       !job.precision.guaranteed || job.precision.stops() ||
           (job.sampling == Sampling::kStratified && !job.division && job.fault_count.is_single()),
-      "--guaranteed needs --half-width, or --single-bit --sampling stratified");
+      Setting::kGuaranteed,
+      "needs " + spelled(Setting::kHalfWidth) + ", or " + spelled(Setting::kSingleBit) + " " +
+          spelled(Setting::kSampling) + " stratified");
   validate_range(job);
 }
 
 void validate_half_width(const ChannelFaultsJob& job) {
   if (!job.half_width) return;
-  require(*job.half_width >= kLeastHalfWidth && *job.half_width < 0.5,
-          fmt::format("--channel-half-width {} lies outside [{}, 0.5); it is a share, such as 0.01 "
-                      "for 1 point",
+  require(*job.half_width >= kLeastHalfWidth && *job.half_width < 0.5, Setting::kChannelHalfWidth,
+          fmt::format("{} lies outside [{}, 0.5); it is a share, such as 0.01 for 1 point",
                       *job.half_width, kLeastHalfWidth));
   const ChannelSampling usual;
-  const auto without_part = [](const std::string& option) {
-    return option +
-           " has no part in --channel-half-width, which chooses the flips of each channel "
-           "itself, for --channel-confidence; leave one out";
-  };
-  require(job.sampling.error == usual.error, without_part("--channel-error"));
-  require(job.sampling.t == usual.t, without_part("--channel-t"));
-  require(job.sampling.p == usual.p, without_part("--channel-p"));
+  const std::string no_part = "has no part in " + spelled(Setting::kChannelHalfWidth) +
+                              ", which chooses the flips of each channel itself, for " +
+                              spelled(Setting::kChannelConfidence) + "; leave one out";
+  require(job.sampling.error == usual.error, Setting::kChannelError, no_part);
+  require(job.sampling.t == usual.t, Setting::kChannelT, no_part);
+  require(job.sampling.p == usual.p, Setting::kChannelP, no_part);
 }
 
 /// A list says all of the faults.
 void validate_list(const Job& job) {
   const FaultsJob &faults = job.faults, usual;
   const Job plain;
-  const std::pair<bool, const char*> others[] = {
-      {faults.targets != usual.targets, "--fault-target"},
-      {!faults.layers.empty(), "--layers"},
-      {!faults.channels.empty(), "--channels"},
-      {!faults.bits.empty(), "--bits"},
-      {faults.model.effect != usual.model.effect, "--fault-model"},
-      {!faults.model.of_bits(), "--fault-shape"},
-      {faults.lifetime.has_value(), "--fault-lifetime"},
-      {!faults.event_rate.empty(), "--event-rate"},
-      {!job.ber.empty(), "--ber"},
-      {job.fault_count != plain.fault_count, "--fault-count and --single-bit"},
-      {job.trials.has_value(), "--repeat"},
-      {job.precision.stops(), "--half-width"},
-      {job.sampling != plain.sampling || job.division, "--sampling"}};
-  for (const auto& [given, option] : others)
-    require(!given,
-            "--faults " + faults.list + " says which faults each trial has; leave out " + option);
+  const std::pair<bool, std::string> others[] = {
+      {faults.targets != usual.targets, spelled(Setting::kFaultTarget)},
+      {!faults.layers.empty(), spelled(Setting::kLayers)},
+      {!faults.channels.empty(), spelled(Setting::kChannels)},
+      {!faults.bits.empty(), spelled(Setting::kBits)},
+      {faults.model.effect != usual.model.effect, spelled(Setting::kFaultModel)},
+      {!faults.model.of_bits(), spelled(Setting::kFaultShape)},
+      {faults.lifetime.has_value(), spelled(Setting::kFaultLifetime)},
+      {!faults.event_rate.empty(), spelled(Setting::kEventRate)},
+      {!job.ber.empty(), spelled(Setting::kBer)},
+      {job.fault_count != plain.fault_count,
+       spelled(Setting::kFaultCount) + " and " + spelled(Setting::kSingleBit)},
+      {job.trials.has_value(), spelled(Setting::kRepeat)},
+      {job.precision.stops(), spelled(Setting::kHalfWidth)},
+      {job.sampling != plain.sampling || job.division, spelled(Setting::kSampling)}};
+  for (const auto& [given, setting] : others)
+    require(!given, Setting::kFaults,
+            faults.list + " says which faults each trial has; leave out " + setting);
 }
 
 void validate_faults(const Job& job) {
@@ -163,19 +171,21 @@ void validate_faults(const Job& job) {
   selection_of(faults);
   const bool exact = job.fault_count.is_exact();
   const bool bits = fault_model_of(faults).of_bits();
-  require(bits || job.ber.empty(),
-          "--ber is the rate of single bits; with --fault-shape " + shape_name(faults.model) +
-              " give --event-rate, the probability that an event starts at a bit");
-  require(!bits || faults.event_rate.empty(),
-          "--event-rate is for --fault-shape burst:L and mbu:p1,p2,p3; give --ber");
+  require(bits || job.ber.empty(), Setting::kBer,
+          "is the rate of single bits; with " + spelled(Setting::kFaultShape) + " " +
+              shape_name(faults.model) + " give " + spelled(Setting::kEventRate) +
+              ", the probability that an event starts at a bit");
+  require(!bits || faults.event_rate.empty(), Setting::kEventRate,
+          "is for " + spelled(Setting::kFaultShape) + " burst:L and mbu:p1,p2,p3; give " +
+              spelled(Setting::kBer));
   const std::vector<double>& rates = rates_of(job);
-  require(exact || !rates.empty(),
-          bits ? "--ber is missing: the probability that a bit flips, such as 1e-6"
-               : "--event-rate is missing: the probability that an event starts at a bit, such as "
-                 "1e-6");
-  require(!exact || rates.empty(), (bits ? "--ber" : "--event-rate") +
-                                       (" and --fault-count " + fault_count_name(job.fault_count)) +
-                                       " contradict each other; give one");
+  const Setting rate_setting = bits ? Setting::kBer : Setting::kEventRate;
+  require(exact || !rates.empty(), rate_setting,
+          std::string("is missing: the probability that ") +
+              (bits ? "a bit flips" : "an event starts at a bit") + ", such as 1e-6");
+  require(!exact || rates.empty(), rate_setting,
+          "and " + spelled(Setting::kFaultCount) + " " + fault_count_name(job.fault_count) +
+              " contradict each other; give one");
   for (const double rate : rates) sampler_of(job.fault_count, rate);
 }
 
@@ -183,77 +193,81 @@ void validate_faults(const Job& job) {
 
 void validate(const ProtectionJob& job) {
   const double ratio = job.hardening.duplication.ratio;
-  require(ratio >= 0 && ratio < 1, fmt::format("--hardening-ratio {} lies outside [0, 1); give the "
-                                               "share of channels to duplicate, such as 0.1",
-                                               ratio));
+  require(
+      ratio >= 0 && ratio < 1, Setting::kHardeningRatio,
+      fmt::format("{} lies outside [0, 1); give the share of channels to duplicate, such as 0.1",
+                  ratio));
   if (job.hardening.fold_batch_norm) require_foldable(job.hardening.store);
-  require(job.calibration_images != 0, "--calibration-images 0 leaves nothing to calibrate on");
+  require(job.calibration_images != 0, Setting::kCalibrationImages,
+          "0 leaves nothing to calibrate on");
 }
 
 void validate(const PruningJob& job) {
-  const auto check_ratio = [](const std::string& option, double ratio) {
-    require(ratio >= 0 && ratio < 1,
-            fmt::format("{} {} lies outside [0, 1); give the share of channels to remove, such as "
+  const auto check_ratio = [](Setting setting, const std::string& layer, double ratio) {
+    require(ratio >= 0 && ratio < 1, setting,
+            fmt::format("{}{} lies outside [0, 1); give the share of channels to remove, such as "
                         "0.1",
-                        option, ratio));
+                        layer, ratio));
   };
-  check_ratio("--pruning-ratio", job.plan.ratio);
+  check_ratio(Setting::kPruningRatio, "", job.plan.ratio);
   for (const auto& [layer, ratio] : job.plan.ratios)
-    check_ratio("--pruning-ratios " + layer + " =", ratio);
-  require(job.finetune_epochs >= 0 && job.finetune_epochs <= 1000000,
-          "--finetune-epochs must be from 0 to 1000000");
+    check_ratio(Setting::kPruningRatios, layer + " = ", ratio);
+  require(job.finetune_epochs >= 0 && job.finetune_epochs <= 1000000, Setting::kFinetuneEpochs,
+          "must be from 0 to 1000000");
   TrainOptions options = job.finetune;
   options.epochs = std::max<std::int64_t>(1, job.finetune_epochs);
   check_training(options, Setting::kFinetuneEpochs, Setting::kFinetuneBatchSize);
 }
 
 void validate(const ChannelFaultsJob& job) {
-  require(!job.output.empty(),
-          "channel-FI keeps its trials in a file: give --output, or --channel-trials FILE");
+  require(!job.output.empty(), "channel-FI keeps its trials in a file: give " +
+                                   spelled(Setting::kOutput) + ", or " +
+                                   spelled(Setting::kChannelTrials) + " FILE");
   const ChannelSampling& s = job.sampling;
-  require(s.error > 0 && s.error < 1,
-          fmt::format("--channel-error {} lies outside (0, 1); 0.01 is usual", s.error));
-  require(s.t > 0 && s.t < 100,
-          fmt::format("--channel-t {} lies outside (0, 100); 1.96 stands for 95 %", s.t));
-  require(s.p > 0 && s.p < 1,
-          fmt::format("--channel-p {} lies outside (0, 1); 0.5 is the safe choice", s.p));
-  require(s.cap > 0, "--channel-cap 0: at least one trial per channel is needed");
+  require(s.error > 0 && s.error < 1, Setting::kChannelError,
+          fmt::format("{} lies outside (0, 1); 0.01 is usual", s.error));
+  require(s.t > 0 && s.t < 100, Setting::kChannelT,
+          fmt::format("{} lies outside (0, 100); 1.96 stands for 95 %", s.t));
+  require(s.p > 0 && s.p < 1, Setting::kChannelP,
+          fmt::format("{} lies outside (0, 1); 0.5 is the safe choice", s.p));
+  require(s.cap > 0, Setting::kChannelCap, "0: at least one trial per channel is needed");
   validate_half_width(job);
-  require(
-      job.confidence > 0 && job.confidence < 1,
-      fmt::format("--channel-confidence {} lies outside (0, 1); 0.95 is usual", job.confidence));
-  require(job.images_per_trial == -1 || job.images_per_trial > 0,
-          fmt::format("--channel-images-per-trial {} must be at least 1, or -1 for all",
-                      job.images_per_trial));
-  validate_audit(job.audit, job.engine, "--channel-audit");
+  require(job.confidence > 0 && job.confidence < 1, Setting::kChannelConfidence,
+          fmt::format("{} lies outside (0, 1); 0.95 is usual", job.confidence));
+  require(job.images_per_trial == -1 || job.images_per_trial > 0, Setting::kChannelImagesPerTrial,
+          fmt::format("{} must be at least 1, or -1 for all", job.images_per_trial));
+  validate_audit(job.audit, job.engine, Setting::kChannelAudit);
 }
 
 void validate(const Job& job) {
-  require(!job.output.empty(), "--output result.h5 is missing: where shall the result go?");
+  require(!job.output.empty(), Setting::kOutput,
+          "result.h5 is missing: where shall the result go?");
   validate_sampling(job);
-  require(job.images != 0, "--images 0: at least one image is needed");
-  require(
-      job.precision.confidence > 0 && job.precision.confidence < 1,
-      fmt::format("--confidence {} lies outside (0, 1); 0.95 is usual", job.precision.confidence));
-  require(job.block > 0, "--batch-size must be at least 1");
-  require(job.compute.threads > 0, "--threads must be at least 1");
-  require(job.cache_budget_gib >= 0 && job.cache_budget_gib <= 1e6,
-          "--cache-budget lies outside 0 … 1000000 GiB");
-  require(job.publish_seconds >= 0, "--publish must not be negative");
-  validate_audit(job.audit, job.engine, "--audit");
+  require(job.images != 0, Setting::kImages, "0: at least one image is needed");
+  require(job.precision.confidence > 0 && job.precision.confidence < 1, Setting::kConfidence,
+          fmt::format("{} lies outside (0, 1); 0.95 is usual", job.precision.confidence));
+  require(job.block > 0, Setting::kBatchSize, "must be at least 1");
+  require(job.compute.threads > 0, Setting::kThreads, "must be at least 1");
+  require(job.cache_budget_gib >= 0 && job.cache_budget_gib <= 1e6, Setting::kCacheBudget,
+          "lies outside 0 … 1000000 GiB");
+  require(job.publish_seconds >= 0, Setting::kPublish, "must not be negative");
+  validate_audit(job.audit, job.engine, Setting::kAudit);
   validate_faults(job);
   if (job.pruning) validate(*job.pruning);
   if (!job.protect) return;
   validate(job.protection);
-  require(
-      !job.all_combinations || (job.pruning && protects(job.protection.hardening)),
-      "--all-combinations needs --pruning-ratio and a protection, such as --hardening-ratio 0.1");
-  require(!job.all_combinations || job.hardened_output.empty(),
-          "--hardened-output names one file, but --all-combinations makes two protected networks; "
-          "leave one of the options out");
+  require(!job.all_combinations || (job.pruning && protects(job.protection.hardening)),
+          Setting::kAllCombinations,
+          "needs " + spelled(Setting::kPruningRatio) + " and a protection, such as " +
+              spelled(Setting::kHardeningRatio) + " 0.1");
+  require(!job.all_combinations || job.hardened_output.empty(), Setting::kHardenedOutput,
+          "names one file, but " + spelled(Setting::kAllCombinations) +
+              " makes two protected networks; leave one of the options out");
   require(protects(job.protection.hardening) || job.pruning || !job.also.empty(),
-          "nothing to compare with: --hardening-ratio 0, --clipping none and --weight-bounds off "
-          "protect nothing; choose a protection or name models with --also");
+          "nothing to compare with: " + spelled(Setting::kHardeningRatio) + " 0, " +
+              spelled(Setting::kClipping) + " none and " + spelled(Setting::kWeightBounds) +
+              " off protect nothing; choose a protection or name models with " +
+              spelled(Setting::kAlso));
 }
 
 }  // namespace sentinel

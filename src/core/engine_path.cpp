@@ -10,8 +10,8 @@ constexpr NamedValue<EnginePath> kEngines[] = {{"fast", EnginePath::kFast},
 
 }  // namespace
 
-EnginePath parse_engine(const std::string& option, const std::string& word) {
-  return parse_word(kEngines, option, word);
+EnginePath parse_engine(Setting setting, const std::string& word) {
+  return parse_word(kEngines, setting, word);
 }
 
 std::string engine_name(EnginePath engine) {

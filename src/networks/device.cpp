@@ -18,7 +18,7 @@ constexpr NamedValue<DeviceChoice> kDevices[] = {
 }  // namespace
 
 DeviceChoice parse_device(const std::string& word) {
-  return parse_word(kDevices, spelled(Setting::kDevice), word);
+  return parse_word(kDevices, Setting::kDevice, word);
 }
 
 std::string device_name(DeviceChoice device) {

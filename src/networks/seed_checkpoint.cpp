@@ -17,14 +17,14 @@ namespace {
 constexpr NamedValue<Clipping> kClippings[] = {{"ranger", Clipping::kRanger},
                                                {"ranger-clamp", Clipping::kRangerClamp}};
 
-void check_ratio(const std::string& option, double ratio) {
+void check_ratio(Setting setting, double ratio) {
   if (!(ratio > 0 && ratio < 1))
-    throw UserError(fmt::format("--{} {} lies outside (0, 1)", option, ratio));
+    throw UserError(fmt::format("{} {} lies outside (0, 1)", spelled(setting), ratio));
 }
 
 /// The widths against those of the whole architecture.
 void check_pruning(const Graph& graph, double ratio) {
-  check_ratio("pruning-ratio", ratio);
+  check_ratio(Setting::kPruningRatio, ratio);
   const auto known = model_names();
   if (std::find(known.begin(), known.end(), graph.architecture) == known.end())
     throw UserError(spelled(Setting::kPruningRatio) + ": the seed tool prunes no " +
@@ -42,7 +42,7 @@ void check_pruning(const Graph& graph, double ratio) {
 }
 
 void check_copies(const Graph& graph, double ratio) {
-  check_ratio("hardening-ratio", ratio);
+  check_ratio(Setting::kHardeningRatio, ratio);
   const auto channels = channel_counts(graph);
   for (NodeId id = 0; id < graph.size(); ++id) {
     if (!as_conv(graph[id].op)) continue;
@@ -69,7 +69,7 @@ void check_clipping(const Graph& graph, Clipping clipping) {
 }  // namespace
 
 Clipping parse_clipping(const std::string& word) {
-  return parse_word(kClippings, spelled(Setting::kClipping), word);
+  return parse_word(kClippings, Setting::kClipping, word);
 }
 
 std::string clipping_name(Clipping clipping) {

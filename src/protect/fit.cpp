@@ -25,7 +25,7 @@ Dataset last(const Dataset& images, std::int64_t n) {
 }  // namespace
 
 SelectBy parse_select(const std::string& word) {
-  return parse_word(kSelections, spelled(Setting::kSelect), word);
+  return parse_word(kSelections, Setting::kSelect, word);
 }
 
 std::string select_name(SelectBy select) {

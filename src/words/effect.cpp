@@ -87,7 +87,7 @@ std::string effect_name(const FaultModel& model) {
 }
 
 Lifetime parse_lifetime(const std::string& text) {
-  return parse_word(kLifetimes, spelled(Setting::kFaultLifetime), text);
+  return parse_word(kLifetimes, Setting::kFaultLifetime, text);
 }
 
 std::string lifetime_name(Lifetime lifetime) {

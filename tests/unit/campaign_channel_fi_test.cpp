@@ -282,7 +282,7 @@ TEST(ChannelFi, AnotherHalfWidthIsAnotherSample) {
   } catch (const SharedError& error) {
     EXPECT_EQ(error.code(), ExitCode::kUsage);
     EXPECT_THAT(error.what(), HasSubstr("half-width 0.09"));
-    EXPECT_THAT(error.what(), HasSubstr("--channel-fresh"));
+    EXPECT_THAT(error.what(), HasSubstr("give channel-fresh to start over, or another channel-trials"));
   }
 }
 
@@ -302,24 +302,24 @@ TEST(ChannelFi, MistakesNameTheirOption) {
     return text;
   };
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.sampling.error = 0; }),
-              HasSubstr("--channel-error"));
-  EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.sampling.t = -1; }), HasSubstr("--channel-t"));
-  EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.sampling.p = 1; }), HasSubstr("--channel-p"));
+              HasSubstr("channel-error 0 lies"));
+  EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.sampling.t = -1; }), HasSubstr("channel-t -1 lies"));
+  EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.sampling.p = 1; }), HasSubstr("channel-p 1 lies"));
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.sampling.cap = 0; }),
-              HasSubstr("--channel-cap"));
+              HasSubstr("channel-cap 0"));
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.layers = {"conv9"}; }), HasSubstr("conv9"));
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.output.clear(); }),
-              HasSubstr("--channel-trials"));
+              HasSubstr("or channel-trials FILE"));
   for (const double half_width : {0.0, 0.5, -0.1})
     EXPECT_THAT(complaint([&](ChannelFaultsJob& j) { j.half_width = half_width; }),
-                HasSubstr("--channel-half-width"));
+                HasSubstr("channel-half-width "));
   // The sample of this run has another --channel-error than usual.
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.half_width = 0.1; }),
-              HasSubstr("--channel-error has no part in --channel-half-width"));
+              HasSubstr("channel-error has no part in channel-half-width"));
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.confidence = 1; }),
-              HasSubstr("--channel-confidence"));
+              HasSubstr("channel-confidence 1 lies"));
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.images_per_trial = 0; }),
-              HasSubstr("--channel-images-per-trial"));
+              HasSubstr("channel-images-per-trial 0 must"));
 }
 
 TEST(ChannelFi, TrialsOfAnotherSeedAreRefusedNamingTheWayOut) {
@@ -333,7 +333,7 @@ TEST(ChannelFi, TrialsOfAnotherSeedAreRefusedNamingTheWayOut) {
   } catch (const SharedError& error) {
     EXPECT_EQ(error.code(), ExitCode::kUsage);
     EXPECT_THAT(error.what(), HasSubstr("seed: 1 -> 9"));
-    EXPECT_THAT(error.what(), HasSubstr("--channel-fresh"));
+    EXPECT_THAT(error.what(), HasSubstr("give channel-fresh to start over, or another channel-trials"));
   }
 }
 

@@ -32,14 +32,14 @@ TEST(Division, IsRefusedWithWhatToUseInstead) {
   EXPECT_EQ(refusal(job), "");
   for (const char* count : {"binomial", "exact:2", "per-layer-floor"}) {
     job.fault_count = parse_fault_count(count);
-    EXPECT_THAT(refusal(job), HasSubstr("needs --single-bit")) << count;
-    EXPECT_THAT(refusal(job), HasSubstr("by --layers")) << count;
+    EXPECT_THAT(refusal(job), HasSubstr("needs single-bit")) << count;
+    EXPECT_THAT(refusal(job), HasSubstr("by layers")) << count;
   }
   job.division = DivideBy::kClass;
-  EXPECT_THAT(refusal(job), HasSubstr("by --fault-target"));
+  EXPECT_THAT(refusal(job), HasSubstr("by fault-target"));
   job.sampling = Sampling::kStratified;
   job.division = DivideBy::kBit;
-  EXPECT_THAT(refusal(job), HasSubstr("by --bits"));
+  EXPECT_THAT(refusal(job), HasSubstr("by bits"));
   job.fault_count = kSingleFault;
   job.precision.half_width = 0.01;
   EXPECT_THAT(refusal(job), HasSubstr("about 9604 trials for each stratum"));

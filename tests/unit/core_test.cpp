@@ -268,14 +268,14 @@ TEST(OutcomeCounts, AreComparedInEveryCount) {
 }
 
 TEST(Words, AreReadAndRefusedByName) {
-  EXPECT_EQ(parse_engine("--engine", "fast"), EnginePath::kFast);
+  EXPECT_EQ(parse_engine(Setting::kEngine, "fast"), EnginePath::kFast);
   EXPECT_EQ(engine_name(EnginePath::kReference), "reference");
   EXPECT_THROW(engine_name(static_cast<EnginePath>(2)), Bug);
   try {
-    parse_engine("--engine", "slow");
+    parse_engine(Setting::kEngine, "slow");
     FAIL() << "no error";
   } catch (const UserError& error) {
-    EXPECT_STREQ(error.what(), "--engine slow is unknown; choose fast or reference");
+    EXPECT_STREQ(error.what(), "engine slow is unknown; choose fast or reference");
   }
 }
 

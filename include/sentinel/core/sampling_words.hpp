@@ -34,7 +34,7 @@ struct SamplingWord {
   Sampling sampling;
   std::optional<DivideBy> division;
 };
-/// A word that --sampling takes; the rest of a sequential or allocated plan's is chosen otherwise.
+/// A word that a job takes; the rest of a sequential or allocated plan's is chosen otherwise.
 /// UserError.
 const SamplingWord& parse_sampling(const std::string& word);
 /// Null where the word is unknown.

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 
 namespace sentinel {
 
@@ -13,16 +14,16 @@ struct NamedValue {
   T value;
 };
 
-/// UserError where no word of the set is `text`: "--engine slow is unknown; choose fast or
-/// reference", `what` being "--engine".
+/// UserError where no word of the set is `text`, such as "engine slow is unknown; choose fast or
+/// reference".
 template <class T, std::size_t N>
-T parse_word(const NamedValue<T> (&set)[N], const std::string& what, const std::string& text) {
+T parse_word(const NamedValue<T> (&set)[N], Setting setting, const std::string& text) {
   std::string known;
   for (std::size_t i = 0; i < N; ++i) {
     if (text == set[i].word) return set[i].value;
     known += (i == 0 ? "" : i + 1 < N ? ", " : " or ") + std::string(set[i].word);
   }
-  throw UserError(what + " " + text + " is unknown; choose " + known);
+  throw UserError(spelled(setting) + " " + text + " is unknown; choose " + known);
 }
 
 /// Bug where the set has no such value.
