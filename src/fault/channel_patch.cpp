@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "fault/changes.hpp"
 #include "fault/weights.hpp"
 #include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/kernels.hpp"
@@ -209,10 +210,10 @@ ChannelId ChannelPatcher::channel_of(const std::vector<StoredTensor>& tensors,
   return {tensor.node, channel(changes.front())};
 }
 
-at::Tensor ChannelPatcher::rows(const ChannelId& id) const {
+at::Tensor ChannelPatcher::rows(const ChannelId& id, const std::vector<ReadChange>& changes) const {
   const Op& op = net_.graph()[id.conv].op;
-  const at::Tensor& weight = as_conv(op)->weight;
-  return weight.index_select(0, to_index(rows_of(op, id.channel), weight.device()));
+  return changed_rows(as_conv(op)->weight, rows_of(op, id.channel),
+                      {changes.data(), changes.data() + changes.size()});
 }
 
 /// Images of trials, of any blocks, to be run together from the route's end on.

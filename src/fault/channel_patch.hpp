@@ -55,16 +55,16 @@ struct PatchTrial {
 /// is run. Not thread safe.
 class ChannelPatcher {
  public:
-  /// Both must outlive this; the graph is free of faults. `batch`: images run at once.
+  /// Both must outlive this. `batch`: images run at once.
   ChannelPatcher(const FusedNet& net, const PrefixCache& cache, std::int64_t batch);
 
   /// The channel whose weights are all that changes; none where there is no such, or it cannot be
   /// patched.
   ChannelId channel_of(const std::vector<StoredTensor>& tensors,
                        const std::vector<ReadChange>& changes) const;
-  /// The channel's rows as the graph holds them now.
-  at::Tensor rows(const ChannelId& id) const;
-  /// Trials of one convolution; the graph must be free of faults. A trial's logits do not depend on
+  /// The channel's rows with these changes, all of which lie in them.
+  at::Tensor rows(const ChannelId& id, const std::vector<ReadChange>& changes = {}) const;
+  /// Trials of one convolution. A trial's logits do not depend on
   /// which others are there.
   void run(NodeId conv, std::vector<PatchTrial>& trials) const;
 

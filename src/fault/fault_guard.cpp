@@ -2,36 +2,12 @@
 #include <cstring>
 #include <set>
 
-#include "sentinel/core/error.hpp"
-#include "sentinel/fault/memory.hpp"
+#include "fault/changes.hpp"
 #include "sentinel/graph/rules.hpp"
 #include "sentinel/graph/run.hpp"
 
 namespace sentinel {
 namespace {
-
-/// Where the elements of a tensor lie, in elements from its first, by their row-major numbers: the
-/// memory format (channels_last) must not move a fault.
-class Offsets {
- public:
-  explicit Offsets(const at::Tensor& tensor)
-      : sizes_(tensor.sizes()), strides_(tensor.strides()), contiguous_(tensor.is_contiguous()) {}
-  std::int64_t of(std::uint64_t element) const {
-    auto rest = static_cast<std::int64_t>(element);
-    if (contiguous_) return rest;
-    std::int64_t offset = 0;
-    for (std::size_t d = sizes_.size(); d-- > 0;) {
-      const std::int64_t above = rest / sizes_[d];
-      offset += (rest - above * sizes_[d]) * strides_[d];
-      rest = above;
-    }
-    return offset;
-  }
-
- private:
-  at::IntArrayRef sizes_, strides_;  // of the tensor, which must outlive this
-  bool contiguous_;
-};
 
 bool same_bits(float a, float b) {
   return std::memcmp(&a, &b, sizeof a) == 0;
@@ -151,26 +127,8 @@ FaultGuard::~FaultGuard() {
 }
 
 void FaultGuard::store(float ReadChange::*value) const {
-  for (std::size_t first = 0, last = 0; first < changes_.size(); first = last) {
-    while (last < changes_.size() && changes_[last].stored == changes_[first].stored) ++last;
-    const at::Tensor& tensor = values_of(graph_, memory_.tensors()[changes_[first].stored]);
-    const Offsets place(tensor);
-    if (tensor.is_cpu()) {
-      auto* values = tensor.data_ptr<float>();
-      for (std::size_t c = first; c < last; ++c)
-        values[place.of(changes_[c].element)] = changes_[c].*value;
-      continue;
-    }
-    std::vector<std::int64_t> offsets;
-    std::vector<std::int32_t> words;
-    for (std::size_t c = first; c < last; ++c) {
-      offsets.push_back(place.of(changes_[c].element));
-      std::memcpy(&words.emplace_back(), &(changes_[c].*value), sizeof(float));
-    }
-    at::Tensor all = tensor.detach().view(at::kInt).as_strided({tensor.numel()}, {1});
-    all.index_copy_(0, at::tensor(offsets, at::kLong).to(tensor.device()),
-                    at::tensor(words, at::kInt).to(tensor.device()));
-  }
+  for (const ChangeRange& own : by_tensor(changes_))
+    write(values_of(graph_, memory_.tensors()[own.first->stored]), own, value);
 }
 
 }  // namespace sentinel

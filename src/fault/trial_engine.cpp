@@ -1,13 +1,13 @@
 #include "sentinel/fault/trial_engine.hpp"
 
 #include <ATen/core/grad_mode.h>
-#include <c10/util/ScopeExit.h>
 
 #include <chrono>
 #include <deque>
 #include <map>
 #include <optional>
 
+#include "fault/changes.hpp"
 #include "fault/channel_patch.hpp"
 #include "fault/output_runner.hpp"
 #include "sentinel/core/error.hpp"
@@ -119,12 +119,11 @@ struct TrialEngine::State {
     Reading reading;
   };
   Reference reference(const Faults& faults, const Part& part, std::size_t most_records);
-  at::Tensor dense_logits(const std::vector<ReadChange>& changes, const Part& part);
-  void patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials);
+  at::Tensor dense_logits(const std::vector<ReadChange>& changes, const Part& part) const;
+  void patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials) const;
   NodeId first_changed(const std::vector<ReadChange>& changes) const;
-  std::vector<NodeId> taken_nodes(const std::vector<ReadChange>& changes) const;
   std::vector<TrialOutput> output_trials(const TrialInput* begin, const TrialInput* end) const;
-  std::vector<TrialOutput> fast_trials(const TrialInput* begin, const TrialInput* end);
+  std::vector<TrialOutput> fast_trials(const TrialInput* begin, const TrialInput* end) const;
   std::size_t wave() const;
   TrialResult result_of(const at::Tensor& logits, EnginePath path, const Part& part,
                         const Faults& faults) const;
@@ -229,60 +228,27 @@ NodeId TrialEngine::State::first_changed(const std::vector<ReadChange>& changes)
   return memory->tensors()[changes.front().stored].node;
 }
 
-/// Nodes of which the fused network took values when it was made, as far as these changed.
-std::vector<NodeId> TrialEngine::State::taken_nodes(const std::vector<ReadChange>& changes) const {
-  std::vector<NodeId> nodes;
-  const ReadChange* before = nullptr;
-  for (const ReadChange& change : changes) {
-    if (before != nullptr && before->stored == change.stored) continue;
-    before = &change;
-    const StoredTensor& tensor = memory->tensors()[change.stored];
-    switch (tensor.kind) {
-      case TensorClass::kWeight:
-      case TensorClass::kBias:
-        break;  // read at every use
-      case TensorClass::kBn:
-      case TensorClass::kBound:
-        nodes.push_back(tensor.node);
-        break;
-      case TensorClass::kScale:
-      case TensorClass::kCheck:
-      case TensorClass::kActivation:
-      case TensorClass::kPost:
-      case TensorClass::kOutput:
-        throw Bug("'" + tensor.name + "' is nothing that a network reads");
-    }
-  }
-  return nodes;
-}
-
 /// Everything from the first changed node on.
 at::Tensor TrialEngine::State::dense_logits(const std::vector<ReadChange>& changes,
-                                            const Part& part) {
-  const std::vector<NodeId> nodes = taken_nodes(changes);
-  const auto take = [&] {
-    for (const NodeId node : nodes) net->reread(node);
-  };
-  const auto clean = c10::make_scope_exit(take);  // after the guard, also where a run throws
-  const FaultGuard guard(fast, *memory, changes);
-  take();
+                                            const Part& part) const {
+  const Overlay overlay = overlay_of(fast, memory->tensors(), changes);
   const NodeId cut = cache->cut_before(first_changed(changes));
   std::vector<at::Tensor> parts;
   for (std::size_t block = part.first_block; block < part.last_block; ++block)
-    parts.push_back(net->run(cache->start(block, cut), cut));
+    parts.push_back(net->run(cache->start(block, cut), cut, overlay));
   return at::cat(parts);
 }
 
 /// Trials with changes in one channel of this convolution each.
-void TrialEngine::State::patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials) {
+void TrialEngine::State::patched_trials(NodeId conv,
+                                        const std::vector<WaitingTrial>& trials) const {
   const auto start = Clock::now();
   std::vector<PatchTrial> patched;
   for (const WaitingTrial& trial : trials) {
-    const FaultGuard guard(fast, *memory, trial.changes);
     const ChannelId channel = patcher->channel_of(memory->tensors(), trial.changes);
     trial.output->logits = trial.part.of(fast_golden).clone();
-    patched.push_back({channel.channel, patcher->rows(channel), trial.part.first_block,
-                       trial.part.last_block, trial.output->logits});
+    patched.push_back({channel.channel, patcher->rows(channel, trial.changes),
+                       trial.part.first_block, trial.part.last_block, trial.output->logits});
   }
   patcher->run(conv, patched);
   for (const WaitingTrial& trial : trials)
@@ -311,7 +277,7 @@ std::vector<TrialOutput> TrialEngine::State::output_trials(const TrialInput* beg
 }
 
 std::vector<TrialOutput> TrialEngine::State::fast_trials(const TrialInput* begin,
-                                                         const TrialInput* end) {
+                                                         const TrialInput* end) const {
   if (output_runner) return output_trials(begin, end);
   std::vector<TrialOutput> outputs(static_cast<std::size_t>(end - begin));
   std::map<const TrialInput*, std::size_t, ByTrial> first;  // of equal trials

@@ -4,9 +4,11 @@
 #include <cstring>
 #include <limits>
 
+#include "fault/changes.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/graph/visit.hpp"
 #include "unit/fault_nets.hpp"
 
 namespace sentinel {
@@ -135,6 +137,51 @@ TEST(FaultGuard, DecodesFaultyWordsByTheWeightBoundsAndPutsTheWordsBack) {
     const auto after = weights(fast, of_weights);
     for (std::size_t i = 0; i < after.size(); ++i) EXPECT_TRUE(same_bits(after[i], before[i]));
   }
+}
+
+// ---- Overlay ----
+
+TEST(Overlay, HoldsWhatAGuardWouldWriteAndLeavesTheGraphAlone) {
+  Graph net = testing::hardened(testing::plain_net(), testing::random_images(4).images);
+  net.to(at::kCPU, at::MemoryFormat::ChannelsLast);
+  const Graph clean = net.clone();
+  Selection selection;
+  selection.targets = {TensorClass::kWeight, TensorClass::kBias, TensorClass::kBound};
+  const FaultSpace space(net, selection);
+  const Memory memory(net);
+  const Reading reading = memory.read(space, draw(BinomialFaults{2e-3}, space, {kSeed}));
+  const Overlay overlay = overlay_of(net, memory.tensors(), reading.changes);
+  std::size_t tensors = 0;
+  const FaultGuard guard(net, memory, reading.changes);  // net is faulty from here on
+  for (const StoredTensor& tensor : memory.tensors()) {
+    const at::Tensor& faulty = values_of(net, tensor);
+    if (same_bits(faulty, values_of(clean, tensor))) continue;
+    ++tensors;
+    const auto rows = overlay.rows.find(tensor.node);
+    if (tensor.kind == TensorClass::kWeight && rows != overlay.rows.end()) {
+      at::Tensor weight = values_of(clean, tensor).clone();
+      weight.index_copy_(0, at::tensor(rows->second.numbers), rows->second.values);
+      EXPECT_TRUE(same_bits(weight, faulty)) << tensor.name;
+      continue;
+    }
+    bool found = false;
+    for_each_tensor(overlay.ops.at(tensor.node),
+                    [&](const std::string& suffix, const at::Tensor& values) {
+                      if (tensor.name != net[tensor.node].name + "." + suffix) return;
+                      found = true;
+                      EXPECT_TRUE(same_bits(values, faulty)) << tensor.name;
+                      EXPECT_EQ(values.strides(), faulty.strides()) << tensor.name;
+                    });
+    EXPECT_TRUE(found) << tensor.name;
+  }
+  EXPECT_GT(tensors, 4u);
+}
+
+TEST(Overlay, RefusesWhatNoNetworkReads) {
+  const Graph net = testing::plain_net();
+  std::vector<StoredTensor> tensors = Memory(net).tensors();
+  tensors[0].kind = TensorClass::kScale;
+  EXPECT_THROW(overlay_of(net, tensors, {{0, 0, 1.0F, 2.0F}}), Bug);
 }
 
 // ---- classify ----
