@@ -4,57 +4,19 @@
 #include <map>
 
 #include "fault/changes.hpp"
-#include "fault/weights.hpp"
-#include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/kernels.hpp"
-#include "sentinel/graph/profile.hpp"
 
 namespace sentinel {
 namespace {
 
-using Shapes = std::vector<std::vector<std::int64_t>>;
-
 // Trials whose channels are computed at once: so many, and so many values of one layer's maps.
 constexpr std::size_t kTogether = 64, kValuesTogether = 1 << 22;
-// Differences up to this are added to fault-free outputs: with weights below kLargestWeight no sum
+// Differences up to this are added to fault-free outputs: with weights below 2^32 (mixing) no sum
 // overflows, whatever its order.
-constexpr float kLargestDelta = 0x1p64F, kLargestWeight = 0x1p32F;
+constexpr float kLargestDelta = 0x1p64F;
 
 std::size_t index(NodeId id) {
   return static_cast<std::size_t>(id);
-}
-
-bool contains(const std::vector<NodeId>& nodes, NodeId id) {
-  return std::find(nodes.begin(), nodes.end(), id) != nodes.end();
-}
-
-/// Also a Flatten of maps of one pixel; `input`: shape without the batch.
-bool stays_in_channel(const Op& op, const std::vector<std::int64_t>& input) {
-  if (!std::holds_alternative<Flatten>(op)) return keeps_channels_apart(op);
-  return std::all_of(input.begin() + 1, input.end(), [](std::int64_t size) { return size == 1; });
-}
-
-bool stays_in_channel(const FusedNet& net, NodeId value, const Shapes& shapes) {
-  const auto& input = shapes[index(net.inputs(value)[0])];
-  for (const NodeId part : net.parts(value))
-    if (!stays_in_channel(net.graph()[part].op, input)) return false;
-  return true;
-}
-
-/// The convolution of fault-free rows to whose output the effect of one input channel may be added,
-/// or none.
-std::optional<Conv> mixing_conv(const Op& op) {
-  const Conv* conv = as_conv(op);
-  if (!conv || !conv->weight.is_cpu() || conv->bounds.low.defined() ||
-      !(conv->weight.abs().max().item<float>() < kLargestWeight))
-    return std::nullopt;
-  Conv originals = *conv;
-  if (const auto* duplicated = std::get_if<DuplicatedConv>(&op)) {
-    // The copies then change nothing, as what is added is finite.
-    if (!copies_agree(*duplicated)) return std::nullopt;
-    originals.weight = conv->weight.narrow(0, 0, duplicated->out_channels());
-  }
-  return originals;
 }
 
 at::Tensor of_channels(const at::Tensor& per_channel, const at::Tensor& channels) {
@@ -114,45 +76,6 @@ at::Tensor convolve_rows(const Conv& conv, std::int64_t out_channels, const at::
 
 }  // namespace
 
-std::optional<PatchRoute> patch_route(const FusedNet& net, NodeId conv) {
-  const Graph& graph = net.graph();
-  if (!as_conv(graph[conv].op)) return std::nullopt;
-  const Shapes shapes = output_shapes(graph);
-  PatchRoute route;
-  route.conv = conv;
-  route.map = static_cast<std::size_t>(shapes[index(conv)][1] * shapes[index(conv)][2]);
-  route.path = {conv};
-  route.given = {net.inputs(conv)[0]};
-  for (route.resume = conv + 1; route.resume < graph.size(); ++route.resume) {
-    const auto affected = [&](NodeId input) { return contains(route.path, input); };
-    const std::vector<NodeId>& inputs = net.inputs(route.resume);
-    if (std::none_of(inputs.begin(), inputs.end(), affected)) continue;
-    if (weight_of(graph[route.resume].op)) break;
-    if (!stays_in_channel(net, route.resume, shapes)) return std::nullopt;
-    for (const NodeId input : inputs)
-      if (!affected(input)) route.given.push_back(input);
-    route.path.push_back(route.resume);
-  }
-  if (route.resume == graph.size()) return std::nullopt;
-  for (const NodeId id : net.live_at(route.resume)) {
-    if (contains(route.path, id)) route.changed.push_back(id);
-    route.given.push_back(id);
-  }
-  route.mixing_only = true;
-  for (NodeId id = route.resume; id < graph.size(); ++id) {
-    const std::vector<NodeId>& inputs = net.inputs(id);
-    const bool reads = std::any_of(inputs.begin(), inputs.end(),
-                                   [&](NodeId input) { return contains(route.changed, input); });
-    if (!reads) continue;
-    const std::optional<Conv> own = mixing_conv(graph[id].op);
-    route.mixing_only = route.mixing_only && own;
-    if (!own) continue;
-    route.mixing.push_back({id, *own});
-    route.given.push_back(id);
-  }
-  return route;
-}
-
 /// Some trials on one block of images.
 struct ChannelPatcher::Batch {
   const std::vector<PatchTrial*>& trials;
@@ -186,7 +109,7 @@ struct ChannelPatcher::Pairs {
 
 ChannelPatcher::ChannelPatcher(const FusedNet& net, const PrefixCache& cache, std::int64_t batch)
     : net_(net), cache_(cache), batch_(batch) {
-  for (NodeId id = 0; id < net.graph().size(); ++id) routes_.push_back(patch_route(net, id));
+  for (NodeId id = 0; id < net.graph().size(); ++id) routes_.push_back(channel_route(net, id));
   std::int64_t images = 0;
   for (const at::Tensor& logits : cache.logits()) {
     first_image_.push_back(images);
@@ -223,7 +146,7 @@ struct ChannelPatcher::Waiting {
 };
 
 void ChannelPatcher::run(NodeId conv, std::vector<PatchTrial>& trials) const {
-  const PatchRoute& route = *routes_[index(conv)];
+  const ChannelRoute& route = *routes_[index(conv)];
   std::array<Waiting, 2> waiting;  // with and without the next convolutions' outputs
   for (std::size_t block = 0; block < cache_.blocks(); ++block) {
     const auto images = static_cast<std::size_t>(first_image_[block + 1] - first_image_[block]);
@@ -242,7 +165,7 @@ void ChannelPatcher::run(NodeId conv, std::vector<PatchTrial>& trials) const {
 }
 
 /// Maps [N, F, H, W] of output channels computed from these rows, one tensor per channel.
-at::Tensor ChannelPatcher::channel_outputs(const PatchRoute& route, const at::Tensor& x,
+at::Tensor ChannelPatcher::channel_outputs(const ChannelRoute& route, const at::Tensor& x,
                                            const std::vector<std::int64_t>& channels,
                                            const std::vector<at::Tensor>& rows) const {
   const Op& op = net_.graph()[route.conv].op;
@@ -282,7 +205,7 @@ at::Tensor ChannelPatcher::channel_outputs(const PatchRoute& route, const at::Te
 }
 
 /// The path's values of all trials' channels and of the same channels without faults.
-void ChannelPatcher::follow(const PatchRoute& route, Batch& batch) const {
+void ChannelPatcher::follow(const ChannelRoute& route, Batch& batch) const {
   std::vector<std::int64_t> clean_of;
   std::vector<at::Tensor> rows;
   for (const PatchTrial* trial : batch.trials) {
@@ -307,16 +230,15 @@ void ChannelPatcher::follow(const PatchRoute& route, Batch& batch) const {
     if (id == route.conv) continue;
     std::vector<at::Tensor> in;
     for (const NodeId input : net_.inputs(id))
-      in.push_back(contains(route.path, input)
-                       ? batch.outputs[index(input)]
-                       : batch.given[index(input)].index_select(1, channels));
+      in.push_back(route.goes_through(input) ? batch.outputs[index(input)]
+                                             : batch.given[index(input)].index_select(1, channels));
     batch.outputs[index(id)] = net_.compute_channels(id, in, channels);
   }
 }
 
 /// The images of trials that have a value that differs: those whose differences can be added to
 /// fault-free outputs, and the others.
-std::array<ChannelPatcher::Pairs, 2> ChannelPatcher::find_pairs(const PatchRoute& route,
+std::array<ChannelPatcher::Pairs, 2> ChannelPatcher::find_pairs(const ChannelRoute& route,
                                                                 const Batch& batch) const {
   const auto trials = static_cast<std::int64_t>(batch.trials.size());
   const at::Tensor& outputs = batch.outputs[index(route.conv)];
@@ -343,9 +265,10 @@ std::array<ChannelPatcher::Pairs, 2> ChannelPatcher::find_pairs(const PatchRoute
 }
 
 /// Whether only convolutions of `mixing` read a changed value.
-bool ChannelPatcher::mixes(const PatchRoute& route, NodeId value) const {
+bool ChannelPatcher::mixes(const ChannelRoute& route, NodeId value) const {
   for (NodeId id = route.resume; id < net_.graph().size(); ++id) {
-    if (!contains(net_.inputs(id), value)) continue;
+    const std::vector<NodeId>& in = net_.inputs(id);
+    if (std::find(in.begin(), in.end(), value) == in.end()) continue;
     if (std::none_of(route.mixing.begin(), route.mixing.end(),
                      [&](const MixingConv& conv) { return conv.node == id; }))
       return false;
@@ -355,7 +278,7 @@ bool ChannelPatcher::mixes(const PatchRoute& route, NodeId value) const {
 
 /// What a run of these images from the route's end reads. `mixing`: with the outputs of the next
 /// convolutions, by differences; of the pairs only those stay of which something is noticed.
-Trace ChannelPatcher::start(const PatchRoute& route, const Batch& batch, Pairs& pairs,
+Trace ChannelPatcher::start(const ChannelRoute& route, const Batch& batch, Pairs& pairs,
                             bool mixing) const {
   const at::Device device = batch.clean_of.device();
   const at::Tensor trials = to_index(pairs.trial, device), images = to_index(pairs.image, device);
@@ -366,7 +289,7 @@ Trace ChannelPatcher::start(const PatchRoute& route, const Batch& batch, Pairs& 
   std::vector<bool> noticed(pairs.size(), !(mixing && route.mixing_only));
   for (const NodeId id : net_.live_at(route.resume)) {
     const at::Tensor& given = batch.given[index(id)];
-    if (!contains(route.changed, id)) {
+    if (!route.changes(id)) {
       trace[index(id)] = of_images(given, images);
       continue;
     }
@@ -402,7 +325,7 @@ Trace ChannelPatcher::start(const PatchRoute& route, const Batch& batch, Pairs& 
 }
 
 /// Runs the images that wait and puts their logits in place.
-void ChannelPatcher::flush(const PatchRoute& route, Waiting& waiting) const {
+void ChannelPatcher::flush(const ChannelRoute& route, Waiting& waiting) const {
   if (waiting.rows.empty()) return;
   // On a GPU, kernels for one image may round otherwise: it goes twice.
   const bool on_cpu = cache_.logits().front().is_cpu();
@@ -428,7 +351,7 @@ void ChannelPatcher::flush(const PatchRoute& route, Waiting& waiting) const {
   waiting.rows.clear();
 }
 
-void ChannelPatcher::run_block(const PatchRoute& route, std::size_t block,
+void ChannelPatcher::run_block(const ChannelRoute& route, std::size_t block,
                                const std::vector<PatchTrial*>& trials,
                                std::array<Waiting, 2>& waiting) const {
   Batch batch{trials, cache_.outputs(block, route.conv, route.given), {}, {}, {}};

@@ -11,6 +11,7 @@
 #include "fault/channel_patch.hpp"
 #include "fault/output_runner.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/fault/fault_guard.hpp"
 #include "sentinel/graph/visit.hpp"
 
 namespace sentinel {

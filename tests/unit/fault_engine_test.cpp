@@ -6,6 +6,7 @@
 
 #include "fault/changes.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/fault/fault_guard.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/trial_engine.hpp"
 #include "sentinel/graph/visit.hpp"
