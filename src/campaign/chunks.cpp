@@ -52,13 +52,13 @@ void ChunkPlanner::measured(std::uint32_t point, double seconds) {
 }
 
 std::uint64_t ChunkPlanner::chunk_size(const TrialSource& source) const {
-  if (seconds_per_cost_ <= 0) return 1;
-  const double seconds = seconds_per_cost_ * source.cost;
-  const auto by_time =
-      static_cast<std::uint64_t>(std::clamp(kChunkSeconds / seconds, 1.0, kMaxChunk));
+  double by_time = 1;
+  if (seconds_per_cost_ > 0)
+    by_time = std::min(kChunkSeconds / (seconds_per_cost_ * source.cost), kMaxChunk);
+  const std::uint64_t wanted = std::max(static_cast<std::uint64_t>(by_time), source.least);
   // Towards the end smaller ones, so that all ranks finish together.
   const std::uint64_t by_share = left_ / (4 * static_cast<std::uint64_t>(workers_)) + 1;
-  return std::min(by_time, by_share);
+  return std::min(wanted, by_share);
 }
 
 }  // namespace sentinel

@@ -42,7 +42,8 @@ std::uint64_t kept_bytes(const Graph& graph) {
 
 }  // namespace
 
-void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built) {
+void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built,
+                        at::Device device) {
   const auto images = static_cast<std::uint64_t>(run.images);
   const std::uint64_t batch = images * built.images.batch(0, 1, {}).images.nbytes();
   const bool fast = job.engine == "fast";
@@ -57,7 +58,7 @@ void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Bui
     const auto classes = static_cast<std::uint64_t>(class_count(model.graph));
     run.result_bytes += kResultPerNetwork + images * (classes + 1) * sizeof(float);
   }
-  run.cache_bytes = std::min(run.cache_bytes, cache_budget(comm, job));
+  run.cache_bytes = std::min(run.cache_bytes, cache_budget(comm, job, device));
   if (job.half_width > 0 || job.sampling != "simple") run.result_bytes += kResultOfStrata;
 }
 

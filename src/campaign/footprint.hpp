@@ -10,7 +10,8 @@ namespace sentinel {
 /// Memory of a rank at its peak beside that of loading, and the size of a result without trials:
 /// network_bytes, image_bytes, cache_bytes, result_bytes. Measured against runs in
 /// tests/bench/README.md.
-void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built);
+void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built,
+                        at::Device device);
 
 /// Bytes per trial of a point, on so many images, in the result file and in the journals.
 void describe_disk(DryRun::Point& told, const CampaignPoint& point, const FaultsJob& job,

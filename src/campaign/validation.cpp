@@ -15,6 +15,7 @@
 namespace sentinel {
 namespace {
 
+constexpr std::int64_t kMostAtOnce = 1 << 16;
 constexpr std::uint64_t kMostTrials = 1'000'000'000'000;  // per point
 constexpr double kLeastHalfWidth = 1e-6;
 
@@ -244,6 +245,8 @@ void validate(const Job& job) {
   require(job.confidence > 0 && job.confidence < 1,
           fmt::format("--confidence {} lies outside (0, 1); 0.95 is usual", job.confidence));
   require(job.block > 0, "--batch-size must be at least 1");
+  require(!job.trials_at_once || (*job.trials_at_once > 0 && *job.trials_at_once <= kMostAtOnce),
+          fmt::format("--trials-at-once is no number from 1 to {}", kMostAtOnce));
   require(job.compute.threads > 0, "--threads must be at least 1");
   require(job.cache_budget_gib >= 0 && job.cache_budget_gib <= 1e6,
           "--cache-budget lies outside 0 … 1000000 GiB");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/visit.hpp"
@@ -75,6 +76,32 @@ Overlay::Rows rows_of(const at::Tensor& weight, const ChangeRange& changes) {
   return rows;
 }
 
+/// Whether an output channel depends on its own row of each tensor alone, and reads all inputs.
+bool has_rows(const Op& op) {
+  const auto* conv = std::get_if<Conv>(&op);
+  return std::holds_alternative<Linear>(op) || (conv && conv->groups == 1);
+}
+
+NodeChange change_of_rows(const Node& node, const std::vector<StoredTensor>& tensors,
+                          const std::vector<ChangeRange>& changes) {
+  std::set<std::int64_t> rows;
+  for (const ChangeRange& own : changes)
+    for (const ReadChange& change : own)
+      rows.insert(static_cast<std::int64_t>(change.element / tensors[change.stored].row));
+  const std::vector<std::int64_t> numbers(rows.begin(), rows.end());
+  NodeChange result{at::tensor(numbers), node.op, node.op};
+  for_each_tensor(result.clean, [&](const char*, at::Tensor& values) {
+    values = values.index_select(0, result.channels);
+  });
+  for_each_tensor(result.faulty, [&](const char* suffix, at::Tensor& values) {
+    ChangeRange here;
+    for (const ChangeRange& own : changes)
+      if (tensors[own.first->stored].name == node.name + "." + suffix) here = own;
+    values = changed_rows(values, numbers, here);
+  });
+  return result;
+}
+
 }  // namespace
 
 std::vector<ChangeRange> by_tensor(const std::vector<ReadChange>& changes) {
@@ -126,7 +153,7 @@ Overlay overlay_of(const Graph& graph, const std::vector<StoredTensor>& tensors,
     const StoredTensor& tensor = tensors[own.first->stored];
     const Node& node = graph[tensor.node];
     const auto* linear = std::get_if<Linear>(&node.op);
-    if (linear && tensor.kind == TensorClass::kWeight && linear->weight.is_cpu()) {
+    if (linear && tensor.kind == TensorClass::kWeight) {
       overlay.rows[tensor.node] = rows_of(linear->weight, own);
       continue;
     }
@@ -136,6 +163,24 @@ Overlay overlay_of(const Graph& graph, const std::vector<StoredTensor>& tensors,
     write(values, own, &ReadChange::faulty);
   }
   return overlay;
+}
+
+std::map<NodeId, NodeChange> node_changes(const Graph& graph,
+                                          const std::vector<StoredTensor>& tensors,
+                                          const std::vector<ReadChange>& changes) {
+  std::map<NodeId, std::vector<ChangeRange>> by_node;
+  for (const ChangeRange& own : by_tensor(changes))
+    by_node[tensors[own.first->stored].node].push_back(own);
+  std::map<NodeId, NodeChange> result;
+  for (const auto& [id, own] : by_node) {
+    if (has_rows(graph[id].op)) {
+      result.emplace(id, change_of_rows(graph[id], tensors, own));
+      continue;
+    }
+    const Overlay overlay = overlay_of(graph, tensors, {own.front().first, own.back().last});
+    result.emplace(id, NodeChange{{}, graph[id].op, overlay.ops.at(id)});
+  }
+  return result;
 }
 
 }  // namespace sentinel

@@ -1,4 +1,5 @@
 #pragma once
+#include <map>
 #include <vector>
 
 #include "sentinel/fault/memory.hpp"
@@ -28,5 +29,15 @@ at::Tensor changed_rows(const at::Tensor& values, const std::vector<std::int64_t
 /// Bug where a change is of nothing that a network reads.
 Overlay overlay_of(const Graph& graph, const std::vector<StoredTensor>& tensors,
                    const std::vector<ReadChange>& changes);
+
+/// A node with changes, as far as its outputs may be other ones.
+struct NodeChange {
+  at::Tensor channels;  // [F] i64, ascending: these outputs of a Conv or Linear; undefined: all
+  Op clean, faulty;     // the operator that computes them, as the network has it and as it is read
+};
+/// By node, as overlay_of. Of a convolution without groups, and of a Linear, rows alone.
+std::map<NodeId, NodeChange> node_changes(const Graph& graph,
+                                          const std::vector<StoredTensor>& tensors,
+                                          const std::vector<ReadChange>& changes);
 
 }  // namespace sentinel

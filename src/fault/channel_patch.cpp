@@ -34,10 +34,6 @@ at::Tensor differs(const at::Tensor& a, const at::Tensor& b) {
   return a.contiguous().view(at::kInt) != b.contiguous().view(at::kInt);
 }
 
-at::Tensor to_index(const std::vector<std::int64_t>& numbers, at::Device device) {
-  return at::tensor(numbers, at::kLong).to(device);
-}
-
 /// Rows of a convolution's weight that make up an output channel.
 std::vector<std::int64_t> rows_of(const Op& op, std::int64_t channel) {
   const auto* conv = std::get_if<DuplicatedConv>(&op);
@@ -61,17 +57,7 @@ at::Tensor convolve_rows(const Conv& conv, std::int64_t out_channels, const at::
   Conv geometry = conv;
   geometry.weight = conv.weight.narrow(0, 0, out_channels);
   geometry.bias = at::Tensor();
-  if (x.is_cpu()) return kernels::filter_outputs(geometry, x, rows, channels);
-  geometry.groups = 1;
-  geometry.weight = rows;
-  if (conv.groups == 1) return sentinel::apply(geometry, {x});
-  std::vector<at::Tensor> maps;
-  for (std::size_t f = 0; f < channels.size(); ++f) {
-    const std::int64_t width = rows.size(1), group = channels[f] / (out_channels / conv.groups);
-    geometry.weight = rows.narrow(0, static_cast<std::int64_t>(f), 1);
-    maps.push_back(sentinel::apply(geometry, {x.narrow(1, group * width, width)}));
-  }
-  return at::cat(maps, 1);
+  return kernels::filter_outputs(geometry, x, rows, channels);
 }
 
 }  // namespace
@@ -182,7 +168,7 @@ at::Tensor ChannelPatcher::channel_outputs(const ChannelRoute& route, const at::
   const at::Tensor all = at::cat(rows);
   at::Tensor maps = convolve_rows(conv, out, x, all, row_channels);
   if (conv.bias.defined())
-    maps.add_(conv.bias.index_select(0, to_index(row_numbers, x.device())).view({1, -1, 1, 1}));
+    maps.add_(conv.bias.index_select(0, at::tensor(row_numbers)).view({1, -1, 1, 1}));
   const auto* duplicated = std::get_if<DuplicatedConv>(&op);
   if (!duplicated) return maps;
   std::vector<at::Tensor> merged;
@@ -193,7 +179,7 @@ at::Tensor ChannelPatcher::channel_outputs(const ChannelRoute& route, const at::
       merged.push_back(a);
       continue;
     }
-    const at::Tensor copy = to_index({own[1] - out}, x.device());
+    const at::Tensor copy = at::tensor(std::vector<std::int64_t>{own[1] - out});
     at::Tensor same = (rows[f].narrow(0, 0, 1) == rows[f].narrow(0, 1, 1)).all().view({1});
     if (conv.bias.defined())
       same = same & (conv.bias.narrow(0, own[0], 1) == conv.bias.narrow(0, own[1], 1));
@@ -222,8 +208,8 @@ void ChannelPatcher::follow(const ChannelRoute& route, Batch& batch) const {
     rows.push_back(this->rows({route.conv, trial->channel}));
   }
   const at::Tensor& x = batch.given[index(net_.inputs(route.conv)[0])];
-  const at::Tensor channels = to_index(batch.channels, x.device());
-  batch.clean_of = to_index(clean_of, x.device());
+  const at::Tensor channels = at::tensor(batch.channels);
+  batch.clean_of = at::tensor(clean_of);
   batch.outputs.resize(batch.given.size());
   batch.outputs[index(route.conv)] = channel_outputs(route, x, batch.channels, rows);
   for (const NodeId id : route.path) {
@@ -242,19 +228,16 @@ std::array<ChannelPatcher::Pairs, 2> ChannelPatcher::find_pairs(const ChannelRou
                                                                 const Batch& batch) const {
   const auto trials = static_cast<std::int64_t>(batch.trials.size());
   const at::Tensor& outputs = batch.outputs[index(route.conv)];
-  at::Tensor hit = at::ones({trials, outputs.size(0)}, at::kBool), huge = hit.clone();
-  if (outputs.is_cpu()) {
-    hit.fill_(false);
-    huge.fill_(route.mixing.empty());
-    const at::Tensor own = to_index(batch.channels, at::kCPU).narrow(0, 0, trials);
-    for (const NodeId id : route.changed) {
-      const at::Tensor faulty = batch.faulty(id);
-      const std::vector<std::int64_t> maps = {outputs.size(0), trials, -1};
-      hit |= differs(faulty, batch.clean(id)).reshape(maps).any(2).t();
-      const at::Tensor difference = faulty - batch.given[index(id)].index_select(1, own);
-      // A comparison with NaN is false.
-      huge |= difference.abs().le(kLargestDelta).reshape(maps).all(2).logical_not().t();
-    }
+  at::Tensor hit = at::zeros({trials, outputs.size(0)}, at::kBool);
+  at::Tensor huge = at::full({trials, outputs.size(0)}, route.mixing.empty(), at::kBool);
+  const at::Tensor own = at::tensor(batch.channels).narrow(0, 0, trials);
+  for (const NodeId id : route.changed) {
+    const at::Tensor faulty = batch.faulty(id);
+    const std::vector<std::int64_t> maps = {outputs.size(0), trials, -1};
+    hit |= differs(faulty, batch.clean(id)).reshape(maps).any(2).t();
+    const at::Tensor difference = faulty - batch.given[index(id)].index_select(1, own);
+    // A comparison with NaN is false.
+    huge |= difference.abs().le(kLargestDelta).reshape(maps).all(2).logical_not().t();
   }
   std::array<Pairs, 2> pairs;
   const bool *is_hit = hit.data_ptr<bool>(), *is_huge = huge.data_ptr<bool>();
@@ -280,11 +263,10 @@ bool ChannelPatcher::mixes(const ChannelRoute& route, NodeId value) const {
 /// convolutions, by differences; of the pairs only those stay of which something is noticed.
 Trace ChannelPatcher::start(const ChannelRoute& route, const Batch& batch, Pairs& pairs,
                             bool mixing) const {
-  const at::Device device = batch.clean_of.device();
-  const at::Tensor trials = to_index(pairs.trial, device), images = to_index(pairs.image, device);
+  const at::Tensor trials = at::tensor(pairs.trial), images = at::tensor(pairs.image);
   std::vector<std::int64_t> own;
   for (const std::int64_t t : pairs.trial) own.push_back(batch.channels[index(t)]);
-  const at::Tensor channels = to_index(own, device);
+  const at::Tensor channels = at::tensor(own);
   Trace trace(batch.given.size());
   std::vector<bool> noticed(pairs.size(), !(mixing && route.mixing_only));
   for (const NodeId id : net_.live_at(route.resume)) {
@@ -320,16 +302,13 @@ Trace ChannelPatcher::start(const ChannelRoute& route, const Batch& batch, Pairs
   for (const std::int64_t k : kept) rest.add(pairs.trial[index(k)], pairs.image[index(k)]);
   pairs = std::move(rest);
   for (at::Tensor& values : trace)
-    if (values.defined() && !kept.empty()) values = of_images(values, to_index(kept, device));
+    if (values.defined() && !kept.empty()) values = of_images(values, at::tensor(kept));
   return trace;
 }
 
 /// Runs the images that wait and puts their logits in place.
 void ChannelPatcher::flush(const ChannelRoute& route, Waiting& waiting) const {
   if (waiting.rows.empty()) return;
-  // On a GPU, kernels for one image may round otherwise: it goes twice.
-  const bool on_cpu = cache_.logits().front().is_cpu();
-  if (waiting.rows.size() == 1 && !on_cpu) waiting.traces.push_back(waiting.traces.front());
   Trace trace(waiting.traces.front().size());
   for (std::size_t id = 0; id < trace.size(); ++id) {
     if (!waiting.traces.front()[id].defined()) continue;
@@ -344,7 +323,7 @@ void ChannelPatcher::flush(const ChannelRoute& route, Waiting& waiting) const {
     std::vector<std::int64_t> places;
     for (; last < waiting.rows.size() && waiting.rows[last].first == &trial; ++last)
       places.push_back(waiting.rows[last].second);
-    trial.logits.index_copy_(0, to_index(places, logits.device()),
+    trial.logits.index_copy_(0, at::tensor(places),
                              logits.narrow(0, static_cast<std::int64_t>(first),
                                            static_cast<std::int64_t>(places.size())));
   }

@@ -28,8 +28,8 @@ struct PatchTrial {
 /// weights. Where its new values are bitwise those that the same computation gives without faults,
 /// the fault-free outputs stay; images without any other value keep their fault-free logits without
 /// being run, and so do those of which the next convolutions notice nothing. The images that are
-/// left, of all trials, are run in batches. On a GPU nothing is asked of its results: every image
-/// is run. Not thread safe.
+/// left, of all trials, are run in batches. For the CPU.
+/// Not thread safe.
 class ChannelPatcher {
  public:
   /// Both must outlive this. `batch`: images run at once.

@@ -40,7 +40,7 @@ bool stays_in_channel(const FusedNet& net, NodeId value, const Shapes& shapes) {
 /// or none.
 std::optional<Conv> mixing_conv(const Op& op) {
   const Conv* conv = as_conv(op);
-  if (!conv || !conv->weight.is_cpu() || conv->bounds.low.defined() ||
+  if (!conv || conv->bounds.low.defined() ||
       !(conv->weight.abs().max().item<float>() < kLargestWeight))
     return std::nullopt;
   Conv originals = *conv;

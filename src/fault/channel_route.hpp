@@ -23,7 +23,7 @@ struct ChannelRoute {
   std::vector<NodeId> path;        // the affected values before it, ascending; the first is conv
   std::vector<NodeId> changed;     // those of them that values from `resume` on read
   std::vector<NodeId> given;       // fault-free values that path or values from `resume` on read
-  std::vector<MixingConv> mixing;  // of those that read one of `changed`; none on a GPU
+  std::vector<MixingConv> mixing;  // of those that read one of `changed`
   bool mixing_only = false;        // nothing else reads them
 
   bool goes_through(NodeId value) const;

@@ -103,7 +103,7 @@ at::Tensor convolve(const Conv& conv, const at::Tensor& x) {
 
 /// LibTorch's operator, or ours where its rounding depends on the place in memory.
 at::Tensor apply_alone(const Op& op, const Inputs& in) {
-  if (!in[0].is_cpu() || is_relu(op)) return sentinel::apply(op, in);
+  if (is_relu(op)) return sentinel::apply(op, in);
   if (const auto* plain = std::get_if<Activation>(&op))
     return kernels::activate(*plain, in_rows(in[0]));
   if (const auto* bounded = std::get_if<BoundedActivation>(&op))

@@ -192,7 +192,7 @@ void expect_agreement(TrialEngine& engine, const Faults& faults) {
 class Patch : public ::testing::TestWithParam<const char*> {
  protected:
   static Graph net() {
-    if (GetParam() == std::string("grouped")) return grouped_net();
+    if (std::string(GetParam()).rfind("grouped", 0) == 0) return grouped_net();
     if (GetParam() == std::string("pointwise")) return testing::pointwise_net();
     if (GetParam() == std::string("hardened"))
       return testing::hardened(testing::residual_net(), testing::random_images(4).images);
@@ -204,6 +204,7 @@ class Patch : public ::testing::TestWithParam<const char*> {
     EngineOptions options;
     options.block = 9;
     options.cache_budget = budget;
+    if (std::string(GetParam()).find("at_once") != std::string::npos) options.trials_at_once = 4;
     return TrialEngine(net(), testing::random_images(kImages), options);
   }
 };
@@ -262,7 +263,8 @@ TEST_P(Patch, BatchMatesChangeNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Nets, Patch,
-                         ::testing::Values("residual", "grouped", "hardened", "pointwise"),
+                         ::testing::Values("residual", "grouped", "hardened", "pointwise",
+                                           "grouped_at_once"),
                          [](const auto& net) { return std::string(net.param); });
 
 // What a ReLU swallows is masked, bit for bit, however the channel's convolution rounds.

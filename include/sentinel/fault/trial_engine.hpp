@@ -10,6 +10,8 @@
 
 namespace sentinel {
 
+inline constexpr std::int64_t kTrialsAtOnce = 16;
+
 struct EngineOptions {
   std::int64_t block = 32;                  // images per block
   std::uint64_t cache_budget = 2ull << 30;  // [bytes] of fault-free activations kept
@@ -18,6 +20,9 @@ struct EngineOptions {
   Selection selection = {};             // what may fail
   std::size_t most_records = SIZE_MAX;  // faults of a trial that are kept, each
   std::int64_t group = 0;  // images of a group that a trial may be confined to; 0: no groups
+  /// Trials whose images run as one batch per block: part of the arithmetic. 0: kTrialsAtOnce on a
+  /// GPU; on the CPU each in the way that is fast there.
+  std::int64_t trials_at_once = 0;
 };
 inline constexpr std::int32_t kNoGroup = -1;
 
@@ -34,7 +39,8 @@ struct TrialInput {
 ///
 /// `run` starts at the first changed node from cached fault-free outputs (channels_last, blocks of
 /// images), and computes one channel alone where only that is changed; where nothing is read
-/// otherwise, nothing is run. `run_reference` runs the whole unmodified network on what is read.
+/// otherwise, nothing is run. On a GPU it runs trials in batches, all channels from their first
+/// changed node on. `run_reference` runs the whole unmodified network on what is read.
 /// Same outcomes.
 class TrialEngine {
  public:
@@ -48,6 +54,8 @@ class TrialEngine {
   /// Bytes of cached activations, and how many restart points they serve.
   std::uint64_t cache_bytes() const;
   std::size_t restart_points() const;
+  /// Trials whose images run as one batch; 0: none do.
+  std::int64_t trials_at_once() const;
 
   /// Outcomes in the order of the trials, each bit for bit as if it had been run alone; the more
   /// trials at once, the more of their work is shared.
