@@ -204,7 +204,7 @@ ReplayReport compare_all(const TrialRecords& stored, const TrialRecords& again,
   return report;
 }
 
-/// What a replay must be of: another device may run another number of trials at once.
+/// A replay on another device may run another number of trials at once.
 ResultInfo on_any_device(ResultInfo wanted, const ResultInfo& stored) {
   wanted.fingerprint_parts.erase(kTrialsAtOncePart);
   const auto found = stored.fingerprint_parts.find(kTrialsAtOncePart);

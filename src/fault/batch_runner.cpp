@@ -140,7 +140,7 @@ at::Tensor BatchRunner::logits(const Batch& batch) const {
   return trace.back();
 }
 
-/// What batches that start at this value give for images without faults.
+/// Logits of images without faults in batches that start at this value.
 const at::Tensor& BatchRunner::fault_free(NodeId first, std::size_t block) {
   at::Tensor& found = fault_free_[{first, block}];
   if (found.defined()) return found;

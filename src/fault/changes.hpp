@@ -25,8 +25,8 @@ void write(const at::Tensor& values, const ChangeRange& changes, float ReadChang
 at::Tensor changed_rows(const at::Tensor& values, const std::vector<std::int64_t>& numbers,
                         const ChangeRange& changes);
 
-/// What a trial reads of a network that has no weight bounds. `tensors`: as `changes` number them.
-/// Bug where a change is of nothing that a network reads.
+/// The values that a trial reads, for a network without weight bounds. `tensors`: as `changes`
+/// number them. Bug where a change is of nothing that a network reads.
 Overlay overlay_of(const Graph& graph, const std::vector<StoredTensor>& tensors,
                    const std::vector<ReadChange>& changes);
 
@@ -35,7 +35,7 @@ struct NodeChange {
   at::Tensor channels;  // [F] i64, ascending: these outputs of a Conv or Linear; undefined: all
   Op clean, faulty;     // the operator that computes them, as the network has it and as it is read
 };
-/// By node, as overlay_of. Of a convolution without groups, and of a Linear, rows alone.
+/// The same by node: rows alone of a Linear, and of a convolution without groups.
 std::map<NodeId, NodeChange> node_changes(const Graph& graph,
                                           const std::vector<StoredTensor>& tensors,
                                           const std::vector<ReadChange>& changes);

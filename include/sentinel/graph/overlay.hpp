@@ -6,7 +6,7 @@
 
 namespace sentinel {
 
-/// What a computation reads instead of what a graph holds. The graph stays as it is.
+/// Values that a computation reads instead of those that a graph holds. The graph stays as it is.
 struct Overlay {
   /// Nodes that are read otherwise. Tensors that do not differ are the graph's own.
   std::map<NodeId, Op> ops;
