@@ -469,6 +469,9 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
                  "Share of the trials, in [0, 1], that are run again by the reference engine and "
                  "compared (default: as many as cost 2 % of the time; 0: none)");
   app.add_option("--batch-size", job.block, "Images per batch")->capture_default_str();
+  app.add_option("--trials-at-once", job.trials_at_once,
+                 "On a GPU: trials whose images run as one batch (default 16). Part of the "
+                 "arithmetic, as --batch-size is; other trials in it change nothing");
   app.add_option("--cache-budget", job.cache_budget_gib,
                  "GiB per rank for fault-free activations (0: half of the rank's share of memory)")
       ->capture_default_str();

@@ -56,11 +56,12 @@ void ChunkPlanner::measured(std::uint32_t point, double seconds) {
 }
 
 std::uint64_t ChunkPlanner::chunk_size(const TrialSource& source) const {
-  if (seconds_per_cost_ <= 0) return 1;
-  const std::uint64_t by_time = trials_of_chunk(seconds_per_cost_ * source.cost);
+  const std::uint64_t by_time =
+      seconds_per_cost_ > 0 ? trials_of_chunk(seconds_per_cost_ * source.cost) : 1;
+  const std::uint64_t wanted = std::max(by_time, source.least);
   // Towards the end smaller ones, so that all ranks finish together.
   const std::uint64_t by_share = left_ / (4 * static_cast<std::uint64_t>(workers_)) + 1;
-  return std::min(by_time, by_share);
+  return std::min(wanted, by_share);
 }
 
 }  // namespace sentinel

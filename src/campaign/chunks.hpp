@@ -34,6 +34,7 @@ struct TrialSource {
   std::function<bool()> ended;           // no more will become ready
   std::function<TrialDraw(std::uint64_t)> draw;
   std::uint64_t most = UINT64_MAX;  // in one chunk: rounds are short, and all ranks want some
+  std::uint64_t least = 1;          // in one chunk while enough are left, however slow they are
   double cost = 1;                  // of a trial, relative to those of other points
 };
 

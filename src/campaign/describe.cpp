@@ -200,6 +200,8 @@ std::map<std::string, std::string> fingerprint_parts(const Job& job, const Trial
   if (blocks) parts["images per trial"] = std::to_string(runner.blocks().size());
   parts["arithmetic"] =
       fmt::format("float32, engine {}, {} images per batch", engine_name(job.engine), job.block);
+  const std::int64_t at_once = runner.engine(0).trials_at_once();
+  if (at_once > 0) parts[kTrialsAtOncePart] = std::to_string(at_once);
   const Selection selection = selection_of(job.faults);
   const FaultModel faults = fault_model_of(job.faults);
   parts["target"] = target_name(selection);

@@ -10,6 +10,9 @@ std::string estimand_of(const Sampler& sampler);
 /// simply its strata.
 void describe_point(ResultInfo& info, const CampaignPoint& point, const Strata* strata);
 
+/// The part of a fingerprint that says how many trials run at once, where they do.
+inline constexpr const char* kTrialsAtOncePart = "trials at once";
+
 /// Everything a result file says before the first trial: models, points, provenance, fingerprint.
 ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& runner);
 

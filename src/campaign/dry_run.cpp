@@ -235,7 +235,7 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   measure_accuracy(run, built, device);
   run.program_bytes = peak_memory();
   run.on_gpu = device.is_cuda();
-  describe_footprint(run, comm, job, built);
+  describe_footprint(run, comm, job, built, device);
   if (std::all_of(points.begin(), points.end(),
                   [](const CampaignPoint& point) { return point.trials == 0; }))
     run.cache_bytes = 0;

@@ -46,7 +46,8 @@ std::uint64_t kept_bytes(const Graph& graph) {
 
 }  // namespace
 
-void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built) {
+void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built,
+                        at::Device device) {
   const auto images = static_cast<std::uint64_t>(run.images);
   const std::uint64_t batch = images * built.images.batch(0, 1, {}).images.nbytes();
   const bool fast = job.engine == EnginePath::kFast;
@@ -62,7 +63,7 @@ void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Bui
     const auto classes = static_cast<std::uint64_t>(class_count(model.graph));
     run.result_bytes += kResultPerNetwork + images * (classes + 1) * sizeof(float);
   }
-  const std::uint64_t budget = cache_budget(comm, job);
+  const std::uint64_t budget = cache_budget(comm, job, device);
   for (const std::uint64_t own : values) run.cache_bytes += images * own;
   if (run.cache_bytes > budget) {
     run.cache_bytes = budget;

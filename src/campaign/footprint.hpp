@@ -10,7 +10,8 @@ namespace sentinel {
 /// Memory of a rank at its peak beside that of loading, and the size of a result without trials:
 /// network_bytes, image_bytes, cache_bytes, result_bytes. Measured against runs in
 /// tests/bench/README.md.
-void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built);
+void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built,
+                        at::Device device);
 
 /// What a point's faults take, on so many images: bytes per trial in the result file and in the
 /// journals, bytes in the memory of a rank. `told` has the trials and their time.

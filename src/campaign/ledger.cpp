@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "campaign/describe.hpp"
 #include "campaign/records.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/stop.hpp"
@@ -54,12 +55,20 @@ std::vector<std::vector<TrialRow>> by_trial(const std::vector<TrialRecord>& reco
   return trials;
 }
 
+/// On a GPU, trials that start alike share a batch: of many at once more do.
+std::uint64_t least_chunk(const ResultInfo& info) {
+  constexpr std::uint64_t kBatches = 16;
+  const auto found = info.fingerprint_parts.find(kTrialsAtOncePart);
+  return found == info.fingerprint_parts.end() ? 1 : kBatches * std::stoull(found->second);
+}
+
 }  // namespace
 
 Ledger::Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionInfo session,
                int workers)
     : path_(job.output),
       models_(names_of(info.models)),
+      least_chunk_(least_chunk(info)),
       points_([&] {
         std::vector<std::unique_ptr<PointProgress>> points;
         for (std::uint32_t p = 0; p < plan.points.size(); ++p)
@@ -73,6 +82,7 @@ Ledger::Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionIn
   for (std::size_t p = 0; p < points_.size(); ++p) {
     sources.push_back(points_[p]->source(workers));
     sources.back().cost = costs[p];
+    sources.back().least = least_chunk_;
   }
   planner_.emplace(std::move(sources), wanted() - done(), workers,
                    [this](std::uint32_t point, std::uint64_t id) { return store_.has(point, id); });

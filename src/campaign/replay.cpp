@@ -205,6 +205,14 @@ ReplayReport compare_all(const TrialRecords& stored, const TrialRecords& again,
   return report;
 }
 
+/// A replay on another device may run another number of trials at once.
+ResultInfo on_any_device(ResultInfo wanted, const ResultInfo& stored) {
+  wanted.fingerprint_parts.erase(kTrialsAtOncePart);
+  const auto found = stored.fingerprint_parts.find(kTrialsAtOncePart);
+  if (found != stored.fingerprint_parts.end()) wanted.fingerprint_parts.insert(*found);
+  return wanted;
+}
+
 }  // namespace
 
 ReplayReport run_replay(const Comm& comm, const ReplayJob& replay) {
@@ -238,7 +246,7 @@ ReplayReport run_replay(const Comm& comm, const ReplayJob& replay) {
   });
   comm.from_root([&] {
     check_fingerprint(replay.result, outline.info.fingerprint, outline.info.fingerprint_parts,
-                      describe(job, plan, *runner),
+                      on_any_device(describe(job, plan, *runner), outline.info),
                       "give the " + spelled(Setting::kCheckpoint) + " and " +
                           spelled(Setting::kData) + " that it was made with");
     return Bytes();

@@ -13,6 +13,7 @@
 #include "campaign/records.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/comm/pool.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/normalisation.hpp"
@@ -26,9 +27,10 @@ EngineOptions engine_options(const Comm& comm, const Job& job, const TrialPlan& 
                                   [](const CampaignPoint& point) { return point.trials > 0; });
   EngineOptions options;
   options.block = job.block;
+  if (device.is_cuda()) options.trials_at_once = job.trials_at_once.value_or(0);
   options.device = device;
   options.reference_only = job.engine == EnginePath::kReference;
-  options.cache_budget = trials ? cache_budget(comm, job) : 0;
+  options.cache_budget = trials ? cache_budget(comm, job, device) : 0;
   options.selection = selection_of(job.faults);
   options.most_records = most_stored_faults(job.faults);
   return options;
@@ -129,6 +131,9 @@ ExitCode run_trials(const Comm& comm, const Job& job, const TrialPlan& plan, at:
                     const std::function<void()>& begun) {
   std::optional<TrialRunner> runner;
   comm.agree([&] {
+    if (job.trials_at_once && !device.is_cuda())
+      throw UserError(spelled(Setting::kTrialsAtOnce) +
+                      " is for a GPU, and this rank computes on the CPU; leave it out");
     runner.emplace(make_runner(comm, job, plan, device));
     if (job.engine == EnginePath::kFast) runner->audit(job.audit);
   });

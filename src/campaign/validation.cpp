@@ -16,6 +16,7 @@
 namespace sentinel {
 namespace {
 
+constexpr std::int64_t kMostAtOnce = 1 << 16;
 constexpr std::uint64_t kMostTrials = 1'000'000'000'000;  // per point
 constexpr double kLeastHalfWidth = 1e-6;
 
@@ -247,6 +248,8 @@ void validate(const Job& job) {
   require(job.precision.confidence > 0 && job.precision.confidence < 1, Setting::kConfidence,
           fmt::format("{} lies outside (0, 1); 0.95 is usual", job.precision.confidence));
   require(job.block > 0, Setting::kBatchSize, "must be at least 1");
+  require(!job.trials_at_once || (*job.trials_at_once > 0 && *job.trials_at_once <= kMostAtOnce),
+          Setting::kTrialsAtOnce, fmt::format("is no number from 1 to {}", kMostAtOnce));
   require(job.compute.threads > 0, Setting::kThreads, "must be at least 1");
   require(job.cache_budget_gib >= 0 && job.cache_budget_gib <= 1e6, Setting::kCacheBudget,
           "lies outside 0 … 1000000 GiB");

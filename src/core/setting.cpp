@@ -82,6 +82,7 @@ constexpr Row kRows[] = {
     {Setting::kThreads, "threads"},
     {Setting::kTrialRange, "trial-range"},
     {Setting::kTrials, "trials"},
+    {Setting::kTrialsAtOnce, "trials-at-once"},
     {Setting::kWeightBounds, "weight-bounds"},
     {Setting::kWeightDecay, "weight-decay"},
     {Setting::kWeightsKey, "weights-key"},

@@ -3,57 +3,20 @@
 #include <algorithm>
 #include <map>
 
-#include "fault/weights.hpp"
-#include "sentinel/graph/channels.hpp"
+#include "fault/changes.hpp"
 #include "sentinel/graph/kernels.hpp"
-#include "sentinel/graph/profile.hpp"
 
 namespace sentinel {
 namespace {
 
-using Shapes = std::vector<std::vector<std::int64_t>>;
-
 // Trials whose channels are computed at once: so many, and so many values of one layer's maps.
 constexpr std::size_t kTogether = 64, kValuesTogether = 1 << 22;
-// Differences up to this are added to fault-free outputs: with weights below kLargestWeight no sum
+// Differences up to this are added to fault-free outputs: with weights below 2^32 (mixing) no sum
 // overflows, whatever its order.
-constexpr float kLargestDelta = 0x1p64F, kLargestWeight = 0x1p32F;
+constexpr float kLargestDelta = 0x1p64F;
 
 std::size_t index(NodeId id) {
   return static_cast<std::size_t>(id);
-}
-
-bool contains(const std::vector<NodeId>& nodes, NodeId id) {
-  return std::find(nodes.begin(), nodes.end(), id) != nodes.end();
-}
-
-/// Also a Flatten of maps of one pixel; `input`: shape without the batch.
-bool stays_in_channel(const Op& op, const std::vector<std::int64_t>& input) {
-  if (!std::holds_alternative<Flatten>(op)) return keeps_channels_apart(op);
-  return std::all_of(input.begin() + 1, input.end(), [](std::int64_t size) { return size == 1; });
-}
-
-bool stays_in_channel(const FusedNet& net, NodeId value, const Shapes& shapes) {
-  const auto& input = shapes[index(net.inputs(value)[0])];
-  for (const NodeId part : net.parts(value))
-    if (!stays_in_channel(net.graph()[part].op, input)) return false;
-  return true;
-}
-
-/// The convolution of fault-free rows to whose output the effect of one input channel may be added,
-/// or none.
-std::optional<Conv> mixing_conv(const Op& op) {
-  const Conv* conv = as_conv(op);
-  if (!conv || !conv->weight.is_cpu() || conv->bounds.low.defined() ||
-      !(conv->weight.abs().max().item<float>() < kLargestWeight))
-    return std::nullopt;
-  Conv originals = *conv;
-  if (const auto* duplicated = std::get_if<DuplicatedConv>(&op)) {
-    // The copies then change nothing, as what is added is finite.
-    if (!copies_agree(*duplicated)) return std::nullopt;
-    originals.weight = conv->weight.narrow(0, 0, duplicated->out_channels());
-  }
-  return originals;
 }
 
 at::Tensor of_channels(const at::Tensor& per_channel, const at::Tensor& channels) {
@@ -69,10 +32,6 @@ at::Tensor of_images(const at::Tensor& x, const at::Tensor& images) {
 /// Where two tensors differ in a bit: 0.0 and -0.0 do, equal NaNs do not.
 at::Tensor differs(const at::Tensor& a, const at::Tensor& b) {
   return a.contiguous().view(at::kInt) != b.contiguous().view(at::kInt);
-}
-
-at::Tensor to_index(const std::vector<std::int64_t>& numbers, at::Device device) {
-  return at::tensor(numbers, at::kLong).to(device);
 }
 
 /// Rows of a convolution's weight that make up an output channel.
@@ -98,59 +57,10 @@ at::Tensor convolve_rows(const Conv& conv, std::int64_t out_channels, const at::
   Conv geometry = conv;
   geometry.weight = conv.weight.narrow(0, 0, out_channels);
   geometry.bias = at::Tensor();
-  if (x.is_cpu()) return kernels::filter_outputs(geometry, x, rows, channels);
-  geometry.groups = 1;
-  geometry.weight = rows;
-  if (conv.groups == 1) return sentinel::apply(geometry, {x});
-  std::vector<at::Tensor> maps;
-  for (std::size_t f = 0; f < channels.size(); ++f) {
-    const std::int64_t width = rows.size(1), group = channels[f] / (out_channels / conv.groups);
-    geometry.weight = rows.narrow(0, static_cast<std::int64_t>(f), 1);
-    maps.push_back(sentinel::apply(geometry, {x.narrow(1, group * width, width)}));
-  }
-  return at::cat(maps, 1);
+  return kernels::filter_outputs(geometry, x, rows, channels);
 }
 
 }  // namespace
-
-std::optional<PatchRoute> patch_route(const FusedNet& net, NodeId conv) {
-  const Graph& graph = net.graph();
-  if (!as_conv(graph[conv].op)) return std::nullopt;
-  const Shapes shapes = output_shapes(graph);
-  PatchRoute route;
-  route.conv = conv;
-  route.map = static_cast<std::size_t>(shapes[index(conv)][1] * shapes[index(conv)][2]);
-  route.path = {conv};
-  route.given = {net.inputs(conv)[0]};
-  for (route.resume = conv + 1; route.resume < graph.size(); ++route.resume) {
-    const auto affected = [&](NodeId input) { return contains(route.path, input); };
-    const std::vector<NodeId>& inputs = net.inputs(route.resume);
-    if (std::none_of(inputs.begin(), inputs.end(), affected)) continue;
-    if (weight_of(graph[route.resume].op)) break;
-    if (!stays_in_channel(net, route.resume, shapes)) return std::nullopt;
-    for (const NodeId input : inputs)
-      if (!affected(input)) route.given.push_back(input);
-    route.path.push_back(route.resume);
-  }
-  if (route.resume == graph.size()) return std::nullopt;
-  for (const NodeId id : net.live_at(route.resume)) {
-    if (contains(route.path, id)) route.changed.push_back(id);
-    route.given.push_back(id);
-  }
-  route.mixing_only = true;
-  for (NodeId id = route.resume; id < graph.size(); ++id) {
-    const std::vector<NodeId>& inputs = net.inputs(id);
-    const bool reads = std::any_of(inputs.begin(), inputs.end(),
-                                   [&](NodeId input) { return contains(route.changed, input); });
-    if (!reads) continue;
-    const std::optional<Conv> own = mixing_conv(graph[id].op);
-    route.mixing_only = route.mixing_only && own;
-    if (!own) continue;
-    route.mixing.push_back({id, *own});
-    route.given.push_back(id);
-  }
-  return route;
-}
 
 /// Some trials on one block of images.
 struct ChannelPatcher::Batch {
@@ -185,7 +95,7 @@ struct ChannelPatcher::Pairs {
 
 ChannelPatcher::ChannelPatcher(const FusedNet& net, const PrefixCache& cache, std::int64_t batch)
     : net_(net), cache_(cache), batch_(batch) {
-  for (NodeId id = 0; id < net.graph().size(); ++id) routes_.push_back(patch_route(net, id));
+  for (NodeId id = 0; id < net.graph().size(); ++id) routes_.push_back(channel_route(net, id));
   std::int64_t images = 0;
   for (const at::Tensor& logits : cache.logits()) {
     first_image_.push_back(images);
@@ -209,10 +119,10 @@ ChannelId ChannelPatcher::channel_of(const std::vector<StoredTensor>& tensors,
   return {tensor.node, channel(changes.front())};
 }
 
-at::Tensor ChannelPatcher::rows(const ChannelId& id) const {
+at::Tensor ChannelPatcher::rows(const ChannelId& id, const std::vector<ReadChange>& changes) const {
   const Op& op = net_.graph()[id.conv].op;
-  const at::Tensor& weight = as_conv(op)->weight;
-  return weight.index_select(0, to_index(rows_of(op, id.channel), weight.device()));
+  return changed_rows(as_conv(op)->weight, rows_of(op, id.channel),
+                      {changes.data(), changes.data() + changes.size()});
 }
 
 /// Images of trials, of any blocks, to be run together from the route's end on.
@@ -222,7 +132,7 @@ struct ChannelPatcher::Waiting {
 };
 
 void ChannelPatcher::run(NodeId conv, std::vector<PatchTrial>& trials) const {
-  const PatchRoute& route = *routes_[index(conv)];
+  const ChannelRoute& route = *routes_[index(conv)];
   std::array<Waiting, 2> waiting;  // with and without the next convolutions' outputs
   for (std::size_t block = 0; block < cache_.blocks(); ++block) {
     const auto images = static_cast<std::size_t>(first_image_[block + 1] - first_image_[block]);
@@ -241,7 +151,7 @@ void ChannelPatcher::run(NodeId conv, std::vector<PatchTrial>& trials) const {
 }
 
 /// Maps [N, F, H, W] of output channels computed from these rows, one tensor per channel.
-at::Tensor ChannelPatcher::channel_outputs(const PatchRoute& route, const at::Tensor& x,
+at::Tensor ChannelPatcher::channel_outputs(const ChannelRoute& route, const at::Tensor& x,
                                            const std::vector<std::int64_t>& channels,
                                            const std::vector<at::Tensor>& rows) const {
   const Op& op = net_.graph()[route.conv].op;
@@ -258,7 +168,7 @@ at::Tensor ChannelPatcher::channel_outputs(const PatchRoute& route, const at::Te
   const at::Tensor all = at::cat(rows);
   at::Tensor maps = convolve_rows(conv, out, x, all, row_channels);
   if (conv.bias.defined())
-    maps.add_(conv.bias.index_select(0, to_index(row_numbers, x.device())).view({1, -1, 1, 1}));
+    maps.add_(conv.bias.index_select(0, at::tensor(row_numbers)).view({1, -1, 1, 1}));
   const auto* duplicated = std::get_if<DuplicatedConv>(&op);
   if (!duplicated) return maps;
   std::vector<at::Tensor> merged;
@@ -269,7 +179,7 @@ at::Tensor ChannelPatcher::channel_outputs(const PatchRoute& route, const at::Te
       merged.push_back(a);
       continue;
     }
-    const at::Tensor copy = to_index({own[1] - out}, x.device());
+    const at::Tensor copy = at::tensor(std::vector<std::int64_t>{own[1] - out});
     at::Tensor same = (rows[f].narrow(0, 0, 1) == rows[f].narrow(0, 1, 1)).all().view({1});
     if (conv.bias.defined())
       same = same & (conv.bias.narrow(0, own[0], 1) == conv.bias.narrow(0, own[1], 1));
@@ -281,7 +191,7 @@ at::Tensor ChannelPatcher::channel_outputs(const PatchRoute& route, const at::Te
 }
 
 /// The path's values of all trials' channels and of the same channels without faults.
-void ChannelPatcher::follow(const PatchRoute& route, Batch& batch) const {
+void ChannelPatcher::follow(const ChannelRoute& route, Batch& batch) const {
   std::vector<std::int64_t> clean_of;
   std::vector<at::Tensor> rows;
   for (const PatchTrial* trial : batch.trials) {
@@ -298,40 +208,36 @@ void ChannelPatcher::follow(const PatchRoute& route, Batch& batch) const {
     rows.push_back(this->rows({route.conv, trial->channel}));
   }
   const at::Tensor& x = batch.given[index(net_.inputs(route.conv)[0])];
-  const at::Tensor channels = to_index(batch.channels, x.device());
-  batch.clean_of = to_index(clean_of, x.device());
+  const at::Tensor channels = at::tensor(batch.channels);
+  batch.clean_of = at::tensor(clean_of);
   batch.outputs.resize(batch.given.size());
   batch.outputs[index(route.conv)] = channel_outputs(route, x, batch.channels, rows);
   for (const NodeId id : route.path) {
     if (id == route.conv) continue;
     std::vector<at::Tensor> in;
     for (const NodeId input : net_.inputs(id))
-      in.push_back(contains(route.path, input)
-                       ? batch.outputs[index(input)]
-                       : batch.given[index(input)].index_select(1, channels));
+      in.push_back(route.goes_through(input) ? batch.outputs[index(input)]
+                                             : batch.given[index(input)].index_select(1, channels));
     batch.outputs[index(id)] = net_.compute_channels(id, in, channels);
   }
 }
 
 /// The images of trials that have a value that differs: those whose differences can be added to
 /// fault-free outputs, and the others.
-std::array<ChannelPatcher::Pairs, 2> ChannelPatcher::find_pairs(const PatchRoute& route,
+std::array<ChannelPatcher::Pairs, 2> ChannelPatcher::find_pairs(const ChannelRoute& route,
                                                                 const Batch& batch) const {
   const auto trials = static_cast<std::int64_t>(batch.trials.size());
   const at::Tensor& outputs = batch.outputs[index(route.conv)];
-  at::Tensor hit = at::ones({trials, outputs.size(0)}, at::kBool), huge = hit.clone();
-  if (outputs.is_cpu()) {
-    hit.fill_(false);
-    huge.fill_(route.mixing.empty());
-    const at::Tensor own = to_index(batch.channels, at::kCPU).narrow(0, 0, trials);
-    for (const NodeId id : route.changed) {
-      const at::Tensor faulty = batch.faulty(id);
-      const std::vector<std::int64_t> maps = {outputs.size(0), trials, -1};
-      hit |= differs(faulty, batch.clean(id)).reshape(maps).any(2).t();
-      const at::Tensor difference = faulty - batch.given[index(id)].index_select(1, own);
-      // A comparison with NaN is false.
-      huge |= difference.abs().le(kLargestDelta).reshape(maps).all(2).logical_not().t();
-    }
+  at::Tensor hit = at::zeros({trials, outputs.size(0)}, at::kBool);
+  at::Tensor huge = at::full({trials, outputs.size(0)}, route.mixing.empty(), at::kBool);
+  const at::Tensor own = at::tensor(batch.channels).narrow(0, 0, trials);
+  for (const NodeId id : route.changed) {
+    const at::Tensor faulty = batch.faulty(id);
+    const std::vector<std::int64_t> maps = {outputs.size(0), trials, -1};
+    hit |= differs(faulty, batch.clean(id)).reshape(maps).any(2).t();
+    const at::Tensor difference = faulty - batch.given[index(id)].index_select(1, own);
+    // A comparison with NaN is false.
+    huge |= difference.abs().le(kLargestDelta).reshape(maps).all(2).logical_not().t();
   }
   std::array<Pairs, 2> pairs;
   const bool *is_hit = hit.data_ptr<bool>(), *is_huge = huge.data_ptr<bool>();
@@ -342,9 +248,10 @@ std::array<ChannelPatcher::Pairs, 2> ChannelPatcher::find_pairs(const PatchRoute
 }
 
 /// Whether only convolutions of `mixing` read a changed value.
-bool ChannelPatcher::mixes(const PatchRoute& route, NodeId value) const {
+bool ChannelPatcher::mixes(const ChannelRoute& route, NodeId value) const {
   for (NodeId id = route.resume; id < net_.graph().size(); ++id) {
-    if (!contains(net_.inputs(id), value)) continue;
+    const std::vector<NodeId>& in = net_.inputs(id);
+    if (std::find(in.begin(), in.end(), value) == in.end()) continue;
     if (std::none_of(route.mixing.begin(), route.mixing.end(),
                      [&](const MixingConv& conv) { return conv.node == id; }))
       return false;
@@ -354,18 +261,17 @@ bool ChannelPatcher::mixes(const PatchRoute& route, NodeId value) const {
 
 /// What a run of these images from the route's end reads. `mixing`: with the outputs of the next
 /// convolutions, by differences; of the pairs only those stay of which something is noticed.
-Trace ChannelPatcher::start(const PatchRoute& route, const Batch& batch, Pairs& pairs,
+Trace ChannelPatcher::start(const ChannelRoute& route, const Batch& batch, Pairs& pairs,
                             bool mixing) const {
-  const at::Device device = batch.clean_of.device();
-  const at::Tensor trials = to_index(pairs.trial, device), images = to_index(pairs.image, device);
+  const at::Tensor trials = at::tensor(pairs.trial), images = at::tensor(pairs.image);
   std::vector<std::int64_t> own;
   for (const std::int64_t t : pairs.trial) own.push_back(batch.channels[index(t)]);
-  const at::Tensor channels = to_index(own, device);
+  const at::Tensor channels = at::tensor(own);
   Trace trace(batch.given.size());
   std::vector<bool> noticed(pairs.size(), !(mixing && route.mixing_only));
   for (const NodeId id : net_.live_at(route.resume)) {
     const at::Tensor& given = batch.given[index(id)];
-    if (!contains(route.changed, id)) {
+    if (!route.changes(id)) {
       trace[index(id)] = of_images(given, images);
       continue;
     }
@@ -396,16 +302,13 @@ Trace ChannelPatcher::start(const PatchRoute& route, const Batch& batch, Pairs& 
   for (const std::int64_t k : kept) rest.add(pairs.trial[index(k)], pairs.image[index(k)]);
   pairs = std::move(rest);
   for (at::Tensor& values : trace)
-    if (values.defined() && !kept.empty()) values = of_images(values, to_index(kept, device));
+    if (values.defined() && !kept.empty()) values = of_images(values, at::tensor(kept));
   return trace;
 }
 
 /// Runs the images that wait and puts their logits in place.
-void ChannelPatcher::flush(const PatchRoute& route, Waiting& waiting) const {
+void ChannelPatcher::flush(const ChannelRoute& route, Waiting& waiting) const {
   if (waiting.rows.empty()) return;
-  // On a GPU, kernels for one image may round otherwise: it goes twice.
-  const bool on_cpu = cache_.logits().front().is_cpu();
-  if (waiting.rows.size() == 1 && !on_cpu) waiting.traces.push_back(waiting.traces.front());
   Trace trace(waiting.traces.front().size());
   for (std::size_t id = 0; id < trace.size(); ++id) {
     if (!waiting.traces.front()[id].defined()) continue;
@@ -420,14 +323,14 @@ void ChannelPatcher::flush(const PatchRoute& route, Waiting& waiting) const {
     std::vector<std::int64_t> places;
     for (; last < waiting.rows.size() && waiting.rows[last].first == &trial; ++last)
       places.push_back(waiting.rows[last].second);
-    trial.logits.index_copy_(0, to_index(places, logits.device()),
+    trial.logits.index_copy_(0, at::tensor(places),
                              logits.narrow(0, static_cast<std::int64_t>(first),
                                            static_cast<std::int64_t>(places.size())));
   }
   waiting.rows.clear();
 }
 
-void ChannelPatcher::run_block(const PatchRoute& route, std::size_t block,
+void ChannelPatcher::run_block(const ChannelRoute& route, std::size_t block,
                                const std::vector<PatchTrial*>& trials,
                                std::array<Waiting, 2>& waiting) const {
   Batch batch{trials, cache_.outputs(block, route.conv, route.given), {}, {}, {}};

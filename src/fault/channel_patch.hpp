@@ -3,34 +3,11 @@
 #include <optional>
 #include <vector>
 
+#include "fault/channel_route.hpp"
 #include "fault/prefix_cache.hpp"
 #include "sentinel/fault/memory.hpp"
 
 namespace sentinel {
-
-/// A convolution that reads a changed channel: what it gives is its fault-free output plus a
-/// convolution of the difference alone.
-struct MixingConv {
-  NodeId node = 0;
-  Conv conv;  // the originals' rows
-};
-
-/// How a fault in one output channel of a convolution spreads up to the next node with a weight. On
-/// the way there it stays in that channel; only it need be computed. Nodes are values of a
-/// FusedNet.
-struct PatchRoute {
-  NodeId conv = 0;
-  std::size_t map = 0;  // values of one of its output channels for one image
-  NodeId resume = 0;  // the next node with a weight that reads it: from there all channels are run
-  std::vector<NodeId> path;        // the affected values before it, ascending; the first is conv
-  std::vector<NodeId> changed;     // those of them that values from `resume` on read
-  std::vector<NodeId> given;       // fault-free values that path or values from `resume` on read
-  std::vector<MixingConv> mixing;  // of those that read one of `changed`; none on a GPU
-  bool mixing_only = false;        // nothing else reads them
-};
-/// Nothing where the node is no convolution, is the last with a weight, or the fault leaves its
-/// channel before the next weight (concatenation, flattening of maps).
-std::optional<PatchRoute> patch_route(const FusedNet& net, NodeId conv);
 
 /// An output channel of a convolution.
 struct ChannelId {
@@ -51,20 +28,20 @@ struct PatchTrial {
 /// weights. Where its new values are bitwise those that the same computation gives without faults,
 /// the fault-free outputs stay; images without any other value keep their fault-free logits without
 /// being run, and so do those of which the next convolutions notice nothing. The images that are
-/// left, of all trials, are run in batches. On a GPU nothing is asked of its results: every image
-/// is run. Not thread safe.
+/// left, of all trials, are run in batches. For the CPU.
+/// Not thread safe.
 class ChannelPatcher {
  public:
-  /// Both must outlive this; the graph is free of faults. `batch`: images run at once.
+  /// Both must outlive this. `batch`: images run at once.
   ChannelPatcher(const FusedNet& net, const PrefixCache& cache, std::int64_t batch);
 
   /// The channel whose weights are all that changes; none where there is no such, or it cannot be
   /// patched.
   ChannelId channel_of(const std::vector<StoredTensor>& tensors,
                        const std::vector<ReadChange>& changes) const;
-  /// The channel's rows as the graph holds them now.
-  at::Tensor rows(const ChannelId& id) const;
-  /// Trials of one convolution; the graph must be free of faults. A trial's logits do not depend on
+  /// The channel's rows with these changes, all of which lie in them.
+  at::Tensor rows(const ChannelId& id, const std::vector<ReadChange>& changes = {}) const;
+  /// Trials of one convolution. A trial's logits do not depend on
   /// which others are there.
   void run(NodeId conv, std::vector<PatchTrial>& trials) const;
 
@@ -72,22 +49,22 @@ class ChannelPatcher {
   struct Batch;
   struct Pairs;
   struct Waiting;
-  void run_block(const PatchRoute& route, std::size_t block, const std::vector<PatchTrial*>& trials,
-                 std::array<Waiting, 2>& waiting) const;
-  void follow(const PatchRoute& route, Batch& batch) const;
-  at::Tensor channel_outputs(const PatchRoute& route, const at::Tensor& x,
+  void run_block(const ChannelRoute& route, std::size_t block,
+                 const std::vector<PatchTrial*>& trials, std::array<Waiting, 2>& waiting) const;
+  void follow(const ChannelRoute& route, Batch& batch) const;
+  at::Tensor channel_outputs(const ChannelRoute& route, const at::Tensor& x,
                              const std::vector<std::int64_t>& channels,
                              const std::vector<at::Tensor>& rows) const;
-  std::array<Pairs, 2> find_pairs(const PatchRoute& route, const Batch& batch) const;
-  Trace start(const PatchRoute& route, const Batch& batch, Pairs& pairs, bool mixing) const;
-  bool mixes(const PatchRoute& route, NodeId value) const;
-  void flush(const PatchRoute& route, Waiting& waiting) const;
+  std::array<Pairs, 2> find_pairs(const ChannelRoute& route, const Batch& batch) const;
+  Trace start(const ChannelRoute& route, const Batch& batch, Pairs& pairs, bool mixing) const;
+  bool mixes(const ChannelRoute& route, NodeId value) const;
+  void flush(const ChannelRoute& route, Waiting& waiting) const;
 
   const FusedNet& net_;
   const PrefixCache& cache_;
   std::int64_t batch_;
-  std::vector<std::optional<PatchRoute>> routes_;  // by node
-  std::vector<std::int64_t> first_image_;          // of each block, and the number of all
+  std::vector<std::optional<ChannelRoute>> routes_;  // by node
+  std::vector<std::int64_t> first_image_;            // of each block, and the number of all
 };
 
 }  // namespace sentinel

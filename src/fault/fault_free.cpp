@@ -7,7 +7,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/log.hpp"
-#include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/fault/outcome.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/graph/visit.hpp"
 

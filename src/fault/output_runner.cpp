@@ -241,40 +241,7 @@ std::vector<OutputRunner::Row> OutputRunner::rows_of(const std::vector<OutputTri
   return rows;
 }
 
-/// On a GPU an image's bits depend on its batch: a block is run as the fault-free pass runs it.
-void OutputRunner::run_block(const OutputTrial& trial, std::size_t block) const {
-  std::vector<OutputFaults::Row> rows;
-  std::set<NodeId> hit;  // values
-  for (std::int64_t image = first_of_[block]; image < first_of_[block + 1]; ++image) {
-    rows.push_back({image - first_of_[block], image});
-    for (const NodeId node : trial.faults->nodes(image)) hit.insert(net_.value_of(node));
-  }
-  if (hit.empty()) return;
-  const NodeId cut = cache_.cut_before(*hit.begin());
-  Trace trace = cache_.start(block, cut);
-  const auto put = [&](NodeId node, at::Tensor& output) {
-    trial.faults->apply(node, rows, output);
-  };
-  if (*hit.begin() == 0) put(0, trace[0] = trace[0].clone());
-  for (NodeId id = std::max<NodeId>(cut, 1); id < net_.graph().size(); ++id) {
-    at::Tensor& value = trace[static_cast<std::size_t>(id)];
-    if (!net_.is_value(id) || value.defined()) continue;
-    std::vector<at::Tensor> in;
-    for (const NodeId input : net_.inputs(id)) in.push_back(trace[static_cast<std::size_t>(input)]);
-    value = hit.count(id) > 0 ? net_.compute_shown(id, in, put) : net_.compute(id, std::move(in));
-  }
-  const std::int64_t images = first_of_[block + 1] - first_of_[block];
-  trial.logits.narrow(0, first_of_[block] - trial.first, images).copy_(trace.back());
-}
-
 void OutputRunner::run(const std::vector<OutputTrial>& trials) const {
-  if (!cache_.logits().front().is_cpu()) {
-    for (const OutputTrial& trial : trials)
-      for (std::size_t block = 0; block < cache_.blocks(); ++block)
-        if (trial.first <= first_of_[block] && first_of_[block] < trial.first + trial.images)
-          run_block(trial, block);
-    return;
-  }
   const std::vector<Row> rows = rows_of(trials);
   std::map<std::size_t, Trace> traces;
   for (std::size_t begin = 0, end = 0; begin < rows.size(); begin = end) {

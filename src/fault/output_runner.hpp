@@ -17,7 +17,7 @@ struct OutputTrial {
 
 /// Runs trials with faults in outputs of nodes. Images of all trials share batches. An image is
 /// computed from its first fault on, and there only the values that its faults reach. A value that
-/// comes out as without faults ends them.
+/// comes out as without faults ends them. For the CPU.
 class OutputRunner {
  public:
   /// `batch`: images that are computed together. Both must outlive this.
@@ -27,7 +27,6 @@ class OutputRunner {
  private:
   struct Row;
   class Chunk;
-  void run_block(const OutputTrial& trial, std::size_t block) const;
   std::vector<Row> rows_of(const std::vector<OutputTrial>& trials) const;
   const FusedNet& net_;
   const PrefixCache& cache_;

@@ -20,7 +20,7 @@ class PrefixCache {
   /// What a run from that cut reads.
   Trace start(std::size_t block, NodeId cut) const;
   /// Fault-free values `nodes`, of which those before `from` are live there: from the cache, or
-  /// computed from the nearest cut where one is not kept. The network must be free of faults.
+  /// computed from the nearest cut where one is not kept.
   Trace outputs(std::size_t block, NodeId from, const std::vector<NodeId>& nodes) const;
   /// Whether every value of the network is kept.
   bool keeps_all() const;

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <limits>
 
-#include "fault/channel_patch.hpp"
-#include "sentinel/fault/trial_engine.hpp"
+#include "fault/channel_route.hpp"
+#include "sentinel/fault/memory.hpp"
 #include "sentinel/graph/profile.hpp"
 
 namespace sentinel {
@@ -46,7 +46,7 @@ TrialCost::TrialCost(const Graph& network, const FaultSpace& space) : space_(spa
     dense_.push_back(from(space.of_outputs() ? tensor.node + 1 : tensor.node));
     one_channel_.push_back(dense_.back());
     if (tensor.kind != TensorClass::kWeight) continue;
-    const std::optional<PatchRoute> route = patch_route(net, tensor.node);
+    const std::optional<ChannelRoute> route = channel_route(net, tensor.node);
     if (!route) continue;
     double one = macs(tensor.node) / outputs_of(*as_conv(graph[tensor.node].op));
     one += from(route->resume);

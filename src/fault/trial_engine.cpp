@@ -1,16 +1,18 @@
 #include "sentinel/fault/trial_engine.hpp"
 
 #include <ATen/core/grad_mode.h>
-#include <c10/util/ScopeExit.h>
 
 #include <chrono>
 #include <deque>
 #include <map>
 #include <optional>
 
+#include "fault/batch_runner.hpp"
+#include "fault/changes.hpp"
 #include "fault/channel_patch.hpp"
 #include "fault/output_runner.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/fault/fault_guard.hpp"
 #include "sentinel/graph/visit.hpp"
 
 namespace sentinel {
@@ -80,7 +82,7 @@ double since(Clock::time_point start) {
 
 }  // namespace
 
-/// A trial whose changes all lie in one channel, and where its logits go.
+/// A trial that runs with others, and where its logits go.
 struct WaitingTrial {
   std::vector<ReadChange> changes;
   Part part;
@@ -89,7 +91,7 @@ struct WaitingTrial {
 
 struct TrialEngine::State {
   Graph graph;  // reference path, NCHW
-  Graph fast;   // channels_last, without weight bounds; empty for reference_only
+  Graph fast;   // without weight bounds; empty for reference_only
   FaultSpace space;
   std::unique_ptr<Memory> memory;  // of `graph`
   std::size_t most_records;
@@ -100,6 +102,8 @@ struct TrialEngine::State {
   // Of the fast path, null for reference_only.
   std::unique_ptr<FusedNet> net;
   std::unique_ptr<PrefixCache> cache;
+  std::int64_t trials_at_once = 0;
+  std::unique_ptr<BatchRunner> batches;  // where trials run at once; else:
   std::unique_ptr<ChannelPatcher> patcher;
   std::unique_ptr<OutputRunner> output_runner;  // where the space is of outputs
   at::Tensor fast_golden, fast_host;  // fault-free logits [N, classes], on the device and the host
@@ -119,12 +123,12 @@ struct TrialEngine::State {
     Reading reading;
   };
   Reference reference(const Faults& faults, const Part& part, std::size_t most_records);
-  at::Tensor dense_logits(const std::vector<ReadChange>& changes, const Part& part);
-  void patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials);
+  at::Tensor dense_logits(const std::vector<ReadChange>& changes, const Part& part) const;
+  void patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials) const;
+  void batched_trials(std::vector<WaitingTrial>& trials) const;
   NodeId first_changed(const std::vector<ReadChange>& changes) const;
-  std::vector<NodeId> taken_nodes(const std::vector<ReadChange>& changes) const;
   std::vector<TrialOutput> output_trials(const TrialInput* begin, const TrialInput* end) const;
-  std::vector<TrialOutput> fast_trials(const TrialInput* begin, const TrialInput* end);
+  std::vector<TrialOutput> fast_trials(const TrialInput* begin, const TrialInput* end) const;
   std::size_t wave() const;
   TrialResult result_of(const at::Tensor& logits, EnginePath path, const Part& part,
                         const Faults& faults) const;
@@ -138,6 +142,7 @@ TrialEngine::State::State(Graph g, Batch images, const EngineOptions& options)
       labels(images.labels.to(at::kCPU)) {
   if (images.images.size(0) == 0) throw UserError("fault injection needs at least one image");
   if (options.block < 1) throw UserError("the block size must be at least 1");
+  if (options.trials_at_once < 0) throw UserError("the number of trials at once is negative");
   const at::NoGradGuard no_grad;
   graph.to(options.device);
   memory = std::make_unique<Memory>(graph);
@@ -155,15 +160,21 @@ TrialEngine::State::State(Graph g, Batch images, const EngineOptions& options)
 void TrialEngine::State::prepare_fast(const EngineOptions& options) {
   fast = graph.clone();
   take_weight_bounds(fast);
-  fast.to(options.device, at::MemoryFormat::ChannelsLast);
+  // On a GPU fp32 convolutions without TF32 are made for the contiguous format.
+  const bool on_cpu = options.device.is_cpu();
+  const auto format = on_cpu ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+  fast.to(options.device, format);
   std::vector<at::Tensor> parts;
-  for (const at::Tensor& block : blocks)
-    parts.push_back(block.contiguous(at::MemoryFormat::ChannelsLast));
+  for (const at::Tensor& block : blocks) parts.push_back(block.contiguous(format));
   net = std::make_unique<FusedNet>(fast);
   cache = std::make_unique<PrefixCache>(*net, std::move(parts), options.cache_budget);
   fast_golden = at::cat(cache->logits());
   fast_host = on_host(cache->logits());
-  if (space.of_outputs())
+  trials_at_once = options.trials_at_once;
+  if (trials_at_once == 0 && !on_cpu) trials_at_once = kTrialsAtOnce;
+  if (trials_at_once > 0)
+    batches = std::make_unique<BatchRunner>(*net, *cache, memory->tensors(), trials_at_once);
+  else if (space.of_outputs())
     output_runner = std::make_unique<OutputRunner>(*net, *cache, options.block);
   else
     patcher = std::make_unique<ChannelPatcher>(*net, *cache, options.block);
@@ -229,62 +240,43 @@ NodeId TrialEngine::State::first_changed(const std::vector<ReadChange>& changes)
   return memory->tensors()[changes.front().stored].node;
 }
 
-/// Nodes of which the fused network took values when it was made, as far as these changed.
-std::vector<NodeId> TrialEngine::State::taken_nodes(const std::vector<ReadChange>& changes) const {
-  std::vector<NodeId> nodes;
-  const ReadChange* before = nullptr;
-  for (const ReadChange& change : changes) {
-    if (before != nullptr && before->stored == change.stored) continue;
-    before = &change;
-    const StoredTensor& tensor = memory->tensors()[change.stored];
-    switch (tensor.kind) {
-      case TensorClass::kWeight:
-      case TensorClass::kBias:
-        break;  // read at every use
-      case TensorClass::kBn:
-      case TensorClass::kBound:
-        nodes.push_back(tensor.node);
-        break;
-      case TensorClass::kScale:
-      case TensorClass::kCheck:
-      case TensorClass::kActivation:
-      case TensorClass::kPost:
-      case TensorClass::kOutput:
-        throw Bug("'" + tensor.name + "' is nothing that a network reads");
-    }
-  }
-  return nodes;
-}
-
 /// Everything from the first changed node on.
 at::Tensor TrialEngine::State::dense_logits(const std::vector<ReadChange>& changes,
-                                            const Part& part) {
-  const std::vector<NodeId> nodes = taken_nodes(changes);
-  const auto take = [&] {
-    for (const NodeId node : nodes) net->reread(node);
-  };
-  const auto clean = c10::make_scope_exit(take);  // after the guard, also where a run throws
-  const FaultGuard guard(fast, *memory, changes);
-  take();
+                                            const Part& part) const {
+  const Overlay overlay = overlay_of(fast, memory->tensors(), changes);
   const NodeId cut = cache->cut_before(first_changed(changes));
   std::vector<at::Tensor> parts;
   for (std::size_t block = part.first_block; block < part.last_block; ++block)
-    parts.push_back(net->run(cache->start(block, cut), cut));
+    parts.push_back(net->run(cache->start(block, cut), cut, overlay));
   return at::cat(parts);
 }
 
 /// Trials with changes in one channel of this convolution each.
-void TrialEngine::State::patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials) {
+void TrialEngine::State::patched_trials(NodeId conv,
+                                        const std::vector<WaitingTrial>& trials) const {
   const auto start = Clock::now();
   std::vector<PatchTrial> patched;
   for (const WaitingTrial& trial : trials) {
-    const FaultGuard guard(fast, *memory, trial.changes);
     const ChannelId channel = patcher->channel_of(memory->tensors(), trial.changes);
     trial.output->logits = trial.part.of(fast_golden).clone();
-    patched.push_back({channel.channel, patcher->rows(channel), trial.part.first_block,
-                       trial.part.last_block, trial.output->logits});
+    patched.push_back({channel.channel, patcher->rows(channel, trial.changes),
+                       trial.part.first_block, trial.part.last_block, trial.output->logits});
   }
   patcher->run(conv, patched);
+  for (const WaitingTrial& trial : trials)
+    trial.output->seconds += since(start) / static_cast<double>(trials.size());
+}
+
+/// Trials with changes anywhere.
+void TrialEngine::State::batched_trials(std::vector<WaitingTrial>& trials) const {
+  const auto start = Clock::now();
+  std::vector<BatchedTrial> batched;
+  for (WaitingTrial& trial : trials) {
+    trial.output->logits = trial.part.of(fast_golden).clone();
+    batched.push_back({first_changed(trial.changes), trial.part.first_block, trial.part.last_block,
+                       trial.output->logits, std::move(trial.changes)});
+  }
+  batches->run(batched);
   for (const WaitingTrial& trial : trials)
     trial.output->seconds += since(start) / static_cast<double>(trials.size());
 }
@@ -296,13 +288,23 @@ std::vector<TrialOutput> TrialEngine::State::output_trials(const TrialInput* beg
   std::vector<TrialOutput> results(static_cast<std::size_t>(end - begin));
   std::deque<OutputFaults> faults;
   std::vector<OutputTrial> trials;
+  std::vector<BatchedTrial> batched;
   for (std::size_t t = 0; t < results.size(); ++t) {
     const Part own = part(begin[t].group);
     results[t].logits = own.of(fast_golden).clone();
     faults.emplace_back(space, begin[t].faults, most_records);
-    trials.push_back({&faults.back(), own.first, own.images, results[t].logits});
+    if (begin[t].faults.empty()) continue;
+    if (batches)
+      batched.push_back({first_node(begin[t].faults),
+                         own.first_block,
+                         own.last_block,
+                         results[t].logits,
+                         {},
+                         &faults.back()});
+    else
+      trials.push_back({&faults.back(), own.first, own.images, results[t].logits});
   }
-  output_runner->run(trials);
+  batches ? batches->run(batched) : output_runner->run(trials);
   for (std::size_t t = 0; t < results.size(); ++t) {
     results[t].reading = faults[t].take();
     results[t].seconds = since(start) / static_cast<double>(results.size());
@@ -311,12 +313,13 @@ std::vector<TrialOutput> TrialEngine::State::output_trials(const TrialInput* beg
 }
 
 std::vector<TrialOutput> TrialEngine::State::fast_trials(const TrialInput* begin,
-                                                         const TrialInput* end) {
-  if (output_runner) return output_trials(begin, end);
+                                                         const TrialInput* end) const {
+  if (space.of_outputs()) return output_trials(begin, end);
   std::vector<TrialOutput> outputs(static_cast<std::size_t>(end - begin));
   std::map<const TrialInput*, std::size_t, ByTrial> first;  // of equal trials
   std::vector<std::size_t> same;
   std::map<NodeId, std::vector<WaitingTrial>> patched;
+  std::vector<WaitingTrial> batched;
   for (const TrialInput* trial = begin; trial != end; ++trial) {
     const auto number = static_cast<std::size_t>(trial - begin);
     same.push_back(first.emplace(trial, number).first->second);
@@ -327,14 +330,15 @@ std::vector<TrialOutput> TrialEngine::State::fast_trials(const TrialInput* begin
     output.reading = memory->read(space, trial->faults, most_records);
     std::vector<ReadChange> changes = memory->through_bounds(std::move(output.reading.changes));
     output.reading.changes.clear();
-    const NodeId conv = patcher->channel_of(memory->tensors(), changes).conv;
-    if (changes.empty())
-      output.logits = own.of(fast_golden);
-    else if (conv < 0)
-      output.logits = dense_logits(changes, own);
+    const NodeId conv = batches ? -1 : patcher->channel_of(memory->tensors(), changes).conv;
+    const bool dense = conv < 0 && !batches && !changes.empty();
+    if (changes.empty()) output.logits = own.of(fast_golden);
+    if (dense) output.logits = dense_logits(changes, own);
     output.seconds = since(start);
-    if (conv >= 0) patched[conv].push_back({std::move(changes), own, &output});
+    if (changes.empty() || dense) continue;
+    (batches ? batched : patched[conv]).push_back({std::move(changes), own, &output});
   }
+  if (!batched.empty()) batched_trials(batched);
   for (auto& [conv, trials] : patched) patched_trials(conv, trials);
   for (std::size_t t = 0; t < same.size(); ++t)
     if (same[t] != t) outputs[t] = {outputs[same[t]].logits, outputs[same[t]].reading, 0};
@@ -366,6 +370,10 @@ std::uint64_t TrialEngine::cache_bytes() const {
 }
 std::size_t TrialEngine::restart_points() const {
   return state_->cache ? state_->cache->cuts().size() : 0;
+}
+
+std::int64_t TrialEngine::trials_at_once() const {
+  return state_->trials_at_once;
 }
 
 std::vector<TrialOutcome> TrialEngine::run_batch(const std::vector<TrialInput>& trials) {

@@ -103,7 +103,7 @@ at::Tensor convolve(const Conv& conv, const at::Tensor& x) {
 
 /// LibTorch's operator, or ours where its rounding depends on the place in memory.
 at::Tensor apply_alone(const Op& op, const Inputs& in) {
-  if (!in[0].is_cpu() || is_relu(op)) return sentinel::apply(op, in);
+  if (is_relu(op)) return sentinel::apply(op, in);
   if (const auto* plain = std::get_if<Activation>(&op))
     return kernels::activate(*plain, in_rows(in[0]));
   if (const auto* bounded = std::get_if<BoundedActivation>(&op))
@@ -163,7 +163,7 @@ FusedNet::FusedNet(const Graph& graph)
   const Readers readers = graph.consumers();
   for (NodeId id = 1; id < graph.size(); ++id) fuse(id, readers);
   for (NodeId id = 1; id < graph.size(); ++id) {
-    prepare(id);
+    values_[index(id)].constants = constants_of(values_[index(id)], {});
     for (const NodeId part : parts(id)) value_of_[index(part)] = id;
     for (const NodeId input : inputs(id)) values_[index(input)].last_reader = id;
   }
@@ -194,36 +194,35 @@ void FusedNet::fuse(NodeId id, const Readers& readers) {
   }
 }
 
-void FusedNet::reread(NodeId node) {
-  prepare(value_of_[index(node)]);
+const Op& FusedNet::op(NodeId node, const Overlay& overlay) const {
+  const auto found = overlay.ops.find(node);
+  return found == overlay.ops.end() ? graph_[node].op : found->second;
 }
 
-void FusedNet::prepare(NodeId id) {
-  Value& value = values_[index(id)];
-  value.scale.clear();
-  value.shift.clear();
-  value.one_rounding.clear();
+FusedNet::Constants FusedNet::constants_of(const Value& value, const Overlay& overlay) const {
+  Constants constants;
   for (const NodeId part : value.parts) {
-    const Op& op = graph_[part].op;
-    if (const auto* bn = std::get_if<BatchNorm>(&op)) {
+    if (const auto* bn = std::get_if<BatchNorm>(&op(part, overlay))) {
       const at::Tensor var = bn->var.to(at::kCPU), mean = bn->mean.to(at::kCPU),
                        weight = bn->weight.to(at::kCPU), bias = bn->bias.to(at::kCPU);
       for (std::int64_t c = 0; c < var.numel(); ++c) {
         // As LibTorch's kernel does.
         const float inverse =
             1.0F / std::sqrt(var.data_ptr<float>()[c] + static_cast<float>(bn->eps));
-        value.scale.push_back(inverse * weight.data_ptr<float>()[c]);
-        value.shift.push_back(bias.data_ptr<float>()[c] -
-                              mean.data_ptr<float>()[c] * value.scale.back());
+        constants.scale.push_back(inverse * weight.data_ptr<float>()[c]);
+        constants.shift.push_back(bias.data_ptr<float>()[c] -
+                                  mean.data_ptr<float>()[c] * constants.scale.back());
       }
     }
-    if (const auto* bounded = std::get_if<BoundedActivation>(&op))
-      value.bound = kernels::acting_bounds(*bounded);
+    if (const auto* bounded = std::get_if<BoundedActivation>(&op(part, overlay)))
+      constants.bound = kernels::acting_bounds(*bounded);
   }
   // Others cannot bring an infinite product back.
   const auto is_huge = [](float shift) { return std::abs(shift) > 1e30F; };
-  if (std::any_of(value.shift.begin(), value.shift.end(), is_huge))
-    for (const float shift : value.shift) value.one_rounding.push_back(is_huge(shift) ? 1 : 0);
+  if (std::any_of(constants.shift.begin(), constants.shift.end(), is_huge))
+    for (const float shift : constants.shift)
+      constants.one_rounding.push_back(is_huge(shift) ? 1 : 0);
+  return constants;
 }
 
 std::vector<NodeId> FusedNet::live_at(NodeId from) const {
@@ -233,47 +232,47 @@ std::vector<NodeId> FusedNet::live_at(NodeId from) const {
   return live;
 }
 
-/// By LibTorch's operators, each as narrow(op) has it.
-template <class Narrow>
-at::Tensor FusedNet::one_by_one(const Value& value, const Inputs& in, const Narrow& narrow) const {
-  const Op first = narrow(graph_[value.parts[0]].op);
-  at::Tensor x = apply_alone(first, std::holds_alternative<BatchNorm>(first) ? Inputs{in[0]} : in);
-  for (std::size_t p = 1; p < value.parts.size(); ++p) {
-    const Op op = narrow(graph_[value.parts[p]].op);
-    x = apply_alone(op, std::holds_alternative<Add>(op) ? Inputs{x, in[1]} : Inputs{x});
+at::Tensor FusedNet::compute_parts(NodeId id, const Inputs& in, const Step& step) const {
+  const std::vector<NodeId>& parts = this->parts(id);
+  const bool normalises = std::holds_alternative<BatchNorm>(graph_[parts[0]].op);
+  at::Tensor x = step(parts[0], normalises ? Inputs{in[0]} : in);
+  for (std::size_t p = 1; p < parts.size(); ++p) {
+    const bool adds = std::holds_alternative<Add>(graph_[parts[p]].op);
+    x = step(parts[p], adds ? Inputs{x, in[1]} : Inputs{x});
   }
   return x;
 }
 
 at::Tensor FusedNet::compute_channels(NodeId id, const Inputs& in,
                                       const at::Tensor& channels) const {
-  return one_by_one(values_[index(id)], in, [&](const Op& op) { return narrowed(op, channels); });
+  return compute_parts(id, in, [&](NodeId part, const Inputs& own) {
+    return apply_alone(narrowed(graph_[part].op, channels), own);
+  });
 }
 
 at::Tensor FusedNet::compute_shown(NodeId id, const Inputs& in, const OnOutput& on_output) const {
-  const Value& value = values_[index(id)];
-  const bool normalises = std::holds_alternative<BatchNorm>(graph_[value.parts[0]].op);
-  at::Tensor x = apply_shown(graph_, value.parts[0], normalises ? Inputs{in[0]} : in, on_output);
-  for (std::size_t p = 1; p < value.parts.size(); ++p) {
-    const bool adds = std::holds_alternative<Add>(graph_[value.parts[p]].op);
-    x = apply_shown(graph_, value.parts[p], adds ? Inputs{x, in[1]} : Inputs{x}, on_output);
-  }
-  return x;
+  return compute_parts(id, in, [&](NodeId part, const Inputs& own) {
+    return apply_shown(graph_, part, own, on_output);
+  });
 }
 
 /// Normalisation, add and activation by our kernel.
-at::Tensor FusedNet::finish(const Value& value, Inputs& in) const {
+at::Tensor FusedNet::finish(const Value& value, Inputs& in, const Overlay& overlay) const {
+  const bool changed = std::any_of(value.parts.begin(), value.parts.end(),
+                                   [&](NodeId part) { return overlay.ops.count(part) > 0; });
+  const Constants own = changed ? constants_of(value, overlay) : Constants();
+  const Constants& constants = changed ? own : value.constants;
   const bool mine = owned(in[0]);
   for (at::Tensor& x : in) x = in_rows(x);
   const at::Tensor to = mine ? in[0] : at::empty_like(in[0]);
   const std::int64_t channels = to.size(1);
-  std::vector<float> bounds = value.bound;
+  std::vector<float> bounds = constants.bound;
   if (bounds.size() == 1) bounds.assign(index(channels), bounds[0]);
   kernels::Epilogue epilogue;
-  if (!value.scale.empty()) {
-    epilogue.scale = value.scale.data();
-    epilogue.shift = value.shift.data();
-    if (!value.one_rounding.empty()) epilogue.one_rounding = value.one_rounding.data();
+  if (!constants.scale.empty()) {
+    epilogue.scale = constants.scale.data();
+    epilogue.shift = constants.shift.data();
+    if (!constants.one_rounding.empty()) epilogue.one_rounding = constants.one_rounding.data();
   }
   if (in.size() > 1) epilogue.other = in[1].data_ptr<float>();
   epilogue.activation = activation_of(graph_[value.parts.back()].op);
@@ -283,15 +282,31 @@ at::Tensor FusedNet::finish(const Value& value, Inputs& in) const {
   return to;
 }
 
-at::Tensor FusedNet::compute(NodeId id, Inputs in) const {
+at::Tensor FusedNet::linear(NodeId node, const at::Tensor& x, const Overlay& overlay) const {
+  const auto& linear = std::get<Linear>(op(node, overlay));
+  const at::Tensor weight = decoded(linear.weight, linear.bounds).contiguous();
+  std::vector<const float*> rows;
+  for (std::int64_t row = 0; row < weight.size(0); ++row)
+    rows.push_back(weight.data_ptr<float>() + row * weight.size(1));
+  const auto found = overlay.rows.find(node);
+  if (found != overlay.rows.end())
+    for (std::size_t r = 0; r < found->second.numbers.size(); ++r)
+      rows[index(found->second.numbers[r])] =
+          found->second.values.data_ptr<float>() + index(weight.size(1)) * r;
+  return kernels::linear(x, rows, linear.bias);
+}
+
+at::Tensor FusedNet::compute(NodeId id, Inputs in, const Overlay& overlay) const {
   const Value& value = values_[index(id)];
-  const Op& first = graph_[value.parts.at(0)].op;
-  if (!in.at(0).is_cpu()) return one_by_one(value, in, [](const Op& op) { return op; });
+  const Op& first = op(value.parts.at(0), overlay);
+  if (!in.at(0).is_cpu())
+    return compute_parts(id, in, [&](NodeId part, const Inputs& own) {
+      return sentinel::apply(op(part, overlay), own);
+    });
   if (value.parts.size() > 1 || std::holds_alternative<BatchNorm>(first) || is_relu(first) ||
       adds_two(graph_[value.parts[0]]))
-    return finish(value, in);
-  if (const auto* linear = std::get_if<Linear>(&first))
-    return kernels::linear(in[0], decoded(linear->weight, linear->bounds), linear->bias);
+    return finish(value, in, overlay);
+  if (std::holds_alternative<Linear>(first)) return linear(id, in[0], overlay);
   if (const auto* duplicated = std::get_if<DuplicatedConv>(&first))
     return duplicated_conv(*duplicated, in[0]);
   for (at::Tensor& x : in) x = in_rows(x);
@@ -299,7 +314,7 @@ at::Tensor FusedNet::compute(NodeId id, Inputs in) const {
   return apply_alone(first, in);
 }
 
-at::Tensor FusedNet::run(Trace trace, NodeId from) const {
+at::Tensor FusedNet::run(Trace trace, NodeId from, const Overlay& overlay) const {
   for (NodeId id = std::max<NodeId>(from, 1); id < graph_.size(); ++id) {
     at::Tensor& value = trace[index(id)];
     if (!is_value(id) || value.defined()) continue;
@@ -311,7 +326,7 @@ at::Tensor FusedNet::run(Trace trace, NodeId from) const {
     }
     for (const NodeId input : inputs(id))
       if (last_reader(input) == id) trace[index(input)] = at::Tensor();
-    value = compute(id, std::move(in));
+    value = compute(id, std::move(in), overlay);
   }
   return trace.back();
 }

@@ -433,20 +433,21 @@ void merge_copies(at::Tensor& x, const DuplicatedConv& conv, const at::Tensor& c
     }
 }
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  const at::Tensor rows = x.contiguous(), w = weight.contiguous();
-  const Index n = x.size(0), inputs = weight.size(1), outputs = weight.size(0);
+at::Tensor linear(const at::Tensor& x, const std::vector<const float*>& rows,
+                  const at::Tensor& bias) {
+  const at::Tensor values = x.contiguous();
+  const Index n = x.size(0), inputs = x.size(1), outputs = static_cast<Index>(rows.size());
   at::Tensor out = at::zeros({n, outputs});
   if (bias.defined()) out.copy_(bias.expand({n, outputs}));
   std::vector<float> some(static_cast<std::size_t>(inputs * kLanes));
   for (Index first = 0; first < outputs; first += kLanes) {
     const Index count = std::min(kLanes, outputs - first);
     std::fill(some.begin(), some.end(), 0.0F);
-    for (Index o = 0; o < count; ++o)
-      for (Index c = 0; c < inputs; ++c)
-        some[static_cast<std::size_t>(c * kLanes + o)] =
-            w.data_ptr<float>()[(first + o) * inputs + c];
-    multiply_rows(rows.data_ptr<float>(), some.data(), n, inputs, count, outputs,
+    for (Index o = 0; o < count; ++o) {
+      const float* row = rows[static_cast<std::size_t>(first + o)];
+      for (Index c = 0; c < inputs; ++c) some[static_cast<std::size_t>(c * kLanes + o)] = row[c];
+    }
+    multiply_rows(values.data_ptr<float>(), some.data(), n, inputs, count, outputs,
                   out.data_ptr<float>() + first);
   }
   return out;

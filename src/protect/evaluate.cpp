@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "sentinel/core/error.hpp"
-#include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/fault/outcome.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/protect/train.hpp"
 

@@ -9,7 +9,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/core/stop.hpp"
-#include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/fault/outcome.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/run.hpp"
 

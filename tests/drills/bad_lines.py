@@ -173,6 +173,8 @@ USAGE = [
     (ONE_BER + "--output @r.h5 --batch-size -4", "--batch-size"),
     (ONE_BER + "--output @r.h5 --cache-budget -1", "--cache-budget"),
     (ONE_BER + "--output @r.h5 --cache-budget nan", "--cache-budget"),
+    (ONE_BER + "--output @r.h5 --trials-at-once 0", "--trials-at-once"),
+    (ONE_BER + "--output @r.h5 --trials-at-once 8 --device cpu", "--trials-at-once"),
     (ONE_BER + "--output @r.h5 --publish -1", "--publish"),
     (ONE_BER + "--output @r.h5 --fault-count some", "some"),
     (ONE_BER + "--output @r.h5 --fault-count exact:3", "--ber"),

@@ -1,6 +1,6 @@
 // Fault-free networks: real checkpoints of PyTorch and of the seed tool on real images.
 #include "parity/support.hpp"
-#include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/fault/outcome.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/protect/train.hpp"
 

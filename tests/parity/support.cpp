@@ -6,7 +6,7 @@
 #include <cstring>
 #include <iostream>
 
-#include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/fault/outcome.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/models/model.hpp"
 

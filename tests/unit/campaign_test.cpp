@@ -70,6 +70,12 @@ TEST(ChunkPlanner, ChunksFollowTheMeasuredCost) {
   ChunkPlanner last({fixed(8)}, 8, 2, none);
   last.measured(0, 1e-3);
   EXPECT_EQ(last.next()->tasks.size(), 2u);  // the end is shared out
+  std::vector<TrialSource> batches = {fixed(1'000)};
+  batches[0].least = 64;
+  ChunkPlanner slow(batches, 1'000, 2, none);
+  EXPECT_EQ(slow.next()->tasks.size(), 64u);
+  slow.measured(0, 10);
+  EXPECT_EQ(slow.next()->tasks.size(), 64u);
 }
 
 TEST(ChunkPlanner, WaitsForTrialsThatAreNotPlannedYetAndDoesOthersMeanwhile) {

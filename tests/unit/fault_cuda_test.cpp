@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "sentinel/fault/audit.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "unit/fault_nets.hpp"
@@ -15,14 +17,19 @@ class CudaEngine : public ::testing::TestWithParam<const char*> {
   void SetUp() override {
     if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
   }
-  static TrialEngine engine(at::Device device) {
+  static Graph net() {
+    if (GetParam() == std::string("plain")) return testing::plain_net();
+    if (GetParam() == std::string("residual")) return testing::residual_net();
+    return testing::hardened(testing::residual_net(), testing::random_images(kImages).images);
+  }
+  static TrialEngine engine(at::Device device, TensorClass target = TensorClass::kWeight,
+                            Graph graph = net()) {
     EngineOptions options;
     options.block = 9;
     options.device = device;
-    const Batch images = testing::random_images(kImages);
-    if (GetParam() == std::string("plain")) return {testing::plain_net(), images, options};
-    if (GetParam() == std::string("residual")) return {testing::residual_net(), images, options};
-    return {testing::hardened(testing::residual_net(), images.images), images, options};
+    options.trials_at_once = device.is_cuda() ? 8 : 0;
+    options.selection.targets = {target};
+    return {std::move(graph), testing::random_images(kImages), options};
   }
   static std::vector<TrialInput> trials(const FaultSpace& space) {
     std::vector<TrialInput> all = {{}};
@@ -43,6 +50,35 @@ TEST_P(CudaEngine, EqualsTheReferencePathOfTheCpu) {
     EXPECT_EQ(compare(gpu.logits(trial.faults), reference).mismatches, 0u);
     EXPECT_EQ(compare(gpu.logits_reference(trial.faults), reference).mismatches, 0u);
   }
+}
+
+TEST_P(CudaEngine, EqualsTheReferencePathOfTheCpuOnEveryTarget) {
+  for (const TensorClass target : {TensorClass::kBias, TensorClass::kBn, TensorClass::kBound,
+                                   TensorClass::kActivation, TensorClass::kPost}) {
+    TrialEngine gpu = engine(at::kCUDA, target), cpu = engine(at::kCPU, target);
+    if (cpu.space().sites() == 0) continue;
+    for (std::uint64_t trial = 0; trial < 20; ++trial) {
+      Faults faults = draw(ExactFaults{3}, cpu.space(), {3, 2, trial});
+      const bool output = target == TensorClass::kActivation || target == TensorClass::kPost;
+      for (std::size_t i = 0; output && i < faults.size(); ++i)
+        faults[i].image = static_cast<std::int32_t>(i * 7);
+      std::sort(faults.begin(), faults.end());
+      const TrialLogits reference = cpu.logits_reference(faults);
+      EXPECT_EQ(compare(gpu.logits(faults), reference).mismatches, 0u) << class_name(target);
+    }
+  }
+}
+
+// The sign of a zero weight: absorbed by any sum.
+TEST_P(CudaEngine, WhatChangesNothingIsMaskedToTheBit) {
+  Graph graph = net();
+  for (NodeId id = 0; id < graph.size(); ++id)
+    if (const Conv* conv = as_conv(graph[id].op)) conv->weight.flatten()[0] = 0.0F;
+  TrialEngine gpu = engine(at::kCUDA, TensorClass::kWeight, std::move(graph));
+  for (std::uint32_t t = 0; t < gpu.space().tensors().size(); ++t)
+    if (as_conv(gpu.graph()[gpu.space().tensors()[t].node].op)) {
+      EXPECT_EQ(gpu.run({{t, 0, 31}}).result.masked, kImages) << t;
+    }
 }
 
 TEST_P(CudaEngine, BatchMatesChangeNoOutcome) {

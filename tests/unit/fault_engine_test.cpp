@@ -4,9 +4,13 @@
 #include <cstring>
 #include <limits>
 
+#include "fault/changes.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/fault/audit.hpp"
+#include "sentinel/fault/fault_guard.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/graph/visit.hpp"
 #include "unit/fault_nets.hpp"
 
 namespace sentinel {
@@ -137,6 +141,51 @@ TEST(FaultGuard, DecodesFaultyWordsByTheWeightBoundsAndPutsTheWordsBack) {
   }
 }
 
+// ---- Overlay ----
+
+TEST(Overlay, HoldsWhatAGuardWouldWriteAndLeavesTheGraphAlone) {
+  Graph net = testing::hardened(testing::plain_net(), testing::random_images(4).images);
+  net.to(at::kCPU, at::MemoryFormat::ChannelsLast);
+  const Graph clean = net.clone();
+  Selection selection;
+  selection.targets = {TensorClass::kWeight, TensorClass::kBias, TensorClass::kBound};
+  const FaultSpace space(net, selection);
+  const Memory memory(net);
+  const Reading reading = memory.read(space, draw(BinomialFaults{2e-3}, space, {kSeed}));
+  const Overlay overlay = overlay_of(net, memory.tensors(), reading.changes);
+  std::size_t tensors = 0;
+  const FaultGuard guard(net, memory, reading.changes);  // net is faulty from here on
+  for (const StoredTensor& tensor : memory.tensors()) {
+    const at::Tensor& faulty = values_of(net, tensor);
+    if (same_bits(faulty, values_of(clean, tensor))) continue;
+    ++tensors;
+    const auto rows = overlay.rows.find(tensor.node);
+    if (tensor.kind == TensorClass::kWeight && rows != overlay.rows.end()) {
+      at::Tensor weight = values_of(clean, tensor).clone();
+      weight.index_copy_(0, at::tensor(rows->second.numbers), rows->second.values);
+      EXPECT_TRUE(same_bits(weight, faulty)) << tensor.name;
+      continue;
+    }
+    bool found = false;
+    for_each_tensor(overlay.ops.at(tensor.node),
+                    [&](const std::string& suffix, const at::Tensor& values) {
+                      if (tensor.name != net[tensor.node].name + "." + suffix) return;
+                      found = true;
+                      EXPECT_TRUE(same_bits(values, faulty)) << tensor.name;
+                      EXPECT_EQ(values.strides(), faulty.strides()) << tensor.name;
+                    });
+    EXPECT_TRUE(found) << tensor.name;
+  }
+  EXPECT_GT(tensors, 4u);
+}
+
+TEST(Overlay, RefusesWhatNoNetworkReads) {
+  const Graph net = testing::plain_net();
+  std::vector<StoredTensor> tensors = Memory(net).tensors();
+  tensors[0].kind = TensorClass::kScale;
+  EXPECT_THROW(overlay_of(net, tensors, {{0, 0, 1.0F, 2.0F}}), Bug);
+}
+
 // ---- classify ----
 
 at::Tensor rows(std::vector<std::vector<float>> values) {
@@ -213,7 +262,11 @@ TEST(Classify, RefusesOtherShapes) {
 
 // ---- TrialEngine ----
 
-Graph make_net(const std::string& name) {
+/// "residual at once": trials in batches.
+constexpr const char* kAtOnce = " at once";
+
+Graph make_net(const std::string& wanted) {
+  const std::string name = wanted.substr(0, wanted.find(kAtOnce));
   if (name == "plain") return testing::plain_net();
   if (name == "residual") return testing::residual_net();
   const at::Tensor images = testing::random_images(kImages).images;
@@ -225,15 +278,16 @@ Graph make_net(const std::string& name) {
   return net;
 }
 
-EngineOptions options(std::uint64_t budget) {
+EngineOptions options(std::uint64_t budget, const std::string& net = "") {
   EngineOptions result;
+  result.trials_at_once = net.find(kAtOnce) == std::string::npos ? 0 : 5;
   result.block = 16;  // the last of three blocks is not full
   result.cache_budget = budget;
   return result;
 }
 
 TrialEngine make_engine(const std::string& net, std::uint64_t budget = 1u << 30) {
-  return TrialEngine(make_net(net), testing::random_images(kImages), options(budget));
+  return TrialEngine(make_net(net), testing::random_images(kImages), options(budget, net));
 }
 
 /// Faults of every kind: single bits, bit 30 (Inf, NaN, huge values), low to high BER, exact
@@ -366,7 +420,8 @@ TEST_P(Engine, HarmlessFaultsAreMaskedFromEveryRestartPoint) {
                                                            : at::Tensor();
     if (weight.defined()) weight.flatten()[0] = 0.0F;
   }
-  TrialEngine engine(std::move(net), testing::random_images(kImages), options(1u << 30));
+  TrialEngine engine(std::move(net), testing::random_images(kImages),
+                     options(1u << 30, GetParam()));
   for (std::uint32_t t = 0; t < engine.space().tensors().size(); ++t) {
     // The sign of a zero weight: absorbed by any sum.
     const TrialResult sign = engine.run({{t, 0, 31}}).result;
@@ -401,7 +456,51 @@ TEST_P(Engine, WithoutFaultsEverythingIsMasked) {
 INSTANTIATE_TEST_SUITE_P(Nets, Engine,
                          ::testing::Values("plain", "residual", "hardened plain",
                                            "hardened residual", "plain bounded", "residual bounded",
-                                           "hardened residual bounded"),
+                                           "hardened residual bounded", "plain at once",
+                                           "residual at once", "hardened residual at once"),
+                         [](const auto& net) {
+                           std::string name = net.param;
+                           for (char& c : name) c = c == ' ' ? '_' : c;
+                           return name;
+                         });
+
+class AtOnce : public ::testing::TestWithParam<const char*> {
+ protected:
+  static TrialEngine engine(std::int64_t trials) {
+    EngineOptions own = options(1u << 30);
+    own.trials_at_once = trials;
+    return TrialEngine(make_net(GetParam()), testing::random_images(kImages), own);
+  }
+};
+
+// For a given number of them.
+TEST_P(AtOnce, NeitherOrderNorCompanionsChangeABit) {
+  for (const std::int64_t number : {1, 4}) {
+    TrialEngine together = engine(number), alone = engine(number);
+    std::vector<TrialInput> trials;
+    for (const Faults& faults : awkward_faults(alone.space())) trials.push_back({faults});
+    Rng rng({kSeed, 0, 0, Purpose::kInitialWeights});
+    std::vector<TrialInput> shuffled;
+    for (const std::int64_t i : rng.permutation(static_cast<std::int64_t>(trials.size())))
+      shuffled.push_back(trials[static_cast<std::size_t>(i)]);
+    const std::vector<TrialOutcome> found = together.run_batch(shuffled);
+    for (std::size_t t = 0; t < shuffled.size(); ++t)
+      EXPECT_TRUE(testing::same_result(found[t].result, alone.run(shuffled[t].faults).result)) << t;
+  }
+}
+
+TEST_P(AtOnce, TheirNumberChangesNoPrediction) {
+  TrialEngine one = engine(1), some = engine(7), none = engine(0);
+  for (const Faults& faults : awkward_faults(one.space())) {
+    const TrialLogits wanted = one.logits(faults);
+    EXPECT_EQ(compare(some.logits(faults), wanted).mismatches, 0u);
+    EXPECT_EQ(compare(none.logits(faults), wanted).mismatches, 0u);
+  }
+  EXPECT_EQ(none.trials_at_once(), 0);
+  EXPECT_EQ(some.trials_at_once(), 7);
+}
+
+INSTANTIATE_TEST_SUITE_P(Nets, AtOnce, ::testing::Values("plain", "residual", "hardened residual"),
                          [](const auto& net) {
                            std::string name = net.param;
                            for (char& c : name) c = c == ' ' ? '_' : c;

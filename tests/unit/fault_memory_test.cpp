@@ -369,17 +369,21 @@ TEST(Engine, AgreesWithTheReferenceOnEveryClassLayoutAndEffect) {
         options.selection.words = model.of_words();
         const Graph graph = stored(net.graph, how);
         if (FaultSpace(graph, options.selection).sites() < 8) continue;
-        TrialEngine engine(graph.clone(), images, options);
-        for (std::uint64_t trial = 0; trial < trials_each(); ++trial) {
-          Faults faults =
-              draw(ExactFaults{trial % 3 == 0 ? 1u : 7u}, engine.space(), {kSeed, 0, trial});
-          give_effects(model, faults, {kSeed, 0, trial});
-          const Audit both = audit(engine, faults);
-          EXPECT_EQ(both.agreement.mismatches, 0u)
-              << net.name << ", " << how.weight << ", " << how.others << ", target " << t << ", "
-              << effect_name(model) << " " << shape_name(model) << ", trial " << trial;
-          ++trials;
-          changed += both.reference.result.masked < both.reference.result.images;
+        for (const std::int64_t at_once : {0, 3}) {
+          options.trials_at_once = at_once;
+          TrialEngine engine(graph.clone(), images, options);
+          for (std::uint64_t trial = 0; trial < trials_each(); ++trial) {
+            Faults faults =
+                draw(ExactFaults{trial % 3 == 0 ? 1u : 7u}, engine.space(), {kSeed, 0, trial});
+            give_effects(model, faults, {kSeed, 0, trial});
+            const Audit both = audit(engine, faults);
+            EXPECT_EQ(both.agreement.mismatches, 0u)
+                << net.name << ", " << how.weight << ", " << how.others << ", target " << t << ", "
+                << effect_name(model) << " " << shape_name(model) << ", trial " << trial
+                << ", at once " << at_once;
+            ++trials;
+            changed += both.reference.result.masked < both.reference.result.images;
+          }
         }
       }
   EXPECT_GT(trials, 850);

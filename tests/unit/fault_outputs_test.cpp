@@ -39,8 +39,10 @@ Selection of(TensorClass kind) {
   return selection;
 }
 
-TrialEngine engine_for(const Graph& graph, TensorClass kind, std::uint64_t budget = 1 << 30) {
+TrialEngine engine_for(const Graph& graph, TensorClass kind, std::uint64_t budget = 1 << 30,
+                       std::int64_t trials_at_once = 0) {
   EngineOptions options;
+  options.trials_at_once = trials_at_once;
   options.block = 8;
   options.cache_budget = budget;
   options.selection = of(kind);
@@ -173,6 +175,7 @@ struct Case {
   Sampler sampler;
   FaultModel model = {};
   std::uint64_t budget = 1 << 30;
+  std::int64_t trials_at_once = 0;
 };
 
 class OutputFaultsEngine : public ::testing::TestWithParam<int> {};
@@ -185,6 +188,7 @@ std::vector<Case> cases() {
          {TensorClass::kActivation, TensorClass::kPost, TensorClass::kOutput}) {
       all.push_back({family, kind, ExactFaults{1}});
       all.push_back({family, kind, BinomialFaults{1e-3}});
+      all.push_back({family, kind, BinomialFaults{1e-4}, {}, 1 << 30, 5});
     }
   FaultModel stuck, random, burst;
   stuck.effect = Effect::kStuckAt1;
@@ -193,12 +197,13 @@ std::vector<Case> cases() {
   for (const FaultModel& model : {stuck, random, burst})
     all.push_back({Family::kHardened, TensorClass::kOutput, BinomialFaults{1e-4}, model});
   all.push_back({Family::kResidual, TensorClass::kOutput, BinomialFaults{1e-4}, {}, 0});
+  all.push_back({Family::kResidual, TensorClass::kOutput, BinomialFaults{1e-4}, {}, 0, 5});
   return all;
 }
 
 TEST_P(OutputFaultsEngine, AgreesWithTheReference) {
   const Case own = cases().at(static_cast<std::size_t>(GetParam()));
-  TrialEngine engine = engine_for(network_of(own.family), own.kind, own.budget);
+  TrialEngine engine = engine_for(network_of(own.family), own.kind, own.budget, own.trials_at_once);
   std::vector<TrialInput> trials;
   for (std::uint64_t trial = 0; trial < 12; ++trial)
     trials.push_back({of_images(own.sampler, engine.space(), trial, own.model)});

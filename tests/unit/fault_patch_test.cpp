@@ -19,16 +19,16 @@ std::vector<std::string> names(const Graph& graph, const std::vector<NodeId>& no
 
 using Names = std::vector<std::string>;
 
-Names mixing(const Graph& graph, const PatchRoute& route) {
+Names mixing(const Graph& graph, const ChannelRoute& route) {
   Names result;
   for (const MixingConv& conv : route.mixing) result.push_back(graph[conv.node].name);
   return result;
 }
 
-TEST(PatchRoute, FollowsAChannelToTheNextWeight) {
+TEST(ChannelRoute, FollowsAChannelToTheNextWeight) {
   const Graph graph = testing::residual_net();
   const FusedNet net(graph);
-  const auto route = patch_route(net, graph.find("layer1.0.conv2"));
+  const auto route = channel_route(net, graph.find("layer1.0.conv2"));
   ASSERT_TRUE(route);
   EXPECT_EQ(names(graph, route->path), (Names{"layer1.0.conv2", "layer1.0.relu_1"}));
   EXPECT_EQ(graph[route->resume].name, "layer2.0.conv1");
@@ -39,20 +39,20 @@ TEST(PatchRoute, FollowsAChannelToTheNextWeight) {
   EXPECT_TRUE(route->mixing_only);
 }
 
-TEST(PatchRoute, KnowsWhatElseReadsTheChannel) {
+TEST(ChannelRoute, KnowsWhatElseReadsTheChannel) {
   const Graph graph = testing::residual_net();
   const FusedNet net(graph);
-  const auto route = patch_route(net, graph.find("conv1"));
+  const auto route = channel_route(net, graph.find("conv1"));
   ASSERT_TRUE(route);
   EXPECT_EQ(mixing(graph, *route), (Names{"layer1.0.conv1"}));
   EXPECT_FALSE(route->mixing_only);  // the shortcut
 }
 
-TEST(PatchRoute, PassesConvolutionsThatReadSomethingElse) {
+TEST(ChannelRoute, PassesConvolutionsThatReadSomethingElse) {
   const Graph graph = testing::residual_net();
   const FusedNet net(graph);
   // The projection runs after conv2 and before their sum.
-  const auto route = patch_route(net, graph.find("layer2.0.conv2"));
+  const auto route = channel_route(net, graph.find("layer2.0.conv2"));
   ASSERT_TRUE(route);
   EXPECT_EQ(names(graph, route->path),
             (Names{"layer2.0.conv2", "layer2.0.relu_1", "avgpool", "flatten"}));
@@ -63,24 +63,24 @@ TEST(PatchRoute, PassesConvolutionsThatReadSomethingElse) {
   EXPECT_TRUE(route->mixing.empty());
 }
 
-TEST(PatchRoute, IsRefusedWhereTheFaultLeavesItsChannel) {
+TEST(ChannelRoute, IsRefusedWhereTheFaultLeavesItsChannel) {
   const Graph plain = testing::plain_net();
   const FusedNet net(plain);
-  EXPECT_TRUE(patch_route(net, plain.find("features.0")));
-  EXPECT_FALSE(patch_route(net, plain.find("features.3")));  // flattens 3x3 maps
-  EXPECT_FALSE(patch_route(net, plain.find("classifier.0")));
+  EXPECT_TRUE(channel_route(net, plain.find("features.0")));
+  EXPECT_FALSE(channel_route(net, plain.find("features.3")));  // flattens 3x3 maps
+  EXPECT_FALSE(channel_route(net, plain.find("classifier.0")));
 }
 
-TEST(PatchRoute, TakesDuplicatedConvolutionsAsTheirOriginalsWhileTheyAgree) {
+TEST(ChannelRoute, TakesDuplicatedConvolutionsAsTheirOriginalsWhileTheyAgree) {
   Graph graph = testing::hardened(testing::residual_net(), testing::random_images(4).images);
   const NodeId next = graph.find("layer1.0.conv2");
   ASSERT_TRUE(std::holds_alternative<DuplicatedConv>(graph[next].op));
-  const auto route = patch_route(FusedNet(graph), graph.find("layer1.0.conv1"));
+  const auto route = channel_route(FusedNet(graph), graph.find("layer1.0.conv1"));
   ASSERT_TRUE(route);
   EXPECT_EQ(mixing(graph, *route), (Names{"layer1.0.conv2"}));
   at::Tensor weight = as_conv(graph[next].op)->weight;
   weight[weight.size(0) - 1][0][0][0] += 1.0F;
-  const auto other = patch_route(FusedNet(graph), graph.find("layer1.0.conv1"));
+  const auto other = channel_route(FusedNet(graph), graph.find("layer1.0.conv1"));
   ASSERT_TRUE(other);
   EXPECT_TRUE(other->mixing.empty());
 }
@@ -192,7 +192,7 @@ void expect_agreement(TrialEngine& engine, const Faults& faults) {
 class Patch : public ::testing::TestWithParam<const char*> {
  protected:
   static Graph net() {
-    if (GetParam() == std::string("grouped")) return grouped_net();
+    if (std::string(GetParam()).rfind("grouped", 0) == 0) return grouped_net();
     if (GetParam() == std::string("pointwise")) return testing::pointwise_net();
     if (GetParam() == std::string("hardened"))
       return testing::hardened(testing::residual_net(), testing::random_images(4).images);
@@ -204,6 +204,7 @@ class Patch : public ::testing::TestWithParam<const char*> {
     EngineOptions options;
     options.block = 9;
     options.cache_budget = budget;
+    if (std::string(GetParam()).find("at_once") != std::string::npos) options.trials_at_once = 4;
     return TrialEngine(net(), testing::random_images(kImages), options);
   }
 };
@@ -262,7 +263,8 @@ TEST_P(Patch, BatchMatesChangeNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Nets, Patch,
-                         ::testing::Values("residual", "grouped", "hardened", "pointwise"),
+                         ::testing::Values("residual", "grouped", "hardened", "pointwise",
+                                           "grouped_at_once"),
                          [](const auto& net) { return std::string(net.param); });
 
 // What a ReLU swallows is masked, bit for bit, however the channel's convolution rounds.

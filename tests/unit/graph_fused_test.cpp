@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/visit.hpp"
 #include "unit/graph_support.hpp"
 
 namespace sentinel {
@@ -68,6 +69,51 @@ TEST_P(Fused, GoesOnFromEveryCutWithTheSameBits) {
       EXPECT_TRUE(test::same_bits(all[i], kept[i])) << i;
     }
   EXPECT_THROW(net.run(Trace(all.size()), 3), Bug);
+}
+
+/// Every tensor of every operator in turn.
+TEST_P(Fused, ReadsAnOverlayAsAGraphThatHoldsItsValues) {
+  const FusedNet net(graph);
+  Trace start(static_cast<std::size_t>(graph.size()));
+  start[0] = images;
+  const at::Tensor clean = net.run(start, 0);
+  int tensors = 0, changed = 0;
+  for (NodeId id = 0; id < graph.size(); ++id)
+    for_each_tensor(graph[id].op, [&](const std::string& suffix, const at::Tensor&) {
+      if (suffix == "num_batches_tracked") return;
+      Graph other = graph.clone();
+      for_each_tensor(other[id].op, [&](const char* own, at::Tensor& values) {
+        if (own == suffix) values.mul_(1.5F);
+      });
+      Overlay overlay;
+      overlay.ops.emplace(id, other[id].op);
+      const at::Tensor wanted = FusedNet(other).run(start, 0);
+      EXPECT_TRUE(test::same_bits(net.run(start, 0, overlay), wanted)) << graph[id].name << suffix;
+      changed += test::same_bits(wanted, clean) ? 0 : 1;
+      ++tensors;
+    });
+  // Ranges of corrections decide nothing while copies agree.
+  EXPECT_GE(changed, tensors - 2);
+  EXPECT_TRUE(test::same_bits(net.run(start, 0), clean));
+}
+
+TEST(FusedNet, ReadsRowsOfALinearLayerFromAnOverlay) {
+  at::manual_seed(8);
+  Graph graph;
+  graph.add("input", Input{40, {1, 1}}, {});
+  graph.add("flatten", Flatten{}, {0});
+  graph.add("fc", Linear{test::values({20, 40}), test::values({20})}, {1});
+  Graph other = graph.clone();
+  at::Tensor weight = std::get<Linear>(other[2].op).weight;
+  weight[3][7] = -2.0F;
+  weight[18][0] = 5.0F;
+  const at::Tensor numbers = at::tensor(std::vector<std::int64_t>{3, 18});
+  Overlay overlay;
+  overlay.rows[2] = {{3, 18}, weight.index_select(0, numbers)};
+  const Trace start{test::values({5, 40, 1, 1}), {}, {}};
+  const at::Tensor got = FusedNet(graph).run(start, 0, overlay);
+  EXPECT_TRUE(test::same_bits(got, FusedNet(other).run(start, 0)));
+  EXPECT_FALSE(test::same_bits(got, FusedNet(graph).run(start, 0)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Graphs, Fused, testing::Bool());

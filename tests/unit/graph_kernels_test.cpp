@@ -201,15 +201,23 @@ TEST(MergeCopies, EqualsCorrect) {
   }
 }
 
+std::vector<const float*> rows_of(const at::Tensor& weight) {
+  std::vector<const float*> rows;
+  for (std::int64_t row = 0; row < weight.size(0); ++row)
+    rows.push_back(weight[row].data_ptr<float>());
+  return rows;
+}
+
 TEST(LinearKernel, EqualsLinear) {
   at::manual_seed(4);
   for (const std::int64_t inputs : {1, 7, 64, 300}) {
     const at::Tensor x = test::values({5, inputs}), weight = test::values({9, inputs}),
                      bias = test::values({9});
-    expect_close(kernels::linear(x, weight, bias), at::linear(x, weight, bias));
-    expect_close(kernels::linear(x, weight, {}), at::linear(x, weight));
-    EXPECT_TRUE(test::same_bits(kernels::linear(x.narrow(0, 3, 1), weight, bias)[0],
-                                kernels::linear(x, weight, bias)[3]));
+    const std::vector<const float*> rows = rows_of(weight);
+    expect_close(kernels::linear(x, rows, bias), at::linear(x, weight, bias));
+    expect_close(kernels::linear(x, rows, {}), at::linear(x, weight));
+    EXPECT_TRUE(test::same_bits(kernels::linear(x.narrow(0, 3, 1), rows, bias)[0],
+                                kernels::linear(x, rows, bias)[3]));
   }
 }
 

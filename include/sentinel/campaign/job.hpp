@@ -115,7 +115,8 @@ struct Job {
   // Share of the trials that are run again by the reference path, 0 ... 1; empty: as many as cost
   // 2 % of the time.
   std::optional<double> audit;
-  std::int64_t block = 32;  // images per batch
+  std::int64_t block = 32;                     // images per batch
+  std::optional<std::int64_t> trials_at_once;  // on a GPU; empty: kTrialsAtOnce
   double cache_budget_gib =
       0;  // of fault-free activations per rank; 0: half of this rank's share of memory
   int publish_seconds = 30;

@@ -77,6 +77,7 @@ enum class Setting {
   kThreads,
   kTrialRange,
   kTrials,
+  kTrialsAtOnce,
   kWeightBounds,
   kWeightDecay,
   kWeightsKey,

@@ -3,42 +3,14 @@
 #include <memory>
 #include <vector>
 
-#include "sentinel/core/engine_path.hpp"
-#include "sentinel/core/outcome_counts.hpp"
 #include "sentinel/fault/fault_space.hpp"
-#include "sentinel/fault/memory.hpp"
+#include "sentinel/fault/outcome.hpp"
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
 
 namespace sentinel {
 
-struct TrialResult : OutcomeCounts {
-  std::int32_t first_node = -1;  // first faulty node, -1: no fault
-  EnginePath path = EnginePath::kFast;
-};
-
-struct TrialOutcome {
-  TrialResult result;
-  std::vector<FaultRecord> faults;  // all, or none where there are more than are kept
-  std::uint32_t n_faults = 0;
-  std::uint32_t masked = 0;                          // faults that left their word as it was
-  std::uint32_t words_wrong = 0, words_flagged = 0;  // as in Reading
-  double seconds = 0;  // of wall time; trials that ran together share theirs equally
-};
-
-/// Fault-free outputs of the reference path.
-struct Golden {
-  at::Tensor logits;       // [N, classes] f32, CPU
-  at::Tensor predictions;  // [N] i64, CPU
-  std::int64_t correct = 0, top5 = 0;
-};
-
-/// Logits of one trial, for tests, audit and replay.
-struct TrialLogits {
-  at::Tensor logits;       // [N, classes] f32, CPU
-  at::Tensor predictions;  // [N] i64, CPU; -1 = DUE
-  TrialResult result = {};
-};
+inline constexpr std::int64_t kTrialsAtOnce = 16;
 
 struct EngineOptions {
   std::int64_t block = 32;                  // images per block
@@ -48,6 +20,9 @@ struct EngineOptions {
   Selection selection = {};             // what may fail
   std::size_t most_records = SIZE_MAX;  // faults of a trial that are kept, each
   std::int64_t group = 0;  // images of a group that a trial may be confined to; 0: no groups
+  /// Trials whose images run as one batch per block: part of the arithmetic. 0: kTrialsAtOnce on a
+  /// GPU; on the CPU each in the way that is fast there.
+  std::int64_t trials_at_once = 0;
 };
 inline constexpr std::int32_t kNoGroup = -1;
 
@@ -64,7 +39,8 @@ struct TrialInput {
 ///
 /// `run` starts at the first changed node from cached fault-free outputs (channels_last, blocks of
 /// images), and computes one channel alone where only that is changed; where nothing is read
-/// otherwise, nothing is run. `run_reference` runs the whole unmodified network on what is read.
+/// otherwise, nothing is run. On a GPU it runs trials in batches, all channels from their first
+/// changed node on. `run_reference` runs the whole unmodified network on what is read.
 /// Same outcomes.
 class TrialEngine {
  public:
@@ -78,6 +54,8 @@ class TrialEngine {
   /// Bytes of cached activations, and how many restart points they serve.
   std::uint64_t cache_bytes() const;
   std::size_t restart_points() const;
+  /// Trials whose images run as one batch; 0: none do.
+  std::int64_t trials_at_once() const;
 
   /// Outcomes in the order of the trials, each bit for bit as if it had been run alone; the more
   /// trials at once, the more of their work is shared.
@@ -97,13 +75,5 @@ class TrialEngine {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-/// Outcome classes of the images given faulty and fault-free logits of the same path [N, classes]
-/// (CPU f32) and labels [N].
-TrialResult classify(const at::Tensor& faulty, const at::Tensor& fault_free,
-                     const at::Tensor& labels);
-
-/// PyTorch's arg max per image; -1 where some logit is not finite.
-at::Tensor predictions_of(const at::Tensor& logits);
 
 }  // namespace sentinel

@@ -1,6 +1,8 @@
 #pragma once
+#include <functional>
 #include <vector>
 
+#include "sentinel/graph/overlay.hpp"
 #include "sentinel/graph/run.hpp"
 
 namespace sentinel {
@@ -24,16 +26,14 @@ at::Tensor in_rows(const at::Tensor& x);
 /// rounding. On the CPU an image's values are the same whatever else is in the batch.
 ///
 /// Copies of duplicated channels whose stored rows are equal are not computed on the CPU.
-/// Weights, biases and ranges of corrections are read at every use; batch normalisation and bounds
-/// of activations when this is made and by `reread`.
+/// Tensors are read from an overlay where it has them. Without one, batch normalisation and bounds
+/// of activations are as they were when this was made.
 class FusedNet {
  public:
   /// The graph must outlive this; convolution weights in channels_last.
   explicit FusedNet(const Graph& graph);
 
   const Graph& graph() const { return graph_; }
-  /// Takes a node's batch normalisation or bound from the graph again.
-  void reread(NodeId node);
   /// The nodes that a value stands for, in order; empty for a node that is part of a later value.
   const std::vector<NodeId>& parts(NodeId id) const { return values_[index(id)].parts; }
   /// The value that a node is a part of.
@@ -47,7 +47,11 @@ class FusedNet {
   std::vector<NodeId> live_at(NodeId from) const;
 
   /// One value; an input that nobody else can see may be overwritten.
-  at::Tensor compute(NodeId id, std::vector<at::Tensor> in) const;
+  at::Tensor compute(NodeId id, std::vector<at::Tensor> in, const Overlay& overlay = {}) const;
+  /// Computes one node from its inputs.
+  using Step = std::function<at::Tensor(NodeId, const std::vector<at::Tensor>&)>;
+  /// One value, its parts one after the other.
+  at::Tensor compute_parts(NodeId id, const std::vector<at::Tensor>& in, const Step& step) const;
   /// One value by LibTorch's operators, of some of its channels alone (numbers [F] i64): `in` and
   /// the result [N, F, ...]. Only where every part keeps channels apart.
   at::Tensor compute_channels(NodeId id, const std::vector<at::Tensor>& in,
@@ -58,22 +62,25 @@ class FusedNet {
                            const OnOutput& on_output) const;
   /// Computes the values from … end that the trace does not hold and drops each after its last
   /// reader. What of `trace` nobody else holds may be overwritten. Returns the logits.
-  at::Tensor run(Trace trace, NodeId from) const;
+  at::Tensor run(Trace trace, NodeId from, const Overlay& overlay = {}) const;
 
  private:
+  /// Of kernels::Epilogue, empty: none.
+  struct Constants {
+    std::vector<float> scale, shift, bound;
+    std::vector<std::uint8_t> one_rounding;
+  };
   struct Value {
     std::vector<NodeId> parts, inputs;
     NodeId last_reader = 0;
-    std::vector<float> scale, shift, bound;  // of kernels::Epilogue, empty: none
-    std::vector<std::uint8_t> one_rounding;  // the same
+    Constants constants;  // without an overlay
   };
   static std::size_t index(NodeId id) { return static_cast<std::size_t>(id); }
   void fuse(NodeId id, const std::vector<std::vector<NodeId>>& readers);
-  void prepare(NodeId id);
-  at::Tensor finish(const Value& value, std::vector<at::Tensor>& in) const;
-  template <class Narrow>
-  at::Tensor one_by_one(const Value& value, const std::vector<at::Tensor>& in,
-                        const Narrow& narrow) const;
+  const Op& op(NodeId node, const Overlay& overlay) const;
+  Constants constants_of(const Value& value, const Overlay& overlay) const;
+  at::Tensor linear(NodeId node, const at::Tensor& x, const Overlay& overlay) const;
+  at::Tensor finish(const Value& value, std::vector<at::Tensor>& in, const Overlay& overlay) const;
 
   const Graph& graph_;
   std::vector<Value> values_;     // by the last of the nodes that they stand for

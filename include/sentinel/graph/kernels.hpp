@@ -52,7 +52,9 @@ at::Tensor add_channel(const Conv& conv, const at::Tensor& outputs,
 void merge_copies(at::Tensor& x, const DuplicatedConv& conv, const at::Tensor& copies,
                   const std::vector<std::int64_t>& own);
 
-/// x [N, C] times weight [O, C] transposed plus bias (undefined: none): [N, O].
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+/// x [N, C] times a weight transposed plus bias (undefined: none): [N, O]. `rows` [O]: the
+/// weight's, of C values each.
+at::Tensor linear(const at::Tensor& x, const std::vector<const float*>& rows,
+                  const at::Tensor& bias);
 
 }  // namespace sentinel::kernels

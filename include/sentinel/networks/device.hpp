@@ -29,4 +29,8 @@ struct Compute {
 /// of the caller.
 at::Device choose_device(const Comm& comm, const Compute& compute);
 
+/// This rank's share of the memory of its device [bytes]: of the node's, or of what is free on its
+/// GPU. EnvironmentError where that cannot be known.
+std::uint64_t memory_of_rank(const Comm& comm, at::Device device);
+
 }  // namespace sentinel

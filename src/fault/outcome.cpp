@@ -1,8 +1,9 @@
+#include "sentinel/fault/outcome.hpp"
+
 #include <cmath>
 #include <cstring>
 
 #include "sentinel/core/error.hpp"
-#include "sentinel/fault/trial_engine.hpp"
 
 namespace sentinel {
 namespace {
