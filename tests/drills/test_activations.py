@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,11 @@ import pytest
 from drill import PLACE_AND_TIME, Result
 from scipy.stats import beta
 from test_fault_lists import inject, rows
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "analysis"))
+
+from plot_faults import places_of  # noqa: E402
+from results import Result as Analysed  # noqa: E402
 
 FAULTS = {
     "single": "--fault-target activation --single-bit",
@@ -124,6 +130,27 @@ def test_intervals_count_images_where_each_has_faults_of_its_own(run, campaign, 
         assert row["estimate"] == pytest.approx(k / n)
         assert row["lower"] == pytest.approx(beta.ppf(0.025, k, n - k + 1) if k else 0)
         assert row["upper"] == pytest.approx(beta.ppf(0.975, k + 1, n - k) if k < n else 1)
+
+
+def test_trials_of_one_image_tell_where_flips_hurt(run, campaign, tmp_path):
+    """By layer and by bit, as single flips of weights do; trials of all images do not."""
+    path = tmp_path / "one.h5"
+    words = ["--fault-target", "activation", "--single-bit"]
+    run(*inject(campaign, campaign.checkpoint, path, *words, "--repeat", "300"))
+    with Analysed(path) as result:
+        assert places_of(result, "layer") is None and places_of(result, "bit") is None
+    words += ["--images-per-trial", "1", "--fresh", "--repeat", "400"]
+    run(*inject(campaign, campaign.checkpoint, path, *words))
+    with Analysed(path) as result:
+        failed = (result.trials["sdc_critical"] + result.trials["due"]).to_numpy()
+        assert failed.sum() > 5 and (result.trials["images"] == 1).all()
+        for column in ("layer", "bit"):
+            (panel,) = places_of(result, column).panels
+            assert panel.table["with_it"].sum() == 400
+            for row in panel.table.itertuples():
+                hit = result.faults.loc[result.faults[column] == getattr(row, column), "row"]
+                if len(hit) >= 2:
+                    assert row.estimate == pytest.approx(failed[hit].mean())
 
 
 @pytest.mark.parametrize("faults", ["--single-bit", "--ber 1e-4", "--ber 1e-4 --half-width 0.1"])
