@@ -382,7 +382,7 @@ TEST(Ranges, AreThoseOfAllImagesWhateverTheBlocks) {
   Trace trace{images.batch(0, 45, {}).images};
   run(graph, trace);
   std::vector<std::string> names;
-  for (const auto* sites : {&ranges.relus, &ranges.convs}) {
+  for (const auto* sites : {&ranges.activations, &ranges.convs}) {
     for (const auto& site : *sites) {
       names.push_back(site.name);
       const auto outputs =

@@ -220,7 +220,7 @@ TEST(Training, RecalibrationFollowsTheNewActivations) {
   std::size_t relus = 0;
   for (NodeId id = 0; id < graph.size(); ++id) {
     if (const auto* relu = std::get_if<BoundedActivation>(&graph[id].op)) {
-      const auto& high = ranges.relus.at(relus++).high;
+      const auto& high = ranges.activations.at(relus++).high;
       const double bound = relu->bound.item<double>();
       EXPECT_NEAR(bound / *std::max_element(high.begin(), high.end()), 1 + 0x1p-10, 1e-6);
       EXPECT_NE(bound, std::get<BoundedActivation>(before[id].op).bound.item<double>());
