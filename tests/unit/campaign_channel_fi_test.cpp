@@ -42,7 +42,7 @@ TEST(ChannelSampleSize, AgreesWithHandNumbers) {
 
 /// Two convolutions of two channels each: 96 and 576 bits per channel.
 NamedModel tiny_model() {
-  testing::Builder b(3, {3, {32, 32}});
+  test::Builder b(3, {3, {32, 32}});
   NodeId x = b.graph.add("conv1", b.conv(3, 2, 1, 1, false), {0});
   x = b.graph.add("relu", Activation{}, {x});
   x = b.graph.add("pool", AdaptiveAvgPool{{8, 8}}, {x});

@@ -67,9 +67,9 @@ TEST(Compare, HugeAndZeroLogits) {
 // original by about the threshold of the correction. Which of the two passes hangs on rounding,
 // pixel by pixel; the logits must not.
 TEST(Compare, RoundingAtTheCorrectionsThresholdIsNoMismatch) {
-  const Graph net = testing::residual_net();
-  TrialEngine engine(testing::hardened(net, testing::random_images(4).images, false),
-                     testing::random_images(64), {});
+  const Graph net = test::residual_net();
+  TrialEngine engine(test::hardened(net, test::random_images(4).images, false),
+                     test::random_images(64), {});
   for (std::uint64_t element = 0; element < 24; ++element)
     for (std::uint8_t bit = 4; bit < 14; ++bit) {
       const Faults faults{{0, element, 30}, {1, element, bit}};
@@ -106,12 +106,12 @@ TEST(Compare, WhatTheReferenceGivesInOtherRoundingsIsANearTie) {
 }
 
 TEST(Compare, OtherRoundingsOfTheReferenceAreTheSameTrial) {
-  const Graph net = testing::residual_net();
+  const Graph net = test::residual_net();
   EngineOptions options;
   options.block = 4;
   options.group = 6;
-  TrialEngine engine(testing::hardened(net, testing::random_images(4).images, true),
-                     testing::random_images(20), options);
+  TrialEngine engine(test::hardened(net, test::random_images(4).images, true),
+                     test::random_images(20), options);
   for (std::uint64_t trial = 0; trial < 20; ++trial) {
     const Faults faults = draw(ExactFaults{3}, engine.space(), {5, 0, trial});
     const at::Tensor reference = engine.logits_reference(faults, 3).logits;
@@ -161,7 +161,7 @@ TEST(AuditDraw, OtherPointsAndSeedsDrawOtherTrials) {
 
 // The first layer's every trial runs all layers; of the last one's only the last.
 TEST(TrialCost, CountsTheMacsThatFaultsReach) {
-  const Graph net = testing::residual_net();
+  const Graph net = test::residual_net();
   const FaultSpace space(net);
   const TrialCost cost(net, space);
   const ModelCost macs = model_cost(net);
@@ -180,7 +180,7 @@ TEST(TrialCost, CountsTheMacsThatFaultsReach) {
 }
 
 TEST(TrialCost, GrowsWithTheNumberOfFaults) {
-  const Graph net = testing::plain_net();
+  const Graph net = test::plain_net();
   const FaultSpace space(net);
   const TrialCost cost(net, space);
   const double rare = cost.expected(BinomialFaults{1e-9}), one = cost.expected(ExactFaults{1}),
@@ -204,7 +204,7 @@ TEST(TrialLogits, OfAGroupAreThoseOfItsImagesWithTheResultThatRunGives) {
   EngineOptions options;
   options.block = 4;
   options.group = 6;
-  TrialEngine engine(testing::residual_net(), testing::random_images(20), options);
+  TrialEngine engine(test::residual_net(), test::random_images(20), options);
   const Faults faults = draw(BinomialFaults{1e-3}, engine.space(), {5});
   const at::Tensor all = engine.logits(faults).logits;
   for (const std::int32_t group : {kNoGroup, 0, 3}) {

@@ -19,10 +19,10 @@ class CudaEngine : public ::testing::TestWithParam<const char*> {
     EngineOptions options;
     options.block = 9;
     options.device = device;
-    const Batch images = testing::random_images(kImages);
-    if (GetParam() == std::string("plain")) return {testing::plain_net(), images, options};
-    if (GetParam() == std::string("residual")) return {testing::residual_net(), images, options};
-    return {testing::hardened(testing::residual_net(), images.images), images, options};
+    const Batch images = test::random_images(kImages);
+    if (GetParam() == std::string("plain")) return {test::plain_net(), images, options};
+    if (GetParam() == std::string("residual")) return {test::residual_net(), images, options};
+    return {test::hardened(test::residual_net(), images.images), images, options};
   }
   static std::vector<TrialInput> trials(const FaultSpace& space) {
     std::vector<TrialInput> all = {{}};
@@ -50,7 +50,7 @@ TEST_P(CudaEngine, BatchMatesChangeNoOutcome) {
   const std::vector<TrialInput> all = trials(gpu.space());
   const std::vector<TrialOutcome> together = gpu.run_batch(all);
   for (std::size_t t = 0; t < all.size(); ++t)
-    EXPECT_TRUE(testing::same_result(together[t].result, gpu.run(all[t].faults).result)) << t;
+    EXPECT_TRUE(test::same_result(together[t].result, gpu.run(all[t].faults).result)) << t;
 }
 
 INSTANTIATE_TEST_SUITE_P(Nets, CudaEngine, ::testing::Values("plain", "residual", "hardened"),

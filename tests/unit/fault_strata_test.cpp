@@ -24,7 +24,7 @@ std::uint32_t word_of(const Graph& graph, const FaultSpace& space, const FaultSi
 }
 
 struct Net {
-  Graph graph = testing::residual_net();
+  Graph graph = test::residual_net();
   FaultSpace space{graph};
 
   std::uint64_t critical_bits() const {
@@ -210,7 +210,7 @@ TEST_P(Groups, ATrialOnAGroupIsItsShareOfTheWhole) {
   options.block = 3;
   options.group = kSize;
   options.reference_only = GetParam();
-  TrialEngine engine(testing::residual_net(), testing::random_images(kImages), options);
+  TrialEngine engine(test::residual_net(), test::random_images(kImages), options);
   for (std::uint64_t trial = 0; trial < 30; ++trial) {
     const std::uint64_t count = trial % 3;  // none, one filter, some
     const Faults faults =

@@ -16,13 +16,13 @@
 namespace sentinel {
 namespace {
 
-using testing::store;
+using test::store;
 
 constexpr std::uint64_t kSeed = 61;
 
 /// With copies of channels, so that blocks of originals and of copies end apart.
 Graph coded_net(const std::string& weights, const std::string& biases) {
-  Graph graph = testing::hardened(testing::residual_net(), testing::random_images(4).images, false);
+  Graph graph = test::hardened(test::residual_net(), test::random_images(4).images, false);
   store(graph, TensorClass::kWeight, weights);
   store(graph, TensorClass::kBias, biases);
   return graph;
@@ -97,7 +97,7 @@ TEST_P(UnitStrataOf, EachHoldsItsNumber) {
         ASSERT_EQ(found, 0u);
         continue;
       }
-      const auto [first, last] = testing::numbers_of(strata.names[h]);
+      const auto [first, last] = test::numbers_of(strata.names[h]);
       if (first > 1) {
         ASSERT_GE(strata.weights[h], 0.01) << "it costs more trials than it tells";
       }

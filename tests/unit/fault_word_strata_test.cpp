@@ -13,13 +13,13 @@
 namespace sentinel {
 namespace {
 
-using testing::store;
+using test::store;
 
 constexpr std::uint64_t kSeed = 57;
 
 /// Weights and biases in two codes.
 Graph coded_net(const std::string& weights) {
-  Graph graph = testing::residual_net();
+  Graph graph = test::residual_net();
   store(graph, TensorClass::kWeight, weights);
   store(graph, TensorClass::kBias, "fp16+repeat:3");
   return graph;
@@ -74,7 +74,7 @@ TEST_P(WordStrataOf, EachHoldsItsNumberOfWordsReadWrongly) {
       const RngKey key{kSeed, 1, trial};
       const Faults faults = sampler.draw(space, static_cast<std::int32_t>(h), key);
       const std::uint32_t wrong = words_wrong(faults);  // a Bug where they are not sorted
-      const auto [first, last] = h < sampled() ? testing::numbers_of(sampler.strata().names[h])
+      const auto [first, last] = h < sampled() ? test::numbers_of(sampler.strata().names[h])
                                                : std::pair<std::size_t, std::size_t>();
       ASSERT_GE(wrong, first);
       ASSERT_LE(wrong, last);
@@ -154,7 +154,7 @@ INSTANTIATE_TEST_SUITE_P(Codes, WordStrataOf,
 
 TEST(WordStrata, NoneWhereTheCodeDoesNotTell) {
   const auto divides = [](const std::string& layout, double ber, Selection selection = {}) {
-    Graph graph = testing::residual_net();
+    Graph graph = test::residual_net();
     store(graph, TensorClass::kWeight, layout);
     const FaultSpace space(graph, selection);
     return StratifiedSampler(BinomialFaults{ber}, {{graph, space}}).divides();
@@ -185,7 +185,7 @@ TEST(SpaceCodes, TellWhereEverySingleFlipIsCorrected) {
 }
 
 TEST(BitStrata, OfCorrectedBitsAreKnown) {
-  Graph graph = testing::residual_net();
+  Graph graph = test::residual_net();
   store(graph, TensorClass::kWeight, "fp32+mset");
   const FaultSpace space(graph);
   const Memory memory(graph);
@@ -219,7 +219,7 @@ TEST(SpaceCodes, BoundWhatMayBeReadWrongly) {
   EXPECT_EQ(*any_misread(space, 0), 0);
   EXPECT_EQ(*any_misread(space, 1), 1);
   // Nothing is coded: the trials are run.
-  EXPECT_FALSE(any_misread(FaultSpace(testing::residual_net()), 1e-12));
+  EXPECT_FALSE(any_misread(FaultSpace(test::residual_net()), 1e-12));
 }
 
 }  // namespace

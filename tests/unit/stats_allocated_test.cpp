@@ -169,10 +169,10 @@ std::size_t stratum_of(int bit) {
 
 /// Every flip of the enumerated network; a trial looks at `looked` of its images.
 Population toy(std::uint32_t looked) {
-  static const testing::ToyOutcomes outcomes =
-      testing::read_toy_outcomes(SENTINEL_GOLDEN_FOLDER "/toy_outcomes.bin");
+  static const test::ToyOutcomes outcomes =
+      test::read_toy_outcomes(SENTINEL_GOLDEN_FOLDER "/toy_outcomes.bin");
   std::vector<std::vector<std::uint32_t>> failing(kWeights.size());
-  for (const testing::FlipOutcome& flip : outcomes.flips)
+  for (const test::FlipOutcome& flip : outcomes.flips)
     failing[stratum_of(flip.bit)].push_back(flip.failing);
   Population population{"toy, " + std::to_string(looked) + " images", 0, {}};
   for (std::size_t h = 0; h < failing.size(); ++h) {

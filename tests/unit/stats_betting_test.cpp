@@ -11,7 +11,7 @@
 namespace sentinel {
 namespace {
 
-using testing::Population;
+using test::Population;
 
 constexpr double kConfidence = 0.95;
 
@@ -56,7 +56,7 @@ double log_capital(const std::vector<double>& y, double m) {
 
 TEST(Betting, EndsWhereTheCapitalIsTwoOverAlpha) {
   for (const std::uint64_t n : {1u, 7u, 60u, 300u}) {
-    const auto y = draw(testing::whole_failures(0.4), n, 1);
+    const auto y = draw(test::whole_failures(0.4), n, 1);
     const Interval interval = betting_interval(y, kConfidence, 0, 1);
     auto mirrored = y;
     for (double& value : mirrored) value = 1 - value;
@@ -72,7 +72,7 @@ TEST(Betting, EndsWhereTheCapitalIsTwoOverAlpha) {
 }
 
 TEST(Betting, MovesWithTheRangeAndTurnsWithTheSign) {
-  const auto y = draw(testing::most_fail(0.2), 100, 2);
+  const auto y = draw(test::most_fail(0.2), 100, 2);
   std::vector<double> moved, turned;
   for (const double value : y) {
     moved.push_back(3 * value - 1);
@@ -151,15 +151,15 @@ Coverage tried(const Population& population, std::uint64_t n) {
 }
 
 TEST(BettingCoverage, TheRuleHoldsForAnyNumberOfTrials) {
-  for (const Population& population : testing::all_populations())
+  for (const Population& population : test::all_populations())
     for (const std::uint64_t n : {20u, 60u, 200u, 500u, 1000u})
       EXPECT_GE(tried(population, n).share, kCovers) << population.name << ", n = " << n;
 }
 
 TEST(NegativeControl, PlainTDoesNotCoverRareFailures) {
-  EXPECT_LT(coverage(testing::whole_failures(0.01), 500, by_t).share, kCovers);
-  EXPECT_LT(coverage(testing::rare_collapse(0.01), 500, by_t).share, kCovers);
-  EXPECT_LT(coverage(testing::skewed_losses(20), 20, by_t).share, kCovers);
+  EXPECT_LT(coverage(test::whole_failures(0.01), 500, by_t).share, kCovers);
+  EXPECT_LT(coverage(test::rare_collapse(0.01), 500, by_t).share, kCovers);
+  EXPECT_LT(coverage(test::skewed_losses(20), 20, by_t).share, kCovers);
 }
 
 /// Independent samples of two networks, of which one fails more often, or neither ever.
@@ -167,10 +167,10 @@ TEST(BettingCoverage, DifferencesOfTwoSamplesHold) {
   struct Case {
     Population a, b;
   };
-  for (const auto& [a, b] : {Case{testing::whole_failures(0.01), testing::whole_failures(0.001)},
-                             Case{testing::whole_failures(0.1), testing::whole_failures(0.01)},
-                             Case{testing::most_fail(0.3), testing::most_fail(0.2)},
-                             Case{testing::skewed_losses(20), testing::rare_collapse(0.01)}})
+  for (const auto& [a, b] : {Case{test::whole_failures(0.01), test::whole_failures(0.001)},
+                             Case{test::whole_failures(0.1), test::whole_failures(0.01)},
+                             Case{test::most_fail(0.3), test::most_fail(0.2)},
+                             Case{test::skewed_losses(20), test::rare_collapse(0.01)}})
     for (const std::uint64_t n : {20u, 60u, 200u, 499u}) {
       double covered = 0, width = 0;
       for (std::uint64_t r = 0; r < kReplicates; ++r) {

@@ -25,11 +25,10 @@ struct Population {
   double truth = 0;
 };
 
-Population population_by(int (*part_of)(const testing::FlipOutcome&)) {
-  const testing::ToyOutcomes toy =
-      testing::read_toy_outcomes(SENTINEL_GOLDEN_FOLDER "/toy_outcomes.bin");
+Population population_by(int (*part_of)(const test::FlipOutcome&)) {
+  const test::ToyOutcomes toy = test::read_toy_outcomes(SENTINEL_GOLDEN_FOLDER "/toy_outcomes.bin");
   std::map<int, std::vector<double>> parts;
-  for (const testing::FlipOutcome& flip : toy.flips)
+  for (const test::FlipOutcome& flip : toy.flips)
     parts[part_of(flip)].push_back(flip.failing / double(toy.images));
   Population population;
   for (const auto& [part, shares] : parts) {
@@ -44,13 +43,13 @@ Population population_by(int (*part_of)(const testing::FlipOutcome&)) {
 
 const Population& layers() {
   static const Population population =
-      population_by([](const testing::FlipOutcome& flip) { return int(flip.tensor); });
+      population_by([](const test::FlipOutcome& flip) { return int(flip.tensor); });
   return population;
 }
 
 const Population& bits() {
   static const Population population =
-      population_by([](const testing::FlipOutcome& flip) { return int(flip.bit); });
+      population_by([](const test::FlipOutcome& flip) { return int(flip.bit); });
   return population;
 }
 
