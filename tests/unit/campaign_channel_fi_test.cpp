@@ -13,6 +13,7 @@
 #include "sentinel/networks/selection.hpp"
 #include "sentinel/protect/channel_faults.hpp"
 #include "unit/fault_nets.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -218,7 +219,7 @@ TEST(ChannelFi, HalfWidthScoresAreWeightedMeansOfTheRows) {
   std::uint32_t point = 0;
   for (const LayerScores& layer : scores)
     for (std::size_t c = 0; c < layer.scores.size(); ++c, ++point) {
-      EXPECT_NEAR(layer.scores[c], score_of(result, point), 1e-12);
+      EXPECT_NEAR(layer.scores[c], score_of(result, point), test::kDoubles);
       EXPECT_LE((layer.sample.upper[c] - layer.sample.lower[c]) / 2, 0.1);
       EXPECT_LE(layer.sample.lower[c], layer.scores[c]);
       EXPECT_GE(layer.sample.upper[c], layer.scores[c]);

@@ -10,6 +10,7 @@
 #include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "unit/fault_nets.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -33,7 +34,7 @@ void expect(const std::vector<float>& fast, const std::vector<float>& reference,
   EXPECT_EQ(found.images, 1u);
   EXPECT_EQ(found.mismatches, mismatches);
   EXPECT_EQ(found.near_ties, near_ties);
-  EXPECT_NEAR(found.deviation, deviation, 1e-9);
+  EXPECT_NEAR(found.deviation, deviation, test::kDoubles);
 }
 
 TEST(Compare, EachKindOfImageByHand) {
@@ -116,8 +117,12 @@ TEST(Compare, OtherRoundingsOfTheReferenceAreTheSameTrial) {
     const Faults faults = draw(ExactFaults{3}, engine.space(), {5, 0, trial});
     const at::Tensor reference = engine.logits_reference(faults, 3).logits;
     const auto others = engine.logits_rounded_otherwise(faults, 3);
-    EXPECT_TRUE(at::allclose(others.channels_last, reference, 1e-3, 1e-3, true)) << trial;
-    EXPECT_TRUE(at::allclose(others.doubles, reference, 1e-3, 1e-3, true)) << trial;
+    EXPECT_TRUE(at::allclose(others.channels_last, reference, test::kFaultyFloats,
+                             test::kFaultyFloats, true))
+        << trial;
+    EXPECT_TRUE(
+        at::allclose(others.doubles, reference, test::kFaultyFloats, test::kFaultyFloats, true))
+        << trial;
     EXPECT_FALSE(at::equal(others.doubles, engine.golden().logits.narrow(0, 18, 2))) << trial;
   }
   const Audit both = audit(engine, draw(ExactFaults{1}, engine.space(), {5}), 3);
@@ -170,12 +175,12 @@ TEST(TrialCost, CountsTheMacsThatFaultsReach) {
            static_cast<double>(macs.macs);
   };
   EXPECT_DOUBLE_EQ(cost.dense(0), 1);
-  EXPECT_NEAR(cost.dense(1), 1 - share("conv1"), 1e-12);
+  EXPECT_NEAR(cost.dense(1), 1 - share("conv1"), test::kDoubles);
   // layer1.0.conv1: one of its 8 filters, one of the 8 inputs of the next one, all behind that.
   const double wanted = share("layer1.0.conv1") / 8 + share("layer1.0.conv2") / 8 +
                         share("layer2.0.conv1") + share("layer2.0.conv2") +
                         share("layer2.0.downsample") + share("fc");
-  EXPECT_NEAR(cost.one_channel(1), wanted, 1e-12);
+  EXPECT_NEAR(cost.one_channel(1), wanted, test::kDoubles);
   EXPECT_DOUBLE_EQ(cost.expected(ChannelFaults{"layer1.0.conv1", 0}), cost.one_channel(1));
 }
 
@@ -213,7 +218,8 @@ TEST(TrialLogits, OfAGroupAreThoseOfItsImagesWithTheResultThatRunGives) {
     const TrialLogits fast = engine.logits(faults, group);
     const TrialLogits reference = engine.logits_reference(faults, group);
     ASSERT_EQ(fast.logits.size(0), images);
-    EXPECT_TRUE(at::allclose(fast.logits, all.narrow(0, first, images), 1e-3, 1e-3, true));
+    EXPECT_TRUE(at::allclose(fast.logits, all.narrow(0, first, images), test::kFaultyFloats,
+                             test::kFaultyFloats, true));
     EXPECT_EQ(compare(fast, reference).mismatches, 0u);
     EXPECT_EQ(fast.result.path, EnginePath::kFast);
     EXPECT_EQ(fast.result.correct, engine.run(faults, group).result.correct);

@@ -8,6 +8,7 @@
 #include "sentinel/fault/trial_engine.hpp"
 #include "sentinel/graph/outputs.hpp"
 #include "unit/fault_nets.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -135,7 +136,8 @@ TEST_P(OutputFaultsReference, AreWhatARunWithAChangedOutputGives) {
       const Faults faults = of_images(ExactFaults{1}, engine.space(), trial);
       const TrialLogits found = engine.logits_reference(faults);
       const at::Tensor expected = by_hand(graph, images.images, engine.space(), faults);
-      EXPECT_TRUE(at::allclose(found.logits, expected, 1e-4, 1e-5, true)) << trial;
+      EXPECT_TRUE(at::allclose(found.logits, expected, test::kFloats, test::kFewFloats, true))
+          << trial;
       for (std::int64_t i = 0; i < kImages; ++i)
         EXPECT_EQ(found.predictions[i].item<std::int64_t>(),
                   predictions_of(expected)[i].item<std::int64_t>());
@@ -273,7 +275,7 @@ TEST(OutputFaultsEngine, RecordsAreThoseOfTheFirstImage) {
     float first = 0, other = 0;
     std::memcpy(&first, &fast.faults[0].before, sizeof first);
     std::memcpy(&other, &reference.faults[0].before, sizeof other);
-    EXPECT_NEAR(first, other, 1e-5);
+    EXPECT_NEAR(first, other, test::kFewFloats);
     EXPECT_EQ(fast.words_wrong, reference.words_wrong);
   }
 }

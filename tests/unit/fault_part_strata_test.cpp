@@ -7,6 +7,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/strata.hpp"
 #include "unit/fault_nets.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -72,7 +73,7 @@ void expect_uniform(const Net& net, DivideBy by, std::size_t network,
       if (!sites.empty()) chi2 += std::pow(hits[g] - expected[g], 2) / expected[g];
     EXPECT_LT(chi2, 44.3) << strata.names[h] << ": 1 in 10 000 at 15 degrees of freedom";
   }
-  EXPECT_NEAR(whole, 1, 1e-12);
+  EXPECT_NEAR(whole, 1, test::kDoubles);
 }
 
 TEST(PartStrata, ByLayerIsTheStoredTensorsInTheirOrder) {

@@ -7,6 +7,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "unit/fault_nets.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -165,8 +166,8 @@ TEST(Draw, ExpectedFaultsSumUp) {
   double binomial = 0, exact = 0;
   for (const double e : expected_faults(BinomialFaults{1e-3}, space)) binomial += e;
   for (const double e : expected_faults(ExactFaults{7}, space)) exact += e;
-  EXPECT_NEAR(binomial, 1e-3 * static_cast<double>(space.sites()), 1e-9);
-  EXPECT_NEAR(exact, 7, 1e-9);
+  EXPECT_NEAR(binomial, 1e-3 * static_cast<double>(space.sites()), test::kDoubles);
+  EXPECT_NEAR(exact, 7, test::kDoubles);
 }
 
 TEST(Draw, RefusesMoreFaultsThanBits) {

@@ -9,6 +9,7 @@
 #include "sentinel/words/misreads.hpp"
 #include "unit/fault_nets.hpp"
 #include "unit/strata_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -60,11 +61,12 @@ double mean_wrong(const FaultSpace& space, double ber) {
 TEST_P(WordStrataOf, WeightsAreThoseOfTheCountAndTheLastIsKnown) {
   ASSERT_TRUE(sampler.divides());
   const Strata& strata = sampler.strata();
-  EXPECT_NEAR(std::accumulate(strata.weights.begin(), strata.weights.end(), 0.0), 1, 1e-12);
+  EXPECT_NEAR(std::accumulate(strata.weights.begin(), strata.weights.end(), 0.0), 1,
+              test::kDoubles);
   EXPECT_EQ(strata.names.back(), "all words read right");
   for (std::size_t h = 0; h < strata.costs.size(); ++h)
     EXPECT_EQ(strata.costs[h] == 0, h + 1 == strata.costs.size());
-  EXPECT_NEAR(strata.weights.back(), 1 - *any_misread(space, ber), 1e-12);
+  EXPECT_NEAR(strata.weights.back(), 1 - *any_misread(space, ber), test::kDoubles);
 }
 
 TEST_P(WordStrataOf, EachHoldsItsNumberOfWordsReadWrongly) {
@@ -215,6 +217,7 @@ TEST(SpaceCodes, BoundWhatMayBeReadWrongly) {
   const double q = Misreads::of(parse_layout("int6+bch:32,6")).of_word(1e-2);
   const auto words =
       static_cast<double>(space.tensors().back().first_site / 32 + space.tensors().back().elements);
+  ASSERT_LT(words * q, 2e-6);  // 1 - (1 - q)^words is words * q, less half its square
   EXPECT_NEAR(*any_misread(space, 1e-2) / (words * q), 1, 1e-6);
   EXPECT_EQ(*any_misread(space, 0), 0);
   EXPECT_EQ(*any_misread(space, 1), 1);

@@ -4,6 +4,7 @@
 #include "sentinel/protect/prune.hpp"
 #include "sentinel/protect/transform.hpp"
 #include "unit/protect_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -116,7 +117,8 @@ TEST(StoredNetworks, KeepTheirWordsInOtherShapes) {
       EXPECT_EQ(made.storage.size(), graph.storage.size());
     }
     const Graph hardened = harden(graph, scores, own, images, Comm::local(), at::kCPU);
-    EXPECT_LT(test::relative_difference(logits(hardened, batch), logits(graph, batch)), 1e-5);
+    EXPECT_LT(test::relative_difference(logits(hardened, batch), logits(graph, batch)),
+              test::kFewFloats);
   }
 }
 

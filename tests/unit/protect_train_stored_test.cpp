@@ -8,6 +8,7 @@
 #include "sentinel/protect/train.hpp"
 #include "sentinel/protect/transform.hpp"
 #include "unit/protect_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -97,8 +98,9 @@ TEST(StoredTraining, StepsTheMastersByTheGradientsOfWhatIsRead) {
   }
   train(graph, images, test::quadrants(0, 1), quick(3, {"weight=int4+bch:8,4"}), {});
   const auto& trained = std::get<Linear>(graph[2].op);
-  EXPECT_TRUE(at::allclose(trained.weight.to(at::kDouble), read(weight), 1e-4, 1e-5));
-  EXPECT_TRUE(at::allclose(trained.bias.to(at::kDouble), bias, 1e-4, 1e-5));
+  EXPECT_TRUE(
+      at::allclose(trained.weight.to(at::kDouble), read(weight), test::kFloats, test::kFewFloats));
+  EXPECT_TRUE(at::allclose(trained.bias.to(at::kDouble), bias, test::kFloats, test::kFewFloats));
   EXPECT_EQ(layout_name(graph.storage.at("fc.weight").layout), "int4:channel+bch:8,4");
   EXPECT_TRUE(all_exact(graph));
 }

@@ -52,7 +52,8 @@ DesignOptions options(double half_width, std::uint64_t point = 0) {
 TEST(AllocateFor, ReachesTheHalfWidthAndNoStratumIsTooLarge) {
   const Counts counts = allocate_for(0.01, 0.95, kWeights, kSupposed, {0, 0, 0}, kUnlimited);
   EXPECT_LE(half_width(kSupposed, counts), 0.01);
-  EXPECT_NEAR(static_cast<double>(sum(counts)), 369, 4);  // of an exhaustive greedy search
+  EXPECT_NEAR(static_cast<double>(sum(counts)), 369,
+              4);  // of an exhaustive greedy search; a step is n/64
   for (std::size_t h = 0; h < counts.size(); ++h) {
     Counts fewer = counts;
     fewer[h] -= 6;  // a step is at most 1 + n/64

@@ -11,6 +11,7 @@
 #include "sentinel/core/rng.hpp"
 #include "sentinel/stats/design.hpp"
 #include "sentinel/stats/stratified.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -150,10 +151,10 @@ TEST(Divided, EqualByLayer) {
 TEST(Divided, APartWithoutTrialsMayBeAnything) {
   const Interval known{0.5, 0.4, 0.6, 0.95, "", 100}, unknown{0.5, 0, 1, 0.95, "", 0};
   const Interval whole = mover_mean({0.1, 0.9}, {known, unknown}, 0, 1);
-  EXPECT_NEAR(whole.lower, 0.04, 1e-12);
-  EXPECT_NEAR(whole.upper, 0.96, 1e-12);
+  EXPECT_NEAR(whole.lower, 0.04, test::kDoubles);
+  EXPECT_NEAR(whole.upper, 0.96, test::kDoubles);
   EXPECT_EQ(whole.n, 100u);
-  EXPECT_NEAR(mover_mean({1, 0}, {known, unknown}, 0, 1).lower, 0.4, 1e-12);
+  EXPECT_NEAR(mover_mean({1, 0}, {known, unknown}, 0, 1).lower, 0.4, test::kDoubles);
 }
 
 TEST(Divided, EqualByBit) {
