@@ -35,7 +35,7 @@ class Train : public Command {
     app->add_option("--momentum", options_.momentum, "Of SGD")->capture_default_str();
     app->add_option("--weight-decay", options_.weight_decay, "Of SGD")->capture_default_str();
     app->add_flag("!--no-augment", options_.augment, "No random crops and flips");
-    app->add_option("--select", select_,
+    app->add_option("--select", best_on_,
                     "The best epoch on a held-out tenth (held-out) or the test images (test)")
         ->capture_default_str();
     add_whole(*app, "--seed", options_.seed, "Seed of weights, order and augmentation");
@@ -81,7 +81,7 @@ class Train : public Command {
     if (output_.empty()) throw UserError("--output trained.pth is missing");
     if (selection_.checkpoint.empty() && (selection_.model.empty() || selection_.dataset.empty()))
       throw UserError("train needs --model and --dataset, or --checkpoint to go on from");
-    check_select(select_);
+    check_best_on(best_on_);
     check_training(options_);
   }
 
@@ -94,8 +94,8 @@ class Train : public Command {
     if (!start) set_normalisation(graph, chosen(selection_.normalisation, usual));
     const ModelCost unstored = model_cost(graph);
     say_rounded(graph, test);
-    const bool ended = fit(graph, images, test, select_, options_, [&](const EpochReport& report) {
-      print_epoch(report, options_.epochs, select_);
+    const bool ended = fit(graph, images, test, best_on_, options_, [&](const EpochReport& report) {
+      print_epoch(report, options_.epochs, best_on_);
     });
     if (!ended) throw_stopped(options_.state_file);
     const std::vector<std::string> parents =
@@ -125,7 +125,7 @@ class Train : public Command {
   Compute compute_;
   TrainOptions options_;
   std::vector<std::string> store_;
-  std::string select_ = "held-out", output_;
+  std::string best_on_ = "held-out", output_;
 };
 
 }  // namespace

@@ -242,7 +242,7 @@ void add_pruning(CLI::App& app, PruningOptions& o) {
   app.add_option("--weight-decay", train.weight_decay, "Of fine-tuning by SGD")
       ->capture_default_str();
   app.add_flag("--augment,!--no-augment", train.augment, "Random crops and flips in fine-tuning");
-  app.add_option("--select", o.job.select,
+  app.add_option("--select", o.job.best_on,
                  "The best epoch on a held-out tenth (held-out) or the test images (test)")
       ->capture_default_str();
 }
@@ -324,8 +324,8 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   job.calibration_images = o.calibration_images;
   DuplicationPlan& plan = job.hardening.duplication;
   plan.ratio = o.ratio;
-  plan.selection = choose<RowLayout>("--selection", o.selection,
-                                     {{"own", RowLayout::kOwn}, {"group", RowLayout::kGroup}});
+  plan.layout = choose<RowLayout>("--selection", o.selection,
+                                  {{"own", RowLayout::kOwn}, {"group", RowLayout::kGroup}});
   plan.correction = choose<Correction>("--correction", o.correction,
                                        {{"range", Correction::kRange}, {"min", Correction::kMin}});
   plan.group_score = group_score_of(o.group_score);

@@ -26,7 +26,7 @@ struct NamedCost {
 void print_overhead(const NamedCost& before, const NamedCost& after);
 
 /// What an epoch of `epochs` gave; `select` names the images that judge.
-void print_epoch(const EpochReport& report, std::int64_t epochs, const std::string& select);
+void print_epoch(const EpochReport& report, std::int64_t epochs, const std::string& best_on);
 /// "916 of 1017 test images right (90.07 %)"
 std::string in_words(const Accuracy& accuracy);
 /// Warns where a network fails without faults: broken tensors, NaN or Inf logits of some images,

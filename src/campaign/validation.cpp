@@ -207,7 +207,7 @@ void validate(const PruningJob& job) {
   check_ratio("--pruning-ratio", job.plan.ratio);
   for (const auto& [layer, ratio] : job.plan.ratios)
     check_ratio("--pruning-ratios " + layer + " =", ratio);
-  check_select(job.select);
+  check_best_on(job.best_on);
   require(job.finetune_epochs >= 0 && job.finetune_epochs <= 1000000,
           "--finetune-epochs must be from 0 to 1000000");
   TrainOptions options = job.finetune;

@@ -25,9 +25,9 @@ Dataset calibration_images(const Comm& comm, const NamedModel& model,
 std::string duplication_text(const DuplicationPlan& plan) {
   if (plan.ratio == 0) return "no duplication";
   std::string text = fmt::format("ratio {:.17g}, {} selection, {} correction", plan.ratio,
-                                 plan.selection == RowLayout::kOwn ? "own" : "group",
+                                 plan.layout == RowLayout::kOwn ? "own" : "group",
                                  plan.correction == Correction::kRange ? "range" : "min");
-  if (plan.selection == RowLayout::kGroup)
+  if (plan.layout == RowLayout::kGroup)
     text += plan.group_score == GroupScore::kMean ? ", mean group score" : ", first group score";
   return text;
 }

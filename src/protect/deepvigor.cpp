@@ -101,7 +101,7 @@ class Worker {
     if (!search_)
       search_.emplace(graph_, layers_[layer_].node, trace_,
                       "images of " + inputs_.images->info().name, block_ * kImagesAtOnce);
-    return search_->run(part.begin, part.end);
+    return search_->deltas(part.begin, part.end);
   }
 
   std::vector<DeviationCounts> deviations(const Part& part) const {

@@ -19,15 +19,15 @@ Dataset last(const Dataset& images, std::int64_t n) {
 
 }  // namespace
 
-void check_select(const std::string& select) {
-  if (select == "held-out" || select == "test") return;
-  throw UserError("--select " + select + " is unknown; choose held-out or test");
+void check_best_on(const std::string& best_on) {
+  if (best_on == "held-out" || best_on == "test") return;
+  throw UserError("--select " + best_on + " is unknown; choose held-out or test");
 }
 
-bool fit(Graph& graph, const Dataset& images, const Dataset& test, const std::string& select,
+bool fit(Graph& graph, const Dataset& images, const Dataset& test, const std::string& best_on,
          const TrainOptions& options, const OnEpoch& report) {
-  check_select(select);
-  const bool holds_out = select == "held-out";
+  check_best_on(best_on);
+  const bool holds_out = best_on == "held-out";
   if (holds_out && images.size() < 2) {
     throw UserError("--select held-out needs at least two training images");
   }

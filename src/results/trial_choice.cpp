@@ -48,7 +48,7 @@ Keys stored_trials(const std::string& result, const TrialChoice& choice) {
   return keys;
 }
 
-Keys draw(const Keys& stored, const TrialChoice& choice, const std::string& result) {
+Keys random_trials(const Keys& stored, const TrialChoice& choice, const std::string& result) {
   if (choice.random > stored.size())
     throw UserError(fmt::format("--trials random:{}: {} holds {} trials to choose from",
                                 choice.random, result, stored.size()));
@@ -99,7 +99,7 @@ Keys choose_trials(const std::string& result, const TrialChoice& choice) {
   const Keys stored = stored_trials(result, choice);
   if (choice.point && stored.empty())
     throw UserError(fmt::format("--point {}: {} holds no trial of it", *choice.point, result));
-  return choice.random > 0 ? draw(stored, choice, result) : pick(stored, choice, result);
+  return choice.random > 0 ? random_trials(stored, choice, result) : pick(stored, choice, result);
 }
 
 }  // namespace sentinel

@@ -367,7 +367,7 @@ TEST(PrunedNets, CanBeHardened) {
   const at::Tensor x = images.batch(0, 8, {}).images;  // within the bounds
   for (const auto layout : {RowLayout::kOwn, RowLayout::kGroup}) {
     HardeningPlan plan;
-    plan.duplication.selection = layout;
+    plan.duplication.layout = layout;
     const ChannelScores scores = test::random_scores(pruned, 2);
     const Graph hardened = harden(pruned, scores, plan, images, Comm::local(), at::kCPU);
     EXPECT_LE(test::relative_difference(logits(pruned, x), logits(hardened, x)), test::kFloats);

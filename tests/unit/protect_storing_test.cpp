@@ -105,7 +105,7 @@ TEST(StoredNetworks, KeepTheirWordsInOtherShapes) {
                          parse_store_rule("scale=fp16")});
     HardeningPlan own, group;
     own.duplication.ratio = group.duplication.ratio = 0.4;
-    group.duplication.selection = RowLayout::kGroup;
+    group.duplication.layout = RowLayout::kGroup;
     for (const Graph& made :
          {sort_channels(graph, scores, GroupScore::kMean), prune(graph, scores, {0.4, {}, {}}),
           harden(graph, scores, own, images, Comm::local(), at::kCPU),

@@ -16,7 +16,7 @@ struct PruningJob {
   PruningPlan plan;
   std::int64_t finetune_epochs = 10;  // 0: none
   TrainOptions finetune;
-  std::string select = "held-out";  // the epoch: held-out (a tenth of the training images) or test
+  std::string best_on = "held-out";  // images that choose the epoch: held-out (a tenth), test
 };
 
 /// Prunes by the scores and fine-tunes on rank 0, the other ranks wait; every rank gets rank 0's

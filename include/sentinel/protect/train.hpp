@@ -30,14 +30,14 @@ void check_training(const TrainOptions& options, const std::string& epochs = "--
                     const std::string& batch_size = "--batch-size");
 
 /// train() as the commands use it: the epoch is chosen on the last tenth of the images, which is
-/// held out (`select` "held-out"), or on the test images ("test"; UserError for others); bounds and
-/// intervals of a hardened graph are removed before and calibrated on the fitted images after.
+/// held out (`best_on` "held-out"), or on the test images ("test"; UserError for others); bounds
+/// and intervals of a hardened graph are removed before and calibrated on the fitted images after.
 /// Bounds are stored as the network's were and options.store says. False as of train(). UserError
 /// where a rule names nothing.
-bool fit(Graph& graph, const Dataset& images, const Dataset& test, const std::string& select,
+bool fit(Graph& graph, const Dataset& images, const Dataset& test, const std::string& best_on,
          const TrainOptions& options, const OnEpoch& report);
 /// UserError for an unknown word.
-void check_select(const std::string& select);
+void check_best_on(const std::string& best_on);
 
 /// Fault-free accuracy on a data set; an image with a non-finite logit counts as wrong.
 struct Accuracy {

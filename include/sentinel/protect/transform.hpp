@@ -38,8 +38,8 @@ std::int64_t duplicate_count(std::int64_t channels, double ratio);
 /// d = max(1, floor(Cout * ratio)) channels of each Conv2d are stored and computed twice
 /// (docs/methods.md).
 struct DuplicationPlan {
-  double ratio = 0.1;                     // in [0, 1); 0: no duplication
-  RowLayout selection = RowLayout::kOwn;  // kGroup: sort first, then each conv's first d
+  double ratio = 0.1;                  // in [0, 1); 0: no duplication
+  RowLayout layout = RowLayout::kOwn;  // kGroup: sort first, then each conv's first d
   Correction correction = Correction::kRange;
   GroupScore group_score = GroupScore::kMean;
 };
