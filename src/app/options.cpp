@@ -12,6 +12,7 @@
 
 #include "sentinel/core/cpus.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/networks/device.hpp"
 #include "sentinel/networks/pruning.hpp"
@@ -334,9 +335,9 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(
       "--weight-bounds", o.weight_bounds,
       {{"off", {}}, {"layer", WeightBoundsPer::kLayer}, {"channel", WeightBoundsPer::kChannel}});
-  const auto clipping = choose<std::optional<Clipping>>(
-      "--clipping", o.clipping,
-      {{"none", {}}, {"ranger", Clipping::kRanger}, {"ranger-clamp", Clipping::kRangerClamp}});
+  std::map<std::string, std::optional<Clipping>> clippings = {{"none", {}}};
+  for (const auto& [kind, name] : rules::kClippings) clippings[name] = kind;
+  const auto clipping = choose("--clipping", o.clipping, clippings);
   job.hardening.store = store_rules(o.store);
   job.hardening.fold_batch_norm = o.fold_batch_norm;
   job.hardening.restricted = clipping.has_value();

@@ -5,6 +5,7 @@
 #include "networks/everywhere.hpp"
 #include "networks/reuse.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/normalisation.hpp"
 
@@ -37,9 +38,8 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
                       const HardeningPlan& plan, const Dataset& calibration) {
   std::string text = duplication_text(plan.duplication);
   if (plan.restricted)
-    text +=
-        fmt::format(", {} per {}", plan.clipping == Clipping::kRanger ? "ranger" : "ranger-clamp",
-                    plan.bounds == BoundsPer::kLayer ? "layer" : "channel");
+    text += fmt::format(", {} per {}", rules::clipping_name(plan.clipping),
+                        plan.bounds == BoundsPer::kLayer ? "layer" : "channel");
   if (plan.weight_bounds)
     text += fmt::format(", weights bounded per {}",
                         *plan.weight_bounds == WeightBoundsPer::kLayer ? "layer" : "channel");

@@ -6,6 +6,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/protect/transform.hpp"
 
@@ -66,9 +67,12 @@ void check_clipping(const Graph& graph, const std::string& word) {
 }  // namespace
 
 Clipping clipping_of(const std::string& word) {
-  if (word == "ranger") return Clipping::kRanger;
-  if (word == "ranger-clamp") return Clipping::kRangerClamp;
-  throw UserError("--clipping " + word + " is unknown; choose ranger or ranger-clamp");
+  std::string known;
+  for (const auto& [clipping, name] : rules::kClippings) {
+    if (word == name) return clipping;
+    known += (known.empty() ? "" : " or ") + std::string(name);
+  }
+  throw UserError("--clipping " + word + " is unknown; choose " + known);
 }
 
 void check_seed_options(const Graph& graph, const ModelSelection& selection) {

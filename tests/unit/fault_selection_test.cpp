@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/sampler.hpp"
+#include "sentinel/graph/outputs.hpp"
 #include "unit/fault_nets.hpp"
 
 namespace sentinel {
@@ -26,6 +28,15 @@ std::string complaint(const Call& call) {
     return error.what();
   }
   return "";
+}
+
+/// Empty where there is no class of this number.
+std::string name_of_class(TensorClass kind) {
+  try {
+    return class_name(kind);
+  } catch (const Bug&) {
+    return "";
+  }
 }
 
 std::vector<std::string> names(const FaultSpace& space) {
@@ -54,6 +65,20 @@ TEST(Selection, TargetsComeInTheOrderOfTheClasses) {
   EXPECT_EQ(target_name(selection), "weight,bn");
   EXPECT_EQ(parse_targets({"parameters"}).size(), 6u);
   EXPECT_THAT(complaint([] { parse_targets({"weights"}); }), HasSubstr("not 'weights'"));
+}
+
+/// A class that cannot be named would never fail.
+TEST(Selection, EveryClassCanBeATarget) {
+  const std::vector<TensorClass> all = parse_targets({"parameters"});
+  for (int number = 0; number < 256; ++number) {
+    const auto kind = static_cast<TensorClass>(number);
+    const std::string name = name_of_class(kind);
+    if (name.empty() || kind == TensorClass::kOutput) continue;  // of lists alone
+    EXPECT_EQ(parse_targets({name}).at(0), kind);
+    if (!is_output(kind)) {
+      EXPECT_EQ(std::count(all.begin(), all.end(), kind), 1) << name;
+    }
+  }
 }
 
 TEST(Selection, ChannelsAreNumbersAndRanges) {
