@@ -221,8 +221,8 @@ class Places(NamedTuple):
 def places_of(result: Result, column: str) -> Places | None:
     """None where the file tells nothing of such places, or of one class or layout alone."""
     point = None if holds_channels(result) else failures.chosen_point(result)
-    if point is not None and summaries.has_own_faults(result, point):
-        return None  # a trial has faults in many places
+    if point is not None and summaries.mixes_faults(result, point):
+        return None
     if point is None or (column == "bit" and not failures.has_bits(result, point)):
         return None
     panels = _panels(result, column, point)[:MAX_PANELS]

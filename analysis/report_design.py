@@ -304,10 +304,11 @@ def _without_places(result: Result) -> str:
             "The faults are not stored in the file (--faults-stored yes keeps them). So nothing "
             "tells where they hurt: by class, layout, layer or bit."
         )
-    if summaries.has_own_faults(result, point):
+    if summaries.mixes_faults(result, point):
         return (
             "Each image of a trial has faults of its own, so that no trial tells where they hurt. "
-            "--sampling per-layer and --sampling per-bit tell it."
+            "Trials of one image (--images-per-trial 1) tell it, and --sampling per-layer and "
+            "per-bit."
         )
     if any(places_of(result, column) for column in ("layer", "bit")):
         return ""

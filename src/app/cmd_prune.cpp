@@ -64,9 +64,11 @@ class Prune : public Command {
     const ChannelScores scores = channel_scores(comm, model, selection_, ranking, device_);
     print_pruning(comm, model, scores, test);
     const StopWatch watch;
-    const NamedModel pruned = make_pruned(
-        comm, model, selection_, scores, job_, device_, context.command, state_beside(output_), "",
-        [&](const EpochReport& report) { print_epoch(report, job_.finetune_epochs, job_.select); });
+    const NamedModel pruned =
+        make_pruned(comm, model, selection_, scores, job_, device_, context.command,
+                    state_beside(output_), "", [&](const EpochReport& report) {
+                      print_epoch(report, job_.finetune_epochs, job_.best_on);
+                    });
     write(comm, pruned, test);
     return ExitCode::kDone;
   }

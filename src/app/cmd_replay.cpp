@@ -27,7 +27,7 @@ class Replay : public Command {
                     "(CSV, docs/fault_lists.md)");
     app->add_option("--network", network_,
                     "The list is of this network, by its name (otherwise of the first)");
-    add_whole(*app, "--seed", seed_, "Of random trials");
+    add_whole(*app, "--seed", seed_, "Seed of the choice of --trials random:N");
     app->add_option("--checkpoint", checkpoint_, "The network, where it is not where it was");
     app->add_option("--data", data_, "The data set's folder, where it is not where it was");
     add_word(

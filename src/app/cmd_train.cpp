@@ -35,7 +35,7 @@ class Train : public Command {
     app->add_option("--momentum", options_.momentum, "Of SGD")->capture_default_str();
     app->add_option("--weight-decay", options_.weight_decay, "Of SGD")->capture_default_str();
     app->add_flag("!--no-augment", options_.augment, "No random crops and flips");
-    add_select(*app, select_);
+    add_best_on(*app, best_on_);
     add_whole(*app, "--seed", options_.seed, "Seed of weights, order and augmentation");
     app->add_flag("--fresh", options_.fresh,
                   "Throw away OUTPUT.training, from which a stopped training goes on");
@@ -91,8 +91,8 @@ class Train : public Command {
     if (!start) set_normalisation(graph, chosen(selection_.normalisation, usual));
     const ModelCost unstored = model_cost(graph);
     say_rounded(graph, test);
-    const bool ended = fit(graph, images, test, select_, options_, [&](const EpochReport& report) {
-      print_epoch(report, options_.epochs, select_);
+    const bool ended = fit(graph, images, test, best_on_, options_, [&](const EpochReport& report) {
+      print_epoch(report, options_.epochs, best_on_);
     });
     if (!ended) throw_stopped(options_.state_file);
     const std::vector<std::string> parents =
@@ -122,7 +122,7 @@ class Train : public Command {
   Compute compute_;
   TrainOptions options_;
   std::vector<std::string> store_;
-  SelectBy select_ = SelectBy::kHeldOut;
+  BestOn best_on_ = BestOn::kHeldOut;
   std::string output_;
 };
 

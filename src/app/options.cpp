@@ -12,6 +12,7 @@
 
 #include "sentinel/core/cpus.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/networks/device.hpp"
 #include "sentinel/networks/pruning.hpp"
@@ -254,13 +255,13 @@ void add_pruning(CLI::App& app, PruningOptions& o) {
   app.add_option("--weight-decay", train.weight_decay, "Of fine-tuning by SGD")
       ->capture_default_str();
   app.add_flag("--augment,!--no-augment", train.augment, "Random crops and flips in fine-tuning");
-  add_select(app, o.job.select);
+  add_best_on(app, o.job.best_on);
 }
 
-void add_select(CLI::App& app, SelectBy& select) {
+void add_best_on(CLI::App& app, BestOn& best_on) {
   add_word(
-      app, "--select", [&select](const std::string& word) { select = parse_select(word); },
-      select_name(select),
+      app, "--select", [&best_on](const std::string& word) { best_on = parse_best_on(word); },
+      best_on_name(best_on),
       "The best epoch on a held-out tenth (held-out) or the test images (test)");
 }
 
@@ -341,8 +342,8 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   job.calibration_images = o.calibration_images;
   DuplicationPlan& plan = job.hardening.duplication;
   plan.ratio = o.ratio;
-  plan.selection = choose<RowLayout>("--selection", o.selection,
-                                     {{"own", RowLayout::kOwn}, {"group", RowLayout::kGroup}});
+  plan.layout = choose<RowLayout>("--selection", o.selection,
+                                  {{"own", RowLayout::kOwn}, {"group", RowLayout::kGroup}});
   plan.correction = choose<Correction>("--correction", o.correction,
                                        {{"range", Correction::kRange}, {"min", Correction::kMin}});
   plan.group_score = group_score_of(o.group_score);
@@ -351,9 +352,9 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(
       "--weight-bounds", o.weight_bounds,
       {{"off", {}}, {"layer", WeightBoundsPer::kLayer}, {"channel", WeightBoundsPer::kChannel}});
-  const auto clipping = choose<std::optional<Clipping>>(
-      "--clipping", o.clipping,
-      {{"none", {}}, {"ranger", Clipping::kRanger}, {"ranger-clamp", Clipping::kRangerClamp}});
+  std::map<std::string, std::optional<Clipping>> clippings = {{"none", {}}};
+  for (const auto& [kind, name] : rules::kClippings) clippings[name] = kind;
+  const auto clipping = choose("--clipping", o.clipping, clippings);
   job.hardening.store = store_rules(o.store);
   job.hardening.fold_batch_norm = o.fold_batch_norm;
   job.hardening.restricted = clipping.has_value();

@@ -64,7 +64,7 @@ struct PruningOptions {
 void add_pruning(CLI::App& app, PruningOptions& options);
 PruningJob pruning_job(const PruningOptions& options);
 
-void add_select(CLI::App& app, SelectBy& select);
+void add_best_on(CLI::App& app, BestOn& best_on);
 
 void add_group_score(CLI::App& app, std::string& group_score);
 /// UserError for an unknown kind.

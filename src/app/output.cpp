@@ -68,9 +68,9 @@ void print_overhead(const NamedCost& before, const NamedCost& after) {
                 fmt::format("{:.2f}", after.cost.bits_per_weight), ""}});
 }
 
-void print_epoch(const EpochReport& report, std::int64_t epochs, SelectBy select) {
+void print_epoch(const EpochReport& report, std::int64_t epochs, BestOn best_on) {
   say("epoch {}/{}: loss {:.4f}, {:.2f} % of the {} images right{}\n", report.epoch, epochs,
-      report.loss, 100 * report.accuracy, select_name(select),
+      report.loss, 100 * report.accuracy, best_on_name(best_on),
       report.stored ? " (done before the stop)" : "");
   flush_output();
 }

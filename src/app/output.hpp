@@ -25,8 +25,8 @@ struct NamedCost {
 /// Parameters, MACs and memory before and after, with ratios.
 void print_overhead(const NamedCost& before, const NamedCost& after);
 
-/// What an epoch of `epochs` gave; `select` names the images that judge.
-void print_epoch(const EpochReport& report, std::int64_t epochs, SelectBy select);
+/// What an epoch of `epochs` gave; `best_on` names the images that judge.
+void print_epoch(const EpochReport& report, std::int64_t epochs, BestOn best_on);
 /// "916 of 1017 test images right (90.07 %)"
 std::string in_words(const Accuracy& accuracy);
 /// Warns where a network fails without faults: broken tensors, NaN or Inf logits of some images,

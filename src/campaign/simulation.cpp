@@ -119,8 +119,8 @@ double half_width_of(const Findings& findings, const std::string& quantity, std:
   return *std::max_element(last.begin(), last.end());
 }
 
-End run(const ResultInfo& info, const ImageBlocks& blocks, std::uint32_t number,
-        const CampaignPoint& point, const Population& population) {
+End simulated_run(const ResultInfo& info, const ImageBlocks& blocks, std::uint32_t number,
+                  const CampaignPoint& point, const Population& population) {
   PointProgress progress(info, number, point);
   const TrialSource source = progress.source(1);
   const SupposedTrials trials(info, blocks, number, population);
@@ -189,7 +189,7 @@ DryRun::Outlook simulate(const ResultInfo& info, const ImageBlocks& blocks, std:
   std::uint64_t drawn = 0;
   do {
     seeded.seed = static_cast<std::uint64_t>(++outlook.simulations);
-    const End end = run(seeded, blocks, number, own, population);
+    const End end = simulated_run(seeded, blocks, number, own, population);
     drawn += end.trials * info.models.size();
     trials.push_back(end.enough ? static_cast<double>(end.trials)
                                 : std::numeric_limits<double>::infinity());

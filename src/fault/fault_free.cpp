@@ -14,7 +14,6 @@
 namespace sentinel {
 namespace {
 
-constexpr std::int64_t kBlock = 32;  // images
 constexpr std::int64_t kRandom = 2;  // images, where none are given
 
 bool all_finite(const at::Tensor& tensor) {
@@ -110,7 +109,8 @@ void require_fault_free(const std::string& source, const Graph& graph, const at:
   const at::NoGradGuard no_grad;
   const at::Tensor own = images.defined() ? images : random_images(graph);
   FaultFreeLogits found;
-  for (const at::Tensor& block : own.split(kBlock)) found.add(logits(graph, block).to(at::kCPU));
+  for (const at::Tensor& block : own.split(kImagesAtOnce))
+    found.add(logits(graph, block).to(at::kCPU));
   const ImageOf image = [&](std::int64_t number) { return own.narrow(0, number, 1); };
   require_finite_logits(source, graph, found, image, images.defined() ? what : "random images");
 }

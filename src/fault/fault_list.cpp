@@ -77,7 +77,7 @@ class FaultList::Parser {
     }
     read_columns(line);
     while (next(line)) list.entries_.push_back(entry_of(line));
-    finish(list);
+    sort_and_check(list);
   }
 
  private:
@@ -282,7 +282,7 @@ class FaultList::Parser {
   }
 
   /// Sorts; refuses faults that are there twice.
-  void finish(FaultList& list) const {
+  void sort_and_check(FaultList& list) const {
     std::vector<Entry>& all = list.entries_;
     std::sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) {
       const auto key = [](const Entry& e) {

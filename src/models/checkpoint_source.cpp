@@ -314,7 +314,7 @@ void CheckpointSource::widths_differ(const std::string& name, std::int64_t a, st
                    std::to_string(b) + " channels");
 }
 
-void CheckpointSource::finish() {
+void CheckpointSource::mark_unexpected() {
   for (const auto& entry : tensors_) {
     if (used_.count(entry.first) == 0 && !ignores(entry.first)) unexpected_.push_back(entry.first);
   }

@@ -38,7 +38,7 @@ class CheckpointSource : public LayerSource {
   /// Whether an entry was named as one that is not needed.
   bool ignores(const std::string& name) const { return ignored_.count(name) > 0; }
   /// Marks what nobody asked for as unexpected; call after building.
-  void finish();
+  void mark_unexpected();
   bool fits() const { return missing_.empty() && unexpected_.empty() && wrong_.empty(); }
   const std::vector<std::string>& missing() const { return missing_; }
   /// "3 missing entries (a, b, c); 1 entry with a wrong shape ..."; empty where it fits.

@@ -108,7 +108,7 @@ Graph build_protected_model(const Family& family, std::int64_t classes, const St
                             const std::string& source, const Protection* protection) {
   CheckpointSource layers(tensors, protection, classes);
   Graph graph = family.build(layers, classes);
-  layers.finish();
+  layers.mark_unexpected();
   if (layers.only_classes_differ()) {
     throw DataError(source, layers.first_wrong() + "; give the data set it was trained on");
   }

@@ -12,6 +12,7 @@
 #include "sentinel/core/json.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/rules.hpp"
 
 namespace sentinel {
 namespace {
@@ -26,25 +27,23 @@ constexpr int kStoredVersion = 3;
 
 // ---- names of kinds ----
 
-template <class Kind>
-using Names = std::array<std::pair<Kind, const char*>, 2>;
+template <class Kind, std::size_t N = 2>
+using Names = std::array<std::pair<Kind, const char*>, N>;
 
 constexpr Names<Correction> kCorrections{
     {{Correction::kRange, "range"}, {Correction::kMin, "min"}}};
 constexpr Names<RowLayout> kLayouts{{{RowLayout::kOwn, "own"}, {RowLayout::kGroup, "group"}}};
-constexpr Names<Clipping> kClippings{
-    {{Clipping::kRanger, "ranger"}, {Clipping::kRangerClamp, "ranger-clamp"}}};
 
-template <class Kind>
-const char* to_name(const Names<Kind>& names, Kind kind) {
+template <class Kind, std::size_t N>
+const char* to_name(const Names<Kind, N>& names, Kind kind) {
   for (const auto& entry : names) {
     if (entry.first == kind) return entry.second;
   }
   throw Bug("a kind without a name");
 }
 
-template <class Kind>
-Kind from_name(const Names<Kind>& names, const std::string& name) {
+template <class Kind, std::size_t N>
+Kind from_name(const Names<Kind, N>& names, const std::string& name) {
   for (const auto& entry : names) {
     if (name == entry.second) return entry.first;
   }
@@ -79,7 +78,7 @@ json restriction_record(const Graph& graph) {
   for (const Node& node : graph.nodes()) {
     const auto* relu = std::get_if<BoundedActivation>(&node.op);
     if (relu == nullptr) continue;
-    const json own{{"kind", to_name(kClippings, relu->clipping)},
+    const json own{{"kind", to_name(rules::kClippings, relu->clipping)},
                    {"per", relu->bound.dim() == 0 ? "layer" : "channel"}};
     if (!restriction.is_null() && restriction != own) {
       throw Bug("'" + node.name + "' is bounded in another way than the layers before it");
@@ -169,7 +168,8 @@ Record interpret(const json& root) {
   const json& restriction = root.at("restriction");
   if (!restriction.is_null()) {
     record.protection.restricted = true;
-    record.protection.clipping = from_name(kClippings, restriction.at("kind").get<std::string>());
+    record.protection.clipping =
+        from_name(rules::kClippings, restriction.at("kind").get<std::string>());
   }
   record.protection.weights_bounded = !root.value("weight_bounds", json()).is_null();
   record.structure = root.value("structure", json());

@@ -116,7 +116,7 @@ bool fits(const WeightsView& view, const Family& family, std::int64_t classes, s
   if (view.found < wanted) return false;
   CheckpointSource layers(view.tensors, nullptr, classes);
   family.build(layers, std::max<std::int64_t>(classes, 1));
-  layers.finish();
+  layers.mark_unexpected();
   return layers.fits();
 }
 

@@ -5,6 +5,7 @@
 #include "networks/everywhere.hpp"
 #include "networks/reuse.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/normalisation.hpp"
 
@@ -25,9 +26,9 @@ Dataset calibration_images(const Comm& comm, const NamedModel& model,
 std::string duplication_text(const DuplicationPlan& plan) {
   if (plan.ratio == 0) return "no duplication";
   std::string text = fmt::format("ratio {:.17g}, {} selection, {} correction", plan.ratio,
-                                 plan.selection == RowLayout::kOwn ? "own" : "group",
+                                 plan.layout == RowLayout::kOwn ? "own" : "group",
                                  plan.correction == Correction::kRange ? "range" : "min");
-  if (plan.selection == RowLayout::kGroup)
+  if (plan.layout == RowLayout::kGroup)
     text += plan.group_score == GroupScore::kMean ? ", mean group score" : ", first group score";
   return text;
 }
@@ -37,7 +38,7 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
                       const HardeningPlan& plan, const Dataset& calibration) {
   std::string text = duplication_text(plan.duplication);
   if (plan.restricted)
-    text += fmt::format(", {} per {}", clipping_name(plan.clipping),
+    text += fmt::format(", {} per {}", rules::clipping_name(plan.clipping),
                         plan.bounds == BoundsPer::kLayer ? "layer" : "channel");
   if (plan.weight_bounds)
     text += fmt::format(", weights bounded per {}",

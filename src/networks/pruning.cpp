@@ -26,7 +26,7 @@ FineTuningImages load_images(const Comm& comm, const NamedModel& model,
   if (job.finetune_epochs == 0) return images;
   const std::string& dataset = model.graph.dataset;
   images.train = load_dataset(comm, selection, dataset, Split::kTrain, -1);
-  if (job.select == SelectBy::kTest)
+  if (job.best_on == BestOn::kTest)
     images.test = load_dataset(comm, selection, dataset, Split::kTest, -1);
   return images;
 }
@@ -48,7 +48,7 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores, cons
         "{:.17g}, {} augmentation, seed {} on {} images {:.12}, the best by {}",
         job.finetune_epochs, o.batch_size, o.learning_rate, o.momentum, o.weight_decay,
         o.augment ? "with" : "without", o.seed, images.train->size(), images.train->hash(),
-        select_name(job.select));
+        best_on_name(job.best_on));
     if (images.test) text += fmt::format(" images {:.12}", images.test->hash());
   }
   for (const StoreRule& rule : job.finetune.store) text += ", stored as " + rule.text;
@@ -58,7 +58,7 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores, cons
 void log_epoch(const PruningJob& job, const EpochReport& report) {
   spdlog::info("fine-tuning, epoch {}/{}: loss {:.4f}, {:.2f} % of the {} images right",
                report.epoch, job.finetune_epochs, report.loss, 100 * report.accuracy,
-               select_name(job.select));
+               best_on_name(job.best_on));
 }
 
 void fine_tune(Graph& graph, const FineTuningImages& images, const PruningJob& job,
@@ -68,7 +68,7 @@ void fine_tune(Graph& graph, const FineTuningImages& images, const PruningJob& j
   options.device = device;
   options.state_file = state_file;
   const Dataset& test = images.test ? *images.test : *images.train;
-  if (!fit(graph, *images.train, test, job.select, options, report)) throw_stopped(state_file);
+  if (!fit(graph, *images.train, test, job.best_on, options, report)) throw_stopped(state_file);
 }
 
 }  // namespace

@@ -6,16 +6,13 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/setting.hpp"
-#include "sentinel/core/word_table.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/protect/transform.hpp"
 
 namespace sentinel {
 namespace {
-
-constexpr NamedValue<Clipping> kClippings[] = {{"ranger", Clipping::kRanger},
-                                               {"ranger-clamp", Clipping::kRangerClamp}};
 
 void check_ratio(Setting setting, double ratio) {
   if (!(ratio > 0 && ratio < 1))
@@ -60,7 +57,7 @@ void check_clipping(const Graph& graph, Clipping clipping) {
   for (const Node& node : graph.nodes()) {
     const auto* relu = std::get_if<BoundedActivation>(&node.op);
     if (relu && relu->clipping != clipping)
-      throw UserError(spelled(Setting::kClipping) + " " + clipping_name(clipping) +
+      throw UserError(spelled(Setting::kClipping) + " " + rules::clipping_name(clipping) +
                       ": the checkpoint was made with the other kind; leave "
                       "the option out");
   }
@@ -69,11 +66,12 @@ void check_clipping(const Graph& graph, Clipping clipping) {
 }  // namespace
 
 Clipping parse_clipping(const std::string& word) {
-  return parse_word(kClippings, Setting::kClipping, word);
-}
-
-std::string clipping_name(Clipping clipping) {
-  return word_for(kClippings, clipping);
+  std::string known;
+  for (const auto& [clipping, name] : rules::kClippings) {
+    if (word == name) return clipping;
+    known += (known.empty() ? "" : " or ") + std::string(name);
+  }
+  throw UserError(spelled(Setting::kClipping) + " " + word + " is unknown; choose " + known);
 }
 
 void check_seed_options(const Graph& graph, const ModelSelection& selection) {

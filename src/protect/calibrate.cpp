@@ -14,12 +14,11 @@
 namespace sentinel {
 namespace {
 
-constexpr std::int64_t kBlock = 32;  // images
 constexpr float kMargin = 0x1p-10f;  // of a bound above the largest activation
 constexpr double kWidening = 0.1;    // of an interval, on each side, in widths
 using Site = ActivationRanges::Site;
 
-bool is_relu(const Op& op) {
+bool is_activation(const Op& op) {
   return std::holds_alternative<Activation>(op) || std::holds_alternative<BoundedActivation>(op);
 }
 
@@ -41,15 +40,15 @@ std::vector<Extremes> profile(const Graph& graph, const Dataset& images, const C
                               at::Device device) {
   const at::NoGradGuard no_grad;
   std::vector<Extremes> extremes(static_cast<std::size_t>(graph.size()));
-  const std::int64_t stride = comm.size() * kBlock;
-  for (std::int64_t begin = comm.rank() * kBlock; begin < images.size(); begin += stride) {
+  const std::int64_t stride = comm.size() * kImagesAtOnce;
+  for (std::int64_t begin = comm.rank() * kImagesAtOnce; begin < images.size(); begin += stride) {
     const Batch batch =
-        images.batch(begin, std::min(begin + kBlock, images.size()), graph.normalisation);
+        images.batch(begin, std::min(begin + kImagesAtOnce, images.size()), graph.normalisation);
     Trace trace{batch.images.to(device).contiguous(at::MemoryFormat::ChannelsLast)};
     run(graph, trace);
     for (NodeId id = 0; id < graph.size(); ++id) {
       const auto at = static_cast<std::size_t>(id);
-      if (is_relu(graph[id].op) || as_conv(graph[id].op)) extend(extremes[at], trace[at]);
+      if (is_activation(graph[id].op) || as_conv(graph[id].op)) extend(extremes[at], trace[at]);
     }
   }
   return extremes;
@@ -68,9 +67,9 @@ ActivationRanges sites_of(const Graph& graph, const std::vector<Extremes>& extre
   ActivationRanges ranges;
   for (NodeId id = 0; id < graph.size(); ++id) {
     const auto at = static_cast<std::size_t>(id);
-    const bool relu = is_relu(graph[id].op);
-    if (!relu && !as_conv(graph[id].op)) continue;
-    (relu ? ranges.relus : ranges.convs)
+    const bool activation = is_activation(graph[id].op);
+    if (!activation && !as_conv(graph[id].op)) continue;
+    (activation ? ranges.activations : ranges.convs)
         .push_back({graph[id].name, values(extremes[at].low, channels[at], kInfinity),
                     values(extremes[at].high, channels[at], -kInfinity)});
   }
@@ -79,7 +78,7 @@ ActivationRanges sites_of(const Graph& graph, const std::vector<Extremes>& extre
 
 Bytes serialize(const ActivationRanges& ranges) {
   ByteWriter writer;
-  for (const auto* sites : {&ranges.relus, &ranges.convs}) {
+  for (const auto* sites : {&ranges.activations, &ranges.convs}) {
     for (const auto& site : *sites) {
       writer.vector(site.low);
       writer.vector(site.high);
@@ -92,7 +91,7 @@ Bytes serialize(const ActivationRanges& ranges) {
 template <class Low, class High>
 void read_into(ActivationRanges& ranges, const Bytes& bytes, Low merge_low, High merge_high) {
   ByteReader reader(bytes, "activation ranges");
-  for (auto* sites : {&ranges.relus, &ranges.convs}) {
+  for (auto* sites : {&ranges.activations, &ranges.convs}) {
     for (auto& site : *sites) {
       const auto low = read_vector<double>(reader), high = read_vector<double>(reader);
       if (low.size() != site.low.size() || high.size() != site.high.size()) {
@@ -119,7 +118,7 @@ void combine(ActivationRanges& ranges, const Comm& comm) {
 }
 
 void require_finite(const ActivationRanges& ranges, const Dataset& images) {
-  for (const auto* sites : {&ranges.relus, &ranges.convs}) {
+  for (const auto* sites : {&ranges.activations, &ranges.convs}) {
     for (const auto& site : *sites) {
       for (std::size_t c = 0; c < site.low.size(); ++c) {
         if (std::isfinite(site.low[c]) && std::isfinite(site.high[c])) continue;
@@ -200,7 +199,7 @@ void calibrate(Graph& graph, const ActivationRanges& ranges) {
     Node& node = graph[id];
     const auto count = static_cast<std::size_t>(channels[static_cast<std::size_t>(id)]);
     if (auto* relu = std::get_if<BoundedActivation>(&node.op)) {
-      set_bound(*relu, find(ranges.relus, node.name, count));
+      set_bound(*relu, find(ranges.activations, node.name, count));
     } else if (auto* conv = std::get_if<DuplicatedConv>(&node.op)) {
       if (conv->correction == Correction::kRange) {
         set_intervals(*conv, find(ranges.convs, node.name, count));

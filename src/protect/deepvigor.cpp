@@ -18,11 +18,11 @@
 #include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/run.hpp"
 
 namespace sentinel {
 namespace {
 
-constexpr std::int64_t kBlock = 32;            // images
 constexpr std::int64_t kDeltaChannels = 8;     // of a part of the search
 constexpr std::int64_t kCountedChannels = 64;  // of a part of the distribution
 constexpr std::int64_t kSides = 2;
@@ -90,9 +90,9 @@ class Worker {
     search_.reset();
     layer_ = part.layer;
     block_ = part.block;
-    const std::int64_t begin = block_ * kBlock;
+    const std::int64_t begin = block_ * kImagesAtOnce;
     const Batch batch = inputs_.images->batch(
-        begin, std::min(begin + kBlock, inputs_.images->size()), graph_.normalisation);
+        begin, std::min(begin + kImagesAtOnce, inputs_.images->size()), graph_.normalisation);
     trace_ = trace_around(
         graph_, batch.images.to(inputs_.device).contiguous(at::MemoryFormat::ChannelsLast),
         layers_[layer_].node);
@@ -101,8 +101,8 @@ class Worker {
   std::vector<std::uint8_t> deltas(const Part& part) {
     if (!search_)
       search_.emplace(graph_, layers_[layer_].node, trace_,
-                      "images of " + inputs_.images->info().name, block_ * kBlock);
-    return search_->run(part.begin, part.end);
+                      "images of " + inputs_.images->info().name, block_ * kImagesAtOnce);
+    return search_->deltas(part.begin, part.end);
   }
 
   std::vector<DeviationCounts> deviations(const Part& part) const {
@@ -155,7 +155,7 @@ double vulnerability(const DeviationCounts& counts, const std::uint8_t* deltas,
     const std::size_t up = kGridZero + 1 + deltas[i * kSides];
     const std::size_t down = kGridZero - 1 - deltas[i * kSides + 1];
     block += share.at(up) - share.at(down);
-    if ((i + 1) % kBlock != 0 && i + 1 != images) continue;
+    if ((i + 1) % kImagesAtOnce != 0 && i + 1 != images) continue;
     sum += block;
     block = 0;
   }
@@ -240,7 +240,7 @@ class PartBook {
   std::int64_t plan(Task task, std::uint32_t layer, std::int64_t width) {
     const std::size_t before = parts_.size();
     const std::int64_t channels = layers_[layer].channels;
-    for (std::int64_t block = 0; block * kBlock < images_; ++block)
+    for (std::int64_t block = 0; block * kImagesAtOnce < images_; ++block)
       for (std::int64_t begin = 0; begin < channels; begin += width)
         parts_.push_back({task, layer, block, begin, std::min(begin + width, channels)});
     return static_cast<std::int64_t>(parts_.size() - before);
@@ -296,7 +296,7 @@ class PartBook {
     const std::size_t width = found.size() / static_cast<std::size_t>(part.end - part.begin);
     for (std::int64_t c = part.begin; c < part.end; ++c) {
       const auto from = found.begin() + (c - part.begin) * static_cast<std::ptrdiff_t>(width);
-      const std::int64_t to = (c * images_ + part.block * kBlock) * kSides;
+      const std::int64_t to = (c * images_ + part.block * kImagesAtOnce) * kSides;
       std::copy_n(from, width, factors.deltas.begin() + to);
     }
     if (--factors.deltas_open == 0) keep(factors.deltas, part.layer, ".deltas", deltas_key_);

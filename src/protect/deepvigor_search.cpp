@@ -157,7 +157,7 @@ bool DeltaSearch::find_step(Turn& turn, std::int64_t image) const {
   return turn.step < kSteps;
 }
 
-std::vector<std::uint8_t> DeltaSearch::run(std::int64_t begin, std::int64_t end) const {
+std::vector<std::uint8_t> DeltaSearch::deltas(std::int64_t begin, std::int64_t end) const {
   std::vector<std::uint8_t> found(static_cast<std::size_t>((end - begin) * images_ * kSides));
   std::vector<Turn> turns(static_cast<std::size_t>(images_), Turn{begin});
   const auto record = [&](Turn& turn, std::int64_t image, int step) {

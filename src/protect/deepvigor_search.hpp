@@ -35,7 +35,7 @@ class DeltaSearch {
   /// For each channel begin … end-1, image and side (+, -) the number (0 … 20) of the first grid
   /// value, by growing magnitude, that changes PyTorch's arg max when it is added to the channel's
   /// whole output map; the last where none does.
-  std::vector<std::uint8_t> run(std::int64_t begin, std::int64_t end) const;
+  std::vector<std::uint8_t> deltas(std::int64_t begin, std::int64_t end) const;
 
  private:
   struct Turn {  // what an image is at

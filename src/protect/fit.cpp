@@ -10,8 +10,8 @@
 namespace sentinel {
 namespace {
 
-constexpr NamedValue<SelectBy> kSelections[] = {{"held-out", SelectBy::kHeldOut},
-                                                {"test", SelectBy::kTest}};
+constexpr NamedValue<BestOn> kSelections[] = {{"held-out", BestOn::kHeldOut},
+                                              {"test", BestOn::kTest}};
 
 /// The last n images.
 Dataset last(const Dataset& images, std::int64_t n) {
@@ -24,17 +24,17 @@ Dataset last(const Dataset& images, std::int64_t n) {
 
 }  // namespace
 
-SelectBy parse_select(const std::string& word) {
+BestOn parse_best_on(const std::string& word) {
   return parse_word(kSelections, Setting::kSelect, word);
 }
 
-std::string select_name(SelectBy select) {
-  return word_for(kSelections, select);
+std::string best_on_name(BestOn best_on) {
+  return word_for(kSelections, best_on);
 }
 
-bool fit(Graph& graph, const Dataset& images, const Dataset& test, SelectBy select,
+bool fit(Graph& graph, const Dataset& images, const Dataset& test, BestOn best_on,
          const TrainOptions& options, const OnEpoch& report) {
-  const bool holds_out = select == SelectBy::kHeldOut;
+  const bool holds_out = best_on == BestOn::kHeldOut;
   if (holds_out && images.size() < 2) {
     throw UserError(spelled(Setting::kSelect) + " held-out needs at least two training images");
   }

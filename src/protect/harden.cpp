@@ -130,7 +130,7 @@ Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
                          const DuplicationPlan& plan) {
   if (plan.ratio == 0) return graph.clone();
   check(graph, plan);
-  const bool grouped = plan.selection == RowLayout::kGroup;
+  const bool grouped = plan.layout == RowLayout::kGroup;
   const auto orders =
       grouped ? channel_orders(graph, scores, plan.group_score) : identity_orders(graph, scores);
   const auto led = led_by_group(graph);
@@ -223,7 +223,7 @@ Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const Harden
 /// The unprotected network in the channel order of the hardened one, stored alike.
 Graph profiled(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan) {
   const DuplicationPlan& duplication = plan.duplication;
-  const bool sorted = duplication.ratio > 0 && duplication.selection == RowLayout::kGroup;
+  const bool sorted = duplication.ratio > 0 && duplication.layout == RowLayout::kGroup;
   Graph base = sorted ? sort_channels(graph, scores, duplication.group_score) : graph.clone();
   if (plan.fold_batch_norm) fold_batch_norm(base, plan.store);
   store_values(base, plan.store);

@@ -28,7 +28,7 @@ Numbers inverse(const Numbers& order) {
   return result;
 }
 
-at::Tensor select(const at::Tensor& tensor, std::int64_t dim, const Numbers& order) {
+at::Tensor in_order(const at::Tensor& tensor, std::int64_t dim, const Numbers& order) {
   if (!tensor.defined() || tensor.dim() == 0) return tensor;
   if (unchanged(order, tensor.size(dim))) return tensor;
   const auto index = at::tensor(order, at::TensorOptions(at::kLong)).to(tensor.device());
@@ -63,13 +63,13 @@ struct Reorder {
   }
   void operator()(BatchNorm& op) const {
     for (at::Tensor* tensor : {&op.weight, &op.bias, &op.mean, &op.var}) {
-      *tensor = select(*tensor, 0, order.out);
+      *tensor = in_order(*tensor, 0, order.out);
     }
   }
-  void operator()(BoundedActivation& op) const { op.bound = select(op.bound, 0, order.out); }
+  void operator()(BoundedActivation& op) const { op.bound = in_order(op.bound, 0, order.out); }
   void operator()(Linear& op) const {
-    op.weight = select(select(op.weight, 0, order.out), 1, order.in);
-    op.bias = select(op.bias, 0, order.out);
+    op.weight = in_order(in_order(op.weight, 0, order.out), 1, order.in);
+    op.bias = in_order(op.bias, 0, order.out);
     reorder_bounds(op.bounds, order.out);
   }
   void operator()(ChannelAffine& op) const {
@@ -100,18 +100,18 @@ struct Reorder {
 
  private:
   static void reorder_bounds(WeightBounds& bounds, const Numbers& rows) {
-    bounds.low = select(bounds.low, 0, rows);
-    bounds.high = select(bounds.high, 0, rows);
+    bounds.low = in_order(bounds.low, 0, rows);
+    bounds.high = in_order(bounds.high, 0, rows);
   }
   void reorder_conv(Conv& conv, const Numbers& rows) const {
     const std::int64_t old_rows = conv.weight.size(0), old_columns = conv.weight.size(1);
-    conv.weight = select(conv.weight, 0, rows);
+    conv.weight = in_order(conv.weight, 0, rows);
     if (is_depthwise(conv)) {
       conv.groups = conv.weight.size(0) * conv.groups / old_rows;
     } else {
-      conv.weight = select(conv.weight, 1, columns(order.in, old_columns, conv.groups));
+      conv.weight = in_order(conv.weight, 1, columns(order.in, old_columns, conv.groups));
     }
-    conv.bias = select(conv.bias, 0, rows);
+    conv.bias = in_order(conv.bias, 0, rows);
     reorder_bounds(conv.bounds, rows);
   }
   /// The inputs of one block, of which every other takes those in the same places.
@@ -161,7 +161,7 @@ void reorder_scales(Graph& graph, const Node& node, Numbers rows) {
   if (std::holds_alternative<DuplicatedConv>(node.op))
     while (static_cast<std::int64_t>(rows.size()) < scale.size(0))
       rows.push_back(static_cast<std::int64_t>(rows.size()));
-  scale = select(scale, 0, rows);
+  scale = in_order(scale, 0, rows);
 }
 
 }  // namespace

@@ -26,33 +26,29 @@ struct Propagate {
   const Salience& out;
   std::vector<Salience>& all;  // of every node
 
-  void operator()(const Input&) const {}
-  void operator()(const Conv& op) const { mix(magnitudes(op.weight, op.bounds), op.groups); }
-  // The merged channel passes on what its original does; `out` has no entry for the copies' rows.
-  void operator()(const DuplicatedConv& op) const { (*this)(op.conv); }
-  void operator()(const Linear& op) const { mix(magnitudes(op.weight, op.bounds), 1); }
-  void operator()(const BatchNorm& op) const {
-    const Salience scales = bn_scales(op);
-    Salience scaled = out;
-    for (std::size_t c = 0; c < scaled.size(); ++c) scaled[c] *= scales[c];
-    follow(scaled);
+  /// The merged channel of a duplicated convolution passes on what its original does; `out` has no
+  /// entry for the copies' rows.
+  void run() const {
+    const auto* linear = std::get_if<Linear>(&node.op);
+    if (const Conv* conv = as_conv(node.op))
+      mix(magnitudes(conv->weight, conv->bounds), conv->groups);
+    else if (linear)
+      mix(magnitudes(linear->weight, linear->bounds), 1);
+    else
+      follow(scaled());
   }
-  void operator()(const Activation&) const { follow(out); }
-  void operator()(const BoundedActivation&) const { follow(out); }
-  void operator()(const MaxPool&) const { follow(out); }
-  void operator()(const AvgPool&) const { follow(out); }
-  void operator()(const AdaptiveAvgPool&) const { follow(out); }
-  void operator()(const Add&) const { follow(out); }
-  void operator()(const Multiply&) const { follow(out); }
-  void operator()(const ChannelAffine&) const { follow(out); }
-  void operator()(const Concat&) const { follow(out); }
-  void operator()(const Slice&) const { follow(out); }
-  void operator()(const ChannelShuffle&) const { follow(out); }
-  void operator()(const Flatten&) const { follow(out); }
-  void operator()(const Dropout&) const { follow(out); }
 
  private:
   Salience& input(std::size_t k) const { return all[static_cast<std::size_t>(node.inputs[k])]; }
+
+  Salience scaled() const {
+    Salience passed = out;
+    if (const auto* norm = std::get_if<BatchNorm>(&node.op)) {
+      const Salience scales = bn_scales(*norm);
+      for (std::size_t c = 0; c < passed.size(); ++c) passed[c] *= scales[c];
+    }
+    return passed;
+  }
 
   /// Every output channel reads all inputs of its group.
   void mix(const at::Tensor& weights, std::int64_t groups) const {
@@ -74,7 +70,7 @@ struct Propagate {
     const auto maps = channel_maps(node.op, in_channels, static_cast<std::int64_t>(passed.size()));
     for (std::size_t k = 0; k < maps.size(); ++k) {
       for (std::size_t o = 0; o < passed.size(); ++o) {
-        const std::int64_t source = maps[k].source[o];
+        const std::int64_t source = maps[k].source.at(o);
         if (source >= 0) input(k)[static_cast<std::size_t>(source)] += passed[o];
       }
     }
@@ -89,7 +85,7 @@ std::vector<Salience> propagate(const Graph& graph) {
   }
   all.back().assign(all.back().size(), 1.0);
   for (NodeId id = graph.size() - 1; id >= 0; --id) {
-    std::visit(Propagate{graph[id], all[static_cast<std::size_t>(id)], all}, graph[id].op);
+    Propagate{graph[id], all[static_cast<std::size_t>(id)], all}.run();
   }
   return all;
 }

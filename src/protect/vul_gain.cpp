@@ -16,8 +16,6 @@
 namespace sentinel {
 namespace {
 
-// Images are summed in fixed blocks, so that every number of ranks gives the same bits.
-constexpr std::int64_t kBlock = 32;  // images
 // Bounds of what is held at once [elements]; scores do not depend on them.
 constexpr std::int64_t kHeldGradients = std::int64_t{1} << 26;  // at the outputs of convolutions
 constexpr std::int64_t kHeldUnfolded = std::int64_t{1} << 20;   // inputs, and gradients of weights
@@ -190,7 +188,7 @@ std::vector<at::Tensor> image_sums(const Graph& graph, const std::vector<NodeId>
 std::vector<double> block_sums(const Graph& graph, const Dataset& images, std::int64_t begin,
                                at::Device device) {
   const Batch batch =
-      images.batch(begin, std::min(begin + kBlock, images.size()), graph.normalisation);
+      images.batch(begin, std::min(begin + kImagesAtOnce, images.size()), graph.normalisation);
   const Pass pass = forward(graph, batch.images.to(device));
   require_finite(pass, graph, images, begin);
   std::vector<double> sums;
@@ -210,8 +208,8 @@ std::vector<double> total_sums(const ImportanceInputs& inputs, const Graph& grap
   if (comm.rank() == 0) progress.emplace("vul-gain", "images", static_cast<std::uint64_t>(images));
   std::vector<double> total;
   const StopWatch watch;
-  for (std::int64_t round = 0; round < images; round += kBlock * comm.size()) {
-    const std::int64_t begin = round + kBlock * comm.rank();
+  for (std::int64_t round = 0; round < images; round += kImagesAtOnce * comm.size()) {
+    const std::int64_t begin = round + kImagesAtOnce * comm.rank();
     ByteWriter own;
     comm.agree([&] {
       if (stop_signal() != 0)
@@ -227,7 +225,7 @@ std::vector<double> total_sums(const ImportanceInputs& inputs, const Graph& grap
       total.resize(block.size());
       for (std::size_t i = 0; i < block.size(); ++i) total[i] += block[i];
     }
-    const std::int64_t done = std::min(images, round + kBlock * comm.size());
+    const std::int64_t done = std::min(images, round + kImagesAtOnce * comm.size());
     if (progress) progress->update(static_cast<std::uint64_t>(done));
   }
   return total;

@@ -49,7 +49,7 @@ Keys stored_trials(const std::string& result, const TrialChoice& choice) {
   return keys;
 }
 
-Keys draw(const Keys& stored, const TrialChoice& choice, const std::string& result) {
+Keys random_trials(const Keys& stored, const TrialChoice& choice, const std::string& result) {
   if (choice.random > stored.size())
     throw UserError(fmt::format("{} random:{}: {} holds {} trials to choose from",
                                 spelled(Setting::kTrials), choice.random, result, stored.size()));
@@ -101,7 +101,7 @@ Keys choose_trials(const std::string& result, const TrialChoice& choice) {
   if (choice.point && stored.empty())
     throw UserError(fmt::format("{} {}: {} holds no trial of it", spelled(Setting::kPoint),
                                 *choice.point, result));
-  return choice.random > 0 ? draw(stored, choice, result) : pick(stored, choice, result);
+  return choice.random > 0 ? random_trials(stored, choice, result) : pick(stored, choice, result);
 }
 
 }  // namespace sentinel

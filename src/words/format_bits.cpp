@@ -59,7 +59,18 @@ int word_bits(const NumberFormat& format) {
 }
 
 bool has_scale(const NumberFormat& format) {
-  return format.kind == Kind::kInteger || format.kind == Kind::kE4M3 || format.kind == Kind::kE5M2;
+  switch (format.kind) {
+    case Kind::kInteger:
+    case Kind::kE4M3:
+    case Kind::kE5M2:
+      return true;
+    case Kind::kFp32:
+    case Kind::kFp16:
+    case Kind::kBf16:
+    case Kind::kFixed:
+      return false;
+  }
+  return false;
 }
 
 std::string format_name(const NumberFormat& format) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "sentinel/core/error.hpp"
 #include "words/bch.hpp"
 
 namespace sentinel {
@@ -105,15 +106,27 @@ std::vector<double> power_of_sum(double c, int n) {
   return all;
 }
 
-/// By number of flips, how many patterns a code that leaves bits bare reads right: those whose
-/// flips are all outvoted.
-std::vector<double> outvoted(const Layout& layout) {
-  const Code& code = *layout.code;
-  if (code.kind == Kind::kMset) return power_of_sum(1, 1);
-  if (code.kind != Kind::kTmr) return {1};
-  // Copies of named bits are read as stored; those of tmr:sign-exponent read as 0.
-  return code.sign_exponent ? power_of_sum(3, 9)
-                            : power_of_sum(1, static_cast<int>(code.bits.size()));
+/// By number of flips, how many patterns of a word are read right; those flips are all outvoted, or
+/// corrected. Nothing where count_decoded tells it, or the majority.
+std::vector<double> right_by_flips(const Code& code) {
+  switch (code.kind) {
+    case Kind::kMset:
+      return power_of_sum(1, 1);
+    case Kind::kCep:
+    case Kind::kParity:
+      return {1};
+    case Kind::kTmr:  // copies of named bits are read as stored, those of tmr:sign-exponent as 0
+      return code.sign_exponent ? power_of_sum(3, 9)
+                                : power_of_sum(1, static_cast<int>(code.bits.size()));
+    case Kind::kBch:
+      return bch_code(code.n, code.k).right_by_weight();
+    case Kind::kRepeat:
+    case Kind::kSecded:
+    case Kind::kSpw:
+    case Kind::kZeroSpace:
+      return {};
+  }
+  throw Bug("unknown code");
 }
 
 /// The stored bits of words that are coded together.
@@ -232,14 +245,13 @@ Misreads Misreads::of(const Layout& layout, const CodedWords& words) {
     misreads.all_wrong_.assign(misreads.wrong_.size(), true);
     return misreads;
   }
-  if (layout.code->kind != Kind::kBch && !leaves_bits_bare(layout)) {
+  const std::vector<double> right = right_by_flips(*layout.code);
+  if (right.empty()) {
     misreads.count_decoded();
     return misreads;
   }
   misreads.places_ = numbers(0, width);
-  misreads.take_right(leaves_bits_bare(layout)
-                          ? outvoted(layout)
-                          : bch_code(layout.code->n, layout.code->k).right_by_weight());
+  misreads.take_right(right);
   return misreads;
 }
 

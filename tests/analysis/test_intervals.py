@@ -9,6 +9,7 @@ from intervals import Group
 from scipy.stats import beta
 
 SEED = 20260102
+SIX_DIGITS = 1e-6  # of the expected values
 
 
 def bounds(interval):
@@ -73,10 +74,10 @@ def test_the_rule_goes_by_counts_alone():
 
 
 def test_t_quantiles_of_the_printed_tables_and_their_interval():
-    assert intervals.t_quantile(3, 0.95) == pytest.approx(3.182446, abs=1e-6)
+    assert intervals.t_quantile(3, 0.95) == pytest.approx(3.182446, abs=SIX_DIGITS)
     # 0.5 0.7 0.9 0.7: s = sqrt(0.08/3); 3.182446 s/2 = 0.259846
     found = intervals.t_interval(np.array([0.5, 0.7, 0.9, 0.7]), 0.95)
-    assert found.upper - found.estimate == pytest.approx(0.259846, abs=1e-6)
+    assert found.upper - found.estimate == pytest.approx(0.259846, abs=SIX_DIGITS)
 
 
 def test_korn_graubard_of_trials_that_fail_wholly_or_not_is_clopper_pearson():
@@ -85,7 +86,7 @@ def test_korn_graubard_of_trials_that_fail_wholly_or_not_is_clopper_pearson():
     n = 49 * (1.959964 / 2.009575) ** 2
     found = intervals.korn_graubard_interval(shares, 0.95)
     expected = [beta.ppf(0.025, 0.06 * n, 0.94 * n + 1), beta.ppf(0.975, 0.06 * n + 1, 0.94 * n)]
-    assert [found.lower, found.upper] == pytest.approx(expected, abs=1e-6)
+    assert [found.lower, found.upper] == pytest.approx(expected, abs=SIX_DIGITS)
     alike = intervals.korn_graubard_interval(shares, 0.95, np.full(50, 0.02))
     assert bounds(alike) == pytest.approx(bounds(found))
 
@@ -96,7 +97,7 @@ def test_weights_shift_the_mean_and_cost_trials():
     assert found.estimate == 0.5
     # share^2 (x - mean)^2: 1/16 + 3/144, times 4/3: 1/9; 0.25/(1/9) > 36/12 - 1 trials
     used = 2 * (1.959964 / intervals.t_quantile(2, 0.95)) ** 2
-    assert found.upper == pytest.approx(beta.ppf(0.975, used / 2 + 1, used / 2), abs=1e-6)
+    assert found.upper == pytest.approx(beta.ppf(0.975, used / 2 + 1, used / 2), abs=SIX_DIGITS)
     none = intervals.korn_graubard_interval(np.zeros(30), 0.95, np.tile([3.0, 1, 1], 10))
     assert none.upper == pytest.approx(-np.log(0.05) / (50**2 / 110))
     assert none.method == "rule of three"
@@ -108,7 +109,7 @@ def test_differences_of_groups():
     welch = intervals.difference_interval(*alike, 0.95)
     half = intervals.t_quantile(878.7, 0.95) * (0.1**2 / 599 + 0.05**2 / 599) ** 0.5
     assert welch.method == "Welch"
-    assert bounds(welch) == pytest.approx([0.25 - half, 0.25, 0.25 + half], abs=1e-5)
+    assert bounds(welch) == pytest.approx([0.25 - half, 0.25, 0.25 + half], abs=SIX_DIGITS)
     few = Group(a[290:310], np.ones(20)), alike[1]
     found = intervals.difference_interval(*few, 0.95)
     own, other = (intervals.trial_interval(g.values, 0.95) for g in few)

@@ -46,7 +46,7 @@ def test_means_are_those_that_the_program_stored(made):
     with Result(made / "schema1.h5") as result:
         for quantity in ("accuracy", "failing", "due"):
             mean = result.mean(quantity, 0, "schema1")
-            assert mean == pytest.approx(known[quantity]["estimate"], abs=1e-9)
+            assert mean == pytest.approx(known[quantity]["estimate"], abs=1e-12)
 
 
 def test_the_report_is_made(made, tmp_path):

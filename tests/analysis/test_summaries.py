@@ -16,6 +16,7 @@ from results import Result
 from schema import ESTIMATE
 
 ACCURACIES = np.array([0.5, 0.7, 0.9, 0.7])  # of the first model in `paired`
+BISECTED = 1e-9  # ends of betting intervals, found by halving
 
 
 def test_accuracy_with_its_interval(paired):
@@ -23,8 +24,8 @@ def test_accuracy_with_its_interval(paired):
         before = summaries.accuracy_table(result).iloc[0]
     expected = betting_interval(ACCURACIES, 0.95)
     assert before["estimate"] == pytest.approx(0.7)
-    assert before["lower"] == pytest.approx(expected.lower, abs=1e-9)
-    assert before["upper"] == pytest.approx(expected.upper, abs=1e-9)
+    assert before["lower"] == pytest.approx(expected.lower, abs=BISECTED)
+    assert before["upper"] == pytest.approx(expected.upper, abs=BISECTED)
     assert (before["trials"], before["planned"], before["flips"]) == (4, 4, 2)
     assert (before["fault_free"], before["method"]) == (0.9, "betting")
 
@@ -35,7 +36,7 @@ def test_paired_gain(paired):
         gain = summaries.gain_table(result).iloc[0]
     expected = betting_interval(np.array([0.31, 0.21, 0.01, 0.11]), 0.95, -0.99, 1.01)
     assert gain["estimate"] == pytest.approx(0.15)
-    assert gain["upper"] == pytest.approx(expected.upper - 0.01, abs=1e-9)
+    assert gain["upper"] == pytest.approx(expected.upper - 0.01, abs=BISECTED)
     assert gain["method"] == "paired betting"
 
 
@@ -90,7 +91,7 @@ def test_failing_is_computed_or_the_stored_one(paired):
         row = summaries.outcome_table(result).iloc[0]
     assert row["failing"] == pytest.approx(0.25)
     expected = betting_interval(np.array([0.45, 0.25, 0.05, 0.25]), 0.95)
-    assert row["failing_upper"] == pytest.approx(expected.upper, abs=1e-9)
+    assert row["failing_upper"] == pytest.approx(expected.upper, abs=BISECTED)
     stored = {"point": 0, "model": 0, "against": -1, "quantity": "failing", "estimate": 0.42}
     with h5py.File(paired, "a") as file:
         del file["estimates"]

@@ -4,20 +4,25 @@
   activations.py protections --work W [--images 256] [--trials 100]
   activations.py speed --work W [--images 256] [--rounds 5]
 
-`protections` prints accuracy under bit error rates in the outputs of convolutions and linear layers,
-of ResNet-20 and networks made from it, on paired faults; and how many images a single flip makes
-fail. `speed` compares single flips with the way PyTorch tools make them, a hook on the layer and a
-run of the whole batch, in turns: once with one faulty image a run, once with a fault in each image.
+`protections` prints accuracy under bit error rates in the outputs of convolutions and linear
+layers, of ResNet-20 and networks made from it, on paired faults; and how many images a single flip
+makes fail. `speed` compares single flips with hooks of PyTorch on the layer that is hit, and with
+PyTorchFI where it is installed: whole batches, with a fault in each image or in one. All run in
+turns on one thread. The rates are per second of CPU time.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import importlib.util
 import json
 import os
+import resource
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import support
@@ -115,8 +120,8 @@ def protections(o: argparse.Namespace) -> None:
 # ---- speed ---------------------------------------------------------------------------------------
 
 
-class Peer:
-    """Whole batches in eager PyTorch on one thread, a hook on the layer that is hit."""
+class Hooks:
+    """Whole batches in eager PyTorch, a hook on the layer that is hit."""
 
     def __init__(self, o: argparse.Namespace) -> None:
         import peer
@@ -140,13 +145,27 @@ class Peer:
         for image in images:
             by_layer.setdefault(self._below(len(self.layers)), []).append(image)
         hooks = [
-            self.layers[layer].register_forward_hook(lambda _m, _i, out, own=own: self._flip(out, own))
+            self.layers[layer].register_forward_hook(lambda _m, _i, out, o=own: self._flip(out, o))
             for layer, own in by_layer.items()
         ]
         with self.torch.no_grad():
             self.net(self.images).argmax(1)
         for hook in hooks:
             hook.remove()
+
+    def ranges(self) -> list[float]:
+        """The largest outputs of the convolutions, in the order of their runs."""
+        found: list[float] = []
+        hooks = [
+            layer.register_forward_hook(lambda _m, _i, out: found.append(float(out.abs().max())))
+            for layer in self.layers
+            if isinstance(layer, self.torch.nn.Conv2d)
+        ]
+        with self.torch.no_grad():
+            self.net(self.images)
+        for hook in hooks:
+            hook.remove()
+        return found
 
     def _flip(self, output, images: list[int]):
         words = output.view(self.torch.int32).view(len(output), -1)
@@ -155,35 +174,75 @@ class Peer:
         return output
 
 
-def ours(o: argparse.Namespace, trials: int) -> float:
-    """Wall time of the trials alone [s]."""
-    import h5py
+class PyTorchFI:
+    """Its own single flips, in outputs of convolutions: of an 8-bit number, scaled by the layer's
+    largest output."""
 
-    path = o.work / "speed.h5"
+    def __init__(self, hooks: Hooks, images: int) -> None:
+        from pytorchfi import neuron_error_models
+
+        self.models, self.torch = neuron_error_models, hooks.torch
+        self.images, self.ranges = hooks.images[:images], hooks.ranges()
+        kinds = [hooks.torch.nn.Conv2d]
+        self.injector = neuron_error_models.single_bit_flip_func(
+            hooks.net, images, input_shape=[3, 32, 32], layer_types=kinds, bits=8
+        )
+
+    def trial(self, inject: str) -> None:
+        with self.torch.no_grad():
+            getattr(self.models, inject)(self.injector, self.ranges)(self.images).argmax(1)
+
+
+def ways(o: argparse.Namespace) -> dict[str, tuple[int, Callable[[], None]]]:
+    """The others: flips of a run, and a run."""
+    hooks = Hooks(o)
+    found = {
+        "PyTorch, hooks, each image": (o.images, lambda: hooks.trial(range(o.images))),
+        "PyTorch, hooks, one image": (1, lambda: hooks.trial(range(1))),
+    }
+    if importlib.util.find_spec("pytorchfi"):
+        whole, alone = PyTorchFI(hooks, o.images), PyTorchFI(hooks, 1)
+        single = "random_neuron_single_bit_inj"
+        name = f"PyTorchFI {importlib.metadata.version('pytorchfi')}"
+        found |= {
+            f"{name}, each image": (o.images, lambda: whole.trial(f"{single}_batched")),
+            f"{name}, one image": (1, lambda: whole.trial(single)),
+            f"{name}, a batch of one": (1, lambda: alone.trial(single)),
+        }
+    return found
+
+
+def ours(o: argparse.Namespace, trials: int) -> float:
+    """CPU time of a campaign [s]."""
     faults = ["--fault-target", "activation", "--single-bit", "--repeat", trials, "--audit", 0]
-    run("inject", *selection(o), *faults, "--images", o.images, "--fresh", "--output", path)
-    with h5py.File(path) as file:
-        return float(file["trials"]["wall_us"].sum()) / 1e6
+    output = ["--images", o.images, "--fresh", "--output", o.work / "speed.h5"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run("inject", *selection(o), *faults, *output)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def one_run(run_once: Callable[[], None]) -> float:
+    """CPU time [s], a mean over a second and more."""
+    start, runs = time.process_time(), 0
+    while time.process_time() - start < 1:
+        run_once()
+        runs += 1
+    return (time.process_time() - start) / runs
 
 
 def speed(o: argparse.Namespace) -> None:
-    peer, trials = Peer(o), 40
-    times: dict[str, list[float]] = {"ours": [], "each": [], "one": []}
+    others = ways(o)
+    times: dict[str, list[float]] = {name: [] for name in ("ours", *others)}
     for _ in range(o.rounds):
-        times["ours"].append(ours(o, trials) / trials)
-        for what, images in (("each", range(o.images)), ("one", range(1))):
-            start = time.perf_counter()
-            for _ in range(3):
-                peer.trial(images)
-            times[what].append((time.perf_counter() - start) / 3)
-    middle = {what: statistics.median(own) for what, own in times.items()}
-    rows = [["", "neuron flips/s", "ours / that"]]
-    our_rate = o.images / middle["ours"]
-    rows.append(["ours, a flip in each image of a trial", f"{our_rate:.0f}", "1"])
-    for what, flips in (("each", o.images), ("one", 1)):
-        rate = flips / middle[what]
-        named = "a flip in each image" if what == "each" else "a flip in one image"
-        rows.append([f"PyTorch, hooks, {named} of the batch", f"{rate:.1f}", f"{our_rate / rate:.1f}"])
+        times["ours"].append((ours(o, 1 + o.trials) - ours(o, 1)) / o.trials)
+        for name, (_, run_once) in others.items():
+            times[name].append(one_run(run_once))
+    our_rate = o.images / statistics.median(times["ours"])
+    rows = [["", "neuron flips/s", "ours / that"], ["ours, each image", f"{our_rate:.0f}", "1"]]
+    for name, (flips, _) in others.items():
+        rate = flips / statistics.median(times[name])
+        rows.append([name, f"{rate:.1f}", f"{our_rate / rate:.1f}"])
     support.table(rows)
 
 

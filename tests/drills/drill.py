@@ -26,7 +26,9 @@ SHIM = Path(
 LOG_LINE = re.compile(r"\[\d\d:\d\d:\d\d\] ")
 # Columns of /trials that tell when and where a trial ran, not what came of it.
 PLACE_AND_TIME = ("wall_us", "rank", "session")
-
+# How far numbers may be apart that the program and Python compute.
+ROUNDING = 1e-12  # some thousand doubles of size 1, added in another order
+ITERATED = 1e-9  # ends of intervals, to which each iterates its own way
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",

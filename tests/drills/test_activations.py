@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,11 @@ import pytest
 from drill import PLACE_AND_TIME, Result
 from scipy.stats import beta
 from test_fault_lists import inject, rows
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "analysis"))
+
+from plot_faults import places_of  # noqa: E402
+from results import Result as Analysed  # noqa: E402
 
 FAULTS = {
     "single": "--fault-target activation --single-bit",
@@ -143,6 +149,27 @@ def test_plan_counts_the_faults_that_a_trial_holds(run, campaign):
     assert fewer == pytest.approx(faults / 4)
     assert memory_of_some == pytest.approx(memory / 4, rel=1e-3)
     assert held("--ber", "1e-3", "1e-2")[0] == memory  # of the point that has most
+
+
+def test_trials_of_one_image_tell_where_flips_hurt(run, campaign, tmp_path):
+    """By layer and by bit, as single flips of weights do; trials of all images do not."""
+    path = tmp_path / "one.h5"
+    words = ["--fault-target", "activation", "--single-bit"]
+    run(*inject(campaign, campaign.checkpoint, path, *words, "--repeat", "300"))
+    with Analysed(path) as result:
+        assert places_of(result, "layer") is None and places_of(result, "bit") is None
+    words += ["--images-per-trial", "1", "--fresh", "--repeat", "400"]
+    run(*inject(campaign, campaign.checkpoint, path, *words))
+    with Analysed(path) as result:
+        failed = (result.trials["sdc_critical"] + result.trials["due"]).to_numpy()
+        assert failed.sum() > 5 and (result.trials["images"] == 1).all()
+        for column in ("layer", "bit"):
+            (panel,) = places_of(result, column).panels
+            assert panel.table["with_it"].sum() == 400
+            for row in panel.table.itertuples():
+                hit = result.faults.loc[result.faults[column] == getattr(row, column), "row"]
+                if len(hit) >= 2:
+                    assert row.estimate == pytest.approx(failed[hit].mean())
 
 
 @pytest.mark.parametrize("faults", ["--single-bit", "--ber 1e-4", "--ber 1e-4 --half-width 0.1"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from drill import ROUNDING
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_words_that_are_read_right_bound_the_accuracy(
     bound = failing["upper"]
     assert failing["estimate"] == failing["lower"] == 0 and 1.97e-5 < bound < 1.99e-5
     assert masked["estimate"] == masked["upper"] == 1
-    assert accuracy["lower"] == pytest.approx(accuracy["estimate"] - bound, abs=1e-12)
+    assert accuracy["lower"] == pytest.approx(accuracy["estimate"] - bound, abs=ROUNDING)
     assert sentinelnn.run(job).code == 0
     assert sentinelnn.run(["summarize", output]).code == 0
 
@@ -174,10 +175,10 @@ def test_a_campaign_keeps_the_bound_of_its_coded_network(sentinelnn, campaign, t
     )
     assert plain["method"] == b"betting" and plain["trials"] == 6
     assert coded["method"] == b"bound: P(any word read wrongly)"
-    assert coded["upper"] - coded["estimate"] == pytest.approx(1.98e-5, rel=0.01)
-    assert found[1, "failing"]["upper"] == pytest.approx(1.98e-5, rel=0.01)
+    assert coded["upper"] - coded["estimate"] == pytest.approx(1.98e-5, abs=5e-8)
+    assert found[1, "failing"]["upper"] == pytest.approx(1.98e-5, abs=5e-8)
     assert gain["method"] == b"betting and bound" and gain["trials"] == 6
-    assert gain["lower"] == pytest.approx(coded["lower"] - plain["upper"], abs=1e-12)
+    assert gain["lower"] == pytest.approx(coded["lower"] - plain["upper"], abs=ROUNDING)
     with h5py.File(whole) as file:
         assert file["design/plans"]["used"].tolist() == [6] and len(file["trials"]) == 12
     summary = sentinelnn.run(["summarize", joined, "--json"])

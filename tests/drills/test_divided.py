@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from drill import Result, ended, stored_rows, wait_until
+from drill import ITERATED, ROUNDING, Result, ended, stored_rows, wait_until
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "analysis"))
 
@@ -135,7 +135,7 @@ def test_networks_have_shares_of_their_own(hardened):
     total = sum(tensors.values())
     for share in shares:
         wanted = tensors.get(names[share["stratum"]], 0) / total
-        assert share["weight"] == pytest.approx(wanted, abs=1e-12)
+        assert share["weight"] == pytest.approx(wanted, abs=ROUNDING)
     assert strata["weight"].sum() == pytest.approx(1) and shares["weight"].sum() == pytest.approx(1)
     assert (strata["weight"] == 0).any(), "the original has no bounds"
     lacking = np.flatnonzero(strata["weight"] == 0)
@@ -152,7 +152,7 @@ def test_the_analysis_reads_what_the_program_estimates(hardened):
             quantity = "accuracy" if row.against >= 0 else row.quantity
             against = row.against_name if row.against >= 0 else None
             found = result.mean(quantity, row.point, row.model_name, against)
-            assert found == pytest.approx(row.estimate, abs=1e-9), (row.quantity, row.model_name)
+            assert found == pytest.approx(row.estimate, abs=ROUNDING), (row.quantity, row.model_name)
         strata = result.stratum_estimates
         assert set(STRATA) <= set(strata["quantity"])
         failing = strata[(strata["quantity"] == "failing") & (strata["model"] == 0)]
@@ -163,7 +163,7 @@ def test_the_analysis_reads_what_the_program_estimates(hardened):
             here = layers.loc[row.stratum_name.removesuffix(".weight")]
             assert here["with_it"] == row.trials
             for name in ("estimate", "lower", "upper"):
-                assert here[name] == pytest.approx(getattr(row, name), abs=1e-9)
+                assert here[name] == pytest.approx(getattr(row, name), abs=ITERATED)
         assert len(convolutions) == 6
 
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "analysis"))
 import failures  # noqa: E402
 import rankings  # noqa: E402
 import summaries  # noqa: E402
-from drill import Launcher  # noqa: E402
+from drill import ITERATED, ROUNDING, Launcher  # noqa: E402
 from results import Result  # noqa: E402
 
 BLOCKS = ["--images-per-trial", "4"]
@@ -61,7 +61,7 @@ def test_the_mean_of_the_rows_is_what_the_program_estimates(results, plan):
             quantity = "accuracy" if difference else row.quantity
             against = row.against_name if difference else None
             found = result.mean(quantity, row.point, row.model_name, against)
-            assert found == pytest.approx(row.estimate, abs=1e-9), (row.quantity, row.model_name)
+            assert found == pytest.approx(row.estimate, abs=ROUNDING), (row.quantity, row.model_name)
 
 
 @pytest.mark.parametrize("plan", [name for name in PLANS if "strat" not in name])
@@ -69,7 +69,7 @@ def test_outcomes_sum_to_one(results, plan):
     with Result(results[plan]) as result:
         table = summaries.outcome_table(result)
     total = table[["masked", "sdc_noncritical", "sdc_critical", "due"]].sum(axis=1)
-    assert total.to_numpy() == pytest.approx(np.ones(len(table)), abs=1e-9)
+    assert total.to_numpy() == pytest.approx(np.ones(len(table)), abs=ROUNDING)
 
 
 SIMPLE = ("simple", "simple, blocks", "simple, 500", "single flips", "independent")
@@ -84,7 +84,7 @@ def test_intervals_of_simple_sampling_are_the_programs(results, plan):
             else:
                 found = summaries.computed(result, row.point, row.model, row.quantity)
             assert found.method == row.method, row
-            assert [found.lower, found.upper] == pytest.approx([row.lower, row.upper], abs=1e-9)
+            assert [found.lower, found.upper] == pytest.approx([row.lower, row.upper], abs=ITERATED)
 
 
 @pytest.mark.parametrize("plan", ["sequential T1", "stratified T1"])
@@ -95,9 +95,9 @@ def test_a_stratum_of_one_bit_has_one_number(results, plan):
         hit = result.faults.loc[(result.faults["bit"] == 30) & (result.faults["model"] == 0), "row"]
         where = pd.Series(result.trials.index.isin(hit), result.trials.index)
         mean = result.mean("failing", 0, 0, where=where)
-        assert mean == pytest.approx(bits["estimate"][30], abs=1e-12)
+        assert mean == pytest.approx(bits["estimate"][30], abs=ROUNDING)
         for name, column in (("estimate", "failing"), ("lower", "lower"), ("upper", "upper")):
-            assert bits[name][30] == pytest.approx(strata[column]["bit 30"], abs=1e-12)
+            assert bits[name][30] == pytest.approx(strata[column]["bit 30"], abs=ROUNDING)
 
 
 def test_a_fault_is_found_in_the_checkpoint_of_grouped_copies(results):

@@ -124,4 +124,4 @@ def test_usual_idioms(sentinelnn, scratch, folder, name):
     assert outcome.code == 0, outcome.err
     images = torch.randn(70, 3, 32, 32)  # more than the import tries
     with torch.no_grad():
-        assert torch.allclose(torch.jit.load(str(exported))(images), net(images), atol=1e-5)
+        assert torch.allclose(torch.jit.load(str(exported))(images), net(images), atol=1e-5)  # sums of floats

@@ -9,7 +9,7 @@
 #include "sentinel/fault/trial_engine.hpp"
 #include "unit/fault_nets.hpp"
 
-namespace sentinel::testing {
+namespace sentinel::test {
 namespace {
 
 constexpr std::uint64_t kSeed = 4;
@@ -113,13 +113,13 @@ ToyOutcomes toy_outcomes() {
 }
 
 }  // namespace
-}  // namespace sentinel::testing
+}  // namespace sentinel::test
 
 int main(int argc, char** argv) {
   if (argc != 2) {
     std::fprintf(stderr, "usage: make_toy_outcomes FILE\n");
     return 64;
   }
-  sentinel::testing::write(sentinel::testing::toy_outcomes(), argv[1]);
+  sentinel::test::write(sentinel::test::toy_outcomes(), argv[1]);
   return 0;
 }

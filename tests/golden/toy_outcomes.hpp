@@ -9,7 +9,7 @@
 /// an estimate is an exact sum. The file: the line "toy outcomes IMAGES FLIPS\n", then bytes: FLIPS
 /// times {bit, tensor, failing images}; kSubsets times correct images; the same for the protected
 /// network.
-namespace sentinel::testing {
+namespace sentinel::test {
 
 constexpr std::uint32_t kSubsetBits = 16;  // bits of which every subset was tried
 constexpr std::uint32_t kCritical = 6;     // the first of them: bit 30 of a word where it is 0
@@ -60,4 +60,4 @@ inline ToyOutcomes read_toy_outcomes(const std::string& path) {
   return outcomes;
 }
 
-}  // namespace sentinel::testing
+}  // namespace sentinel::test

@@ -3,13 +3,14 @@
 #include "sentinel/fault/outcome.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/protect/train.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel::parity {
 namespace {
 
 // Other processors and LibTorch versions sum up to 4608 products per value in another order; the
 // same ones give the same bits.
-constexpr double kTolerance = 1e-4;  // of max|z| of the image
+constexpr double kTolerance = test::kFloats;  // of max|z| of the image
 
 class Golden : public RealData {};
 

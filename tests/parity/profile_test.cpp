@@ -55,7 +55,8 @@ TEST_P(Profile, VulGainOfEveryChannel) {
 TEST_P(Profile, LargestActivations) {
   const ReferenceFile file = reference(GetParam());
   const Dataset train = images(Split::kTrain).first(file.number("relu_maxima", "train_images"));
-  const auto relus = activation_ranges(load(GetParam()), train, Comm::local(), at::kCPU).relus;
+  const auto relus =
+      activation_ranges(load(GetParam()), train, Comm::local(), at::kCPU).activations;
   EXPECT_EQ(relus.size(), file.members("relu_maxima").size());
   double largest = 0;
   for (const auto& site : relus) {

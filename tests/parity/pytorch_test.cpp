@@ -4,11 +4,12 @@
 #include "parity/support.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/models/model.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel::parity {
 namespace {
 
-constexpr double kTolerance = 1e-4;  // of max|z| of the image; another summation order
+constexpr double kTolerance = test::kFloats;  // of max|z| of the image
 
 class RoundTrip : public testing::TestWithParam<std::string> {};
 

@@ -4,11 +4,12 @@
 
 #include "parity/support.hpp"
 #include "sentinel/fault/trial_engine.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel::parity {
 namespace {
 
-constexpr double kTolerance = 1e-3;  // of max|z| of the image
+constexpr double kTolerance = test::kFaultyFloats;  // of max|z| of the image
 
 std::uint32_t word(float value) {
   std::uint32_t bits = 0;

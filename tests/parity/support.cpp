@@ -9,12 +9,13 @@
 #include "sentinel/fault/outcome.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/models/model.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel::parity {
 namespace {
 
-constexpr double kNearTie = 1e-4;      // of max|z|
-constexpr std::int64_t kPrinted = 20;  // wrong predictions; near ties are all printed
+constexpr double kNearTie = test::kFloats;  // of max|z|
+constexpr std::int64_t kPrinted = 20;       // wrong predictions; near ties are all printed
 
 void print_difference(const std::string& name, std::int64_t image, const at::Tensor& ours,
                       const at::Tensor& theirs, double margin) {

@@ -1,28 +1,18 @@
 """Fault lists of an independent implementation: what `inject --faults` counts in every trial.
 
-../shared/data (SENTINELNN_TEST_DATA) has lists of parameter faults, and for each trial the
-predicted class of 64 test images. Without it the tests are skipped.
+The shared data have lists of parameter faults, and for each trial the predicted class of 64 test
+images. Without them the tests are skipped.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from program import DATA, h5py, needs, needs_packages, run, tensor_names, torch
 
-try:
-    import h5py
-    import torch
-except ImportError:
-    h5py = torch = None
-
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = os.environ.get("SENTINELNN", str(ROOT / "build/release/sentinelnn"))
-DATA = Path(os.environ.get("SENTINELNN_TEST_DATA", ROOT / "../shared/data")).resolve()
 REFERENCE = DATA / "reference"
 CHECKPOINTS = {"resnet20": "cifar10_resnet20.pth", "vgg11": "cifar10_vgg11_bn.pth"}
 MODELS = {"resnet20": "resnet20", "vgg11": "vgg11_bn"}
@@ -32,20 +22,7 @@ KINDS = ("bias", "bn", "int8", "bf16", "bch32_6", "stuck1", "burst3")
 IMAGES = 64
 NOT_ONE = -1  # class of an image with logits that are not finite
 
-pytestmark = [
-    pytest.mark.skipif(torch is None, reason="needs PyTorch and h5py"),
-    pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"no check values in {REFERENCE}"),
-]
-
-
-def run(*words: str | Path) -> None:
-    done = subprocess.run(
-        [PROGRAM, *map(str, words)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+pytestmark = [needs_packages, needs(REFERENCE)]
 
 
 @dataclass
@@ -182,7 +159,7 @@ def test_words_before_and_after_are_those_of_the_reference(place: Workplace, net
     """The reference says a word before and after all faults of its trial, for each row."""
     result = place.result(net, kind)
     with h5py.File(result) as file:
-        names = [row["name"].decode() for row in next(iter(file["models"].values()))["tensors"][:]]
+        names = tensor_names(file)
         sites, offsets = file["faults/sites"][:], file["faults/offsets"][:]
     ours: dict[tuple[int, str, int], list[int]] = {}
     for trial in range(60):

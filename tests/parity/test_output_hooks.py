@@ -1,36 +1,24 @@
 """Faults in outputs of convolutions and linear layers, once more by hooks of PyTorch.
 
-200 stored trials are run again in eager PyTorch. The real weights and images lie in ../shared/data
-(SENTINELNN_TEST_DATA); without them the test is skipped.
+200 stored trials are run again in eager PyTorch.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from program import DATA, h5py, needs, needs_packages, run, tensor_names, torch
 
-try:
-    import h5py
-    import torch
+if torch is not None:
     from make_checkpoint import ResNet20
-except ImportError:
-    h5py = torch = None
 
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = os.environ.get("SENTINELNN", str(ROOT / "build/release/sentinelnn"))
-DATA = Path(os.environ.get("SENTINELNN_TEST_DATA", ROOT / "../shared/data")).resolve()
 WEIGHTS = DATA / "models/cifar10_resnet20.pth"
 IMAGES, TRIALS = 16, 200
 NEAR_TIE = 1e-4  # of the largest logit: rounding decides
 
-pytestmark = [
-    pytest.mark.skipif(torch is None, reason="needs PyTorch and h5py"),
-    pytest.mark.skipif(not WEIGHTS.exists(), reason=f"{WEIGHTS} is missing"),
-]
+pytestmark = [needs_packages, needs(WEIGHTS)]
 
 
 def images() -> torch.Tensor:
@@ -70,18 +58,12 @@ def logits(net: torch.nn.Module, x: torch.Tensor, faults: dict[str, np.ndarray])
 )
 def test_trials_come_out_as_with_hooks(tmp_path: Path, faults: str):
     output = tmp_path / "r.h5"
-    done = subprocess.run(
-        [PROGRAM, "inject", "--model", "resnet20", "--dataset", "cifar10"]
-        + ["--checkpoint", str(WEIGHTS), "--data", str(DATA / "cifar10"), "--images", str(IMAGES)]
-        + ["--fault-target", "activation", *faults.split(), "--repeat", str(TRIALS)]
-        + ["--output", str(output)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    network = ["--model", "resnet20", "--dataset", "cifar10", "--checkpoint", WEIGHTS]
+    images_of = ["--data", DATA / "cifar10", "--images", IMAGES]
+    how = ["--fault-target", "activation", *faults.split(), "--repeat", TRIALS]
+    run("inject", *network, *images_of, *how, "--output", output)
     with h5py.File(output) as file:
-        names = [row["name"].decode() for row in next(iter(file["models"].values()))["tensors"][:]]
+        names = tensor_names(file)
         trials, labels = file["trials"][:], torch.from_numpy(file["golden/labels"][:])
         sites, offsets = file["faults/sites"][:], file["faults/offsets"][:]
     net = ResNet20().eval()

@@ -10,22 +10,14 @@ import os
 import subprocess
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
+from program import DATA, ROOT, h5py, needs_packages, torch
 
-try:
-    import h5py
-    import torch
-except ImportError:
-    h5py = torch = None
+pytestmark = needs_packages
 
-pytestmark = pytest.mark.skipif(torch is None, reason="needs PyTorch and h5py")
-
-ROOT = Path(__file__).resolve().parents[2]
 TOOL = os.environ.get("SENTINELNN_WORDS_TOOL", ROOT / "build/release/tests/words_tool")
-DATA = Path(os.environ.get("SENTINELNN_TEST_DATA", ROOT / "../shared/data")).resolve()
 NETWORKS = {"resnet20": "cifar10_resnet20.pth", "vgg11": "cifar10_vgg11_bn.pth"}
 SEED = 5
 

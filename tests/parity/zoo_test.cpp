@@ -13,11 +13,12 @@
 #include "sentinel/protect/importance.hpp"
 #include "sentinel/protect/prune.hpp"
 #include "sentinel/protect/transform.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel::parity {
 namespace {
 
-constexpr double kTolerance = 1e-4;  // of max|z|
+constexpr double kTolerance = test::kFloats;  // of max|z|
 constexpr std::int64_t kImages = 2, kClasses = 10;
 
 struct Net {

@@ -5,8 +5,9 @@
   record.py check FILE             exit code 1 where the program gives something else
   record.py write|check FILE --only TEXT    the cells with this text in their names
 
-A cell is a network, the faults and the plan of its trials. It has up to four hashes:
+A cell is a network, the faults and the plan of its trials. It has up to five hashes:
   drawn      points, trials and faults as drawn: (point, id, stratum, sites)
+  images     of faults in outputs of nodes: which images they hit, and how
   outcomes   what the faults did: words before and after, images masked, critical ..., audits
   estimates  designs, estimates and their intervals
   network    the records of the checkpoint that was made
@@ -43,6 +44,7 @@ DRAWN = {
     "faults/offsets": (),
 }
 COUNTS = ("images", "correct", "top5", "masked", "sdc_noncritical", "sdc_critical", "due")
+IMAGES = {"points": ("target", "lifetime"), "faults/sites": ("image", "effect", "length")}
 OUTCOMES = {
     "trials": ("point", "id", "model", "first_node", *COUNTS, "correct_argmax"),
     "faults/sites": ("before", "after"),
@@ -68,6 +70,27 @@ FAULTS = {
     "ber_strata": "--ber 1e-7 --sampling stratified --repeat 420",
     "half_width": "--single-bit --half-width 0.2 --repeat 400",
 }
+# Faults in outputs of nodes: each image its own, or permanent ones.
+OUTPUT_FAULTS = {
+    "neurons": "--fault-target activation --single-bit --repeat 4",
+    "neurons_ber": "--fault-target activation --ber 1e-6 1e-4 --repeat 3",
+    "neurons_blocks": "--fault-target activation --single-bit --repeat 8 --images-per-trial 3",
+    "neurons_stuck": "--fault-target activation --fault-model stuck-at-1 --ber 1e-5 --repeat 3",
+    "permanent": "--fault-target activation --fault-lifetime permanent --single-bit --repeat 6",
+    "permanent_ber": "--fault-target activation --fault-lifetime permanent --ber 1e-5 --repeat 4",
+    "post": "--fault-target post --single-bit --repeat 4",
+    "post_permanent": "--fault-target post --fault-lifetime permanent --single-bit --repeat 6",
+    "neurons_list": "--faults neurons.csv",
+}
+LIST = """trial,tensor,element,bit,image,effect,length
+0,conv1,1234,30,0,flip,1
+0,conv1,1234,30,5,flip,1
+0,layer3.0.conv1,77,27,1,flip,3
+1,layer1.0.conv2,1000,23,-1,stuck-at-1,1
+2,layer2.0.relu_1,55,,2,random-word,1
+2,layer2.0.downsample.0,8,,-1,value:1e4,1
+3,fc,3,30,-1,flip,1
+"""
 ADAPTIVE = ("single_strata", "ber_strata", "half_width")
 # Options of `harden`; each network is injected beside the one it was made from.
 PROTECTED = {
@@ -82,6 +105,8 @@ PROTECTED = {
 # Depthwise; grouped with gates; concat; layers with bias. The first has all protections and faults.
 FAMILIES = ("resnet20", "mobilenetv2_x0_5", "regnet_y_400mf", "densenet121", "vgg11_bn")
 FEW = ("single", "ber", "single_strata")  # of the others
+POINTWISE = FAMILIES[1]  # most of its convolutions are 1 x 1
+FEW_OUTPUTS = ("neurons", "neurons_ber", "permanent", "post_permanent")
 
 
 ALSO = ["campaign", "--hardening-ratio", "0", "--clipping", "none"]
@@ -104,10 +129,13 @@ def cells() -> Iterator[Cell]:
         yield Cell(f"{first}/plain/{faults}", ["inject"], faults)
         for protection in ("range",) if faults in ADAPTIVE else PROTECTED:
             yield Cell(f"{first}/{protection}/{faults}", ALSO, faults, (protection,))
-    for faults in ("single", "ber"):
+    for faults in OUTPUT_FAULTS:
+        yield Cell(f"{first}/plain/{faults}", ["inject"], faults)
+        yield Cell(f"{first}/all/{faults}", ALSO, faults, ("all",))
+    for faults in ("single", "ber", "neurons", "permanent_ber", "post"):
         yield Cell(f"{first}/pruned/{faults}", PRUNED, faults)
     for family in FAMILIES[1:]:
-        for faults in FEW:
+        for faults in FEW + FEW_OUTPUTS if family == POINTWISE else FEW:
             yield Cell(f"{family}/all/{faults}", ALSO, faults, ("all",))
 
 
@@ -116,6 +144,7 @@ class Workplace:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        (folder / "neurons.csv").write_text(LIST)
         self.run("synth", "--output", "data", "--train", "96", "--test", "12")
 
     def run(self, *words: str) -> None:
@@ -151,8 +180,8 @@ class Workplace:
         also = [f"{made}={self.network(family, made)}" for made in cell.others]
         self.run(
             *(*cell.args, "--checkpoint", self.network(family), "--data", "data", "--images", "8"),
-            *(*FAULTS[cell.faults].split(), "--audit", "0.5", "--batch-size", "5", "--fresh"),
-            *("--faults-stored", "yes"),
+            *(FAULTS | OUTPUT_FAULTS)[cell.faults].split(),
+            *("--audit", "0.5", "--batch-size", "5", "--fresh", "--faults-stored", "yes"),
             *(("--also", *also) if also else ()),
             *("--output", str(path)),
         )
@@ -184,9 +213,10 @@ def hash_of(file: h5py.File, tables: dict[str, tuple[str, ...]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def hashes_of(path: Path) -> dict[str, str]:
+def hashes_of(path: Path, outputs: bool = False) -> dict[str, str]:
     with h5py.File(path) as file:
         parts = {"drawn": DRAWN, "outcomes": OUTCOMES, "estimates": ESTIMATES}
+        parts |= {"images": IMAGES} if outputs else {}
         return {part: hash_of(file, tables) for part, tables in parts.items()}
 
 
@@ -220,7 +250,7 @@ def record(only: str) -> dict:
         for cell in cells():
             if only in cell.name:
                 path = place.result(cell)
-                found[cell.name] = hashes_of(path)
+                found[cell.name] = hashes_of(path, cell.faults in OUTPUT_FAULTS)
         if only in "channel-FI":
             path = place.ranking()
             found["channel-FI"] = hashes_of(path)
@@ -241,7 +271,8 @@ def differences(before: dict, now: dict, whole: bool) -> Iterator[str]:
             yield f"{name}: not in the record"
             continue
         for part, value in hashes.items():
-            portable = part == "drawn" and "/plain/" in name and not name.endswith(ADAPTIVE)
+            drawn = part in ("drawn", "images")
+            portable = drawn and "/plain/" in name and not name.endswith(ADAPTIVE)
             if (same_machine or portable) and known.get(part) != value:
                 yield f"{name}: {part} {known.get(part)} -> {value}"
 

@@ -9,6 +9,7 @@
 #include "sentinel/core/stop.hpp"
 #include "sentinel/models/model.hpp"
 #include "store_fixture.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -84,7 +85,7 @@ TEST(RunnerAudit, EveryModelOfAnAuditedTrialAgreesWithTheReference) {
     EXPECT_EQ(audit.model, row.model);
     EXPECT_EQ(audit.images, 8u);
     EXPECT_EQ(audit.mismatches, 0u);
-    EXPECT_LT(audit.deviation, 1e-3);
+    EXPECT_LT(audit.deviation, test::kFaultyFloats);
     EXPECT_EQ(audit.masked + audit.sdc_noncritical + audit.sdc_critical + audit.due, 8u);
     EXPECT_NEAR(audit.correct, row.correct, audit.near_ties);
     EXPECT_EQ(audit.due, row.due);

@@ -13,6 +13,7 @@
 #include "sentinel/networks/selection.hpp"
 #include "sentinel/protect/channel_faults.hpp"
 #include "unit/fault_nets.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -42,7 +43,7 @@ TEST(ChannelSampleSize, AgreesWithHandNumbers) {
 
 /// Two convolutions of two channels each: 96 and 576 bits per channel.
 NamedModel tiny_model() {
-  testing::Builder b(3, {3, {32, 32}});
+  test::Builder b(3, {3, {32, 32}});
   NodeId x = b.graph.add("conv1", b.conv(3, 2, 1, 1, false), {0});
   x = b.graph.add("relu", Activation{}, {x});
   x = b.graph.add("pool", AdaptiveAvgPool{{8, 8}}, {x});
@@ -218,7 +219,7 @@ TEST(ChannelFi, HalfWidthScoresAreWeightedMeansOfTheRows) {
   std::uint32_t point = 0;
   for (const LayerScores& layer : scores)
     for (std::size_t c = 0; c < layer.scores.size(); ++c, ++point) {
-      EXPECT_NEAR(layer.scores[c], score_of(result, point), 1e-12);
+      EXPECT_NEAR(layer.scores[c], score_of(result, point), test::kDoubles);
       EXPECT_LE((layer.sample.upper[c] - layer.sample.lower[c]) / 2, 0.1);
       EXPECT_LE(layer.sample.lower[c], layer.scores[c]);
       EXPECT_GE(layer.sample.upper[c], layer.scores[c]);
@@ -282,7 +283,8 @@ TEST(ChannelFi, AnotherHalfWidthIsAnotherSample) {
   } catch (const SharedError& error) {
     EXPECT_EQ(error.code(), ExitCode::kUsage);
     EXPECT_THAT(error.what(), HasSubstr("half-width 0.09"));
-    EXPECT_THAT(error.what(), HasSubstr("give channel-fresh to start over, or another channel-trials"));
+    EXPECT_THAT(error.what(),
+                HasSubstr("give channel-fresh to start over, or another channel-trials"));
   }
 }
 
@@ -303,8 +305,10 @@ TEST(ChannelFi, MistakesNameTheirOption) {
   };
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.sampling.error = 0; }),
               HasSubstr("channel-error 0 lies"));
-  EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.sampling.t = -1; }), HasSubstr("channel-t -1 lies"));
-  EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.sampling.p = 1; }), HasSubstr("channel-p 1 lies"));
+  EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.sampling.t = -1; }),
+              HasSubstr("channel-t -1 lies"));
+  EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.sampling.p = 1; }),
+              HasSubstr("channel-p 1 lies"));
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.sampling.cap = 0; }),
               HasSubstr("channel-cap 0"));
   EXPECT_THAT(complaint([](ChannelFaultsJob& j) { j.layers = {"conv9"}; }), HasSubstr("conv9"));
@@ -333,7 +337,8 @@ TEST(ChannelFi, TrialsOfAnotherSeedAreRefusedNamingTheWayOut) {
   } catch (const SharedError& error) {
     EXPECT_EQ(error.code(), ExitCode::kUsage);
     EXPECT_THAT(error.what(), HasSubstr("seed: 1 -> 9"));
-    EXPECT_THAT(error.what(), HasSubstr("give channel-fresh to start over, or another channel-trials"));
+    EXPECT_THAT(error.what(),
+                HasSubstr("give channel-fresh to start over, or another channel-trials"));
   }
 }
 

@@ -8,6 +8,7 @@
 #include "sentinel/core/rng.hpp"
 #include "sentinel/results/estimates.hpp"
 #include "unit/estimates_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -127,14 +128,15 @@ TEST(DividedEstimates, AreOfTheWholeAndOfEachStratum) {
         continue;
       }
       ASSERT_NE(due, nullptr);
-      EXPECT_NEAR(due->estimate, kFailing[model][h] / 100.0, 1e-12);
+      EXPECT_NEAR(due->estimate, kFailing[model][h] / 100.0, test::kDoubles);
       EXPECT_EQ(due->method, "Korn-Graubard");
       EXPECT_EQ(due->trials, 100u);
       EXPECT_EQ(find(rows, model, h, "accuracy")->method, "betting");
     }
   // The whole: weighted by the shares of each network.
-  EXPECT_NEAR(find(rows, 0, -1, "due")->estimate, 0.4 * 0.5 + 0.6 * 0.1, 1e-12);
-  EXPECT_NEAR(find(rows, 1, -1, "due")->estimate, 0.5 * 0.2 + 0.3 * 0.05 + 0.2 * 0.4, 1e-12);
+  EXPECT_NEAR(find(rows, 0, -1, "due")->estimate, 0.4 * 0.5 + 0.6 * 0.1, test::kDoubles);
+  EXPECT_NEAR(find(rows, 1, -1, "due")->estimate, 0.5 * 0.2 + 0.3 * 0.05 + 0.2 * 0.4,
+              test::kDoubles);
   EXPECT_EQ(find(rows, 0, -1, "due")->trials, 200u);
   EXPECT_EQ(find(rows, 1, -1, "due")->trials, 300u);
   EXPECT_EQ(estimates.used(), 300u);
@@ -142,7 +144,7 @@ TEST(DividedEstimates, AreOfTheWholeAndOfEachStratum) {
   const EstimateRow* difference = find(rows, 1, -1, "accuracy_difference");
   EXPECT_NEAR(difference->estimate,
               find(rows, 1, -1, "accuracy")->estimate - find(rows, 0, -1, "accuracy")->estimate,
-              1e-12);
+              test::kDoubles);
   EXPECT_EQ(difference->method, "two-sample MOVER");
   EXPECT_LT(difference->lower, difference->estimate);
   EXPECT_EQ(find(rows, 1, 0, "accuracy_difference")->method, "two-sample betting");

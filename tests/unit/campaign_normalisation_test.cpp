@@ -9,6 +9,7 @@
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/normalisation.hpp"
 #include "sentinel/networks/selection.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -37,7 +38,9 @@ TEST(NormalisationInTrials, EveryModelSeesImagesByItsOwnConstants) {
   const auto golden = [&](std::size_t m) { return runner.engine(m).golden().logits; };
   for (std::size_t m = 0; m < models.size(); ++m) {
     const Batch seen = images.batch(0, 6, models[m].graph.normalisation);
-    EXPECT_TRUE(at::allclose(golden(m), logits(models[m].graph, seen.images), 1e-4, 1e-4)) << m;
+    EXPECT_TRUE(
+        at::allclose(golden(m), logits(models[m].graph, seen.images), test::kFloats, test::kFloats))
+        << m;
   }
   EXPECT_TRUE(at::equal(golden(1), golden(2)));
   EXPECT_TRUE(at::equal(golden(0), golden(3)));

@@ -7,6 +7,7 @@
 #include "campaign/describe.hpp"
 #include "campaign/point_progress.hpp"
 #include "campaign/simulation.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -79,8 +80,8 @@ TEST(Suppose, SaysWhichFlipsFail) {
   }
   const Supposition counts = suppose({BinomialFaults{1e-6}}, kCounts);
   for (const Population& p : counts.populations) {
-    EXPECT_NEAR(p.failing_in[2], 1 - (1 - p.chance) * (1 - p.chance), 1e-12);
-    EXPECT_NEAR(p.failing, 0.2 * p.failing_in[1] + 0.05 * p.failing_in[2], 1e-12);
+    EXPECT_NEAR(p.failing_in[2], 1 - (1 - p.chance) * (1 - p.chance), test::kDoubles);
+    EXPECT_NEAR(p.failing, 0.2 * p.failing_in[1] + 0.05 * p.failing_in[2], test::kDoubles);
   }
   for (const Population& p : suppose({ExactFaults{9}}, {{"all"}, {1}, {1}}).populations)
     EXPECT_EQ(p.failing, p.chance);
@@ -98,10 +99,10 @@ TEST(Simulate, StopsWhereARunOnSuchTrialsStops) {
       taken.push_back(
           static_cast<double>(trials_of_a_run(point, strata, population.failing_in, seed)));
     std::sort(taken.begin(), taken.end());
-    // Plans are looked at every 256 trials.
-    EXPECT_NEAR(said.trials.median, taken[10], 257);
-    EXPECT_NEAR(said.trials.low, taken[1], 513);
-    EXPECT_NEAR(said.trials.high, taken[19], 513);
+    // Plans are looked at every 256 trials: one look apart, at the ends of 21 runs two.
+    EXPECT_NEAR(said.trials.median, taken[10], kLook);
+    EXPECT_NEAR(said.trials.low, taken[1], 2 * kLook);
+    EXPECT_NEAR(said.trials.high, taken[19], 2 * kLook);
   }
 }
 
@@ -165,7 +166,7 @@ TEST(Simulate, KnowsBlocksOfImages) {
   const DryRun::Outlook outlook =
       simulate(info, blocks, 0, point, population_of(point, kCounts, 0.5), kMany);
   // Blocks lose what of them is right, which differs: a little more than all images do.
-  EXPECT_NEAR(outlook.trials.median, outlook_of(point, kCounts, 0.5).trials.median, 513);
+  EXPECT_NEAR(outlook.trials.median, outlook_of(point, kCounts, 0.5).trials.median, 2 * kLook);
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include "sentinel/models/model.hpp"
 #include "sentinel/results/estimates.hpp"
 #include "sentinel/store/result_file.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -302,10 +303,10 @@ TEST(Estimates, MeansDifferencesAndPairing) {
       }
     }
     const auto rows = builder.look();
-    EXPECT_NEAR(find(rows, 0, "accuracy").estimate, 0.5, 1e-12);
-    EXPECT_NEAR(find(rows, 1, "accuracy").estimate, 0.6, 1e-12);
+    EXPECT_NEAR(find(rows, 0, "accuracy").estimate, 0.5, test::kDoubles);
+    EXPECT_NEAR(find(rows, 1, "accuracy").estimate, 0.6, test::kDoubles);
     const EstimateRow& difference = find(rows, 1, "accuracy_difference");
-    EXPECT_NEAR(difference.estimate, 0.1, 1e-12);
+    EXPECT_NEAR(difference.estimate, 0.1, test::kDoubles);
     EXPECT_EQ(difference.against, 0);
     const double width = difference.upper - difference.lower;
     // 2 t s/sqrt(n) = 2 * 1.9639 * 0.0081718 / sqrt(600)

@@ -20,7 +20,7 @@ class CodedNet {
  public:
   CodedNet(const std::string& layout, double ber)
       : graph_(stored(layout)),
-        engine_(graph_.clone(), testing::random_images(kImages), options()),
+        engine_(graph_.clone(), test::random_images(kImages), options()),
         sampler_(BinomialFaults{ber}, {{graph_, engine_.space()}}) {}
   const Strata& strata() const { return sampler_.strata(); }
   std::vector<double> losses(std::int32_t stratum, std::uint64_t trials) {
@@ -35,7 +35,7 @@ class CodedNet {
 
  private:
   static Graph stored(const std::string& layout) {
-    Graph graph = testing::residual_net();
+    Graph graph = test::residual_net();
     for (const StoredTensor& tensor : stored_tensors(graph))
       if (tensor.kind == TensorClass::kWeight) store_as(graph, tensor.name, parse_layout(layout));
     return graph;

@@ -10,6 +10,7 @@
 #include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "unit/fault_nets.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -33,7 +34,7 @@ void expect(const std::vector<float>& fast, const std::vector<float>& reference,
   EXPECT_EQ(found.images, 1u);
   EXPECT_EQ(found.mismatches, mismatches);
   EXPECT_EQ(found.near_ties, near_ties);
-  EXPECT_NEAR(found.deviation, deviation, 1e-9);
+  EXPECT_NEAR(found.deviation, deviation, test::kDoubles);
 }
 
 TEST(Compare, EachKindOfImageByHand) {
@@ -67,9 +68,9 @@ TEST(Compare, HugeAndZeroLogits) {
 // original by about the threshold of the correction. Which of the two passes hangs on rounding,
 // pixel by pixel; the logits must not.
 TEST(Compare, RoundingAtTheCorrectionsThresholdIsNoMismatch) {
-  const Graph net = testing::residual_net();
-  TrialEngine engine(testing::hardened(net, testing::random_images(4).images, false),
-                     testing::random_images(64), {});
+  const Graph net = test::residual_net();
+  TrialEngine engine(test::hardened(net, test::random_images(4).images, false),
+                     test::random_images(64), {});
   for (std::uint64_t element = 0; element < 24; ++element)
     for (std::uint8_t bit = 4; bit < 14; ++bit) {
       const Faults faults{{0, element, 30}, {1, element, bit}};
@@ -106,18 +107,22 @@ TEST(Compare, WhatTheReferenceGivesInOtherRoundingsIsANearTie) {
 }
 
 TEST(Compare, OtherRoundingsOfTheReferenceAreTheSameTrial) {
-  const Graph net = testing::residual_net();
+  const Graph net = test::residual_net();
   EngineOptions options;
   options.block = 4;
   options.group = 6;
-  TrialEngine engine(testing::hardened(net, testing::random_images(4).images, true),
-                     testing::random_images(20), options);
+  TrialEngine engine(test::hardened(net, test::random_images(4).images, true),
+                     test::random_images(20), options);
   for (std::uint64_t trial = 0; trial < 20; ++trial) {
     const Faults faults = draw(ExactFaults{3}, engine.space(), {5, 0, trial});
     const at::Tensor reference = engine.logits_reference(faults, 3).logits;
     const auto others = engine.logits_rounded_otherwise(faults, 3);
-    EXPECT_TRUE(at::allclose(others.channels_last, reference, 1e-3, 1e-3, true)) << trial;
-    EXPECT_TRUE(at::allclose(others.doubles, reference, 1e-3, 1e-3, true)) << trial;
+    EXPECT_TRUE(at::allclose(others.channels_last, reference, test::kFaultyFloats,
+                             test::kFaultyFloats, true))
+        << trial;
+    EXPECT_TRUE(
+        at::allclose(others.doubles, reference, test::kFaultyFloats, test::kFaultyFloats, true))
+        << trial;
     EXPECT_FALSE(at::equal(others.doubles, engine.golden().logits.narrow(0, 18, 2))) << trial;
   }
   const Audit both = audit(engine, draw(ExactFaults{1}, engine.space(), {5}), 3);
@@ -161,7 +166,7 @@ TEST(AuditDraw, OtherPointsAndSeedsDrawOtherTrials) {
 
 // The first layer's every trial runs all layers; of the last one's only the last.
 TEST(TrialCost, CountsTheMacsThatFaultsReach) {
-  const Graph net = testing::residual_net();
+  const Graph net = test::residual_net();
   const FaultSpace space(net);
   const TrialCost cost(net, space);
   const ModelCost macs = model_cost(net);
@@ -170,17 +175,17 @@ TEST(TrialCost, CountsTheMacsThatFaultsReach) {
            static_cast<double>(macs.macs);
   };
   EXPECT_DOUBLE_EQ(cost.dense(0), 1);
-  EXPECT_NEAR(cost.dense(1), 1 - share("conv1"), 1e-12);
+  EXPECT_NEAR(cost.dense(1), 1 - share("conv1"), test::kDoubles);
   // layer1.0.conv1: one of its 8 filters, one of the 8 inputs of the next one, all behind that.
   const double wanted = share("layer1.0.conv1") / 8 + share("layer1.0.conv2") / 8 +
                         share("layer2.0.conv1") + share("layer2.0.conv2") +
                         share("layer2.0.downsample") + share("fc");
-  EXPECT_NEAR(cost.one_channel(1), wanted, 1e-12);
+  EXPECT_NEAR(cost.one_channel(1), wanted, test::kDoubles);
   EXPECT_DOUBLE_EQ(cost.expected(ChannelFaults{"layer1.0.conv1", 0}), cost.one_channel(1));
 }
 
 TEST(TrialCost, GrowsWithTheNumberOfFaults) {
-  const Graph net = testing::plain_net();
+  const Graph net = test::plain_net();
   const FaultSpace space(net);
   const TrialCost cost(net, space);
   const double rare = cost.expected(BinomialFaults{1e-9}), one = cost.expected(ExactFaults{1}),
@@ -204,7 +209,7 @@ TEST(TrialLogits, OfAGroupAreThoseOfItsImagesWithTheResultThatRunGives) {
   EngineOptions options;
   options.block = 4;
   options.group = 6;
-  TrialEngine engine(testing::residual_net(), testing::random_images(20), options);
+  TrialEngine engine(test::residual_net(), test::random_images(20), options);
   const Faults faults = draw(BinomialFaults{1e-3}, engine.space(), {5});
   const at::Tensor all = engine.logits(faults).logits;
   for (const std::int32_t group : {kNoGroup, 0, 3}) {
@@ -213,7 +218,8 @@ TEST(TrialLogits, OfAGroupAreThoseOfItsImagesWithTheResultThatRunGives) {
     const TrialLogits fast = engine.logits(faults, group);
     const TrialLogits reference = engine.logits_reference(faults, group);
     ASSERT_EQ(fast.logits.size(0), images);
-    EXPECT_TRUE(at::allclose(fast.logits, all.narrow(0, first, images), 1e-3, 1e-3, true));
+    EXPECT_TRUE(at::allclose(fast.logits, all.narrow(0, first, images), test::kFaultyFloats,
+                             test::kFaultyFloats, true));
     EXPECT_EQ(compare(fast, reference).mismatches, 0u);
     EXPECT_EQ(fast.result.path, EnginePath::kFast);
     EXPECT_EQ(fast.result.correct, engine.run(faults, group).result.correct);

@@ -18,9 +18,9 @@ class CudaEngine : public ::testing::TestWithParam<const char*> {
     if (!at::hasCUDA()) GTEST_SKIP() << "no GPU, or a LibTorch without CUDA";
   }
   static Graph net() {
-    if (GetParam() == std::string("plain")) return testing::plain_net();
-    if (GetParam() == std::string("residual")) return testing::residual_net();
-    return testing::hardened(testing::residual_net(), testing::random_images(kImages).images);
+    if (GetParam() == std::string("plain")) return test::plain_net();
+    if (GetParam() == std::string("residual")) return test::residual_net();
+    return test::hardened(test::residual_net(), test::random_images(kImages).images);
   }
   static TrialEngine engine(at::Device device, TensorClass target = TensorClass::kWeight,
                             Graph graph = net()) {
@@ -29,7 +29,7 @@ class CudaEngine : public ::testing::TestWithParam<const char*> {
     options.device = device;
     options.trials_at_once = device.is_cuda() ? 8 : 0;
     options.selection.targets = {target};
-    return {std::move(graph), testing::random_images(kImages), options};
+    return {std::move(graph), test::random_images(kImages), options};
   }
   static std::vector<TrialInput> trials(const FaultSpace& space) {
     std::vector<TrialInput> all = {{}};
@@ -86,7 +86,7 @@ TEST_P(CudaEngine, BatchMatesChangeNoOutcome) {
   const std::vector<TrialInput> all = trials(gpu.space());
   const std::vector<TrialOutcome> together = gpu.run_batch(all);
   for (std::size_t t = 0; t < all.size(); ++t)
-    EXPECT_TRUE(testing::same_result(together[t].result, gpu.run(all[t].faults).result)) << t;
+    EXPECT_TRUE(test::same_result(together[t].result, gpu.run(all[t].faults).result)) << t;
 }
 
 INSTANTIATE_TEST_SUITE_P(Nets, CudaEngine, ::testing::Values("plain", "residual", "hardened"),

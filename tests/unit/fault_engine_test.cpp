@@ -50,7 +50,7 @@ struct Faulty {
 
 TEST(FaultGuard, FlipsTheNamedWordsInEitherMemoryFormatAndBack) {
   for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
-    Graph graph = testing::hardened(testing::residual_net(), testing::random_images(4).images);
+    Graph graph = test::hardened(test::residual_net(), test::random_images(4).images);
     graph.to(at::kCPU, format);
     const FaultSpace space(graph);
     const auto before = weights(graph, space);
@@ -79,7 +79,7 @@ TEST(FaultGuard, FlipsTheNamedWordsInEitherMemoryFormatAndBack) {
 }
 
 TEST(FaultGuard, RecordsRawWords) {
-  Graph graph = testing::plain_net();
+  Graph graph = test::plain_net();
   as_conv(graph[graph.find("features.3")].op)->weight[1][2][0][1] = 1.0F;
   const FaultSpace space(graph);
   const Faulty faulty(graph, space, {{1, (1 * 8 + 2) * 9 + 1, 30}});
@@ -89,7 +89,7 @@ TEST(FaultGuard, RecordsRawWords) {
 }
 
 TEST(FaultGuard, RestoresWhenAnExceptionPasses) {
-  Graph graph = testing::plain_net();
+  Graph graph = test::plain_net();
   const FaultSpace space(graph);
   const auto before = weights(graph, space);
   try {
@@ -102,7 +102,7 @@ TEST(FaultGuard, RestoresWhenAnExceptionPasses) {
 }
 
 TEST(Memory, RefusesRepeatedOrForeignSites) {
-  const Graph graph = testing::plain_net();
+  const Graph graph = test::plain_net();
   const FaultSpace space(graph);
   const Memory memory(graph);
   EXPECT_THROW(memory.read(space, {{0, 1, 2}, {0, 1, 2}}), Bug);
@@ -112,8 +112,8 @@ TEST(Memory, RefusesRepeatedOrForeignSites) {
 
 TEST(FaultGuard, DecodesFaultyWordsByTheWeightBoundsAndPutsTheWordsBack) {
   for (const bool per_row : {false, true}) {
-    Graph bounded = testing::residual_net();
-    testing::bound_weights(bounded, per_row);
+    Graph bounded = test::residual_net();
+    test::bound_weights(bounded, per_row);
     Graph fast = bounded.clone();
     take_weight_bounds(fast);
     // Bounds may be hit themselves.
@@ -144,7 +144,7 @@ TEST(FaultGuard, DecodesFaultyWordsByTheWeightBoundsAndPutsTheWordsBack) {
 // ---- Overlay ----
 
 TEST(Overlay, HoldsWhatAGuardWouldWriteAndLeavesTheGraphAlone) {
-  Graph net = testing::hardened(testing::plain_net(), testing::random_images(4).images);
+  Graph net = test::hardened(test::plain_net(), test::random_images(4).images);
   net.to(at::kCPU, at::MemoryFormat::ChannelsLast);
   const Graph clean = net.clone();
   Selection selection;
@@ -180,7 +180,7 @@ TEST(Overlay, HoldsWhatAGuardWouldWriteAndLeavesTheGraphAlone) {
 }
 
 TEST(Overlay, RefusesWhatNoNetworkReads) {
-  const Graph net = testing::plain_net();
+  const Graph net = test::plain_net();
   std::vector<StoredTensor> tensors = Memory(net).tensors();
   tensors[0].kind = TensorClass::kScale;
   EXPECT_THROW(overlay_of(net, tensors, {{0, 0, 1.0F, 2.0F}}), Bug);
@@ -267,14 +267,14 @@ constexpr const char* kAtOnce = " at once";
 
 Graph make_net(const std::string& wanted) {
   const std::string name = wanted.substr(0, wanted.find(kAtOnce));
-  if (name == "plain") return testing::plain_net();
-  if (name == "residual") return testing::residual_net();
-  const at::Tensor images = testing::random_images(kImages).images;
-  Graph net = name == "plain bounded" || name == "hardened plain" ? testing::plain_net()
-                                                                  : testing::residual_net();
-  if (name.rfind("hardened", 0) == 0) net = testing::hardened(net, images);
+  if (name == "plain") return test::plain_net();
+  if (name == "residual") return test::residual_net();
+  const at::Tensor images = test::random_images(kImages).images;
+  Graph net = name == "plain bounded" || name == "hardened plain" ? test::plain_net()
+                                                                  : test::residual_net();
+  if (name.rfind("hardened", 0) == 0) net = test::hardened(net, images);
   if (name.find("bounded") != std::string::npos)
-    testing::bound_weights(net, name.find("plain") == std::string::npos);
+    test::bound_weights(net, name.find("plain") == std::string::npos);
   return net;
 }
 
@@ -287,7 +287,7 @@ EngineOptions options(std::uint64_t budget, const std::string& net = "") {
 }
 
 TrialEngine make_engine(const std::string& net, std::uint64_t budget = 1u << 30) {
-  return TrialEngine(make_net(net), testing::random_images(kImages), options(budget, net));
+  return TrialEngine(make_net(net), test::random_images(kImages), options(budget, net));
 }
 
 /// Faults of every kind: single bits, bit 30 (Inf, NaN, huge values), low to high BER, exact
@@ -405,8 +405,8 @@ TEST_P(Engine, CacheBudgetsGiveIdenticalResults) {
     EXPECT_TRUE(same_bits(none.logits(faults).logits, logits));
     EXPECT_TRUE(same_bits(some.logits(faults).logits, logits));
     const TrialResult result = all.run(faults).result;
-    EXPECT_TRUE(testing::same_result(none.run(faults).result, result));
-    EXPECT_TRUE(testing::same_result(some.run(faults).result, result));
+    EXPECT_TRUE(test::same_result(none.run(faults).result, result));
+    EXPECT_TRUE(test::same_result(some.run(faults).result, result));
   }
 }
 
@@ -420,8 +420,7 @@ TEST_P(Engine, HarmlessFaultsAreMaskedFromEveryRestartPoint) {
                                                            : at::Tensor();
     if (weight.defined()) weight.flatten()[0] = 0.0F;
   }
-  TrialEngine engine(std::move(net), testing::random_images(kImages),
-                     options(1u << 30, GetParam()));
+  TrialEngine engine(std::move(net), test::random_images(kImages), options(1u << 30, GetParam()));
   for (std::uint32_t t = 0; t < engine.space().tensors().size(); ++t) {
     // The sign of a zero weight: absorbed by any sum.
     const TrialResult sign = engine.run({{t, 0, 31}}).result;
@@ -437,7 +436,7 @@ TEST_P(Engine, TrialsLeaveNoTrace) {
   std::vector<TrialResult> first;
   for (const Faults& faults : trials) first.push_back(engine.run(faults).result);
   for (std::size_t i = trials.size(); i-- > 0;)
-    EXPECT_TRUE(testing::same_result(engine.run(trials[i]).result, first[i])) << i;
+    EXPECT_TRUE(test::same_result(engine.run(trials[i]).result, first[i])) << i;
   EXPECT_TRUE(same_bits(engine.logits_reference({}).logits, engine.golden().logits));
 }
 
@@ -469,7 +468,7 @@ class AtOnce : public ::testing::TestWithParam<const char*> {
   static TrialEngine engine(std::int64_t trials) {
     EngineOptions own = options(1u << 30);
     own.trials_at_once = trials;
-    return TrialEngine(make_net(GetParam()), testing::random_images(kImages), own);
+    return TrialEngine(make_net(GetParam()), test::random_images(kImages), own);
   }
 };
 
@@ -485,7 +484,7 @@ TEST_P(AtOnce, NeitherOrderNorCompanionsChangeABit) {
       shuffled.push_back(trials[static_cast<std::size_t>(i)]);
     const std::vector<TrialOutcome> found = together.run_batch(shuffled);
     for (std::size_t t = 0; t < shuffled.size(); ++t)
-      EXPECT_TRUE(testing::same_result(found[t].result, alone.run(shuffled[t].faults).result)) << t;
+      EXPECT_TRUE(test::same_result(found[t].result, alone.run(shuffled[t].faults).result)) << t;
   }
 }
 
@@ -510,13 +509,13 @@ INSTANTIATE_TEST_SUITE_P(Nets, AtOnce, ::testing::Values("plain", "residual", "h
 TEST(TrialEngine, ReferenceOnlyRunsTheReferencePath) {
   EngineOptions only = options(1u << 30);
   only.reference_only = true;
-  TrialEngine engine(testing::residual_net(), testing::random_images(kImages), only);
+  TrialEngine engine(test::residual_net(), test::random_images(kImages), only);
   EXPECT_EQ(engine.cache_bytes(), 0u);
   EXPECT_EQ(engine.restart_points(), 0u);
   const Faults faults = draw(ExactFaults{50}, engine.space(), {kSeed});
   const TrialOutcome outcome = engine.run(faults);
   EXPECT_EQ(outcome.result.path, EnginePath::kReference);
-  EXPECT_TRUE(testing::same_result(outcome.result, engine.run_reference(faults).result));
+  EXPECT_TRUE(test::same_result(outcome.result, engine.run_reference(faults).result));
   EXPECT_EQ(outcome.faults.size(), 50u);
 }
 
@@ -524,8 +523,8 @@ TEST(TrialEngine, BlockSizeDoesNotChangePredictions) {
   EngineOptions small = options(1u << 30), large = options(1u << 30);
   small.block = 7;
   large.block = 1000;
-  TrialEngine a(testing::residual_net(), testing::random_images(kImages), small);
-  TrialEngine b(testing::residual_net(), testing::random_images(kImages), large);
+  TrialEngine a(test::residual_net(), test::random_images(kImages), small);
+  TrialEngine b(test::residual_net(), test::random_images(kImages), large);
   for (std::uint64_t trial = 0; trial < 20; ++trial) {
     const Faults faults = draw(BinomialFaults{1e-4}, a.space(), {kSeed, 9, trial});
     EXPECT_TRUE(at::equal(a.logits(faults).predictions, b.logits(faults).predictions));
@@ -533,13 +532,13 @@ TEST(TrialEngine, BlockSizeDoesNotChangePredictions) {
 }
 
 TEST(TrialEngine, RefusesNoImagesAndNoBlock) {
-  Batch none = testing::random_images(4);
+  Batch none = test::random_images(4);
   none.images = none.images.narrow(0, 0, 0);
   none.labels = none.labels.narrow(0, 0, 0);
-  EXPECT_THROW(TrialEngine(testing::residual_net(), none, EngineOptions{}), UserError);
+  EXPECT_THROW(TrialEngine(test::residual_net(), none, EngineOptions{}), UserError);
   EngineOptions zero;
   zero.block = 0;
-  EXPECT_THROW(TrialEngine(testing::residual_net(), testing::random_images(4), zero), UserError);
+  EXPECT_THROW(TrialEngine(test::residual_net(), test::random_images(4), zero), UserError);
 }
 
 }  // namespace

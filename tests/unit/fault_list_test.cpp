@@ -16,7 +16,7 @@ constexpr char kHead[] = "trial,tensor,element,bit,image,effect,length\n";
 
 const FaultSpace& space() {
   static const FaultSpace all = [] {
-    Graph graph = testing::residual_net();
+    Graph graph = test::residual_net();
     store_as(graph, "layer1.0.conv1.weight", parse_layout("int5:channel+bch:16,5"));
     Selection parameters;
     parameters.targets = parse_targets({"parameters"});
@@ -183,7 +183,7 @@ TEST(FaultList, RefusesTargetsThatAreNotTrue) {
 }
 
 TEST(FaultList, TellsOutputsByTheirTargetOrTheirNode) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   const std::string head = "trial,tensor,element,bit", mark = "\xef\xbb\xbf";
   EXPECT_TRUE(lists_outputs(head + "\n0,conv1,5,3\n", graph));
   EXPECT_TRUE(

@@ -142,8 +142,8 @@ const Storing kStorings[] = {{"fp32", "fp16+repeat:3", "fp32"},
                              {"int7:channel+zero-space", "fixed:15.16", "fp32"}};
 
 Graph stored(const Storing& how) {
-  Graph graph = testing::hardened(testing::residual_net(), testing::random_images(8).images, true);
-  testing::bound_weights(graph, true);
+  Graph graph = test::hardened(test::residual_net(), test::random_images(8).images, true);
+  test::bound_weights(graph, true);
   const bool scaled = has_scale(parse_layout(how.others).format);
   for (const StoredTensor& tensor : stored_tensors(graph)) {
     const bool weight = tensor.kind == TensorClass::kWeight;

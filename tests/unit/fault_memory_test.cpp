@@ -40,13 +40,13 @@ const std::vector<TensorClass> kAll = {TensorClass::kWeight, TensorClass::kBias,
 
 /// Copies, corrections, bounds of activations and weights, normalisation, biases.
 Graph all_classes(bool per_row) {
-  Graph graph = testing::hardened(testing::residual_net(), testing::random_images(8).images, true);
-  testing::bound_weights(graph, per_row);
+  Graph graph = test::hardened(test::residual_net(), test::random_images(8).images, true);
+  test::bound_weights(graph, per_row);
   return graph;
 }
 
 Graph grouped_net() {
-  testing::Builder b(21);
+  test::Builder b(21);
   NodeId x = b.graph.add("conv1", b.conv(3, 8, 3, 1, true), {0});
   x = b.graph.add("bn1", b.norm(8), {x});
   x = b.graph.add("relu", BoundedActivation{at::full({8}, 2.0F), Clipping::kRangerClamp}, {x});
@@ -113,7 +113,7 @@ TEST(Memory, ReadsTheValuesOfTheGraphWithoutFaults) {
 }
 
 TEST(Memory, CountsWhatFaultsDo) {
-  Graph graph = testing::plain_net();
+  Graph graph = test::plain_net();
   Selection bits;
   const FaultSpace space(graph, bits);
   const Memory memory(graph);
@@ -131,7 +131,7 @@ TEST(Memory, CountsWhatFaultsDo) {
 }
 
 TEST(Memory, ReadsTheSameWithoutRecords) {
-  const Graph graph = testing::plain_net();
+  const Graph graph = test::plain_net();
   const FaultSpace space(graph);
   const Memory memory(graph);
   const Faults faults{{0, 4, 3}, {0, 4, 30}, {0, 5, 31}};
@@ -147,14 +147,14 @@ TEST(Memory, ReadsTheSameWithoutRecords) {
 }
 
 TEST(Memory, CutsBurstsAtTheEndOfTheWord) {
-  const Graph graph = testing::plain_net();
+  const Graph graph = test::plain_net();
   FaultSite burst{0, 4, 30, Effect::kFlip, 3};
   const Reading reading = Memory(graph).read(FaultSpace(graph), {burst});
   EXPECT_EQ(reading.records[0].before ^ reading.records[0].after, Word{3} << 30);
 }
 
 TEST(Memory, StoresValuesAndRandomWords) {
-  Graph graph = testing::plain_net();
+  Graph graph = test::plain_net();
   store_class(graph, TensorClass::kWeight, "int8:channel");
   Selection words;
   words.words = true;
@@ -171,7 +171,7 @@ TEST(Memory, StoresValuesAndRandomWords) {
 
 TEST(Memory, AValueIsStoredAsItsBlockStoresIt) {
   for (const char* text : {"int7:tensor+zero-space", "int8:tensor+secded:64", "int8:tensor+spw"}) {
-    Graph graph = testing::plain_net();
+    Graph graph = test::plain_net();
     store_class(graph, TensorClass::kWeight, text);
     Selection words;
     words.words = true;
@@ -196,7 +196,7 @@ TEST(Memory, AValueIsStoredAsItsBlockStoresIt) {
 }
 
 TEST(Memory, AScaleOfZeroHasASign) {
-  Graph graph = testing::plain_net();
+  Graph graph = test::plain_net();
   const std::string name = "features.0.weight";
   store_as(graph, name, layout("int8:channel"));
   rescale(graph, name, at::zeros_like(graph.storage.at(name).scale));
@@ -207,7 +207,7 @@ TEST(Memory, AScaleOfZeroHasASign) {
 }
 
 TEST(StoredTensors, AnotherWayOfStoringForgetsTheFormerScales) {
-  Graph graph = testing::plain_net();
+  Graph graph = test::plain_net();
   const std::string name = "features.0.weight";
   for (const char* scales : {"fp16", "fp32"}) {
     store_as(graph, name, layout("int8:channel"), layout(scales));
@@ -219,7 +219,7 @@ TEST(StoredTensors, AnotherWayOfStoringForgetsTheFormerScales) {
 }
 
 TEST(Memory, ACodeCorrectsAndFlags) {
-  Graph graph = testing::plain_net();
+  Graph graph = test::plain_net();
   store_class(graph, TensorClass::kWeight, "int4:channel+bch:8,4");
   const FaultSpace space(graph);
   ASSERT_EQ(space.tensors()[0].word_bits, 8);
@@ -233,7 +233,7 @@ TEST(Memory, ACodeCorrectsAndFlags) {
 }
 
 TEST(Memory, CheckWordsAreReadWithTheirBlocks) {
-  Graph graph = testing::plain_net();
+  Graph graph = test::plain_net();
   store_class(graph, TensorClass::kWeight, "int8:channel+secded:64");
   const FaultSpace space(graph, target({TensorClass::kWeight, TensorClass::kCheck}));
   ASSERT_EQ(space.tensors()[1].name, "features.0.weight.check");
@@ -246,7 +246,7 @@ TEST(Memory, CheckWordsAreReadWithTheirBlocks) {
 TEST(Memory, AScaleIsReadByAllItsValues) {
   for (const char* text : {"int8:channel", "int8:channel+secded:64", "int4:channel+bch:8,4",
                            "int7:channel+zero-space", "fp8:e5m2:channel+tmr:6"}) {
-    Graph graph = testing::plain_net();
+    Graph graph = test::plain_net();
     store_class(graph, TensorClass::kWeight, text);
     const FaultSpace space(graph, target({TensorClass::kScale}));
     const Reading reading = Memory(graph).read(space, {{0, 2, 24}});  // row 2, exponent
@@ -265,7 +265,7 @@ TEST(Memory, AScaleIsReadByAllItsValues) {
 
 TEST(Memory, AScaleAndWordsThatAreHitAreReadTogether) {
   for (const char* text : {"int8:channel", "int8:channel+secded:64"}) {
-    Graph graph = testing::plain_net();
+    Graph graph = test::plain_net();
     store_class(graph, TensorClass::kWeight, text);
     const FaultSpace space(graph, target({TensorClass::kWeight, TensorClass::kScale}));
     const auto at = [&](const char* name) {
@@ -309,7 +309,7 @@ std::vector<Case> nets() {
   std::vector<Case> all;
   all.push_back({"hardened, bounds per row", all_classes(true)});
   all.push_back({"hardened, bounds per layer", all_classes(false)});
-  all.push_back({"plain", testing::plain_net()});
+  all.push_back({"plain", test::plain_net()});
   all.push_back({"grouped", grouped_net()});
   return all;
 }
@@ -348,7 +348,7 @@ std::uint64_t trials_each() {
 
 /// Every class by itself and all together, by every effect, once alone and once with others.
 TEST(Engine, AgreesWithTheReferenceOnEveryClassLayoutAndEffect) {
-  const Batch images = testing::random_images(10);
+  const Batch images = test::random_images(10);
   const std::vector<FaultModel> models = {model_of("flip"),
                                           model_of("stuck-at-1"),
                                           model_of("stuck-at-0", "mbu:0.2,0.3,0.5"),
@@ -392,10 +392,10 @@ TEST(Engine, AgreesWithTheReferenceOnEveryClassLayoutAndEffect) {
 }
 
 TEST(Engine, BiasesAreNotMaskedByTheFastPath) {
-  const Batch images = testing::random_images(10);
+  const Batch images = test::random_images(10);
   EngineOptions options;
   options.selection = target({TensorClass::kBias});
-  TrialEngine engine(testing::plain_net(), images, options);
+  TrialEngine engine(test::plain_net(), images, options);
   // Exponents of the first layer's biases.
   std::uint32_t critical = 0;
   for (std::uint64_t element = 0; element < 8; ++element) {
@@ -407,9 +407,9 @@ TEST(Engine, BiasesAreNotMaskedByTheFastPath) {
 }
 
 TEST(Engine, RunsNothingWhereAllIsCorrected) {
-  Graph graph = testing::residual_net();
+  Graph graph = test::residual_net();
   store_class(graph, TensorClass::kWeight, "int5:channel+bch:16,5");
-  TrialEngine engine(std::move(graph), testing::random_images(10), {});
+  TrialEngine engine(std::move(graph), test::random_images(10), {});
   const TrialOutcome outcome = engine.run({{1, 4, 3}, {1, 4, 9}, {2, 8, 1}});
   EXPECT_EQ(outcome.result.masked, outcome.result.images);
   EXPECT_EQ(outcome.n_faults, 3u);
@@ -419,7 +419,7 @@ TEST(Engine, RunsNothingWhereAllIsCorrected) {
 TEST(Engine, KeepsNoMoreFaultsThanAsked) {
   EngineOptions options;
   options.most_records = 2;
-  TrialEngine engine(testing::residual_net(), testing::random_images(4), options);
+  TrialEngine engine(test::residual_net(), test::random_images(4), options);
   EXPECT_EQ(engine.run({{0, 1, 3}, {0, 2, 3}}).faults.size(), 2u);
   const TrialOutcome more = engine.run({{0, 1, 3}, {0, 2, 3}, {0, 3, 3}});
   EXPECT_TRUE(more.faults.empty());
@@ -430,7 +430,7 @@ TEST(Engine, KeepsNoMoreFaultsThanAsked) {
 
 TEST(Memory, WordsAreReadWronglyAsOftenAsTheCodeSays) {
   // int4 + (8,4), distance 4: a word is read wrongly (or flagged) from two flips on.
-  Graph graph = testing::residual_net();
+  Graph graph = test::residual_net();
   store_class(graph, TensorClass::kWeight, "int4:channel+bch:8,4");
   const FaultSpace space(graph);
   const Memory memory(graph);

@@ -9,7 +9,7 @@
 #include "sentinel/io/dataset.hpp"
 
 /// Small random networks for the fault tests; the same weights on every platform.
-namespace sentinel::testing {
+namespace sentinel::test {
 
 inline at::Tensor random_tensor(Rng& rng, std::vector<std::int64_t> sizes, double scale = 1,
                                 double shift = 0) {
@@ -174,4 +174,4 @@ inline bool same_result(const TrialResult& a, const TrialResult& b) {
   return largest_difference(a, b) == 0 && a.first_node == b.first_node && a.path == b.path;
 }
 
-}  // namespace sentinel::testing
+}  // namespace sentinel::test

@@ -8,6 +8,7 @@
 #include "sentinel/fault/trial_engine.hpp"
 #include "sentinel/graph/outputs.hpp"
 #include "unit/fault_nets.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -17,18 +18,18 @@ constexpr std::int64_t kImages = 21;  // blocks of 8, 8 and 5
 
 enum class Family { kResidual, kPlain, kPointwise, kDuplicated, kHardened };
 Graph network_of(Family family) {
-  const at::Tensor images = testing::random_images(kImages).images;
+  const at::Tensor images = test::random_images(kImages).images;
   switch (family) {
     case Family::kResidual:
-      return testing::residual_net();
+      return test::residual_net();
     case Family::kPlain:
-      return testing::plain_net();
+      return test::plain_net();
     case Family::kPointwise:
-      return testing::pointwise_net();
+      return test::pointwise_net();
     case Family::kDuplicated:
-      return testing::hardened(testing::residual_net(), images, false);
+      return test::hardened(test::residual_net(), images, false);
     case Family::kHardened:
-      return testing::hardened(testing::residual_net(), images);
+      return test::hardened(test::residual_net(), images);
   }
   throw Bug("unknown family");
 }
@@ -46,7 +47,7 @@ TrialEngine engine_for(const Graph& graph, TensorClass kind, std::uint64_t budge
   options.block = 8;
   options.cache_budget = budget;
   options.selection = of(kind);
-  return TrialEngine(graph.clone(), testing::random_images(kImages), options);
+  return TrialEngine(graph.clone(), test::random_images(kImages), options);
 }
 
 /// Each image's own faults, as trials of `image` lifetime have them.
@@ -71,7 +72,7 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
 // ---- The space ----
 
 TEST(OutputTensors, AreThoseOfTheirClass) {
-  const Graph graph = testing::plain_net();
+  const Graph graph = test::plain_net();
   std::vector<std::string> names;
   for (const TensorClass kind : {TensorClass::kActivation, TensorClass::kPost}) {
     for (const StoredTensor& tensor : output_tensors(graph, kind)) names.push_back(tensor.name);
@@ -132,12 +133,13 @@ TEST_P(OutputFaultsReference, AreWhatARunWithAChangedOutputGives) {
   for (const Family family : {Family::kResidual, Family::kPlain}) {
     const Graph graph = network_of(family);
     TrialEngine engine = engine_for(graph, GetParam());
-    const Batch images = testing::random_images(kImages);
+    const Batch images = test::random_images(kImages);
     for (std::uint64_t trial = 0; trial < 20; ++trial) {
       const Faults faults = of_images(ExactFaults{1}, engine.space(), trial);
       const TrialLogits found = engine.logits_reference(faults);
       const at::Tensor expected = by_hand(graph, images.images, engine.space(), faults);
-      EXPECT_TRUE(at::allclose(found.logits, expected, 1e-4, 1e-5, true)) << trial;
+      EXPECT_TRUE(at::allclose(found.logits, expected, test::kFloats, test::kFewFloats, true))
+          << trial;
       for (std::int64_t i = 0; i < kImages; ++i)
         EXPECT_EQ(found.predictions[i].item<std::int64_t>(),
                   predictions_of(expected)[i].item<std::int64_t>());
@@ -216,8 +218,8 @@ TEST_P(OutputFaultsEngine, AgreesWithTheReference) {
     EXPECT_EQ(both.agreement.near_ties, 0u) << t;
     const TrialOutcome alone = engine.run(faults), reference = engine.run_reference(faults);
     // What shares a batch changes no bit.
-    EXPECT_TRUE(testing::same_result(together[t].result, alone.result)) << t;
-    EXPECT_TRUE(testing::same_result(together[t].result, both.fast.result)) << t;
+    EXPECT_TRUE(test::same_result(together[t].result, alone.result)) << t;
+    EXPECT_TRUE(test::same_result(together[t].result, both.fast.result)) << t;
     EXPECT_EQ(together[t].n_faults, faults.size());
     EXPECT_EQ(together[t].result.first_node, reference.result.first_node);
     EXPECT_EQ(together[t].faults.size(), reference.faults.size());
@@ -278,7 +280,7 @@ TEST(OutputFaultsEngine, RecordsAreThoseOfTheFirstImage) {
     float first = 0, other = 0;
     std::memcpy(&first, &fast.faults[0].before, sizeof first);
     std::memcpy(&other, &reference.faults[0].before, sizeof other);
-    EXPECT_NEAR(first, other, 1e-5);
+    EXPECT_NEAR(first, other, test::kFewFloats);
     EXPECT_EQ(fast.words_wrong, reference.words_wrong);
   }
 }

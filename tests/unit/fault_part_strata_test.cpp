@@ -7,6 +7,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/strata.hpp"
 #include "unit/fault_nets.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -72,11 +73,11 @@ void expect_uniform(const Net& net, DivideBy by, std::size_t network,
       if (!sites.empty()) chi2 += std::pow(hits[g] - expected[g], 2) / expected[g];
     EXPECT_LT(chi2, 44.3) << strata.names[h] << ": 1 in 10 000 at 15 degrees of freedom";
   }
-  EXPECT_NEAR(whole, 1, 1e-12);
+  EXPECT_NEAR(whole, 1, test::kDoubles);
 }
 
 TEST(PartStrata, ByLayerIsTheStoredTensorsInTheirOrder) {
-  const Net net(testing::residual_net());
+  const Net net(test::residual_net());
   const StratifiedSampler division(DivideBy::kLayer, {net});
   std::vector<std::string> names;
   for (const FaultTensor& tensor : net.space.tensors()) names.push_back(tensor.name);
@@ -88,7 +89,7 @@ TEST(PartStrata, ByLayerIsTheStoredTensorsInTheirOrder) {
 }
 
 TEST(PartStrata, ByClass) {
-  const Net net(testing::residual_net(), parameters());
+  const Net net(test::residual_net(), parameters());
   const StratifiedSampler division(DivideBy::kClass, {net});
   EXPECT_THAT(division.strata().names, ElementsAre("weight", "bias", "bn"));
   expect_uniform(net, DivideBy::kClass, 0, division);
@@ -97,14 +98,14 @@ TEST(PartStrata, ByClass) {
 TEST(PartStrata, ByBitOfOneLayoutNamesBitsAlone) {
   Selection exponent;
   exponent.bits = {"30", "23-25"};
-  const Net net(testing::residual_net(), exponent);
+  const Net net(test::residual_net(), exponent);
   const StratifiedSampler division(DivideBy::kBit, {net});
   EXPECT_THAT(division.strata().names, ElementsAre("bit 23", "bit 24", "bit 25", "bit 30"));
   expect_uniform(net, DivideBy::kBit, 0, division);
 }
 
 TEST(PartStrata, ByBitOfSeveralLayoutsNamesThem) {
-  Graph graph = testing::plain_net();
+  Graph graph = test::plain_net();
   store_as(graph, "features.0.weight", parse_layout("int8:channel+secded:64"));
   const Net net(std::move(graph), parameters());
   const StratifiedSampler division(DivideBy::kBit, {net});
@@ -118,15 +119,15 @@ TEST(PartStrata, ByBitOfSeveralLayoutsNamesThem) {
 
 /// A protected network has more of some strata, and strata of its own.
 TEST(PartStrata, EachNetworkHasItsOwnShares) {
-  Graph graph = testing::plain_net();
+  Graph graph = test::plain_net();
   for (NodeId node = 0; node < graph.size(); ++node)
     if (graph[node].name == "features.3")
       graph[node].op =
-          testing::duplicate(std::get<Conv>(graph[node].op), {1, 4, 6}, at::ones({1, 12, 6, 6}));
+          test::duplicate(std::get<Conv>(graph[node].op), {1, 4, 6}, at::ones({1, 12, 6, 6}));
   for (NodeId node = 0; node < graph.size(); ++node)
     if (graph[node].name == "features.1")
       graph[node].op = BoundedActivation{at::ones({8}), Clipping::kRanger};
-  const Net original(testing::plain_net(), parameters()), hard(std::move(graph), parameters());
+  const Net original(test::plain_net(), parameters()), hard(std::move(graph), parameters());
   const StratifiedSampler division(DivideBy::kLayer, {original, hard});
   const std::vector<std::string>& names = division.strata().names;
   const auto place = [&](const std::string& name) {
@@ -146,7 +147,7 @@ TEST(PartStrata, EachNetworkHasItsOwnShares) {
 TEST(PartStrata, WordsHaveNoBits) {
   Selection words;
   words.words = true;
-  const Net net(testing::residual_net(), words);
+  const Net net(test::residual_net(), words);
   expect_uniform(net, DivideBy::kLayer, 0, StratifiedSampler(DivideBy::kLayer, {net}));
   try {
     StratifiedSampler(DivideBy::kBit, {net});

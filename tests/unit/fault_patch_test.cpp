@@ -26,7 +26,7 @@ Names mixing(const Graph& graph, const ChannelRoute& route) {
 }
 
 TEST(ChannelRoute, FollowsAChannelToTheNextWeight) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   const FusedNet net(graph);
   const auto route = channel_route(net, graph.find("layer1.0.conv2"));
   ASSERT_TRUE(route);
@@ -40,7 +40,7 @@ TEST(ChannelRoute, FollowsAChannelToTheNextWeight) {
 }
 
 TEST(ChannelRoute, KnowsWhatElseReadsTheChannel) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   const FusedNet net(graph);
   const auto route = channel_route(net, graph.find("conv1"));
   ASSERT_TRUE(route);
@@ -49,7 +49,7 @@ TEST(ChannelRoute, KnowsWhatElseReadsTheChannel) {
 }
 
 TEST(ChannelRoute, PassesConvolutionsThatReadSomethingElse) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   const FusedNet net(graph);
   // The projection runs after conv2 and before their sum.
   const auto route = channel_route(net, graph.find("layer2.0.conv2"));
@@ -64,7 +64,7 @@ TEST(ChannelRoute, PassesConvolutionsThatReadSomethingElse) {
 }
 
 TEST(ChannelRoute, IsRefusedWhereTheFaultLeavesItsChannel) {
-  const Graph plain = testing::plain_net();
+  const Graph plain = test::plain_net();
   const FusedNet net(plain);
   EXPECT_TRUE(channel_route(net, plain.find("features.0")));
   EXPECT_FALSE(channel_route(net, plain.find("features.3")));  // flattens 3x3 maps
@@ -72,7 +72,7 @@ TEST(ChannelRoute, IsRefusedWhereTheFaultLeavesItsChannel) {
 }
 
 TEST(ChannelRoute, TakesDuplicatedConvolutionsAsTheirOriginalsWhileTheyAgree) {
-  Graph graph = testing::hardened(testing::residual_net(), testing::random_images(4).images);
+  Graph graph = test::hardened(test::residual_net(), test::random_images(4).images);
   const NodeId next = graph.find("layer1.0.conv2");
   ASSERT_TRUE(std::holds_alternative<DuplicatedConv>(graph[next].op));
   const auto route = channel_route(FusedNet(graph), graph.find("layer1.0.conv1"));
@@ -94,9 +94,9 @@ ChannelId channel_of(const ChannelPatcher& patcher, const Graph& graph, const Fa
 }
 
 TEST(ChannelPatcher, TakesTheFaultsOfOneChannelAndNoOthers) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   const FusedNet net(graph);
-  const PrefixCache cache(net, {testing::random_images(4).images}, 1u << 30);
+  const PrefixCache cache(net, {test::random_images(4).images}, 1u << 30);
   const ChannelPatcher patcher(net, cache, 32);
   const FaultSpace space(graph);
   const std::uint64_t row = 8 * 9;  // layer1.0.conv1 is tensor 1
@@ -111,9 +111,9 @@ TEST(ChannelPatcher, TakesTheFaultsOfOneChannelAndNoOthers) {
 }
 
 TEST(ChannelPatcher, RefusesWhatAreNoWeights) {
-  const Graph graph = testing::plain_net();
+  const Graph graph = test::plain_net();
   const FusedNet net(graph);
-  const PrefixCache cache(net, {testing::random_images(4).images}, 1u << 30);
+  const PrefixCache cache(net, {test::random_images(4).images}, 1u << 30);
   const ChannelPatcher patcher(net, cache, 32);
   Selection biases;
   biases.targets = {TensorClass::kBias};
@@ -122,9 +122,9 @@ TEST(ChannelPatcher, RefusesWhatAreNoWeights) {
 }
 
 TEST(ChannelPatcher, CountsACopyToItsOriginal) {
-  const Graph graph = testing::hardened(testing::residual_net(), testing::random_images(4).images);
+  const Graph graph = test::hardened(test::residual_net(), test::random_images(4).images);
   const FusedNet net(graph);
-  const PrefixCache cache(net, {testing::random_images(4).images}, 1u << 30);
+  const PrefixCache cache(net, {test::random_images(4).images}, 1u << 30);
   const ChannelPatcher patcher(net, cache, 32);
   const FaultSpace space(graph);
   const FaultTensor& tensor = space.tensors()[1];
@@ -137,7 +137,7 @@ TEST(ChannelPatcher, CountsACopyToItsOriginal) {
 
 /// Grouped and strided convolutions with bias, bounds per channel, a shuffle.
 Graph grouped_net() {
-  testing::Builder b(21);
+  test::Builder b(21);
   NodeId x = b.graph.add("conv1", b.conv(3, 8, 3, 1, true), {0});
   x = b.graph.add("relu", BoundedActivation{at::full({8}, 2.0F), Clipping::kRangerClamp}, {x});
   Conv grouped = b.conv(4, 8, 3, 2, true);
@@ -193,10 +193,10 @@ class Patch : public ::testing::TestWithParam<const char*> {
  protected:
   static Graph net() {
     if (std::string(GetParam()).rfind("grouped", 0) == 0) return grouped_net();
-    if (GetParam() == std::string("pointwise")) return testing::pointwise_net();
+    if (GetParam() == std::string("pointwise")) return test::pointwise_net();
     if (GetParam() == std::string("hardened"))
-      return testing::hardened(testing::residual_net(), testing::random_images(4).images);
-    return testing::residual_net();
+      return test::hardened(test::residual_net(), test::random_images(4).images);
+    return test::residual_net();
   }
   /// All taps of the small networks; copies and corrections take long.
   static std::uint64_t step() { return GetParam() == std::string("hardened") ? 5 : 1; }
@@ -205,7 +205,7 @@ class Patch : public ::testing::TestWithParam<const char*> {
     options.block = 9;
     options.cache_budget = budget;
     if (std::string(GetParam()).find("at_once") != std::string::npos) options.trials_at_once = 4;
-    return TrialEngine(net(), testing::random_images(kImages), options);
+    return TrialEngine(net(), test::random_images(kImages), options);
   }
 };
 
@@ -252,7 +252,7 @@ TEST_P(Patch, BatchMatesChangeNothing) {
   ASSERT_EQ(outcomes.size(), trials.size());
   for (std::size_t i = 0; i < shuffled.size(); ++i) {
     const TrialOutcome wanted = alone.run(shuffled[i].faults);
-    ASSERT_TRUE(testing::same_result(outcomes[i].result, wanted.result)) << i;
+    ASSERT_TRUE(test::same_result(outcomes[i].result, wanted.result)) << i;
     ASSERT_EQ(outcomes[i].faults.size(), wanted.faults.size());
     for (std::size_t f = 0; f < wanted.faults.size(); ++f) {
       EXPECT_TRUE(outcomes[i].faults[f].site == wanted.faults[f].site);
@@ -269,9 +269,9 @@ INSTANTIATE_TEST_SUITE_P(Nets, Patch,
 
 // What a ReLU swallows is masked, bit for bit, however the channel's convolution rounds.
 TEST(PatchedTrial, AChannelThatStaysOffIsMasked) {
-  Graph graph = testing::residual_net();
+  Graph graph = test::residual_net();
   std::get<BatchNorm>(graph[graph.find("conv1.bn")].op).bias[2] = -1000.0F;
-  TrialEngine engine(std::move(graph), testing::random_images(kImages), {});
+  TrialEngine engine(std::move(graph), test::random_images(kImages), {});
   const std::uint64_t first = 2 * engine.space().tensors()[0].row;
   for (const int number : {0, 12, 20, 23, 31}) {
     const auto bit = static_cast<std::uint8_t>(number);

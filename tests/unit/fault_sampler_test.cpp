@@ -7,6 +7,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "unit/fault_nets.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -15,7 +16,7 @@ constexpr std::uint64_t kSeed = 2024;
 
 /// 8 + 4 elements, 384 bits.
 FaultSpace tiny_space() {
-  testing::Builder b(1, {1, {2, 2}});
+  test::Builder b(1, {1, {2, 2}});
   NodeId x = b.graph.add("conv", b.conv(1, 2, 2, 1, false), {0});
   std::get<Conv>(b.graph[x].op).padding = {0, 0};
   x = b.graph.add("flatten", Flatten{}, {x});
@@ -34,7 +35,7 @@ void expect_sorted_distinct(const Faults& faults) {
 }
 
 TEST(Draw, IsAPureFunctionOfTheTrial) {
-  const FaultSpace space(testing::residual_net());
+  const FaultSpace space(test::residual_net());
   const std::vector<Sampler> samplers = {BinomialFaults{1e-3}, PerLayerFloorFaults{1e-3},
                                          ExactFaults{7}};
   for (const Sampler& sampler : samplers) {
@@ -147,7 +148,7 @@ TEST(Draw, SubsetsAreUniform) {
 }
 
 TEST(Draw, PerLayerFloorCountsPerTensor) {
-  const FaultSpace space(testing::residual_net());
+  const FaultSpace space(test::residual_net());
   const double ber = 1e-3;
   const Faults faults = draw(PerLayerFloorFaults{ber}, space, {kSeed});
   const auto expected = expected_faults(PerLayerFloorFaults{ber}, space);
@@ -161,12 +162,12 @@ TEST(Draw, PerLayerFloorCountsPerTensor) {
 }
 
 TEST(Draw, ExpectedFaultsSumUp) {
-  const FaultSpace space(testing::residual_net());
+  const FaultSpace space(test::residual_net());
   double binomial = 0, exact = 0;
   for (const double e : expected_faults(BinomialFaults{1e-3}, space)) binomial += e;
   for (const double e : expected_faults(ExactFaults{7}, space)) exact += e;
-  EXPECT_NEAR(binomial, 1e-3 * static_cast<double>(space.sites()), 1e-9);
-  EXPECT_NEAR(exact, 7, 1e-9);
+  EXPECT_NEAR(binomial, 1e-3 * static_cast<double>(space.sites()), test::kDoubles);
+  EXPECT_NEAR(exact, 7, test::kDoubles);
 }
 
 TEST(Draw, RefusesMoreFaultsThanBits) {
@@ -198,7 +199,7 @@ TEST(FaultCount, RefusesNonsense) {
 
 /// Bits of the channels of a hardened network, by walking over all trials.
 TEST(ChannelFaults, AllTrialsTogetherFlipEveryBitOfTheChannelOnce) {
-  const Graph graph = testing::hardened(testing::residual_net(), testing::random_images(4).images);
+  const Graph graph = test::hardened(test::residual_net(), test::random_images(4).images);
   const FaultSpace space(graph);
   for (std::uint32_t t = 0; t < space.tensors().size(); ++t) {
     const FaultTensor& tensor = space.tensors()[t];
@@ -220,7 +221,7 @@ TEST(ChannelFaults, AllTrialsTogetherFlipEveryBitOfTheChannelOnce) {
 }
 
 TEST(ChannelFaults, MoreTrialsExtendTheSampleAndTheTrialAloneDecides) {
-  const FaultSpace space(testing::residual_net());
+  const FaultSpace space(test::residual_net());
   const ChannelFaults sampler{space.tensors()[0].name.substr(0, space.tensors()[0].name.rfind('.')),
                               1};
   ChannelOrder whole(sampler, space, {kSeed, 5}), backwards(sampler, space, {kSeed, 5});
@@ -270,7 +271,7 @@ TEST(ChannelFaults, RefusesOtherLayersAndChannelsAndNamesItself) {
 }
 
 TEST(DrawPaired, EqualsDrawOnTheOriginal) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   const FaultSpace space(graph);
   const SiteMap map(graph, graph);
   for (std::uint64_t trial = 0; trial < 20; ++trial) {
@@ -281,8 +282,8 @@ TEST(DrawPaired, EqualsDrawOnTheOriginal) {
 }
 
 TEST(DrawPaired, SharesTheOriginalsAndHitsCopiesIndependently) {
-  const Graph graph = testing::residual_net();
-  const Graph hard = testing::hardened(graph, testing::random_images(4).images);
+  const Graph graph = test::residual_net();
+  const Graph hard = test::hardened(graph, test::random_images(4).images);
   const FaultSpace original(graph), model(hard);
   const SiteMap map(graph, hard);
   const double ber = 2e-3;
@@ -318,8 +319,8 @@ TEST(DrawPaired, SharesTheOriginalsAndHitsCopiesIndependently) {
 
 // Every copy bit is reached exactly once, in whatever tensor it lies.
 TEST(DrawPaired, BerOneHitsEverything) {
-  const Graph graph = testing::residual_net();
-  const Graph hard = testing::hardened(graph, testing::random_images(4).images);
+  const Graph graph = test::residual_net();
+  const Graph hard = test::hardened(graph, test::random_images(4).images);
   const FaultSpace original(graph), model(hard);
   EXPECT_EQ(draw_paired({1}, {}, draw(BinomialFaults{1}, original, {kSeed}), SiteMap(graph, hard),
                         model, {kSeed}),

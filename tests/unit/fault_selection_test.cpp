@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/sampler.hpp"
+#include "sentinel/graph/outputs.hpp"
 #include "unit/fault_nets.hpp"
 
 namespace sentinel {
@@ -26,6 +28,15 @@ std::string complaint(const Call& call) {
     return error.what();
   }
   return "";
+}
+
+/// Empty where there is no class of this number.
+std::string name_of_class(TensorClass kind) {
+  try {
+    return class_name(kind);
+  } catch (const Bug&) {
+    return "";
+  }
 }
 
 std::vector<std::string> names(const FaultSpace& space) {
@@ -54,6 +65,20 @@ TEST(Selection, TargetsComeInTheOrderOfTheClasses) {
   EXPECT_EQ(target_name(selection), "weight,bn");
   EXPECT_EQ(parse_targets({"parameters"}).size(), 6u);
   EXPECT_THAT(complaint([] { parse_targets({"weights"}); }), HasSubstr("not 'weights'"));
+}
+
+/// A class that cannot be named would never fail.
+TEST(Selection, EveryClassCanBeATarget) {
+  const std::vector<TensorClass> all = parse_targets({"parameters"});
+  for (int number = 0; number < 256; ++number) {
+    const auto kind = static_cast<TensorClass>(number);
+    const std::string name = name_of_class(kind);
+    if (name.empty() || kind == TensorClass::kOutput) continue;  // of lists alone
+    EXPECT_EQ(parse_targets({name}).at(0), kind);
+    if (!is_output(kind)) {
+      EXPECT_EQ(std::count(all.begin(), all.end(), kind), 1) << name;
+    }
+  }
 }
 
 TEST(Selection, ChannelsAreNumbersAndRanges) {
@@ -104,7 +129,7 @@ TEST(Selection, AWishThatALayoutCannotGrantIsAnError) {
 // ---- the population ----
 
 TEST(Selection, IsThePopulationRenumbered) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   Selection selection;
   selection.targets = {TensorClass::kWeight, TensorClass::kBn};
   selection.layers = {"layer1.*", "!*conv2"};
@@ -128,7 +153,7 @@ TEST(Selection, IsThePopulationRenumbered) {
 }
 
 TEST(Selection, ChannelsAreRowsAndTheirCopies) {
-  const Graph graph = testing::hardened(testing::residual_net(), testing::random_images(4).images);
+  const Graph graph = test::hardened(test::residual_net(), test::random_images(4).images);
   Selection selection;  // copies are of channels 5, 0, 2
   selection.targets = {TensorClass::kWeight, TensorClass::kBound};
   selection.channels = {parse_channels("layer1.0.conv1=2-3,5")};
@@ -150,7 +175,7 @@ TEST(Selection, ChannelsAreRowsAndTheirCopies) {
 }
 
 TEST(Selection, NamesWhatIsNotThere) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   Selection selection;
   const auto refused = [&] { return complaint([&] { require_selected({&graph}, selection); }); };
   selection.layers = {"layer9.*"};
@@ -222,7 +247,7 @@ TEST(Selection, OneSpellingSelectsTheSame) {
 }
 
 TEST(Selection, WordsAreSites) {
-  const Graph graph = testing::plain_net();
+  const Graph graph = test::plain_net();
   Selection selection;
   selection.words = true;
   const FaultSpace space(graph, selection), of_bits(graph);
@@ -231,7 +256,7 @@ TEST(Selection, WordsAreSites) {
 }
 
 TEST(Selection, TrialsHaveTheFaultsOfTheirRate) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   Selection selection;
   selection.targets = {TensorClass::kBias, TensorClass::kBn};
   selection.bits = {"23-31"};
@@ -272,7 +297,7 @@ TEST(Effects, HaveOneSpelling) {
 }
 
 TEST(Effects, LengthsHaveTheirShares) {
-  const FaultSpace space(testing::residual_net());
+  const FaultSpace space(test::residual_net());
   Faults faults = draw(BinomialFaults{0.2}, space, {kSeed});
   give_effects(model_of("stuck-at-1", "mbu:0.6,0.3,0.1"), faults, {kSeed});
   double counts[4] = {};
@@ -290,7 +315,7 @@ TEST(Effects, LengthsHaveTheirShares) {
 TEST(Effects, AreAFunctionOfTheTrial) {
   Selection selection;
   selection.words = true;
-  const FaultSpace space(testing::residual_net(), selection);
+  const FaultSpace space(test::residual_net(), selection);
   const auto drawn = [&](std::uint64_t trial) {
     Faults faults = draw(BinomialFaults{0.1}, space, {kSeed, 0, trial});
     give_effects(model_of("random-word"), faults, {kSeed, 0, trial});
@@ -320,7 +345,7 @@ Graph pruned_to(const Graph& graph, const std::vector<std::int64_t>& kept) {
 }
 
 TEST(Pairing, SharesBiasesAndNormalisationOfThePrunedNetwork) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   const Graph pruned = pruned_to(graph, {6, 0, 3});
   Selection selection;
   selection.targets = {TensorClass::kBn};
@@ -344,7 +369,7 @@ TEST(Pairing, SharesBiasesAndNormalisationOfThePrunedNetwork) {
 }
 
 TEST(Pairing, ChannelsOfNormalisationKeepTheirNumbersInThePrunedNetwork) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   const Graph pruned = pruned_to(graph, {6, 0, 3});
   Selection selection;
   selection.targets = {TensorClass::kBn};
@@ -365,7 +390,7 @@ TEST(Pairing, ChannelsOfNormalisationKeepTheirNumbersInThePrunedNetwork) {
 }
 
 TEST(Pairing, FaultsOfOtherLayoutsAreIndependent) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   Graph stored = graph.clone();
   store_as(stored, "layer1.0.conv1.weight", parse_layout("int8:channel"));
   const FaultSpace from(graph), to(stored);
@@ -393,8 +418,8 @@ TEST(Pairing, FaultsOfOtherLayoutsAreIndependent) {
 }
 
 TEST(Pairing, ARateOfOneHitsAllThatIsSelected) {
-  const Graph graph = testing::residual_net();
-  Graph model = testing::hardened(graph, testing::random_images(4).images);
+  const Graph graph = test::residual_net();
+  Graph model = test::hardened(graph, test::random_images(4).images);
   store_as(model, "layer1.0.conv2.weight", parse_layout("int8:channel+secded:64"));
   std::vector<Selection> selections(4);
   selections[1].channels = {parse_channels("layer1.0.conv1=2-3,5")};  // two of them have copies
@@ -411,7 +436,7 @@ TEST(Pairing, ARateOfOneHitsAllThatIsSelected) {
 }
 
 TEST(Pairing, RepeatedWordsMoveTogether) {
-  const Graph graph = testing::plain_net();
+  const Graph graph = test::plain_net();
   Graph first = graph.clone(), second = graph.clone();
   for (Graph* each : {&first, &second})
     store_as(*each, "features.0.bias", parse_layout("fp16+repeat:3"));

@@ -7,10 +7,10 @@
 namespace sentinel {
 namespace {
 
-using testing::Builder;
+using test::Builder;
 
 TEST(FaultSpace, NamesEveryConvAndLinearInExecutionOrder) {
-  const Graph graph = testing::residual_net();
+  const Graph graph = test::residual_net();
   const FaultSpace space(graph);
   std::vector<std::string> names;
   std::uint64_t bits = 0;
@@ -28,8 +28,8 @@ TEST(FaultSpace, NamesEveryConvAndLinearInExecutionOrder) {
 }
 
 TEST(FaultSpace, CountsCopiesBehindTheOriginals) {
-  const Graph graph = testing::residual_net();
-  const Graph hard = testing::hardened(graph, testing::random_images(4).images);
+  const Graph graph = test::residual_net();
+  const Graph hard = test::hardened(graph, test::random_images(4).images);
   const FaultSpace plain(graph), space(hard);
   ASSERT_EQ(plain.tensors().size(), space.tensors().size());
   for (std::size_t i = 0; i < space.tensors().size(); ++i) {
@@ -45,7 +45,7 @@ TEST(FaultSpace, CountsCopiesBehindTheOriginals) {
 }
 
 TEST(FaultSpace, AtAndIndexAreInverse) {
-  const FaultSpace space(testing::plain_net());
+  const FaultSpace space(test::plain_net());
   FaultSite previous;
   for (std::uint64_t bit = 0; bit < space.sites(); ++bit) {
     const FaultSite site = space.at(bit);
@@ -58,7 +58,7 @@ TEST(FaultSpace, AtAndIndexAreInverse) {
 }
 
 TEST(FaultSpace, RefusesWhatIsOutside) {
-  const FaultSpace space(testing::plain_net());
+  const FaultSpace space(test::plain_net());
   EXPECT_THROW(space.at(space.sites()), Bug);
   EXPECT_THROW(space.index({99, 0, 0}), Bug);
   EXPECT_THROW(space.index({0, space.tensors()[0].elements, 0}), Bug);
@@ -150,8 +150,8 @@ TEST(SiteMap, CountsTheSitesThatItFinds) {
   const Graph pruned = selected(original, {2, 0, 3}, {2, 1});
   Graph stored = pruned.clone();
   store_as(stored, "b.weight", parse_layout("int8"));
-  const Graph hard = testing::residual_net();
-  const Graph net = testing::hardened(hard, testing::random_images(4).images);
+  const Graph hard = test::residual_net();
+  const Graph net = test::hardened(hard, test::random_images(4).images);
   Graph coded = original.clone(), coded_too = original.clone();
   for (Graph* each : {&coded, &coded_too})
     store_as(*each, "b.weight", parse_layout("int8+secded:64"));
@@ -176,8 +176,8 @@ TEST(SiteMap, CountsTheSitesThatItFinds) {
 }
 
 TEST(SiteMap, NeverNamesACopy) {
-  const Graph graph = testing::residual_net();
-  const Graph hard = testing::hardened(graph, testing::random_images(4).images);
+  const Graph graph = test::residual_net();
+  const Graph hard = test::hardened(graph, test::random_images(4).images);
   const FaultSpace from(graph), to(hard);
   const Faults found = SiteMap(graph, hard).translate(all_of(from));
   EXPECT_EQ(found.size(), from.sites());

@@ -8,6 +8,7 @@
 #include "sentinel/fault/strata.hpp"
 #include "sentinel/fault/trial_engine.hpp"
 #include "unit/fault_nets.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -24,7 +25,7 @@ std::uint32_t word_of(const Graph& graph, const FaultSpace& space, const FaultSi
 }
 
 struct Net {
-  Graph graph = testing::residual_net();
+  Graph graph = test::residual_net();
   FaultSpace space{graph};
 
   std::uint64_t critical_bits() const {
@@ -136,13 +137,13 @@ class CriticalStrata : public ::testing::TestWithParam<double> {  // expected cr
 TEST_P(CriticalStrata, WeightsAreBinomialAndTheTailIsSmall) {
   const std::vector<double>& weights = sampler.strata().weights;
   ASSERT_GE(weights.size(), 2u);
-  EXPECT_NEAR(sum(weights), 1, 1e-12);
+  EXPECT_NEAR(sum(weights), 1, test::kDoubles);
   EXPECT_LT(weights.back(), 0.01);
   EXPECT_GE(weights.back() + weights[weights.size() - 2], 0.01);
   const auto n = static_cast<double>(net.critical_bits());
   double expected = std::pow(1 - ber, n);
   for (std::size_t k = 0; k + 1 < weights.size(); ++k) {
-    EXPECT_NEAR(weights[k], expected, 1e-12) << k;
+    EXPECT_NEAR(weights[k], expected, test::kDoubles) << k;
     expected *= (n - static_cast<double>(k)) / (static_cast<double>(k) + 1) * ber / (1 - ber);
   }
 }
@@ -210,7 +211,7 @@ TEST_P(Groups, ATrialOnAGroupIsItsShareOfTheWhole) {
   options.block = 3;
   options.group = kSize;
   options.reference_only = GetParam();
-  TrialEngine engine(testing::residual_net(), testing::random_images(kImages), options);
+  TrialEngine engine(test::residual_net(), test::random_images(kImages), options);
   for (std::uint64_t trial = 0; trial < 30; ++trial) {
     const std::uint64_t count = trial % 3;  // none, one filter, some
     const Faults faults =

@@ -9,17 +9,18 @@
 #include "sentinel/words/misreads.hpp"
 #include "unit/fault_nets.hpp"
 #include "unit/strata_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
 
-using testing::store;
+using test::store;
 
 constexpr std::uint64_t kSeed = 57;
 
 /// Weights and biases in two codes.
 Graph coded_net(const std::string& weights) {
-  Graph graph = testing::residual_net();
+  Graph graph = test::residual_net();
   store(graph, TensorClass::kWeight, weights);
   store(graph, TensorClass::kBias, "fp16+repeat:3");
   return graph;
@@ -60,11 +61,12 @@ double mean_wrong(const FaultSpace& space, double ber) {
 TEST_P(WordStrataOf, WeightsAreThoseOfTheCountAndTheLastIsKnown) {
   ASSERT_TRUE(sampler.divides());
   const Strata& strata = sampler.strata();
-  EXPECT_NEAR(std::accumulate(strata.weights.begin(), strata.weights.end(), 0.0), 1, 1e-12);
+  EXPECT_NEAR(std::accumulate(strata.weights.begin(), strata.weights.end(), 0.0), 1,
+              test::kDoubles);
   EXPECT_EQ(strata.names.back(), "all words read right");
   for (std::size_t h = 0; h < strata.costs.size(); ++h)
     EXPECT_EQ(strata.costs[h] == 0, h + 1 == strata.costs.size());
-  EXPECT_NEAR(strata.weights.back(), 1 - *any_misread(space, ber), 1e-12);
+  EXPECT_NEAR(strata.weights.back(), 1 - *any_misread(space, ber), test::kDoubles);
 }
 
 TEST_P(WordStrataOf, EachHoldsItsNumberOfWordsReadWrongly) {
@@ -74,7 +76,7 @@ TEST_P(WordStrataOf, EachHoldsItsNumberOfWordsReadWrongly) {
       const RngKey key{kSeed, 1, trial};
       const Faults faults = sampler.draw(space, static_cast<std::int32_t>(h), key);
       const std::uint32_t wrong = words_wrong(faults);  // a Bug where they are not sorted
-      const auto [first, last] = h < sampled() ? testing::numbers_of(sampler.strata().names[h])
+      const auto [first, last] = h < sampled() ? test::numbers_of(sampler.strata().names[h])
                                                : std::pair<std::size_t, std::size_t>();
       ASSERT_GE(wrong, first);
       ASSERT_LE(wrong, last);
@@ -154,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(Codes, WordStrataOf,
 
 TEST(WordStrata, NoneWhereTheCodeDoesNotTell) {
   const auto divides = [](const std::string& layout, double ber, Selection selection = {}) {
-    Graph graph = testing::residual_net();
+    Graph graph = test::residual_net();
     store(graph, TensorClass::kWeight, layout);
     const FaultSpace space(graph, selection);
     return StratifiedSampler(BinomialFaults{ber}, {{graph, space}}).divides();
@@ -185,7 +187,7 @@ TEST(SpaceCodes, TellWhereEverySingleFlipIsCorrected) {
 }
 
 TEST(BitStrata, OfCorrectedBitsAreKnown) {
-  Graph graph = testing::residual_net();
+  Graph graph = test::residual_net();
   store(graph, TensorClass::kWeight, "fp32+mset");
   const FaultSpace space(graph);
   const Memory memory(graph);
@@ -215,11 +217,12 @@ TEST(SpaceCodes, BoundWhatMayBeReadWrongly) {
   const double q = Misreads::of(parse_layout("int6+bch:32,6")).of_word(1e-2);
   const auto words =
       static_cast<double>(space.tensors().back().first_site / 32 + space.tensors().back().elements);
+  ASSERT_LT(words * q, 2e-6);  // 1 - (1 - q)^words is words * q, less half its square
   EXPECT_NEAR(*any_misread(space, 1e-2) / (words * q), 1, 1e-6);
   EXPECT_EQ(*any_misread(space, 0), 0);
   EXPECT_EQ(*any_misread(space, 1), 1);
   // Nothing is coded: the trials are run.
-  EXPECT_FALSE(any_misread(FaultSpace(testing::residual_net()), 1e-12));
+  EXPECT_FALSE(any_misread(FaultSpace(test::residual_net()), 1e-12));
 }
 
 }  // namespace

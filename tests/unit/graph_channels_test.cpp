@@ -11,6 +11,7 @@
 #include "sentinel/graph/run.hpp"
 #include "sentinel/graph/visit.hpp"
 #include "unit/graph_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -156,7 +157,7 @@ TEST_P(ChannelsTest, PermutingAGroupLeavesTheLogits) {
     if (!group.permutable || group.channels < 2) continue;
     const Channels order = rng.permutation(group.channels);
     for (const GroupMember& m : group.members) permute(g[m.node].op, m, order);
-    EXPECT_TRUE(at::allclose(logits(g, x), expected, 1e-4, 1e-4))
+    EXPECT_TRUE(at::allclose(logits(g, x), expected, test::kFloats, test::kFloats))
         << g[group.producers.front()].name;
     ++moved;
   }

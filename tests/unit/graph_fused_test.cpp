@@ -5,6 +5,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/visit.hpp"
 #include "unit/graph_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -30,7 +31,7 @@ TEST_P(Fused, EqualsRunUpToRounding) {
   Trace start(trace.size());
   start[0] = images;
   const at::Tensor got = net.run(start, 0);
-  EXPECT_TRUE(at::allclose(got, wanted, 1e-4, 1e-4));
+  EXPECT_TRUE(at::allclose(got, wanted, test::kFloats, test::kFloats));
   EXPECT_TRUE(test::same_bits(start[0], images));
 }
 

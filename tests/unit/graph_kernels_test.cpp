@@ -6,6 +6,7 @@
 
 #include "sentinel/graph/run.hpp"
 #include "unit/graph_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -20,7 +21,7 @@ constexpr auto kLast = at::MemoryFormat::ChannelsLast;
 void expect_close(const at::Tensor& got, const at::Tensor& wanted) {
   ASSERT_EQ(got.sizes(), wanted.sizes());
   EXPECT_TRUE(at::equal(at::isnan(got), at::isnan(wanted)));
-  EXPECT_TRUE(at::allclose(got, wanted, 1e-4, 1e-4, /*equal_nan=*/true))
+  EXPECT_TRUE(at::allclose(got, wanted, test::kFloats, test::kFloats, /*equal_nan=*/true))
       << (got - wanted).abs().max();
 }
 

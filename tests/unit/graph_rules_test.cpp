@@ -21,7 +21,6 @@ using test::edge_values;
 constexpr ActivationKind kKinds[] = {ActivationKind::kRelu,      ActivationKind::kRelu6,
                                      ActivationKind::kSilu,      ActivationKind::kSigmoid,
                                      ActivationKind::kHardswish, ActivationKind::kHardsigmoid};
-constexpr Clipping kClippings[] = {Clipping::kRanger, Clipping::kRangerClamp};
 
 /// Every value [N, C, 1, W] in every channel, each with a bound of its own.
 at::Tensor in_every_channel(const std::vector<float>& values, std::size_t channels) {
@@ -50,7 +49,7 @@ TEST(Rules, BoundedActivationsOnEveryPath) {
   const std::vector<float> bounds = edge_bounds();
   for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast})
     for (const ActivationKind kind : kKinds)
-      for (const Clipping clipping : kClippings)
+      for (const auto& [clipping, name] : rules::kClippings)
         for (std::size_t layer = 0; layer <= bounds.size(); ++layer) {
           const bool rows = layer == bounds.size();
           BoundedActivation op{rows ? at::tensor(bounds) : at::scalar_tensor(bounds[layer]),
@@ -108,7 +107,7 @@ TEST(Rules, BoundsThatAFaultHit) {
     const float acting = rules::acting_bound(bound, clipping, ActivationKind::kRelu);
     return rules::restrict(value, acting, clipping, ActivationKind::kRelu);
   };
-  for (const Clipping clipping : kClippings) {
+  for (const auto& [clipping, name] : rules::kClippings) {
     for (const float bound : {kNaN, -1.0F, 0.0F, -0.0F, -kInf})
       EXPECT_EQ(relu(2, bound, clipping), 0);
     EXPECT_EQ(relu(kNaN, 1, clipping), 0);

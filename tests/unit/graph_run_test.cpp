@@ -8,6 +8,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/visit.hpp"
 #include "unit/graph_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -76,8 +77,7 @@ TEST_P(RunTest, MemoryFormatsAgree) {
   const at::Tensor expected = logits(g, x);
   g.to(at::kCPU, at::MemoryFormat::ChannelsLast);
   const at::Tensor other = logits(g, x.contiguous(at::MemoryFormat::ChannelsLast));
-  // Sums of at most some hundred f32 products in another order.
-  EXPECT_TRUE(at::allclose(other, expected, 1e-4, 1e-4));
+  EXPECT_TRUE(at::allclose(other, expected, test::kFloats, test::kFloats));
 }
 
 TEST_P(RunTest, TrainingGivesGradientsAndUpdatesStatistics) {
@@ -167,7 +167,8 @@ TEST(Operators, DuplicatedGroupedConvolutionUsesTheOriginalsInput) {
     twice.high.fill_(1e3);
     twice.low.fill_(-1e3);
     const at::Tensor x = test::values({2, 4, 5, 5});
-    EXPECT_TRUE(at::allclose(apply(twice, {x}), apply(plain, {x}), 1e-4, 1e-5));
+    EXPECT_TRUE(
+        at::allclose(apply(twice, {x}), apply(plain, {x}), test::kFloats, test::kFewFloats));
   }
 }
 
@@ -338,7 +339,8 @@ TEST(Operators, EqualRowsPassTheIntervalAndUnequalOnesDoNot) {
   const at::Tensor got = apply(twice, {x});
   EXPECT_TRUE(same_bits(got.select(1, 4), apply(plain, {x}).select(1, 4)));
   const at::Tensor a = apply(plain, {x}).select(1, 1), b = a + 1;
-  EXPECT_TRUE(at::allclose(got.select(1, 1), at::where(a.abs() <= b.abs(), a, b), 1e-5, 1e-5));
+  EXPECT_TRUE(at::allclose(got.select(1, 1), at::where(a.abs() <= b.abs(), a, b), test::kFewFloats,
+                           test::kFewFloats));
 }
 
 TEST(GraphTest, AddRejectsWhatIsNotAGraph) {

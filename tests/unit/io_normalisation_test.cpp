@@ -76,7 +76,7 @@ TEST(NormalisationTest, ANetworksOwnConstantsReplaceTheDataSets) {
   EXPECT_TRUE(at::equal(usual.images, data.batch(0, 4, data.info().normalisation()).images));
   // In [0, 1], whole 255ths.
   const at::Tensor bytes = own.images * 255;
-  EXPECT_TRUE(at::allclose(bytes, at::round(bytes), 0, 1e-4));
+  EXPECT_TRUE(at::allclose(bytes, at::round(bytes), 0, 1e-4));  // 255 x two f32 roundings
   EXPECT_EQ(static_cast<int>(std::lround(bytes.flatten()[5].item<float>())), data.pixels()[5]);
   EXPECT_TRUE(at::equal(own.images.narrow(0, 2, 1), data.batch({2}, Normalisation()).images));
 }

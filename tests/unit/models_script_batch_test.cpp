@@ -10,6 +10,7 @@
 #include "sentinel/models/script.hpp"
 #include "unit/io_support.hpp"
 #include "unit/models_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -47,7 +48,8 @@ class Hiding {
     for (const std::int64_t count : {std::int64_t{1}, kManyImages}) {
       const at::Tensor images = test::values({count, 3, 32, 32});
       const at::Tensor theirs = module_.forward({images}).toTensor();
-      EXPECT_TRUE(at::allclose(logits(graph, images), theirs, 1e-4, 1e-5)) << count << " images";
+      EXPECT_TRUE(at::allclose(logits(graph, images), theirs, test::kFloats, test::kFewFloats))
+          << count << " images";
     }
   }
 

@@ -11,6 +11,7 @@
 #include "sentinel/models/script.hpp"
 #include "unit/io_support.hpp"
 #include "unit/models_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -68,13 +69,14 @@ class OneOperator {
 
   static void expect_same(const Graph& graph, const at::Tensor& images, const at::Tensor& wanted) {
     Trace trace{images};
-    EXPECT_TRUE(at::allclose(run(graph, trace), wanted, 1e-4, 1e-5));
+    EXPECT_TRUE(at::allclose(run(graph, trace), wanted, test::kFloats, test::kFewFloats));
     const auto shapes = output_shapes(graph);
     for (std::size_t i = 0; i < shapes.size(); ++i)
       EXPECT_EQ(shapes[i], trace[i].sizes().slice(1).vec()) << graph.nodes()[i].name;
     Trace empty(trace.size());
     empty[0] = images;
-    EXPECT_TRUE(at::allclose(FusedNet(graph).run(empty, 0), wanted, 1e-4, 1e-5));
+    EXPECT_TRUE(
+        at::allclose(FusedNet(graph).run(empty, 0), wanted, test::kFloats, test::kFewFloats));
   }
 
   torch::jit::Module module_;

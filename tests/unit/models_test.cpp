@@ -51,7 +51,8 @@ TEST(Models, CostOfResNet20AndVgg11) {
   EXPECT_EQ(resnet.parameters, 272474);
   EXPECT_EQ(resnet.macs, 40813184);
   const ModelCost vgg = model_cost(initial_model("vgg11_bn", 10, 1));
-  EXPECT_EQ(vgg.parameters, 9756426);  // published for pytorch-cifar-models: 9.76 M, 153.29 M
+  // Published for pytorch-cifar-models: 9.76 M, and 153.29 M with additions of biases and the like.
+  EXPECT_EQ(vgg.parameters, 9756426);
   EXPECT_NEAR(static_cast<double>(vgg.macs), 153.29e6, 0.4e6);
 }
 
@@ -68,7 +69,7 @@ TEST(Models, InitialisationHasTheRightScaleAndIsReproducible) {
   EXPECT_GT(fc.weight.abs().max().item<double>(), 0.95 / 8);
   const Graph vgg = initial_model("vgg11_bn", 10, 5);
   EXPECT_NEAR(std::get<Linear>(vgg[vgg.find("classifier.0")].op).weight.std().item<double>(), 0.01,
-              1e-4);
+              1e-4);  // 262 144 numbers: known to 0.14 %
 }
 
 TEST(Models, CallSitesAreNamedAsTorchvisionDoes) {

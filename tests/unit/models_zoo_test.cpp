@@ -8,6 +8,7 @@
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
 #include "unit/models_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -71,7 +72,7 @@ double rounded(double value) {
 void expect_cost(const Published& net, std::int64_t classes, double unit) {
   const ModelCost cost = cost_of(net.name, classes);
   EXPECT_EQ(cost.parameters, net.parameters) << net.name;
-  EXPECT_NEAR(rounded(static_cast<double>(cost.macs) / unit), net.macs, 1e-9) << net.name;
+  EXPECT_NEAR(rounded(static_cast<double>(cost.macs) / unit), net.macs, test::kDoubles) << net.name;
 }
 
 TEST(Zoo, EveryNetworkHasThePublishedParametersAndMacs) {

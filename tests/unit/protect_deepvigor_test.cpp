@@ -331,10 +331,10 @@ TEST(DeepVigor, AnImageDoesNotDependOnTheOthersSearches) {
     const std::int64_t channels = as_conv(graph[conv].op)->weight.size(0);
     std::vector<std::uint8_t> one_by_one;
     for (std::int64_t c = 0; c < channels; ++c) {
-      const auto found = search.run(c, c + 1);
+      const auto found = search.deltas(c, c + 1);
       one_by_one.insert(one_by_one.end(), found.begin(), found.end());
     }
-    EXPECT_EQ(search.run(0, channels), one_by_one) << name;
+    EXPECT_EQ(search.deltas(0, channels), one_by_one) << name;
     EXPECT_GT(std::set<std::uint8_t>(one_by_one.begin(), one_by_one.end()).size(), 4u) << name;
   }
 }

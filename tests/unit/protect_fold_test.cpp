@@ -10,6 +10,7 @@
 #include "sentinel/words/format.hpp"
 #include "unit/models_support.hpp"
 #include "unit/protect_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -95,7 +96,7 @@ TEST_P(Folded, LogitsAreThoseOfTheNetworkThatIsNotFolded) {
     EXPECT_FALSE(has_norm(same));
     EXPECT_LT(
         test::relative_difference(logits(stored(graph_, how), images_), logits(same, images_)),
-        1e-5)
+        test::kFewFloats)
         << layout;
   }
 }
@@ -150,7 +151,8 @@ TEST(Folding, ScalesAndBiasesAreThoseOfTheFormula) {
   const at::Tensor scale = scale_of(stored(graph, how), "features.0").clone();
   const Graph after = folded(graph, how);
   EXPECT_TRUE(at::equal(scale_of(after, "features.0"), scale * gain));
-  EXPECT_TRUE(at::allclose(conv_of(after, "features.0").bias, bias * gain + shift, 1e-6, 1e-6));
+  EXPECT_TRUE(at::allclose(conv_of(after, "features.0").bias, bias * gain + shift, 1e-6,
+                           1e-6));  // two f32 roundings
   EXPECT_LT(scale_of(after, "features.0")[1].item<float>(), 0);
 }
 
@@ -229,7 +231,8 @@ TEST(Folding, CorrectionsStillRepair) {
     for (const std::int64_t row : {op.duplicated[0], op.out_channels()}) {
       const at::Tensor weight = op.conv.weight.clone();
       op.conv.weight[row].fill_(1e6);
-      EXPECT_LE(test::relative_difference(golden, logits(after, batch)), 1e-4) << layer.layer;
+      EXPECT_LE(test::relative_difference(golden, logits(after, batch)), test::kFloats)
+          << layer.layer;
       op.conv.weight = weight;
     }
   }
@@ -253,7 +256,7 @@ TEST(Folding, HardenedNetworksGiveTheLogitsOfTheUnprotected) {
         plan.weight_bounds = WeightBoundsPer::kChannel;
         const Graph hardened = harden(graph, scores, plan, images, Comm::local(), at::kCPU);
         EXPECT_FALSE(has_norm(hardened));
-        EXPECT_LT(test::relative_difference(plain, logits(hardened, batch)), 1e-5);
+        EXPECT_LT(test::relative_difference(plain, logits(hardened, batch)), test::kFewFloats);
       }
 }
 
@@ -296,7 +299,7 @@ TEST(Folding, ItsExportHasTheSameLogits) {
   export_script(graph, path);
   const at::Tensor images = at::randn({2, 3, 32, 32});
   const at::Tensor theirs = torch::jit::load(path).forward({images}).toTensor();
-  EXPECT_LT(test::relative_difference(logits(graph, images), theirs), 1e-5);
+  EXPECT_LT(test::relative_difference(logits(graph, images), theirs), test::kFewFloats);
 }
 
 TEST(Folding, BiasesStandBehindTheirWeights) {

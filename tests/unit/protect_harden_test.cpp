@@ -11,6 +11,7 @@
 #include "sentinel/models/model.hpp"
 #include "sentinel/protect/transform.hpp"
 #include "unit/protect_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -194,6 +195,7 @@ TEST_P(Hardening, SetsEveryBoundJustAboveTheLargestActivation) {
       const auto largest =
           per == BoundsPer::kLayer ? output.max() : output.transpose(0, 1).flatten(1).amax(1);
       EXPECT_EQ(bound.dim(), per == BoundsPer::kLayer ? 0 : 1);
+      // Two f32 roundings.
       EXPECT_TRUE(at::allclose(bound, largest * (1 + 0x1p-10), 1e-6, 0)) << graph_[id].name;
     }
   }
@@ -212,8 +214,10 @@ TEST_P(Hardening, IntervalsContainTheOutputsWithATenthToSpare) {
       const auto outputs = trace[static_cast<std::size_t>(layer.node)].transpose(0, 1).flatten(1);
       const auto mine = outputs.index_select(0, at::tensor(op.duplicated));
       const auto low = mine.amin(1), high = mine.amax(1);
-      EXPECT_TRUE(at::allclose(op.low, low - (high - low) * 0.1, 1e-4, 1e-5)) << layer.layer;
-      EXPECT_TRUE(at::allclose(op.high, high + (high - low) * 0.1, 1e-4, 1e-5)) << layer.layer;
+      EXPECT_TRUE(at::allclose(op.low, low - (high - low) * 0.1, test::kFloats, test::kFewFloats))
+          << layer.layer;
+      EXPECT_TRUE(at::allclose(op.high, high + (high - low) * 0.1, test::kFloats, test::kFewFloats))
+          << layer.layer;
     }
   }
 }
@@ -232,7 +236,7 @@ TEST_P(Hardening, RepairsAnExponentFlipInARowAndInItsCopy) {
       for (const std::int64_t row : {op.duplicated.back(), op.out_channels() + last}) {
         flip(op.conv.weight, row * filter, 30);
         // The copy's convolution may round otherwise than the original's.
-        EXPECT_LE(test::relative_difference(golden, logits(hardened, all_images())), 1e-4)
+        EXPECT_LE(test::relative_difference(golden, logits(hardened, all_images())), test::kFloats)
             << layer.layer << " row " << row;
         flip(op.conv.weight, row * filter, 30);
       }
@@ -312,7 +316,7 @@ TEST_P(WeightBounding, FollowsSortingAndCoversCopies) {
   const Graph bounded = bound_weights(graph, WeightBoundsPer::kChannel);
   // Sorted channels are summed in another order.
   EXPECT_LT(test::relative_difference(logits(graph, x), logits(sort_channels(bounded, scores), x)),
-            1e-4);
+            test::kFloats);
   EXPECT_THROW(duplicate_channels(bounded, scores, {}), UserError);
   const Graph both =
       bound_weights(duplicate_channels(graph, scores, {}), WeightBoundsPer::kChannel);
@@ -382,16 +386,16 @@ TEST(Ranges, AreThoseOfAllImagesWhateverTheBlocks) {
   Trace trace{images.batch(0, 45, {}).images};
   run(graph, trace);
   std::vector<std::string> names;
-  for (const auto* sites : {&ranges.relus, &ranges.convs}) {
+  for (const auto* sites : {&ranges.activations, &ranges.convs}) {
     for (const auto& site : *sites) {
       names.push_back(site.name);
       const auto outputs =
           trace[static_cast<std::size_t>(graph.find(site.name))].transpose(0, 1).flatten(1);
       const auto options = at::TensorOptions(at::kDouble);
-      EXPECT_TRUE(
-          at::allclose(at::tensor(site.low, options), outputs.amin(1).to(at::kDouble), 1e-5, 1e-5));
+      EXPECT_TRUE(at::allclose(at::tensor(site.low, options), outputs.amin(1).to(at::kDouble),
+                               test::kFewFloats, test::kFewFloats));
       EXPECT_TRUE(at::allclose(at::tensor(site.high, options), outputs.amax(1).to(at::kDouble),
-                               1e-5, 1e-5));
+                               test::kFewFloats, test::kFewFloats));
     }
   }
   EXPECT_THAT(names,

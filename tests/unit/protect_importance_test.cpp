@@ -6,6 +6,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "unit/protect_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -36,8 +37,10 @@ TEST(Importance, NormsAreThoseOfTheFilters) {
     ASSERT_EQ(l1[i].scores.size(), static_cast<std::size_t>(weight.size(0)));
     for (std::int64_t c = 0; c < weight.size(0); ++c) {
       const auto at = static_cast<std::size_t>(c);
-      EXPECT_NEAR(l1[i].scores[at], sums[c].item<double>(), 1e-12 * sums[c].item<double>());
-      EXPECT_NEAR(l2[i].scores[at], norms[c].item<double>(), 1e-12 * norms[c].item<double>());
+      EXPECT_NEAR(l1[i].scores[at], sums[c].item<double>(),
+                  test::kDoubles * sums[c].item<double>());
+      EXPECT_NEAR(l2[i].scores[at], norms[c].item<double>(),
+                  test::kDoubles * norms[c].item<double>());
     }
   }
 }

@@ -12,6 +12,7 @@
 #include "sentinel/models/model.hpp"
 #include "sentinel/protect/prune.hpp"
 #include "unit/protect_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -174,7 +175,7 @@ TEST_P(Pruning, KeepsWhatSilencingKeeps) {
     const Graph pruned = prune(graph, scores, by(ratio));
     const at::Tensor expected = logits(silenced(sort_channels(graph, scores), ratio), x);
     // Sums without their zeros may be added in another order.
-    EXPECT_LE(test::relative_difference(expected, logits(pruned, x)), 1e-5);
+    EXPECT_LE(test::relative_difference(expected, logits(pruned, x)), test::kFewFloats);
     EXPECT_LT(model_cost(pruned).parameters, model_cost(graph).parameters);
   }
 }
@@ -366,10 +367,10 @@ TEST(PrunedNets, CanBeHardened) {
   const at::Tensor x = images.batch(0, 8, {}).images;  // within the bounds
   for (const auto layout : {RowLayout::kOwn, RowLayout::kGroup}) {
     HardeningPlan plan;
-    plan.duplication.selection = layout;
+    plan.duplication.layout = layout;
     const ChannelScores scores = test::random_scores(pruned, 2);
     const Graph hardened = harden(pruned, scores, plan, images, Comm::local(), at::kCPU);
-    EXPECT_LE(test::relative_difference(logits(pruned, x), logits(hardened, x)), 1e-4);
+    EXPECT_LE(test::relative_difference(logits(pruned, x), logits(hardened, x)), test::kFloats);
     const Graph read = reread(hardened);
     EXPECT_TRUE(same_tensors(read, hardened));
     EXPECT_TRUE(same_origin(read, hardened));

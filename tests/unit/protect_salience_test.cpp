@@ -8,6 +8,7 @@
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/visit.hpp"
 #include "unit/protect_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -263,7 +264,7 @@ void expect_as_autograd(const Graph& graph) {
     ASSERT_EQ(ours[k].scores.size(), theirs[k].size()) << ours[k].layer;
     for (std::size_t c = 0; c < theirs[k].size(); ++c) {
       // Both in double, in another order.
-      EXPECT_NEAR(ours[k].scores[c], theirs[k][c], 1e-12 * theirs[k][c]) << ours[k].layer;
+      EXPECT_NEAR(ours[k].scores[c], theirs[k][c], test::kDoubles * theirs[k][c]) << ours[k].layer;
     }
   }
 }

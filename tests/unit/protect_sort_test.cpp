@@ -6,14 +6,12 @@
 #include "sentinel/models/model.hpp"
 #include "sentinel/protect/transform.hpp"
 #include "unit/protect_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
 
 using testing::ElementsAre;
-
-// Sorting changes the order of additions only.
-constexpr double kTolerance = 1e-4;
 
 std::vector<std::int64_t> numbers(const std::vector<std::int64_t>& origin, std::int64_t count) {
   if (!origin.empty()) return origin;
@@ -80,7 +78,7 @@ TEST_P(Sorting, KeepsLogits) {
     for (const auto how : {GroupScore::kMean, GroupScore::kFirst}) {
       const Graph sorted = sort_channels(graph, test::random_scores(graph, seed), how);
       moved += !sorted.origin.empty();
-      EXPECT_LE(test::relative_difference(before, logits(sorted, images)), kTolerance);
+      EXPECT_LE(test::relative_difference(before, logits(sorted, images)), test::kFloats);
     }
   }
   EXPECT_GE(moved, 10);
@@ -221,7 +219,7 @@ TEST_P(RealModel, SortedPredictsTheSameOn200TestImages) {
                           .images;
   const Graph sorted = sort_channels(graph, importance_method("l2-norm")->score({graph}));
   const auto before = logits(graph, images), after = logits(sorted, images);
-  EXPECT_LE(test::relative_difference(before, after), kTolerance);
+  EXPECT_LE(test::relative_difference(before, after), test::kFloats);
   EXPECT_TRUE(at::equal(before.argmax(1), after.argmax(1)));
 }
 

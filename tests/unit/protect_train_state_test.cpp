@@ -227,12 +227,12 @@ TEST(Fitting, HoldsOutTheLastTenthOrSelectsByTheTestImages) {
   options.epochs = 2;
   options.batch_size = 16;
   const auto last_tenth = images.batch(45, 50, {});
-  for (const SelectBy select : {SelectBy::kHeldOut, SelectBy::kTest}) {
+  for (const BestOn best_on : {BestOn::kHeldOut, BestOn::kTest}) {
     Graph graph = net(), same = net();
     double best = 0;
-    EXPECT_TRUE(fit(graph, images, test_images, select, options,
+    EXPECT_TRUE(fit(graph, images, test_images, best_on, options,
                     [&](const EpochReport& report) { best = std::max(best, report.accuracy); }));
-    const bool held = select == SelectBy::kHeldOut;
+    const bool held = best_on == BestOn::kHeldOut;
     const auto right = held ? logits(graph, last_tenth.images).argmax(1).eq(last_tenth.labels).sum()
                             : at::scalar_tensor(evaluate(graph, test_images, at::kCPU).correct);
     EXPECT_DOUBLE_EQ(best, right.to(at::kDouble).item<double>() / (held ? 5 : 30));
@@ -245,8 +245,7 @@ TEST(Fitting, HoldsOutTheLastTenthOrSelectsByTheTestImages) {
     EXPECT_TRUE(same_tensors(graph, same));
   }
   Graph graph = net();
-  EXPECT_THROW(fit(graph, images.first(1), test_images, SelectBy::kHeldOut, options, {}),
-               UserError);
+  EXPECT_THROW(fit(graph, images.first(1), test_images, BestOn::kHeldOut, options, {}), UserError);
 }
 
 }  // namespace

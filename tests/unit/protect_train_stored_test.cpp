@@ -8,6 +8,7 @@
 #include "sentinel/protect/train.hpp"
 #include "sentinel/protect/transform.hpp"
 #include "unit/protect_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -97,8 +98,9 @@ TEST(StoredTraining, StepsTheMastersByTheGradientsOfWhatIsRead) {
   }
   train(graph, images, test::quadrants(0, 1), quick(3, {"weight=int4+bch:8,4"}), {});
   const auto& trained = std::get<Linear>(graph[2].op);
-  EXPECT_TRUE(at::allclose(trained.weight.to(at::kDouble), read(weight), 1e-4, 1e-5));
-  EXPECT_TRUE(at::allclose(trained.bias.to(at::kDouble), bias, 1e-4, 1e-5));
+  EXPECT_TRUE(
+      at::allclose(trained.weight.to(at::kDouble), read(weight), test::kFloats, test::kFewFloats));
+  EXPECT_TRUE(at::allclose(trained.bias.to(at::kDouble), bias, test::kFloats, test::kFewFloats));
   EXPECT_EQ(layout_name(graph.storage.at("fc.weight").layout), "int4:channel+bch:8,4");
   EXPECT_TRUE(all_exact(graph));
 }
@@ -152,7 +154,7 @@ TEST(StoredTraining, StoresTheNewBounds) {
   plan.store = rules({"weight=int5+bch:16,5", "bound=bf16+repeat:3"});
   Graph graph = harden(plain, test::random_scores(plain, 1), plan, images, Comm::local(), at::kCPU);
   const at::Tensor before = graph.storage.at("features.0.weight").scale;
-  ASSERT_TRUE(fit(graph, images, images, SelectBy::kHeldOut, quick(2, {}), {}));
+  ASSERT_TRUE(fit(graph, images, images, BestOn::kHeldOut, quick(2, {}), {}));
   EXPECT_FALSE(test::same_bits(graph.storage.at("features.0.weight").scale, before));
   EXPECT_TRUE(all_exact(graph));
   for (const StoredTensor& tensor : stored_tensors(graph)) {
@@ -171,7 +173,7 @@ TEST(StoredTraining, RefusesRulesThatNameNothing) {
   const Dataset images = test::quadrants(64, 1);
   const auto refusal = [&](const std::string& rule) {
     try {
-      fit(graph, images, images, SelectBy::kHeldOut, quick(1, {"weight=int4", rule}), {});
+      fit(graph, images, images, BestOn::kHeldOut, quick(1, {"weight=int4", rule}), {});
     } catch (const UserError& error) {
       return std::string(error.what());
     }

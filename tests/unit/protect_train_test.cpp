@@ -14,6 +14,7 @@
 #include "sentinel/protect/train.hpp"
 #include "sentinel/protect/transform.hpp"
 #include "unit/protect_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -134,8 +135,9 @@ TEST(Training, IsMomentumSgdWithWeightDecayOnACosine) {
   options.weight_decay = 0.01;
   train(graph, images, test::quadrants(0, 1), options, {});
   const auto& trained = std::get<Linear>(graph[2].op);
-  EXPECT_TRUE(at::allclose(trained.weight.to(at::kDouble), weight, 1e-4, 1e-5));
-  EXPECT_TRUE(at::allclose(trained.bias.to(at::kDouble), bias, 1e-4, 1e-5));
+  EXPECT_TRUE(
+      at::allclose(trained.weight.to(at::kDouble), weight, test::kFloats, test::kFewFloats));
+  EXPECT_TRUE(at::allclose(trained.bias.to(at::kDouble), bias, test::kFloats, test::kFewFloats));
 }
 
 TEST(Training, KeepsCopiesOfDuplicatedChannelsEqual) {
@@ -220,9 +222,10 @@ TEST(Training, RecalibrationFollowsTheNewActivations) {
   std::size_t relus = 0;
   for (NodeId id = 0; id < graph.size(); ++id) {
     if (const auto* relu = std::get_if<BoundedActivation>(&graph[id].op)) {
-      const auto& high = ranges.relus.at(relus++).high;
+      const auto& high = ranges.activations.at(relus++).high;
       const double bound = relu->bound.item<double>();
-      EXPECT_NEAR(bound / *std::max_element(high.begin(), high.end()), 1 + 0x1p-10, 1e-6);
+      EXPECT_NEAR(bound / *std::max_element(high.begin(), high.end()), 1 + 0x1p-10,
+                  1e-6);  // two f32 roundings
       EXPECT_NE(bound, std::get<BoundedActivation>(before[id].op).bound.item<double>());
     } else if (const auto* conv = std::get_if<DuplicatedConv>(&graph[id].op)) {
       EXPECT_TRUE(at::isfinite(conv->low).all().item<bool>());

@@ -7,6 +7,7 @@
 #include "sentinel/core/rng.hpp"
 #include "sentinel/stats/design.hpp"
 #include "unit/estimates_support.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -93,9 +94,10 @@ TEST_P(AllPlans, OutcomeSharesSumToOne) {
       double sum = 0;
       for (const char* quantity : {"masked", "sdc_noncritical", "sdc_critical", "due"})
         sum += estimate(rows, model, quantity);
-      EXPECT_NEAR(sum, 1, 1e-12) << GetParam().sampling << " after trial " << id;
+      EXPECT_NEAR(sum, 1, test::kDoubles) << GetParam().sampling << " after trial " << id;
       EXPECT_NEAR(estimate(rows, model, "failing"),
-                  estimate(rows, model, "sdc_critical") + estimate(rows, model, "due"), 1e-12);
+                  estimate(rows, model, "sdc_critical") + estimate(rows, model, "due"),
+                  test::kDoubles);
     }
     for (const EstimateRow& row : rows) {
       EXPECT_LE(row.lower, row.estimate) << row.quantity;
@@ -143,7 +145,7 @@ TEST(OwnFaultsOfImages, CountImagesAndNeverTheirDifferences) {
         EXPECT_LE(row.lower, row.estimate);
         EXPECT_GE(row.upper, row.estimate);
         if (row.against >= 0) {
-          EXPECT_NEAR(row.estimate, gain / 100.0, 1e-12);
+          EXPECT_NEAR(row.estimate, gain / 100.0, test::kDoubles);
         }
       }
       EXPECT_EQ(rows.back().against, 0);
@@ -186,7 +188,7 @@ TEST(SequentialShares, AreThePlainMeanOfWhatTheFileHolds) {
       if (c.round == round && c.model == 0)
         due += (c.due + weights[row.stratum] / row.probability * (row.due / 100.0 - c.due)) / 700;
   }
-  EXPECT_NEAR(estimate(estimates.look(), 0, "due"), due, 1e-12);
+  EXPECT_NEAR(estimate(estimates.look(), 0, "due"), due, test::kDoubles);
   EXPECT_EQ(estimates.centres().front().due, 0.25);
   EXPECT_EQ(estimates.centres().size(), 2 * 5u) << "rounds of 32, 64, 128, 256, 256 trials";
 }
@@ -209,7 +211,7 @@ TEST(ListedEstimates, AreMeansWithoutIntervals) {
     EXPECT_TRUE(std::isnan(row.lower) && std::isnan(row.upper)) << row.quantity;
     EXPECT_EQ(row.trials, 7u);
     if (row.quantity == "accuracy" && row.model == 1) {
-      EXPECT_NEAR(row.estimate, correct, 1e-12);
+      EXPECT_NEAR(row.estimate, correct, test::kDoubles);
     }
   }
 }
@@ -259,15 +261,15 @@ TEST(BoundedEstimates, AnswerForOneNetworkOfSeveral) {
     const EstimateRow second = row_of(estimates, 1, "accuracy");
     EXPECT_EQ(second.method, "bound: P(any word read wrongly)");
     EXPECT_EQ(second.estimate, 0.8);
-    EXPECT_NEAR(second.upper, 0.8 + 1e-5, 1e-12);
+    EXPECT_NEAR(second.upper, 0.8 + 1e-5, test::kDoubles);
     EXPECT_EQ(second.trials, 0u);
     EXPECT_EQ(row_of(estimates, 1, "masked").estimate, 1);
-    EXPECT_NEAR(row_of(estimates, 1, "failing").upper, 1e-5, 1e-12);
+    EXPECT_NEAR(row_of(estimates, 1, "failing").upper, 1e-5, test::kDoubles);
     const EstimateRow difference = row_of(estimates, 1, "accuracy_difference");
     EXPECT_EQ(difference.method, first.method + " and bound");
     EXPECT_EQ(difference.trials, first.trials);
-    EXPECT_NEAR(difference.lower, second.lower - first.upper, 1e-12);
-    EXPECT_NEAR(difference.upper, second.upper - first.lower, 1e-12);
+    EXPECT_NEAR(difference.lower, second.lower - first.upper, test::kDoubles);
+    EXPECT_NEAR(difference.upper, second.upper - first.lower, test::kDoubles);
     EXPECT_GT(estimates.used(), 0u);
   }
 }
@@ -282,7 +284,7 @@ TEST(BoundedEstimates, NeedNoTrialWhereTheyAnswerForAll) {
   EXPECT_EQ(estimates.used(), 0u);
   const EstimateRow difference = row_of(estimates, 1, "accuracy_difference");
   EXPECT_EQ(difference.method, "bound: P(any word read wrongly)");
-  EXPECT_NEAR(difference.lower, -0.1 - 1.1e-5, 1e-12);
+  EXPECT_NEAR(difference.lower, -0.1 - 1.1e-5, test::kDoubles);
   for (std::size_t i = 0; i < before.size(); ++i)
     EXPECT_EQ(estimates.look()[i].upper, before[i].upper);
 }

@@ -52,7 +52,8 @@ DesignOptions options(double half_width, std::uint64_t point = 0) {
 TEST(AllocateFor, ReachesTheHalfWidthAndNoStratumIsTooLarge) {
   const Counts counts = allocate_for(0.01, 0.95, kWeights, kSupposed, {0, 0, 0}, kUnlimited);
   EXPECT_LE(half_width(kSupposed, counts), 0.01);
-  EXPECT_NEAR(static_cast<double>(sum(counts)), 369, 4);  // of an exhaustive greedy search
+  EXPECT_NEAR(static_cast<double>(sum(counts)), 369,
+              4);  // of an exhaustive greedy search; a step is n/64
   for (std::size_t h = 0; h < counts.size(); ++h) {
     Counts fewer = counts;
     fewer[h] -= 6;  // a step is at most 1 + n/64
@@ -169,10 +170,10 @@ std::size_t stratum_of(int bit) {
 
 /// Every flip of the enumerated network; a trial looks at `looked` of its images.
 Population toy(std::uint32_t looked) {
-  static const testing::ToyOutcomes outcomes =
-      testing::read_toy_outcomes(SENTINEL_GOLDEN_FOLDER "/toy_outcomes.bin");
+  static const test::ToyOutcomes outcomes =
+      test::read_toy_outcomes(SENTINEL_GOLDEN_FOLDER "/toy_outcomes.bin");
   std::vector<std::vector<std::uint32_t>> failing(kWeights.size());
-  for (const testing::FlipOutcome& flip : outcomes.flips)
+  for (const test::FlipOutcome& flip : outcomes.flips)
     failing[stratum_of(flip.bit)].push_back(flip.failing);
   Population population{"toy, " + std::to_string(looked) + " images", 0, {}};
   for (std::size_t h = 0; h < failing.size(); ++h) {

@@ -21,18 +21,18 @@
 namespace sentinel {
 namespace {
 
-using testing::kCritical;
-using testing::kSubsetBits;
-using testing::kSubsets;
+using test::kCritical;
+using test::kSubsetBits;
+using test::kSubsets;
 
 constexpr std::uint64_t kSeed = 61;
 constexpr std::uint64_t kReplicates = 2000;
 constexpr int kTrials = 500;
 constexpr double kCovers = 0.935, kCoversConservatively = 0.945;
 
-const testing::ToyOutcomes& toy() {
-  static const testing::ToyOutcomes outcomes =
-      testing::read_toy_outcomes(SENTINEL_GOLDEN_FOLDER "/toy_outcomes.bin");
+const test::ToyOutcomes& toy() {
+  static const test::ToyOutcomes outcomes =
+      test::read_toy_outcomes(SENTINEL_GOLDEN_FOLDER "/toy_outcomes.bin");
   return outcomes;
 }
 
@@ -115,7 +115,7 @@ std::size_t bit_class(int bit) {
 /// The flips of the first classes.
 struct Flips {
   explicit Flips(std::size_t classes) : weights(classes), shares(classes) {
-    for (const testing::FlipOutcome& flip : toy().flips)
+    for (const test::FlipOutcome& flip : toy().flips)
       if (bit_class(flip.bit) < classes)
         shares[bit_class(flip.bit)].push_back(flip.failing / images());
     for (const auto& stratum : shares) all.insert(all.end(), stratum.begin(), stratum.end());

@@ -9,6 +9,7 @@
 #include "sentinel/core/rng.hpp"
 #include "sentinel/stats/design.hpp"
 #include "sentinel/stats/stratified.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -199,9 +200,9 @@ TEST(Estimator, CountsWhatIsKnownWithoutTrials) {
       known.add(draw, outcome(id, h));
     }
     const Interval a = plain.interval(), b = known.interval();
-    EXPECT_NEAR(b.estimate, 0.8 + 0.2 * a.estimate, 1e-12) << a.method;
-    EXPECT_NEAR(b.lower, 0.8 + 0.2 * a.lower, 1e-12) << a.method;
-    EXPECT_NEAR(b.upper, 0.8 + 0.2 * a.upper, 1e-12) << a.method;
+    EXPECT_NEAR(b.estimate, 0.8 + 0.2 * a.estimate, test::kDoubles) << a.method;
+    EXPECT_NEAR(b.lower, 0.8 + 0.2 * a.lower, test::kDoubles) << a.method;
+    EXPECT_NEAR(b.upper, 0.8 + 0.2 * a.upper, test::kDoubles) << a.method;
     EXPECT_EQ(b.n, a.n);
   }
 }

@@ -11,6 +11,7 @@
 #include "sentinel/core/rng.hpp"
 #include "sentinel/stats/design.hpp"
 #include "sentinel/stats/stratified.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -25,11 +26,10 @@ struct Population {
   double truth = 0;
 };
 
-Population population_by(int (*part_of)(const testing::FlipOutcome&)) {
-  const testing::ToyOutcomes toy =
-      testing::read_toy_outcomes(SENTINEL_GOLDEN_FOLDER "/toy_outcomes.bin");
+Population population_by(int (*part_of)(const test::FlipOutcome&)) {
+  const test::ToyOutcomes toy = test::read_toy_outcomes(SENTINEL_GOLDEN_FOLDER "/toy_outcomes.bin");
   std::map<int, std::vector<double>> parts;
-  for (const testing::FlipOutcome& flip : toy.flips)
+  for (const test::FlipOutcome& flip : toy.flips)
     parts[part_of(flip)].push_back(flip.failing / double(toy.images));
   Population population;
   for (const auto& [part, shares] : parts) {
@@ -44,13 +44,13 @@ Population population_by(int (*part_of)(const testing::FlipOutcome&)) {
 
 const Population& layers() {
   static const Population population =
-      population_by([](const testing::FlipOutcome& flip) { return int(flip.tensor); });
+      population_by([](const test::FlipOutcome& flip) { return int(flip.tensor); });
   return population;
 }
 
 const Population& bits() {
   static const Population population =
-      population_by([](const testing::FlipOutcome& flip) { return int(flip.bit); });
+      population_by([](const test::FlipOutcome& flip) { return int(flip.bit); });
   return population;
 }
 
@@ -151,10 +151,10 @@ TEST(Divided, EqualByLayer) {
 TEST(Divided, APartWithoutTrialsMayBeAnything) {
   const Interval known{0.5, 0.4, 0.6, 0.95, "", 100}, unknown{0.5, 0, 1, 0.95, "", 0};
   const Interval whole = mover_mean({0.1, 0.9}, {known, unknown}, 0, 1);
-  EXPECT_NEAR(whole.lower, 0.04, 1e-12);
-  EXPECT_NEAR(whole.upper, 0.96, 1e-12);
+  EXPECT_NEAR(whole.lower, 0.04, test::kDoubles);
+  EXPECT_NEAR(whole.upper, 0.96, test::kDoubles);
   EXPECT_EQ(whole.n, 100u);
-  EXPECT_NEAR(mover_mean({1, 0}, {known, unknown}, 0, 1).lower, 0.4, 1e-12);
+  EXPECT_NEAR(mover_mean({1, 0}, {known, unknown}, 0, 1).lower, 0.4, test::kDoubles);
 }
 
 TEST(Divided, EqualByBit) {

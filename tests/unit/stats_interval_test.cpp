@@ -6,6 +6,7 @@
 
 #include "sentinel/core/rng.hpp"
 #include "sentinel/stats/interval.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -18,6 +19,7 @@ Moments moments_of(const std::vector<int>& tenths) {
 }
 
 /// P(|T| <= t) by Simpson's rule on the density: shares nothing with the code under test.
+/// TODO
 double t_probability(double df, double t) {
   const double factor =
       std::exp(std::lgamma((df + 1) / 2) - std::lgamma(df / 2)) / std::sqrt(df * M_PI);
@@ -29,7 +31,7 @@ double t_probability(double df, double t) {
   return 2 * sum * h / 3;
 }
 
-TEST(TQuantile, AgreesWithTables) {
+TEST(TQuantile, AgreesWithTables) {  // to the digits written here
   EXPECT_NEAR(t_quantile(1, 0.95), 12.7062047, 1e-6);
   EXPECT_NEAR(t_quantile(10, 0.95), 2.22813885, 1e-7);
   EXPECT_NEAR(t_quantile(29, 0.99), 2.75638590, 1e-7);
@@ -65,6 +67,7 @@ TEST(Moments, AgreeWithTwoPasses) {
     sum_squares += value * value;
   }
   for (const double value : values) deviations += std::pow(value - sum / 1000, 2);
+  // A thousand values of size 1: 1e3 x 1.1e-16.
   EXPECT_NEAR(moments.mean(), sum / 1000, 1e-13);
   EXPECT_NEAR(moments.variance(), deviations / 999, 1e-13);
   EXPECT_NEAR(moments.mean_square(), sum_squares / 1000, 1e-13);
@@ -98,9 +101,9 @@ TEST(TInterval, HandExample) {
   const Interval interval = t_interval(moments_of({2, 4, 4, 4, 5, 5, 7, 9}), 0.95, 0, 1);
   const double half = 2.36462425 * std::sqrt(32.0 / 7 / 8) / 10;
   EXPECT_DOUBLE_EQ(interval.estimate, 0.5);
-  EXPECT_NEAR(interval.lower, 0.5 - half, 1e-8);
-  EXPECT_NEAR(interval.upper, 0.5 + half, 1e-8);
-  EXPECT_NEAR(interval.half_width(), half, 1e-8);
+  EXPECT_NEAR(interval.lower, 0.5 - half, test::kEightDigits);
+  EXPECT_NEAR(interval.upper, 0.5 + half, test::kEightDigits);
+  EXPECT_NEAR(interval.half_width(), half, test::kEightDigits);
   EXPECT_EQ(interval.n, 8u);
   EXPECT_EQ(interval.confidence, 0.95);
   EXPECT_EQ(interval.method, "t over trials");
@@ -131,20 +134,20 @@ TEST(NoSpread, RuleOfThree) {
   const Interval none = t_interval(constant(0, 100), 0.95, 0, 1);
   EXPECT_EQ(none.estimate, 0);
   EXPECT_EQ(none.lower, 0);
-  EXPECT_NEAR(none.upper, bound, 1e-9);
+  EXPECT_NEAR(none.upper, bound, test::kNineDigits);
   EXPECT_EQ(none.method, "rule of three");
   EXPECT_EQ(none.n, 100u);
   EXPECT_EQ(none.confidence, 0.95);
   const Interval all = t_interval(constant(1, 100), 0.95, 0, 1);
   EXPECT_EQ(all.upper, 1);
-  EXPECT_NEAR(all.lower, 1 - bound, 1e-9);
+  EXPECT_NEAR(all.lower, 1 - bound, test::kNineDigits);
   const Interval some = t_interval(constant(0.25, 100), 0.95, 0, 1);
   EXPECT_EQ(some.estimate, 0.25);
-  EXPECT_NEAR(some.lower, 0.25 - bound * 0.25, 1e-9);
-  EXPECT_NEAR(some.upper, 0.25 + bound * 0.75, 1e-9);
+  EXPECT_NEAR(some.lower, 0.25 - bound * 0.25, test::kNineDigits);
+  EXPECT_NEAR(some.upper, 0.25 + bound * 0.75, test::kNineDigits);
   const Interval gain = t_interval(constant(0, 100), 0.95, -1, 1);
-  EXPECT_NEAR(gain.lower, -bound, 1e-9);
-  EXPECT_NEAR(gain.upper, bound, 1e-9);
+  EXPECT_NEAR(gain.lower, -bound, test::kNineDigits);
+  EXPECT_NEAR(gain.upper, bound, test::kNineDigits);
 }
 
 TEST(NoSpread, FewTrialsSayNothingAndMoreSayMore) {
@@ -175,7 +178,7 @@ TEST(WelchInterval, HandExample) {
   const Interval interval =
       welch_interval(moments_of({1, 2, 3, 4}), moments_of({2, 4, 6}), 0.9, -1, 1);
   const double df = 1.75 * 1.75 / (25.0 / 144 / 3 + 16.0 / 9 / 2);
-  EXPECT_NEAR(interval.estimate, -0.15, 1e-12);
+  EXPECT_NEAR(interval.estimate, -0.15, test::kDoubles);
   EXPECT_NEAR(t_probability(df, interval.half_width() * 10 / std::sqrt(1.75)), 0.9, 1e-6);
   EXPECT_EQ(interval.n, 7u);
   EXPECT_EQ(interval.method, "Welch");
@@ -192,8 +195,8 @@ TEST(WelchInterval, Degenerate) {
   // The shorter sample decides; -1 and 1 are the ends of the range.
   const Interval still = welch_interval(constant(0.3, 100), constant(0.1, 500), 0.95, -1, 1);
   EXPECT_DOUBLE_EQ(still.estimate, 0.2);
-  EXPECT_NEAR(still.lower, 0.2 - 0.029957323 * 1.2, 1e-9);
-  EXPECT_NEAR(still.upper, 0.2 + 0.029957323 * 0.8, 1e-9);
+  EXPECT_NEAR(still.lower, 0.2 - 0.029957323 * 1.2, test::kNineDigits);
+  EXPECT_NEAR(still.upper, 0.2 + 0.029957323 * 0.8, test::kNineDigits);
   EXPECT_EQ(still.method, "rule of three");
   EXPECT_EQ(still.n, 600u);
   // Spread in one of them is an ordinary case.
@@ -209,8 +212,8 @@ TEST(KornGraubard, WholeFailuresAreClopperPearsonOfAlmostAllTrials) {
   shares.insert(shares.end(), 5, 10);
   const Interval interval = korn_graubard_interval(moments_of(shares), 0.95);
   EXPECT_DOUBLE_EQ(interval.estimate, 0.05);
-  EXPECT_NEAR(interval.lower, 0.0160225015, 1e-9);
-  EXPECT_NEAR(interval.upper, 0.1143155957, 1e-9);
+  EXPECT_NEAR(interval.lower, 0.0160225015, test::kNineDigits);
+  EXPECT_NEAR(interval.upper, 0.1143155957, test::kNineDigits);
   EXPECT_EQ(interval.n, 100u);
   EXPECT_EQ(interval.method, "Korn-Graubard");
 }
@@ -223,8 +226,8 @@ TEST(KornGraubard, ATrialIsAtMostOneObservation) {
   const Interval a = korn_graubard_interval(moments_of(whole), 0.95);
   const Interval b = korn_graubard_interval(moments_of(parts), 0.95);
   EXPECT_DOUBLE_EQ(a.estimate, b.estimate);
-  EXPECT_NEAR(a.lower, b.lower, 1e-9);
-  EXPECT_NEAR(a.upper, b.upper, 1e-9);
+  EXPECT_NEAR(a.lower, b.lower, test::kNineDigits);
+  EXPECT_NEAR(a.upper, b.upper, test::kNineDigits);
 }
 
 TEST(KornGraubard, NoSpreadIsTheRuleOfThreeAndOneTrialSaysNothing) {
@@ -243,16 +246,16 @@ TEST(KornGraubard, NoSpreadIsTheRuleOfThreeAndOneTrialSaysNothing) {
 TEST(CountInterval, IsClopperPearsonOverTrialsAndImages) {
   // 3 of 20, and 0 of 20 (exact ends of the tables).
   const Interval some = count_interval(moments_of({1, 2}), 10, 0.95);
-  EXPECT_NEAR(some.estimate, 0.15, 1e-12);
-  EXPECT_NEAR(some.lower, 0.0320709, 1e-6);
+  EXPECT_NEAR(some.estimate, 0.15, test::kDoubles);
+  EXPECT_NEAR(some.lower, 0.0320709, 1e-6);  // seven digits
   EXPECT_NEAR(some.upper, 0.3789268, 1e-6);
   EXPECT_EQ(some.n, 2u);
   const Interval none = count_interval(moments_of({0, 0}), 10, 0.95),
                  all = count_interval(moments_of({10}), 10, 0.95);
   EXPECT_EQ(none.lower, 0);
-  EXPECT_NEAR(none.upper, 1 - std::pow(0.025, 1.0 / 20), 1e-12);
+  EXPECT_NEAR(none.upper, 1 - std::pow(0.025, 1.0 / 20), test::kDoubles);
   EXPECT_EQ(all.upper, 1);
-  EXPECT_NEAR(all.lower, std::pow(0.025, 1.0 / 10), 1e-12);
+  EXPECT_NEAR(all.lower, std::pow(0.025, 1.0 / 10), test::kDoubles);
   EXPECT_EQ(count_interval(Moments(), 10, 0.95).upper, 1);
 }
 

@@ -10,6 +10,7 @@
 #include "sentinel/core/rng.hpp"
 #include "sentinel/stats/design.hpp"
 #include "sentinel/stats/stratified.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -142,9 +143,9 @@ TEST(GuardedInterval, HandExample) {
     const double df = (a + b) * (a + b) / (a * a / 3 + b * b / 2);
     return t_quantile(df, 0.5) * std::sqrt(a + b);
   };
-  EXPECT_NEAR(interval.estimate, -0.2125, 1e-12);
-  EXPECT_NEAR(interval.lower, -0.2125 - reach(0.75, 0.8), 1e-12);
-  EXPECT_NEAR(interval.upper, -0.2125 + reach(0.75, 0.7), 1e-12);
+  EXPECT_NEAR(interval.estimate, -0.2125, test::kDoubles);
+  EXPECT_NEAR(interval.lower, -0.2125 - reach(0.75, 0.8), test::kDoubles);
+  EXPECT_NEAR(interval.upper, -0.2125 + reach(0.75, 0.7), test::kDoubles);
   EXPECT_EQ(interval.method, "guarded stratified t");
   EXPECT_EQ(interval.n, 7u);
 }

@@ -8,7 +8,7 @@
 #include "sentinel/core/rng.hpp"
 
 /// Populations of trials with known means, on which intervals are tried.
-namespace sentinel::testing {
+namespace sentinel::test {
 
 struct Population {
   std::string name;
@@ -92,4 +92,4 @@ inline std::vector<Population> all_populations() {
           skewed_losses(20)};
 }
 
-}  // namespace sentinel::testing
+}  // namespace sentinel::test

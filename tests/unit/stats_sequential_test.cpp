@@ -7,6 +7,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/stats/sequential.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -40,13 +41,13 @@ TEST(AsymptoticSequence, IsTheFormula) {
     AsymptoticSequence sequence(0.95, 300);
     for (const double value : x) sequence.add(value - 0.5);
     const Interval interval = sequence.interval(-100, 100);
-    EXPECT_NEAR(interval.estimate, mean_of(x, n) - 0.5, 1e-12);
+    EXPECT_NEAR(interval.estimate, mean_of(x, n) - 0.5, test::kDoubles);
     // Of two or three observations the variance says nothing: more is assumed.
     const double formula = asymptotic_half_width(x, 0.05, 300);
     if (n >= 50)
-      EXPECT_NEAR(interval.half_width(), formula, 1e-10);
+      EXPECT_NEAR(interval.half_width(), formula, test::kDoubles);
     else
-      EXPECT_GT(interval.half_width(), formula - 1e-10);
+      EXPECT_GT(interval.half_width(), formula - test::kDoubles);
     EXPECT_EQ(interval.n, n);
     EXPECT_EQ(interval.method, "asymptotic confidence sequence");
   }
@@ -69,6 +70,7 @@ TEST(AsymptoticSequence, AtItsTunedTimeItIsOneAndAHalfTimesTheWald) {
   AsymptoticSequence sequence(0.95, 10000);
   for (int i = 0; i < 5000; ++i)
     for (const double x : {-1.0, 1.0}) sequence.add(x);
+  // The variance is 10 000 / 9 999, and half an observation is added: 1e-4 of it.
   EXPECT_NEAR(sequence.interval(-9, 9).half_width(), 3.0352090 / 100, 1e-5);
 }
 
@@ -123,9 +125,9 @@ TEST(BernsteinSequence, IsTheFormula) {
     BernsteinSequence sequence(0.95);
     for (const double value : y) sequence.add(value);
     const Interval naive = bernstein(y, 0.05), interval = sequence.interval();
-    EXPECT_NEAR(interval.estimate, mean_of(y, n), 1e-10);
-    EXPECT_NEAR(interval.lower, std::max(0.0, naive.lower), 1e-10);
-    EXPECT_NEAR(interval.upper, std::min(1.0, naive.upper), 1e-10);
+    EXPECT_NEAR(interval.estimate, mean_of(y, n), test::kDoubles);
+    EXPECT_NEAR(interval.lower, std::max(0.0, naive.lower), test::kDoubles);
+    EXPECT_NEAR(interval.upper, std::min(1.0, naive.upper), test::kDoubles);
     EXPECT_EQ(interval.n, n);
     EXPECT_EQ(interval.method, "empirical-Bernstein confidence sequence");
   }
@@ -151,8 +153,8 @@ TEST(BernsteinSequence, IsSymmetric) {
     shares.add(y);
     complements.add(1 - y);
   }
-  EXPECT_NEAR(shares.interval().estimate, 1 - complements.interval().estimate, 1e-12);
-  EXPECT_NEAR(shares.interval().lower, 1 - complements.interval().upper, 1e-12);
+  EXPECT_NEAR(shares.interval().estimate, 1 - complements.interval().estimate, test::kDoubles);
+  EXPECT_NEAR(shares.interval().lower, 1 - complements.interval().upper, test::kDoubles);
 }
 
 TEST(BernsteinSequence, RefusesWhatIsOutsideButNotRounding) {

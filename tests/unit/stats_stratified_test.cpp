@@ -8,6 +8,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/stats/stratified.hpp"
+#include "unit/tolerances.hpp"
 
 namespace sentinel {
 namespace {
@@ -36,8 +37,8 @@ TEST(StratifiedInterval, HandExample) {
   const std::vector<Moments> strata{moments_of({0.1, 0.2, 0.3, 0.4}), moments_of({0.2, 0.4, 0.6})};
   const Interval interval = stratified_interval({0.25, 0.75}, strata, 0.95, 0, 1);
   EXPECT_DOUBLE_EQ(interval.estimate, 0.3625);
-  EXPECT_NEAR(interval.lower, 0.3625 - 0.356297455, 1e-8);
-  EXPECT_NEAR(interval.upper, 0.3625 + 0.356297455, 1e-8);
+  EXPECT_NEAR(interval.lower, 0.3625 - 0.356297455, test::kEightDigits);
+  EXPECT_NEAR(interval.upper, 0.3625 + 0.356297455, test::kEightDigits);
   EXPECT_EQ(interval.n, 7u);
   EXPECT_EQ(interval.method, "stratified t");
 }
@@ -65,10 +66,10 @@ TEST(StratifiedInterval, AStratumWithoutSpreadCountsAsAlmostUnseen) {
   const double p = 0.01;  // (1/2)/50
   const double va = 0.25 * some.variance() / 4, vb = 0.25 * p * (1 - p) / 49;
   const double df = (va + vb) * (va + vb) / (va * va / 3 + vb * vb / 48);
-  EXPECT_NEAR(interval.upper, 0.225 + t_quantile(df, 0.95) * std::sqrt(va + vb), 1e-12);
+  EXPECT_NEAR(interval.upper, 0.225 + t_quantile(df, 0.95) * std::sqrt(va + vb), test::kDoubles);
   // The other end is farther away here.
   const Interval high = stratified_interval({0.5, 0.5}, {some, constant(1, 49)}, 0.95, 0, 1);
-  EXPECT_NEAR(high.lower, 0.725 - t_quantile(df, 0.95) * std::sqrt(va + vb), 1e-12);
+  EXPECT_NEAR(high.lower, 0.725 - t_quantile(df, 0.95) * std::sqrt(va + vb), test::kDoubles);
 }
 
 TEST(StratifiedRuleOfThree, TheWorstStratumDecides) {
@@ -79,7 +80,7 @@ TEST(StratifiedRuleOfThree, TheWorstStratumDecides) {
   EXPECT_EQ(interval.method, "rule of three");
   EXPECT_EQ(interval.estimate, 0);
   EXPECT_EQ(interval.lower, 0);
-  EXPECT_NEAR(interval.upper, 0.8 * budget / 50, 1e-9);
+  EXPECT_NEAR(interval.upper, 0.8 * budget / 50, test::kNineDigits);
   EXPECT_EQ(interval.n, 150u);
 }
 
@@ -89,14 +90,14 @@ TEST(StratifiedRuleOfThree, AStratumIsAtMostWhollyUnseen) {
   const Interval interval =
       stratified_interval({0.5, 0.5}, {constant(0, 2), constant(0.5, 10)}, 0.95, 0, 1);
   EXPECT_DOUBLE_EQ(interval.estimate, 0.25);
-  EXPECT_NEAR(interval.upper, 0.25 + 0.5 + 0.5 * 0.5 * (budget - 2) / 10, 1e-9);
-  EXPECT_NEAR(interval.lower, 0.25 - 0.5 * 0.5 * budget / 10, 1e-9);
+  EXPECT_NEAR(interval.upper, 0.25 + 0.5 + 0.5 * 0.5 * (budget - 2) / 10, test::kNineDigits);
+  EXPECT_NEAR(interval.lower, 0.25 - 0.5 * 0.5 * budget / 10, test::kNineDigits);
 }
 
 TEST(StratifiedRuleOfThree, InProportionItIsTheSimpleOne) {
   const Interval parts = stratified_interval(
       {0.1, 0.3, 0.6}, {constant(0, 20), constant(0, 60), constant(0, 120)}, 0.95, 0, 1);
-  EXPECT_NEAR(parts.upper, t_interval(constant(0, 200), 0.95, 0, 1).upper, 1e-12);
+  EXPECT_NEAR(parts.upper, t_interval(constant(0, 200), 0.95, 0, 1).upper, test::kDoubles);
 }
 
 // Whatever rates stay unseen with probability 5 %: the interval reaches their mean.
@@ -128,12 +129,12 @@ TEST(MoverInterval, HandExample) {
   Moments fifth;
   for (int i = 0; i < 50; ++i) fifth.add(i < 10);
   const Interval one = mover_interval({1}, {fifth}, 0.95);
-  EXPECT_NEAR(one.lower, 0.112437500, 1e-9);
-  EXPECT_NEAR(one.upper, 0.330371059, 1e-9);
+  EXPECT_NEAR(one.lower, 0.112437500, test::kNineDigits);
+  EXPECT_NEAR(one.upper, 0.330371059, test::kNineDigits);
   const Interval two = mover_interval({0.1, 0.9}, {fifth, constant(0, 100)}, 0.95);
   EXPECT_DOUBLE_EQ(two.estimate, 0.02);
-  EXPECT_NEAR(two.lower, 0.011243750, 1e-9);
-  EXPECT_NEAR(two.upper, 0.055755649, 1e-9);
+  EXPECT_NEAR(two.lower, 0.011243750, test::kNineDigits);
+  EXPECT_NEAR(two.upper, 0.055755649, test::kNineDigits);
   EXPECT_EQ(two.n, 150u);
   EXPECT_EQ(two.method, "MOVER");
 }
@@ -206,7 +207,7 @@ TEST(DrawProbabilities, WeightIsAtMostFiveTimesTheProbability) {
     const double all = std::accumulate(weights.begin(), weights.end(), 0.0);
     for (double& weight : weights) weight /= all;
     const auto q = draw_probabilities(weights, spreads);
-    EXPECT_NEAR(std::accumulate(q.begin(), q.end(), 0.0), 1, 1e-12);
+    EXPECT_NEAR(std::accumulate(q.begin(), q.end(), 0.0), 1, test::kDoubles);
     for (std::size_t h = 0; h < 6; ++h) EXPECT_LE(weights[h] / q[h], 5 * (1 + 1e-12));
   }
 }

@@ -5,7 +5,7 @@
 
 #include "sentinel/graph/stored.hpp"
 
-namespace sentinel::testing {
+namespace sentinel::test {
 
 /// The first and last number of "2 words read wrongly", "3 to 4 words ...", "5 or more words ...".
 inline std::pair<std::size_t, std::size_t> numbers_of(const std::string& stratum) {
@@ -21,4 +21,4 @@ inline void store(Graph& graph, TensorClass kind, const std::string& layout) {
     if (tensor.kind == kind) store_as(graph, tensor.name, parse_layout(layout));
 }
 
-}  // namespace sentinel::testing
+}  // namespace sentinel::test

@@ -1,7 +1,9 @@
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "sentinel/graph/graph.hpp"
 
@@ -12,6 +14,14 @@ namespace sentinel::rules {
 /// A stored weight as it is read: kept in [low, high], else 0. NaN anywhere: 0.
 inline float read_weight(float stored, float low, float high) {
   return stored >= low && stored <= high ? stored : 0.0F;
+}
+
+/// Every clipping, and its name in options and files.
+inline constexpr std::array<std::pair<Clipping, const char*>, 2> kClippings{
+    {{Clipping::kRanger, "ranger"}, {Clipping::kRangerClamp, "ranger-clamp"}}};
+inline const char* clipping_name(Clipping clipping) {
+  const auto is_it = [&](const auto& entry) { return entry.first == clipping; };
+  return std::find_if(kClippings.begin(), kClippings.end(), is_it)->second;
 }
 
 /// The bound of a BoundedActivation as it acts, if a fault hit it. Of a ReLU, one that is not above

@@ -10,6 +10,10 @@ namespace sentinel {
 /// One tensor per node: its output. Undefined where not computed.
 using Trace = std::vector<at::Tensor>;
 
+/// Images that a pass over a data set computes together. Sums are rounded per block of so many, so
+/// that every number of ranks gives the same bits.
+constexpr std::int64_t kImagesAtOnce = 32;
+
 /// Computes nodes from … end and keeps each output in the trace; with from = 0 trace[0] must hold
 /// the images [N, C, H, W] f32 (normalised), otherwise whatever nodes >= from read from before.
 /// Returns the logits [N, classes]. This is the reference path: LibTorch's operators one by one,

@@ -16,17 +16,10 @@ Overloaded(F...) -> Overloaded<F...>;
 
 namespace detail {
 
-template <class>
-inline constexpr bool kUnknownOp = false;
-
-/// Operators that hold no tensor.
+/// Operators that hold no tensor: plain numbers, which a tensor is not.
 template <class T>
 inline constexpr bool kTensorless =
-    std::is_same_v<T, Input> || std::is_same_v<T, Activation> || std::is_same_v<T, MaxPool> ||
-    std::is_same_v<T, AvgPool> || std::is_same_v<T, AdaptiveAvgPool> || std::is_same_v<T, Add> ||
-    std::is_same_v<T, Multiply> || std::is_same_v<T, ChannelAffine> || std::is_same_v<T, Concat> ||
-    std::is_same_v<T, Slice> || std::is_same_v<T, ChannelShuffle> || std::is_same_v<T, Flatten> ||
-    std::is_same_v<T, Dropout>;
+    std::is_trivially_copyable_v<T> || std::is_same_v<T, ChannelAffine>;
 
 template <class ConvOp, class Fn>
 void visit_conv(ConvOp& conv, Fn& fn) {
@@ -54,7 +47,7 @@ void visit_tensors(AnyOp& op, Fn& fn) {
   } else if constexpr (std::is_same_v<T, BoundedActivation>) {
     fn("bound", op.bound);
   } else {
-    static_assert(kTensorless<T> || kUnknownOp<T>, "for_each_tensor: a new operator's tensors");
+    static_assert(kTensorless<T>, "for_each_tensor: a new operator's tensors");
   }
 }
 

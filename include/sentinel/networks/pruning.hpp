@@ -16,7 +16,7 @@ struct PruningJob {
   PruningPlan plan;
   std::int64_t finetune_epochs = 10;  // 0: none
   TrainOptions finetune;
-  SelectBy select = SelectBy::kHeldOut;
+  BestOn best_on = BestOn::kHeldOut;
 };
 
 /// Prunes by the scores and fine-tunes on rank 0, the other ranks wait; every rank gets rank 0's

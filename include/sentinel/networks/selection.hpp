@@ -26,6 +26,5 @@ struct ModelSelection {
 
 /// "ranger", "ranger-clamp". UserError.
 Clipping parse_clipping(const std::string& word);
-std::string clipping_name(Clipping clipping);
 
 }  // namespace sentinel

@@ -35,7 +35,7 @@ void check_training(const TrainOptions& options, Setting epochs = Setting::kEpoc
 /// on the fitted images after.
 /// Bounds are stored as the network's were and options.store says. False as of train(). UserError
 /// where a rule names nothing.
-bool fit(Graph& graph, const Dataset& images, const Dataset& test, SelectBy select,
+bool fit(Graph& graph, const Dataset& images, const Dataset& test, BestOn best_on,
          const TrainOptions& options, const OnEpoch& report);
 
 /// Fault-free accuracy on a data set; an image with a non-finite logit counts as wrong.

@@ -22,13 +22,13 @@ struct TrainOptions {
   std::vector<StoreRule> store;  // how the trained network is stored; see train()
 };
 /// By which images the epoch is chosen that is kept.
-enum class SelectBy {
+enum class BestOn {
   kHeldOut,  // the last tenth of the training images, on which nothing is trained then
   kTest,     // the test images
 };
 /// "held-out", "test". UserError.
-SelectBy parse_select(const std::string& word);
-std::string select_name(SelectBy select);
+BestOn parse_best_on(const std::string& word);
+std::string best_on_name(BestOn best_on);
 
 struct EpochReport {
   std::int64_t epoch = 0;  // from 1

@@ -38,8 +38,8 @@ std::int64_t duplicate_count(std::int64_t channels, double ratio);
 /// d = max(1, floor(Cout * ratio)) channels of each Conv2d are stored and computed twice
 /// (docs/methods.md).
 struct DuplicationPlan {
-  double ratio = 0.1;                     // in [0, 1); 0: no duplication
-  RowLayout selection = RowLayout::kOwn;  // kGroup: sort first, then each conv's first d
+  double ratio = 0.1;                  // in [0, 1); 0: no duplication
+  RowLayout layout = RowLayout::kOwn;  // kGroup: sort first, then each conv's first d
   Correction correction = Correction::kRange;
   GroupScore group_score = GroupScore::kMean;
 };
@@ -63,14 +63,13 @@ Graph bound_weights(const Graph& graph, WeightBoundsPer per);
 /// Removes all weight bounds; fault-free, nothing changes.
 void remove_weight_bounds(Graph& graph);
 
-/// Largest fault-free outputs of ReLU call sites and the range of each convolution's output
-/// channels (before BN).
+/// Ranges of the fault-free outputs of activations, and of convolutions (before BN), by channel.
 struct ActivationRanges {
   struct Site {
     std::string name;
     std::vector<double> low, high;  // [C]
   };
-  std::vector<Site> relus, convs;  // execution order
+  std::vector<Site> activations, convs;  // execution order
 };
 /// Profiles an unprotected or protected graph fault-free on images, shared among the ranks by
 /// blocks (minimum and maximum do not depend on their order). Collective, the same on every rank.
