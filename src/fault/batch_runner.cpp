@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/visit.hpp"
 
 namespace sentinel {
@@ -63,10 +64,11 @@ BatchRunner::BatchRunner(const FusedNet& net, const PrefixCache& cache,
     fault_free(0, 0);  // the largest batch there is
   } catch (const c10::Error& error) {
     if (std::string(error.what()).find("out of memory") == std::string::npos) throw;
-    throw EnvironmentError(std::to_string(trials) + " trials at once on blocks of " +
+    throw EnvironmentError(std::to_string(trials) + " trials at once on " +
                            std::to_string(first_image_[1]) +
-                           " images do not fit the memory of the device; use fewer trials at once, "
-                           "a smaller batch or cache budget");
+                           " images each do not fit the memory of the device; take a smaller " +
+                           spelled(Setting::kTrialsAtOnce) + ", " + spelled(Setting::kBatchSize) +
+                           " or " + spelled(Setting::kCacheBudget));
   }
 }
 
