@@ -30,7 +30,13 @@ kernels::Epilogue::Activation activation_of(const Op& op) {
   if (!is_relu(op)) return Kind::kNone;
   const auto* bounded = std::get_if<BoundedActivation>(&op);
   if (!bounded) return Kind::kRelu;
-  return bounded->clipping == Clipping::kRanger ? Kind::kRanger : Kind::kRangerClamp;
+  switch (bounded->clipping) {
+    case Clipping::kRanger:
+      return Kind::kRanger;
+    case Clipping::kRangerClamp:
+      return Kind::kRangerClamp;
+  }
+  throw Bug("unknown clipping");
 }
 
 /// Nobody but this variable can see the tensor or its memory (views share the storage).

@@ -15,6 +15,7 @@ namespace {
 constexpr std::int64_t kImages = 100;
 constexpr double kAccuracy = 0.9;
 constexpr std::uint64_t kMany = 400'000;
+constexpr double kLook = 256;  // trials from one look at a plan to the next
 
 const Strata kBits{{"bit 30", "others"}, {0.05, 0.95}, {1, 1}};
 const Strata kCounts{{"0", "1", "2 or more"}, {0.75, 0.2, 0.05}, {1, 1, 1}};

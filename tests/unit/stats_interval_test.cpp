@@ -19,7 +19,6 @@ Moments moments_of(const std::vector<int>& tenths) {
 }
 
 /// P(|T| <= t) by Simpson's rule on the density: shares nothing with the code under test.
-/// TODO
 double t_probability(double df, double t) {
   const double factor =
       std::exp(std::lgamma((df + 1) / 2) - std::lgamma(df / 2)) / std::sqrt(df * M_PI);
