@@ -59,7 +59,8 @@ void describe_costs(DryRun::Point& own, const DryRun& run, const Job& job, const
   if (job.engine == EnginePath::kFast) {
     for (std::size_t m = 0; m < costs.size(); ++m) relative[m] = costs[m].expected(sampler);
     const double least = std::min(1.0, *std::min_element(relative.begin(), relative.end()));
-    own.audit_rate = job.audit.value_or(default_audit_rate(least));
+    const std::int64_t at_once = run.on_gpu ? job.trials_at_once.value_or(kTrialsAtOnce) : 1;
+    own.audit_rate = job.audit.value_or(default_audit_rate(least, at_once));
   }
   own.relative_cost = relative.front();
   for (std::size_t m = 0; m < relative.size(); ++m)

@@ -213,10 +213,11 @@ std::optional<double> TrialRunner::shared(std::uint32_t point, std::size_t model
 void TrialRunner::audit(std::optional<double> rate) {
   std::vector<TrialCost> costs;
   for (const TrialEngine& engine : engines_) costs.emplace_back(engine.graph(), engine.space());
+  const auto at_once = std::max<std::int64_t>(1, engines_.front().trials_at_once());
   for (std::size_t p = 0; p < points_.size(); ++p) {
     double least = 1;
     for (const TrialCost& cost : costs) least = std::min(least, cost.expected(points_[p].sampler));
-    audit_rates_[p] = rate.value_or(default_audit_rate(least));
+    audit_rates_[p] = rate.value_or(default_audit_rate(least, at_once));
   }
 }
 

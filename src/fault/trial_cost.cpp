@@ -99,9 +99,10 @@ double TrialCost::expected(const Sampler& sampler) const {
   return all - one * (dense_of_one / faults - single(sampler));
 }
 
-double default_audit_rate(double expected_cost) {
-  // An audit runs the trial once more by either path.
-  return kAuditShare * expected_cost / (kReferenceMac + expected_cost);
+double default_audit_rate(double expected_cost, std::int64_t at_once) {
+  // An audit runs the trial once more by either path, alone.
+  return kAuditShare * expected_cost /
+         (kReferenceMac + static_cast<double>(at_once) * expected_cost);
 }
 
 }  // namespace sentinel

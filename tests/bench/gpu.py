@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 STARTED = 60  # seconds that a process may take to begin
+NO_MEMORY = 71  # also other troubles of the environment, which the log names
 WORK = {
     "weights, BER 5e-6": ["--ber", "5e-6"],
     "weights, single flips": ["--single-bit"],
@@ -89,7 +90,7 @@ def our_rate(o: argparse.Namespace, work: str, at_once: int) -> float:
         command = [peer.PROGRAM, "inject", "--model", "resnet20", "--dataset", "cifar10"]
         command += ["--data", str(o.data / "cifar10"), "--checkpoint", str(o.data / "models/cifar10_resnet20.pth")]
         command += ["--images", str(o.images), "--repeat", "1000000", "--publish", "1", "--output", str(result)]
-        command += ["--device", o.device, *WORK[work]]
+        command += ["--device", o.device, "--audit", "0", *WORK[work]]
         command += ["--trials-at-once", str(at_once)] if o.device == "cuda" else []
         with log.open("w") as out:
             process = subprocess.Popen(command, env={**os.environ, **peer.MPI_ENV}, stdout=out, stderr=out)
@@ -99,6 +100,9 @@ def our_rate(o: argparse.Namespace, work: str, at_once: int) -> float:
             time.sleep(o.seconds)
             process.send_signal(signal.SIGTERM)
             code = process.wait(timeout=120)
+        if code == NO_MEMORY:
+            print(log.read_text().splitlines()[-1], file=sys.stderr)
+            return float("nan")
         if code not in (0, 75):
             print(log.read_text(), file=sys.stderr)
             raise SystemExit(code)
@@ -132,7 +136,7 @@ def main() -> None:
     print("| trials/s | eager PyTorch | " + " | ".join(f"{n} at once" for n in o.at_once) + " | best / PyTorch |")
     print("|---" * (len(columns) + 2) + "|")
     for work, rates in report.items():
-        best = max(rates[c] for c in columns[1:])
+        best = max((rates[c] for c in columns[1:] if rates[c] == rates[c]), default=float("nan"))
         print(f"| {work} | " + " | ".join(f"{rates[c]:.1f}" for c in columns) + f" | {best / rates['peer']:.1f}x |")
 
 

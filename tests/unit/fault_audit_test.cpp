@@ -202,6 +202,7 @@ TEST(TrialCost, DefaultAuditsCostAtMostTwoPercentByMacs) {
     const double rate = default_audit_rate(cost);
     EXPECT_GT(rate, 0);
     EXPECT_LE(rate * (1 + cost), 0.02 * cost);
+    EXPECT_LE(default_audit_rate(cost, 64) * (1 + 64 * cost), 0.02 * cost);
   }
 }
 

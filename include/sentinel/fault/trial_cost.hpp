@@ -28,7 +28,8 @@ class TrialCost {
 };
 
 /// Share of the trials that can be run again by the reference path at a cost of at most 2 % of the
-/// trials' own, by their expected cost.
-double default_audit_rate(double expected_cost);
+/// trials' own, by their expected cost. `at_once`: trials of a batch, which one alone costs as much
+/// as all of them.
+double default_audit_rate(double expected_cost, std::int64_t at_once = 1);
 
 }  // namespace sentinel
