@@ -18,8 +18,8 @@ enum class ExitCode : int {
   kInterrupted = 130,
 };
 
-/// What library code throws; only main() prints and exits. One sentence that names the file, option
-/// or layer and says what to do. Use one of the four leaves below.
+/// What library code throws; only main() prints and exits. One sentence that names the file,
+/// Setting or layer and says what to do. Use one of the four leaves below.
 class Error : public std::runtime_error {
  public:
   Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
