@@ -30,7 +30,7 @@ TORCH = re.compile(r"(?:^|/)(?:ATen|torch|c10|caffe2)/")
 TEXT = re.compile(
     r"""'(?:[^'\\\n]|\\.)'|"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/""", re.DOTALL
 )
-OPTION = re.compile(r"(?<![\w-])--(?:[a-z][a-z-]*|\{)")
+OPTION = re.compile(r"""(?<![\w-])--(?:[a-z][a-z-]*|\{|(?="$))""")
 
 FOREIGN = re.compile(r"\bdesign \d\d\b", re.IGNORECASE)
 
@@ -225,15 +225,16 @@ def test_a_reference_to_a_page_elsewhere_fails_over_a_line_end_too(tmp_path: Pat
 def test_an_option_fails_outside_app(tmp_path: Path) -> None:
     files = {
         "src/app/main.cpp": 'f("--seed");',
-        "src/core/a.cpp": "if (c == '\"') --depth;  // srun --mpi=pmix\n f(\"a\\\" --\", 1);\n",
+        "src/core/a.cpp": "if (c == '\"') --depth;  // srun --mpi=pmix\n f(\"a\\\" -- b\", 1);\n",
     }
     assert check(tree(tmp_path, GOOD_TABLE, files)) == []
     wrong_files = {
-        "src/core/b.cpp": 'f("give\\" another"\n  " --half-width --{}");',
+        "src/core/b.cpp": 'f("give\\" another"\n  " --half-width --{} --");',
         "include/sentinel/core/b.hpp": "/// Parses --ber.\n",
     }
     assert check(tree(tmp_path, GOOD_TABLE, wrong_files)) == [
         "include/sentinel/core/b.hpp: names the option --ber",
+        "src/core/b.cpp: names the option --",
         "src/core/b.cpp: names the option --half-width",
         "src/core/b.cpp: names the option --{",
     ]

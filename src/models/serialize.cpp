@@ -61,11 +61,11 @@ void check_record(const Graph& graph, const Record& record, const std::string& s
   }
 }
 
-void require_same(const std::string& option, const std::string& given, const std::string& recorded,
+void require_same(Setting setting, const std::string& given, const std::string& recorded,
                   const std::string& source) {
   if (given.empty() || given == recorded) return;
-  throw UserError(source + " was written for --" + option + " " + recorded + ", not " + given +
-                  "; leave the option out");
+  throw UserError(source + " was written for " + spelled(setting) + " " + recorded + ", not " +
+                  given + "; leave the option out");
 }
 
 /// Shapes that fit, of a size that a network has, with operators that accept them.
@@ -131,8 +131,8 @@ Graph from_record(CheckpointFile file, const std::string& source, const std::str
   }
   if (described || !record.dataset.empty()) require_known_dataset(record, source);
   if (record.classes < 1) throw DataError(source, "the record sentinelnn.json has no classes");
-  require_same("model", name, record.architecture, source);
-  require_same("dataset", dataset, record.dataset, source);
+  require_same(Setting::kModel, name, record.architecture, source);
+  require_same(Setting::kDataset, dataset, record.dataset, source);
   const auto scales = take_scales(file.tensors, record.storage);
   Graph graph = described ? from_structure(file, record, source)
                           : build_protected_model(*family, record.classes, file.tensors, source,
@@ -266,8 +266,8 @@ Graph parse_model(const Bytes& file, const std::string& source, const ModelChoic
   }
   if (wanted.name.empty() || wanted.dataset.empty()) {
     for (const TensorDict& dict : content.dicts) refuse_protected(dict.tensors, source);
-    throw UserError(source + " does not say what it is; give --" +
-                    (wanted.name.empty() ? "model" : "dataset"));
+    throw UserError(source + " does not say what it is; give " +
+                    spelled(wanted.name.empty() ? Setting::kModel : Setting::kDataset));
   }
   return from_weights(content, source, wanted, kept);
 }

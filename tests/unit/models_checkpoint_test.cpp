@@ -92,7 +92,7 @@ TEST(ParseModel, NamesMustAgreeWithTheRecord) {
   EXPECT_THROW(parse_model(file, "f", "", "cifar100"), UserError);
   const Bytes plain = serialize_pth(state_dict(g));
   EXPECT_THAT(error_of<UserError>([&] { parse_model(plain, "f", "", "cifar10"); }),
-              HasSubstr("it fits model resnet20"));
+              HasSubstr("give model"));
   EXPECT_THAT(error_of<UserError>([&] { parse_model(plain, "f", "resnet20", ""); }),
               HasSubstr("give dataset"));
   expect_same_graph(parse_model(plain, "f", "resnet20", "cifar10"), g);
