@@ -137,6 +137,8 @@ TEST(Simulate, TellsTheHalfWidthOfAFixedPlan) {
   const double p = population_of(point, kCounts, 0.5).failing;
   EXPECT_EQ(outlook.trials.low, 2000);
   EXPECT_EQ(outlook.trials.high, 2000);
+  // A median of 21 runs; each is known to sqrt((1 - p) / p / 2000) / 2 of itself: 5 standard
+  // errors.
   EXPECT_NEAR(outlook.half_width.median, 1.96 * kAccuracy * std::sqrt(p * (1 - p) / 2000), 5e-4);
 }
 

@@ -44,7 +44,7 @@ TEST(Compare, EachKindOfImageByHand) {
   expect({-8, 2, 1}, {-8, 1, 2}, 1, 0, 1.0 / 8);               // another class
   expect({0, 8, 8.0001F}, {0, 8.0001F, 8}, 0, 1, (8.0001F - 8.0) / 8.0001F);
   // A near tie excuses the class, not the logits.
-  expect({1, 8, 8.0001F}, {0, 8.0001F, 8}, 1, 0, 1 / 8.0001F);
+  expect({1, 8, 8.0001F}, {0, 8.0001F, 8}, 1, 0, 1.0 / 8.0001F);
   // The fast path's margin does not count: the reference's is wide.
   expect({0, 8, 8.0001F}, {0, 8.01F, 8}, 1, 0, (8.01F - 8.0) / 8.01F);
 }

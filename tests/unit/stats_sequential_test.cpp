@@ -59,7 +59,7 @@ TEST(AsymptoticSequence, NothingSeenIsNoZeroWidth) {
   for (int i = 0; i < 1000; ++i) sequence.add(0);
   const double nothing = sequence.interval(0, 1).upper;
   // Half an observation of 5 in 1001 trials: variance 25/2002; the factor of the next test.
-  EXPECT_NEAR(nothing, 3.0352090 * std::sqrt(25.0 / 2002) / std::sqrt(1000.0), 1e-3);
+  EXPECT_NEAR(nothing, 3.0352090 * std::sqrt(25.0 / 2002) / std::sqrt(1000.0), test::kNineDigits);
   for (int i = 0; i < 20; ++i) sequence.add(0.01);
   EXPECT_LT(sequence.interval(0, 1).half_width(), nothing / 10) << "twenty tell enough";
 }
@@ -70,8 +70,8 @@ TEST(AsymptoticSequence, AtItsTunedTimeItIsOneAndAHalfTimesTheWald) {
   AsymptoticSequence sequence(0.95, 10000);
   for (int i = 0; i < 5000; ++i)
     for (const double x : {-1.0, 1.0}) sequence.add(x);
-  // The variance is 10 000 / 9 999, and half an observation is added: 1e-4 of it.
-  EXPECT_NEAR(sequence.interval(-9, 9).half_width(), 3.0352090 / 100, 1e-5);
+  const double s = std::sqrt(10000.0 / 9999);
+  EXPECT_NEAR(sequence.interval(-9, 9).half_width(), 3.0352090 / 100 * s, test::kNineDigits);
 }
 
 TEST(AsymptoticSequence, IsTightestNearItsTunedTime) {
