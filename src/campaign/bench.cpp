@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "campaign/chunk_result.hpp"
 #include "campaign/chunks.hpp"
-#include "campaign/records.hpp"
 #include "campaign/trial_runner.hpp"
 #include "sentinel/campaign/campaign.hpp"
 #include "sentinel/comm/pool.hpp"

@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <utility>
 
-#include "campaign/describe.hpp"
 #include "campaign/job_networks.hpp"
+#include "campaign/result_info.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/fault_lists.hpp"
 #include "sentinel/campaign/ranking.hpp"

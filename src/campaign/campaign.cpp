@@ -1,8 +1,8 @@
 #include "sentinel/campaign/campaign.hpp"
 
 #include "campaign/build.hpp"
-#include "campaign/describe.hpp"
 #include "campaign/job_networks.hpp"
+#include "campaign/result_info.hpp"
 #include "campaign/run_trials.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/ranking.hpp"
@@ -51,6 +51,7 @@ ExitCode run_campaign(const Comm& comm, const Job& asked) {
       throw UserError(spelled(Setting::kDedicatedDriver) +
                       " needs at least two ranks; start with mpirun -n 2 or more");
     device = choose_device(comm, job.compute);
+    validate_device(job, device);
   });
   comm.from_root([&] {
     check_outputs(outputs_of(job), inputs_of(job));

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <map>
 
-#include "campaign/describe.hpp"
 #include "campaign/footprint.hpp"
+#include "campaign/result_info.hpp"
 #include "campaign/sampling.hpp"
 #include "campaign/simulation.hpp"
 #include "sentinel/core/memory.hpp"
@@ -257,7 +257,10 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
 DryRun dry_run(const Comm& comm, const Job& asked) {
   Job job = asked;
   at::Device device = at::kCPU;
-  comm.agree([&] { device = choose_device(comm, job.compute); });
+  comm.agree([&] {
+    device = choose_device(comm, job.compute);
+    validate_device(job, device);
+  });
   const Built built = build(comm, job, device);
   for (const NamedModel& model : built.models)
     require_fault_free(comm, model, built.images, "test images");

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "campaign/cache_budget.hpp"
 #include "campaign/chunks.hpp"
-#include "campaign/memory.hpp"
 #include "campaign/trial_runner.hpp"
 #include "sentinel/graph/fused.hpp"
 #include "sentinel/graph/profile.hpp"

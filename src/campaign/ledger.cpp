@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "campaign/describe.hpp"
-#include "campaign/records.hpp"
+#include "campaign/chunk_result.hpp"
+#include "campaign/result_info.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/fault/trial_cost.hpp"
@@ -56,19 +56,18 @@ std::vector<std::vector<TrialRow>> by_trial(const std::vector<TrialRecord>& reco
 }
 
 /// On a GPU, trials that start alike share a batch: of many at once more do.
-std::uint64_t least_chunk(const ResultInfo& info) {
-  constexpr std::uint64_t kBatches = 16;
-  const auto found = info.fingerprint_parts.find(kTrialsAtOncePart);
-  return found == info.fingerprint_parts.end() ? 1 : kBatches * std::stoull(found->second);
+std::uint64_t least_chunk(std::int64_t trials_at_once) {
+  constexpr std::int64_t kBatches = 16;
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(1, kBatches * trials_at_once));
 }
 
 }  // namespace
 
 Ledger::Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionInfo session,
-               int workers)
+               int workers, std::int64_t trials_at_once)
     : path_(job.output),
       models_(names_of(info.models)),
-      least_chunk_(least_chunk(info)),
+      least_chunk_(least_chunk(trials_at_once)),
       points_([&] {
         std::vector<std::unique_ptr<PointProgress>> points;
         for (std::uint32_t p = 0; p < plan.points.size(); ++p)

@@ -12,7 +12,8 @@ namespace sentinel {
 /// Rank 0's side of a campaign: what is stored, what is missing, what is known so far.
 class Ledger {
  public:
-  Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionInfo session, int workers);
+  Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionInfo session, int workers,
+         std::int64_t trials_at_once = 0);
 
   /// The next chunk of missing trials; nothing where all are handed out or a stop was asked for.
   std::optional<Bytes> next();

@@ -9,9 +9,9 @@
 #include <set>
 
 #include "campaign/build.hpp"
+#include "campaign/chunk_result.hpp"
 #include "campaign/chunks.hpp"
-#include "campaign/describe.hpp"
-#include "campaign/records.hpp"
+#include "campaign/result_info.hpp"
 #include "campaign/run_trials.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/fault_lists.hpp"

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <optional>
 
-#include "campaign/describe.hpp"
+#include "campaign/cache_budget.hpp"
+#include "campaign/chunk_result.hpp"
 #include "campaign/ledger.hpp"
-#include "campaign/memory.hpp"
-#include "campaign/records.hpp"
+#include "campaign/result_info.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/setting.hpp"
@@ -131,17 +131,15 @@ ExitCode run_trials(const Comm& comm, const Job& job, const TrialPlan& plan, at:
                     const std::function<void()>& begun) {
   std::optional<TrialRunner> runner;
   comm.agree([&] {
-    if (job.trials_at_once && !device.is_cuda())
-      throw UserError(spelled(Setting::kTrialsAtOnce) +
-                      " is for a GPU, and this rank computes on the CPU; leave it out");
     runner.emplace(make_runner(comm, job, plan, device));
-    if (job.engine == EnginePath::kFast) runner->audit(job.audit);
+    if (job.engine == EnginePath::kFast) runner->set_audit_rates(job.audit);
   });
   const SessionInfo session = describe_session(comm, job, device);
   std::optional<Ledger> ledger;  // rank 0 only
   comm.from_root([&] {
     const int workers = comm.size() - (job.dedicated_driver ? 1 : 0);
-    ledger.emplace(job, plan, describe(job, plan, *runner), session, workers);
+    ledger.emplace(job, plan, describe(job, plan, *runner), session, workers,
+                   runner->engine(0).trials_at_once());
     begun();
     report_images(plan, *runner);
     warn_of_spared_layers(plan.points, runner->engine(0).space());

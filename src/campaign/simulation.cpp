@@ -5,8 +5,8 @@
 #include <cmath>
 #include <limits>
 
-#include "campaign/describe.hpp"
 #include "campaign/point_progress.hpp"
+#include "campaign/result_info.hpp"
 
 namespace sentinel {
 namespace {

@@ -47,7 +47,7 @@ double faults_of_trial(const CampaignPoint& point, const FaultSpace& space, std:
 std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const FaultList> list);
 
 /// What a campaign runs, built alike on every rank. `inject`, `campaign` and channel-FI are each a
-/// way to make one.
+/// way to make one. Models and images must outlive it.
 struct TrialPlan {
   std::string what;  // for the progress line
   const std::vector<NamedModel>& models;

@@ -210,7 +210,7 @@ std::optional<double> TrialRunner::shared(std::uint32_t point, std::size_t model
 }
 
 /// No model's audits cost more than they may: the rate is that of the cheapest to run.
-void TrialRunner::audit(std::optional<double> rate) {
+void TrialRunner::set_audit_rates(std::optional<double> rate) {
   std::vector<TrialCost> costs;
   for (const TrialEngine& engine : engines_) costs.emplace_back(engine.graph(), engine.space());
   const auto at_once = std::max<std::int64_t>(1, engines_.front().trials_at_once());
@@ -283,9 +283,9 @@ void TrialRunner::add_audits(ChunkResult& result) {
 }
 
 AuditRow TrialRunner::audit_of(const TrialRow& row) {
-  const Faults flips = faults(row.point, row.id, row.model, row.stratum);
+  const Faults own = faults(row.point, row.id, row.model, row.stratum);
   TrialEngine& engine = engines_.at(row.model);
-  const auto [fast, reference, agreement] = sentinel::audit(engine, flips, row.block);
+  const auto [fast, reference, agreement] = sentinel::audit(engine, own, row.block);
   AuditRow audit;
   audit.point = row.point;
   audit.id = row.id;

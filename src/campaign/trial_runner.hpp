@@ -4,9 +4,9 @@
 #include <optional>
 #include <vector>
 
+#include "campaign/chunk_result.hpp"
 #include "campaign/chunks.hpp"
 #include "campaign/image_blocks.hpp"
-#include "campaign/records.hpp"
 #include "campaign/trial_plan.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/strata.hpp"
@@ -34,7 +34,7 @@ class TrialRunner {
 
   /// From now on a share `rate` of the trials are run again by the reference path after those they
   /// came with; empty: as many as cost 2 % of the time by MACs. Before this none are.
-  void audit(std::optional<double> rate);
+  void set_audit_rates(std::optional<double> rate);
   /// By point.
   const std::vector<double>& audit_rates() const { return audit_rates_; }
 

@@ -240,6 +240,11 @@ void validate(const ChannelFaultsJob& job) {
   validate_audit(job.audit, job.engine, Setting::kChannelAudit);
 }
 
+void validate_device(const Job& job, at::Device device) {
+  require(!job.trials_at_once || device.is_cuda(), Setting::kTrialsAtOnce,
+          "is for a GPU, and this rank computes on the CPU; leave it out");
+}
+
 void validate(const Job& job) {
   require(!job.output.empty(), Setting::kOutput,
           "result.h5 is missing: where shall the result go?");

@@ -19,7 +19,7 @@ namespace sentinel {
 namespace {
 
 /// Some images: those of a group, or all.
-struct Part {
+struct ImageRange {
   std::size_t first_block = 0, last_block = 0;  // [first, last)
   std::int64_t first = 0, images = 0;
 
@@ -29,7 +29,7 @@ struct Part {
 /// Blocks of images, none of which reaches over the border of a group, and the groups.
 struct Blocks {
   std::vector<at::Tensor> images;
-  std::vector<Part> groups;  // by number
+  std::vector<ImageRange> groups;  // by number
 };
 
 Blocks split_blocks(const at::Tensor& images, const EngineOptions& options) {
@@ -37,11 +37,11 @@ Blocks split_blocks(const at::Tensor& images, const EngineOptions& options) {
   const std::int64_t size = options.group > 0 ? options.group : count;
   Blocks blocks;
   for (std::int64_t first = 0; first < count; first += size) {
-    Part part{blocks.images.size(), 0, first, std::min(size, count - first)};
-    for (const at::Tensor& block : part.of(images).split(options.block, 0))
+    ImageRange range{blocks.images.size(), 0, first, std::min(size, count - first)};
+    for (const at::Tensor& block : range.of(images).split(options.block, 0))
       blocks.images.push_back(block);
-    part.last_block = blocks.images.size();
-    blocks.groups.push_back(part);
+    range.last_block = blocks.images.size();
+    blocks.groups.push_back(range);
   }
   return blocks;
 }
@@ -85,8 +85,9 @@ double since(Clock::time_point start) {
 /// A trial that runs with others, and where its logits go.
 struct WaitingTrial {
   std::vector<ReadChange> changes;
-  Part part;
+  ImageRange range;
   TrialOutput* output = nullptr;
+  ChannelId hit = {};  // where all its changes lie in one
 };
 
 struct TrialEngine::State {
@@ -96,7 +97,7 @@ struct TrialEngine::State {
   std::unique_ptr<Memory> memory;  // of `graph`
   std::size_t most_records;
   std::vector<at::Tensor> blocks;  // images of the reference path
-  std::vector<Part> groups;
+  std::vector<ImageRange> groups;
   at::Tensor labels;
   Golden golden;
   // Of the fast path, null for reference_only.
@@ -110,27 +111,27 @@ struct TrialEngine::State {
 
   State(Graph g, Batch images, const EngineOptions& options);
   void prepare_fast(const EngineOptions& options);
-  Part part(std::int32_t group) const;
-  at::Tensor reference_logits(const Part& part, OutputFaults* faults = nullptr) const {
-    return logits_of(graph, part, at::MemoryFormat::Contiguous, at::kFloat, faults);
+  ImageRange range(std::int32_t group) const;
+  at::Tensor reference_logits(const ImageRange& range, OutputFaults* faults = nullptr) const {
+    return logits_of(graph, range, at::MemoryFormat::Contiguous, at::kFloat, faults);
   }
   /// By LibTorch's operators, the images in another format and type, with these faults in outputs.
-  at::Tensor logits_of(const Graph& network, const Part& part, at::MemoryFormat format,
+  at::Tensor logits_of(const Graph& network, const ImageRange& range, at::MemoryFormat format,
                        at::ScalarType type, OutputFaults* faults = nullptr) const;
   /// A trial by the reference path on a network of `graph`'s tensors.
   struct Reference {
     at::Tensor logits;
     Reading reading;
   };
-  Reference reference(const Faults& faults, const Part& part, std::size_t most_records);
-  at::Tensor dense_logits(const std::vector<ReadChange>& changes, const Part& part) const;
+  Reference reference(const Faults& faults, const ImageRange& range, std::size_t most_records);
+  at::Tensor dense_logits(const std::vector<ReadChange>& changes, const ImageRange& range) const;
   void patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials) const;
   void batched_trials(std::vector<WaitingTrial>& trials) const;
   NodeId first_changed(const std::vector<ReadChange>& changes) const;
   std::vector<TrialOutput> output_trials(const TrialInput* begin, const TrialInput* end) const;
   std::vector<TrialOutput> fast_trials(const TrialInput* begin, const TrialInput* end) const;
   std::size_t wave() const;
-  TrialResult result_of(const at::Tensor& logits, EnginePath path, const Part& part,
+  TrialResult result_of(const at::Tensor& logits, EnginePath path, const ImageRange& range,
                         const Faults& faults) const;
   NodeId first_node(const Faults& faults) const;
 };
@@ -149,7 +150,7 @@ TrialEngine::State::State(Graph g, Batch images, const EngineOptions& options)
   Blocks split = split_blocks(images.images.to(options.device).contiguous(), options);
   blocks = std::move(split.images);
   groups = std::move(split.groups);
-  golden.logits = reference_logits(part(kNoGroup));
+  golden.logits = reference_logits(range(kNoGroup));
   golden.predictions = predictions_of(golden.logits);
   const TrialResult result = classify(golden.logits, golden.logits, labels);
   golden.correct = result.correct;
@@ -188,27 +189,27 @@ NodeId TrialEngine::State::first_node(const Faults& faults) const {
   return space.tensors()[first].node;
 }
 
-Part TrialEngine::State::part(std::int32_t group) const {
+ImageRange TrialEngine::State::range(std::int32_t group) const {
   if (group == kNoGroup) return {0, blocks.size(), 0, labels.size(0)};
   return groups.at(static_cast<std::size_t>(group));
 }
 
-/// Of a trial whose logits of the part these are.
+/// Of a trial whose logits of the images these are.
 TrialResult TrialEngine::State::result_of(const at::Tensor& logits, EnginePath path,
-                                          const Part& part, const Faults& faults) const {
+                                          const ImageRange& range, const Faults& faults) const {
   const at::Tensor& fault_free = path == EnginePath::kFast ? fast_host : golden.logits;
-  TrialResult result = classify(logits, part.of(fault_free), part.of(labels));
+  TrialResult result = classify(logits, range.of(fault_free), range.of(labels));
   if (!faults.empty()) result.first_node = static_cast<std::int32_t>(first_node(faults));
   result.path = path;
   return result;
 }
 
-at::Tensor TrialEngine::State::logits_of(const Graph& network, const Part& part,
+at::Tensor TrialEngine::State::logits_of(const Graph& network, const ImageRange& range,
                                          at::MemoryFormat format, at::ScalarType type,
                                          OutputFaults* faults) const {
   std::vector<at::Tensor> parts;
-  std::int64_t image = part.first;
-  for (std::size_t block = part.first_block; block < part.last_block; ++block) {
+  std::int64_t image = range.first;
+  for (std::size_t block = range.first_block; block < range.last_block; ++block) {
     const at::Tensor images = blocks[block].to(type).contiguous(format);
     if (!faults) {
       parts.push_back(sentinel::logits(network, images));
@@ -223,17 +224,18 @@ at::Tensor TrialEngine::State::logits_of(const Graph& network, const Part& part,
   return on_host(parts);
 }
 
-TrialEngine::State::Reference TrialEngine::State::reference(const Faults& faults, const Part& part,
+TrialEngine::State::Reference TrialEngine::State::reference(const Faults& faults,
+                                                            const ImageRange& range,
                                                             std::size_t most) {
-  if (faults.empty()) return {part.of(golden.logits), {}};
+  if (faults.empty()) return {range.of(golden.logits), {}};
   if (space.of_outputs()) {
     OutputFaults hits(space, faults, most);
-    const at::Tensor logits = reference_logits(part, &hits);
+    const at::Tensor logits = reference_logits(range, &hits);
     return {logits, hits.take()};
   }
   Reading reading = memory->read(space, faults, most);
   const FaultGuard guard(graph, *memory, std::move(reading.changes));
-  return {reference_logits(part), std::move(reading)};
+  return {reference_logits(range), std::move(reading)};
 }
 
 NodeId TrialEngine::State::first_changed(const std::vector<ReadChange>& changes) const {
@@ -242,11 +244,11 @@ NodeId TrialEngine::State::first_changed(const std::vector<ReadChange>& changes)
 
 /// Everything from the first changed node on.
 at::Tensor TrialEngine::State::dense_logits(const std::vector<ReadChange>& changes,
-                                            const Part& part) const {
+                                            const ImageRange& range) const {
   const Overlay overlay = overlay_of(fast, memory->tensors(), changes);
   const NodeId cut = cache->cut_before(first_changed(changes));
   std::vector<at::Tensor> parts;
-  for (std::size_t block = part.first_block; block < part.last_block; ++block)
+  for (std::size_t block = range.first_block; block < range.last_block; ++block)
     parts.push_back(net->run(cache->start(block, cut), cut, overlay));
   return at::cat(parts);
 }
@@ -257,10 +259,9 @@ void TrialEngine::State::patched_trials(NodeId conv,
   const auto start = Clock::now();
   std::vector<PatchTrial> patched;
   for (const WaitingTrial& trial : trials) {
-    const ChannelId channel = patcher->channel_of(memory->tensors(), trial.changes);
-    trial.output->logits = trial.part.of(fast_golden).clone();
-    patched.push_back({channel.channel, patcher->rows(channel, trial.changes),
-                       trial.part.first_block, trial.part.last_block, trial.output->logits});
+    trial.output->logits = trial.range.of(fast_golden).clone();
+    patched.push_back({trial.hit.channel, patcher->rows(trial.hit, trial.changes),
+                       trial.range.first_block, trial.range.last_block, trial.output->logits});
   }
   patcher->run(conv, patched);
   for (const WaitingTrial& trial : trials)
@@ -272,9 +273,9 @@ void TrialEngine::State::batched_trials(std::vector<WaitingTrial>& trials) const
   const auto start = Clock::now();
   std::vector<BatchedTrial> batched;
   for (WaitingTrial& trial : trials) {
-    trial.output->logits = trial.part.of(fast_golden).clone();
-    batched.push_back({first_changed(trial.changes), trial.part.first_block, trial.part.last_block,
-                       trial.output->logits, std::move(trial.changes)});
+    trial.output->logits = trial.range.of(fast_golden).clone();
+    batched.push_back({first_changed(trial.changes), trial.range.first_block,
+                       trial.range.last_block, trial.output->logits, std::move(trial.changes)});
   }
   batches->run(batched);
   for (const WaitingTrial& trial : trials)
@@ -290,7 +291,7 @@ std::vector<TrialOutput> TrialEngine::State::output_trials(const TrialInput* beg
   std::vector<OutputTrial> trials;
   std::vector<BatchedTrial> batched;
   for (std::size_t t = 0; t < results.size(); ++t) {
-    const Part own = part(begin[t].group);
+    const ImageRange own = range(begin[t].group);
     results[t].logits = own.of(fast_golden).clone();
     faults.emplace_back(space, begin[t].faults, most_records);
     if (begin[t].faults.empty()) continue;
@@ -326,17 +327,20 @@ std::vector<TrialOutput> TrialEngine::State::fast_trials(const TrialInput* begin
     if (same.back() != number) continue;
     const auto start = Clock::now();
     TrialOutput& output = outputs[number];
-    const Part own = part(trial->group);
+    const ImageRange own = range(trial->group);
     output.reading = memory->read(space, trial->faults, most_records);
     std::vector<ReadChange> changes = memory->through_bounds(std::move(output.reading.changes));
     output.reading.changes.clear();
-    const NodeId conv = batches ? -1 : patcher->channel_of(memory->tensors(), changes).conv;
-    const bool dense = conv < 0 && !batches && !changes.empty();
-    if (changes.empty()) output.logits = own.of(fast_golden);
-    if (dense) output.logits = dense_logits(changes, own);
+    const ChannelId hit = batches ? ChannelId() : patcher->channel_of(memory->tensors(), changes);
+    if (changes.empty())
+      output.logits = own.of(fast_golden);
+    else if (batches)
+      batched.push_back({std::move(changes), own, &output});
+    else if (hit.conv >= 0)
+      patched[hit.conv].push_back({std::move(changes), own, &output, hit});
+    else
+      output.logits = dense_logits(changes, own);
     output.seconds = since(start);
-    if (changes.empty() || dense) continue;
-    (batches ? batched : patched[conv]).push_back({std::move(changes), own, &output});
   }
   if (!batched.empty()) batched_trials(batched);
   for (auto& [conv, trials] : patched) patched_trials(conv, trials);
@@ -395,10 +399,10 @@ std::vector<TrialOutcome> TrialEngine::run_batch(const std::vector<TrialInput>& 
     std::int64_t row = 0;
     for (std::size_t t = 0; t < outputs.size(); ++t) {
       const TrialInput& trial = trials[begin + t];
-      const Part part = s.part(trial.group);
-      const at::Tensor own = host.narrow(0, row, part.images);
-      row += part.images;
-      outcomes.push_back(outcome_of(s.result_of(own, EnginePath::kFast, part, trial.faults),
+      const ImageRange range = s.range(trial.group);
+      const at::Tensor own = host.narrow(0, row, range.images);
+      row += range.images;
+      outcomes.push_back(outcome_of(s.result_of(own, EnginePath::kFast, range, trial.faults),
                                     std::move(outputs[t].reading), trial.faults.size(),
                                     outputs[t].seconds));
     }
@@ -413,10 +417,10 @@ TrialOutcome TrialEngine::run(const Faults& faults, std::int32_t group) {
 TrialOutcome TrialEngine::run_reference(const Faults& faults, std::int32_t group) {
   State& s = *state_;
   const at::NoGradGuard no_grad;
-  const Part part = s.part(group);
+  const ImageRange range = s.range(group);
   const auto start = Clock::now();
-  auto [logits, reading] = s.reference(faults, part, s.most_records);
-  const TrialResult result = s.result_of(logits, EnginePath::kReference, part, faults);
+  auto [logits, reading] = s.reference(faults, range, s.most_records);
+  const TrialResult result = s.result_of(logits, EnginePath::kReference, range, faults);
   return outcome_of(result, std::move(reading), faults.size(), since(start));
 }
 
@@ -427,23 +431,23 @@ TrialLogits TrialEngine::logits(const Faults& faults, std::int32_t group) {
   const TrialInput trial{faults, group};
   const at::Tensor logits = on_host({s.fast_trials(&trial, &trial + 1).front().logits});
   return {logits, predictions_of(logits),
-          s.result_of(logits, EnginePath::kFast, s.part(group), faults)};
+          s.result_of(logits, EnginePath::kFast, s.range(group), faults)};
 }
 
 TrialLogits TrialEngine::logits_reference(const Faults& faults, std::int32_t group) {
   State& s = *state_;
   const at::NoGradGuard no_grad;
-  const Part part = s.part(group);
-  const at::Tensor logits = s.reference(faults, part, 0).logits;
+  const ImageRange range = s.range(group);
+  const at::Tensor logits = s.reference(faults, range, 0).logits;
   return {logits, predictions_of(logits),
-          s.result_of(logits, EnginePath::kReference, part, faults)};
+          s.result_of(logits, EnginePath::kReference, range, faults)};
 }
 
 TrialEngine::OtherRoundings TrialEngine::logits_rounded_otherwise(const Faults& faults,
                                                                   std::int32_t group) {
   State& s = *state_;
   const at::NoGradGuard no_grad;
-  const Part part = s.part(group);
+  const ImageRange range = s.range(group);
   std::optional<OutputFaults> hits;
   std::vector<ReadChange> changes;
   if (s.space.of_outputs())
@@ -455,13 +459,14 @@ TrialEngine::OtherRoundings TrialEngine::logits_rounded_otherwise(const Faults& 
   Graph other = s.graph.clone();
   other.to(s.blocks.front().device(), at::MemoryFormat::ChannelsLast);
   OtherRoundings found;
-  found.channels_last = s.logits_of(other, part, at::MemoryFormat::ChannelsLast, at::kFloat, shown);
+  found.channels_last =
+      s.logits_of(other, range, at::MemoryFormat::ChannelsLast, at::kFloat, shown);
   for (NodeId id = 0; id < other.size(); ++id)
     for_each_tensor(other[id].op, [](const char*, at::Tensor& tensor) {
       if (tensor.is_floating_point()) tensor = tensor.to(at::kDouble);
     });
   found.doubles =
-      s.logits_of(other, part, at::MemoryFormat::ChannelsLast, at::kDouble, shown).to(at::kFloat);
+      s.logits_of(other, range, at::MemoryFormat::ChannelsLast, at::kDouble, shown).to(at::kFloat);
   return found;
 }
 

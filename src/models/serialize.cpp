@@ -7,9 +7,9 @@
 
 #include "models/build.hpp"
 #include "models/families.hpp"
-#include "models/record.hpp"
+#include "models/graph_json.hpp"
+#include "models/self_description.hpp"
 #include "models/stored_weights.hpp"
-#include "models/structure.hpp"
 #include "models/weights_choice.hpp"
 #include "sentinel/core/failure.hpp"
 #include "sentinel/core/hash.hpp"

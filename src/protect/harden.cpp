@@ -4,7 +4,7 @@
 #include <limits>
 #include <utility>
 
-#include "protect/reorder.hpp"
+#include "protect/permute_channels.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/profile.hpp"

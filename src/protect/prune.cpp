@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "protect/reorder.hpp"
+#include "protect/permute_channels.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/log.hpp"
 #include "sentinel/core/setting.hpp"

@@ -3,7 +3,7 @@
 #include <map>
 #include <numeric>
 
-#include "protect/reorder.hpp"
+#include "protect/permute_channels.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/profile.hpp"

@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "campaign/records.hpp"
+#include "campaign/chunk_result.hpp"
 #include "sentinel/comm/pool.hpp"
 #include "sentinel/core/rng.hpp"
 #include "sentinel/store/result_store.hpp"

@@ -3,8 +3,8 @@
 #include <csignal>
 #include <map>
 
+#include "campaign/chunk_result.hpp"
 #include "campaign/ledger.hpp"
-#include "campaign/records.hpp"
 #include "campaign/trial_runner.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/models/model.hpp"
@@ -72,7 +72,7 @@ TEST(RunnerAudit, NothingIsAuditedUnlessAsked) {
 
 TEST(RunnerAudit, EveryModelOfAnAuditedTrialAgreesWithTheReference) {
   TrialRunner runner = small_runner();
-  runner.audit(1);
+  runner.set_audit_rates(1);
   const ChunkResult result = runner.run(0, tasks({4, 2}));
   ASSERT_EQ(result.records.size(), 4u);
   ASSERT_EQ(result.audits.size(), 4u);
@@ -94,7 +94,7 @@ TEST(RunnerAudit, EveryModelOfAnAuditedTrialAgreesWithTheReference) {
 
 TEST(RunnerAudit, WhichTrialsDoesNotDependOnTheirChunk) {
   TrialRunner runner = small_runner();
-  runner.audit(0.5);
+  runner.set_audit_rates(0.5);
   const auto audited = [&](std::initializer_list<std::uint64_t> ids) {
     std::set<std::uint64_t> found;
     for (const AuditRow& row : runner.run(1, tasks(ids)).audits) found.insert(row.id);
@@ -112,7 +112,7 @@ TEST(RunnerAudit, WhichTrialsDoesNotDependOnTheirChunk) {
 
 TEST(RunnerAudit, TheDefaultRateIsSmallAndFollowsTheFaults) {
   TrialRunner runner = small_runner();
-  runner.audit({});
+  runner.set_audit_rates({});
   ASSERT_EQ(runner.audit_rates().size(), 2u);
   EXPECT_LT(runner.audit_rates()[0], 0.02);
   EXPECT_LT(runner.audit_rates()[1], runner.audit_rates()[0]);

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "campaign/describe.hpp"
 #include "campaign/point_progress.hpp"
+#include "campaign/result_info.hpp"
 #include "campaign/simulation.hpp"
 #include "unit/tolerances.hpp"
 

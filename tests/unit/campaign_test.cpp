@@ -7,8 +7,8 @@
 #include <set>
 #include <tuple>
 
+#include "campaign/chunk_result.hpp"
 #include "campaign/chunks.hpp"
-#include "campaign/records.hpp"
 #include "campaign/trial_runner.hpp"
 #include "sentinel/campaign/campaign.hpp"
 #include "sentinel/campaign/validation.hpp"

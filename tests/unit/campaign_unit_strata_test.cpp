@@ -3,7 +3,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "campaign/describe.hpp"
+#include "campaign/result_info.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/fault/strata.hpp"
 #include "unit/fault_nets.hpp"

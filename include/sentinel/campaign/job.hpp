@@ -122,7 +122,7 @@ struct Job {
   int publish_seconds = 30;
   bool fresh = false, dedicated_driver = false;
   std::string output;           // result.h5
-  std::string hardened_output;  // where to write the protected model, empty: nowhere
+  std::string hardened_output;  // where to write the protected model, empty: beside the result
 
   std::string command, resolved;  // the command line; all options as TOML
 };

@@ -59,7 +59,8 @@ class Memory {
   /// than `most_records` no records are made.
   Reading read(const FaultSpace& space, const Faults& faults,
                std::size_t most_records = SIZE_MAX) const;
-  /// The same changes for a network whose weights went through their bounds once.
+  /// The same changes for a network whose weights went through their bounds once
+  /// (weight_bounds.cpp).
   std::vector<ReadChange> through_bounds(std::vector<ReadChange> changes) const;
 
  private:

@@ -34,14 +34,13 @@ struct TrialInput {
 };
 
 /// Turns faults into outcomes on a fixed set of images. Owns its graph and the fault-free
-/// activations; a trial puts the values it reads into the network and takes them out again. Not
-/// thread safe.
+/// activations. Not thread safe.
 ///
 /// `run` starts at the first changed node from cached fault-free outputs (channels_last, blocks of
 /// images), and computes one channel alone where only that is changed; where nothing is read
-/// otherwise, nothing is run. On a GPU it runs trials in batches, all channels from their first
-/// changed node on. `run_reference` runs the whole unmodified network on what is read.
-/// Same outcomes.
+/// otherwise, nothing is run. What a trial reads lies beside the network. On a GPU trials run in
+/// batches, all channels from their first changed node on. `run_reference` puts what is read into
+/// the network, runs the whole of it, and takes it out again. Same outcomes.
 class TrialEngine {
  public:
   TrialEngine(Graph graph, Batch images, const EngineOptions& options);

@@ -10,8 +10,8 @@ namespace sentinel {
 
 /// A network with its name and where it came from.
 struct NamedModel {
-  std::string name;  // "unprotected", "pruned", "hardened", "bounded", "pruned+hardened", a
-                     // name that the user gave, or the stem of a file where no better is known
+  std::string name;  // "unprotected", "pruned", "hardened", "bounded", "stored", "pruned+hardened",
+                     // a name that the user gave, or the stem of a file where no better is known
   Graph graph;
   std::string sha256;       // of the network alone: structure and tensors, not who made it or how
   std::string file_sha256;  // of the checkpoint file, as sha256sum prints

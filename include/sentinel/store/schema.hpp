@@ -128,7 +128,7 @@ struct TrialRow : OutcomeCounts {
 
 /// One fault: a flipped bit, or as `effect` says.
 struct FaultRow {
-  std::uint8_t kind = 0;     // FaultKind
+  std::uint8_t kind = 0;     // TensorClass
   std::uint32_t tensor = 0;  // row of /models/<m>/tensors
   /// Row-major in the logical tensor [out + copies, in/groups, kh, kw]: all originals, then the
   /// copies of duplicated channels in their order; whatever the memory format. The tensor of this

@@ -1,4 +1,4 @@
-#include "models/record.hpp"
+#include "models/self_description.hpp"
 
 #include <array>
 #include <nlohmann/json.hpp>
@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "models/families.hpp"
-#include "models/structure.hpp"
+#include "models/graph_json.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/json.hpp"
 #include "sentinel/core/log.hpp"

@@ -1,4 +1,4 @@
-#include "models/structure.hpp"
+#include "models/graph_json.hpp"
 
 #include <array>
 #include <nlohmann/json.hpp>

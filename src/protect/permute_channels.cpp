@@ -1,4 +1,4 @@
-#include "protect/reorder.hpp"
+#include "protect/permute_channels.hpp"
 
 #include <algorithm>
 #include <optional>

@@ -1,4 +1,4 @@
-#include "campaign/describe.hpp"
+#include "campaign/result_info.hpp"
 
 #include <fmt/format.h>
 #include <torch/version.h>

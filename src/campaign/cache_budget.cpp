@@ -1,4 +1,4 @@
-#include "campaign/memory.hpp"
+#include "campaign/cache_budget.hpp"
 
 #include "sentinel/networks/device.hpp"
 
