@@ -1,4 +1,5 @@
 #include "sentinel/campaign/dry_run.hpp"
+#include "sentinel/campaign/validation.hpp"
 
 #include <algorithm>
 #include <cmath>
