@@ -1,5 +1,4 @@
 #include "sentinel/campaign/dry_run.hpp"
-#include "sentinel/campaign/validation.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +8,7 @@
 #include "campaign/result_info.hpp"
 #include "campaign/sampling.hpp"
 #include "campaign/simulation.hpp"
+#include "sentinel/campaign/validation.hpp"
 #include "sentinel/core/memory.hpp"
 #include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/graph/profile.hpp"
