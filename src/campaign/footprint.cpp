@@ -19,7 +19,7 @@ constexpr double kResultRow = 13, kResultFault = 11;
 // A journal has, exactly, packed rows with the number of their faults, and packed faults.
 constexpr double kJournalRow = 104, kJournalFault = 37;
 /// Copies of a network that the engine makes beside the one that is loaded.
-constexpr std::uint64_t kReferenceCopies = 1, kFastCopies = 1;
+constexpr std::uint64_t kReferenceCopies = 1, kFastCopies = 2;  // with an overlay of all of it
 // Bytes in memory of a fault while its trial is run, and of one that is stored until its chunk is.
 constexpr double kHeldFault = 100, kKeptFault = 100;
 

@@ -215,6 +215,13 @@ TrialRunner small_runner(std::vector<Sampler> points) {
   return TrialRunner(small_models(), synthetic_dataset(Split::kTest, 16, 1), -1, all, 11, options);
 }
 
+TEST(TrialRunner, RefusesMoreNetworksThanHaveStreams) {
+  const std::vector<NamedModel> models(kMostNetworks + 1);
+  const std::vector<CampaignPoint> points = {{ExactFaults{1}, 1}};
+  EXPECT_THROW(TrialRunner(models, synthetic_dataset(Split::kTest, 2, 1), -1, points, 1, {}),
+               UserError);
+}
+
 TEST(TrialRunner, RecordsDependOnPointAndTrialOnly) {
   TrialRunner runner = small_runner({BinomialFaults{1e-6}, BinomialFaults{1e-5}});
   const auto row_of = [&](std::uint32_t point, std::uint64_t id) {
