@@ -263,7 +263,7 @@ at::Tensor FusedNet::compute_shown(NodeId id, const Inputs& in, const OnOutput& 
 }
 
 /// Normalisation, add and activation by our kernel.
-at::Tensor FusedNet::finish(const Value& value, Inputs& in, const Overlay& overlay) const {
+at::Tensor FusedNet::in_one_pass(const Value& value, Inputs& in, const Overlay& overlay) const {
   const bool changed = std::any_of(value.parts.begin(), value.parts.end(),
                                    [&](NodeId part) { return overlay.ops.count(part) > 0; });
   const Constants own = changed ? constants_of(value, overlay) : Constants();
@@ -283,8 +283,8 @@ at::Tensor FusedNet::finish(const Value& value, Inputs& in, const Overlay& overl
   if (in.size() > 1) epilogue.other = in[1].data_ptr<float>();
   epilogue.activation = activation_of(graph_[value.parts.back()].op);
   epilogue.bound = bounds.data();
-  kernels::finish(in[0].data_ptr<float>(), to.data_ptr<float>(), to.numel() / channels, channels,
-                  epilogue);
+  kernels::apply_epilogue(in[0].data_ptr<float>(), to.data_ptr<float>(), to.numel() / channels,
+                          channels, epilogue);
   return to;
 }
 
@@ -311,7 +311,7 @@ at::Tensor FusedNet::compute(NodeId id, Inputs in, const Overlay& overlay) const
     });
   if (value.parts.size() > 1 || std::holds_alternative<BatchNorm>(first) || is_relu(first) ||
       adds_two(graph_[value.parts[0]]))
-    return finish(value, in, overlay);
+    return in_one_pass(value, in, overlay);
   if (std::holds_alternative<Linear>(first)) return linear(id, in[0], overlay);
   if (const auto* duplicated = std::get_if<DuplicatedConv>(&first))
     return duplicated_conv(*duplicated, in[0]);

@@ -323,8 +323,8 @@ at::Tensor map_values(ActivationKind kind, const at::Tensor& x, const Bounded& b
 
 }  // namespace
 
-SENTINEL_CLONES void finish(const float* from, float* to, Index pixels, Index channels,
-                            const Epilogue& e) {
+SENTINEL_CLONES void apply_epilogue(const float* from, float* to, Index pixels, Index channels,
+                                    const Epilogue& e) {
   constexpr Scaling kNone = Scaling::kNone, kPlain = Scaling::kPlain, kMixed = Scaling::kMixed;
   if (e.scale && e.one_rounding)
     return e.other ? finish_with<kMixed, true>(from, to, pixels, channels, e)

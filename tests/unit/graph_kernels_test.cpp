@@ -63,8 +63,9 @@ TEST_P(Finish, EqualsTheOperatorsOneByOne) {
     epilogue.bound = bound.data_ptr<float>();
     const at::Tensor wanted = finished(x, scale, shift, other, bound, activation);
     at::Tensor apart = at::empty_like(x), in_place = x.clone();
-    kernels::finish(x.data_ptr<float>(), apart.data_ptr<float>(), 60, channels, epilogue);
-    kernels::finish(in_place.data_ptr<float>(), in_place.data_ptr<float>(), 60, channels, epilogue);
+    kernels::apply_epilogue(x.data_ptr<float>(), apart.data_ptr<float>(), 60, channels, epilogue);
+    kernels::apply_epilogue(in_place.data_ptr<float>(), in_place.data_ptr<float>(), 60, channels,
+                            epilogue);
     expect_close(apart, wanted);
     EXPECT_TRUE(test::same_bits(apart, in_place));
   }

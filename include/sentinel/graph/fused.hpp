@@ -80,7 +80,8 @@ class FusedNet {
   const Op& op(NodeId node, const Overlay& overlay) const;
   Constants constants_of(const Value& value, const Overlay& overlay) const;
   at::Tensor linear(NodeId node, const at::Tensor& x, const Overlay& overlay) const;
-  at::Tensor finish(const Value& value, std::vector<at::Tensor>& in, const Overlay& overlay) const;
+  at::Tensor in_one_pass(const Value& value, std::vector<at::Tensor>& in,
+                         const Overlay& overlay) const;
 
   const Graph& graph_;
   std::vector<Value> values_;     // by the last of the nodes that they stand for

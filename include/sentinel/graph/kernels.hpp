@@ -20,8 +20,8 @@ struct Epilogue {
   const float* bound = nullptr;  // [C] as they act, of the bounded ones
 };
 /// `to` may be `from`; both hold `pixels` rows of `channels` values.
-void finish(const float* from, float* to, std::int64_t pixels, std::int64_t channels,
-            const Epilogue& epilogue);
+void apply_epilogue(const float* from, float* to, std::int64_t pixels, std::int64_t channels,
+                    const Epilogue& epilogue);
 
 /// Bounds [] or [C] as they act (rules::acting_bound).
 std::vector<float> acting_bounds(const BoundedActivation& op);

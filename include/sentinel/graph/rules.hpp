@@ -8,7 +8,7 @@
 #include "sentinel/graph/graph.hpp"
 
 /// Each protection for one value. Kernels call these. The operators of LibTorch in `run`, the pass
-/// of kernels::finish and the TorchScript of an export say the same, and tests compare their bits.
+/// of kernels::apply_epilogue and the TorchScript of an export say the same, and tests compare their bits.
 namespace sentinel::rules {
 
 /// A stored weight as it is read: kept in [low, high], else 0. NaN anywhere: 0.
