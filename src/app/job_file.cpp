@@ -79,6 +79,8 @@ void give(const std::string& path, const toml::node& node, CLI::Option& option) 
     option.run_callback();
   } catch (const CLI::Error& error) {
     fail(path, node, error.what());
+  } catch (const UserError& error) {  // of a word
+    fail(path, node, error.what());
   }
 }
 

@@ -12,6 +12,7 @@
 
 #include "sentinel/core/cpus.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/fault/trial_engine.hpp"
 #include "sentinel/graph/rules.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/networks/device.hpp"
@@ -471,8 +472,10 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
                  "compared (default: as many as cost 2 % of the time; 0: none)");
   app.add_option("--batch-size", job.block, "Images per batch")->capture_default_str();
   app.add_option("--trials-at-once", job.trials_at_once,
-                 "On a GPU: trials whose images run as one batch (default 16). Part of the "
-                 "arithmetic, as --batch-size is; other trials in it change nothing");
+                 "On a GPU: trials whose images run as one batch (default " +
+                     std::to_string(kTrialsAtOnce) +
+                     "). Part of the "
+                     "arithmetic, as --batch-size is; other trials in it change nothing");
   app.add_option("--cache-budget", job.cache_budget_gib,
                  "GiB per rank for fault-free activations (0: half of the rank's share of memory)")
       ->capture_default_str();

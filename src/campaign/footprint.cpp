@@ -80,7 +80,7 @@ void describe_fault_bytes(DryRun::Point& told, const CampaignPoint& point, const
                           const Built& built, std::int64_t images) {
   const Selection selection = selection_of(job);
   const auto most = static_cast<double>(most_stored_faults(job));
-  // Of the largest chunk, as ChunkPlanner shares out what is left.
+  // The largest chunk, as ChunkPlanner shares out what is left.
   const auto chunk =
       static_cast<double>(std::min(trials_of_chunk(told.seconds), told.trials / 4 + 1));
   double held = 0, kept = 0;

@@ -13,7 +13,7 @@ namespace sentinel {
 void describe_footprint(DryRun& run, const Comm& comm, const Job& job, const Built& built,
                         at::Device device);
 
-/// What a point's faults take, on so many images: bytes per trial in the result file and in the
+/// Sizes of a point's faults on so many images: bytes per trial in the result file and in the
 /// journals, bytes in the memory of a rank. `told` has the trials and their time.
 void describe_fault_bytes(DryRun::Point& told, const CampaignPoint& point, const FaultsJob& job,
                           const Built& built, std::int64_t images);

@@ -55,19 +55,12 @@ std::vector<std::vector<TrialRow>> by_trial(const std::vector<TrialRecord>& reco
   return trials;
 }
 
-/// On a GPU, trials that start alike share a batch: of many at once more do.
-std::uint64_t least_chunk(std::int64_t trials_at_once) {
-  constexpr std::int64_t kBatches = 16;
-  return static_cast<std::uint64_t>(std::max<std::int64_t>(1, kBatches * trials_at_once));
-}
-
 }  // namespace
 
 Ledger::Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionInfo session,
                int workers, std::int64_t trials_at_once)
     : path_(job.output),
       models_(names_of(info.models)),
-      least_chunk_(least_chunk(trials_at_once)),
       points_([&] {
         std::vector<std::unique_ptr<PointProgress>> points;
         for (std::uint32_t p = 0; p < plan.points.size(); ++p)
@@ -81,7 +74,8 @@ Ledger::Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionIn
   for (std::size_t p = 0; p < points_.size(); ++p) {
     sources.push_back(points_[p]->source(workers));
     sources.back().cost = costs[p];
-    sources.back().least = least_chunk_;
+    // At least a batch of a GPU.
+    sources.back().least = static_cast<std::uint64_t>(std::max<std::int64_t>(1, trials_at_once));
   }
   planner_.emplace(std::move(sources), wanted() - done(), workers,
                    [this](std::uint32_t point, std::uint64_t id) { return store_.has(point, id); });

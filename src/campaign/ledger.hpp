@@ -33,7 +33,6 @@ class Ledger {
 
   std::string path_;
   std::vector<std::string> models_;  // names
-  std::uint64_t least_chunk_;        // trials
   std::vector<std::unique_ptr<PointProgress>> points_;
   ResultStore store_;
   std::optional<ChunkPlanner> planner_;

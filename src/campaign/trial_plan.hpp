@@ -40,7 +40,7 @@ std::optional<double> bound_of_all(const CampaignPoint& point);
 std::vector<double> expected_of_trial(const CampaignPoint& point, const FaultSpace& space,
                                       std::int64_t images);
 
-/// Of all tensors together.
+/// The same, of all tensors together.
 double faults_of_trial(const CampaignPoint& point, const FaultSpace& space, std::int64_t images);
 
 /// The points of a job, one per BER (or the one of exact:K, or of `list`, which lists its faults).

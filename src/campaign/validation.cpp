@@ -63,7 +63,7 @@ void validate_range(const Job& job) {
                                                  : sampling_word(job.sampling, job.division)));
 }
 
-/// What chooses the same parts where trials have other faults than one.
+/// The setting that chooses the same parts where trials have other faults than one.
 Setting selecting(DivideBy by) {
   switch (by) {
     case DivideBy::kLayer:
@@ -254,7 +254,8 @@ void validate(const Job& job) {
           fmt::format("{} lies outside (0, 1); 0.95 is usual", job.precision.confidence));
   require(job.block > 0, Setting::kBatchSize, "must be at least 1");
   require(!job.trials_at_once || (*job.trials_at_once > 0 && *job.trials_at_once <= kMostAtOnce),
-          Setting::kTrialsAtOnce, fmt::format("is no number from 1 to {}", kMostAtOnce));
+          Setting::kTrialsAtOnce,
+          fmt::format("{} is no number from 1 to {}", job.trials_at_once.value_or(0), kMostAtOnce));
   require(job.compute.threads > 0, Setting::kThreads, "must be at least 1");
   require(job.cache_budget_gib >= 0 && job.cache_budget_gib <= 1e6, Setting::kCacheBudget,
           "lies outside 0 … 1000000 GiB");

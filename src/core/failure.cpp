@@ -35,8 +35,9 @@ Failure failure_of(const std::exception& error) {
   if (lacks_device_memory(error)) {
     const std::string text = error.what();
     return {ExitCode::kEnvironment,
-            "out of device memory; use a smaller " + spelled(Setting::kBatchSize) + " or " +
-                spelled(Setting::kCacheBudget) + ": " + text.substr(0, text.find('\n'))};
+            "out of device memory; use a smaller " + spelled(Setting::kBatchSize) + ", " +
+                spelled(Setting::kTrialsAtOnce) + " or " + spelled(Setting::kCacheBudget) + ": " +
+                text.substr(0, text.find('\n'))};
   }
   if (has(error, "cpuinfo"))  // LibTorch reads it before anything else
     return {ExitCode::kEnvironment,

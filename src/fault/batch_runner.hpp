@@ -11,7 +11,7 @@ namespace sentinel {
 /// A trial with changes in memory or with faults in outputs. `logits` [images, classes] hold those
 /// without faults, and then those with them.
 struct BatchedTrial {
-  NodeId first = 0;                             // the first node that is hit
+  NodeId first = 0;                             // the first value of which a part is hit
   std::size_t first_block = 0, last_block = 0;  // [first, last)
   at::Tensor logits;
   std::vector<ReadChange> changes = {};
@@ -22,18 +22,17 @@ struct BatchedTrial {
 /// block, trial after trial. That fills a GPU.
 ///
 /// Trials of a batch have their first fault in the same value, from which on all is run. A node
-/// that trials change is computed for all images without changes, then each trial's changed
-/// channels anew, from its own images alone and with its own weights; where these have the bits
-/// that the same computation gives without changes, those of the batch stay. So nothing that a
-/// trial computes depends on its companions, and what a fault does not change stays as it is to the
-/// bit. Short batches are filled with trials without faults.
+/// that trials change is computed for all images without changes first. Then each trial's changed
+/// channels are computed anew, from its own images and with its own weights. Where that gives the
+/// bits that the same computation gives without changes, those of the batch stay. So nothing that
+/// a trial computes depends on its companions. Short batches are filled with trials without faults.
 class BatchRunner {
  public:
   /// `tensors`: of the network's memory; `trials`: T. The first two must outlive this.
   /// EnvironmentError where a batch does not fit the device's memory.
   BatchRunner(const FusedNet& net, const PrefixCache& cache, std::vector<StoredTensor> tensors,
               std::int64_t trials);
-  /// Waits for the device.
+  /// Waits for the device. EnvironmentError where it treats equal images of a batch differently.
   void run(std::vector<BatchedTrial>& trials);
 
  private:

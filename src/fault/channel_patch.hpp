@@ -23,13 +23,11 @@ struct PatchTrial {
   at::Tensor logits;  // [images, classes] of these blocks; first the fault-free ones, then its own
 };
 
-/// Runs trials with faults in one output channel each. The channel
-/// is computed from its whole filter, never by a difference of
-/// weights. Where its new values are bitwise those that the same computation gives without faults,
-/// the fault-free outputs stay; images without any other value keep their fault-free logits without
-/// being run, and so do those of which the next convolutions notice nothing. The images that are
-/// left, of all trials, are run in batches. For the CPU.
-/// Not thread safe.
+/// Runs trials with faults in one output channel each, on the CPU. The channel is computed from its
+/// whole filter, never by a difference of weights. Where its new values have the bits that the same
+/// computation gives without faults, the fault-free outputs stay. Images without any other value
+/// keep their fault-free logits, and so do those of which the next convolutions notice nothing.
+/// The images that are left, of all trials, are run in batches. Not thread safe.
 class ChannelPatcher {
  public:
   /// Both must outlive this. `batch`: images run at once.
@@ -41,8 +39,7 @@ class ChannelPatcher {
                        const std::vector<ReadChange>& changes) const;
   /// The channel's rows with these changes, all of which lie in them.
   at::Tensor rows(const ChannelId& id, const std::vector<ReadChange>& changes = {}) const;
-  /// Trials of one convolution. A trial's logits do not depend on
-  /// which others are there.
+  /// Trials of one convolution. A trial's logits do not depend on which others are there.
   void run(NodeId conv, std::vector<PatchTrial>& trials) const;
 
  private:

@@ -230,7 +230,9 @@ std::vector<OutputRunner::Row> OutputRunner::rows_of(const std::vector<OutputTri
       const auto after = std::upper_bound(first_of_.begin(), first_of_.end(), image);
       row.block = static_cast<std::size_t>(after - first_of_.begin()) - 1;
       row.in_block = image - first_of_[row.block];
+      // A value has the number of its last node, so that the first node's need not be the first.
       row.first = net_.value_of(row.nodes.front());
+      for (const NodeId node : row.nodes) row.first = std::min(row.first, net_.value_of(node));
       rows.push_back(std::move(row));
     }
   const bool by_block = !cache_.keeps_all();

@@ -128,6 +128,7 @@ struct TrialEngine::State {
   void patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials) const;
   void batched_trials(std::vector<WaitingTrial>& trials) const;
   NodeId first_changed(const std::vector<ReadChange>& changes) const;
+  NodeId first_value(const std::vector<NodeId>& nodes) const;
   std::vector<TrialOutput> output_trials(const TrialInput* begin, const TrialInput* end) const;
   std::vector<TrialOutput> fast_trials(const TrialInput* begin, const TrialInput* end) const;
   std::size_t wave() const;
@@ -194,7 +195,7 @@ ImageRange TrialEngine::State::range(std::int32_t group) const {
   return groups.at(static_cast<std::size_t>(group));
 }
 
-/// Of a trial whose logits of the images these are.
+/// The outcome of a trial that gave these logits on the images.
 TrialResult TrialEngine::State::result_of(const at::Tensor& logits, EnginePath path,
                                           const ImageRange& range, const Faults& faults) const {
   const at::Tensor& fault_free = path == EnginePath::kFast ? fast_host : golden.logits;
@@ -242,6 +243,13 @@ NodeId TrialEngine::State::first_changed(const std::vector<ReadChange>& changes)
   return memory->tensors()[changes.front().stored].node;
 }
 
+/// A value has the number of its last node, so that the first node's need not be the first.
+NodeId TrialEngine::State::first_value(const std::vector<NodeId>& nodes) const {
+  NodeId first = net->value_of(nodes.front());
+  for (const NodeId node : nodes) first = std::min(first, net->value_of(node));
+  return first;
+}
+
 /// Everything from the first changed node on.
 at::Tensor TrialEngine::State::dense_logits(const std::vector<ReadChange>& changes,
                                             const ImageRange& range) const {
@@ -274,8 +282,11 @@ void TrialEngine::State::batched_trials(std::vector<WaitingTrial>& trials) const
   std::vector<BatchedTrial> batched;
   for (WaitingTrial& trial : trials) {
     trial.output->logits = trial.range.of(fast_golden).clone();
-    batched.push_back({first_changed(trial.changes), trial.range.first_block,
-                       trial.range.last_block, trial.output->logits, std::move(trial.changes)});
+    std::vector<NodeId> nodes;
+    for (const ChangeRange& own : by_tensor(trial.changes))
+      nodes.push_back(memory->tensors()[own.first->stored].node);
+    batched.push_back({first_value(nodes), trial.range.first_block, trial.range.last_block,
+                       trial.output->logits, std::move(trial.changes)});
   }
   batches->run(batched);
   for (const WaitingTrial& trial : trials)
@@ -295,8 +306,11 @@ std::vector<TrialOutput> TrialEngine::State::output_trials(const TrialInput* beg
     results[t].logits = own.of(fast_golden).clone();
     faults.emplace_back(space, begin[t].faults, most_records);
     if (begin[t].faults.empty()) continue;
+    std::vector<NodeId> nodes;
+    for (const FaultSite& site : begin[t].faults)
+      nodes.push_back(space.tensors()[site.tensor].node);
     if (batches)
-      batched.push_back({first_node(begin[t].faults),
+      batched.push_back({first_value(nodes),
                          own.first_block,
                          own.last_block,
                          results[t].logits,
@@ -349,10 +363,12 @@ std::vector<TrialOutput> TrialEngine::State::fast_trials(const TrialInput* begin
   return outputs;
 }
 
-/// How many trials' logits may be kept at once.
+/// How many trials' logits may be kept at once. A batch's worth of them always is.
 std::size_t TrialEngine::State::wave() const {
-  const auto bytes = static_cast<std::int64_t>(golden.logits.nbytes());
-  return static_cast<std::size_t>(std::max<std::int64_t>(1, kWave / bytes));
+  const std::int64_t row = golden.logits.size(1) * static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t images = groups.front().images;
+  const std::int64_t least = std::max<std::int64_t>(1, trials_at_once);
+  return static_cast<std::size_t>(std::max(least, kWave / (row * images)));
 }
 
 TrialEngine::TrialEngine(Graph graph, Batch images, const EngineOptions& options)

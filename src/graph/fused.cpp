@@ -305,6 +305,8 @@ at::Tensor FusedNet::linear(NodeId node, const at::Tensor& x, const Overlay& ove
 at::Tensor FusedNet::compute(NodeId id, Inputs in, const Overlay& overlay) const {
   const Value& value = values_[index(id)];
   const Op& first = op(value.parts.at(0), overlay);
+  if (!in.at(0).is_cpu() && overlay.rows.count(id) > 0)
+    throw Bug("rows of a linear layer are read on the CPU alone");
   if (!in.at(0).is_cpu())
     return compute_parts(id, in, [&](NodeId part, const Inputs& own) {
       return sentinel::apply(op(part, overlay), own);

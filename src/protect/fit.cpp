@@ -10,8 +10,7 @@
 namespace sentinel {
 namespace {
 
-constexpr NamedValue<BestOn> kSelections[] = {{"held-out", BestOn::kHeldOut},
-                                              {"test", BestOn::kTest}};
+constexpr NamedValue<BestOn> kBestOn[] = {{"held-out", BestOn::kHeldOut}, {"test", BestOn::kTest}};
 
 /// The last n images.
 Dataset last(const Dataset& images, std::int64_t n) {
@@ -25,11 +24,11 @@ Dataset last(const Dataset& images, std::int64_t n) {
 }  // namespace
 
 BestOn parse_best_on(const std::string& word) {
-  return parse_word(kSelections, Setting::kSelect, word);
+  return parse_word(kBestOn, Setting::kSelect, word);
 }
 
 std::string best_on_name(BestOn best_on) {
-  return word_for(kSelections, best_on);
+  return word_for(kBestOn, best_on);
 }
 
 bool fit(Graph& graph, const Dataset& images, const Dataset& test, BestOn best_on,

@@ -107,7 +107,7 @@ void write_design(const File& file, const ResultInfo& info, const Findings& find
   if (!info.audit_rates.empty()) h5::write_numbers(file, design, "audit_rates", info.audit_rates);
 }
 
-/// Of PointInfo::ber; faults of all points of a file are alike.
+/// The unit of PointInfo::ber; faults of all points of a file are alike.
 std::string unit_of_rate(const std::vector<PointInfo>& points) {
   const PointInfo point = points.empty() ? PointInfo() : points.front();
   const bool word = point.effect == "random-word" || point.effect.rfind("value:", 0) == 0;

@@ -203,6 +203,7 @@ USAGE = [
     ("campaign --job @bad_flag.toml", "@bad_flag.toml:2:"),
     ("campaign --job @not_utf8.toml", "@not_utf8.toml:2:"),
     ("campaign --job @bad_ratio.toml", "--hardening-ratio"),
+    ("campaign --job @bad_word.toml", "@bad_word.toml:2: --engine warp is unknown"),
     ("campaign --job @two_counts.toml", "--single-bit and --fault-count exact:3"),
     (ONE_BER + "--output @r.h5 --weight-bounds maybe", "--weight-bounds"),
     (ONE_BER + "--output @r.h5 --also @net.pth @net.pth", "--also @net.pth"),

@@ -103,6 +103,7 @@ JOBS = {
     "list_for_one": "[campaign]\nrepeat = [1, 2]\n",
     "bad_flag": "[campaign]\nfresh = 'perhaps'\n",
     "bad_ratio": "[campaign]\nhardening-ratio = 1.5\noutput = 'x.h5'\nber = 1e-6\n",
+    "bad_word": "[campaign]\nengine = 'warp'\n",
     "two_counts": "[campaign]\nfault-count = 'exact:3'\nsingle-bit = true\noutput = 'x.h5'\n",
     "empty": "",
 }

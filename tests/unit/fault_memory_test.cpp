@@ -391,6 +391,30 @@ TEST(Engine, AgreesWithTheReferenceOnEveryClassLayoutAndEffect) {
   std::cout << "[ audited  ] " << trials << " trials, " << changed << " with changed logits\n";
 }
 
+/// The shortcut comes after the normalisation and before the sum that make one value.
+TEST(Engine, AValueThatBeginsEarlierMayEndLater) {
+  const Batch images = test::random_images(10);
+  EngineOptions options;
+  options.selection = target({TensorClass::kWeight, TensorClass::kBn});
+  for (const std::int64_t at_once : {0, 3}) {
+    options.trials_at_once = at_once;
+    TrialEngine engine(test::residual_net(), images, options);
+    const auto site = [&](const std::string& name) {
+      const auto& tensors = engine.space().tensors();
+      const auto found = std::find_if(tensors.begin(), tensors.end(),
+                                      [&](const auto& own) { return own.name == name; });
+      EXPECT_NE(found, tensors.end()) << name;
+      return FaultSite{static_cast<std::uint32_t>(found - tensors.begin()), 2, 25};
+    };
+    const FaultSite norm = site("layer2.0.conv2.bn.weight"),
+                    projection = site("layer2.0.downsample.weight");
+    Faults both = {norm, projection};
+    std::sort(both.begin(), both.end());
+    EXPECT_EQ(audit(engine, both).agreement.mismatches, 0u) << at_once;
+    EXPECT_FALSE(at::equal(engine.logits(both).logits, engine.logits({norm}).logits)) << at_once;
+  }
+}
+
 TEST(Engine, BiasesAreNotMaskedByTheFastPath) {
   const Batch images = test::random_images(10);
   EngineOptions options;

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "sentinel/core/error.hpp"
@@ -233,6 +234,34 @@ INSTANTIATE_TEST_SUITE_P(Faults, OutputFaultsEngine,
                          ::testing::Range(0, static_cast<int>(cases().size())));
 INSTANTIATE_TEST_SUITE_P(Faults, OutputFaultsReference,
                          ::testing::Values(TensorClass::kActivation, TensorClass::kPost));
+
+/// The shortcut comes after the normalisation and before the sum that make one value.
+TEST(OutputFaultsEngine, AValueThatBeginsEarlierMayEndLater) {
+  const Graph graph = network_of(Family::kResidual);
+  for (const std::int64_t at_once : {0, 3}) {
+    TrialEngine engine = engine_for(graph, TensorClass::kOutput, 1 << 30, at_once);
+    const auto flips = [&](const char* node) {
+      const auto& tensors = engine.space().tensors();
+      const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const FaultTensor& own) {
+        return own.node == graph.find(node);
+      });
+      Faults faults;
+      for (std::uint64_t element = 0; element < 20; ++element) {
+        FaultSite site{static_cast<std::uint32_t>(found - tensors.begin()), element, 25};
+        site.image = 1;
+        faults.push_back(site);
+      }
+      return faults;
+    };
+    const Faults norm = flips("layer2.0.conv2.bn");
+    Faults both = flips("layer2.0.downsample");
+    both.insert(both.end(), norm.begin(), norm.end());
+    std::sort(both.begin(), both.end());
+    EXPECT_EQ(audit(engine, both).agreement.mismatches, 0u) << at_once;
+    EXPECT_FALSE(same_bits(engine.logits(both).logits, engine.logits(norm).logits)) << at_once;
+    EXPECT_EQ(engine.run(both).result.masked, kImages - 1u) << at_once;
+  }
+}
 
 /// A trial on B images is B trials on one.
 TEST(OutputFaultsEngine, ATrialOfImagesIsTrialsOfOneImageEach) {

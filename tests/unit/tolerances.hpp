@@ -3,7 +3,7 @@
 /// How far two results may be apart that are the same but for rounding.
 namespace sentinel::test {
 
-/// Of some thousand doubles of size 1: each step rounds by 1.1e-16.
+/// Some thousand doubles of size 1 are added: each step rounds by 1.1e-16.
 constexpr double kDoubles = 1e-12;
 /// An expected value is written with nine digits behind the point, or eight.
 constexpr double kNineDigits = 1e-9;

@@ -7,7 +7,7 @@ namespace sentinel {
 
 /// Checks everything that can be known without reading a file. Throws UserError naming the setting.
 void validate(const Job& job);
-/// What a job asks of the device that a rank computes on.
+/// Likewise for the device that a rank computes on.
 void validate_device(const Job& job, at::Device device);
 void validate(const ProtectionJob& job);
 void validate(const PruningJob& job);

@@ -37,7 +37,8 @@ inline std::array<std::uint32_t, 8> values_of(const OutcomeCounts& counts) {
   return values;
 }
 
-/// Of the images or a count; 0: all are equal. So many images at least had another outcome.
+/// The largest difference of two counts; 0: all are equal. So many images at least had another
+/// outcome.
 inline std::uint32_t largest_difference(const OutcomeCounts& a, const OutcomeCounts& b) {
   const auto x = values_of(a), y = values_of(b);
   std::uint32_t largest = 0;

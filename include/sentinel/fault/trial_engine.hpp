@@ -10,7 +10,7 @@
 
 namespace sentinel {
 
-inline constexpr std::int64_t kTrialsAtOnce = 16;
+inline constexpr std::int64_t kTrialsAtOnce = 16;  // on a GPU, where nothing else is said
 
 struct EngineOptions {
   std::int64_t block = 32;                  // images per block

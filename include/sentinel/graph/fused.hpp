@@ -20,10 +20,10 @@ inline constexpr std::int64_t kImagesAlike = 16;
 /// kernels by them.
 at::Tensor in_rows(const at::Tensor& x);
 
-/// A network as the trial engine runs it: the nodes of a graph, of which runs of batch
-/// normalisation, add and activation are one value computed in one pass over the memory. On the CPU
-/// our own kernels do it; elsewhere LibTorch's operators, one by one. Same values as `run` up to
-/// rounding. On the CPU an image's values are the same whatever else is in the batch.
+/// A network as the trial engine runs it. Batch normalisation, add and activation in a row are one
+/// value, computed in one pass over the memory. On the CPU our own kernels do it; elsewhere
+/// LibTorch's operators, one by one. Same values as `run` up to rounding. On the CPU an image's
+/// values are the same whatever else is in the batch.
 ///
 /// Copies of duplicated channels whose stored rows are equal are not computed on the CPU.
 /// Tensors are read from an overlay where it has them. Without one, batch normalisation and bounds
@@ -65,7 +65,7 @@ class FusedNet {
   at::Tensor run(Trace trace, NodeId from, const Overlay& overlay = {}) const;
 
  private:
-  /// Of kernels::Epilogue, empty: none.
+  /// As in kernels::Epilogue; empty: none.
   struct Constants {
     std::vector<float> scale, shift, bound;
     std::vector<std::uint8_t> one_rounding;

@@ -5,10 +5,12 @@
 #include <limits>
 #include <utility>
 
+#include "sentinel/core/error.hpp"
 #include "sentinel/graph/graph.hpp"
 
 /// Each protection for one value. Kernels call these. The operators of LibTorch in `run`, the pass
-/// of kernels::apply_epilogue and the TorchScript of an export say the same, and tests compare their bits.
+/// of kernels::apply_epilogue and the TorchScript of an export say the same, and tests compare
+/// their bits.
 namespace sentinel::rules {
 
 /// A stored weight as it is read: kept in [low, high], else 0. NaN anywhere: 0.
@@ -16,13 +18,19 @@ inline float read_weight(float stored, float low, float high) {
   return stored >= low && stored <= high ? stored : 0.0F;
 }
 
-/// Every clipping, and its name in options and files.
-inline constexpr std::array<std::pair<Clipping, const char*>, 2> kClippings{
-    {{Clipping::kRanger, "ranger"}, {Clipping::kRangerClamp, "ranger-clamp"}}};
-inline const char* clipping_name(Clipping clipping) {
-  const auto is_it = [&](const auto& entry) { return entry.first == clipping; };
-  return std::find_if(kClippings.begin(), kClippings.end(), is_it)->second;
+/// Names in options and files; every clipping with its own.
+constexpr const char* clipping_name(Clipping clipping) {
+  switch (clipping) {
+    case Clipping::kRanger:
+      return "ranger";
+    case Clipping::kRangerClamp:
+      return "ranger-clamp";
+  }
+  throw Bug("unknown clipping");
 }
+inline constexpr std::array<std::pair<Clipping, const char*>, 2> kClippings{
+    {{Clipping::kRanger, clipping_name(Clipping::kRanger)},
+     {Clipping::kRangerClamp, clipping_name(Clipping::kRangerClamp)}}};
 
 /// The bound of a BoundedActivation as it acts, if a fault hit it. Of a ReLU, one that is not above
 /// 0 (NaN too) counts as 0. kRanger lets no Inf pass, whatever the bound.

@@ -24,9 +24,8 @@ struct Compute {
 };
 
 /// The device of this rank: one GPU per local rank where there are GPUs and they are wanted.
-/// EnvironmentError where
-/// the device cuda cannot be had or ranks outnumber GPUs (unless shared). Also sets the CPU threads
-/// of the caller.
+/// EnvironmentError where the device cuda cannot be had or ranks outnumber GPUs (unless shared).
+/// Also sets the CPU threads of the caller.
 at::Device choose_device(const Comm& comm, const Compute& compute);
 
 /// This rank's share of the memory of its device [bytes]: of the node's, or of what is free on its

@@ -30,11 +30,10 @@ bool train(Graph& graph, const Dataset& images, const Dataset& held_out,
 void check_training(const TrainOptions& options, Setting epochs = Setting::kEpochs,
                     Setting batch_size = Setting::kBatchSize);
 
-/// train() as the commands use it: the epoch is chosen on a part of the images that is held out, or
-/// on the test images; bounds and intervals of a hardened graph are removed before and calibrated
-/// on the fitted images after.
-/// Bounds are stored as the network's were and options.store says. False as of train(). UserError
-/// where a rule names nothing.
+/// train() as the commands use it. The epoch is chosen on a part of the images that is held out, or
+/// on the test images. Bounds and intervals of a hardened graph are removed before, and calibrated
+/// on the fitted images after. They are stored as the network's were and options.store says. False
+/// as of train(). UserError where a rule names nothing.
 bool fit(Graph& graph, const Dataset& images, const Dataset& test, BestOn best_on,
          const TrainOptions& options, const OnEpoch& report);
 

@@ -10,7 +10,7 @@
 
 namespace sentinel {
 
-/// What somebody may do whose result cannot be resumed: start over, or take another file.
+/// Advice where a result cannot be resumed: start over, or take another file.
 std::string restart_advice(Setting fresh = Setting::kFresh, Setting output = Setting::kOutput);
 
 struct StoreOptions {
@@ -27,10 +27,9 @@ struct StoreOptions {
 void require_current_schema(const std::string& path, const std::string& remedy);
 
 /// The one result of a campaign on disk, on rank 0 only. Rows are appended to a journal beside the
-/// result
-/// (`<result>.journal.<n>`, one per incarnation, frames {length, checksum, payload}, one write()
-/// per frame) and survive a kill at any moment once append() returned; `<result>` itself is a
-/// complete HDF5 file published from the journals by rename, by a thread of its own (the only one
+/// result (`<result>.journal.<n>`, one per incarnation, frames {length, checksum, payload}, one
+/// write() per frame) and survive a kill at any moment once append() returned; `<result>` itself is
+/// a complete HDF5 file published from the journals by rename, by a thread of its own (the only one
 /// that uses HDF5), so a plain reader always sees a whole file. Journals go when the finished
 /// result is published.
 ///
