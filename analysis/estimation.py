@@ -97,6 +97,15 @@ def estimate(
     result: Result, point: int, model: int, quantity: str, against: int | None = None
 ) -> float:
     """The program's estimate; not a number while a stratum is without trials."""
+    value = _estimate(result, point, model, quantity, against)
+    if quantity not in OF_LABELS:
+        return value
+    return float(np.clip(value, 0 if against is None else -1, 1))
+
+
+def _estimate(
+    result: Result, point: int, model: int, quantity: str, against: int | None = None
+) -> float:
     if quantity in COUNTS and quantity not in OF_LABELS and _has_centres(result, point):
         share = joint_shares(result, point, model)[quantity]
         return share if against is None else share - joint_shares(result, point, against)[quantity]

@@ -181,7 +181,7 @@ def outcome_caption(sources: Sources) -> str:
 
 
 def failures_by_bit(sources: Sources) -> Figure | None:
-    """Effect of a fault by its position in the stored word."""
+    """Effect of a fault by its position in the word that it hit."""
     return _failures(sources.result, "bit")
 
 
@@ -279,7 +279,7 @@ def _bit_axis(axes: Axes, panel: Panel) -> None:
     axes.set_xticks(range(bits))
     words = panel.words
     parts = bits_in_words(words.layout, words.bits, words.check) if words else ""
-    axes.set_xlabel("bit of the stored word (0 lowest" + (f"; {parts})" if parts else ")"))
+    axes.set_xlabel("bit of the word (0 lowest" + (f"; {parts})" if parts else ")"))
 
 
 def _named_axis(axes: Axes, names: list[str], column: str) -> None:
@@ -313,7 +313,7 @@ def _failure_panel(axes: Axes, table: pd.DataFrame, place: int) -> None:
 
 
 def bit_caption(sources: Sources) -> str:
-    return _failure_caption(sources.result, "bit position of the stored words")
+    return _failure_caption(sources.result, "bit position of the words")
 
 
 def layer_caption(sources: Sources) -> str:

@@ -72,6 +72,9 @@ class Replay : public Command {
       throw UserError("which result? sentinelnn replay result.h5 --trials random:20");
     if (trials_.empty())
       throw UserError("--trials is missing: the trials to run again, such as 3,17-20 or random:20");
+    if (!network_.empty() && faults_.empty())
+      throw UserError("--network chooses what --faults OUT.csv writes; give it too");
+    if (threads_) check_threads(*threads_);
     TrialChoice choice = parse_trials(trials_);
     choice.seed = seed_;
     choice.point = point_;

@@ -180,11 +180,14 @@ void add_compute(CLI::App& app, Compute& compute, int default_threads) {
   app.add_flag("--share-gpu", compute.share_gpu, "Let several ranks use one GPU");
 }
 
+void check_threads(int threads) {
+  if (threads < 0 || threads > kMostThreads)
+    throw UserError(fmt::format("--threads {} is no number from 0 to {}", threads, kMostThreads));
+}
+
 Compute resolved(const Compute& compute, const Comm& comm) {
   Compute result = compute;
-  if (compute.threads < 0 || compute.threads > kMostThreads)
-    throw UserError(
-        fmt::format("--threads {} is no number from 0 to {}", compute.threads, kMostThreads));
+  check_threads(compute.threads);
   if (compute.threads == 0)
     result.threads = std::min(default_threads(comm.cpus(), comm.local_size()), kMostThreads);
   const double cpus = std::max(1.0, std::ceil(comm.cpus()));

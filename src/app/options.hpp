@@ -31,8 +31,10 @@ void add_images(CLI::App& app, std::int64_t& images, const std::string& what);
 
 /// --device, --threads, --share-gpu. `default_threads` 0: as `resolved` says.
 void add_compute(CLI::App& app, Compute& compute, int default_threads);
-/// Where --threads is 0: OMP_NUM_THREADS, else the CPUs that this rank has. UserError for a number
-/// of threads that no host has cores for.
+/// UserError for a number of threads that no host has cores for.
+void check_threads(int threads);
+/// Where --threads is 0: OMP_NUM_THREADS, else the CPUs that this rank has. check_threads()
+/// holds.
 Compute resolved(const Compute& compute, const Comm& comm);
 
 /// Options of whatever ranks channels, as typed; `ranking_job` translates (UserError).

@@ -77,9 +77,8 @@ PlanInfo plan_of(const ResultInfo& info, std::uint32_t point) {
 }
 
 Interval shifted(Interval interval, double by, double low, double high) {
-  interval.estimate += by;
-  interval.lower = std::max(low, interval.lower + by);
-  interval.upper = std::min(high, interval.upper + by);
+  for (double* value : {&interval.estimate, &interval.lower, &interval.upper})
+    *value = std::clamp(*value + by, low, high);
   return interval;
 }
 

@@ -204,6 +204,8 @@ USAGE = [
     ("campaign --job @not_utf8.toml", "@not_utf8.toml:2:"),
     ("campaign --job @bad_ratio.toml", "--hardening-ratio"),
     ("campaign --job @bad_word.toml", "@bad_word.toml:2: --engine warp is unknown"),
+    ("replay @net.pth --trials 0 --threads -1", "--threads -1 is no number from 0 to"),
+    ("replay @net.pth --trials 0 --network nope", "--network chooses what --faults OUT.csv writes"),
     ("campaign --job @two_counts.toml", "--single-bit and --fault-count exact:3"),
     (ONE_BER + "--output @r.h5 --weight-bounds maybe", "--weight-bounds"),
     (ONE_BER + "--output @r.h5 --also @net.pth @net.pth", "--also @net.pth"),

@@ -152,6 +152,39 @@ TEST(OwnFaultsOfImages, CountImagesAndNeverTheirDifferences) {
     }
 }
 
+/// Blocks of images with which the faults do what they do by chance alone: the loss on those that
+/// were drawn may be more than the whole accuracy. No accuracy is below 0.
+TEST(EstimatesFromBlocks, StayWhereAccuracyCanBe) {
+  ResultInfo info = info_of({"simple", "T2"});
+  info.image_blocks.resize(kImages);
+  info.labels.resize(kImages);
+  for (ModelInfo& model : info.models) model.golden_predictions.resize(kImages, 1);
+  for (std::size_t i = 0; i < kImages; ++i) {
+    info.image_blocks[i] = i < 50 ? 0 : 1;
+    if (i < 50)
+      for (ModelInfo& model : info.models) model.golden_predictions[i] = 0;  // right
+  }
+  for (ModelInfo& model : info.models) model.correct = 50;
+  PointEstimates estimates(info, 0);
+  for (std::uint64_t id = 0; id < 20; ++id) {
+    std::vector<TrialRow> trial(2);
+    for (std::uint32_t model = 0; model < 2; ++model) {
+      trial[model].id = id;
+      trial[model].model = model;
+      trial[model].images = trial[model].sdc_critical = 50;
+    }
+    estimates.add(trial);
+  }
+  for (const EstimateRow& row : estimates.look()) {
+    EXPECT_GE(row.estimate, 0) << row.quantity;
+    EXPECT_LE(row.lower, row.estimate) << row.quantity;
+    EXPECT_GE(row.upper, row.estimate) << row.quantity;
+    if (row.quantity == "accuracy") {
+      EXPECT_EQ(row.estimate, 0);
+    }
+  }
+}
+
 /// Losses are rare where words are read right; the strata have intervals of their own then.
 TEST(StrataOfWords, AreToldWhateverTheyAreCalled) {
   for (const bool of_words : {false, true}) {

@@ -23,7 +23,8 @@ T parse_word(const NamedValue<T> (&set)[N], Setting setting, const std::string& 
     if (text == set[i].word) return set[i].value;
     known += (i == 0 ? "" : i + 1 < N ? ", " : " or ") + std::string(set[i].word);
   }
-  throw UserError(spelled(setting) + " " + text + " is unknown; choose " + known);
+  throw UserError(spelled(setting) + " " + (text.empty() ? "''" : text) + " is unknown; choose " +
+                  known);
 }
 
 /// Bug where the set has no such value.
