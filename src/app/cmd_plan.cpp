@@ -280,13 +280,14 @@ nlohmann::json to_json(const DryRun::Point& point) {
       own["strata"].back().update({{"trials", stratum.trials}, {"half_width", stratum.half_width}});
   }
   if (!point.division.empty()) own.update({{"division", point.division}, {"pilot", point.pilot}});
-  for (const DryRun::Outlook& outlook : point.outlooks)
+  for (const DryRun::Outlook& outlook : point.outlooks) {
     own["outlooks"].push_back({{"supposed", outlook.supposed},
                                {"failing", outlook.failing},
                                {"simulations", outlook.simulations},
                                {"most", outlook.most},
                                {"trials", to_json(outlook.trials)},
                                {"half_width", to_json(outlook.half_width)}});
+  }
   return own;
 }
 
