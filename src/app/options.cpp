@@ -306,6 +306,7 @@ void add_store(CLI::App& app, std::vector<std::string>& store) {
 
 std::vector<StoreRule> store_rules(const std::vector<std::string>& store) {
   std::vector<StoreRule> rules;
+  rules.reserve(store.size());
   for (const std::string& text : store) rules.push_back(parse_store_rule(text));
   return rules;
 }
