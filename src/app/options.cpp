@@ -194,8 +194,7 @@ Compute resolved(const Compute& compute, const Comm& comm) {
   if (result.threads > 2 * cpus)
     spdlog::warn(
         "{} threads (--threads, or OMP_NUM_THREADS) are far more than the {:.0f} CPUs of this "
-        "rank; "
-        "they wait for each other, fewer are faster",
+        "rank; they wait for each other, fewer are faster",
         result.threads, cpus);
   return result;
 }
@@ -454,11 +453,10 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
                  "Stop when the interval of the failing share (--single-bit) or accuracy is "
                  "estimate +- this, such as 0.003")
       ->capture_default_str();
-  app.add_flag(
-      "--guaranteed", job.precision.guaranteed,
-      "Wider intervals that hold for every number of trials (with --half-width: "
-      "empirical-Bernstein; --single-bit --sampling stratified: MOVER for shares of failing "
-      "images)");
+  app.add_flag("--guaranteed", job.precision.guaranteed,
+               "Wider intervals that hold for every number of trials (with --half-width: "
+               "empirical-Bernstein; --single-bit --sampling stratified: MOVER for shares of "
+               "failing images)");
   app.add_option("--images-per-trial", job.images_per_trial,
                  "A random block of so many test images in each trial (-1: all)")
       ->check(CLI::Validator(no_image_count, "", "images"))
@@ -478,8 +476,7 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
   app.add_option("--trials-at-once", job.trials_at_once,
                  "On a GPU: trials whose images run as one batch (default " +
                      std::to_string(kTrialsAtOnce) +
-                     "). Part of the "
-                     "arithmetic, as --batch-size is; other trials in it change nothing");
+                     "). Part of the arithmetic, as --batch-size is");
   app.add_option("--cache-budget", job.cache_budget_gib,
                  "GiB per rank for fault-free activations (0: half of the rank's share of memory)")
       ->capture_default_str();

@@ -23,13 +23,6 @@ at::Tensor repeated(const at::Tensor& x, std::int64_t times) {
   return x.repeat(repeats);
 }
 
-/// Where two tensors have the same bits, `base`; elsewhere `changed`.
-at::Tensor where_changed(const at::Tensor& clean, const at::Tensor& changed,
-                         const at::Tensor& base) {
-  const at::Tensor same = clean.contiguous().view(at::kInt) == changed.contiguous().view(at::kInt);
-  return at::where(same, base, changed);
-}
-
 void move(Op& op, at::Device device) {
   for_each_tensor(op, [&](const char*, at::Tensor& values) { values = values.to(device); });
 }

@@ -183,4 +183,9 @@ std::map<NodeId, NodeChange> node_changes(const Graph& graph,
   return result;
 }
 
+at::Tensor where_changed(const at::Tensor& clean, const at::Tensor& changed,
+                         const at::Tensor& base) {
+  return at::where(clean.view(at::kInt) == changed.view(at::kInt), base, changed);
+}
+
 }  // namespace sentinel

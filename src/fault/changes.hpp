@@ -40,4 +40,8 @@ std::map<NodeId, NodeChange> node_changes(const Graph& graph,
                                           const std::vector<StoredTensor>& tensors,
                                           const std::vector<ReadChange>& changes);
 
+/// `base` where two tensors have the same bits, else `changed`.
+at::Tensor where_changed(const at::Tensor& clean, const at::Tensor& changed,
+                         const at::Tensor& base);
+
 }  // namespace sentinel

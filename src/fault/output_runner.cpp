@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "fault/changes.hpp"
 #include "sentinel/core/error.hpp"
 
 namespace sentinel {
@@ -21,12 +22,6 @@ at::Tensor rows_like(const at::Tensor& x, std::size_t rows) {
 
 bool equal_bits(const at::Tensor& a, const at::Tensor& b) {
   return std::memcmp(a.data_ptr<float>(), b.data_ptr<float>(), a.nbytes()) == 0;
-}
-
-/// Elements with equal bits come from `base`, others from `changed`.
-at::Tensor where_changed(const at::Tensor& clean, const at::Tensor& changed,
-                         const at::Tensor& base) {
-  return at::where(clean.view(at::kInt) == changed.view(at::kInt), base, changed);
 }
 
 Numbers joined(const Numbers& a, const Numbers& b) {
@@ -230,9 +225,7 @@ std::vector<OutputRunner::Row> OutputRunner::rows_of(const std::vector<OutputTri
       const auto after = std::upper_bound(first_of_.begin(), first_of_.end(), image);
       row.block = static_cast<std::size_t>(after - first_of_.begin()) - 1;
       row.in_block = image - first_of_[row.block];
-      // A value has the number of its last node, so that the first node's need not be the first.
-      row.first = net_.value_of(row.nodes.front());
-      for (const NodeId node : row.nodes) row.first = std::min(row.first, net_.value_of(node));
+      row.first = net_.first_value(row.nodes);
       rows.push_back(std::move(row));
     }
   const bool by_block = !cache_.keeps_all();

@@ -128,7 +128,6 @@ struct TrialEngine::State {
   void patched_trials(NodeId conv, const std::vector<WaitingTrial>& trials) const;
   void batched_trials(std::vector<WaitingTrial>& trials) const;
   NodeId first_changed(const std::vector<ReadChange>& changes) const;
-  NodeId first_value(const std::vector<NodeId>& nodes) const;
   std::vector<TrialOutput> output_trials(const TrialInput* begin, const TrialInput* end) const;
   std::vector<TrialOutput> fast_trials(const TrialInput* begin, const TrialInput* end) const;
   std::size_t wave() const;
@@ -243,13 +242,6 @@ NodeId TrialEngine::State::first_changed(const std::vector<ReadChange>& changes)
   return memory->tensors()[changes.front().stored].node;
 }
 
-/// A value has the number of its last node, so that the first node's need not be the first.
-NodeId TrialEngine::State::first_value(const std::vector<NodeId>& nodes) const {
-  NodeId first = net->value_of(nodes.front());
-  for (const NodeId node : nodes) first = std::min(first, net->value_of(node));
-  return first;
-}
-
 /// Everything from the first changed node on.
 at::Tensor TrialEngine::State::dense_logits(const std::vector<ReadChange>& changes,
                                             const ImageRange& range) const {
@@ -285,7 +277,7 @@ void TrialEngine::State::batched_trials(std::vector<WaitingTrial>& trials) const
     std::vector<NodeId> nodes;
     for (const ChangeRange& own : by_tensor(trial.changes))
       nodes.push_back(memory->tensors()[own.first->stored].node);
-    batched.push_back({first_value(nodes), trial.range.first_block, trial.range.last_block,
+    batched.push_back({net->first_value(nodes), trial.range.first_block, trial.range.last_block,
                        trial.output->logits, std::move(trial.changes)});
   }
   batches->run(batched);
@@ -310,7 +302,7 @@ std::vector<TrialOutput> TrialEngine::State::output_trials(const TrialInput* beg
     for (const FaultSite& site : begin[t].faults)
       nodes.push_back(space.tensors()[site.tensor].node);
     if (batches)
-      batched.push_back({first_value(nodes),
+      batched.push_back({net->first_value(nodes),
                          own.first_block,
                          own.last_block,
                          results[t].logits,

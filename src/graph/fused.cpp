@@ -231,6 +231,12 @@ FusedNet::Constants FusedNet::constants_of(const Value& value, const Overlay& ov
   return constants;
 }
 
+NodeId FusedNet::first_value(const std::vector<NodeId>& nodes) const {
+  NodeId first = value_of(nodes.at(0));
+  for (const NodeId node : nodes) first = std::min(first, value_of(node));
+  return first;
+}
+
 std::vector<NodeId> FusedNet::live_at(NodeId from) const {
   std::vector<NodeId> live;
   for (NodeId id = 0; id < std::min(from, graph_.size()); ++id)

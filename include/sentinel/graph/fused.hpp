@@ -38,6 +38,9 @@ class FusedNet {
   const std::vector<NodeId>& parts(NodeId id) const { return values_[index(id)].parts; }
   /// The value that a node is a part of.
   NodeId value_of(NodeId node) const { return value_of_[index(node)]; }
+  /// The first value that any of these nodes is a part of. A value has the number of its last node,
+  /// so that the first node's need not be it. At least one node.
+  NodeId first_value(const std::vector<NodeId>& nodes) const;
   bool is_value(NodeId id) const { return id == 0 || !parts(id).empty(); }
   /// The values that a value is computed from.
   const std::vector<NodeId>& inputs(NodeId id) const { return values_[index(id)].inputs; }
