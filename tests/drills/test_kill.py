@@ -376,7 +376,9 @@ def test_a_training_killed_at_random_moments(
         outcome = ended(process, 60)
         # At its very start it has not begun to listen.
         assert outcome.code in (0, 75, -number), outcome.err
-        assert output.exists() == (outcome.code == 0)
+        # A kill may fall between the output's renaming and the end of the process.
+        if outcome.code != -signal.SIGKILL:
+            assert output.exists() == (outcome.code == 0)
         if output.exists():
             assert output.read_bytes() == trained[command]
             output.unlink()
