@@ -12,7 +12,7 @@
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/normalisation.hpp"
 #include "sentinel/networks/selection.hpp"
-#include "sentinel/protect/train.hpp"
+#include "sentinel/transform/train.hpp"
 
 namespace sentinel {
 namespace {

@@ -15,7 +15,7 @@
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/normalisation.hpp"
 #include "sentinel/networks/selection.hpp"
-#include "sentinel/protect/train.hpp"
+#include "sentinel/transform/train.hpp"
 
 namespace sentinel {
 namespace {

@@ -14,7 +14,7 @@
 #include "sentinel/networks/normalisation.hpp"
 #include "sentinel/networks/outputs.hpp"
 #include "sentinel/networks/selection.hpp"
-#include "sentinel/protect/transform.hpp"
+#include "sentinel/transform/harden.hpp"
 
 namespace sentinel {
 namespace {

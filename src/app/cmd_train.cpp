@@ -15,7 +15,7 @@
 #include "sentinel/networks/outputs.hpp"
 #include "sentinel/networks/selection.hpp"
 #include "sentinel/networks/training_state.hpp"
-#include "sentinel/protect/train.hpp"
+#include "sentinel/transform/train.hpp"
 
 namespace sentinel {
 namespace {

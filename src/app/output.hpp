@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "sentinel/graph/profile.hpp"
-#include "sentinel/protect/train.hpp"
 #include "sentinel/stats/interval.hpp"
+#include "sentinel/transform/train.hpp"
 
 namespace sentinel {
 

@@ -6,7 +6,7 @@
 #include "sentinel/fault/fault_list.hpp"
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/networks/network.hpp"
-#include "sentinel/protect/importance.hpp"
+#include "sentinel/transform/importance.hpp"
 
 namespace sentinel {
 

@@ -3,7 +3,7 @@
 #include "sentinel/comm/comm.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/selection.hpp"
-#include "sentinel/protect/importance.hpp"
+#include "sentinel/transform/importance.hpp"
 
 namespace sentinel {
 

@@ -9,9 +9,9 @@
 #include "sentinel/core/setting.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/networks/pruning.hpp"
-#include "sentinel/protect/folding.hpp"
-#include "sentinel/protect/train.hpp"
 #include "sentinel/stats/interval.hpp"
+#include "sentinel/transform/folding.hpp"
+#include "sentinel/transform/train.hpp"
 
 namespace sentinel {
 namespace {

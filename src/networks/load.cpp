@@ -13,7 +13,7 @@
 #include "sentinel/core/setting.hpp"
 #include "sentinel/fault/fault_free.hpp"
 #include "sentinel/io/checkpoint_file.hpp"
-#include "sentinel/protect/transform.hpp"
+#include "sentinel/transform/harden.hpp"
 
 namespace sentinel {
 namespace {

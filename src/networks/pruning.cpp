@@ -10,7 +10,7 @@
 #include "sentinel/core/hash.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/training_state.hpp"
-#include "sentinel/protect/train.hpp"
+#include "sentinel/transform/train.hpp"
 
 namespace sentinel {
 namespace {

@@ -2,7 +2,7 @@
 #include <string>
 
 #include "sentinel/core/bytes.hpp"
-#include "sentinel/protect/importance.hpp"
+#include "sentinel/transform/importance.hpp"
 
 namespace sentinel {
 

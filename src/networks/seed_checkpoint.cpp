@@ -9,7 +9,7 @@
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/rules.hpp"
 #include "sentinel/models/model.hpp"
-#include "sentinel/protect/transform.hpp"
+#include "sentinel/transform/harden.hpp"
 
 namespace sentinel {
 namespace {

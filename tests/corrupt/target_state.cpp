@@ -5,12 +5,12 @@
 #include "corrupt/small_network.hpp"
 #include "corrupt/target.hpp"
 #include "corrupt/zip_repair.hpp"
-#include "protect/deepvigor_cache.hpp"
-#include "protect/train_state.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/models/model.hpp"
-#include "sentinel/protect/importance.hpp"
+#include "sentinel/transform/importance.hpp"
 #include "store/lock.hpp"
+#include "transform/deepvigor_cache.hpp"
+#include "transform/train_state.hpp"
 #include "unit/store_fixture.hpp"
 
 namespace sentinel::test {

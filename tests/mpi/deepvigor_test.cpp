@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "sentinel/comm/comm.hpp"
-#include "unit/protect_support.hpp"
+#include "unit/transform_support.hpp"
 
 namespace sentinel {
 namespace {

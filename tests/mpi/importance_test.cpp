@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "sentinel/core/error.hpp"
-#include "sentinel/protect/importance.hpp"
-#include "unit/protect_support.hpp"
+#include "sentinel/transform/importance.hpp"
+#include "unit/transform_support.hpp"
 
 namespace sentinel {
 namespace {

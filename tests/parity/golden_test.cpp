@@ -2,7 +2,7 @@
 #include "parity/support.hpp"
 #include "sentinel/fault/outcome.hpp"
 #include "sentinel/graph/profile.hpp"
-#include "sentinel/protect/train.hpp"
+#include "sentinel/transform/train.hpp"
 #include "unit/tolerances.hpp"
 
 namespace sentinel::parity {

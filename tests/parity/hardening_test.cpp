@@ -5,8 +5,8 @@
 #include "sentinel/core/hash.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
-#include "sentinel/protect/train.hpp"
-#include "sentinel/protect/transform.hpp"
+#include "sentinel/transform/harden.hpp"
+#include "sentinel/transform/train.hpp"
 
 namespace sentinel::parity {
 namespace {

@@ -3,8 +3,8 @@
 #include <iostream>
 
 #include "parity/support.hpp"
-#include "sentinel/protect/importance.hpp"
-#include "sentinel/protect/transform.hpp"
+#include "sentinel/transform/harden.hpp"
+#include "sentinel/transform/importance.hpp"
 
 namespace sentinel::parity {
 namespace {

@@ -4,8 +4,8 @@
 #include "parity/support.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
-#include "sentinel/protect/prune.hpp"
-#include "sentinel/protect/train.hpp"
+#include "sentinel/transform/prune.hpp"
+#include "sentinel/transform/train.hpp"
 
 namespace sentinel::parity {
 namespace {

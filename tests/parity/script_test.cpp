@@ -11,7 +11,7 @@
 #include "sentinel/graph/run.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/models/script.hpp"
-#include "sentinel/protect/transform.hpp"
+#include "sentinel/transform/harden.hpp"
 
 namespace sentinel::parity {
 namespace {

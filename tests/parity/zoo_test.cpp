@@ -10,9 +10,9 @@
 #include "sentinel/graph/run.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/models/script.hpp"
-#include "sentinel/protect/importance.hpp"
-#include "sentinel/protect/prune.hpp"
-#include "sentinel/protect/transform.hpp"
+#include "sentinel/transform/harden.hpp"
+#include "sentinel/transform/importance.hpp"
+#include "sentinel/transform/prune.hpp"
 #include "unit/tolerances.hpp"
 
 namespace sentinel::parity {

@@ -11,7 +11,7 @@
 #include "sentinel/fault/trial_engine.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/selection.hpp"
-#include "sentinel/protect/channel_faults.hpp"
+#include "sentinel/transform/channel_faults.hpp"
 #include "unit/fault_nets.hpp"
 #include "unit/tolerances.hpp"
 

@@ -1,7 +1,7 @@
 #pragma once
 #include <ATen/core/grad_mode.h>
 
-#include "unit/protect_support.hpp"
+#include "unit/transform_support.hpp"
 
 /// What the tests of deepvigor and of its cache share.
 namespace sentinel::test {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "sentinel/core/error.hpp"
-#include "unit/protect_support.hpp"
+#include "unit/transform_support.hpp"
 
 namespace sentinel {
 namespace {

@@ -12,10 +12,10 @@
 #include "sentinel/networks/device.hpp"
 #include "sentinel/networks/pruning.hpp"
 #include "sentinel/networks/selection.hpp"
-#include "sentinel/protect/channel_faults.hpp"
-#include "sentinel/protect/importance.hpp"
-#include "sentinel/protect/transform.hpp"
 #include "sentinel/stats/precision.hpp"
+#include "sentinel/transform/channel_faults.hpp"
+#include "sentinel/transform/harden.hpp"
+#include "sentinel/transform/importance.hpp"
 #include "sentinel/words/effect.hpp"
 
 namespace sentinel {

@@ -5,8 +5,8 @@
 #include "sentinel/comm/comm.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/selection.hpp"
-#include "sentinel/protect/importance.hpp"
-#include "sentinel/protect/transform.hpp"
+#include "sentinel/transform/harden.hpp"
+#include "sentinel/transform/importance.hpp"
 
 namespace sentinel {
 

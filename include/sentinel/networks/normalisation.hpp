@@ -6,7 +6,7 @@
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/selection.hpp"
-#include "sentinel/protect/train.hpp"
+#include "sentinel/transform/train.hpp"
 
 namespace sentinel {
 

@@ -5,9 +5,9 @@
 #include "sentinel/comm/comm.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/selection.hpp"
-#include "sentinel/protect/importance.hpp"
-#include "sentinel/protect/prune.hpp"
-#include "sentinel/protect/train_options.hpp"
+#include "sentinel/transform/importance.hpp"
+#include "sentinel/transform/prune.hpp"
+#include "sentinel/transform/train_options.hpp"
 
 namespace sentinel {
 

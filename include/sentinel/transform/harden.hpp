@@ -1,0 +1,108 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sentinel/comm/comm.hpp"
+#include "sentinel/graph/graph.hpp"
+#include "sentinel/io/dataset.hpp"
+#include "sentinel/transform/importance.hpp"
+#include "sentinel/transform/storing.hpp"
+
+namespace sentinel {
+
+/// Permutes the output channels of every permutable channel group to descending group score,
+/// together with everything indexed by them (bias, BN, duplicated lists, per-channel bounds,
+/// consumers' inputs). Logits stay the same up to rounding. `Graph::origin` remembers where
+/// channels came from. Bug for scores of another graph.
+Graph sort_channels(const Graph& graph, const ChannelScores& scores,
+                    GroupScore group_score = GroupScore::kMean);
+
+/// A group of channels that move together, in the order by which sort_channels sorts it.
+struct GroupOrder {
+  std::vector<std::string> layers;  // the convolutions whose scores make it, execution order
+  std::int64_t channels = 0;
+  bool permutable = true;           // false: holds the logits or the network's input, never sorted
+  std::vector<std::int64_t> order;  // of the group's channels, the most important first
+};
+/// Every group with a convolution among its producers, execution order. Bug for scores of another
+/// graph.
+std::vector<GroupOrder> group_orders(const Graph& graph, const ChannelScores& scores,
+                                     GroupScore group_score = GroupScore::kMean);
+
+/// floor(channels * ratio), the product in double as Python's int(channels * ratio).
+std::int64_t share_of(std::int64_t channels, double ratio);
+/// How many of a convolution's channels are duplicated: share_of, at least 1.
+std::int64_t duplicate_count(std::int64_t channels, double ratio);
+
+/// d = max(1, floor(Cout * ratio)) channels of each Conv2d are stored and computed twice
+/// (docs/methods.md).
+struct DuplicationPlan {
+  double ratio = 0.1;                  // in [0, 1); 0: no duplication
+  RowLayout layout = RowLayout::kOwn;  // kGroup: sort first, then each conv's first d
+  Correction correction = Correction::kRange;
+  GroupScore group_score = GroupScore::kMean;
+};
+/// UserError for a ratio outside [0, 1), or a graph that is hardened already.
+/// With kGroup, a convolution without a permutable group of its own takes its own best. Intervals
+/// of kRange stay infinite until calibrate() sets them.
+Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
+                         const DuplicationPlan& plan);
+
+enum class BoundsPer { kLayer, kChannel };
+/// Replaces every activation's call site by a BoundedActivation without a bound yet (+inf).
+/// UserError where there is a BoundedActivation already.
+Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per);
+
+enum class WeightBoundsPer { kLayer, kChannel };
+/// Gives every convolution and linear layer the [min, max] of its weights (copies too) as weight
+/// bounds. Fault-free, nothing changes. UserError where there are weight bounds already
+/// or a weight is not finite.
+Graph bound_weights(const Graph& graph, WeightBoundsPer per);
+
+/// Removes all weight bounds; fault-free, nothing changes.
+void remove_weight_bounds(Graph& graph);
+
+/// Ranges of the fault-free outputs of activations, and of convolutions (before BN), by channel.
+struct ActivationRanges {
+  struct Site {
+    std::string name;
+    std::vector<double> low, high;  // [C]
+  };
+  std::vector<Site> activations, convs;  // execution order
+};
+/// Profiles an unprotected or protected graph fault-free on images, shared among the ranks by
+/// blocks (minimum and maximum do not depend on their order). Collective, the same on every rank.
+/// Where an activation is not finite, every rank throws the SharedError of a DataError.
+ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, const Comm& comm,
+                                   at::Device device);
+
+/// Sets every bound 2^-10 of it above the largest activation and every interval to the profiled
+/// range widened by 10 % of its width on each side. `ranges` come from the unprotected graph of the
+/// same channel order, i.e. by node name from the graph before restrict/duplicate.
+void calibrate(Graph& graph, const ActivationRanges& ranges);
+
+/// Makes every bound and interval infinite: nothing is restricted, every finite value is in range.
+void remove_limits(Graph& graph);
+
+/// Sets bounds and intervals anew from the graph's own activations without limits, as after
+/// training; nothing to do for a graph that has none. Collective, errors as of activation_ranges.
+void recalibrate(Graph& graph, const Dataset& images, const Comm& comm, at::Device device);
+
+struct HardeningPlan {
+  DuplicationPlan duplication;
+  bool restricted = true;
+  Clipping clipping = Clipping::kRanger;
+  BoundsPer bounds = BoundsPer::kLayer;
+  std::optional<WeightBoundsPer> weight_bounds;  // none: off
+  std::vector<StoreRule> store;                  // none: plain fp32
+  bool fold_batch_norm = false;                  // into the scales of integer weights
+};
+/// duplicate + restrict + fold + store + bound the weights + calibrate on the calibration images,
+/// each where the plan says so: bounds are those of the values as they are read, and are stored
+/// last.
+/// Collective; the same graph on every rank.
+Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
+             const Dataset& calibration, const Comm& comm, at::Device device);
+
+}  // namespace sentinel
