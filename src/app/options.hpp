@@ -10,6 +10,11 @@
 
 namespace sentinel {
 
+/// A whole number of 64 bits.
+CLI::Validator whole_number();
+/// 1 or more, or -1 for all.
+CLI::Validator image_count();
+
 /// An option with a whole number from 0 on. (CLI11 takes -1 for 2^64 - 1.)
 CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& value,
                        const std::string& what);
