@@ -12,6 +12,7 @@
 
 #include "sentinel/core/cpus.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/word_table.hpp"
 #include "sentinel/graph/rules.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/networks/device.hpp"
@@ -20,6 +21,9 @@
 
 namespace sentinel {
 namespace {
+
+constexpr NamedValue<OverheadOf> kOverheadOf[] = {{"parameters", OverheadOf::kParameters},
+                                                  {"macs", OverheadOf::kMacs}};
 
 /// The value a word stands for, or an error that lists the words.
 template <class T>
@@ -309,9 +313,16 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
   add_ranking(app, o.ranking);
   app.add_option("--ranking", o.ranking.job.file,
                  "Ranking file of `rank` to use instead of --importance");
-  app.add_option("--hardening-ratio", o.ratio,
-                 "Share of each convolution's channels to duplicate, in [0, 1); 0: none")
-      ->capture_default_str();
+  CLI::Option* ratio =
+      app.add_option("--hardening-ratio", o.ratio,
+                     "Share of each convolution's channels to duplicate, in [0, 1); 0: none")
+          ->capture_default_str();
+  app.add_option("--overhead", o.overhead,
+                 "Instead: duplicate the channels of all convolutions in order of benefit per "
+                 "cost, until the network has so much more, such as 0.05:parameters or 0.05:macs")
+      ->delimiter(':')
+      ->type_name("SHARE:parameters|macs")
+      ->excludes(ratio);
   app.add_option("--selection", o.selection,
                  "own: each convolution's best; group: the channel group's best (seed tool)")
       ->capture_default_str();
@@ -341,6 +352,9 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   job.calibration_images = o.calibration_images;
   DuplicationPlan& plan = job.hardening.duplication;
   plan.ratio = o.ratio;
+  if (!o.overhead.second.empty())
+    plan.overhead = {o.overhead.first,
+                     parse_word(kOverheadOf, Setting::kOverhead, o.overhead.second)};
   plan.layout = choose<RowLayout>("--selection", o.selection,
                                   {{"own", RowLayout::kOwn}, {"group", RowLayout::kGroup}});
   plan.correction = choose<Correction>("--correction", o.correction,

@@ -87,6 +87,7 @@ std::vector<StoreRule> store_rules(const std::vector<std::string>& store);
 struct ProtectionOptions {
   RankingOptions ranking;
   double ratio = 0.1;
+  std::pair<double, std::string> overhead;  // share, of what; "": by the ratio
   std::string selection = "own", correction = "range", clipping = "ranger", bounds = "layer",
               group_score = "mean", weight_bounds = "off";
   std::vector<std::string> store;

@@ -194,6 +194,15 @@ void validate_faults(const Job& job) {
 
 void validate(const ProtectionJob& job) {
   const double ratio = job.hardening.duplication.ratio;
+  if (const auto& overhead = job.hardening.duplication.overhead) {
+    require(overhead->share > 0 && overhead->share <= 1, Setting::kOverhead,
+            fmt::format("{} lies outside (0, 1]; give what duplication may add, such as "
+                        "0.05:parameters",
+                        overhead->share));
+    require(job.hardening.duplication.layout == RowLayout::kOwn, Setting::kOverhead,
+            "chooses each convolution's own channels, and " + spelled(Setting::kSelection) +
+                " group those of a group; leave one out");
+  }
   require(
       ratio >= 0 && ratio < 1, Setting::kHardeningRatio,
       fmt::format("{} lies outside [0, 1); give the share of channels to duplicate, such as 0.1",

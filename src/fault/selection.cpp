@@ -175,6 +175,10 @@ Selection::Channels parse_channels(const std::string& text) {
   return channels;
 }
 
+std::string channels_name(const Selection::Channels& channels) {
+  return channels.layer + "=" + name_of(merged(channels.channels));
+}
+
 namespace {
 
 void sort(std::vector<std::string>& words) {
@@ -245,8 +249,8 @@ std::string target_name(const Selection& selection) {
 std::string selection_name(const Selection& selection) {
   std::vector<std::string> parts;
   if (!selection.layers.empty()) parts.push_back("layers " + joined(selection.layers));
-  for (const auto& [layer, channels] : selection.channels)
-    parts.push_back("channels " + layer + "=" + name_of(channels));
+  for (const Selection::Channels& own : selection.channels)
+    parts.push_back("channels " + channels_name(own));
   if (!selection.bits.empty()) parts.push_back("bits " + joined(selection.bits));
   return fmt::format("{}", fmt::join(parts, "; "));
 }
