@@ -166,6 +166,12 @@ void validate_list(const Job& job) {
             faults.list + " says which faults each trial has; leave out " + setting);
 }
 
+/// Both spellings of a single fault: a job does not know which was given.
+std::string in_words(const FaultCount& count) {
+  const std::string exact = spelled(Setting::kFaultCount) + " " + fault_count_name(count);
+  return count.is_single() ? spelled(Setting::kSingleBit) + " (" + exact + ")" : exact;
+}
+
 void validate_faults(const Job& job) {
   const FaultsJob& faults = job.faults;
   if (!faults.list.empty()) return validate_list(job);
@@ -185,8 +191,7 @@ void validate_faults(const Job& job) {
           std::string("is missing: the probability that ") +
               (bits ? "a bit flips" : "an event starts at a bit") + ", such as 1e-6");
   require(!exact || rates.empty(), rate_setting,
-          "and " + spelled(Setting::kFaultCount) + " " + fault_count_name(job.fault_count) +
-              " contradict each other; give one");
+          "and " + in_words(job.fault_count) + " contradict each other; give one");
   for (const double rate : rates) sampler_of(job.fault_count, rate);
 }
 
