@@ -135,6 +135,10 @@ bool selects_outputs(const Selection& selection) {
 }
 
 std::vector<TensorClass> parse_targets(const std::vector<std::string>& words) {
+  for (auto word = words.begin(); word != words.end(); ++word)
+    if (std::find(words.begin(), word, *word) != word)
+      throw UserError(spelled(Setting::kFaultTarget) + " " + joined(words) + " names " + *word +
+                      " twice; name it once");
   for (const TensorClass kind : {TensorClass::kActivation, TensorClass::kPost})
     if (std::find(words.begin(), words.end(), class_name(kind)) != words.end()) {
       if (words.size() == 1) return {kind};

@@ -35,7 +35,7 @@ struct Selection {
 /// Whether it is of outputs of nodes, and not of memory.
 bool selects_outputs(const Selection& selection);
 /// "weight", "weight,bias", "parameters" (all classes that are stored), "activation" or "post"
-/// alone. UserError.
+/// alone; each word once. UserError.
 std::vector<TensorClass> parse_targets(const std::vector<std::string>& words);
 /// "layer1.0.conv1=0-3,7". UserError.
 Selection::Channels parse_channels(const std::string& text);
