@@ -76,7 +76,7 @@ NamedModel harden_one(const Comm& comm, const Job& job, at::Device device, const
                       const MadeNetwork& made) {
   const NamedModel& base = built.models[made.of_pruned ? 1 : 0];
   ChannelScores again;
-  if (made.of_pruned && job.protection.hardening.duplication.ratio > 0) {
+  if (made.of_pruned && duplicates(job.protection.hardening.duplication)) {
     RankingJob ranking = job.protection.ranking;
     ranking.file.clear();  // it ranks the original
     ranking.channel_faults.output += ".pruned.h5";
@@ -230,7 +230,7 @@ Built begin(const Comm& comm, Job& job) {
 }  // namespace
 
 bool needs_scores(const Job& job) {
-  return job.pruning || (job.protect && job.protection.hardening.duplication.ratio > 0);
+  return job.pruning || (job.protect && duplicates(job.protection.hardening.duplication));
 }
 
 Built build(const Comm& comm, Job& job, at::Device device) {

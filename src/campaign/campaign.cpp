@@ -58,7 +58,7 @@ ExitCode run_campaign(const Comm& comm, const Job& asked) {
     if (!job.fresh) require_current_schema(job.output, restart_advice());
     return Bytes();
   });
-  if (job.protect) job.protection.ranking.importance = method_of(comm, job.protection.ranking);
+  if (job.protect) note_method(comm, job.protection);
   const std::vector<std::string> paths = made_paths(job);
   Built built = build(comm, job, device);
   TrialPlan plan{"inject", built.models, built.images, {}, built.scores};

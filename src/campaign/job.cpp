@@ -89,7 +89,8 @@ Precision precision_of(const ChannelFaultsJob& job) {
 }
 
 bool protects(const HardeningPlan& plan) {
-  return plan.duplication.ratio > 0 || plan.restricted || plan.weight_bounds || !plan.store.empty();
+  return duplicates(plan.duplication) || plan.restricted || plan.weight_bounds ||
+         !plan.store.empty();
 }
 
 std::uint64_t planned_trials(const Job& job) {
