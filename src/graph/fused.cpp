@@ -35,6 +35,8 @@ kernels::Epilogue::Activation activation_of(const Op& op) {
       return Kind::kRanger;
     case Clipping::kRangerClamp:
       return Kind::kRangerClamp;
+    case Clipping::kSmooth:
+      return Kind::kSmooth;
   }
   throw Bug("unknown clipping");
 }

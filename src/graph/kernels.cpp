@@ -56,6 +56,16 @@ at::Tensor channels_last(const at::Tensor& x) {
 
 enum class Scaling { kNone, kPlain, kMixed };  // kMixed: some channels with one rounding
 
+/// rules::smooth of values that are not below 0. Most are far below their bounds: one pass without a
+/// branch asks whether any is not.
+SENTINEL_INLINE void smooth_row(float* row, const float* bound, Index channels) {
+  std::int32_t near = 0;
+  for (Index c = 0; c < channels; ++c) near |= (row[c] > 0.0F) & (row[c] - bound[c] >= -1.0F);
+  if (near == 0) return;
+  for (Index c = 0; c < channels; ++c)
+    if (row[c] > 0.0F) row[c] = rules::smooth(row[c], bound[c]);
+}
+
 template <Scaling kScaling, bool kAdds, Epilogue::Activation kActivation>
 SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Index channels,
                                  const Epilogue& e) {
@@ -78,8 +88,10 @@ SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Ind
         v = v > e.bound[c] ? (kClamps ? e.bound[c] : 0.0F) : v;
         v = v > 0.0F ? v : 0.0F;
       }
+      if constexpr (kActivation == Activation::kSmooth) v = v > 0.0F ? v : 0.0F;
       out[c] = v;
     }
+    if constexpr (kActivation == Activation::kSmooth) smooth_row(out, e.bound, channels);
   }
 }
 
@@ -96,6 +108,8 @@ SENTINEL_INLINE void finish_with(const float* from, float* to, Index pixels, Ind
       return finish_rows<kScaling, kAdds, Activation::kRanger>(from, to, pixels, channels, e);
     case Activation::kRangerClamp:
       return finish_rows<kScaling, kAdds, Activation::kRangerClamp>(from, to, pixels, channels, e);
+    case Activation::kSmooth:
+      return finish_rows<kScaling, kAdds, Activation::kSmooth>(from, to, pixels, channels, e);
   }
 }
 

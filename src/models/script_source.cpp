@@ -35,6 +35,12 @@ def ranger_clamp(self, x: Tensor, bound: Tensor, relu: bool) -> Tensor:
     good = x > 0 if relu else (x == x) & (most == most)
     return torch.where(good, torch.where(x > most, most, x), x.new_zeros([]))
 
+def smooth(self, x: Tensor, bound: Tensor, relu: bool) -> Tensor:
+    most = self.acting_bound(torch.clamp(bound, max=3.4028234663852886e+38), x, relu).double()
+    wide = x.double()
+    kept = torch.where((x > 0) & (wide - most <= 5), wide, wide.new_zeros([]))
+    return (kept / (1 + torch.exp(20 * (kept - most)))).to(x.dtype)
+
 def merge(self, a: Tensor, b: Tensor, prefer_a: Tensor) -> Tensor:
     finite_a = torch.isfinite(a)
     finite_b = torch.isfinite(b)
@@ -141,6 +147,8 @@ struct Expression {
         return restricted("ranger", op.kind);
       case Clipping::kRangerClamp:
         return restricted("ranger_clamp", op.kind);
+      case Clipping::kSmooth:
+        return restricted("smooth", op.kind);
     }
     throw Bug("unknown clipping");
   }

@@ -16,7 +16,7 @@ struct Epilogue {
   // infinite. None: not needed.
   const std::uint8_t* one_rounding = nullptr;
   const float* other = nullptr;  // shape and layout of x
-  enum class Activation { kNone, kRelu, kRanger, kRangerClamp } activation = Activation::kNone;
+  enum class Activation { kNone, kRelu, kRanger, kRangerClamp, kSmooth } activation = Activation::kNone;
   const float* bound = nullptr;  // [C] as they act, of the bounded ones
 };
 /// `to` may be `from`; both hold `pixels` rows of `channels` values.

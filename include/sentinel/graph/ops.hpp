@@ -22,6 +22,7 @@ enum class Correction {
 enum class Clipping {
   kRanger,       // x > bound -> 0 (the seed tool's)
   kRangerClamp,  // x > bound -> bound (Chen et al., "A Low-cost Fault Corrector ...", DSN 2021)
+  kSmooth,       // x / (1 + exp(20 (x - bound))), 0 from bound + 5 on; of ReLUs alone (FitAct, ProAct)
 };
 /// Order of the rows of a duplicated convolution in a checkpoint; in memory it is always kOwn.
 enum class RowLayout {
