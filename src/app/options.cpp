@@ -159,7 +159,7 @@ void add_seed_checkpoint(CLI::App& app, ModelSelection& selection) {
   add_word(
       app, "--clipping",
       [&selection](const std::string& word) { selection.clipping = parse_clipping(word); }, "",
-      "Of a checkpoint that the seed tool hardened: ranger or ranger-clamp, with bounds "
+      "Of a checkpoint that the seed tool hardened: ranger, ranger-clamp or smooth, with bounds "
       "from all training images");
 }
 
@@ -322,10 +322,13 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
       ->capture_default_str();
   app.add_option("--correction", o.correction, "How two copies merge: range or min (seed tool)")
       ->capture_default_str();
-  app.add_option("--clipping", o.clipping,
-                 "Activation bound: ranger (to zero), ranger-clamp (to the bound), none")
+  app.add_option(
+         "--clipping", o.clipping,
+         "Beyond an activation's bound: ranger (0), ranger-clamp (the bound), smooth (falls off "
+         "at it; ReLUs alone), none")
       ->capture_default_str();
-  app.add_option("--bounds", o.bounds, "One bound per layer or per channel")->capture_default_str();
+  app.add_option("--bounds", o.bounds, "One activation bound per layer, channel or neuron")
+      ->capture_default_str();
   app.add_option("--weight-bounds", o.weight_bounds,
                  "Read weights outside their fault-free range as 0: off, layer or channel")
       ->capture_default_str();
@@ -351,8 +354,10 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   plan.correction = choose<Correction>("--correction", o.correction,
                                        {{"range", Correction::kRange}, {"min", Correction::kMin}});
   plan.group_score = group_score_of(o.group_score);
-  job.hardening.bounds = choose<BoundsPer>(
-      "--bounds", o.bounds, {{"layer", BoundsPer::kLayer}, {"channel", BoundsPer::kChannel}});
+  job.hardening.bounds = choose<BoundsPer>("--bounds", o.bounds,
+                                           {{"layer", BoundsPer::kLayer},
+                                            {"channel", BoundsPer::kChannel},
+                                            {"neuron", BoundsPer::kNeuron}});
   job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(
       "--weight-bounds", o.weight_bounds,
       {{"off", {}}, {"layer", WeightBoundsPer::kLayer}, {"channel", WeightBoundsPer::kChannel}});

@@ -56,8 +56,8 @@ at::Tensor channels_last(const at::Tensor& x) {
 
 enum class Scaling { kNone, kPlain, kMixed };  // kMixed: some channels with one rounding
 
-/// rules::smooth of values that are not below 0. Most are far below their bounds: one pass without a
-/// branch asks whether any is not.
+/// rules::smooth of values that are not below 0. Most are far below their bounds: one pass without
+/// a branch asks whether any is not.
 SENTINEL_INLINE void smooth_row(float* row, const float* bound, Index channels) {
   std::int32_t near = 0;
   for (Index c = 0; c < channels; ++c) near |= (row[c] > 0.0F) & (row[c] - bound[c] >= -1.0F);
@@ -70,9 +70,12 @@ template <Scaling kScaling, bool kAdds, Epilogue::Activation kActivation>
 SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Index channels,
                                  const Epilogue& e) {
   using Activation = Epilogue::Activation;
+  Index bounded = 0;  // pixel of the bounds
   for (Index p = 0; p < pixels; ++p) {
     const float* in = from + p * channels;
     const float* other = kAdds ? e.other + p * channels : nullptr;
+    const float* bound = e.bound + bounded * channels;
+    bounded = bounded + 1 == e.bound_pixels ? 0 : bounded + 1;
     float* out = to + p * channels;
 #pragma GCC ivdep
     for (Index c = 0; c < channels; ++c) {
@@ -85,13 +88,13 @@ SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Ind
       // rules::restrict, without a branch for the vectors.
       constexpr bool kClamps = kActivation == Activation::kRangerClamp;
       if constexpr (kClamps || kActivation == Activation::kRanger) {
-        v = v > e.bound[c] ? (kClamps ? e.bound[c] : 0.0F) : v;
+        v = v > bound[c] ? (kClamps ? bound[c] : 0.0F) : v;
         v = v > 0.0F ? v : 0.0F;
       }
       if constexpr (kActivation == Activation::kSmooth) v = v > 0.0F ? v : 0.0F;
       out[c] = v;
     }
-    if constexpr (kActivation == Activation::kSmooth) smooth_row(out, e.bound, channels);
+    if constexpr (kActivation == Activation::kSmooth) smooth_row(out, bound, channels);
   }
 }
 
@@ -350,7 +353,8 @@ SENTINEL_CLONES void apply_epilogue(const float* from, float* to, Index pixels, 
 }
 
 std::vector<float> acting_bounds(const BoundedActivation& op) {
-  const at::Tensor bound = op.bound.to(at::kCPU).contiguous();
+  const at::Tensor own = op.bound.to(at::kCPU);
+  const at::Tensor bound = (own.dim() == 3 ? own.permute({1, 2, 0}) : own).contiguous();
   std::vector<float> bounds(bound.data_ptr<float>(), bound.data_ptr<float>() + bound.numel());
   for (float& b : bounds) b = rules::acting_bound(b, op.clipping, op.kind);
   return bounds;
@@ -361,13 +365,16 @@ at::Tensor activate(const Activation& op, const at::Tensor& x) {
 }
 
 at::Tensor activate(const BoundedActivation& op, const at::Tensor& x) {
+  require_size(op, x);
   const std::vector<float> bounds = acting_bounds(op);
-  const Index channels = static_cast<Index>(bounds.size());
-  // Values in memory from one channel to the next.
+  const Index count = static_cast<Index>(bounds.size()), channels = x.size(1);
+  // Values in memory from one channel to the next, and of them the neurons that have bounds.
   const Index step = x.dim() == 4 && x.is_contiguous() ? x.size(2) * x.size(3) : 1;
+  const Index pixels = op.bound.dim() == 3 ? step : 1;
   return map_values(op.kind, x, [&](float v, Index i) {
-    const Index channel = channels == 1 ? 0 : i / step % channels;
-    return rules::restrict(v, bounds[static_cast<std::size_t>(channel)], op.clipping, op.kind);
+    const Index place =
+        step == 1 ? i % count : (i % pixels * channels + i / step % channels) % count;
+    return rules::restrict(v, bounds[static_cast<std::size_t>(place)], op.clipping, op.kind);
   });
 }
 

@@ -27,9 +27,9 @@ at::Tensor normalise(const BatchNorm& bn, const at::Tensor& x, bool training) {
                         at::globalContext().userEnabledCuDNN());
 }
 
-/// A per-layer or per-channel bound, shaped to broadcast over x.
+/// A bound, shaped to broadcast over x.
 at::Tensor broadcast_bound(const at::Tensor& bound, const at::Tensor& x) {
-  if (bound.dim() == 0) return bound;
+  if (bound.dim() != 1) return bound;
   std::vector<std::int64_t> shape(static_cast<std::size_t>(x.dim()), 1);
   shape[1] = bound.numel();
   return bound.view(shape);
@@ -86,6 +86,7 @@ at::Tensor smooth(const at::Tensor& x, const at::Tensor& bound) {
 
 // rules::restrict for tensors. Not masked_fill: LibTorch 1.13's loses channels_last.
 at::Tensor restrict(const BoundedActivation& op, const at::Tensor& input) {
+  require_size(op, input);
   const bool relu = op.kind == ActivationKind::kRelu;
   if (relu && op.bound.dim() == 0 && input.is_cpu() && input.scalar_type() == at::kFloat &&
       input.is_non_overlapping_and_dense() && !input.requires_grad() && !op.bound.requires_grad())

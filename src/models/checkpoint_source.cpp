@@ -278,7 +278,10 @@ Op CheckpointSource::activation(const std::string& name, ActivationKind kind,
   }
   BoundedActivation op;
   op.kind = kind;
-  op.bound = take(name + ".bound", bound->dim() == 0 ? Shape{} : Shape{channels});
+  const bool per_neuron = bound->dim() == 3;  // of maps of a size that is known later
+  op.bound = take(name + ".bound", bound->dim() == 0 ? Shape{}
+                                   : per_neuron      ? Shape{channels, kAny, kAny}
+                                                     : Shape{channels});
   // A comparison with NaN is false. SiLU and Hardswish have values down to -0.375.
   const bool dips = kind == ActivationKind::kSilu || kind == ActivationKind::kHardswish;
   if (!(op.bound >= (dips ? -0.375 : 0.0)).all().item<bool>()) {

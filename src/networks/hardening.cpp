@@ -39,7 +39,7 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
   std::string text = duplication_text(plan.duplication);
   if (plan.restricted)
     text += fmt::format(", {} per {}", rules::clipping_name(plan.clipping),
-                        plan.bounds == BoundsPer::kLayer ? "layer" : "channel");
+                        rules::bounds_name(plan.bounds));
   if (plan.weight_bounds)
     text += fmt::format(", weights bounded per {}",
                         *plan.weight_bounds == WeightBoundsPer::kLayer ? "layer" : "channel");

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/transform/folding.hpp"
@@ -152,7 +153,7 @@ Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
 
 Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per) {
   Graph restricted = graph.clone();
-  const auto channels = channel_counts(graph);
+  const auto shapes = output_shapes(graph);
   const auto options = at::TensorOptions(at::kFloat).device(device_of(graph));
   for (NodeId id = 0; id < restricted.size(); ++id) {
     Node& node = restricted[id];
@@ -162,11 +163,13 @@ Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per)
     }
     const auto* plain = std::get_if<Activation>(&node.op);
     if (!plain) continue;
-    const bool by_channel = per == BoundsPer::kChannel;
-    const std::int64_t count = channels[static_cast<std::size_t>(id)];
-    node.op = BoundedActivation{
-        by_channel ? at::full({count}, kInfinity, options) : at::full({}, kInfinity, options),
-        clipping, plain->kind};
+    if (clipping == Clipping::kSmooth && plain->kind != ActivationKind::kRelu)
+      throw UserError(spelled(Setting::kClipping) + " smooth is for ReLUs alone, and " + node.name +
+                      " is a " + activation_name(plain->kind) + "; choose ranger or ranger-clamp");
+    std::vector<std::int64_t> shape = shapes[static_cast<std::size_t>(id)];
+    if (per == BoundsPer::kLayer) shape.clear();
+    if (per == BoundsPer::kChannel) shape.resize(1);
+    node.op = BoundedActivation{at::full(shape, kInfinity, options), clipping, plain->kind};
   }
   return restricted;
 }
@@ -239,8 +242,8 @@ Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPla
   const bool intervals =
       plan.duplication.ratio > 0 && plan.duplication.correction == Correction::kRange;
   if (plan.restricted || intervals)
-    calibrate(hardened,
-              activation_ranges(profiled(graph, scores, plan), calibration, comm, device));
+    calibrate(hardened, activation_ranges(profiled(graph, scores, plan), calibration, comm, device,
+                                          plan.restricted ? plan.bounds : BoundsPer::kLayer));
   comm.agree([&] { store_bounds(hardened, plan.store); });
   return hardened;
 }

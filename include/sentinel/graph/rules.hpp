@@ -35,6 +35,18 @@ inline constexpr std::array<std::pair<Clipping, const char*>, 3> kClippings{
      {Clipping::kRangerClamp, clipping_name(Clipping::kRangerClamp)},
      {Clipping::kSmooth, clipping_name(Clipping::kSmooth)}}};
 
+constexpr const char* bounds_name(BoundsPer per) {
+  switch (per) {
+    case BoundsPer::kLayer:
+      return "layer";
+    case BoundsPer::kChannel:
+      return "channel";
+    case BoundsPer::kNeuron:
+      return "neuron";
+  }
+  throw Bug("bounds of an unknown kind");
+}
+
 /// The bound of a BoundedActivation as it acts, if a fault hit it. Of a ReLU, one that is not above
 /// 0 (NaN too) counts as 0. Only kRangerClamp lets Inf pass, by a bound of Inf.
 inline float acting_bound(float bound, Clipping clipping, ActivationKind kind) {

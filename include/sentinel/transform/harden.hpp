@@ -49,9 +49,8 @@ struct DuplicationPlan {
 Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
                          const DuplicationPlan& plan);
 
-enum class BoundsPer { kLayer, kChannel };
 /// Replaces every activation's call site by a BoundedActivation without a bound yet (+inf).
-/// UserError where there is a BoundedActivation already.
+/// UserError where there is a BoundedActivation already, and for kSmooth where one is no ReLU.
 Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per);
 
 enum class WeightBoundsPer { kLayer, kChannel };
@@ -63,23 +62,26 @@ Graph bound_weights(const Graph& graph, WeightBoundsPer per);
 /// Removes all weight bounds; fault-free, nothing changes.
 void remove_weight_bounds(Graph& graph);
 
-/// Ranges of the fault-free outputs of activations, and of convolutions (before BN), by channel.
+/// Ranges of the fault-free outputs of activations, and of convolutions (before BN).
 struct ActivationRanges {
   struct Site {
     std::string name;
-    std::vector<double> low, high;  // [C]
+    std::vector<double> low, high;  // [C], of activations [C * H * W] where neurons are told apart
   };
   std::vector<Site> activations, convs;  // execution order
 };
 /// Profiles an unprotected or protected graph fault-free on images, shared among the ranks by
 /// blocks (minimum and maximum do not depend on their order). Collective, the same on every rank.
-/// Where an activation is not finite, every rank throws the SharedError of a DataError.
+/// `per`: kNeuron tells neurons apart. Where an activation is not finite, every rank throws the
+/// SharedError of a DataError; where neurons are told apart and the images have not the network's
+/// size, that of a UserError.
 ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, const Comm& comm,
-                                   at::Device device);
+                                   at::Device device, BoundsPer per = BoundsPer::kChannel);
 
 /// Sets every bound 2^-10 of it above the largest activation and every interval to the profiled
 /// range widened by 10 % of its width on each side. `ranges` come from the unprotected graph of the
-/// same channel order, i.e. by node name from the graph before restrict/duplicate.
+/// same channel order, i.e. by node name from the graph before restrict/duplicate; they tell
+/// neurons apart where bounds do.
 void calibrate(Graph& graph, const ActivationRanges& ranges);
 
 /// Makes every bound and interval infinite: nothing is restricted, every finite value is in range.
