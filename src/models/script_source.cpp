@@ -19,6 +19,8 @@ def bounded_weight(self, weight: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.where(good, weight, weight.new_zeros([]))
 
 def per_channel(self, numbers: Tensor, x: Tensor) -> Tensor:
+    if numbers.dim() == 3:
+        return numbers
     return numbers.reshape([1, -1] + [1] * (x.dim() - 2))
 
 def acting_bound(self, bound: Tensor, x: Tensor, relu: bool) -> Tensor:
