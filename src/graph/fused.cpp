@@ -86,7 +86,8 @@ Op narrowed(const Op& op, const at::Tensor& channels) {
     return some;
   }
   if (const auto* relu = std::get_if<BoundedActivation>(&op))
-    return BoundedActivation{of_channels(relu->bound, channels), relu->clipping, relu->kind};
+    return BoundedActivation{of_channels(relu->bound, channels), relu->clipping, relu->kind,
+                             of_channels(relu->low, channels)};
   if (const auto* affine = std::get_if<ChannelAffine>(&op)) {
     ChannelAffine some;
     for (std::int64_t k = 0; k < channels.numel(); ++k) {

@@ -307,6 +307,13 @@ float clamped(float x, float low, float high) {
   return above > high ? high : above;
 }
 
+/// Bounds of neurons pixel by pixel.
+std::vector<float> by_pixel(const at::Tensor& bounds) {
+  const at::Tensor own = bounds.to(at::kCPU);
+  const at::Tensor values = (own.dim() == 3 ? own.permute({1, 2, 0}) : own).contiguous();
+  return {values.data_ptr<float>(), values.data_ptr<float>() + values.numel()};
+}
+
 template <class Bounded>
 at::Tensor map_values(ActivationKind kind, const at::Tensor& x, const Bounded& bounded) {
   at::Tensor result = at::empty_like(x);
@@ -353,9 +360,7 @@ SENTINEL_CLONES void apply_epilogue(const float* from, float* to, Index pixels, 
 }
 
 std::vector<float> acting_bounds(const BoundedActivation& op) {
-  const at::Tensor own = op.bound.to(at::kCPU);
-  const at::Tensor bound = (own.dim() == 3 ? own.permute({1, 2, 0}) : own).contiguous();
-  std::vector<float> bounds(bound.data_ptr<float>(), bound.data_ptr<float>() + bound.numel());
+  std::vector<float> bounds = by_pixel(op.bound);
   for (float& b : bounds) b = rules::acting_bound(b, op.clipping, op.kind);
   return bounds;
 }
@@ -367,14 +372,16 @@ at::Tensor activate(const Activation& op, const at::Tensor& x) {
 at::Tensor activate(const BoundedActivation& op, const at::Tensor& x) {
   require_size(op, x);
   const std::vector<float> bounds = acting_bounds(op);
+  const std::vector<float> lows =
+      op.low.defined() ? by_pixel(op.low) : std::vector<float>(bounds.size(), rules::kNoLow);
   const Index count = static_cast<Index>(bounds.size()), channels = x.size(1);
   // Values in memory from one channel to the next, and of them the neurons that have bounds.
   const Index step = x.dim() == 4 && x.is_contiguous() ? x.size(2) * x.size(3) : 1;
   const Index pixels = op.bound.dim() == 3 ? step : 1;
   return map_values(op.kind, x, [&](float v, Index i) {
-    const Index place =
-        step == 1 ? i % count : (i % pixels * channels + i / step % channels) % count;
-    return rules::restrict(v, bounds[static_cast<std::size_t>(place)], op.clipping, op.kind);
+    const auto place = static_cast<std::size_t>(
+        step == 1 ? i % count : (i % pixels * channels + i / step % channels) % count);
+    return rules::restrict(v, lows[place], bounds[place], op.clipping, op.kind);
   });
 }
 

@@ -70,7 +70,7 @@ at::Tensor restrict_memory(const BoundedActivation& op, const at::Tensor& x) {
   float* to = result.data_ptr<float>();
   at::parallel_for(0, x.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i)
-      to[i] = rules::restrict(from[i], bound, op.clipping, ActivationKind::kRelu);
+      to[i] = rules::restrict(from[i], rules::kNoLow, bound, op.clipping, op.kind);
   });
   return result;
 }
@@ -93,12 +93,14 @@ at::Tensor restrict(const BoundedActivation& op, const at::Tensor& input) {
     return restrict_memory(op, input);
   const at::Tensor x = relu ? input : activate(op.kind, input);
   const at::Tensor bound = acting_bound(op, x), zero = at::zeros({}, x.options());
-  const at::Tensor good = relu ? x > 0 : (x == x) & (bound == bound);
+  const at::Tensor low = op.low.defined() ? broadcast_bound(op.low, x)
+                                          : at::full({}, rules::kNoLow, x.options());
+  const at::Tensor good = relu ? x > 0 : (x == x) & (bound == bound) & (low == low);
   switch (op.clipping) {
     case Clipping::kRanger:
-      return at::where(good & (x <= bound), x, zero);
+      return at::where(good & (x <= bound) & (x >= low), x, zero);
     case Clipping::kRangerClamp:
-      return at::where(good, at::where(x > bound, bound, x), zero);
+      return at::where(good, at::where(x > bound, bound, at::where(x < low, low, x)), zero);
     case Clipping::kSmooth:
       return smooth(x, bound);
   }

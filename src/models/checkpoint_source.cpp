@@ -6,6 +6,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/text.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/graph/run.hpp"
 
 namespace sentinel {
@@ -45,7 +46,7 @@ void describe(std::string& text, const char* what, const std::vector<std::string
 
 bool is_additional(const std::string& name) {
   return ends_with(name, ".duplicated") || ends_with(name, ".bound") ||
-         ends_with(name, ".range_low") || ends_with(name, ".range_high") ||
+         ends_with(name, ".bound_low") || ends_with(name, ".range_low") || ends_with(name, ".range_high") ||
          ends_with(name, ".weight_low") || ends_with(name, ".weight_high") ||
          ends_with(name, ".weight_scale") || ends_with(name, ".bias_scale");
 }
@@ -288,6 +289,12 @@ Op CheckpointSource::activation(const std::string& name, ActivationKind kind,
     wrong_.push_back(name + ".bound is negative or not a number");
   }
   if (recorded) op.clipping = protection_->clipping;
+  if (!rules::can_restrict(op.clipping, kind))
+    wrong_.push_back(name + ".bound is smooth, which is for ReLUs alone");
+  if (kind == ActivationKind::kRelu) return op;
+  op.low = take_optional(name + ".bound_low", op.bound.sizes().vec());
+  if (op.low.defined() && !(op.low <= op.bound).all().item<bool>())
+    wrong_.push_back(name + ".bound_low is above bound or not a number");
   return op;
 }
 

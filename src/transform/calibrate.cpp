@@ -170,17 +170,26 @@ at::Tensor like(const std::vector<float>& numbers, const at::Tensor& tensor) {
       .to(tensor.device());
 }
 
-void set_bound(BoundedActivation& op, const Site& site) {
-  const auto parts = static_cast<std::ptrdiff_t>(op.bound.numel()),
-             size = static_cast<std::ptrdiff_t>(site.high.size()) / parts;
-  std::vector<float> bounds;
+/// Of equal parts of the numbers the largest each, and a little more.
+at::Tensor above(const std::vector<double>& numbers, const at::Tensor& bounds) {
+  const auto parts = static_cast<std::ptrdiff_t>(bounds.numel()),
+             size = static_cast<std::ptrdiff_t>(numbers.size()) / parts;
+  std::vector<float> above;
   for (std::ptrdiff_t part = 0; part < parts; ++part) {
-    const auto first = site.high.begin() + part * size;
+    const auto first = numbers.begin() + part * size;
     const double high = *std::max_element(first, first + size);
     // Below 0 where a SiLU never gets above it.
-    bounds.push_back(static_cast<float>(high) * (high < 0 ? 1.0f - kMargin : 1.0f + kMargin));
+    above.push_back(static_cast<float>(high) * (high < 0 ? 1.0f - kMargin : 1.0f + kMargin));
   }
-  op.bound = like(bounds, op.bound);
+  return like(above, bounds);
+}
+
+void set_bounds(BoundedActivation& op, const Site& site) {
+  op.bound = above(site.high, op.bound);
+  if (!op.low.defined()) return;
+  std::vector<double> negated;
+  for (const double low : site.low) negated.push_back(-low);
+  op.low = -above(negated, op.low);
 }
 
 void set_intervals(DuplicatedConv& op, const Site& site) {
@@ -239,7 +248,7 @@ void calibrate(Graph& graph, const ActivationRanges& ranges) {
     const auto count = static_cast<std::size_t>(channels[static_cast<std::size_t>(id)]);
     if (auto* relu = std::get_if<BoundedActivation>(&node.op)) {
       const auto bounds = static_cast<std::size_t>(relu->bound.numel());
-      set_bound(*relu, find(ranges.activations, node.name, std::max(count, bounds)));
+      set_bounds(*relu, find(ranges.activations, node.name, std::max(count, bounds)));
     } else if (auto* conv = std::get_if<DuplicatedConv>(&node.op)) {
       if (conv->correction == Correction::kRange) {
         set_intervals(*conv, find(ranges.convs, node.name, count));
@@ -259,6 +268,7 @@ void remove_limits(Graph& graph) {
     }
     if (auto* relu = std::get_if<BoundedActivation>(&graph[id].op)) {
       relu->bound = at::full_like(relu->bound, kInfinity);
+      if (relu->low.defined()) relu->low = at::full_like(relu->low, -kInfinity);
     } else if (auto* conv = std::get_if<DuplicatedConv>(&graph[id].op)) {
       if (conv->correction != Correction::kRange) continue;
       conv->low = at::full_like(conv->low, -kInfinity);

@@ -8,6 +8,7 @@
 #include "sentinel/core/setting.hpp"
 #include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/transform/folding.hpp"
 #include "sentinel/transform/harden.hpp"
 #include "transform/permute_channels.hpp"
@@ -163,13 +164,15 @@ Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per)
     }
     const auto* plain = std::get_if<Activation>(&node.op);
     if (!plain) continue;
-    if (clipping == Clipping::kSmooth && plain->kind != ActivationKind::kRelu)
+    if (!rules::can_restrict(clipping, plain->kind))
       throw UserError(spelled(Setting::kClipping) + " smooth is for ReLUs alone, and " + node.name +
                       " is a " + activation_name(plain->kind) + "; choose ranger or ranger-clamp");
     std::vector<std::int64_t> shape = shapes[static_cast<std::size_t>(id)];
     if (per == BoundsPer::kLayer) shape.clear();
     if (per == BoundsPer::kChannel) shape.resize(1);
-    node.op = BoundedActivation{at::full(shape, kInfinity, options), clipping, plain->kind};
+    BoundedActivation bounded{at::full(shape, kInfinity, options), clipping, plain->kind};
+    if (plain->kind != ActivationKind::kRelu) bounded.low = -bounded.bound;
+    node.op = std::move(bounded);
   }
   return restricted;
 }

@@ -29,13 +29,12 @@ std::vector<Restriction> restrictions() {
       for (const ActivationKind kind :
            {ActivationKind::kRelu, ActivationKind::kRelu6, ActivationKind::kSilu,
             ActivationKind::kSigmoid, ActivationKind::kHardswish, ActivationKind::kHardsigmoid})
-        if (clipping != Clipping::kSmooth || kind == ActivationKind::kRelu)
-          all.push_back({clipping, per, kind});
+        if (rules::can_restrict(clipping, kind)) all.push_back({clipping, per, kind});
   return all;
 }
 
 at::Tensor bound_of(const at::Tensor& output, BoundsPer per) {
-  const at::Tensor highest = std::get<0>(output.max(0)) * 1.001;
+  const at::Tensor highest = output.amax(0);
   if (per == BoundsPer::kNeuron) return highest.contiguous();
   return per == BoundsPer::kLayer ? highest.max() : highest.flatten(1).amax(1);
 }
@@ -49,10 +48,13 @@ Graph restricted(const Restriction& by) {
   graph = test::hardened(graph, images, false);
   Trace trace{images};
   run(graph, trace);
-  for (NodeId id = 0; id < graph.size(); ++id)
-    if (std::holds_alternative<Activation>(graph[id].op))
-      graph[id].op = BoundedActivation{bound_of(trace[static_cast<std::size_t>(id)], by.per),
-                                       by.clipping, by.kind};
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    if (!std::holds_alternative<Activation>(graph[id].op)) continue;
+    const at::Tensor& output = trace[static_cast<std::size_t>(id)];
+    BoundedActivation op{bound_of(output, by.per) * 1.001, by.clipping, by.kind};
+    if (by.kind != ActivationKind::kRelu) op.low = -bound_of(-output, by.per) * 0.999;
+    graph[id].op = op;
+  }
   return graph;
 }
 
@@ -103,7 +105,7 @@ TEST_P(Restricted, EveryStoredBoundIsAWordThatFaultsHit) {
   std::uint64_t words = 0, corrections = 0;
   for (const Node& node : graph.nodes()) {
     if (const auto* own = std::get_if<BoundedActivation>(&node.op))
-      words += static_cast<std::uint64_t>(own->bound.numel());
+      words += static_cast<std::uint64_t>(own->bound.numel() * (own->low.defined() ? 2 : 1));
     if (const auto* conv = std::get_if<DuplicatedConv>(&node.op))
       corrections += 2 * conv->duplicated.size();
   }

@@ -30,30 +30,48 @@ at::Tensor in_every_channel(const std::vector<float>& values, std::size_t channe
       .repeat({2, static_cast<std::int64_t>(channels), 1, 1});
 }
 
+/// One for each of the values [N, C, H, W].
+at::Tensor spread(const at::Tensor& bound, const at::Tensor& values) {
+  const at::Tensor own = bound.dim() == 1 ? bound.view({-1, 1, 1}) : bound;
+  return own.expand(values.sizes()).contiguous();
+}
+
 void expect_rule(const at::Tensor& given, const at::Tensor& function, const BoundedActivation& op,
                  const char* what) {
-  const bool relu = op.kind == ActivationKind::kRelu;
   const at::Tensor values = function.contiguous(), results = given.contiguous();
-  const at::Tensor own = op.bound.dim() == 1 ? op.bound.view({-1, 1, 1}) : op.bound;
-  const at::Tensor bounds = own.expand(values.sizes()).contiguous();
+  const at::Tensor bounds = spread(op.bound, values);
+  const at::Tensor lows = spread(op.low.defined() ? op.low : at::full({}, rules::kNoLow), values);
   for (std::int64_t i = 0; i < values.numel(); ++i) {
-    const float value = values.data_ptr<float>()[i], bound = bounds.data_ptr<float>()[i];
+    const float value = values.data_ptr<float>()[i], bound = bounds.data_ptr<float>()[i],
+                low = lows.data_ptr<float>()[i];
     const float acting = rules::acting_bound(bound, op.clipping, op.kind);
     ASSERT_EQ(bits_of(results.data_ptr<float>()[i]),
-              bits_of(rules::restrict(value, acting, op.clipping, op.kind)))
-        << what << (relu ? " relu " : " function ") << value << " bound " << bound;
+              bits_of(rules::restrict(value, low, acting, op.clipping, op.kind)))
+        << what << " " << activation_name(op.kind) << " " << value << " in " << low << " ... "
+        << bound;
   }
 }
 
-/// The bounds for a layer each, for channels, and for neurons [C, 1, W]: every one beside every
-/// value.
-std::vector<at::Tensor> edge_bounds_of(std::int64_t width) {
-  std::vector<at::Tensor> all, rows;
-  for (const float bound : edge_bounds()) all.push_back(at::scalar_tensor(bound));
+/// Bounds of a layer, of channels, and of neurons [C, 1, W]: every one beside every value, and for
+/// functions every lower one beside every upper one.
+std::vector<BoundedActivation> edge_activations(Clipping clipping, ActivationKind kind,
+                                                std::int64_t width) {
+  std::vector<at::Tensor> bounds, rows;
+  for (const float bound : edge_bounds()) bounds.push_back(at::scalar_tensor(bound));
+  const std::vector<at::Tensor> of_layers = bounds;
   const at::Tensor channels = at::tensor(edge_bounds());
   for (std::int64_t w = 0; w < width; ++w) rows.push_back(channels.roll(w));
-  all.push_back(channels);
-  all.push_back(at::stack(rows, 1).unsqueeze(1));
+  bounds.push_back(channels);
+  bounds.push_back(at::stack(rows, 1).unsqueeze(1));
+  std::vector<BoundedActivation> all;
+  for (const at::Tensor& bound : bounds) {
+    all.push_back({bound, clipping, kind});
+    if (kind == ActivationKind::kRelu) continue;
+    for (std::size_t k = 0; k < of_layers.size(); ++k)
+      all.push_back(
+          {bound, clipping, kind,
+           bound.dim() == 0 ? of_layers[k] : bound.roll(static_cast<std::int64_t>(k), 0)});
+  }
   return all;
 }
 
@@ -62,9 +80,10 @@ TEST(Rules, BoundedActivationsOnEveryPath) {
   const std::vector<float> given = edge_values(1.0F);
   for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast})
     for (const ActivationKind kind : kKinds)
-      for (const auto& [clipping, name] : rules::kClippings)
-        for (const at::Tensor& bound : edge_bounds_of(static_cast<std::int64_t>(given.size()))) {
-          const BoundedActivation op{bound, clipping, kind};
+      for (const auto& [clipping, name] : rules::kClippings) {
+        if (!rules::can_restrict(clipping, kind)) continue;
+        const auto width = static_cast<std::int64_t>(given.size());
+        for (const BoundedActivation& op : edge_activations(clipping, kind, width)) {
           const at::Tensor x = in_every_channel(given, channels).contiguous(format);
           const bool relu = kind == ActivationKind::kRelu;
           const at::Tensor theirs = relu ? x : apply(Activation{kind}, {x});
@@ -77,6 +96,7 @@ TEST(Rules, BoundedActivationsOnEveryPath) {
           expect_rule(fused.compute(1, {x.clone()}), ours, op, "fused");
           if (!relu) expect_rule(kernels::activate(op, x), ours, op, "kernel");
         }
+      }
 }
 
 TEST(Rules, WeightsAsRead) {
@@ -115,7 +135,7 @@ TEST(Rules, BoundsThatAFaultHit) {
   constexpr float kInf = std::numeric_limits<float>::infinity(), kNaN = std::nanf("");
   const auto relu = [](float value, float bound, Clipping clipping) {
     const float acting = rules::acting_bound(bound, clipping, ActivationKind::kRelu);
-    return rules::restrict(value, acting, clipping, ActivationKind::kRelu);
+    return rules::restrict(value, rules::kNoLow, acting, clipping, ActivationKind::kRelu);
   };
   for (const auto& [clipping, name] : rules::kClippings) {
     for (const float bound : {kNaN, -1.0F, -0.0F, -kInf}) {
@@ -135,6 +155,27 @@ TEST(Rules, BoundsThatAFaultHit) {
   EXPECT_EQ(relu(kInf, kInf, Clipping::kRangerClamp), kInf);
   EXPECT_EQ(relu(kInf, 2, Clipping::kRangerClamp), 2);
   EXPECT_EQ(relu(3, 2, Clipping::kRanger), 0);
+}
+
+/// Other functions are restricted on both sides. NaN anywhere is 0.
+TEST(Rules, LowBounds) {
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  const auto silu = [](float value, float low, float high, Clipping clipping) {
+    return rules::restrict(value, low, high, clipping, ActivationKind::kSilu);
+  };
+  constexpr Clipping kZero = Clipping::kRanger, kClamp = Clipping::kRangerClamp;
+  EXPECT_EQ(silu(-0.2F, -0.2F, 3, kZero), -0.2F);
+  EXPECT_EQ(silu(-0.25F, -0.2F, 3, kZero), 0);
+  EXPECT_EQ(silu(-0.25F, -0.2F, 3, kClamp), -0.2F);
+  EXPECT_EQ(silu(4, -0.2F, 3, kClamp), 3);
+  EXPECT_EQ(silu(1, 2, 3, kZero), 0);
+  EXPECT_EQ(silu(1, 2, 3, kClamp), 2);
+  EXPECT_EQ(silu(5, 4, 3, kClamp), 3);  // a fault put one above the other
+  for (const Clipping clipping : {kZero, kClamp}) {
+    EXPECT_EQ(silu(-9, kNaN, 3, clipping), 0);
+    EXPECT_EQ(silu(-9, -0.2F, kNaN, clipping), 0);
+    EXPECT_EQ(silu(kNaN, -0.2F, 3, clipping), 0);
+  }
 }
 
 /// From 5 above its bound on 0, far below it the value itself.

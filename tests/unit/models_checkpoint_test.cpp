@@ -220,6 +220,44 @@ TEST(ParseModel, EveryClippingComesBackWithItsBounds) {
     }
 }
 
+/// Networks of earlier versions have no lower bounds.
+TEST(ParseModel, LowBoundsComeBackWhereThereAreAny) {
+  for (const bool both : {false, true}) {
+    Graph graph = initial_model("mobilenetv2_x0_5", 10, 3);
+    graph.dataset = "cifar10";
+    for (NodeId id = 0; id < graph.size(); ++id) {
+      const auto* plain = std::get_if<Activation>(&graph[id].op);
+      if (!plain) continue;
+      BoundedActivation op{at::ones({}), Clipping::kRangerClamp, plain->kind};
+      if (both) op.low = at::rand({}) - 1;
+      graph[id].op = op;
+    }
+    const Bytes file = serialize_model(graph, {});
+    expect_same_graph(parse_model(file, "memory", "", ""), graph);
+    if (!both) continue;
+    StateDict tensors = state_dict(graph);
+    for (const float bad : {2.0F, NAN}) {
+      tensors.set("features.0.2.bound_low", at::full({}, bad));
+      EXPECT_THAT(error_of<DataError>([&] {
+                    parse_model(serialize_pth(tensors, *parse_pth(file, "f").metadata), "f", "",
+                                "");
+                  }),
+                  HasSubstr("features.0.2.bound_low is above bound"));
+    }
+  }
+}
+
+TEST(ParseModel, SmoothIsForReLUsAlone) {
+  Graph graph = initial_model("mobilenetv2_x0_5", 10, 3);
+  graph.dataset = "cifar10";
+  for (NodeId id = 0; id < graph.size(); ++id)
+    if (const auto* plain = std::get_if<Activation>(&graph[id].op))
+      graph[id].op = BoundedActivation{at::ones({}), Clipping::kSmooth, plain->kind};
+  const Bytes file = serialize_model(graph, {});
+  EXPECT_THAT(error_of<DataError>([&] { parse_model(file, "f", "", ""); }),
+              HasSubstr("smooth, which is for ReLUs alone"));
+}
+
 TEST(ParseModel, WeightBoundsAgreeWithTheRecordAndHoldTheWeights) {
   Graph plain = initial_model("resnet20", 10, 3), bounded = plain.clone();
   plain.dataset = bounded.dataset = "cifar10";

@@ -301,13 +301,22 @@ TEST(Bounds, AreAboveTheLargestActivationOfFunctionsThatGoBelowZero) {
   graph.add("fc", test::linear(4, 4 * 64), {x});
   const Dataset images = test::quadrants(20, 5);
   const at::Tensor all = images.batch(0, images.size(), {}).images;
-  for (const Clipping clipping : {Clipping::kRanger, Clipping::kRangerClamp}) {
-    Graph bounded = restrict_activations(graph, clipping, BoundsPer::kChannel);
-    calibrate(bounded, activation_ranges(graph, images, Comm::local(), at::kCPU));
-    const at::Tensor bound = std::get<BoundedActivation>(bounded[2].op).bound;
-    EXPECT_LT(bound[0].item<float>(), 0);
-    EXPECT_TRUE(test::same_bits(logits(graph, all), logits(bounded, all)));
-  }
+  Trace trace{all};
+  run(graph, trace);
+  for (const Clipping clipping : {Clipping::kRanger, Clipping::kRangerClamp})
+    for (const BoundsPer per : {BoundsPer::kLayer, BoundsPer::kChannel, BoundsPer::kNeuron}) {
+      Graph bounded = restrict_activations(graph, clipping, per);
+      calibrate(bounded, activation_ranges(graph, images, Comm::local(), at::kCPU, per));
+      const auto& op = std::get<BoundedActivation>(bounded[2].op);
+      if (per == BoundsPer::kChannel) EXPECT_LT(op.bound[0].item<float>(), 0);
+      ASSERT_EQ(op.low.sizes(), op.bound.sizes());
+      const at::Tensor least = trace[2].amin(0);
+      const at::Tensor of_bounds = per == BoundsPer::kLayer     ? least.min()
+                                   : per == BoundsPer::kChannel ? least.flatten(1).amin(1)
+                                                                : least;
+      EXPECT_TRUE(at::allclose(op.low, of_bounds, 0x1p-9, 0));
+      EXPECT_TRUE(test::same_bits(logits(graph, all), logits(bounded, all)));
+    }
 }
 
 TEST(Bounds, SmoothIsForReLUsAlone) {

@@ -73,11 +73,12 @@ struct Activation {
 };
 /// What has a bound of its own.
 enum class BoundsPer { kLayer, kChannel, kNeuron };
-/// An activation with an upper bound; NaN -> 0.
+/// An activation within bounds; NaN -> 0. What is said of `clipping` holds below `low` likewise.
 struct BoundedActivation {
   at::Tensor bound;  // [] per layer, [C] per channel, [C, H, W] per neuron of maps of this size
   Clipping clipping = Clipping::kRanger;
   ActivationKind kind = ActivationKind::kRelu;
+  at::Tensor low = {};  // as `bound`; undefined for ReLUs, and in networks of earlier versions
 };
 struct MaxPool {
   Pair kernel{2, 2}, stride{2, 2}, padding{0, 0};

@@ -35,6 +35,11 @@ inline constexpr std::array<std::pair<Clipping, const char*>, 3> kClippings{
      {Clipping::kRangerClamp, clipping_name(Clipping::kRangerClamp)},
      {Clipping::kSmooth, clipping_name(Clipping::kSmooth)}}};
 
+/// kSmooth is for ReLUs alone.
+constexpr bool can_restrict(Clipping clipping, ActivationKind kind) {
+  return clipping != Clipping::kSmooth || kind == ActivationKind::kRelu;
+}
+
 constexpr const char* bounds_name(BoundsPer per) {
   switch (per) {
     case BoundsPer::kLayer:
@@ -66,13 +71,16 @@ inline float smooth(float value, float bound) {
   return static_cast<float>(x / (1 + std::exp(20 * above)));
 }
 
+inline constexpr float kNoLow = -std::numeric_limits<float>::infinity();
+
 /// A BoundedActivation after its function: `value` is the function's result, of a ReLU its input.
-/// `bound` as it acts. NaN anywhere: 0.
-inline float restrict(float value, float bound, Clipping clipping, ActivationKind kind) {
+/// `bound` as it acts; kSmooth has no lower one. NaN anywhere: 0.
+inline float restrict(float value, float low, float bound, Clipping clipping, ActivationKind kind) {
   if (clipping == Clipping::kSmooth) return smooth(value, bound);
   if (kind == ActivationKind::kRelu && !(value > 0.0F)) return 0.0F;
-  if (value <= bound) return value;
-  return clipping == Clipping::kRangerClamp && value > bound ? bound : 0.0F;
+  if (value >= low && value <= bound) return value;
+  if (clipping == Clipping::kRanger || std::isnan(low) || std::isnan(bound)) return 0.0F;
+  return value > bound ? bound : value < low ? low : 0.0F;
 }
 
 /// Magnitudes up to this ratio are the same: a and -a, computed apart, differ by rounding.

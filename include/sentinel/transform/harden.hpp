@@ -49,7 +49,8 @@ struct DuplicationPlan {
 Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
                          const DuplicationPlan& plan);
 
-/// Replaces every activation's call site by a BoundedActivation without a bound yet (+inf).
+/// Replaces every activation's call site by a BoundedActivation without bounds yet (infinite): above
+/// of a ReLU, on both sides of other functions.
 /// UserError where there is a BoundedActivation already, and for kSmooth where one is no ReLU.
 Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per);
 
@@ -78,7 +79,7 @@ struct ActivationRanges {
 ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, const Comm& comm,
                                    at::Device device, BoundsPer per = BoundsPer::kChannel);
 
-/// Sets every bound 2^-10 of it above the largest activation and every interval to the profiled
+/// Sets every bound 2^-10 of it beyond the largest (or least) activation and every interval to the profiled
 /// range widened by 10 % of its width on each side. `ranges` come from the unprotected graph of the
 /// same channel order, i.e. by node name from the graph before restrict/duplicate; they tell
 /// neurons apart where bounds do.
