@@ -93,8 +93,8 @@ at::Tensor restrict(const BoundedActivation& op, const at::Tensor& input) {
     return restrict_memory(op, input);
   const at::Tensor x = relu ? input : activate(op.kind, input);
   const at::Tensor bound = acting_bound(op, x), zero = at::zeros({}, x.options());
-  const at::Tensor low = op.low.defined() ? broadcast_bound(op.low, x)
-                                          : at::full({}, rules::kNoLow, x.options());
+  const at::Tensor low =
+      op.low.defined() ? broadcast_bound(op.low, x) : at::full({}, rules::kNoLow, x.options());
   const at::Tensor good = relu ? x > 0 : (x == x) & (bound == bound) & (low == low);
   switch (op.clipping) {
     case Clipping::kRanger:

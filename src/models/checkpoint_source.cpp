@@ -46,9 +46,10 @@ void describe(std::string& text, const char* what, const std::vector<std::string
 
 bool is_additional(const std::string& name) {
   return ends_with(name, ".duplicated") || ends_with(name, ".bound") ||
-         ends_with(name, ".bound_low") || ends_with(name, ".range_low") || ends_with(name, ".range_high") ||
-         ends_with(name, ".weight_low") || ends_with(name, ".weight_high") ||
-         ends_with(name, ".weight_scale") || ends_with(name, ".bias_scale");
+         ends_with(name, ".bound_low") || ends_with(name, ".range_low") ||
+         ends_with(name, ".range_high") || ends_with(name, ".weight_low") ||
+         ends_with(name, ".weight_high") || ends_with(name, ".weight_scale") ||
+         ends_with(name, ".bias_scale");
 }
 
 at::Tensor rows_from_file(const at::Tensor& rows, std::int64_t copies, RowLayout layout) {

@@ -49,9 +49,9 @@ struct DuplicationPlan {
 Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
                          const DuplicationPlan& plan);
 
-/// Replaces every activation's call site by a BoundedActivation without bounds yet (infinite): above
-/// of a ReLU, on both sides of other functions.
-/// UserError where there is a BoundedActivation already, and for kSmooth where one is no ReLU.
+/// Replaces every activation's call site by a BoundedActivation without bounds yet (infinite):
+/// above of a ReLU, on both sides of other functions. UserError where there is a BoundedActivation
+/// already, and for kSmooth where one is no ReLU.
 Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per);
 
 enum class WeightBoundsPer { kLayer, kChannel };
@@ -79,10 +79,10 @@ struct ActivationRanges {
 ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, const Comm& comm,
                                    at::Device device, BoundsPer per = BoundsPer::kChannel);
 
-/// Sets every bound 2^-10 of it beyond the largest (or least) activation and every interval to the profiled
-/// range widened by 10 % of its width on each side. `ranges` come from the unprotected graph of the
-/// same channel order, i.e. by node name from the graph before restrict/duplicate; they tell
-/// neurons apart where bounds do.
+/// Sets every bound 2^-10 of it beyond the largest (or least) activation and every interval to the
+/// profiled range widened by 10 % of its width on each side. `ranges` come from the unprotected
+/// graph of the same channel order, i.e. by node name from the graph before restrict/duplicate;
+/// they tell neurons apart where bounds do.
 void calibrate(Graph& graph, const ActivationRanges& ranges);
 
 /// Makes every bound and interval infinite: nothing is restricted, every finite value is in range.
