@@ -93,14 +93,17 @@ at::Tensor restrict(const BoundedActivation& op, const at::Tensor& input) {
     return restrict_memory(op, input);
   const at::Tensor x = relu ? input : activate(op.kind, input);
   const at::Tensor bound = acting_bound(op, x), zero = at::zeros({}, x.options());
-  const at::Tensor low =
-      op.low.defined() ? broadcast_bound(op.low, x) : at::full({}, rules::kNoLow, x.options());
-  const at::Tensor good = relu ? x > 0 : (x == x) & (bound == bound) & (low == low);
+  at::Tensor good = relu ? x > 0 : (x == x) & (bound == bound), above = x;
+  if (op.low.defined()) {
+    const at::Tensor low = broadcast_bound(op.low, x);
+    good = good & (op.clipping == Clipping::kRanger ? x >= low : low == low);
+    above = at::where(x < low, low, x);
+  }
   switch (op.clipping) {
     case Clipping::kRanger:
-      return at::where(good & (x <= bound) & (x >= low), x, zero);
+      return at::where(good & (x <= bound), x, zero);
     case Clipping::kRangerClamp:
-      return at::where(good, at::where(x > bound, bound, at::where(x < low, low, x)), zero);
+      return at::where(good, at::where(x > bound, bound, above), zero);
     case Clipping::kSmooth:
       return smooth(x, bound);
   }

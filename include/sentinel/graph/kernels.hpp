@@ -33,7 +33,7 @@ void apply_epilogue(const float* from, float* to, std::int64_t pixels, std::int6
 /// Bounds as they act (rules::acting_bound): one, [C] or, pixel by pixel, [H, W, C].
 std::vector<float> acting_bounds(const BoundedActivation& op);
 
-/// Activation, then its upper bound if it has one: value by value, so that the bits do not depend
+/// Activation, then its bounds if it has any: value by value, so that the bits do not depend
 /// on the place in memory (LibTorch rounds exp otherwise behind the last whole vector). x f32
 /// [N, C, ...] on the CPU, contiguous or channels_last; the result has its layout.
 at::Tensor activate(const Activation& op, const at::Tensor& x);
