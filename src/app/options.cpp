@@ -329,6 +329,10 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
       ->capture_default_str();
   app.add_option("--bounds", o.bounds, "One activation bound per layer, channel or neuron")
       ->capture_default_str();
+  app.add_option("--bound-search", o.bound_search,
+                 "Activation bounds from the calibration images: max, or percentile:q such as "
+                 "percentile:99.9 (the value that q % of the activations do not exceed)")
+      ->capture_default_str();
   app.add_option("--weight-bounds", o.weight_bounds,
                  "Read weights outside their fault-free range as 0: off, layer or channel")
       ->capture_default_str();
@@ -358,6 +362,7 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
                                            {{"layer", BoundsPer::kLayer},
                                             {"channel", BoundsPer::kChannel},
                                             {"neuron", BoundsPer::kNeuron}});
+  job.hardening.search = parse_bound_search(o.bound_search);
   job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(
       "--weight-bounds", o.weight_bounds,
       {{"off", {}}, {"layer", WeightBoundsPer::kLayer}, {"channel", WeightBoundsPer::kChannel}});

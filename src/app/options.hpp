@@ -83,7 +83,7 @@ struct ProtectionOptions {
   RankingOptions ranking;
   double ratio = 0.1;
   std::string selection = "own", correction = "range", clipping = "ranger", bounds = "layer",
-              group_score = "mean", weight_bounds = "off";
+              group_score = "mean", weight_bounds = "off", bound_search = "max";
   std::vector<std::string> store;
   bool fold_batch_norm = false;
   std::int64_t calibration_images = -1;

@@ -198,6 +198,10 @@ void validate(const ProtectionJob& job) {
       ratio >= 0 && ratio < 1, Setting::kHardeningRatio,
       fmt::format("{} lies outside [0, 1); give the share of channels to duplicate, such as 0.1",
                   ratio));
+  require(job.hardening.restricted || job.hardening.search.method == BoundMethod::kMax,
+          Setting::kBoundSearch,
+          bound_search_name(job.hardening.search) + " finds bounds of activations, and " +
+              spelled(Setting::kClipping) + " none sets none; leave one of them out");
   if (job.hardening.fold_batch_norm) require_foldable(job.hardening.store);
   require(job.calibration_images != 0, Setting::kCalibrationImages,
           "0 leaves nothing to calibrate on");

@@ -16,6 +16,7 @@ constexpr Row kRows[] = {
     {Setting::kBatchSize, "batch-size"},
     {Setting::kBer, "ber"},
     {Setting::kBits, "bits"},
+    {Setting::kBoundSearch, "bound-search"},
     {Setting::kCacheBudget, "cache-budget"},
     {Setting::kCalibrationImages, "calibration-images"},
     {Setting::kChannelAudit, "channel-audit"},

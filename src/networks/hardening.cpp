@@ -40,6 +40,8 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
   if (plan.restricted)
     text += fmt::format(", {} per {}", rules::clipping_name(plan.clipping),
                         rules::bounds_name(plan.bounds));
+  if (plan.restricted && plan.search.method != BoundMethod::kMax)
+    text += ", bounds by " + bound_search_name(plan.search);
   if (plan.weight_bounds)
     text += fmt::format(", weights bounded per {}",
                         *plan.weight_bounds == WeightBoundsPer::kLayer ? "layer" : "channel");

@@ -1,5 +1,3 @@
-#include <ATen/core/grad_mode.h>
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -13,8 +11,8 @@
 #include "sentinel/core/bytes.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/profile.hpp"
-#include "sentinel/graph/run.hpp"
 #include "sentinel/transform/harden.hpp"
+#include "transform/calibration_runs.hpp"
 
 namespace sentinel {
 namespace {
@@ -45,21 +43,15 @@ void extend(Extremes& extremes, const at::Tensor& output, bool by_neuron) {
 /// Extremes over this rank's blocks.
 std::vector<Extremes> profile(const Graph& graph, const Dataset& images, const Comm& comm,
                               at::Device device, BoundsPer per) {
-  const at::NoGradGuard no_grad;
   std::vector<Extremes> extremes(static_cast<std::size_t>(graph.size()));
-  const std::int64_t stride = comm.size() * kImagesAtOnce;
-  for (std::int64_t begin = comm.rank() * kImagesAtOnce; begin < images.size(); begin += stride) {
-    const Batch batch =
-        images.batch(begin, std::min(begin + kImagesAtOnce, images.size()), graph.normalisation);
-    Trace trace{batch.images.to(device).contiguous(at::MemoryFormat::ChannelsLast)};
-    run(graph, trace);
+  for_own_blocks(graph, images, comm, device, [&](const Trace& trace) {
     for (NodeId id = 0; id < graph.size(); ++id) {
       const auto at = static_cast<std::size_t>(id);
       const bool activation = is_activation(graph[id].op);
       if (activation || as_conv(graph[id].op))
         extend(extremes[at], trace[at], activation && per == BoundsPer::kNeuron);
     }
-  }
+  });
   return extremes;
 }
 

@@ -12,6 +12,7 @@
 #include "sentinel/transform/folding.hpp"
 #include "sentinel/transform/harden.hpp"
 #include "transform/permute_channels.hpp"
+#include "transform/quantiles.hpp"
 
 namespace sentinel {
 namespace {
@@ -244,9 +245,15 @@ Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPla
   comm.agree([&] { hardened = uncalibrated(graph, scores, plan); });
   const bool intervals =
       plan.duplication.ratio > 0 && plan.duplication.correction == Correction::kRange;
-  if (plan.restricted || intervals)
-    calibrate(hardened, activation_ranges(profiled(graph, scores, plan), calibration, comm, device,
-                                          plan.restricted ? plan.bounds : BoundsPer::kLayer));
+  if (plan.restricted || intervals) {
+    const Graph free = profiled(graph, scores, plan);
+    ActivationRanges ranges = activation_ranges(free, calibration, comm, device,
+                                                plan.restricted ? plan.bounds : BoundsPer::kLayer);
+    if (plan.restricted && plan.search.method == BoundMethod::kPercentile)
+      cut_to_quantiles(ranges, free, plan.search.percentile, plan.bounds, calibration, comm,
+                       device);
+    calibrate(hardened, ranges);
+  }
   comm.agree([&] { store_bounds(hardened, plan.store); });
   return hardened;
 }

@@ -6,6 +6,7 @@
 #include "sentinel/comm/comm.hpp"
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
+#include "sentinel/transform/bound_search.hpp"
 #include "sentinel/transform/importance.hpp"
 #include "sentinel/transform/storing.hpp"
 
@@ -97,6 +98,7 @@ struct HardeningPlan {
   bool restricted = true;
   Clipping clipping = Clipping::kRanger;
   BoundsPer bounds = BoundsPer::kLayer;
+  BoundSearch search;
   std::optional<WeightBoundsPer> weight_bounds;  // none: off
   std::vector<StoreRule> store;                  // none: plain fp32
   bool fold_batch_norm = false;                  // into the scales of integer weights
