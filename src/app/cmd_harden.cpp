@@ -4,10 +4,10 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "app/print.hpp"
+#include "sentinel/campaign/protecting.hpp"
 #include "sentinel/campaign/ranking.hpp"
 #include "sentinel/campaign/validation.hpp"
 #include "sentinel/networks/device.hpp"
-#include "sentinel/networks/hardening.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/normalisation.hpp"
@@ -35,6 +35,7 @@ class Harden : public Command {
     add_selection(*app, selection_);
     add_protection(*app, options_);
     add_compute(*app, compute_, 0);
+    app->add_flag("--fresh", fresh_, "Throw away what is kept of a search of bounds");
     app->add_option("--output", output_, "Where the hardened .pth goes");
     return app;
   }
@@ -47,7 +48,8 @@ class Harden : public Command {
     comm.agree([&] {
       if (output_.empty()) throw UserError("--output hardened.pth is missing");
       protection = protection_job(options_);
-      keep_channel_trials(protection.ranking, context, output_);
+      keep_trials(protection, context, output_);
+      protection.fresh = fresh_;
       validate(protection);
       if (!protects(protection.hardening))
         throw UserError(
@@ -68,8 +70,7 @@ class Harden : public Command {
     if (protection.hardening.duplication.ratio > 0)
       scores = channel_scores(comm, model, selection_, protection.ranking, device);
     const NamedModel hardened =
-        make_hardened(comm, model, selection_, scores, protection.hardening,
-                      protection.calibration_images, device, context.command, "");
+        make_protected(comm, model, selection_, scores, protection, device, output_, "");
     comm.from_root([&] {
       write_output({output_, FileKind::kCheckpoint}, hardened.made);
       const bool alike = model.name == hardened.name;
@@ -115,6 +116,7 @@ class Harden : public Command {
   ProtectionOptions options_;
   Compute compute_;
   std::string output_;
+  bool fresh_ = false;
 };
 
 }  // namespace

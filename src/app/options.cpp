@@ -331,8 +331,14 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
       ->capture_default_str();
   app.add_option("--bound-search", o.bound_search,
                  "Activation bounds from the calibration images: max, or percentile:q such as "
-                 "percentile:99.9 (the value that q % of the activations do not exceed)")
+                 "percentile:99.9 (the value that q % of the activations do not exceed); or "
+                 "searched by trials below max: ftclip")
       ->capture_default_str();
+  app.add_option("--bound-rates", o.bound_rates,
+                 "ftclip: BERs at which accuracy is compared, ascending")
+      ->delimiter(',')
+      ->capture_default_str();
+  add_whole(app, "--bound-seed", o.bound_seed, "ftclip: seed of its faults");
   app.add_option("--weight-bounds", o.weight_bounds,
                  "Read weights outside their fault-free range as 0: off, layer or channel")
       ->capture_default_str();
@@ -363,6 +369,8 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
                                             {"channel", BoundsPer::kChannel},
                                             {"neuron", BoundsPer::kNeuron}});
   job.hardening.search = parse_bound_search(o.bound_search);
+  job.hardening.search.rates = o.bound_rates;
+  job.hardening.search.seed = o.bound_seed;
   job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(
       "--weight-bounds", o.weight_bounds,
       {{"off", {}}, {"layer", WeightBoundsPer::kLayer}, {"channel", WeightBoundsPer::kChannel}});
@@ -374,6 +382,12 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   job.hardening.restricted = clipping.has_value();
   if (clipping) job.hardening.clipping = *clipping;
   return job;
+}
+
+void keep_trials(ProtectionJob& job, const Context& context, const std::string& output) {
+  keep_channel_trials(job.ranking, context, output);
+  job.command = context.command;
+  job.resolved = context.resolved;
 }
 
 void add_also(CLI::App& app, Job& job) {

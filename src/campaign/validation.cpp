@@ -190,6 +190,37 @@ void validate_faults(const Job& job) {
   for (const double rate : rates) sampler_of(job.fault_count, rate);
 }
 
+/// Options of one search that another would ignore.
+void validate_own_options(const BoundSearch& search) {
+  const BoundSearch usual;
+  const bool by_trials = search.method == BoundMethod::kFtclip;
+  const std::string needed = "needs " + spelled(Setting::kBoundSearch) + " ftclip";
+  require(by_trials || search.rates == usual.rates, Setting::kBoundRates, needed);
+  require(by_trials || search.seed == usual.seed, Setting::kBoundSeed, needed);
+}
+
+void validate_rates(const std::vector<double>& rates) {
+  require(rates.size() >= 2, Setting::kBoundRates, "needs at least two rates");
+  for (std::size_t i = 0; i < rates.size(); ++i) {
+    require(rates[i] > 0 && rates[i] < 1, Setting::kBoundRates,
+            fmt::format("{} lies outside (0, 1)", rates[i]));
+    require(i == 0 || rates[i - 1] < rates[i], Setting::kBoundRates, "must be ascending");
+  }
+}
+
+void validate_bound_search(const HardeningPlan& plan) {
+  const BoundSearch& search = plan.search;
+  const std::string name = bound_search_name(search);
+  require(plan.restricted || search.method == BoundMethod::kMax, Setting::kBoundSearch,
+          name + " finds bounds of activations, and " + spelled(Setting::kClipping) +
+              " none sets none; leave one of them out");
+  require(search.method != BoundMethod::kFtclip || plan.bounds == BoundsPer::kLayer,
+          Setting::kBoundSearch,
+          name + " searches one bound of each layer; leave out " + spelled(Setting::kBounds));
+  validate_own_options(search);
+  validate_rates(search.rates);
+}
+
 }  // namespace
 
 void validate(const ProtectionJob& job) {
@@ -198,10 +229,7 @@ void validate(const ProtectionJob& job) {
       ratio >= 0 && ratio < 1, Setting::kHardeningRatio,
       fmt::format("{} lies outside [0, 1); give the share of channels to duplicate, such as 0.1",
                   ratio));
-  require(job.hardening.restricted || job.hardening.search.method == BoundMethod::kMax,
-          Setting::kBoundSearch,
-          bound_search_name(job.hardening.search) + " finds bounds of activations, and " +
-              spelled(Setting::kClipping) + " none sets none; leave one of them out");
+  validate_bound_search(job.hardening);
   if (job.hardening.fold_batch_norm) require_foldable(job.hardening.store);
   require(job.calibration_images != 0, Setting::kCalibrationImages,
           "0 leaves nothing to calibrate on");

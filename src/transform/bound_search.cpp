@@ -1,6 +1,7 @@
 #include "sentinel/transform/bound_search.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cstdlib>
 
@@ -14,7 +15,8 @@ namespace {
 constexpr char kPercentilePrefix[] = "percentile:";
 
 constexpr NamedValue<BoundMethod> kMethods[] = {{"max", BoundMethod::kMax},
-                                                {"percentile:q", BoundMethod::kPercentile}};
+                                                {"percentile:q", BoundMethod::kPercentile},
+                                                {"ftclip", BoundMethod::kFtclip}};
 
 double parse_percentile(const std::string& word) {
   const std::string number = word.substr(sizeof kPercentilePrefix - 1);
@@ -44,6 +46,12 @@ std::string bound_search_name(const BoundSearch& search) {
   if (search.method == BoundMethod::kPercentile)
     return fmt::format("{}{}", kPercentilePrefix, search.percentile);
   return word_for(kMethods, search.method);
+}
+
+std::string bound_search_text(const BoundSearch& search) {
+  const std::string name = bound_search_name(search);
+  if (search.method != BoundMethod::kFtclip) return name;
+  return fmt::format("{} at {:.17g}, seed {}", name, fmt::join(search.rates, " "), search.seed);
 }
 
 }  // namespace sentinel

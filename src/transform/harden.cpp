@@ -240,7 +240,8 @@ Graph profiled(const Graph& graph, const ChannelScores& scores, const HardeningP
 }  // namespace
 
 Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
-             const Dataset& calibration, const Comm& comm, at::Device device) {
+             const Dataset& calibration, const Comm& comm, at::Device device,
+             const FindBounds& find) {
   Graph hardened;
   comm.agree([&] { hardened = uncalibrated(graph, scores, plan); });
   const bool intervals =
@@ -254,6 +255,7 @@ Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPla
                        device);
     calibrate(hardened, ranges);
   }
+  if (find) find(hardened, calibration);
   comm.agree([&] { store_bounds(hardened, plan.store); });
   return hardened;
 }

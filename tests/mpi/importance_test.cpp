@@ -48,9 +48,11 @@ TEST(BoundSearch, PercentilesAreTheSameWithEveryNumberOfRanks) {
     plan.bounds = per;
     const Graph alone = harden(graph, {}, plan, images, Comm::local(), at::kCPU);
     const Graph together = harden(graph, {}, plan, images, *world, at::kCPU);
-    for (NodeId id = 0; id < graph.size(); ++id)
-      if (const auto* op = std::get_if<BoundedActivation>(&alone[id].op))
+    for (NodeId id = 0; id < graph.size(); ++id) {
+      if (const auto* op = std::get_if<BoundedActivation>(&alone[id].op)) {
         EXPECT_TRUE(at::equal(op->bound, std::get<BoundedActivation>(together[id].op).bound));
+      }
+    }
   }
 }
 

@@ -135,9 +135,11 @@ TEST(BoundSearch, ThePercentileOf100IsTheLargest) {
   const Graph largest = harden(graph, {}, plan, images, Comm::local(), at::kCPU);
   plan.search = parse_bound_search("percentile:100");
   const Graph quantile = harden(graph, {}, plan, images, Comm::local(), at::kCPU);
-  for (NodeId id = 0; id < graph.size(); ++id)
-    if (const auto* op = std::get_if<BoundedActivation>(&largest[id].op))
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    if (const auto* op = std::get_if<BoundedActivation>(&largest[id].op)) {
       EXPECT_TRUE(at::equal(op->bound, std::get<BoundedActivation>(quantile[id].op).bound));
+    }
+  }
 }
 
 }  // namespace

@@ -1,20 +1,27 @@
 #pragma once
+#include <cstdint>
 #include <string>
+#include <vector>
 
 namespace sentinel {
 
-/// How the bound of an activation is found; it lies 2^-10 of it above what is named here.
+/// How the bound of an activation is found: 2^-10 of it above an activation, or by a search.
 enum class BoundMethod {
   kMax,         // the largest fault-free activation of the calibration images
   kPercentile,  // their quantile, see quantiles.hpp
+  kFtclip,      // what IntervalSearch finds by trials; up to the largest, no margin
 };
 struct BoundSearch {
   BoundMethod method = BoundMethod::kMax;
-  double percentile = 100;  // of kPercentile, in (0, 100]
+  double percentile = 100;                                     // of kPercentile, in (0, 100]
+  std::vector<double> rates = {1e-7, 1e-6, 3e-6, 1e-5, 3e-5};  // of kFtclip [flips/bit/trial]
+  std::uint64_t seed = 1;                                      // of kFtclip's faults
 };
 
 /// "max", "percentile:99.9". UserError.
 BoundSearch parse_bound_search(const std::string& word);
 std::string bound_search_name(const BoundSearch& search);
+/// Its name and all else that decides the bounds.
+std::string bound_search_text(const BoundSearch& search);
 
 }  // namespace sentinel

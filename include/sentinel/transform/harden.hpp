@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -103,11 +104,15 @@ struct HardeningPlan {
   std::vector<StoreRule> store;                  // none: plain fp32
   bool fold_batch_norm = false;                  // into the scales of integer weights
 };
+/// Finds the bounds of a calibrated graph anew, on every rank, by the calibration images.
+using FindBounds = std::function<void(Graph&, const Dataset& calibration)>;
+
 /// duplicate + restrict + fold + store + bound the weights + calibrate on the calibration images,
-/// each where the plan says so: bounds are those of the values as they are read, and are stored
-/// last.
+/// each where the plan says so: bounds are those of the values as they are read, are found anew by
+/// `find`, and are stored last.
 /// Collective; the same graph on every rank.
 Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
-             const Dataset& calibration, const Comm& comm, at::Device device);
+             const Dataset& calibration, const Comm& comm, at::Device device,
+             const FindBounds& find = {});
 
 }  // namespace sentinel

@@ -1,0 +1,19 @@
+#pragma once
+#include <string>
+
+#include "sentinel/campaign/job.hpp"
+#include "sentinel/comm/comm.hpp"
+#include "sentinel/networks/network.hpp"
+#include "sentinel/networks/selection.hpp"
+#include "sentinel/transform/importance.hpp"
+
+namespace sentinel {
+
+/// make_hardened by the job, which may search bounds by campaigns: their trials are kept in a
+/// folder beside `path`, where the network is going to be. `reuse` as of make_hardened. Collective.
+NamedModel make_protected(const Comm& comm, const NamedModel& model,
+                          const ModelSelection& selection, const ChannelScores& scores,
+                          const ProtectionJob& job, at::Device device, const std::string& path,
+                          const std::string& reuse);
+
+}  // namespace sentinel
