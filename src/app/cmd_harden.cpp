@@ -13,6 +13,7 @@
 #include "sentinel/networks/normalisation.hpp"
 #include "sentinel/networks/outputs.hpp"
 #include "sentinel/networks/selection.hpp"
+#include "sentinel/networks/training_state.hpp"
 
 namespace sentinel {
 namespace {
@@ -61,6 +62,8 @@ class Harden : public Command {
     comm.from_root([&] {
       std::vector<Output> outputs = channel_outputs(protection.ranking);
       outputs.push_back({output_, FileKind::kCheckpoint});
+      if (trains_bounds(protection.hardening.search))
+        outputs.push_back({state_beside(output_), FileKind::kTrainingState});
       check_outputs(outputs, {selection_.checkpoint, protection.ranking.file});
       return Bytes();
     });
@@ -72,7 +75,11 @@ class Harden : public Command {
     const NamedModel hardened =
         make_protected(comm, model, selection_, scores, protection, device, output_, "");
     comm.from_root([&] {
-      write_output({output_, FileKind::kCheckpoint}, hardened.made);
+      if (trains_bounds(protection.hardening.search)) {
+        write_network(output_, hardened.made);
+      } else {
+        write_output({output_, FileKind::kCheckpoint}, hardened.made);
+      }
       const bool alike = model.name == hardened.name;
       print_overhead({alike ? "as given" : model.name, model_cost(model.graph)},
                      {alike ? "as written" : hardened.name, model_cost(hardened.graph)});

@@ -331,14 +331,17 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
       ->capture_default_str();
   app.add_option("--bound-search", o.bound_search,
                  "Activation bounds from the calibration images: max, or percentile:q such as "
-                 "percentile:99.9 (the value that q % of the activations do not exceed); or "
-                 "searched by trials below max: ftclip")
+                 "percentile:99.9 (the value that q % of the activations do not exceed); searched "
+                 "by trials below max: ftclip; trained, with --clipping smooth: fitact, proact")
       ->capture_default_str();
   app.add_option("--bound-rates", o.bound_rates,
                  "ftclip: BERs at which accuracy is compared, ascending")
       ->delimiter(',')
       ->capture_default_str();
-  add_whole(app, "--bound-seed", o.bound_seed, "ftclip: seed of its faults");
+  add_whole(app, "--bound-seed", o.bound_seed,
+            "Seed of ftclip's faults, or of the order of images of fitact and proact");
+  app.add_option("--bound-epochs", o.bound_epochs,
+                 "Passes over the calibration images: fitact (10), proact (3 for each call site)");
   app.add_option("--weight-bounds", o.weight_bounds,
                  "Read weights outside their fault-free range as 0: off, layer or channel")
       ->capture_default_str();
@@ -371,6 +374,7 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   job.hardening.search = parse_bound_search(o.bound_search);
   job.hardening.search.rates = o.bound_rates;
   job.hardening.search.seed = o.bound_seed;
+  job.hardening.search.epochs = o.bound_epochs;
   job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(
       "--weight-bounds", o.weight_bounds,
       {{"off", {}}, {"layer", WeightBoundsPer::kLayer}, {"channel", WeightBoundsPer::kChannel}});

@@ -1,6 +1,7 @@
 #pragma once
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -88,6 +89,7 @@ struct ProtectionOptions {
   bool fold_batch_norm = false;
   std::vector<double> bound_rates = BoundSearch().rates;
   std::uint64_t bound_seed = BoundSearch().seed;
+  std::optional<std::int64_t> bound_epochs;
   std::int64_t calibration_images = -1;
 };
 void add_protection(CLI::App& app, ProtectionOptions& options);

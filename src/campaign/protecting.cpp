@@ -1,10 +1,14 @@
 #include "sentinel/campaign/protecting.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <filesystem>
 
 #include "campaign/ftclip.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/networks/hardening.hpp"
+#include "sentinel/networks/training_state.hpp"
+#include "sentinel/transform/train_bounds.hpp"
 
 namespace sentinel {
 namespace {
@@ -21,6 +25,21 @@ void make_folder(const Comm& comm, const std::string& folder) {
   });
 }
 
+void log_epoch(const std::string& method, const BoundEpoch& epoch) {
+  spdlog::info("{}, {}epoch {}: loss {:.4f}, {:.2f} % of the held-out images right{}", method,
+               epoch.site.empty() ? "" : epoch.site + ", ", epoch.epoch, epoch.loss,
+               100 * epoch.accuracy, epoch.kept ? "" : ", rolled back");
+}
+
+void train(Graph& graph, const Dataset& calibration, const ProtectionJob& job,
+           const std::string& state_file, at::Device device) {
+  const BoundSearch& search = job.hardening.search;
+  const std::string method = bound_search_name(search);
+  if (!train_bounds(graph, calibration, {search, device, state_file, job.fresh},
+                    [&](const BoundEpoch& epoch) { log_epoch(method, epoch); }))
+    throw_stopped(state_file);
+}
+
 }  // namespace
 
 NamedModel make_protected(const Comm& comm, const NamedModel& model,
@@ -35,6 +54,13 @@ NamedModel make_protected(const Comm& comm, const NamedModel& model,
       search_by_trials(comm, graph, model, job, calibration, folder, device);
     };
   }
+  if (trains_bounds(job.hardening.search))
+    find = [&](Graph& graph, const Dataset& calibration) {
+      comm.from_root([&] {
+        train(graph, calibration, job, state_beside(path), device);
+        return Bytes();
+      });
+    };
   return make_hardened(comm, model, selection, scores, job.hardening, job.calibration_images,
                        device, job.command, reuse, find);
 }

@@ -19,6 +19,7 @@ namespace {
 constexpr std::int64_t kMostAtOnce = 1 << 16;
 constexpr std::uint64_t kMostTrials = 1'000'000'000'000;  // per point
 constexpr double kLeastHalfWidth = 1e-6;
+constexpr std::int64_t kMostEpochs = 1'000'000;
 
 void require(bool holds, const std::string& message) {
   if (!holds) throw UserError(message);
@@ -193,10 +194,14 @@ void validate_faults(const Job& job) {
 /// Options of one search that another would ignore.
 void validate_own_options(const BoundSearch& search) {
   const BoundSearch usual;
-  const bool by_trials = search.method == BoundMethod::kFtclip;
-  const std::string needed = "needs " + spelled(Setting::kBoundSearch) + " ftclip";
-  require(by_trials || search.rates == usual.rates, Setting::kBoundRates, needed);
-  require(by_trials || search.seed == usual.seed, Setting::kBoundSeed, needed);
+  const bool by_trials = search.method == BoundMethod::kFtclip, trained = trains_bounds(search);
+  const std::string needed = "needs " + spelled(Setting::kBoundSearch) + " ";
+  require(by_trials || search.rates == usual.rates, Setting::kBoundRates, needed + "ftclip");
+  require(by_trials || trained || search.seed == usual.seed, Setting::kBoundSeed,
+          needed + "ftclip, fitact or proact");
+  require(trained || !search.epochs, Setting::kBoundEpochs, needed + "fitact or proact");
+  require(search.epochs.value_or(1) >= 1 && search.epochs.value_or(1) <= kMostEpochs,
+          Setting::kBoundEpochs, fmt::format("must be from 1 to {}", kMostEpochs));
 }
 
 void validate_rates(const std::vector<double>& rates) {
@@ -217,6 +222,13 @@ void validate_bound_search(const HardeningPlan& plan) {
   require(search.method != BoundMethod::kFtclip || plan.bounds == BoundsPer::kLayer,
           Setting::kBoundSearch,
           name + " searches one bound of each layer; leave out " + spelled(Setting::kBounds));
+  require(search.method != BoundMethod::kProact || plan.bounds == BoundsPer::kLayer,
+          Setting::kBoundSearch,
+          name + " has one bound of each layer, and of the last one of each neuron; leave out " +
+              spelled(Setting::kBounds));
+  require(
+      !trains_bounds(search) || plan.clipping == Clipping::kSmooth, Setting::kBoundSearch,
+      name + " trains bounds by gradients; it needs " + spelled(Setting::kClipping) + " smooth");
   validate_own_options(search);
   validate_rates(search.rates);
 }

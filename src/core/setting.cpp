@@ -16,6 +16,7 @@ constexpr Row kRows[] = {
     {Setting::kBatchSize, "batch-size"},
     {Setting::kBer, "ber"},
     {Setting::kBits, "bits"},
+    {Setting::kBoundEpochs, "bound-epochs"},
     {Setting::kBoundRates, "bound-rates"},
     {Setting::kBoundSearch, "bound-search"},
     {Setting::kBoundSeed, "bound-seed"},

@@ -16,7 +16,9 @@ constexpr char kPercentilePrefix[] = "percentile:";
 
 constexpr NamedValue<BoundMethod> kMethods[] = {{"max", BoundMethod::kMax},
                                                 {"percentile:q", BoundMethod::kPercentile},
-                                                {"ftclip", BoundMethod::kFtclip}};
+                                                {"ftclip", BoundMethod::kFtclip},
+                                                {"fitact", BoundMethod::kFitact},
+                                                {"proact", BoundMethod::kProact}};
 
 double parse_percentile(const std::string& word) {
   const std::string number = word.substr(sizeof kPercentilePrefix - 1);
@@ -48,10 +50,21 @@ std::string bound_search_name(const BoundSearch& search) {
   return word_for(kMethods, search.method);
 }
 
+bool trains_bounds(const BoundSearch& search) {
+  return search.method == BoundMethod::kFitact || search.method == BoundMethod::kProact;
+}
+
+std::int64_t bound_epochs(const BoundSearch& search) {
+  return search.epochs.value_or(search.method == BoundMethod::kFitact ? 10 : 3);
+}
+
 std::string bound_search_text(const BoundSearch& search) {
   const std::string name = bound_search_name(search);
-  if (search.method != BoundMethod::kFtclip) return name;
-  return fmt::format("{} at {:.17g}, seed {}", name, fmt::join(search.rates, " "), search.seed);
+  if (search.method == BoundMethod::kFtclip)
+    return fmt::format("{} at {:.17g}, seed {}", name, fmt::join(search.rates, " "), search.seed);
+  if (trains_bounds(search))
+    return fmt::format("{} in {} epochs, seed {}", name, bound_epochs(search), search.seed);
+  return name;
 }
 
 }  // namespace sentinel

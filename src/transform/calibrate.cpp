@@ -196,14 +196,6 @@ void set_intervals(DuplicatedConv& op, const Site& site) {
   op.high = like(high, op.high);
 }
 
-BoundsPer finest_bounds(const Graph& graph) {
-  BoundsPer finest = BoundsPer::kLayer;
-  for (const Node& node : graph.nodes())
-    if (const auto* relu = std::get_if<BoundedActivation>(&node.op))
-      finest = std::max(finest, bounds_per(*relu));
-  return finest;
-}
-
 /// From the weights as they are now.
 void renew_weight_bounds(Graph& graph) {
   std::optional<WeightBoundsPer> per;
@@ -217,6 +209,14 @@ void renew_weight_bounds(Graph& graph) {
 }
 
 }  // namespace
+
+BoundsPer finest_bounds(const Graph& graph) {
+  BoundsPer finest = BoundsPer::kLayer;
+  for (const Node& node : graph.nodes())
+    if (const auto* relu = std::get_if<BoundedActivation>(&node.op))
+      finest = std::max(finest, bounds_per(*relu));
+  return finest;
+}
 
 ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, const Comm& comm,
                                    at::Device device, BoundsPer per) {

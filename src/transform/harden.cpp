@@ -210,6 +210,17 @@ void check_bounded(const Graph& graph, const std::vector<StoreRule>& rules) {
   }
 }
 
+/// The last activation gets a bound for each of its neurons.
+void bound_last_by_neuron(Graph& graph) {
+  const auto shapes = output_shapes(graph);
+  for (NodeId id = graph.size(); id-- > 0;) {
+    auto* op = std::get_if<BoundedActivation>(&graph[id].op);
+    if (!op) continue;
+    op->bound = at::full(shapes[static_cast<std::size_t>(id)], kInfinity, op->bound.options());
+    return;
+  }
+}
+
 Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan) {
   for (const auto& node : graph.nodes()) {
     // Calibration would set its intervals anew.
@@ -221,6 +232,7 @@ Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const Harden
   check_bounded(graph, plan.store);
   Graph hardened = duplicate_channels(graph, scores, plan.duplication);
   if (plan.restricted) hardened = restrict_activations(hardened, plan.clipping, plan.bounds);
+  if (plan.search.method == BoundMethod::kProact) bound_last_by_neuron(hardened);
   if (plan.fold_batch_norm) spdlog::info(in_words(fold_batch_norm(hardened, plan.store)));
   store_values(hardened, plan.store);
   if (plan.weight_bounds) hardened = bound_weights(hardened, *plan.weight_bounds);

@@ -126,6 +126,28 @@ def test_ftclip_is_the_same_on_any_number_of_ranks_and_after_kills(hardening):
     assert killed.network() == alone.network()
 
 
+@pytest.mark.parametrize("search", ["fitact", "proact"])
+def test_trained_bounds_are_the_same_on_any_number_of_ranks_and_after_kills(hardening, search):
+    options = (search, "--clipping", "smooth", "--bound-epochs", "3")
+    alone = hardening("alone", *options)
+    outcome = alone.run()
+    assert outcome.code == 0, outcome.err
+    assert len(outcome.logged(f"{search}, ")) == (3 if search == "fitact" else 6)
+    both = hardening("both", *options)
+    assert both.run(ranks=2).code == 0
+    assert both.network() == alone.network()
+    killed = hardening("killed", *options)
+    process = killed.sentinelnn.start(killed.args, cwd=killed.folder)
+    state = killed.folder / "net.pth.training"
+    assert wait_until(state.exists)
+    kill_job(process)
+    ended(process, 30)
+    resumed = killed.run(ranks=2)
+    assert resumed.code == 0, resumed.err
+    assert killed.network() == alone.network()
+    assert not state.exists()
+
+
 def test_a_campaign_searches_once(sentinelnn, selection, tmp_path):
     args = [
         *("campaign", *selection, "--hardening-ratio", "0", "--bound-search", *FTCLIP),
@@ -149,6 +171,9 @@ def test_a_campaign_searches_once(sentinelnn, selection, tmp_path):
         (["percentile:q"], ["--bound-search percentile:q", "percentile:99.9"]),
         (["median"], ["--bound-search median", "ftclip"]),
         (["ftclip", "--bound-rates", "1e-5,1e-6"], ["--bound-rates", "ascending"]),
+        (["fitact"], ["--bound-search fitact", "--clipping smooth"]),
+        (["proact", "--clipping", "smooth", "--bounds", "neuron"], ["proact", "--bounds"]),
+        (["max", "--bound-epochs", "3"], ["--bound-epochs needs", "fitact or proact"]),
         (["max", "--bound-rates", "1e-6,1e-5"], ["--bound-rates needs --bound-search ftclip"]),
     ],
 )

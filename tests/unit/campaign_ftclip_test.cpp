@@ -178,7 +178,7 @@ TEST(BoundSearch, ContradictionsAreRefusedByName) {
   EXPECT_EQ(refusal("max", [](HardeningPlan& plan) { plan.restricted = false; }), "");
   EXPECT_THAT(refusal("ftclip", [](HardeningPlan& plan) { plan.bounds = BoundsPer::kChannel; }),
               HasSubstr("leave out bounds"));
-  for (const char* search : {"ftclip", "percentile:99"})
+  for (const char* search : {"ftclip", "percentile:99", "fitact", "proact"})
     EXPECT_THAT(refusal(search, [](HardeningPlan& plan) { plan.restricted = false; }),
                 HasSubstr("clipping none"));
   EXPECT_THAT(refusal("max",
@@ -187,7 +187,25 @@ TEST(BoundSearch, ContradictionsAreRefusedByName) {
                       }),
               HasSubstr("bound-rates needs bound-search ftclip"));
   EXPECT_THAT(refusal("max", [](HardeningPlan& plan) { plan.search.seed = 2; }),
-              HasSubstr("bound-seed needs bound-search ftclip"));
+              HasSubstr("bound-seed needs bound-search ftclip, fitact or proact"));
+  for (const char* search : {"fitact", "proact"}) {
+    EXPECT_THAT(refusal(search, as_it_is), HasSubstr("needs clipping smooth"));
+    EXPECT_EQ(refusal(search, [](HardeningPlan& plan) { plan.clipping = Clipping::kSmooth; }), "");
+    EXPECT_THAT(refusal(search,
+                        [](HardeningPlan& plan) {
+                          plan.clipping = Clipping::kSmooth;
+                          plan.search.epochs = 0;
+                        }),
+                HasSubstr("bound-epochs must be"));
+  }
+  EXPECT_THAT(refusal("proact",
+                      [](HardeningPlan& plan) {
+                        plan.clipping = Clipping::kSmooth;
+                        plan.bounds = BoundsPer::kNeuron;
+                      }),
+              HasSubstr("leave out bounds"));
+  EXPECT_THAT(refusal("ftclip", [](HardeningPlan& plan) { plan.search.epochs = 3; }),
+              HasSubstr("bound-epochs needs bound-search fitact or proact"));
   for (void (*change)(HardeningPlan&) : {+[](HardeningPlan& plan) { plan.search.rates = {1e-6}; },
                                          +[](HardeningPlan& plan) {
                                            plan.search.rates = {1e-5, 1e-6};

@@ -11,6 +11,7 @@ enum class Setting {
   kBatchSize,
   kBer,
   kBits,
+  kBoundEpochs,
   kBoundRates,
   kBoundSearch,
   kBoundSeed,

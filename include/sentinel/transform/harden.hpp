@@ -87,6 +87,9 @@ ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, co
 /// they tell neurons apart where bounds do.
 void calibrate(Graph& graph, const ActivationRanges& ranges);
 
+/// By what the finest bounds of the graph tell its activations apart.
+BoundsPer finest_bounds(const Graph& graph);
+
 /// Makes every bound and interval infinite: nothing is restricted, every finite value is in range.
 void remove_limits(Graph& graph);
 

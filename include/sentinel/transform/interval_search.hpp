@@ -6,11 +6,11 @@
 
 namespace sentinel {
 
-/// FT-ClipAct's search of a bound in (0, largest] (Hoang et al., "FT-ClipAct", DATE 2020): four equidistant
-/// candidates are scored, and the interval between the neighbours of the best is searched again. Of
-/// equal scores the larger bound wins. It ends after 4 rounds, or after 3 where no step of the
-/// score between neighbours is more than 0.2 points. It proposes and reads scores; others run the
-/// trials.
+/// FT-ClipAct's search of a bound in (0, largest] (Hoang et al., "FT-ClipAct", DATE 2020): four
+/// equidistant candidates are scored, and the interval between the neighbours of the best is
+/// searched again. Of equal scores the larger bound wins. It ends after 4 rounds, or after 3 where
+/// no step of the score between neighbours is more than 0.2 points. It proposes and reads scores;
+/// others run the trials.
 class IntervalSearch {
  public:
   explicit IntervalSearch(double largest);
