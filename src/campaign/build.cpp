@@ -9,13 +9,13 @@
 #include "campaign/result_info.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/fault_lists.hpp"
+#include "sentinel/campaign/protecting.hpp"
 #include "sentinel/campaign/ranking.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
-#include "sentinel/networks/hardening.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/normalisation.hpp"
@@ -83,9 +83,8 @@ NamedModel harden_one(const Comm& comm, const Job& job, at::Device device, const
     again = channel_scores(comm, base, job.selection, ranking, device);
   }
   const ChannelScores& scores = made.of_pruned ? again : built.scores;
-  return make_hardened(comm, base, job.selection, scores, job.protection.hardening,
-                       job.protection.calibration_images, device, job.command,
-                       reusable(comm, job, made.path));
+  return make_protected(comm, base, job.selection, scores, job.protection, device, made.path,
+                        reusable(comm, job, made.path));
 }
 
 /// What the plan makes of an original, which may be pruned itself.

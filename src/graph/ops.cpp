@@ -1,5 +1,7 @@
 #include "sentinel/graph/ops.hpp"
 
+#include <c10/util/StringUtil.h>
+
 #include "sentinel/core/error.hpp"
 
 namespace sentinel {
@@ -12,6 +14,18 @@ const WeightBounds* weight_bounds_of(const Op& op) {
 
 WeightBounds* weight_bounds_of(Op& op) {
   return const_cast<WeightBounds*>(weight_bounds_of(static_cast<const Op&>(op)));
+}
+
+BoundsPer bounds_per(const BoundedActivation& op) {
+  if (op.bound.dim() == 0) return BoundsPer::kLayer;
+  return op.bound.dim() == 1 ? BoundsPer::kChannel : BoundsPer::kNeuron;
+}
+
+void require_size(const BoundedActivation& op, const at::Tensor& x) {
+  if (bounds_per(op) != BoundsPer::kNeuron || x.sizes().slice(1) == op.bound.sizes()) return;
+  throw UserError(c10::str("the bounds of single neurons are for maps ", op.bound.sizes(), ", not ",
+                           x.sizes().slice(1),
+                           "; images of another size need bounds per channel or layer"));
 }
 
 const char* activation_name(ActivationKind kind) {

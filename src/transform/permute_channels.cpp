@@ -66,7 +66,10 @@ struct Reorder {
       *tensor = in_order(*tensor, 0, order.out);
     }
   }
-  void operator()(BoundedActivation& op) const { op.bound = in_order(op.bound, 0, order.out); }
+  void operator()(BoundedActivation& op) const {
+    op.bound = in_order(op.bound, 0, order.out);
+    op.low = in_order(op.low, 0, order.out);
+  }
   void operator()(Linear& op) const {
     op.weight = in_order(in_order(op.weight, 0, order.out), 1, order.in);
     op.bias = in_order(op.bias, 0, order.out);

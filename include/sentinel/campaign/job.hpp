@@ -50,6 +50,8 @@ struct ProtectionJob {
   RankingJob ranking;
   HardeningPlan hardening;
   std::int64_t calibration_images = -1;  // the first n training images, -1: all
+  bool fresh = false;                    // throw away what is kept of a search of bounds
+  std::string command, resolved;         // as in Job
 };
 
 /// Whether the file keeps each trial's faults.

@@ -22,6 +22,7 @@ enum class Correction {
 enum class Clipping {
   kRanger,       // x > bound -> 0 (the seed tool's)
   kRangerClamp,  // x > bound -> bound (Chen et al., "A Low-cost Fault Corrector ...", DSN 2021)
+  kSmooth,  // x / (1 + exp(20 (x - bound))), 0 from bound + 5 on; of ReLUs alone (FitAct, ProAct)
 };
 /// Order of the rows of a duplicated convolution in a checkpoint; in memory it is always kOwn.
 enum class RowLayout {
@@ -70,11 +71,14 @@ enum class ActivationKind { kRelu, kRelu6, kSilu, kSigmoid, kHardswish, kHardsig
 struct Activation {
   ActivationKind kind = ActivationKind::kRelu;
 };
-/// An activation with an upper bound; NaN -> 0.
+/// What has a bound of its own.
+enum class BoundsPer { kLayer, kChannel, kNeuron };
+/// An activation within bounds; NaN -> 0. What is said of `clipping` holds below `low` likewise.
 struct BoundedActivation {
-  at::Tensor bound;  // [] per layer or [C] per channel
+  at::Tensor bound;  // [] per layer, [C] per channel, [C, H, W] per neuron of maps of this size
   Clipping clipping = Clipping::kRanger;
   ActivationKind kind = ActivationKind::kRelu;
+  at::Tensor low = {};  // as `bound`; undefined for ReLUs, and in networks of earlier versions
 };
 struct MaxPool {
   Pair kernel{2, 2}, stride{2, 2}, padding{0, 0};
@@ -119,6 +123,11 @@ using Op = std::variant<Input, Conv, DuplicatedConv, BatchNorm, Activation, Boun
 /// none), null for other operators.
 const WeightBounds* weight_bounds_of(const Op& op);
 WeightBounds* weight_bounds_of(Op& op);
+
+/// Neurons without maps are channels.
+BoundsPer bounds_per(const BoundedActivation& op);
+/// UserError where maps x [N, C, H, W] have another size than the neurons' bounds are for.
+void require_size(const BoundedActivation& op, const at::Tensor& x);
 
 /// "relu", "silu" …: torch's name of the function.
 const char* activation_name(ActivationKind kind);
