@@ -52,6 +52,7 @@ enum class Setting {
   kHardenedOutput,
   kHardeningRatio,
   kImages,
+  kImagesOf,
   kImagesPerTrial,
   kImportance,
   kLayers,

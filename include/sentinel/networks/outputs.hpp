@@ -15,9 +15,13 @@ enum class FileKind {
   kCheckpoint,     // with the record sentinelnn.json
   kTrainingState,  // OUTPUT.training
   kScript,         // TorchScript, by `export`
+  kAnswer,         // JSON, by `protect`
   kDamagedHdf5,
   kOther,
 };
+
+/// What an answer of `protect` begins with.
+inline constexpr char kAnswerHead[] = R"({"sentinelnn_protect":)";
 
 /// By what is in it; nothing is executed, no network is built. EnvironmentError where it cannot be
 /// read.
