@@ -98,6 +98,14 @@ void choose_model(const std::string& word, ModelSelection& selection) {
   selection.model = word;
 }
 
+ImagesOf images_of(const std::string& word) {
+  std::map<std::string, ImagesOf> words;
+  for (const ImagesOf images :
+       {ImagesOf::kTest, ImagesOf::kHeldOut, ImagesOf::kFirstHalf, ImagesOf::kSecondHalf})
+    words[images_of_name(images)] = images;
+  return choose("--images-of", word, words);
+}
+
 TrialRange parse_range(const std::string& text) {
   const std::size_t colon = text.find(':');
   const std::string begin = text.substr(0, colon);
@@ -462,8 +470,7 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
       ->check(CLI::Validator(no_image_count, "", "images"))
       ->capture_default_str();
   add_word(
-      app, "--images-of",
-      [&job](const std::string& word) { job.images_of = parse_images_of(word); },
+      app, "--images-of", [&job](const std::string& word) { job.images_of = images_of(word); },
       images_of_name(job.images_of),
       "What trials look at: test images; held-out, the last tenth of the training images, on which "
       "`train` and `prune` do not train; first-half, second-half of the test images");

@@ -28,7 +28,7 @@ finetune-batch-size = 20
 train-store = ["weight=int4"]
 fold-batch-norm = true
 store = ["weight=int4+bch:8,4", "bias,scale=fp16+repeat:3"]
-[bounded]
+[clipped]
 clipping = "ranger"
 calibration-images = 20
 """
@@ -100,8 +100,8 @@ def test_the_answer_comes_first_and_is_that_of_the_files(whole):
     assert out.splitlines()[0] == answer["answer"]
     assert answer["chosen"] in {"coded", "trained"}, "plain int8 collapses at this rate"
     race = {recipe["name"]: recipe["race"] for recipe in answer["recipes"]}
-    assert set(race) == {"coded", "plain", "trained", "bounded"}
-    assert race["bounded"]["trials"] == 32 and not race["bounded"]["remains"]
+    assert set(race) == {"coded", "plain", "trained", "clipped"}
+    assert race["clipped"]["trials"] == 32 and not race["clipped"]["remains"]
     rounds = [result for name, result in results(output).items() if name.startswith("round")]
     assert race[answer["chosen"]]["trials"] == sum(
         len(result.trials) // result.models for result in rounds
@@ -235,6 +235,6 @@ def test_without_training_images_half_of_the_test_images_decides(
     answer = json.loads(Path(f"{output}.json").read_text())
     left_out = {r["name"]: r.get("left_out") for r in answer["recipes"]}
     needs = "needs training images"
-    assert left_out == {"coded": None, "plain": None, "trained": needs, "bounded": needs}
+    assert left_out == {"coded": None, "plain": None, "trained": needs, "clipped": needs}
     assert "first half" in answer["race_images"]
     assert "second half" in answer["confirmation"]["images"]

@@ -69,8 +69,7 @@ enum class ImagesOf {
   kFirstHalf,  // of the test images
   kSecondHalf,
 };
-/// "test", "held-out", "first-half", "second-half". UserError.
-ImagesOf parse_images_of(const std::string& word);
+/// "test", "held-out", "first-half", "second-half".
 std::string images_of_name(ImagesOf images);
 
 /// The parts of memory that may fail, and how they do.

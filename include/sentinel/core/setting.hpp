@@ -52,7 +52,6 @@ enum class Setting {
   kHardenedOutput,
   kHardeningRatio,
   kImages,
-  kImagesOf,
   kImagesPerTrial,
   kImportance,
   kLayers,

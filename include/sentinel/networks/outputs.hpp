@@ -15,9 +15,9 @@ enum class FileKind {
   kCheckpoint,     // with the record sentinelnn.json
   kTrainingState,  // OUTPUT.training
   kScript,         // TorchScript, by `export`
-  kAnswer,         // JSON, by `protect`
   kDamagedHdf5,
   kOther,
+  kAnswer,  // JSON, by `protect`
 };
 
 /// What an answer of `protect` begins with.
