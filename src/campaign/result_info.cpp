@@ -321,6 +321,8 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
   const FileNotes& notes = plan.models.front().notes;
   if (!notes.weights_key.empty()) info.provenance["weights_key"] = notes.weights_key;
   if (!notes.stored_types.empty()) info.provenance["stored_types"] = notes.stored_types;
+  if (job.images_of != ImagesOf::kTest)
+    info.provenance["images_of"] = images_of_name(job.images_of);
   return info;
 }
 
