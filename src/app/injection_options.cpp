@@ -17,14 +17,6 @@ TrialRange parse_range(const std::string& text) {
   return {*first, *behind};
 }
 
-ImagesOf images_of(const std::string& word) {
-  std::map<std::string, ImagesOf> words;
-  for (const ImagesOf images :
-       {ImagesOf::kTest, ImagesOf::kHeldOut, ImagesOf::kFirstHalf, ImagesOf::kSecondHalf})
-    words[images_of_name(images)] = images;
-  return choose("--images-of", word, words);
-}
-
 /// The parts of memory that may fail, and how they do.
 void add_faults(CLI::App& app, FaultsJob& faults) {
   app.add_option("--faults", faults.list,
@@ -123,7 +115,8 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
       ->check(image_count())
       ->capture_default_str();
   add_word(
-      app, "--images-of", [&job](const std::string& word) { job.images_of = images_of(word); },
+      app, "--images-of",
+      [&job](const std::string& word) { job.images_of = parse_images_of(word); },
       images_of_name(job.images_of),
       "What trials look at: test images; held-out, the last tenth of the training images, on which "
       "`train` and `prune` do not train; first-half, second-half of the test images");

@@ -23,8 +23,7 @@ std::vector<Output> outputs_of(const Job& job) {
   for (const MadeNetwork& made : made_networks(job)) {
     outputs.push_back({made.path, FileKind::kCheckpoint});
     const bool trains = made.steps == "pruned" || trains_bounds(job.protection.hardening.search);
-    if (trains)
-      outputs.push_back({state_beside(made.path), FileKind::kTrainingState});
+    if (trains) outputs.push_back({state_beside(made.path), FileKind::kTrainingState});
   }
   if (!needs_scores(job)) return outputs;
   for (const Output& trials : channel_outputs(job.protection.ranking)) {

@@ -76,6 +76,10 @@ std::size_t most_stored_faults(const FaultsJob& faults) {
   throw Bug("unknown choice of faults to store");
 }
 
+ImagesOf parse_images_of(const std::string& word) {
+  return parse_word(kImagesOf, Setting::kImagesOf, word);
+}
+
 std::string images_of_name(ImagesOf images) {
   return word_for(kImagesOf, images);
 }

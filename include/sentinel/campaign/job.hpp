@@ -72,6 +72,8 @@ enum class ImagesOf {
   kSecondHalf,
 };
 /// "test", "held-out", "first-half", "second-half".
+/// UserError for an unknown word.
+ImagesOf parse_images_of(const std::string& word);
 std::string images_of_name(ImagesOf images);
 
 /// The parts of memory that may fail, and how they do.
