@@ -62,6 +62,7 @@ constexpr Row kRows[] = {
     {Setting::kHardenedOutput, "hardened-output"},
     {Setting::kHardeningRatio, "hardening-ratio"},
     {Setting::kImages, "images"},
+    {Setting::kImagesOf, "images-of"},
     {Setting::kImagesPerTrial, "images-per-trial"},
     {Setting::kImportance, "importance"},
     {Setting::kLayers, "layers"},

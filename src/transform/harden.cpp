@@ -11,7 +11,7 @@
 #include "sentinel/graph/rules.hpp"
 #include "sentinel/transform/folding.hpp"
 #include "sentinel/transform/harden.hpp"
-#include "transform/permute_channels.hpp"
+#include "transform/channel_orders.hpp"
 #include "transform/quantiles.hpp"
 
 namespace sentinel {

@@ -57,6 +57,7 @@ enum class Setting {
   kHardenedOutput,
   kHardeningRatio,
   kImages,
+  kImagesOf,
   kImagesPerTrial,
   kImportance,
   kLayers,
