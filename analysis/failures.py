@@ -201,7 +201,7 @@ def _values(
     names: list[object] = []
     for model in result.models["name"]:
         tensors = result.tensors(model)
-        own = tensors["layout"] if column == "layout" else layer_of(tensors["name"])
+        own = tensors["layout"] if column == "layout" else layer_of(tensors["name"], tensors["kind"])
         names += [name for name in own.unique() if name not in names]
     return names
 

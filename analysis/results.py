@@ -35,6 +35,7 @@ from schema import (
     MEMORY,
     MODEL_NUMBERS,
     NODE,
+    OUTPUTS,
     PAIRING,
     PLAN,
     POINT,
@@ -470,16 +471,21 @@ class Result:
                 faults["element"].to_numpy()[mine] >= tensors["originals"].to_numpy()[hit]
             )
         faults["tensor_name"] = pd.Categorical(names)
-        faults["layer"] = layer_of(faults["tensor_name"].astype(str)).astype("category")
+        faults["layer"] = layer_of(
+            faults["tensor_name"].astype(str), faults["kind"]
+        ).astype("category")
         faults["class"] = pd.Categorical.from_codes(faults["kind"], categories=list(CLASSES))
         faults["layout"] = pd.Categorical(layouts)
         faults["copy"] = copies
         faults["checkpoint_element"] = places
 
 
-def layer_of(tensor_names: pd.Series) -> pd.Series:
-    """layer1.0.conv1.weight, layer1.0.conv1.weight.check -> layer1.0.conv1"""
-    return tensor_names.str.replace(r"\.[^.]*(\.check)?$", "", regex=True)
+def layer_of(tensor_names: pd.Series, kinds: pd.Series) -> pd.Series:
+    """layer1.0.conv1.weight, layer1.0.conv1.weight.check -> layer1.0.conv1; outputs are called by
+    their node as it is. `kinds`: numbers of the tensors' classes."""
+    of_nodes = kinds.isin([CLASSES.index(name) for name in OUTPUTS])
+    stored = tensor_names.str.replace(r"\.[^.]*(\.check)?$", "", regex=True)
+    return tensor_names.where(of_nodes, stored)
 
 
 def read_trials(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:

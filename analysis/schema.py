@@ -194,7 +194,8 @@ KINDS = {"S": "SO", "u": "u", "i": "ui", "f": "f"}
 
 # `kind` of a tensor and of a fault in it, by number.
 STORED = ("weight", "bias", "bn", "bound", "scale", "check")
-CLASSES = (*STORED, "activation", "post", "output")  # the last three of nodes
+OUTPUTS = ("activation", "post", "output")  # of nodes
+CLASSES = (*STORED, *OUTPUTS)
 
 MODEL_NUMBERS = ("parameters", "macs", "memory_bytes", "images", "correct", "top5")
 MEMORY = ("stored_bits", "bits_per_weight")  # 0: the file does not tell

@@ -11,6 +11,7 @@ import h5py
 import pandas as pd
 import pytest
 import report
+import schema
 import storage
 import words
 from conftest import LAYERS, MODELS, Sample, outcome
@@ -54,7 +55,14 @@ def test_bits_of_stored_words(layout, width, told):
 
 def test_the_layer_of_check_words_is_that_of_their_tensor():
     names = pd.Series(["a.conv.weight", "a.conv.weight.check", "a.conv.weight_scale"])
-    assert list(layer_of(names)) == ["a.conv"] * 3
+    kinds = pd.Series([schema.CLASSES.index(name) for name in ("weight", "check", "scale")])
+    assert list(layer_of(names, kinds)) == ["a.conv"] * 3
+
+
+def test_an_output_is_of_the_node_that_it_is_called_by():
+    names = pd.Series(["layer1.0.conv1", "layer1.0.conv2", "layer1.0.conv2.bias"])
+    kinds = pd.Series([schema.CLASSES.index(name) for name in ("activation", "post", "bias")])
+    assert list(layer_of(names, kinds)) == ["layer1.0.conv1", "layer1.0.conv2", "layer1.0.conv2"]
 
 
 def stored_sample(**more: object) -> Sample:
