@@ -101,15 +101,17 @@ at::Tensor smooth_with_slopes(const at::Tensor& x, const at::Tensor& bound) {
     at::parallel_for(0, x.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         to[i] = rules::smooth(from[i], most[i]);
-        const double above = static_cast<double>(from[i]) - most[i];
-        const bool kept = from[i] > 0 && above <= 5;
-        const double s = !kept ? 0 : above < -1 ? 1 : 1 / (1 + std::exp(20 * above));
-        bound_slope[i] = static_cast<float>(20 * from[i] * s * (1 - s));
-        slope[i] = static_cast<float>(s) - bound_slope[i];
+        const double at = from[i], above = at - most[i];
+        const bool kept = at > 0 && above <= 5;
+        const double share = above < -1 ? 1 : 1 / (1 + std::exp(20 * above));
+        bound_slope[i] = kept ? static_cast<float>(20 * at * share * (1 - share)) : 0;
+        slope[i] = kept ? static_cast<float>(share) - bound_slope[i] : 0;
       }
     });
   }
-  return value + by_x * (x - x.detach()) + by_bound * (bound - bound.detach());
+  // What becomes 0 may be infinite.
+  const at::Tensor finite = at::where(value == 0, value, x);
+  return value + by_x * (finite - finite.detach()) + by_bound * (bound - bound.detach());
 }
 
 // rules::restrict for tensors. Not masked_fill: LibTorch 1.13's loses channels_last.
