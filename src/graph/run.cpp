@@ -101,10 +101,10 @@ at::Tensor smooth_with_slopes(const at::Tensor& x, const at::Tensor& bound) {
     at::parallel_for(0, x.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         to[i] = rules::smooth(from[i], most[i]);
-        const double at = from[i], above = at - most[i];
-        const bool kept = at > 0 && above <= 5;
+        const double own = from[i], above = own - most[i];
+        const bool kept = own > 0 && above <= 5;
         const double share = above < -1 ? 1 : 1 / (1 + std::exp(20 * above));
-        bound_slope[i] = kept ? static_cast<float>(20 * at * share * (1 - share)) : 0;
+        bound_slope[i] = kept ? static_cast<float>(20 * own * share * (1 - share)) : 0;
         slope[i] = kept ? static_cast<float>(share) - bound_slope[i] : 0;
       }
     });
