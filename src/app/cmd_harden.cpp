@@ -24,8 +24,24 @@ constexpr std::int64_t kCompared = 1000;  // images, with and without rounding
 bool looks_at_images(const ProtectionJob& job) {
   const DuplicationPlan& duplication = job.hardening.duplication;
   return job.hardening.restricted ||
-         (duplication.ratio > 0 &&
+         (duplicates(duplication) &&
           (duplication.correction == Correction::kRange || ranks_by_images(job.ranking)));
+}
+
+/// Which channels have copies, as --channels takes them.
+void print_copies(const Graph& hardened) {
+  std::vector<std::vector<std::string>> rows = {{"duplicated", "channels", "of"}};
+  for (const Node& node : hardened.nodes()) {
+    const auto* twice = std::get_if<DuplicatedConv>(&node.op);
+    if (!twice) continue;
+    Selection::Channels channels{node.name, {}};
+    for (const std::int64_t channel : twice->duplicated)
+      channels.channels.push_back(
+          {static_cast<std::uint64_t>(channel), static_cast<std::uint64_t>(channel) + 1});
+    rows.push_back({channels_name(channels), std::to_string(twice->duplicated.size()),
+                    std::to_string(twice->out_channels())});
+  }
+  print_table(rows);
 }
 
 class Harden : public Command {
@@ -67,10 +83,11 @@ class Harden : public Command {
       check_outputs(outputs, {selection_.checkpoint, protection.ranking.file});
       return Bytes();
     });
+    note_method(comm, protection);
     const NamedModel model = load_model(comm, selection_);
     if (by_images) look_at_training_images(comm, model, selection_, device);
     ChannelScores scores;
-    if (protection.hardening.duplication.ratio > 0)
+    if (duplicates(protection.hardening.duplication))
       scores = channel_scores(comm, model, selection_, protection.ranking, device);
     const NamedModel hardened =
         make_protected(comm, model, selection_, scores, protection, device, output_, "");
@@ -80,6 +97,7 @@ class Harden : public Command {
       } else {
         write_output({output_, FileKind::kCheckpoint}, hardened.made);
       }
+      if (protection.hardening.duplication.overhead) print_copies(hardened.graph);
       const bool alike = model.name == hardened.name;
       print_overhead({alike ? "as given" : model.name, model_cost(model.graph)},
                      {alike ? "as written" : hardened.name, model_cost(hardened.graph)});

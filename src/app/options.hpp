@@ -11,6 +11,11 @@
 
 namespace sentinel {
 
+/// A whole number of 64 bits.
+CLI::Validator whole_number();
+/// 1 or more, or -1 for all.
+CLI::Validator image_count();
+
 /// An option with a whole number from 0 on. (CLI11 takes -1 for 2^64 - 1.)
 CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& value,
                        const std::string& what);
@@ -83,6 +88,7 @@ std::vector<StoreRule> store_rules(const std::vector<std::string>& store);
 struct ProtectionOptions {
   RankingOptions ranking;
   double ratio = 0.1;
+  std::pair<double, std::string> overhead;  // share, of what; "": by the ratio
   std::string selection = "own", correction = "range", clipping = "ranger", bounds = "layer",
               group_score = "mean", weight_bounds = "off", bound_search = "max";
   std::vector<std::string> store;

@@ -23,6 +23,7 @@
 #include "sentinel/networks/pruning.hpp"
 #include "sentinel/networks/selection.hpp"
 #include "sentinel/networks/training_state.hpp"
+#include "sentinel/transform/train.hpp"
 
 namespace sentinel {
 namespace {
@@ -76,7 +77,7 @@ NamedModel harden_one(const Comm& comm, const Job& job, at::Device device, const
                       const MadeNetwork& made) {
   const NamedModel& base = built.models[made.of_pruned ? 1 : 0];
   ChannelScores again;
-  if (made.of_pruned && job.protection.hardening.duplication.ratio > 0) {
+  if (made.of_pruned && duplicates(job.protection.hardening.duplication)) {
     RankingJob ranking = job.protection.ranking;
     ranking.file.clear();  // it ranks the original
     ranking.channel_faults.output += ".pruned.h5";
@@ -174,7 +175,7 @@ NamedModel read_made(const Comm& comm, const std::string& name, const std::strin
 
 /// Before hours of ranking and calibration.
 void look_at_original(const Comm& comm, at::Device device, Built& built) {
-  require_fault_free(comm, built.models[0], built.images, "test images");
+  require_fault_free(comm, built.models[0], built.images, "images");
   comm.from_root([&] {
     built.warned = warn_if_guessing(built.models[0], built.images, device);
     return Bytes();
@@ -205,6 +206,27 @@ void require_selection(const std::vector<NamedModel>& models, const Job& job) {
   require_selected(graphs, selection);
 }
 
+/// `fallback`: the data set where the job names none.
+Dataset images_of_trials(const Comm& comm, const Job& job, const std::string& fallback) {
+  const auto load = [&](Split split, std::int64_t count) {
+    return load_dataset(comm, job.selection, fallback, split, count);
+  };
+  switch (job.images_of) {
+    case ImagesOf::kTest:
+      return load(Split::kTest, job.images);
+    case ImagesOf::kHeldOut:
+      return hold_out(load(Split::kTrain, -1)).held_out.first(job.images);
+    case ImagesOf::kFirstHalf:
+    case ImagesOf::kSecondHalf: {
+      const Dataset test = load(Split::kTest, -1);
+      const std::int64_t half = test.size() / 2;
+      const bool first = job.images_of == ImagesOf::kFirstHalf;
+      return (first ? test.part(0, half) : test.part(half, test.size())).first(job.images);
+    }
+  }
+  throw Bug("images of an unknown part");
+}
+
 /// The original alone, and the images.
 Built begin(const Comm& comm, Job& job) {
   std::vector<NamedModel> models;
@@ -214,8 +236,7 @@ Built begin(const Comm& comm, Job& job) {
     models[0].name = name_before_protection(models[0].graph, job.selection.checkpoint);
   }
   // The images first: a missing folder should not wait for the calibration.
-  Dataset images =
-      load_dataset(comm, job.selection, models[0].graph.dataset, Split::kTest, job.images);
+  Dataset images = images_of_trials(comm, job, models[0].graph.dataset);
   // Nor should a plan that this network does not allow.
   std::shared_ptr<const FaultList> list = load_list(comm, job, models[0].graph, images.size());
   const bool alone = made_networks(job).empty() && job.also.empty();
@@ -229,7 +250,7 @@ Built begin(const Comm& comm, Job& job) {
 }  // namespace
 
 bool needs_scores(const Job& job) {
-  return job.pruning || (job.protect && job.protection.hardening.duplication.ratio > 0);
+  return job.pruning || (job.protect && duplicates(job.protection.hardening.duplication));
 }
 
 Built build(const Comm& comm, Job& job, at::Device device) {

@@ -167,6 +167,12 @@ void validate_list(const Job& job) {
             faults.list + " says which faults each trial has; leave out " + setting);
 }
 
+/// Both spellings of a single fault: a job does not know which was given.
+std::string in_words(const FaultCount& count) {
+  const std::string exact = spelled(Setting::kFaultCount) + " " + fault_count_name(count);
+  return count.is_single() ? spelled(Setting::kSingleBit) + " (" + exact + ")" : exact;
+}
+
 void validate_faults(const Job& job) {
   const FaultsJob& faults = job.faults;
   if (!faults.list.empty()) return validate_list(job);
@@ -186,8 +192,7 @@ void validate_faults(const Job& job) {
           std::string("is missing: the probability that ") +
               (bits ? "a bit flips" : "an event starts at a bit") + ", such as 1e-6");
   require(!exact || rates.empty(), rate_setting,
-          "and " + spelled(Setting::kFaultCount) + " " + fault_count_name(job.fault_count) +
-              " contradict each other; give one");
+          "and " + in_words(job.fault_count) + " contradict each other; give one");
   for (const double rate : rates) sampler_of(job.fault_count, rate);
 }
 
@@ -237,6 +242,15 @@ void validate_bound_search(const HardeningPlan& plan) {
 
 void validate(const ProtectionJob& job) {
   const double ratio = job.hardening.duplication.ratio;
+  if (const auto& overhead = job.hardening.duplication.overhead) {
+    require(overhead->share > 0 && overhead->share <= 1, Setting::kOverhead,
+            fmt::format("{} lies outside (0, 1]; give what duplication may add, such as "
+                        "0.05:parameters",
+                        overhead->share));
+    require(job.hardening.duplication.layout == RowLayout::kOwn, Setting::kOverhead,
+            "chooses each convolution's own channels, and " + spelled(Setting::kSelection) +
+                " group those of a group; leave one out");
+  }
   require(
       ratio >= 0 && ratio < 1, Setting::kHardeningRatio,
       fmt::format("{} lies outside [0, 1); give the share of channels to duplicate, such as 0.1",

@@ -72,11 +72,6 @@ std::vector<bool> agreeing_copies(const DuplicatedConv& op, const at::Tensor& we
   return agree;
 }
 
-at::Tensor of_channels(const at::Tensor& per_channel, const at::Tensor& channels) {
-  return per_channel.defined() && per_channel.dim() > 0 ? per_channel.index_select(0, channels)
-                                                        : per_channel;
-}
-
 /// The operator on some channels alone.
 Op narrowed(const Op& op, const at::Tensor& channels) {
   if (const auto* bn = std::get_if<BatchNorm>(&op)) {
@@ -160,6 +155,11 @@ at::Tensor in_rows(const at::Tensor& x) {
   const std::int64_t c = x.size(1), h = x.size(2), w = x.size(3);
   const std::vector<std::int64_t> strides = {c * h * w, 1, w * c, c};
   return rows.strides() == at::IntArrayRef(strides) ? rows : rows.as_strided(x.sizes(), strides);
+}
+
+at::Tensor of_channels(const at::Tensor& per_channel, const at::Tensor& channels) {
+  return per_channel.defined() && per_channel.dim() > 0 ? per_channel.index_select(0, channels)
+                                                        : per_channel;
 }
 
 bool copies_agree(const DuplicatedConv& op) {

@@ -3,6 +3,7 @@
 #include <c10/util/StringUtil.h>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/visit.hpp"
 
 namespace sentinel {
 
@@ -26,6 +27,16 @@ void require_size(const BoundedActivation& op, const at::Tensor& x) {
   throw UserError(c10::str("the bounds of single neurons are for maps ", op.bound.sizes(), ", not ",
                            x.sizes().slice(1),
                            "; images of another size need bounds per channel or layer"));
+}
+
+std::string op_name(const Op& op) {
+  return std::visit(
+      Overloaded{[](const Activation& own) -> std::string { return activation_name(own.kind); },
+                 [](const BoundedActivation& own) {
+                   return std::string("bounded_") + activation_name(own.kind);
+                 },
+                 [](const auto& own) { return std::string(own.kName); }},
+      op);
 }
 
 const char* activation_name(ActivationKind kind) {

@@ -377,6 +377,11 @@ at::Tensor run_training(Graph& graph, const at::Tensor& images, Rng& dropout) {
   });
 }
 
+bool may_be_view(const Op& op) {
+  return std::holds_alternative<Slice>(op) || std::holds_alternative<Flatten>(op) ||
+         std::holds_alternative<Dropout>(op);
+}
+
 std::vector<NodeId> live_at(const Graph& graph, NodeId from) {
   std::vector<NodeId> live;
   const std::vector<NodeId> last = last_readers(graph);

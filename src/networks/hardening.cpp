@@ -1,6 +1,7 @@
 #include "sentinel/networks/hardening.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include "networks/everywhere.hpp"
 #include "networks/reuse.hpp"
@@ -17,17 +18,28 @@ Dataset calibration_images(const Comm& comm, const NamedModel& model,
                            const ModelSelection& selection, const HardeningPlan& plan,
                            std::int64_t images) {
   const bool intervals =
-      plan.duplication.ratio > 0 && plan.duplication.correction == Correction::kRange;
+      duplicates(plan.duplication) && plan.duplication.correction == Correction::kRange;
   const std::string& dataset = model.graph.dataset;
   if (!plan.restricted && !intervals) return Dataset(dataset_info(dataset), {}, {});
   return load_dataset(comm, selection, dataset, Split::kTrain, images);
 }
 
+const char* word_of(OverheadOf of) {
+  return of == OverheadOf::kParameters ? "parameters" : "MACs";
+}
+
+std::string overhead_text(const Overhead& overhead) {
+  return fmt::format("overhead {:.17g} of the {}{}", overhead.share, word_of(overhead.of),
+                     overhead.scale == ScoreScale::kFlip ? " by scores of flips" : "");
+}
+
 std::string duplication_text(const DuplicationPlan& plan) {
-  if (plan.ratio == 0) return "no duplication";
-  std::string text = fmt::format("ratio {:.17g}, {} selection, {} correction", plan.ratio,
-                                 plan.layout == RowLayout::kOwn ? "own" : "group",
-                                 plan.correction == Correction::kRange ? "range" : "min");
+  if (!duplicates(plan)) return "no duplication";
+  std::string text = fmt::format(
+      "{}, {} selection, {} correction",
+      plan.overhead ? overhead_text(*plan.overhead) : fmt::format("ratio {:.17g}", plan.ratio),
+      plan.layout == RowLayout::kOwn ? "own" : "group",
+      plan.correction == Correction::kRange ? "range" : "min");
   if (plan.layout == RowLayout::kGroup)
     text += plan.group_score == GroupScore::kMean ? ", mean group score" : ", first group score";
   return text;
@@ -49,6 +61,27 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
   if (plan.fold_batch_norm) text += ", batch norm folded";
   return text + fmt::format(", calibrated on {} images {:.12}, scores {:.12}, of network {:.12}",
                             calibration.size(), calibration.hash(), hash_of(scores), model.sha256);
+}
+
+/// What became of an overhead: how much is used, where.
+void log_overhead(const Graph& graph, const Graph& hardened, const Overhead& overhead) {
+  std::size_t channels = 0, copies = 0, layers = 0, convolutions = 0;
+  for (const Node& node : hardened.nodes()) {
+    if (!as_conv(node.op)) continue;
+    ++convolutions;
+    channels += static_cast<std::size_t>(out_channels_of(node.op));
+    const auto* twice = std::get_if<DuplicatedConv>(&node.op);
+    if (!twice) continue;
+    ++layers;
+    copies += twice->duplicated.size();
+  }
+  const double reached = static_cast<double>(cost_of_copies(hardened, overhead.of)) /
+                         static_cast<double>(cost_of(graph, overhead.of));
+  spdlog::info(
+      "duplication: {} of {} channels, in {} of {} convolutions; {} {:.4f} of those before, at "
+      "most {:g} were allowed",
+      copies, channels, layers, convolutions, word_of(overhead.of), 1 + reached,
+      1 + overhead.share);
 }
 
 }  // namespace
@@ -75,6 +108,8 @@ NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelS
   hardened.file_sha256 = sha256_hex(file.data(), file.size());
   hardened.recipe = recipe;
   if (comm.rank() == 0) hardened.made = std::move(file);
+  if (const auto& overhead = plan.duplication.overhead; overhead && comm.rank() == 0)
+    log_overhead(model.graph, hardened.graph, *overhead);
   return hardened;
 }
 

@@ -24,11 +24,7 @@ std::string best_on_name(BestOn best_on) {
 
 HeldOut hold_out(const Dataset& images) {
   const std::int64_t fitted = images.size() - std::max<std::int64_t>(1, images.size() / 10);
-  const auto [c, h, w] = images.info().shape;
-  return {
-      images.first(fitted),
-      Dataset(images.info(), {images.pixels().begin() + fitted * c * h * w, images.pixels().end()},
-              {images.labels().begin() + fitted, images.labels().end()})};
+  return {images.part(0, fitted), images.part(fitted, images.size())};
 }
 
 bool fit(Graph& graph, const Dataset& images, const Dataset& test, BestOn best_on,

@@ -11,7 +11,7 @@
 #include "sentinel/graph/rules.hpp"
 #include "sentinel/transform/folding.hpp"
 #include "sentinel/transform/harden.hpp"
-#include "transform/permute_channels.hpp"
+#include "transform/channel_orders.hpp"
 #include "transform/quantiles.hpp"
 
 namespace sentinel {
@@ -20,10 +20,12 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 void check(const Graph& graph, const DuplicationPlan& plan) {
-  if (!(plan.ratio >= 0 && plan.ratio < 1)) {
+  if (!plan.overhead && !(plan.ratio >= 0 && plan.ratio < 1)) {
     throw UserError("the hardening ratio must be at least 0 and less than 1, not " +
                     std::to_string(plan.ratio));
   }
+  if (plan.overhead && plan.layout == RowLayout::kGroup)
+    throw UserError("an overhead chooses channels of each convolution, not of groups");
   for (const auto& node : graph.nodes()) {
     if (std::holds_alternative<DuplicatedConv>(node.op)) {
       throw UserError("layer " + node.name +
@@ -129,23 +131,43 @@ std::int64_t duplicate_count(std::int64_t channels, double ratio) {
   return std::max<std::int64_t>(1, share_of(channels, ratio));
 }
 
+bool duplicates(const DuplicationPlan& plan) {
+  return plan.overhead || plan.ratio > 0;
+}
+
+namespace {
+
+/// Copies of each scored layer.
+std::vector<std::int64_t> copy_counts(const Graph& graph, const ChannelScores& scores,
+                                      const DuplicationPlan& plan) {
+  if (plan.overhead) return copies_within(*plan.overhead, graph, scores);
+  std::vector<std::int64_t> counts;
+  for (const LayerScores& layer : scores)
+    counts.push_back(duplicate_count(static_cast<std::int64_t>(layer.scores.size()), plan.ratio));
+  return counts;
+}
+
+}  // namespace
+
 Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
                          const DuplicationPlan& plan) {
-  if (plan.ratio == 0) return graph.clone();
+  if (!duplicates(plan)) return graph.clone();
   check(graph, plan);
   const bool grouped = plan.layout == RowLayout::kGroup;
   const auto orders =
       grouped ? channel_orders(graph, scores, plan.group_score) : identity_orders(graph, scores);
   const auto led = led_by_group(graph);
   Graph hardened = reordered(graph, orders);
-  for (const auto& layer : scores) {
+  const std::vector<std::int64_t> counts = copy_counts(graph, scores, plan);
+  for (std::size_t k = 0; k < scores.size(); ++k) {
+    if (counts[k] == 0) continue;
+    const LayerScores& layer = scores[k];
     const auto node = static_cast<std::size_t>(layer.node);
     const Conv& conv = std::get<Conv>(hardened[layer.node].op);
-    const std::int64_t count = duplicate_count(conv.weight.size(0), plan.ratio);
     const bool leading = grouped && led[node];
     auto channels =
-        leading ? first_channels(count) : descending(renumbered(layer.scores, orders[node]));
-    channels.resize(static_cast<std::size_t>(count));
+        leading ? first_channels(counts[k]) : descending(renumbered(layer.scores, orders[node]));
+    channels.resize(static_cast<std::size_t>(counts[k]));
     hardened[layer.node].op = duplicate(
         conv, std::move(channels), leading ? RowLayout::kGroup : RowLayout::kOwn, plan.correction);
     duplicate_scales(hardened, layer.node);
@@ -242,7 +264,7 @@ Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const Harden
 /// The unprotected network in the channel order of the hardened one, stored alike.
 Graph profiled(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan) {
   const DuplicationPlan& duplication = plan.duplication;
-  const bool sorted = duplication.ratio > 0 && duplication.layout == RowLayout::kGroup;
+  const bool sorted = duplicates(duplication) && duplication.layout == RowLayout::kGroup;
   Graph base = sorted ? sort_channels(graph, scores, duplication.group_score) : graph.clone();
   if (plan.fold_batch_norm) fold_batch_norm(base, plan.store);
   store_values(base, plan.store);
@@ -257,7 +279,7 @@ Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPla
   Graph hardened;
   comm.agree([&] { hardened = uncalibrated(graph, scores, plan); });
   const bool intervals =
-      plan.duplication.ratio > 0 && plan.duplication.correction == Correction::kRange;
+      duplicates(plan.duplication) && plan.duplication.correction == Correction::kRange;
   if (plan.restricted || intervals) {
     const Graph free = profiled(graph, scores, plan);
     ActivationRanges ranges = activation_ranges(free, calibration, comm, device,

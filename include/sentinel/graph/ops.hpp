@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -31,9 +32,10 @@ enum class RowLayout {
 };
 
 // ---- operators: tensors are f32 on one device; activations are [N, C, H, W] or, after Flatten,
-// [N, C] ----
+// [N, C]. Each has a name, but activations, which are called by their function. ----
 
 struct Input {
+  static constexpr const char* kName = "input";
   std::int64_t channels = 3;
   Pair size{32, 32};
 };
@@ -43,6 +45,7 @@ struct WeightBounds {
   at::Tensor low, high;  // [] per layer, or one for each row of the weight, copies included
 };
 struct Conv {
+  static constexpr const char* kName = "conv";
   at::Tensor weight;  // [out, in/groups, kh, kw], as stored
   at::Tensor bias;    // [out] or undefined
   Pair stride{1, 1}, padding{0, 0}, dilation{1, 1};
@@ -51,6 +54,7 @@ struct Conv {
 };
 /// A Conv of which some output channels are stored and computed twice and merged by a correction.
 struct DuplicatedConv {
+  static constexpr const char* kName = "duplicated_conv";
   Conv conv;  // weight [out + d, ...], bias [out + d]: rows [originals | copies]
   std::vector<std::int64_t>
       duplicated;  // d channel numbers; row out + k is the copy of row duplicated[k]
@@ -62,6 +66,7 @@ struct DuplicatedConv {
   }
 };
 struct BatchNorm {
+  static constexpr const char* kName = "batch_norm";
   at::Tensor weight, bias, mean, var;  // [C]
   at::Tensor batches_tracked;          // [] i64 or undefined; only carried along
   double eps = 1e-5;
@@ -81,37 +86,53 @@ struct BoundedActivation {
   at::Tensor low = {};  // as `bound`; undefined for ReLUs, and in networks of earlier versions
 };
 struct MaxPool {
+  static constexpr const char* kName = "max_pool";
   Pair kernel{2, 2}, stride{2, 2}, padding{0, 0};
   bool ceil = false;  // the last window may reach beyond the border (torch's ceil_mode)
 };
 struct AvgPool {
+  static constexpr const char* kName = "avg_pool";
   Pair kernel{2, 2}, stride{2, 2}, padding{0, 0};
 };
 struct AdaptiveAvgPool {
+  static constexpr const char* kName = "adaptive_avg_pool";
   Pair size{1, 1};
 };
-struct Add {};
+struct Add {
+  static constexpr const char* kName = "add";
+};
 /// [N, C, H, W] times a gate [N, C, 1, 1] (squeeze and excitation).
-struct Multiply {};
+struct Multiply {
+  static constexpr const char* kName = "multiply";
+};
 /// x * scale + shift per channel, constants of the architecture (GoogLeNet's transform_input).
 struct ChannelAffine {
+  static constexpr const char* kName = "channel_affine";
   std::vector<double> scale, shift;  // [C]
 };
-struct Concat {};  // along channels
+struct Concat {
+  static constexpr const char* kName = "concat";
+};  // along channels
 /// Channels begin … end-1 of the input.
 struct Slice {
+  static constexpr const char* kName = "slice";
   std::int64_t begin = 0, end = 0;
 };
 struct ChannelShuffle {
+  static constexpr const char* kName = "channel_shuffle";
   std::int64_t groups = 1;
 };
-struct Flatten {};  // [N, C, H, W] -> [N, C*H*W]
+struct Flatten {
+  static constexpr const char* kName = "flatten";
+};  // [N, C, H, W] -> [N, C*H*W]
 struct Linear {
+  static constexpr const char* kName = "linear";
   at::Tensor weight;  // [out, in], as stored
   at::Tensor bias;    // [out] or undefined
   WeightBounds bounds = {};
 };
 struct Dropout {
+  static constexpr const char* kName = "dropout";
   double probability = 0.5;  // identity except in training
 };
 
@@ -129,6 +150,8 @@ BoundsPer bounds_per(const BoundedActivation& op);
 /// UserError where maps x [N, C, H, W] have another size than the neurons' bounds are for.
 void require_size(const BoundedActivation& op, const at::Tensor& x);
 
+/// "conv", "relu", "bounded_relu" …: what results call an operator.
+std::string op_name(const Op& op);
 /// "relu", "silu" …: torch's name of the function.
 const char* activation_name(ActivationKind kind);
 

@@ -9,6 +9,7 @@
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/transform/bound_search.hpp"
 #include "sentinel/transform/importance.hpp"
+#include "sentinel/transform/overhead.hpp"
 #include "sentinel/transform/storing.hpp"
 
 namespace sentinel {
@@ -37,15 +38,19 @@ std::int64_t share_of(std::int64_t channels, double ratio);
 /// How many of a convolution's channels are duplicated: share_of, at least 1.
 std::int64_t duplicate_count(std::int64_t channels, double ratio);
 
-/// d = max(1, floor(Cout * ratio)) channels of each Conv2d are stored and computed twice
-/// (docs/methods.md).
+/// d channels of each Conv2d are stored and computed twice: max(1, floor(Cout * ratio)), or those
+/// of copies_within (docs/methods.md).
 struct DuplicationPlan {
   double ratio = 0.1;                  // in [0, 1); 0: no duplication
   RowLayout layout = RowLayout::kOwn;  // kGroup: sort first, then each conv's first d
   Correction correction = Correction::kRange;
   GroupScore group_score = GroupScore::kMean;
+  std::optional<Overhead> overhead = {};  // instead of the ratio, with kOwn
 };
-/// UserError for a ratio outside [0, 1), or a graph that is hardened already.
+/// Whether the plan duplicates any channel.
+bool duplicates(const DuplicationPlan& plan);
+/// UserError for a ratio outside [0, 1), an overhead that no channel fits or that has kGroup, or a
+/// graph that is hardened already.
 /// With kGroup, a convolution without a permutable group of its own takes its own best. Intervals
 /// of kRange stay infinite until calibrate() sets them.
 Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,

@@ -34,7 +34,7 @@ void check_training(const TrainOptions& options, Setting epochs = Setting::kEpoc
 struct HeldOut {
   Dataset fitted, held_out;
 };
-/// The last tenth, at least one image, is held out.
+/// The last tenth, at least one image of one or more, is held out: fit() trains on none of it.
 HeldOut hold_out(const Dataset& images);
 
 /// train() as the commands use it. The epoch is chosen on a part of the images that is held out, or
