@@ -341,9 +341,8 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
                  "by trials below max: ftclip; trained, with --clipping smooth: fitact, proact")
       ->capture_default_str();
   app.add_option("--bound-rates", o.bound_rates,
-                 "ftclip: BERs at which accuracy is compared, ascending")
-      ->delimiter(',')
-      ->capture_default_str();
+                 "ftclip: BERs at which accuracy is compared, ascending (1e-7,1e-6,3e-6,1e-5,3e-5)")
+      ->delimiter(',');
   add_whole(app, "--bound-seed", o.bound_seed,
             "Seed of ftclip's faults, or of the order of images of fitact and proact");
   app.add_option("--bound-epochs", o.bound_epochs,
@@ -381,7 +380,7 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
                                             {"channel", BoundsPer::kChannel},
                                             {"neuron", BoundsPer::kNeuron}});
   job.hardening.search = parse_bound_search(o.bound_search);
-  job.hardening.search.rates = o.bound_rates;
+  if (!o.bound_rates.empty()) job.hardening.search.rates = o.bound_rates;
   job.hardening.search.seed = o.bound_seed;
   job.hardening.search.epochs = o.bound_epochs;
   job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(

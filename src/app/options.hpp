@@ -93,7 +93,7 @@ struct ProtectionOptions {
               group_score = "mean", weight_bounds = "off", bound_search = "max";
   std::vector<std::string> store;
   bool fold_batch_norm = false;
-  std::vector<double> bound_rates = BoundSearch().rates;
+  std::vector<double> bound_rates;  // empty: the usual ones
   std::uint64_t bound_seed = BoundSearch().seed;
   std::optional<std::int64_t> bound_epochs;
   std::int64_t calibration_images = -1;

@@ -4,11 +4,11 @@
 
 #include <filesystem>
 
+#include "sentinel/campaign/protecting.hpp"
 #include "sentinel/campaign/ranking.hpp"
 #include "sentinel/campaign/validation.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/graph/profile.hpp"
-#include "sentinel/networks/hardening.hpp"
 #include "sentinel/networks/outputs.hpp"
 #include "sentinel/networks/pruning.hpp"
 #include "sentinel/networks/training_state.hpp"
@@ -167,9 +167,11 @@ void make_recipe(const Comm& comm, const NamedModel& original, const ModelSelect
                                 : copy_of(original);
   if (!protects(recipe.protection.hardening)) return write_made(comm, path, parent);
   const ChannelScores scores = scores_of(comm, parent, selection, recipe, device);
-  const NamedModel made = make_hardened(
-      comm, parent, selection, scores, recipe.protection.hardening,
-      recipe.protection.calibration_images, device, place.command, place.fresh ? "" : path);
+  ProtectionJob job = recipe.protection;
+  job.command = place.command;
+  job.fresh = place.fresh;
+  const NamedModel made = make_protected(comm, parent, selection, scores, job, device, path,
+                                         place.fresh ? "" : path);
   write_made(comm, path, made);
 }
 

@@ -1,8 +1,10 @@
 #include "sentinel/graph/run.hpp"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "sentinel/core/error.hpp"
@@ -84,6 +86,34 @@ at::Tensor smooth(const at::Tensor& x, const at::Tensor& bound) {
   return (kept / (1 + at::exp(20 * (kept - most)))).to(x.scalar_type());
 }
 
+/// smooth() of fp32 on the CPU with its slopes, in one pass over the memory instead of some thirty
+/// in double. The slope by the bound is left out where it is below 10^-7 x.
+at::Tensor smooth_with_slopes(const at::Tensor& x, const at::Tensor& bound) {
+  at::Tensor value, by_x, by_bound;
+  {
+    const at::NoGradGuard no_grad;
+    const at::Tensor values = x.contiguous(), bounds = bound.expand_as(x).contiguous();
+    value = at::empty_like(values), by_x = at::empty_like(values);
+    by_bound = at::empty_like(values);
+    const float *from = values.data_ptr<float>(), *most = bounds.data_ptr<float>();
+    float *to = value.data_ptr<float>(), *slope = by_x.data_ptr<float>(),
+          *bound_slope = by_bound.data_ptr<float>();
+    at::parallel_for(0, x.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        to[i] = rules::smooth(from[i], most[i]);
+        const double own = from[i], above = own - most[i];
+        const bool kept = own > 0 && above <= 5;
+        const double share = above < -1 ? 1 : 1 / (1 + std::exp(20 * above));
+        bound_slope[i] = kept ? static_cast<float>(20 * own * share * (1 - share)) : 0;
+        slope[i] = kept ? static_cast<float>(share) - bound_slope[i] : 0;
+      }
+    });
+  }
+  // What becomes 0 may be infinite.
+  const at::Tensor finite = at::where(value == 0, value, x);
+  return value + by_x * (finite - finite.detach()) + by_bound * (bound - bound.detach());
+}
+
 // rules::restrict for tensors. Not masked_fill: LibTorch 1.13's loses channels_last.
 at::Tensor restrict(const BoundedActivation& op, const at::Tensor& input) {
   require_size(op, input);
@@ -104,8 +134,11 @@ at::Tensor restrict(const BoundedActivation& op, const at::Tensor& input) {
       return at::where(good & (x <= bound), x, zero);
     case Clipping::kRangerClamp:
       return at::where(good, at::where(x > bound, bound, above), zero);
-    case Clipping::kSmooth:
-      return smooth(x, bound);
+    case Clipping::kSmooth: {
+      const bool sloped = x.requires_grad() || bound.requires_grad();
+      const bool memory = x.is_cpu() && x.scalar_type() == at::kFloat;
+      return sloped && memory ? smooth_with_slopes(x, bound) : smooth(x, bound);
+    }
   }
   throw Bug("unknown clipping");
 }

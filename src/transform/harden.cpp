@@ -282,8 +282,8 @@ Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPla
       duplicates(plan.duplication) && plan.duplication.correction == Correction::kRange;
   if (plan.restricted || intervals) {
     const Graph free = profiled(graph, scores, plan);
-    ActivationRanges ranges = activation_ranges(free, calibration, comm, device,
-                                                plan.restricted ? plan.bounds : BoundsPer::kLayer);
+    ActivationRanges ranges =
+        activation_ranges(free, calibration, comm, device, finest_bounds(hardened));
     if (plan.restricted && plan.search.method == BoundMethod::kPercentile)
       cut_to_quantiles(ranges, free, plan.search.percentile, plan.bounds, calibration, comm,
                        device);

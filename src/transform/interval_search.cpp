@@ -41,12 +41,14 @@ std::vector<double> IntervalSearch::candidates() const {
 void IntervalSearch::take(const std::vector<double>& scores) {
   const std::vector<double> bounds = candidates();
   if (done_ || scores.size() != bounds.size()) throw Bug("scores of no round of this search");
-  const std::size_t best = place_of_largest(scores), last = bounds.size() - 1;
-  best_ = bounds[best];
+  const std::size_t place = place_of_largest(scores);
+  const auto best = static_cast<int>(place);
+  best_ = bounds[place];
   ++rounds_;
   done_ = rounds_ == kMostRounds || (rounds_ >= kLeastRounds && largest_step(scores) <= kSmallStep);
-  if (best > 0) low_ = bounds[best - 1];
-  high_ = bounds[std::min(best + 1, last)];
+  const double low = low_, step = (high_ - low_) / (kCandidates - 1);
+  low_ = low + step * std::max(best - 1, 0);
+  high_ = low + step * std::min(best + 1, kCandidates - 1);
 }
 
 std::vector<double> trial_scores(const ResultFile& result) {

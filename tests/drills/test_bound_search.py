@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-from drill import Outcome, children, ended, is_running, kill_job, wait_until
+from drill import Outcome, Result, children, ended, is_running, kill_job, text, wait_until
 
 torch = pytest.importorskip("torch", reason="python3-torch makes the network")
 nn = torch.nn
@@ -160,6 +161,15 @@ def test_a_campaign_searches_once(sentinelnn, selection, tmp_path):
     again = sentinelnn.run(args)
     assert again.code == 0, again.err
     assert not again.logged("AUC by bound")
+    # The stored job says all of the search.
+    replay = sentinelnn.run(["replay", tmp_path / "result.h5", "--trials", "0-1"])
+    assert "2 of 2 trials identical" in replay.out, replay.err
+    with h5py.File(tmp_path / "result.h5") as file:
+        (tmp_path / "job.toml").write_text(text(file.attrs["job"]))
+    other = tmp_path / "other.h5"
+    once_more = sentinelnn.run(["campaign", "--job", tmp_path / "job.toml", "--output", other])
+    assert once_more.code == 0, once_more.err
+    Result.read(other).check_same(Result.read(tmp_path / "result.h5"))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ TEST(IntervalSearch, EndsAfterThreeOrFourRounds) {
   IntervalSearch flat(1), steep(1);
   for (int round = 1; round <= 3; ++round) {
     EXPECT_FALSE(flat.done());
-    flat.take({60, 60.2, 60.1, 60.1});
+    flat.take({60, 60.125, 60.25, 60.125});
     steep.take({60, 60.3, 60.1, 60.1});
   }
   EXPECT_TRUE(flat.done());
