@@ -4,15 +4,16 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "app/print.hpp"
+#include "sentinel/campaign/protecting.hpp"
 #include "sentinel/campaign/ranking.hpp"
 #include "sentinel/campaign/validation.hpp"
 #include "sentinel/networks/device.hpp"
-#include "sentinel/networks/hardening.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/normalisation.hpp"
 #include "sentinel/networks/outputs.hpp"
 #include "sentinel/networks/selection.hpp"
+#include "sentinel/networks/training_state.hpp"
 
 namespace sentinel {
 namespace {
@@ -23,8 +24,24 @@ constexpr std::int64_t kCompared = 1000;  // images, with and without rounding
 bool looks_at_images(const ProtectionJob& job) {
   const DuplicationPlan& duplication = job.hardening.duplication;
   return job.hardening.restricted ||
-         (duplication.ratio > 0 &&
+         (duplicates(duplication) &&
           (duplication.correction == Correction::kRange || ranks_by_images(job.ranking)));
+}
+
+/// Which channels have copies, as --channels takes them.
+void print_copies(const Graph& hardened) {
+  std::vector<std::vector<std::string>> rows = {{"duplicated", "channels", "of"}};
+  for (const Node& node : hardened.nodes()) {
+    const auto* twice = std::get_if<DuplicatedConv>(&node.op);
+    if (!twice) continue;
+    Selection::Channels channels{node.name, {}};
+    for (const std::int64_t channel : twice->duplicated)
+      channels.channels.push_back(
+          {static_cast<std::uint64_t>(channel), static_cast<std::uint64_t>(channel) + 1});
+    rows.push_back({channels_name(channels), std::to_string(twice->duplicated.size()),
+                    std::to_string(twice->out_channels())});
+  }
+  print_table(rows);
 }
 
 class Harden : public Command {
@@ -35,6 +52,7 @@ class Harden : public Command {
     add_selection(*app, selection_);
     add_protection(*app, options_);
     add_compute(*app, compute_, 0);
+    app->add_flag("--fresh", fresh_, "Throw away what is kept of a search of bounds");
     app->add_option("--output", output_, "Where the hardened .pth goes");
     return app;
   }
@@ -47,7 +65,8 @@ class Harden : public Command {
     comm.agree([&] {
       if (output_.empty()) throw UserError("--output hardened.pth is missing");
       protection = protection_job(options_);
-      keep_channel_trials(protection.ranking, context, output_);
+      keep_trials(protection, context, output_);
+      protection.fresh = fresh_;
       validate(protection);
       if (!protects(protection.hardening))
         throw UserError(
@@ -59,19 +78,26 @@ class Harden : public Command {
     comm.from_root([&] {
       std::vector<Output> outputs = channel_outputs(protection.ranking);
       outputs.push_back({output_, FileKind::kCheckpoint});
+      if (trains_bounds(protection.hardening.search))
+        outputs.push_back({state_beside(output_), FileKind::kTrainingState});
       check_outputs(outputs, {selection_.checkpoint, protection.ranking.file});
       return Bytes();
     });
+    note_method(comm, protection);
     const NamedModel model = load_model(comm, selection_);
     if (by_images) look_at_training_images(comm, model, selection_, device);
     ChannelScores scores;
-    if (protection.hardening.duplication.ratio > 0)
+    if (duplicates(protection.hardening.duplication))
       scores = channel_scores(comm, model, selection_, protection.ranking, device);
     const NamedModel hardened =
-        make_hardened(comm, model, selection_, scores, protection.hardening,
-                      protection.calibration_images, device, context.command, "");
+        make_protected(comm, model, selection_, scores, protection, device, output_, "");
     comm.from_root([&] {
-      write_output({output_, FileKind::kCheckpoint}, hardened.made);
+      if (trains_bounds(protection.hardening.search)) {
+        write_network(output_, hardened.made);
+      } else {
+        write_output({output_, FileKind::kCheckpoint}, hardened.made);
+      }
+      if (protection.hardening.duplication.overhead) print_copies(hardened.graph);
       const bool alike = model.name == hardened.name;
       print_overhead({alike ? "as given" : model.name, model_cost(model.graph)},
                      {alike ? "as written" : hardened.name, model_cost(hardened.graph)});
@@ -115,6 +141,7 @@ class Harden : public Command {
   ProtectionOptions options_;
   Compute compute_;
   std::string output_;
+  bool fresh_ = false;
 };
 
 }  // namespace

@@ -60,7 +60,8 @@ class Injection : public Command {
     PruningJob pruning = pruning_job(pruning_);
     pruning.finetune.fresh = job_.fresh;
     if (pruning.plan.ratio != 0 || !pruning.plan.ratios.empty()) job_.pruning = pruning;
-    keep_channel_trials(job_.protection.ranking, context, job_.output);
+    keep_trials(job_.protection, context, job_.output);
+    job_.protection.fresh = job_.fresh;
     job_.compute = resolved(job_.compute, context.comm);
     return job_;
   }

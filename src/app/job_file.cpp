@@ -7,6 +7,7 @@
 
 #include "app/command.hpp"
 #include "app/options.hpp"
+#include "app/resolved_options.hpp"
 #include "sentinel/core/file.hpp"
 
 namespace sentinel {
@@ -101,6 +102,7 @@ void check_tables(const std::string& path, const toml::table& file, CLI::App& ro
 /// Whether the command line says otherwise by another option: how many faults there are, or which
 /// file the network is.
 bool replaced(const std::string& key, const std::string& value, const CLI::App& command) {
+  if (excluding(*command.get_option("--" + key))) return true;
   const auto given = [&](const char* name) {
     const CLI::Option* option = command.get_option_no_throw(name);
     return option && option->count() > 0;
@@ -151,7 +153,13 @@ void apply_job_text(const std::string& path, std::string_view text, CLI::App& ro
         !replaced(std::string(key.str()), node.is_array() ? "" : text_of(path, node), command))
       wanted.emplace_back(option, &node);
   }
-  for (const auto& [option, node] : wanted) give(path, *node, *option);
+  for (const auto& [option, node] : wanted) {
+    give(path, *node, *option);
+    if (const CLI::Option* other = excluding(*option))
+      fail(path, *node,
+           fmt::format("'{}' and '{}' exclude each other; give one", option->get_single_name(),
+                       other->get_single_name()));
+  }
 }
 
 std::string read_job_text(const Comm& comm, const std::string& path) {

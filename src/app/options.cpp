@@ -12,7 +12,7 @@
 
 #include "sentinel/core/cpus.hpp"
 #include "sentinel/core/error.hpp"
-#include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/core/word_table.hpp"
 #include "sentinel/graph/rules.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/networks/device.hpp"
@@ -21,6 +21,9 @@
 
 namespace sentinel {
 namespace {
+
+constexpr NamedValue<OverheadOf> kOverheadOf[] = {{"parameters", OverheadOf::kParameters},
+                                                  {"macs", OverheadOf::kMacs}};
 
 /// The value a word stands for, or an error that lists the words.
 template <class T>
@@ -98,25 +101,15 @@ void choose_model(const std::string& word, ModelSelection& selection) {
   selection.model = word;
 }
 
-ImagesOf images_of(const std::string& word) {
-  std::map<std::string, ImagesOf> words;
-  for (const ImagesOf images :
-       {ImagesOf::kTest, ImagesOf::kHeldOut, ImagesOf::kFirstHalf, ImagesOf::kSecondHalf})
-    words[images_of_name(images)] = images;
-  return choose("--images-of", word, words);
-}
-
-TrialRange parse_range(const std::string& text) {
-  const std::size_t colon = text.find(':');
-  const std::string begin = text.substr(0, colon);
-  const std::string end = colon == std::string::npos ? "" : text.substr(colon + 1);
-  if (!no_whole_number(begin).empty() || !no_whole_number(end).empty())
-    throw UserError("--trial-range " + text +
-                    " is no range; give first:end, such as 0:1000 for trials 0 to 999");
-  return {std::stoull(begin), std::stoull(end)};
-}
-
 }  // namespace
+
+CLI::Validator whole_number() {
+  return {no_whole_number, "", "whole number"};
+}
+
+CLI::Validator image_count() {
+  return {no_image_count, "", "images"};
+}
 
 bool is_network_file(const std::string& model) {
   const auto known = model_names();
@@ -129,9 +122,7 @@ bool is_network_file(const std::string& model) {
 
 CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& value,
                        const std::string& what) {
-  return app.add_option(name, value, what)
-      ->check(CLI::Validator(no_whole_number, "", "whole number"))
-      ->capture_default_str();
+  return app.add_option(name, value, what)->check(whole_number())->capture_default_str();
 }
 
 CLI::Option* add_word(CLI::App& app, const std::string& name,
@@ -167,13 +158,13 @@ void add_seed_checkpoint(CLI::App& app, ModelSelection& selection) {
   add_word(
       app, "--clipping",
       [&selection](const std::string& word) { selection.clipping = parse_clipping(word); }, "",
-      "Of a checkpoint that the seed tool hardened: ranger or ranger-clamp, with bounds "
+      "Of a checkpoint that the seed tool hardened: ranger, ranger-clamp or smooth, with bounds "
       "from all training images");
 }
 
 void add_images(CLI::App& app, std::int64_t& images, const std::string& what) {
   app.add_option("--images", images, "Only the first N " + what + " (-1: all)")
-      ->check(CLI::Validator(no_image_count, "", "images"))
+      ->check(image_count())
       ->capture_default_str();
 }
 
@@ -214,7 +205,7 @@ void add_ranking(CLI::App& app, RankingOptions& o) {
       ->capture_default_str();
   app.add_option("--ranking-images", o.job.images,
                  "Rank by the first N training images (-1: as many as is usual for the method)")
-      ->check(CLI::Validator(no_image_count, "", "images"))
+      ->check(image_count())
       ->capture_default_str();
   add_whole(app, "--ranking-seed", o.job.seed, "Seed of what the method draws");
   app.add_option("--deepvigor-positions", o.positions,
@@ -322,18 +313,41 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
   add_ranking(app, o.ranking);
   app.add_option("--ranking", o.ranking.job.file,
                  "Ranking file of `rank` to use instead of --importance");
-  app.add_option("--hardening-ratio", o.ratio,
-                 "Share of each convolution's channels to duplicate, in [0, 1); 0: none")
-      ->capture_default_str();
+  CLI::Option* ratio =
+      app.add_option("--hardening-ratio", o.ratio,
+                     "Share of each convolution's channels to duplicate, in [0, 1); 0: none")
+          ->capture_default_str();
+  app.add_option("--overhead", o.overhead,
+                 "Instead: duplicate the channels of all convolutions in order of benefit per "
+                 "cost, until the network has so much more, such as 0.05:parameters or 0.05:macs")
+      ->delimiter(':')
+      ->type_name("SHARE:parameters|macs")
+      ->excludes(ratio);
   app.add_option("--selection", o.selection,
                  "own: each convolution's best; group: the channel group's best (seed tool)")
       ->capture_default_str();
   app.add_option("--correction", o.correction, "How two copies merge: range or min (seed tool)")
       ->capture_default_str();
-  app.add_option("--clipping", o.clipping,
-                 "Activation bound: ranger (to zero), ranger-clamp (to the bound), none")
+  app.add_option(
+         "--clipping", o.clipping,
+         "Beyond an activation's bound: ranger (0), ranger-clamp (the bound), smooth (falls off "
+         "at it; ReLUs alone), none")
       ->capture_default_str();
-  app.add_option("--bounds", o.bounds, "One bound per layer or per channel")->capture_default_str();
+  app.add_option("--bounds", o.bounds, "One activation bound per layer, channel or neuron")
+      ->capture_default_str();
+  app.add_option("--bound-search", o.bound_search,
+                 "Activation bounds from the calibration images: max, or percentile:q such as "
+                 "percentile:99.9 (the value that q % of the activations do not exceed); searched "
+                 "by trials below max: ftclip; trained, with --clipping smooth: fitact, proact")
+      ->capture_default_str();
+  app.add_option("--bound-rates", o.bound_rates,
+                 "ftclip: BERs at which accuracy is compared, ascending")
+      ->delimiter(',')
+      ->capture_default_str();
+  add_whole(app, "--bound-seed", o.bound_seed,
+            "Seed of ftclip's faults, or of the order of images of fitact and proact");
+  app.add_option("--bound-epochs", o.bound_epochs,
+                 "Passes over the calibration images: fitact (10), proact (3 for each call site)");
   app.add_option("--weight-bounds", o.weight_bounds,
                  "Read weights outside their fault-free range as 0: off, layer or channel")
       ->capture_default_str();
@@ -344,7 +358,7 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
   add_group_score(app, o.group_score);
   app.add_option("--calibration-images", o.calibration_images,
                  "Bounds from the first N training images (-1: all)")
-      ->check(CLI::Validator(no_image_count, "", "images"))
+      ->check(image_count())
       ->capture_default_str();
 }
 
@@ -354,13 +368,22 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   job.calibration_images = o.calibration_images;
   DuplicationPlan& plan = job.hardening.duplication;
   plan.ratio = o.ratio;
+  if (!o.overhead.second.empty())
+    plan.overhead = {o.overhead.first,
+                     parse_word(kOverheadOf, Setting::kOverhead, o.overhead.second)};
   plan.layout = choose<RowLayout>("--selection", o.selection,
                                   {{"own", RowLayout::kOwn}, {"group", RowLayout::kGroup}});
   plan.correction = choose<Correction>("--correction", o.correction,
                                        {{"range", Correction::kRange}, {"min", Correction::kMin}});
   plan.group_score = group_score_of(o.group_score);
-  job.hardening.bounds = choose<BoundsPer>(
-      "--bounds", o.bounds, {{"layer", BoundsPer::kLayer}, {"channel", BoundsPer::kChannel}});
+  job.hardening.bounds = choose<BoundsPer>("--bounds", o.bounds,
+                                           {{"layer", BoundsPer::kLayer},
+                                            {"channel", BoundsPer::kChannel},
+                                            {"neuron", BoundsPer::kNeuron}});
+  job.hardening.search = parse_bound_search(o.bound_search);
+  job.hardening.search.rates = o.bound_rates;
+  job.hardening.search.seed = o.bound_seed;
+  job.hardening.search.epochs = o.bound_epochs;
   job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(
       "--weight-bounds", o.weight_bounds,
       {{"off", {}}, {"layer", WeightBoundsPer::kLayer}, {"channel", WeightBoundsPer::kChannel}});
@@ -374,140 +397,10 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   return job;
 }
 
-void add_also(CLI::App& app, Job& job) {
-  app.add_option("--also", job.also,
-                 "Checkpoints made from the same network, injected with the same faults: FILE, or "
-                 "NAME=FILE (a file that is called so wins)");
-}
-
-/// The parts of memory that may fail, and how they do.
-void add_faults(CLI::App& app, FaultsJob& faults) {
-  app.add_option("--faults", faults.list,
-                 "CSV with the faults of each trial (docs/fault_lists.md), instead of the options "
-                 "that draw them");
-  app.add_option_function<std::vector<std::string>>(
-         "--fault-target",
-         [&faults](const std::vector<std::string>& words) {
-           faults.targets = parse_targets(words);
-         },
-         "What may fail in memory: weight, bias, bn, bound, scale, check, or parameters "
-         "(all). Or outputs while the network runs: activation (of Conv2d and Linear), or "
-         "post (what these read)")
-      ->delimiter(',')
-      ->default_str("weight");
-  add_word(
-      app, "--fault-lifetime",
-      [&faults](const std::string& word) { faults.lifetime = parse_lifetime(word); }, "",
-      "Which images a fault in an output hits: image (one; each image has its own; the "
-      "default), or permanent (all of its trial)");
-  app.add_option("--layers", faults.layers,
-                 "Only layers whose names match a pattern with * and ?; !PATTERN takes out again")
-      ->delimiter(',');
-  app.add_option("--channels", faults.channels,
-                 "Only these output channels and their copies: LAYER=0-3,7; other layers are out");
-  app.add_option("--bits", faults.bits,
-                 "Only these bits of every stored word: 31, 23-30, sign, exponent, mantissa, "
-                 "message, check")
-      ->delimiter(',');
-  add_word(
-      app, "--fault-model",
-      [&faults](const std::string& word) { parse_effect(word, faults.model); },
-      effect_name(faults.model),
-      "flip, stuck-at-0, stuck-at-1; or whole words: random-word, value:V");
-  add_word(
-      app, "--fault-shape", [&faults](const std::string& word) { parse_shape(word, faults.model); },
-      shape_name(faults.model),
-      "bit; burst:L, L adjacent bits; mbu:p1,p2,p3, 1 to 3 adjacent bits");
-  app.add_option("--event-rate", faults.event_rate,
-                 "With other shapes than bit, instead of --ber: probability that an event starts "
-                 "at a bit");
-  add_word(
-      app, "--faults-stored",
-      [&faults](const std::string& word) { faults.stored = parse_faults_stored(word); },
-      faults_stored_name(faults.stored),
-      "Whether the result keeps each trial's faults: auto (up to 10000 of a trial), yes, no");
-}
-
-void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
-  add_faults(app, job.faults);
-  app.add_option(
-      "--ber", job.ber,
-      "Probability that a bit fails, in [0, 1] (with --fault-model random-word and value: a "
-      "word); several make several points");
-  add_word(
-      app, "--fault-count",
-      [&job](const std::string& word) { job.fault_count = parse_fault_count(word); },
-      fault_count_name(job.fault_count),
-      "binomial: every bit by itself; per-layer-floor: floor(ber*bits) in each layer (seed tool); "
-      "exact:K");
-  app.add_flag("--single-bit", options.single_bit, "Short for --fault-count exact:1");
-  app.add_option("--repeat", job.trials,
-                 "Trials per point (100; with --half-width at most 1000000)")
-      ->check(CLI::Validator(no_whole_number, "", "whole number"));
-  app.add_option("--trial-range", options.range,
-                 "Only trials first:end (end not included) of each point, to `merge` with others");
-  add_word(
-      app, "--sampling",
-      [&job](const std::string& word) {
-        const SamplingWord& own = parse_sampling(word);
-        job.sampling = own.sampling;
-        job.division = own.division;
-      },
-      sampling_word(job.sampling, job.division),
-      "simple; stratified: a pilot, then trials where they tell most; with --single-bit also "
-      "per-layer, per-class, per-bit: as many trials of each stored tensor, class or bit, with "
-      "intervals of each (:allocated behind: shared out by a pilot)");
-  app.add_option("--half-width", job.precision.half_width,
-                 "Stop when the interval of the failing share (--single-bit) or accuracy is "
-                 "estimate +- this, such as 0.003")
-      ->capture_default_str();
-  app.add_flag("--guaranteed", job.precision.guaranteed,
-               "Wider intervals that hold for every number of trials (with --half-width: "
-               "empirical-Bernstein; --single-bit --sampling stratified: MOVER for shares of "
-               "failing images)");
-  app.add_option("--images-per-trial", job.images_per_trial,
-                 "A random block of so many test images in each trial (-1: all)")
-      ->check(CLI::Validator(no_image_count, "", "images"))
-      ->capture_default_str();
-  add_word(
-      app, "--images-of", [&job](const std::string& word) { job.images_of = images_of(word); },
-      images_of_name(job.images_of),
-      "What trials look at: test images; held-out, the last tenth of the training images, on which "
-      "`train` and `prune` do not train; first-half, second-half of the test images");
-  add_images(app, job.images, "of these images");
-  add_whole(app, "--seed", job.seed, "Seed of all faults");
-  app.add_option("--confidence", job.precision.confidence, "Of the intervals, in (0, 1)")
-      ->capture_default_str();
-  add_word(
-      app, "--engine",
-      [&job](const std::string& word) { job.engine = parse_engine(Setting::kEngine, word); },
-      engine_name(job.engine), "fast, or reference: the whole network for every trial");
-  app.add_option("--audit", job.audit,
-                 "Share of the trials, in [0, 1], that are run again by the reference engine and "
-                 "compared (default: as many as cost 2 % of the time; 0: none)");
-  app.add_option("--batch-size", job.block, "Images per batch")->capture_default_str();
-  app.add_option("--trials-at-once", job.trials_at_once,
-                 "On a GPU: trials whose images run as one batch (default " +
-                     std::to_string(kTrialsAtOnce) +
-                     "). Part of the arithmetic, as --batch-size is");
-  app.add_option("--cache-budget", job.cache_budget_gib,
-                 "GiB per rank for fault-free activations (0: half of the rank's share of memory)")
-      ->capture_default_str();
-  app.add_option("--publish", job.publish_seconds,
-                 "Publish the result file every so many seconds at most")
-      ->capture_default_str();
-  app.add_flag("--fresh", job.fresh, "Throw away a result that is there and start over");
-  app.add_flag("--dedicated-driver", job.dedicated_driver, "Rank 0 only hands out work");
-  app.add_option("--output", job.output, "Result file (HDF5)");
-}
-
-void finish_injection(const InjectionOptions& options, Job& job) {
-  if (!options.range.empty()) job.range = parse_range(options.range);
-  if (!options.single_bit) return;
-  if (job.fault_count != FaultCount() && job.fault_count != kSingleFault)
-    throw UserError("--single-bit and --fault-count " + fault_count_name(job.fault_count) +
-                    " contradict each other; give one");
-  job.fault_count = kSingleFault;
+void keep_trials(ProtectionJob& job, const Context& context, const std::string& output) {
+  keep_channel_trials(job.ranking, context, output);
+  job.command = context.command;
+  job.resolved = context.resolved;
 }
 
 }  // namespace sentinel

@@ -1,6 +1,7 @@
 #pragma once
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,11 @@
 #include "sentinel/comm/comm.hpp"
 
 namespace sentinel {
+
+/// A whole number of 64 bits.
+CLI::Validator whole_number();
+/// 1 or more, or -1 for all.
+CLI::Validator image_count();
 
 /// An option with a whole number from 0 on. (CLI11 takes -1 for 2^64 - 1.)
 CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& value,
@@ -82,14 +88,20 @@ std::vector<StoreRule> store_rules(const std::vector<std::string>& store);
 struct ProtectionOptions {
   RankingOptions ranking;
   double ratio = 0.1;
+  std::pair<double, std::string> overhead;  // share, of what; "": by the ratio
   std::string selection = "own", correction = "range", clipping = "ranger", bounds = "layer",
-              group_score = "mean", weight_bounds = "off";
+              group_score = "mean", weight_bounds = "off", bound_search = "max";
   std::vector<std::string> store;
   bool fold_batch_norm = false;
+  std::vector<double> bound_rates = BoundSearch().rates;
+  std::uint64_t bound_seed = BoundSearch().seed;
+  std::optional<std::int64_t> bound_epochs;
   std::int64_t calibration_images = -1;
 };
 void add_protection(CLI::App& app, ProtectionOptions& options);
 ProtectionJob protection_job(const ProtectionOptions& options);
+/// Where channel-FI keeps its trials, and what results of trials say of the command.
+void keep_trials(ProtectionJob& job, const Context& context, const std::string& output);
 
 /// What inject, campaign and plan are told of the faults, as typed where a Job has it otherwise.
 struct InjectionOptions {

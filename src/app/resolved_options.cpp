@@ -52,6 +52,7 @@ std::string value_of(const CLI::Option& option, const std::string& text) {
 /// Empty where the option has no value.
 std::string value_of(const CLI::Option& option) {
   const std::vector<std::string> given = option.reduced_results();
+  if (excluding(option)) return "";
   if (given.empty() && is_flag(option)) return "false";
   if (given.empty()) {
     const std::string usual = option.get_default_str();
@@ -64,6 +65,12 @@ std::string value_of(const CLI::Option& option) {
 }
 
 }  // namespace
+
+const CLI::Option* excluding(const CLI::Option& option) {
+  for (const CLI::Option* other : option.get_excludes())
+    if (other->count() > 0) return other;
+  return nullptr;
+}
 
 std::string resolved_options(const CLI::App& command) {
   std::string table = "[" + command.get_name() + "]\n";

@@ -9,13 +9,13 @@
 #include "campaign/result_info.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/fault_lists.hpp"
+#include "sentinel/campaign/protecting.hpp"
 #include "sentinel/campaign/ranking.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
-#include "sentinel/networks/hardening.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/normalisation.hpp"
@@ -77,16 +77,15 @@ NamedModel harden_one(const Comm& comm, const Job& job, at::Device device, const
                       const MadeNetwork& made) {
   const NamedModel& base = built.models[made.of_pruned ? 1 : 0];
   ChannelScores again;
-  if (made.of_pruned && job.protection.hardening.duplication.ratio > 0) {
+  if (made.of_pruned && duplicates(job.protection.hardening.duplication)) {
     RankingJob ranking = job.protection.ranking;
     ranking.file.clear();  // it ranks the original
     ranking.channel_faults.output += ".pruned.h5";
     again = channel_scores(comm, base, job.selection, ranking, device);
   }
   const ChannelScores& scores = made.of_pruned ? again : built.scores;
-  return make_hardened(comm, base, job.selection, scores, job.protection.hardening,
-                       job.protection.calibration_images, device, job.command,
-                       reusable(comm, job, made.path));
+  return make_protected(comm, base, job.selection, scores, job.protection, device, made.path,
+                        reusable(comm, job, made.path));
 }
 
 /// What the plan makes of an original, which may be pruned itself.
@@ -216,7 +215,7 @@ Dataset images_of_trials(const Comm& comm, const Job& job, const std::string& fa
     case ImagesOf::kTest:
       return load(Split::kTest, job.images);
     case ImagesOf::kHeldOut:
-      return held_out(load(Split::kTrain, -1)).first(job.images);
+      return hold_out(load(Split::kTrain, -1)).held_out.first(job.images);
     case ImagesOf::kFirstHalf:
     case ImagesOf::kSecondHalf: {
       const Dataset test = load(Split::kTest, -1);
@@ -251,7 +250,7 @@ Built begin(const Comm& comm, Job& job) {
 }  // namespace
 
 bool needs_scores(const Job& job) {
-  return job.pruning || (job.protect && job.protection.hardening.duplication.ratio > 0);
+  return job.pruning || (job.protect && duplicates(job.protection.hardening.duplication));
 }
 
 Built build(const Comm& comm, Job& job, at::Device device) {

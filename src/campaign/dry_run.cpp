@@ -10,7 +10,6 @@
 #include "campaign/simulation.hpp"
 #include "sentinel/campaign/validation.hpp"
 #include "sentinel/core/memory.hpp"
-#include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/networks/device.hpp"
 #include "sentinel/networks/latency.hpp"
@@ -42,14 +41,6 @@ std::uint64_t less_elsewhere(const Comm& comm) {
   if (peaks.size() < 2) return 0;  // also on other ranks than 0
   const std::uint64_t others = *std::max_element(peaks.begin() + 1, peaks.end());
   return peaks[0] - std::min(peaks[0], others);
-}
-
-/// By network.
-std::vector<TrialCost> trial_costs(const Built& built, const Selection& selection) {
-  std::vector<TrialCost> costs;
-  for (const NamedModel& model : built.models)
-    costs.emplace_back(model.graph, FaultSpace(model.graph, selection));
-  return costs;
 }
 
 /// Costs of a trial as TrialRunner has them: one audit rate, by the network that is cheapest to
@@ -232,7 +223,7 @@ DryRun told_run(const Comm& comm, const Job& job, const Built& built, at::Device
   const std::vector<CampaignPoint> points = planned_points(job, built.models, built.list);
   const Graph& original = built.models[0].graph;
   const Selection selection = selection_of(job.faults);
-  const std::vector<TrialCost> costs = trial_costs(built, selection);
+  const std::vector<TrialCost> costs = trial_costs(built.models, selection);
   describe_networks(run, built, selection, device);
   measure_accuracy(run, built, device);
   run.program_bytes = peak_memory();

@@ -23,19 +23,13 @@ constexpr std::uint64_t kReferenceCopies = 1, kFastCopies = 2;  // with an overl
 // Bytes in memory of a fault while its trial is run, and of one that is stored until its chunk is.
 constexpr double kHeldFault = 100, kKeptFault = 100;
 
-/// Operators whose output is a view of their input.
-bool is_view(const Op& op) {
-  return std::holds_alternative<Slice>(op) || std::holds_alternative<Flatten>(op) ||
-         std::holds_alternative<Dropout>(op);
-}
-
 /// Fault-free values of one image that the fast engine keeps where the budget allows all.
 std::uint64_t kept_bytes(const Graph& graph) {
   const FusedNet net(graph);
   const auto shapes = output_shapes(graph);
   std::uint64_t values = 0;
   for (NodeId id = 1; id < graph.size(); ++id) {
-    if (!net.is_value(id) || is_view(graph[id].op)) continue;
+    if (!net.is_value(id) || may_be_view(graph[id].op)) continue;
     std::uint64_t size = 1;
     for (const std::int64_t n : shapes[static_cast<std::size_t>(id)])
       size *= static_cast<std::uint64_t>(n);

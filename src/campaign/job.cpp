@@ -76,6 +76,10 @@ std::size_t most_stored_faults(const FaultsJob& faults) {
   throw Bug("unknown choice of faults to store");
 }
 
+ImagesOf parse_images_of(const std::string& word) {
+  return parse_word(kImagesOf, Setting::kImagesOf, word);
+}
+
 std::string images_of_name(ImagesOf images) {
   return word_for(kImagesOf, images);
 }
@@ -97,7 +101,8 @@ Precision precision_of(const ChannelFaultsJob& job) {
 }
 
 bool protects(const HardeningPlan& plan) {
-  return plan.duplication.ratio > 0 || plan.restricted || plan.weight_bounds || !plan.store.empty();
+  return duplicates(plan.duplication) || plan.restricted || plan.weight_bounds ||
+         !plan.store.empty();
 }
 
 std::uint64_t planned_trials(const Job& job) {

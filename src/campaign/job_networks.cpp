@@ -68,7 +68,7 @@ std::vector<MadeNetwork> made_networks(const Job& job) {
   if (job.pruning) made.push_back({"pruned", job.output + ".pruned.pth"});
   const HardeningPlan& plan = job.protection.hardening;
   if (!job.protect || !protects(plan)) return made;
-  const bool hardens = plan.duplication.ratio > 0 || plan.restricted;
+  const bool hardens = duplicates(plan.duplication) || plan.restricted;
   const std::string step = joined_steps(hardens              ? "hardened"
                                         : plan.weight_bounds ? "bounded"
                                                              : "",

@@ -9,7 +9,6 @@
 #include "campaign/result_info.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/stop.hpp"
-#include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/networks/network.hpp"
 
 namespace sentinel {
@@ -33,14 +32,12 @@ std::vector<std::string> names_of(const std::vector<ModelInfo>& models) {
 }
 
 /// Of a trial of all models, by point.
-std::vector<double> trial_costs(const Job& job, const TrialPlan& plan) {
+std::vector<double> costs_of_points(const Job& job, const TrialPlan& plan) {
   std::vector<double> costs(plan.points.size(), job.engine == EnginePath::kFast ? 0 : 1);
   if (job.engine != EnginePath::kFast) return costs;
-  for (const NamedModel& model : plan.models) {
-    const TrialCost cost(model.graph, FaultSpace(model.graph, selection_of(job.faults)));
+  for (const TrialCost& cost : trial_costs(plan.models, selection_of(job.faults)))
     for (std::size_t p = 0; p < costs.size(); ++p)
       costs[p] += std::max(1e-3, cost.expected(plan.points[p].sampler));
-  }
   return costs;
 }
 
@@ -70,7 +67,7 @@ Ledger::Ledger(const Job& job, const TrialPlan& plan, ResultInfo info, SessionIn
       store_(job.output, std::move(info), std::move(session), store_options(job, plan)) {
   recall(job.output, plan.remedy);
   std::vector<TrialSource> sources;
-  const std::vector<double> costs = trial_costs(job, plan);
+  const std::vector<double> costs = costs_of_points(job, plan);
   for (std::size_t p = 0; p < points_.size(); ++p) {
     sources.push_back(points_[p]->source(workers));
     sources.back().cost = costs[p];

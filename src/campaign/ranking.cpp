@@ -1,10 +1,13 @@
 #include "sentinel/campaign/ranking.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <memory>
 #include <optional>
 
 #include "campaign/channel_fi.hpp"
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/normalisation.hpp"
@@ -62,8 +65,7 @@ Bytes serialize(const ChannelScores& scores) {
   return writer.take();
 }
 
-}  // namespace
-
+/// The method of the job's ranking file, or else its importance method. Collective.
 std::string method_of(const Comm& comm, const RankingJob& job) {
   const Bytes bytes = comm.from_root([&] {
     ByteWriter writer;
@@ -71,6 +73,20 @@ std::string method_of(const Comm& comm, const RankingJob& job) {
     return writer.take();
   });
   return ByteReader(bytes, "importance method").text(bytes.size());
+}
+
+}  // namespace
+
+void note_method(const Comm& comm, ProtectionJob& job) {
+  const std::string& method = job.ranking.importance = method_of(comm, job.ranking);
+  std::optional<Overhead>& overhead = job.hardening.duplication.overhead;
+  if (!overhead) return;
+  overhead->scale = score_scale(method);
+  if (overhead->scale == ScoreScale::kLayer && comm.rank() == 0)
+    spdlog::warn(
+        "scores of {} compare the channels of one layer, and {} chooses among all layers; "
+        "deepvigor and channel-FI compare those",
+        method, spelled(Setting::kOverhead));
 }
 
 ChannelScores channel_scores(const Comm& comm, const NamedModel& model,

@@ -38,6 +38,15 @@ std::vector<double> expected_of_trial(const CampaignPoint& point, const FaultSpa
   return expected;
 }
 
+std::vector<TrialCost> trial_costs(const std::vector<NamedModel>& models,
+                                   const Selection& selection) {
+  std::vector<TrialCost> costs;
+  costs.reserve(models.size());
+  for (const NamedModel& model : models)
+    costs.emplace_back(model.graph, FaultSpace(model.graph, selection));
+  return costs;
+}
+
 double faults_of_trial(const CampaignPoint& point, const FaultSpace& space, std::int64_t images) {
   const std::vector<double> expected = expected_of_trial(point, space, images);
   return std::accumulate(expected.begin(), expected.end(), 0.0);

@@ -9,6 +9,7 @@
 #include "sentinel/core/sampling_words.hpp"
 #include "sentinel/fault/fault_list.hpp"
 #include "sentinel/fault/sampler.hpp"
+#include "sentinel/fault/trial_cost.hpp"
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/store/result_store.hpp"
@@ -42,6 +43,10 @@ std::vector<double> expected_of_trial(const CampaignPoint& point, const FaultSpa
 
 /// The same, of all tensors together.
 double faults_of_trial(const CampaignPoint& point, const FaultSpace& space, std::int64_t images);
+
+/// By model.
+std::vector<TrialCost> trial_costs(const std::vector<NamedModel>& models,
+                                   const Selection& selection);
 
 /// The points of a job, one per BER (or the one of exact:K, or of `list`, which lists its faults).
 std::vector<CampaignPoint> points_of(const Job& job, std::shared_ptr<const FaultList> list);

@@ -19,10 +19,6 @@ std::size_t index(NodeId id) {
   return static_cast<std::size_t>(id);
 }
 
-at::Tensor of_channels(const at::Tensor& per_channel, const at::Tensor& channels) {
-  return per_channel.defined() ? per_channel.index_select(0, channels) : per_channel;
-}
-
 /// index_select that keeps channels_last.
 at::Tensor of_images(const at::Tensor& x, const at::Tensor& images) {
   if (x.dim() != 4) return x.index_select(0, images);

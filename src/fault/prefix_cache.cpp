@@ -16,12 +16,6 @@ std::vector<NodeId> weighted_nodes(const Graph& graph) {
   return nodes;
 }
 
-/// Operators whose output may be a view of their input keep the whole input alive.
-bool may_be_view(const Op& op) {
-  return std::holds_alternative<Slice>(op) || std::holds_alternative<Flatten>(op) ||
-         std::holds_alternative<Dropout>(op);
-}
-
 NodeId storage_of(const Graph& graph, NodeId id) {
   while (may_be_view(graph[id].op)) id = graph[id].inputs[0];
   return id;

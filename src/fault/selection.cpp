@@ -135,6 +135,10 @@ bool selects_outputs(const Selection& selection) {
 }
 
 std::vector<TensorClass> parse_targets(const std::vector<std::string>& words) {
+  for (auto word = words.begin(); word != words.end(); ++word)
+    if (std::find(words.begin(), word, *word) != word)
+      throw UserError(spelled(Setting::kFaultTarget) + " " + joined(words) + " names " + *word +
+                      " twice; name it once");
   for (const TensorClass kind : {TensorClass::kActivation, TensorClass::kPost})
     if (std::find(words.begin(), words.end(), class_name(kind)) != words.end()) {
       if (words.size() == 1) return {kind};
@@ -173,6 +177,10 @@ Selection::Channels parse_channels(const std::string& text) {
   }
   channels.channels = merged(channels.channels);
   return channels;
+}
+
+std::string channels_name(const Selection::Channels& channels) {
+  return channels.layer + "=" + name_of(merged(channels.channels));
 }
 
 namespace {
@@ -245,8 +253,8 @@ std::string target_name(const Selection& selection) {
 std::string selection_name(const Selection& selection) {
   std::vector<std::string> parts;
   if (!selection.layers.empty()) parts.push_back("layers " + joined(selection.layers));
-  for (const auto& [layer, channels] : selection.channels)
-    parts.push_back("channels " + layer + "=" + name_of(channels));
+  for (const Selection::Channels& own : selection.channels)
+    parts.push_back("channels " + channels_name(own));
   if (!selection.bits.empty()) parts.push_back("bits " + joined(selection.bits));
   return fmt::format("{}", fmt::join(parts, "; "));
 }

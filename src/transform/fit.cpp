@@ -22,9 +22,9 @@ std::string best_on_name(BestOn best_on) {
   return word_for(kBestOn, best_on);
 }
 
-Dataset held_out(const Dataset& images) {
-  const std::int64_t held = std::max<std::int64_t>(1, images.size() / 10);
-  return images.part(images.size() - held, images.size());
+HeldOut hold_out(const Dataset& images) {
+  const std::int64_t fitted = images.size() - std::max<std::int64_t>(1, images.size() / 10);
+  return {images.part(0, fitted), images.part(fitted, images.size())};
 }
 
 bool fit(Graph& graph, const Dataset& images, const Dataset& test, BestOn best_on,
@@ -33,13 +33,12 @@ bool fit(Graph& graph, const Dataset& images, const Dataset& test, BestOn best_o
   if (holds_out && images.size() < 2) {
     throw UserError(spelled(Setting::kSelect) + " held-out needs at least two training images");
   }
-  const Dataset judging = holds_out ? held_out(images) : test;
-  const Dataset fitted = images.first(images.size() - (holds_out ? judging.size() : 0));
+  const HeldOut parts = holds_out ? hold_out(images) : HeldOut{images, test};
   require_named(options.store, graph);
   const Layouts layouts = layouts_by(options.store, graph);
   // Old bounds would cut what the network learns, and not fit it afterwards.
   remove_limits(graph);
-  if (!train(graph, fitted, judging, options, report)) return false;
+  if (!train(graph, parts.fitted, parts.held_out, options, report)) return false;
   recalibrate(graph, images, Comm::local(), options.device);
   lay_out_bounds(graph, layouts);
   return true;

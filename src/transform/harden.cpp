@@ -5,11 +5,14 @@
 #include <utility>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/transform/folding.hpp"
 #include "sentinel/transform/harden.hpp"
-#include "transform/permute_channels.hpp"
+#include "transform/channel_orders.hpp"
+#include "transform/quantiles.hpp"
 
 namespace sentinel {
 namespace {
@@ -17,10 +20,12 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 void check(const Graph& graph, const DuplicationPlan& plan) {
-  if (!(plan.ratio >= 0 && plan.ratio < 1)) {
+  if (!plan.overhead && !(plan.ratio >= 0 && plan.ratio < 1)) {
     throw UserError("the hardening ratio must be at least 0 and less than 1, not " +
                     std::to_string(plan.ratio));
   }
+  if (plan.overhead && plan.layout == RowLayout::kGroup)
+    throw UserError("an overhead chooses channels of each convolution, not of groups");
   for (const auto& node : graph.nodes()) {
     if (std::holds_alternative<DuplicatedConv>(node.op)) {
       throw UserError("layer " + node.name +
@@ -126,23 +131,43 @@ std::int64_t duplicate_count(std::int64_t channels, double ratio) {
   return std::max<std::int64_t>(1, share_of(channels, ratio));
 }
 
+bool duplicates(const DuplicationPlan& plan) {
+  return plan.overhead || plan.ratio > 0;
+}
+
+namespace {
+
+/// Copies of each scored layer.
+std::vector<std::int64_t> copy_counts(const Graph& graph, const ChannelScores& scores,
+                                      const DuplicationPlan& plan) {
+  if (plan.overhead) return copies_within(*plan.overhead, graph, scores);
+  std::vector<std::int64_t> counts;
+  for (const LayerScores& layer : scores)
+    counts.push_back(duplicate_count(static_cast<std::int64_t>(layer.scores.size()), plan.ratio));
+  return counts;
+}
+
+}  // namespace
+
 Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
                          const DuplicationPlan& plan) {
-  if (plan.ratio == 0) return graph.clone();
+  if (!duplicates(plan)) return graph.clone();
   check(graph, plan);
   const bool grouped = plan.layout == RowLayout::kGroup;
   const auto orders =
       grouped ? channel_orders(graph, scores, plan.group_score) : identity_orders(graph, scores);
   const auto led = led_by_group(graph);
   Graph hardened = reordered(graph, orders);
-  for (const auto& layer : scores) {
+  const std::vector<std::int64_t> counts = copy_counts(graph, scores, plan);
+  for (std::size_t k = 0; k < scores.size(); ++k) {
+    if (counts[k] == 0) continue;
+    const LayerScores& layer = scores[k];
     const auto node = static_cast<std::size_t>(layer.node);
     const Conv& conv = std::get<Conv>(hardened[layer.node].op);
-    const std::int64_t count = duplicate_count(conv.weight.size(0), plan.ratio);
     const bool leading = grouped && led[node];
     auto channels =
-        leading ? first_channels(count) : descending(renumbered(layer.scores, orders[node]));
-    channels.resize(static_cast<std::size_t>(count));
+        leading ? first_channels(counts[k]) : descending(renumbered(layer.scores, orders[node]));
+    channels.resize(static_cast<std::size_t>(counts[k]));
     hardened[layer.node].op = duplicate(
         conv, std::move(channels), leading ? RowLayout::kGroup : RowLayout::kOwn, plan.correction);
     duplicate_scales(hardened, layer.node);
@@ -152,7 +177,7 @@ Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
 
 Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per) {
   Graph restricted = graph.clone();
-  const auto channels = channel_counts(graph);
+  const auto shapes = output_shapes(graph);
   const auto options = at::TensorOptions(at::kFloat).device(device_of(graph));
   for (NodeId id = 0; id < restricted.size(); ++id) {
     Node& node = restricted[id];
@@ -162,11 +187,15 @@ Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per)
     }
     const auto* plain = std::get_if<Activation>(&node.op);
     if (!plain) continue;
-    const bool by_channel = per == BoundsPer::kChannel;
-    const std::int64_t count = channels[static_cast<std::size_t>(id)];
-    node.op = BoundedActivation{
-        by_channel ? at::full({count}, kInfinity, options) : at::full({}, kInfinity, options),
-        clipping, plain->kind};
+    if (!rules::can_restrict(clipping, plain->kind))
+      throw UserError(spelled(Setting::kClipping) + " smooth is for ReLUs alone, and " + node.name +
+                      " is a " + activation_name(plain->kind) + "; choose ranger or ranger-clamp");
+    std::vector<std::int64_t> shape = shapes[static_cast<std::size_t>(id)];
+    if (per == BoundsPer::kLayer) shape.clear();
+    if (per == BoundsPer::kChannel) shape.resize(1);
+    BoundedActivation bounded{at::full(shape, kInfinity, options), clipping, plain->kind};
+    if (plain->kind != ActivationKind::kRelu) bounded.low = -bounded.bound;
+    node.op = std::move(bounded);
   }
   return restricted;
 }
@@ -203,6 +232,17 @@ void check_bounded(const Graph& graph, const std::vector<StoreRule>& rules) {
   }
 }
 
+/// The last activation gets a bound for each of its neurons.
+void bound_last_by_neuron(Graph& graph) {
+  const auto shapes = output_shapes(graph);
+  for (NodeId id = graph.size(); id-- > 0;) {
+    auto* op = std::get_if<BoundedActivation>(&graph[id].op);
+    if (!op) continue;
+    op->bound = at::full(shapes[static_cast<std::size_t>(id)], kInfinity, op->bound.options());
+    return;
+  }
+}
+
 Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan) {
   for (const auto& node : graph.nodes()) {
     // Calibration would set its intervals anew.
@@ -214,6 +254,7 @@ Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const Harden
   check_bounded(graph, plan.store);
   Graph hardened = duplicate_channels(graph, scores, plan.duplication);
   if (plan.restricted) hardened = restrict_activations(hardened, plan.clipping, plan.bounds);
+  if (plan.search.method == BoundMethod::kProact) bound_last_by_neuron(hardened);
   if (plan.fold_batch_norm) spdlog::info(in_words(fold_batch_norm(hardened, plan.store)));
   store_values(hardened, plan.store);
   if (plan.weight_bounds) hardened = bound_weights(hardened, *plan.weight_bounds);
@@ -223,7 +264,7 @@ Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const Harden
 /// The unprotected network in the channel order of the hardened one, stored alike.
 Graph profiled(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan) {
   const DuplicationPlan& duplication = plan.duplication;
-  const bool sorted = duplication.ratio > 0 && duplication.layout == RowLayout::kGroup;
+  const bool sorted = duplicates(duplication) && duplication.layout == RowLayout::kGroup;
   Graph base = sorted ? sort_channels(graph, scores, duplication.group_score) : graph.clone();
   if (plan.fold_batch_norm) fold_batch_norm(base, plan.store);
   store_values(base, plan.store);
@@ -233,14 +274,22 @@ Graph profiled(const Graph& graph, const ChannelScores& scores, const HardeningP
 }  // namespace
 
 Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
-             const Dataset& calibration, const Comm& comm, at::Device device) {
+             const Dataset& calibration, const Comm& comm, at::Device device,
+             const FindBounds& find) {
   Graph hardened;
   comm.agree([&] { hardened = uncalibrated(graph, scores, plan); });
   const bool intervals =
-      plan.duplication.ratio > 0 && plan.duplication.correction == Correction::kRange;
-  if (plan.restricted || intervals)
-    calibrate(hardened,
-              activation_ranges(profiled(graph, scores, plan), calibration, comm, device));
+      duplicates(plan.duplication) && plan.duplication.correction == Correction::kRange;
+  if (plan.restricted || intervals) {
+    const Graph free = profiled(graph, scores, plan);
+    ActivationRanges ranges = activation_ranges(free, calibration, comm, device,
+                                                plan.restricted ? plan.bounds : BoundsPer::kLayer);
+    if (plan.restricted && plan.search.method == BoundMethod::kPercentile)
+      cut_to_quantiles(ranges, free, plan.search.percentile, plan.bounds, calibration, comm,
+                       device);
+    calibrate(hardened, ranges);
+  }
+  if (find) find(hardened, calibration);
   comm.agree([&] { store_bounds(hardened, plan.store); });
   return hardened;
 }

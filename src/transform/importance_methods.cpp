@@ -16,11 +16,14 @@ namespace {
 struct MethodEntry {
   const char* name;
   std::unique_ptr<ImportanceMethod> (*make)();
+  ScoreScale scale;
 };
 constexpr std::array kMethods = {
-    MethodEntry{"l1-norm", make_l1_norm},     MethodEntry{"l2-norm", make_l2_norm},
-    MethodEntry{"vul-gain", make_vul_gain},   MethodEntry{"salience", make_salience},
-    MethodEntry{"deepvigor", make_deepvigor},
+    MethodEntry{"l1-norm", make_l1_norm, ScoreScale::kLayer},
+    MethodEntry{"l2-norm", make_l2_norm, ScoreScale::kLayer},
+    MethodEntry{"vul-gain", make_vul_gain, ScoreScale::kChannel},
+    MethodEntry{"salience", make_salience, ScoreScale::kChannel},
+    MethodEntry{"deepvigor", make_deepvigor, ScoreScale::kFlip},
 };
 
 void require_finite(const std::string& method, const std::string& layer,
@@ -40,6 +43,13 @@ std::vector<std::string> importance_names() {
   for (const auto& method : kMethods) names.emplace_back(method.name);
   names.emplace_back(kChannelFaults);
   return names;
+}
+
+ScoreScale score_scale(const std::string& method) {
+  if (method == kChannelFaults) return ScoreScale::kFlip;
+  for (const auto& own : kMethods)
+    if (method == own.name) return own.scale;
+  return ScoreScale::kLayer;
 }
 
 std::unique_ptr<ImportanceMethod> importance_method(const std::string& name) {

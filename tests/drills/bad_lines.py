@@ -144,6 +144,16 @@ USAGE = [
     (CAMPAIGN + "--output @r.h5", "--ber"),
     *((ONE_BER + f"--output @r.h5 --hardening-ratio {r}", "--hardening-ratio")
       for r in ("0 --clipping none", "1", "-0.1", "nan", "abc", "inf", "1e400")),
+    *((ONE_BER + f"--output @r.h5 --overhead {x}", "--overhead")
+      for x in ("0:parameters", "1.5:macs", "-0.1:macs", "nan:macs", "abc:macs", "0.1", ":macs",
+                "0.1:")),
+    (ONE_BER + "--output @r.h5 --overhead 0.1:words",
+     "--overhead words is unknown; choose parameters or macs"),
+    (ONE_BER + "--output @r.h5 --overhead 0.1:macs --hardening-ratio 0.1",
+     "--overhead excludes --hardening-ratio"),
+    (ONE_BER + "--output @r.h5 --overhead 0.1:macs --selection group", "--selection group"),
+    (ONE_BER + "--output @r.h5 --overhead 1e-9:macs",
+     "--overhead 1e-09 is too little for any channel"),
     *((CAMPAIGN + f"--output @r.h5 --ber {p}", "--ber")
       for p in ("-1", "2", "nan", "abc", "inf")),
     (CAMPAIGN + "--output @r.h5 --ber 1e-6 -0.5", "-0.5"),
@@ -183,6 +193,7 @@ USAGE = [
     (CAMPAIGN + "--output @r.h5 --fault-count exact:", "exact:"),
     (CAMPAIGN + "--output @r.h5 --fault-count exact:99999999999", "exact:99999999999"),
     (ONE_BER + "--output @r.h5 --clipping scissors", "--clipping"),
+    (ONE_BER + "--output @r.h5 --bounds pixel", "--bounds"),
     (ONE_BER + "--output @r.h5 --correction none", "--correction"),
     (ONE_BER + "--output @r.h5 --selection mine", "--selection"),
     (ONE_BER + "--output @r.h5 --bounds none", "--bounds"),

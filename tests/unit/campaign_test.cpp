@@ -162,7 +162,12 @@ TEST(Job, ValidIsSilentAndEachMistakeNamesItsOption) {
   };
   EXPECT_THAT(reference(0.5), HasSubstr("nothing to compare"));
   EXPECT_EQ(reference(0), "");
-  EXPECT_THAT(with([](Job& j) { j.fault_count = kSingleFault; }), HasSubstr("contradict"));
+  EXPECT_THAT(with([](Job& j) { j.fault_count = kSingleFault; }),
+              HasSubstr("ber and single-bit (fault-count exact:1) contradict"));
+  EXPECT_THAT(with([](Job& j) {
+                j.fault_count = {FaultCount::Kind::kExact, 3};
+              }),
+              HasSubstr("ber and fault-count exact:3 contradict"));
   EXPECT_THAT(with([](Job& j) { j.trials = 0; }), HasSubstr("repeat 0"));
   EXPECT_THAT(with([](Job& j) { j.precision.half_width = 0.7; }), HasSubstr("half-width 0.7"));
   EXPECT_THAT(with([](Job& j) { j.precision.guaranteed = true; }), HasSubstr("guaranteed needs"));

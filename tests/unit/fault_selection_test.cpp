@@ -61,10 +61,15 @@ std::vector<int> bits(const std::string& layout, std::vector<std::string> wishes
 TEST(Selection, TargetsComeInTheOrderOfTheClasses) {
   Selection selection;
   EXPECT_EQ(target_name(selection), "weight");
-  selection.targets = parse_targets({"bn", "weight", "bn"});
+  selection.targets = parse_targets({"bn", "weight"});
   EXPECT_EQ(target_name(selection), "weight,bn");
   EXPECT_EQ(parse_targets({"parameters"}).size(), 6u);
   EXPECT_THAT(complaint([] { parse_targets({"weights"}); }), HasSubstr("not 'weights'"));
+  for (const char* word : {"weight", "activation", "parameters"})
+    EXPECT_THAT(complaint([&] {
+                  parse_targets({word, "bias", word});
+                }),
+                HasSubstr("names " + std::string(word) + " twice; name it once"));
 }
 
 /// A class that cannot be named would never fail.

@@ -50,6 +50,8 @@ struct ProtectionJob {
   RankingJob ranking;
   HardeningPlan hardening;
   std::int64_t calibration_images = -1;  // the first n training images, -1: all
+  bool fresh = false;                    // throw away what is kept of a search of bounds
+  std::string command, resolved;         // as in Job
 };
 
 /// Whether the file keeps each trial's faults.
@@ -70,6 +72,8 @@ enum class ImagesOf {
   kSecondHalf,
 };
 /// "test", "held-out", "first-half", "second-half".
+/// UserError for an unknown word.
+ImagesOf parse_images_of(const std::string& word);
 std::string images_of_name(ImagesOf images);
 
 /// The parts of memory that may fail, and how they do.

@@ -12,8 +12,9 @@
 
 namespace sentinel {
 
-/// The method of the job's ranking file, or else its importance method. Collective.
-std::string method_of(const Comm& comm, const RankingJob& job);
+/// Notes in the job which method its ranking file is by, and which channels its scores compare;
+/// warns where an overhead needs more. Collective.
+void note_method(const Comm& comm, ProtectionJob& job);
 
 /// The scores that the job's ranking file or importance method gives; reads the training images
 /// where the method wants some. Collective.

@@ -35,10 +35,12 @@ struct Selection {
 /// Whether it is of outputs of nodes, and not of memory.
 bool selects_outputs(const Selection& selection);
 /// "weight", "weight,bias", "parameters" (all classes that are stored), "activation" or "post"
-/// alone. UserError.
+/// alone; each word once. UserError.
 std::vector<TensorClass> parse_targets(const std::vector<std::string>& words);
 /// "layer1.0.conv1=0-3,7". UserError.
 Selection::Channels parse_channels(const std::string& text);
+/// The text that it parses, numbers joined to ranges.
+std::string channels_name(const Selection::Channels& channels);
 /// The same part of memory in one spelling: names sorted, numbers of bits joined to ranges,
 /// patterns such as "**" made simple; no pattern, and no bits, where they select everything.
 /// Patterns that only happen to select the same layers of a network stay different.

@@ -11,6 +11,9 @@ namespace sentinel {
 /// agree by definition (see correct).
 bool copies_agree(const DuplicatedConv& op);
 
+/// Some channels [F] of a tensor [C]; one for all channels ([], or undefined) stays as it is.
+at::Tensor of_channels(const at::Tensor& per_channel, const at::Tensor& channels);
+
 /// LibTorch takes other kernels for one image, and for fewer than this where a window is one value;
 /// these may round otherwise.
 inline constexpr std::int64_t kImagesAlike = 16;

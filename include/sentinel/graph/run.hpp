@@ -53,6 +53,9 @@ at::Tensor decoded(const at::Tensor& weight, const WeightBounds& bounds);
 at::Tensor correct(const at::Tensor& a, const at::Tensor& b, Correction correction,
                    const at::Tensor& low, const at::Tensor& high, const at::Tensor& same = {});
 
+/// Whether the output may be a view of the input, which then stays in memory as a whole.
+bool may_be_view(const Op& op);
+
 /// Live nodes at a cut: outputs of nodes before `from` that nodes at or after it read.
 std::vector<NodeId> live_at(const Graph& graph, NodeId from);
 

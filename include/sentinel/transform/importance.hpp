@@ -59,6 +59,15 @@ inline constexpr char kChannelFaults[] = "channel-FI";
 /// Every name of a method.
 std::vector<std::string> importance_names();
 
+/// Which channels a method's scores compare.
+enum class ScoreScale {
+  kLayer,    // those of one layer: norms grow with the layer's weights
+  kChannel,  // all: the score is of the filter as a whole
+  kFlip,     // all: the score is the share of single flips in the filter that fail
+};
+/// kLayer for names that only a ranking file has.
+ScoreScale score_scale(const std::string& method);
+
 /// Channel numbers by descending score; ties by ascending number, NaN last.
 std::vector<std::int64_t> descending(const std::vector<double>& scores);
 
