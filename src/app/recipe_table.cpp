@@ -80,6 +80,19 @@ weight-bounds = "layer"
 clipping = "ranger"
 )";
 
+constexpr std::string_view kLongRecipes = R"(
+[ftclip]
+clipping = "ranger"
+bound-search = "ftclip"
+[fitact]
+clipping = "smooth"
+bounds = "neuron"
+bound-search = "fitact"
+[proact]
+clipping = "smooth"
+bound-search = "proact"
+)";
+
 /// What a recipe's keys say.
 struct RecipeOptions {
   ProtectionOptions protection;
@@ -126,6 +139,10 @@ Recipe parse_recipe(const std::string& source, std::string_view text, const std:
 
 std::string_view built_in_recipes() {
   return kRecipes;
+}
+
+std::string_view long_recipes() {
+  return kLongRecipes;
 }
 
 std::vector<Recipe> parse_recipes(const std::string& source, std::string_view text) {
