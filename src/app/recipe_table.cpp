@@ -64,11 +64,11 @@ clipping = "ranger"
 [ranger]
 clipping = "ranger"
 [mset]
-store = ["weight,bias,bn=fp32+mset"]
+store = ["weight=fp32+mset"]
 [cep]
-store = ["weight,bias,bn=fp32+cep:d3"]
+store = ["weight=fp32+cep:d3"]
 [secded]
-store = ["weight,bias,bn=fp32+secded:64"]
+store = ["weight=fp32+secded:64"]
 [zero-space]
 store = ["weight=int7+zero-space"]
 
