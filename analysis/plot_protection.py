@@ -101,11 +101,13 @@ def draw(answer: Answer) -> Figure | None:
         figure = Figure(figsize=(PAGE, 3))
         axes = figure.add_subplot()
         for recipe in answer.raced:
-            grey = answer.dominated(recipe) and recipe.name != answer.chosen
-            colour = CHOSEN if recipe.name == answer.chosen else GREY if grey else OTHER
-            marker = "*" if recipe.name == answer.chosen else "o"
-            size = 12 if marker == "*" else 5
+            chosen = recipe.name == answer.chosen
+            grey = answer.dominated(recipe) and not chosen
+            colour = CHOSEN if chosen else GREY if grey else OTHER
+            marker, size = ("*", 12) if chosen else ("o", 5)
             axes.plot(recipe.memory, recipe.accuracy, marker, color=colour, markersize=size)
+            if grey:
+                continue
             axes.annotate(
                 recipe.name, (recipe.memory, recipe.accuracy), (4, 4), color=colour, fontsize=7,
                 textcoords="offset points",
@@ -124,7 +126,7 @@ def draw(answer: Answer) -> Figure | None:
 def caption(answer: Answer) -> str:
     return (
         f"Mean accuracy of each recipe in the race, on {answer.race_images}. Star: the chosen one. "
-        "Grey: another recipe has no more memory and no less accuracy. Recipes that left early have "
+        "Grey, without a name: another recipe has no more memory and no less accuracy. Recipes that left early have "
         "few trials, and the race's own figure favours the chosen one."
     )
 

@@ -118,8 +118,10 @@ class Protect : public Command {
     comm.agree([&] {
       check();
       answer.wish = wish_;
-      for (Recipe& recipe : chosen_recipes(text))
+      for (Recipe& recipe : chosen_recipes(text)) {
+        keep_trials(recipe.protection, context, path_of(place(context), recipe));
         answer.candidates.push_back({std::move(recipe), {}, ""});
+      }
       device = choose_device(comm, resolved(compute_, comm));
     });
     comm.from_root([&] {
@@ -165,13 +167,13 @@ class Protect : public Command {
 
   std::vector<Recipe> chosen_recipes(const std::string& text) const {
     if (!recipes_.empty()) return parse_recipes(recipes_, text);
-    std::vector<Recipe> all = parse_recipes("built-in recipes", built_in_recipes());
-    if (method_.empty()) return all;
+    if (method_.empty()) return parse_recipes("built-in recipes", built_in_recipes());
     std::string known;
-    for (Recipe& recipe : all) {
-      if (recipe.name == method_) return {std::move(recipe)};
-      known += (known.empty() ? "" : ", ") + recipe.name;
-    }
+    for (const std::string_view table : {built_in_recipes(), long_recipes()})
+      for (Recipe& recipe : parse_recipes("built-in recipes", table)) {
+        if (recipe.name == method_) return {std::move(recipe)};
+        known += (known.empty() ? "" : ", ") + recipe.name;
+      }
     throw UserError("--method " + method_ + " is unknown; choose one of: " + known);
   }
 

@@ -64,11 +64,11 @@ clipping = "ranger"
 [ranger]
 clipping = "ranger"
 [mset]
-store = ["weight,bias,bn=fp32+mset"]
+store = ["weight=fp32+mset"]
 [cep]
-store = ["weight,bias,bn=fp32+cep:d3"]
+store = ["weight=fp32+cep:d3"]
 [secded]
-store = ["weight,bias,bn=fp32+secded:64"]
+store = ["weight=fp32+secded:64"]
 [zero-space]
 store = ["weight=int7+zero-space"]
 
@@ -78,6 +78,19 @@ weight-bounds = "layer"
 [bounds]
 weight-bounds = "layer"
 clipping = "ranger"
+)";
+
+constexpr std::string_view kLongRecipes = R"(
+[ftclip]
+clipping = "ranger"
+bound-search = "ftclip"
+[fitact]
+clipping = "smooth"
+bounds = "neuron"
+bound-search = "fitact"
+[proact]
+clipping = "smooth"
+bound-search = "proact"
 )";
 
 /// What a recipe's keys say.
@@ -126,6 +139,10 @@ Recipe parse_recipe(const std::string& source, std::string_view text, const std:
 
 std::string_view built_in_recipes() {
   return kRecipes;
+}
+
+std::string_view long_recipes() {
+  return kLongRecipes;
 }
 
 std::vector<Recipe> parse_recipes(const std::string& source, std::string_view text) {

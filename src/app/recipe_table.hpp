@@ -10,6 +10,9 @@ namespace sentinel {
 /// The recipes that `protect` chooses from, as a file for --recipes would hold them.
 std::string_view built_in_recipes();
 
+/// Published methods that search or train bounds for so long that only --method takes them.
+std::string_view long_recipes();
+
 /// At most so many.
 constexpr std::size_t kMostRecipes = 24;
 

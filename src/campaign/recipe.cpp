@@ -17,10 +17,17 @@
 namespace sentinel {
 namespace {
 
-bool ranks(const Recipe& recipe) {
-  return recipe.protection.hardening.duplication.ratio > 0 ||
-         (recipe.training &&
-          (recipe.training->plan.ratio > 0 || !recipe.training->plan.ratios.empty()));
+bool prunes(const Recipe& recipe) {
+  return recipe.training &&
+         (recipe.training->plan.ratio > 0 || !recipe.training->plan.ratios.empty());
+}
+
+bool copies(const Recipe& recipe) {
+  return duplicates(recipe.protection.hardening.duplication);
+}
+
+ChannelScores l2_norm(const Graph& graph) {
+  return importance_method("l2-norm")->score({graph});
 }
 
 /// Bounds take as much memory whatever they are.
@@ -34,9 +41,6 @@ Dataset grey_image(const std::string& dataset) {
 
 /// The network as it will be in shape; its bounds, and which channels went, will be others.
 Graph shape_of(const Recipe& recipe, const Graph& original, const Dataset& grey) {
-  const auto l2_norm = [](const Graph& graph) {
-    return importance_method("l2-norm")->score({graph});
-  };
   Graph parent = original.clone();
   if (recipe.training) {
     parent = prune(original, l2_norm(original), recipe.training->plan);
@@ -59,12 +63,6 @@ RecipeCost cost_of(const Recipe& recipe, const Graph& original, const Dataset& g
     cost.unfit = error.what();
   }
   return cost;
-}
-
-ChannelScores scores_of(const Comm& comm, const NamedModel& model, const ModelSelection& selection,
-                        const Recipe& recipe, at::Device device) {
-  if (!ranks(recipe)) return importance_method("l2-norm")->score({model.graph});
-  return channel_scores(comm, model, selection, recipe.protection.ranking, device);
 }
 
 /// What is trained alike is trained once.
@@ -95,7 +93,9 @@ NamedModel train_parent(const Comm& comm, const NamedModel& original,
                         const ModelSelection& selection, const Recipe& recipe,
                         const RecipePlace& place, at::Device device) {
   const std::string path = trained_path(place, original, *recipe.training);
-  const ChannelScores scores = scores_of(comm, original, selection, recipe, device);
+  const ChannelScores scores =
+      prunes(recipe) ? channel_scores(comm, original, selection, recipe.protection.ranking, device)
+                     : l2_norm(original.graph);
   PruningJob training = *recipe.training;
   training.finetune.fresh = place.fresh;
   NamedModel trained = make_pruned(comm, original, selection, scores, training, device,
@@ -124,10 +124,9 @@ void validate(const Recipe& recipe) {
 
 bool needs_training_images(const Recipe& recipe) {
   const HardeningPlan& plan = recipe.protection.hardening;
-  const bool copies = plan.duplication.ratio > 0;
   return (recipe.training && recipe.training->finetune_epochs > 0) || plan.restricted ||
-         (copies && plan.duplication.correction == Correction::kRange) ||
-         (ranks(recipe) && ranks_by_images(recipe.protection.ranking));
+         (copies(recipe) && plan.duplication.correction == Correction::kRange) ||
+         ((copies(recipe) || prunes(recipe)) && ranks_by_images(recipe.protection.ranking));
 }
 
 std::vector<RecipeCost> recipe_costs(const Comm& comm, const NamedModel& original,
@@ -166,12 +165,17 @@ void make_recipe(const Comm& comm, const NamedModel& original, const ModelSelect
                                 ? train_parent(comm, original, selection, recipe, place, device)
                                 : copy_of(original);
   if (!protects(recipe.protection.hardening)) return write_made(comm, path, parent);
-  const ChannelScores scores = scores_of(comm, parent, selection, recipe, device);
   ProtectionJob job = recipe.protection;
   job.command = place.command;
   job.fresh = place.fresh;
-  const NamedModel made = make_protected(comm, parent, selection, scores, job, device, path,
-                                         place.fresh ? "" : path);
+  if (prunes(recipe)) job.ranking.channel_faults.output += ".pruned.h5";  // of another network
+  ChannelScores scores;
+  if (copies(recipe)) {
+    note_method(comm, job);
+    scores = channel_scores(comm, parent, selection, job.ranking, device);
+  }
+  const NamedModel made =
+      make_protected(comm, parent, selection, scores, job, device, path, place.fresh ? "" : path);
   write_made(comm, path, made);
 }
 

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import pytest
 from drill import Result, kill_job
 
@@ -110,6 +111,11 @@ def test_the_answer_comes_first_and_is_that_of_the_files(whole):
     assert len(confirmed.trials) == 2 * 30 and confirmed.complete
     mean = confirmed.trials[confirmed.trials["model"] == 1]["correct"].mean() / 10
     assert answer["confirmation"]["accuracy"]["estimate"] == pytest.approx(mean)
+    chosen = next(r for r in answer["recipes"] if r["name"] == answer["chosen"])
+    with h5py.File(f"{output}.h5") as file:
+        before, after = (file[f"models/{m}"].attrs for m in (0, 1))
+        assert chosen["memory"] == after["stored_bits"] / before["stored_bits"]
+        assert chosen["macs"] == after["macs"] / before["macs"]
 
 
 def test_what_is_written_is_the_chosen_network_and_its_trials_replay(sentinelnn, whole):

@@ -13,12 +13,15 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 TEST(Recipes, TheBuiltInOnesHoldThePublishedMethods) {
-  const std::vector<Recipe> recipes = parse_recipes("built-in recipes", built_in_recipes());
+  std::vector<Recipe> recipes = parse_recipes("built-in recipes", built_in_recipes());
   EXPECT_LE(recipes.size(), kMostRecipes);
+  for (Recipe& recipe : parse_recipes("long recipes", long_recipes()))
+    recipes.push_back(std::move(recipe));
   std::set<std::string> names;
   for (const Recipe& recipe : recipes) names.insert(recipe.name);
   EXPECT_EQ(names.size(), recipes.size());
-  for (const char* method : {"seed", "ranger", "mset", "cep", "secded", "zero-space"})
+  for (const char* method :
+       {"seed", "ranger", "mset", "cep", "secded", "zero-space", "ftclip", "fitact", "proact"})
     EXPECT_EQ(names.count(method), 1u) << method;
 }
 

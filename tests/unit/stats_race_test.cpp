@@ -144,7 +144,7 @@ TEST(Race, ConfirmedFiguresOfEqualCandidatesAreUnbiased) {
   };
   const double coverage = static_cast<double>(covered) / kRaces;
   std::printf(
-      "truth %.5f, confirmed %.5f +- %.5f, raced %.5f +- %.5f, coverage %.4f, decided %lu\n",
+      "truth %.5f, confirmed %.5f +- %.6f, raced %.5f +- %.6f, coverage %.4f, decided %lu\n",
       table.mean(), confirmed.mean(), error(confirmed), raced.mean(), error(raced), coverage,
       static_cast<unsigned long>(ended));
   EXPECT_NEAR(confirmed.mean(), table.mean(), 2 * error(confirmed));
