@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from hdf5 import ResultError
-from schema import CLASSES, LISTED, OUTCOMES
+from schema import CLASSES, LISTED, NOT_TOLD, OUTCOMES
 
 YEAR_1900, YEAR_10000 = -2208988800, 253402300800  # seconds since 1970
 MOST = 2**63 - 1
@@ -199,3 +199,6 @@ def faults(path: Path, model: str, rows: pd.DataFrame, tensors: pd.DataFrame, im
     within(path, f"faults/sites of {model}", "length", rows["length"], 1, above)
     within(path, f"faults/sites of {model}", "effect", rows["effect"], 0, 4)
     within(path, f"faults/sites of {model}", "image", rows["image"], -1, images - 1)
+    told = rows[rows["outcome"] != NOT_TOLD]
+    most = np.where(told["image"] >= 0, len(OUTCOMES) - 1, -1)
+    within(path, f"faults/sites of {model}", "outcome", told["outcome"], 0, most)

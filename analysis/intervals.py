@@ -66,12 +66,12 @@ def group_interval(
 ) -> Interval:
     """Mean share of a group of trials. `single`: single flips. Trials of several strata count
     unequally; those of one alike, as under simple sampling."""
-    if _alike(weights) and not single:
+    if alike(weights) and not single:
         return trial_interval(values, confidence)
-    return korn_graubard_interval(values, confidence, None if _alike(weights) else weights)
+    return korn_graubard_interval(values, confidence, None if alike(weights) else weights)
 
 
-def _alike(weights: np.ndarray) -> bool:
+def alike(weights: np.ndarray) -> bool:
     return len(weights) == 0 or bool(np.ptp(weights) <= 1e-9 * weights.max())
 
 
@@ -179,13 +179,19 @@ def korn_graubard_interval(
 def count_interval(shares: np.ndarray, images: int, confidence: float) -> Interval:
     """Mean share of `images` images per trial that each fail or not by themselves: Clopper-Pearson
     over trials x images, whatever the chances of the images (Hoeffding 1956)."""
-    n = len(shares) * images
+    failures = round(float(np.sum(shares)) * images)
+    found = images_interval(failures, len(shares) * images, confidence)
+    return found._replace(trials=len(shares))
+
+
+def images_interval(failures: int, n: int, confidence: float) -> Interval:
+    """Share of n images that each fail or not by themselves."""
     if n == 0:
         return Interval(float("nan"), 0.0, 1.0, 0, OVER_IMAGES)
-    failures, tail = round(float(np.sum(shares)) * images), (1 - confidence) / 2
+    tail = (1 - confidence) / 2
     lower = float(betaincinv(failures, n - failures + 1, tail)) if failures > 0 else 0.0
     upper = float(betaincinv(failures + 1, n - failures, 1 - tail)) if failures < n else 1.0
-    return Interval(failures / n, lower, upper, len(shares), OVER_IMAGES)
+    return Interval(failures / n, lower, upper, n, OVER_IMAGES)
 
 
 def _clopper_pearson(failures: float, n: float, confidence: float) -> tuple[float, float]:
@@ -225,7 +231,7 @@ def difference_interval(a: Group, b: Group, confidence: float) -> Interval:
     """Mean of a - mean of b. Trials that count alike: where the rule says t of both, Welch's, else
     from the intervals of both by MOVER, so that a group without any failure has its say. Trials of
     several strata: MOVER from Korn-Graubard's intervals."""
-    if not (_alike(a.weights) and _alike(b.weights)):
+    if not (alike(a.weights) and alike(b.weights)):
         parts = (korn_graubard_interval(g.values, confidence, g.weights) for g in (a, b))
         return mover(*parts, f"MOVER of {KORN_GRAUBARD}")
     parts = [trial_interval(g.values, confidence, g.low, g.high) for g in (a, b)]

@@ -213,7 +213,7 @@ class Places(NamedTuple):
     """The content of a figure by place."""
 
     point: int
-    single: bool  # whether each trial has one fault
+    single: bool  # whether each trial, or image with faults of its own, has one
     panels: list[Panel]
 
 
@@ -221,16 +221,16 @@ class Places(NamedTuple):
 def places_of(result: Result, column: str) -> Places | None:
     """None where the file tells nothing of such places, or of one class or layout alone."""
     point = None if holds_channels(result) else failures.chosen_point(result)
-    if point is not None and summaries.mixes_faults(result, point):
+    if point is None or not failures.tells_places(result, point):
         return None
-    if point is None or (column == "bit" and not failures.has_bits(result, point)):
+    if column == "bit" and not failures.has_bits(result, point):
         return None
     panels = _panels(result, column, point)[:MAX_PANELS]
     values = {value for panel in panels for value in panel.table[column]}
     several = len(values) > 1 or column in ("bit", "layer")
     if not several or not any(panel.table["estimate"].notna().any() for panel in panels):
         return None
-    return Places(point, summaries.is_single(summaries.trials_of(result, point)), panels)
+    return Places(point, failures.has_one_fault(result, point), panels)
 
 
 def _panels(result: Result, column: str, point: int) -> list[Panel]:
@@ -337,7 +337,7 @@ def _failure_caption(result: Result, place: str) -> str:
     point = failures.chosen_point(result)
     if point is None:
         return ""
-    single = summaries.is_single(summaries.trials_of(result, point))
+    single = failures.has_one_fault(result, point)
     of_one = _caption_of_one if single else _caption_of_several
     left_out = models_left_out(result)
     kinds = sum(len(failures.words_of(result, name)) for name in shown_models(result))
@@ -371,19 +371,35 @@ def _bars(result: Result, point: int, families: str) -> str:
 def _caption_of_one(result: Result, point: int, place: str) -> str:
     flips = summaries.has_single_flips(summaries.point_row(result, point))
     noun = "flipped bit" if flips else "fault"
+    own = summaries.has_own_faults(result, point)
     families = "Korn-Graubard; with equal shares in all of n trials the rule of three"
+    if own:
+        families = "Clopper-Pearson over images, or Korn-Graubard where they count unequally"
     if summaries.sampling_of(result, point) != "simple":
         families += ". Strata count by their shares of the population"
+    unit = "images" if own else "trials"
     return (
         f"Share of images failing (SDC-critical or DUE) when the one {noun} is in this {place}; "
         f"{_counts(result, point)}.{_bars(result, point, families)} Bars of fewer than "
-        f"{failures.MIN_GROUP} trials may be cut. ×: fewer than two such trials."
+        f"{failures.MIN_GROUP} {unit} may be cut. ×: fewer than two such {unit}."
     )
 
 
 def _counts(result: Result, point: int) -> str:
     trials = summaries.trials_used(result, point)
-    return f"{trials} trials per model {summaries.at_point(result, point)}"
+    own = ", each image with faults of its own" if summaries.has_own_faults(result, point) else ""
+    return f"{trials} trials per model {summaries.at_point(result, point)}{own}"
+
+
+def _families_of_several(simple: bool, own_faults: bool) -> str:
+    if not simple:
+        return (
+            "MOVER from Korn-Graubard intervals of those with and without, strata counting by "
+            "their shares of the population"
+        )
+    if own_faults:
+        return "MOVER of Clopper-Pearson over images"
+    return "two-sample betting; Welch's from 500 trials with and without"
 
 
 def _caption_of_several(result: Result, point: int, place: str) -> str:
@@ -395,18 +411,16 @@ def _caption_of_several(result: Result, point: int, place: str) -> str:
         str(result.points["fault_model"][point]),
         f"The number of {noun}s is fixed: trials without have at least one {noun} more elsewhere.",
     )
-    families = (
-        "two-sample betting; Welch's from 500 trials with and without"
-        if summaries.sampling_of(result, point) == "simple"
-        else "MOVER from Korn-Graubard intervals of the trials with and without, strata counting "
-        "by their shares of the population"
-    )
+    own = summaries.has_own_faults(result, point)
+    unit = "images" if own else "trials"
+    families = _families_of_several(summaries.sampling_of(result, point) == "simple", own)
     flips = summaries.mean_flips(summaries.trials_of(result, point))
+    in_units = "among images" if own else "in trials"
     return (
-        f"Share of images failing (SDC-critical or DUE) in trials with at least one {noun} in this "
-        f"{place}, minus the share in trials without, in percentage points; "
+        f"Share of images failing (SDC-critical or DUE) {in_units} with at least one {noun} in this "
+        f"{place}, minus the share {in_units} without, in percentage points; "
         f"{_counts(result, point)}, {flips:.3g} {noun}s per trial on average. {elsewhere}"
-        f"{_bars(result, point, families)} ×: fewer than {failures.MIN_GROUP} trials with or "
+        f"{_bars(result, point, families)} ×: fewer than {failures.MIN_GROUP} {unit} with or "
         "without, not compared. Shown is the point of the campaign in which a given bit position "
-        f"is hit in nearest to half of the trials{_of_stored(result)}."
+        f"is hit in nearest to half of the {unit}{_of_stored(result)}."
     )

@@ -3,8 +3,10 @@
 
     report.py result.h5 -o report.html
     report.py result.h5 --rankings l2-norm.h5 vul-gain.h5 channel-FI.h5 -o report.html
+    report.py protected.pth.h5 --answer protected.pth.json -o report.html
 
-With ranking files, or trials of channel-FI, the page compares the importance methods. Every number
+With ranking files, or trials of channel-FI, the page compares the importance methods. With the
+answer of `protect` it begins with the answer and the frontier of the recipes. Every number
 on it is read or computed from the files. A result of a running campaign works.
 """
 
@@ -23,6 +25,7 @@ import jinja2
 import pandas as pd
 import plot_faults
 import plot_frontier
+import plot_protection
 import rankings
 import report_audit
 import report_design
@@ -31,7 +34,9 @@ import summaries
 from agreement import CHANNEL_FI
 from cli import arguments, run
 from frontier import frontier_rows, kept_words, rates_of
+from matplotlib.figure import Figure
 from outputs import check_output, write_output
+from plot_protection import Answer, read_answer
 from plot_style import COLUMN, save
 from rankings import Sources, sources_of
 from results import Result
@@ -329,16 +334,30 @@ def figure_cards(sources: Sources) -> dict[str, dict[str, Any]]:
     for name, kind in figures.FIGURES.items():
         figure = figures.draw(name, sources)
         if figure is not None:
-            stream = io.BytesIO()
-            save(figure, stream, "svg")
-            data = base64.b64encode(stream.getvalue()).decode()
-            cards[name] = {
-                "title": kind.title,
-                "caption": kind.caption(sources),
-                "source": f"data:image/svg+xml;base64,{data}",
-                "wide": figure.get_figwidth() > COLUMN,
-            }
+            cards[name] = _card(figure, kind.title, kind.caption(sources))
     return cards
+
+
+def _card(figure: Figure, heading: str, caption: str) -> dict[str, Any]:
+    stream = io.BytesIO()
+    save(figure, stream, "svg")
+    data = base64.b64encode(stream.getvalue()).decode()
+    return {
+        "title": heading,
+        "caption": caption,
+        "source": f"data:image/svg+xml;base64,{data}",
+        "wide": figure.get_figwidth() > COLUMN,
+    }
+
+
+def protection(answer: Answer | None) -> dict[str, Any]:
+    """The answer of `protect` and its figure, nothing without one."""
+    if answer is None:
+        return {"answer": "", "recipes": [], "protection": None}
+    figure = plot_protection.draw(answer)
+    card = None if figure is None else _card(figure, "Recipes", plot_protection.caption(answer))
+    recipes = plot_protection.rows(answer)
+    return {"answer": answer.sentence, "recipes": recipes, "protection": card}
 
 
 def title(result: Result) -> str:
@@ -348,7 +367,7 @@ def title(result: Result) -> str:
     return " on ".join(names) if names else result.path.name
 
 
-def render(sources: Sources) -> str:
+def render(sources: Sources, answer: Answer | None = None) -> str:
     """The page."""
     folder = Path(__file__).resolve().parent
     environment = jinja2.Environment(
@@ -374,6 +393,7 @@ def render(sources: Sources) -> str:
         correlation=correlation_sentence(sources),
         frontier=frontier_table(sources),
         figures=figure_cards(sources),
+        **protection(answer),
     )
 
 
@@ -409,10 +429,12 @@ def _numbers(result: Result) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     parser = arguments(__doc__)
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"))
+    parser.add_argument("--answer", type=Path, help="of protect (OUTPUT.json): the page begins with it")
     options = parser.parse_args(argv)
     check_output(options.output, "html")
     with Result(options.result) as result:
-        page = render(sources_of(result, options.rankings))
+        answer = read_answer(options.answer) if options.answer else None
+        page = render(sources_of(result, options.rankings), answer)
     write_output(options.output, "html", page.encode("utf-8", "replace"))
     print(printable(str(options.output)))
     return 0

@@ -304,11 +304,10 @@ def _without_places(result: Result) -> str:
             "The faults are not stored in the file (--faults-stored yes keeps them). So nothing "
             "tells where they hurt: by class, layout, layer or bit."
         )
-    if summaries.mixes_faults(result, point):
+    if not failures.tells_places(result, point):
         return (
-            "Each image of a trial has faults of its own, so that no trial tells where they hurt. "
-            "Trials of one image (--images-per-trial 1) tell it, and --sampling per-layer and "
-            "per-bit."
+            "Each image of a trial has faults of its own, and an earlier version of the program "
+            "wrote rows without the outcome of each. So nothing tells where they hurt."
         )
     if any(places_of(result, column) for column in ("layer", "bit")):
         return ""

@@ -11,6 +11,7 @@ import numpy as np
 RESULT, RANKING = "sentinelnn-result", "sentinelnn-ranking"
 NEWEST = {RESULT: 2, RANKING: 1}  # versions that are known
 NOT_KNOWN = 2**32 - 1  # a count that a file of schema 1 does not tell
+NOT_TOLD = 255  # outcome of a fault that all images see, or that an earlier version wrote
 
 # Members a reader may rely on; for strings the length is the writer's choice.
 TRIAL = np.dtype(
@@ -181,10 +182,11 @@ SINCE_2: dict[str, dict[str, int | str]] = {
     "tensors": {"layout": "fp32"},
 }
 
-# Columns that a table has only where a row needs them, and what they are else.
+# Columns that a table may lack, and what they are then.
 OPTIONAL: dict[str, dict[str, int | str]] = {
     "estimates": {"stratum": -1},
     "points": {"lifetime": ""},
+    "sites": {"outcome": NOT_TOLD},
 }
 
 # Kinds of NumPy types that may stand for the one expected.

@@ -110,12 +110,6 @@ def has_own_faults(result: Result, point: int) -> bool:
     return bool(result.points["lifetime"][point] == "image")
 
 
-def mixes_faults(result: Result, point: int) -> bool:
-    """Whether a trial counts images of which each has faults of its own: which fault did what, it
-    does not tell."""
-    return has_own_faults(result, point) and bool((trials_of(result, point)["images"] > 1).any())
-
-
 def counts_images(result: Result) -> bool:
     """Whether some intervals are over trials x images."""
     return any(

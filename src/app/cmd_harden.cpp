@@ -4,15 +4,16 @@
 #include "app/options.hpp"
 #include "app/output.hpp"
 #include "app/print.hpp"
+#include "sentinel/campaign/protecting.hpp"
 #include "sentinel/campaign/ranking.hpp"
 #include "sentinel/campaign/validation.hpp"
 #include "sentinel/networks/device.hpp"
-#include "sentinel/networks/hardening.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/normalisation.hpp"
 #include "sentinel/networks/outputs.hpp"
 #include "sentinel/networks/selection.hpp"
+#include "sentinel/networks/training_state.hpp"
 
 namespace sentinel {
 namespace {
@@ -51,6 +52,7 @@ class Harden : public Command {
     add_selection(*app, selection_);
     add_protection(*app, options_);
     add_compute(*app, compute_, 0);
+    app->add_flag("--fresh", fresh_, "Throw away what is kept of a search of bounds");
     app->add_option("--output", output_, "Where the hardened .pth goes");
     return app;
   }
@@ -63,7 +65,8 @@ class Harden : public Command {
     comm.agree([&] {
       if (output_.empty()) throw UserError("--output hardened.pth is missing");
       protection = protection_job(options_);
-      keep_channel_trials(protection.ranking, context, output_);
+      keep_trials(protection, context, output_);
+      protection.fresh = fresh_;
       validate(protection);
       if (!protects(protection.hardening))
         throw UserError(
@@ -75,6 +78,8 @@ class Harden : public Command {
     comm.from_root([&] {
       std::vector<Output> outputs = channel_outputs(protection.ranking);
       outputs.push_back({output_, FileKind::kCheckpoint});
+      if (trains_bounds(protection.hardening.search))
+        outputs.push_back({state_beside(output_), FileKind::kTrainingState});
       check_outputs(outputs, {selection_.checkpoint, protection.ranking.file});
       return Bytes();
     });
@@ -85,10 +90,13 @@ class Harden : public Command {
     if (duplicates(protection.hardening.duplication))
       scores = channel_scores(comm, model, selection_, protection.ranking, device);
     const NamedModel hardened =
-        make_hardened(comm, model, selection_, scores, protection.hardening,
-                      protection.calibration_images, device, context.command, "");
+        make_protected(comm, model, selection_, scores, protection, device, output_, "");
     comm.from_root([&] {
-      write_output({output_, FileKind::kCheckpoint}, hardened.made);
+      if (trains_bounds(protection.hardening.search)) {
+        write_network(output_, hardened.made);
+      } else {
+        write_output({output_, FileKind::kCheckpoint}, hardened.made);
+      }
       if (protection.hardening.duplication.overhead) print_copies(hardened.graph);
       const bool alike = model.name == hardened.name;
       print_overhead({alike ? "as given" : model.name, model_cost(model.graph)},
@@ -133,6 +141,7 @@ class Harden : public Command {
   ProtectionOptions options_;
   Compute compute_;
   std::string output_;
+  bool fresh_ = false;
 };
 
 }  // namespace

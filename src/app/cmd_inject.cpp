@@ -1,5 +1,6 @@
 #include "app/command.hpp"
 #include "app/options.hpp"
+#include "app/resolved_options.hpp"
 #include "app/result_tables.hpp"
 #include "app/stored_job.hpp"
 #include "sentinel/campaign/campaign.hpp"
@@ -59,7 +60,8 @@ class Injection : public Command {
     PruningJob pruning = pruning_job(pruning_);
     pruning.finetune.fresh = job_.fresh;
     if (pruning.plan.ratio != 0 || !pruning.plan.ratios.empty()) job_.pruning = pruning;
-    keep_channel_trials(job_.protection.ranking, context, job_.output);
+    keep_trials(job_.protection, context, job_.output);
+    job_.protection.fresh = job_.fresh;
     job_.compute = resolved(job_.compute, context.comm);
     return job_;
   }
@@ -99,6 +101,19 @@ Job stored_job(const Comm& comm, const std::string& source, const std::string& t
   } catch (const CLI::Error& error) {
     throw UserError(error.what());
   }
+}
+
+Job typed_campaign(const Context& context, std::vector<std::string> words) {
+  CLI::App root;
+  Injection campaign(true);
+  CLI::App* app = campaign.add_to(root);
+  words.insert(words.begin(), app->get_name());
+  try {
+    root.parse(std::vector<std::string>(words.rbegin(), words.rend()));  // as CLI11 wants them
+  } catch (const CLI::Error& error) {
+    throw UserError(error.what());
+  }
+  return campaign.prepare({context.comm, context.command, resolved_options(*app)});
 }
 
 std::unique_ptr<Command> make_inject() {

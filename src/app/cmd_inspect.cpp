@@ -40,8 +40,8 @@ std::string normalisation_in(const Bytes& bytes, const std::string& path) {
 /// Limits may be infinite.
 bool is_limit(const std::string& name) {
   const std::string last = name.substr(name.rfind('.') + 1);
-  return last == "bound" || last == "range_low" || last == "range_high" || last == "weight_low" ||
-         last == "weight_high";
+  return last == "bound" || last == "bound_low" || last == "range_low" || last == "range_high" ||
+         last == "weight_low" || last == "weight_high";
 }
 
 /// NaN and Inf, which no trained network has.

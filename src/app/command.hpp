@@ -38,6 +38,7 @@ std::unique_ptr<Command> make_inspect();
 std::unique_ptr<Command> make_merge();
 std::unique_ptr<Command> make_plan();
 std::unique_ptr<Command> make_profile();
+std::unique_ptr<Command> make_protect();
 std::unique_ptr<Command> make_prune();
 std::unique_ptr<Command> make_rank();
 std::unique_ptr<Command> make_replay();
@@ -54,8 +55,13 @@ std::string option_of(Setting setting);
 /// Gives the options of a subcommand the values of its table in a job file, where the command line
 /// gave none. Rank 0 reads the file. Throws UserError naming file and line for what does not fit.
 void apply_job_file(const Comm& comm, const std::string& path, CLI::App& root, CLI::App& command);
-/// The same for the text of a job file; `source` stands for its path in messages.
+/// The same for the text of a job file; `source` stands for its path in messages, and `helps` for
+/// the subcommand whose help lists the options (empty: the command).
 void apply_job_text(const std::string& source, std::string_view text, CLI::App& root,
-                    CLI::App& command);
+                    CLI::App& command, const std::string& helps = "");
+/// The text of a job file, read by rank 0. Collective; SharedErrors.
+std::string read_job_text(const Comm& comm, const std::string& path);
+/// The names of a job file's tables, as they follow each other. UserError where it has other keys.
+std::vector<std::string> tables_of(const std::string& source, std::string_view text);
 
 }  // namespace sentinel

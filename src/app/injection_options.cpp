@@ -114,7 +114,13 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
                  "A random block of so many test images in each trial (-1: all)")
       ->check(image_count())
       ->capture_default_str();
-  add_images(app, job.images, "test images");
+  add_word(
+      app, "--images-of",
+      [&job](const std::string& word) { job.images_of = parse_images_of(word); },
+      images_of_name(job.images_of),
+      "What trials look at: test images; held-out, the last tenth of the training images, on which "
+      "`train` and `prune` do not train; first-half, second-half of the test images");
+  add_images(app, job.images, "of these images");
   add_whole(app, "--seed", job.seed, "Seed of all faults");
   app.add_option("--confidence", job.precision.confidence, "Of the intervals, in (0, 1)")
       ->capture_default_str();

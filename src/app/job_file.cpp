@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "app/command.hpp"
 #include "app/options.hpp"
@@ -120,8 +122,21 @@ bool replaced(const std::string& key, const std::string& value, const CLI::App& 
 
 }  // namespace
 
+std::vector<std::string> tables_of(const std::string& path, std::string_view text) {
+  const toml::table file = parse(path, text);
+  std::vector<std::pair<toml::source_index, std::string>> lines;
+  for (const auto& [key, node] : file) {
+    if (!node.is_table()) fail(path, node, "'" + std::string(key.str()) + "' must be a table");
+    lines.emplace_back(key.source().begin.line, std::string(key.str()));
+  }
+  std::sort(lines.begin(), lines.end());
+  std::vector<std::string> names;
+  for (auto& [line, name] : lines) names.push_back(std::move(name));
+  return names;
+}
+
 void apply_job_text(const std::string& path, std::string_view text, CLI::App& root,
-                    CLI::App& command) {
+                    CLI::App& command, const std::string& helps) {
   const toml::table file = parse(path, text);
   check_tables(path, file, root);
   const toml::table* table = file[command.get_name()].as_table();
@@ -133,7 +148,7 @@ void apply_job_text(const std::string& path, std::string_view text, CLI::App& ro
     if (!option || option == command.get_help_ptr())
       fail(path, node,
            fmt::format("unknown key '{}'; `sentinelnn {} --help` lists the options", key.str(),
-                       command.get_name()));
+                       helps.empty() ? command.get_name() : helps));
     if (option->count() == 0 &&
         !replaced(std::string(key.str()), node.is_array() ? "" : text_of(path, node), command))
       wanted.emplace_back(option, &node);
@@ -147,7 +162,7 @@ void apply_job_text(const std::string& path, std::string_view text, CLI::App& ro
   }
 }
 
-void apply_job_file(const Comm& comm, const std::string& path, CLI::App& root, CLI::App& command) {
+std::string read_job_text(const Comm& comm, const std::string& path) {
   constexpr std::uint64_t kMostBytes = 1 << 20;
   const Bytes bytes = comm.from_root([&] {
     std::error_code unknown;
@@ -157,7 +172,11 @@ void apply_job_file(const Comm& comm, const std::string& path, CLI::App& root, C
           fmt::format("{}: has {} bytes; a job has {} at most", path, size, kMostBytes));
     return read_file(path, kMostBytes);
   });
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+void apply_job_file(const Comm& comm, const std::string& path, CLI::App& root, CLI::App& command) {
+  const std::string text = read_job_text(comm, path);
   comm.agree([&] { apply_job_text(path, text, root, command); });
 }
 

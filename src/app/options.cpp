@@ -158,7 +158,7 @@ void add_seed_checkpoint(CLI::App& app, ModelSelection& selection) {
   add_word(
       app, "--clipping",
       [&selection](const std::string& word) { selection.clipping = parse_clipping(word); }, "",
-      "Of a checkpoint that the seed tool hardened: ranger or ranger-clamp, with bounds "
+      "Of a checkpoint that the seed tool hardened: ranger, ranger-clamp or smooth, with bounds "
       "from all training images");
 }
 
@@ -328,10 +328,26 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
       ->capture_default_str();
   app.add_option("--correction", o.correction, "How two copies merge: range or min (seed tool)")
       ->capture_default_str();
-  app.add_option("--clipping", o.clipping,
-                 "Activation bound: ranger (to zero), ranger-clamp (to the bound), none")
+  app.add_option(
+         "--clipping", o.clipping,
+         "Beyond an activation's bound: ranger (0), ranger-clamp (the bound), smooth (falls off "
+         "at it; ReLUs alone), none")
       ->capture_default_str();
-  app.add_option("--bounds", o.bounds, "One bound per layer or per channel")->capture_default_str();
+  app.add_option("--bounds", o.bounds, "One activation bound per layer, channel or neuron")
+      ->capture_default_str();
+  app.add_option("--bound-search", o.bound_search,
+                 "Activation bounds from the calibration images: max, or percentile:q such as "
+                 "percentile:99.9 (the value that q % of the activations do not exceed); searched "
+                 "by trials below max: ftclip; trained, with --clipping smooth: fitact, proact")
+      ->capture_default_str();
+  app.add_option("--bound-rates", o.bound_rates,
+                 "ftclip: BERs at which accuracy is compared, ascending")
+      ->delimiter(',')
+      ->capture_default_str();
+  add_whole(app, "--bound-seed", o.bound_seed,
+            "Seed of ftclip's faults, or of the order of images of fitact and proact");
+  app.add_option("--bound-epochs", o.bound_epochs,
+                 "Passes over the calibration images: fitact (10), proact (3 for each call site)");
   app.add_option("--weight-bounds", o.weight_bounds,
                  "Read weights outside their fault-free range as 0: off, layer or channel")
       ->capture_default_str();
@@ -360,8 +376,14 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   plan.correction = choose<Correction>("--correction", o.correction,
                                        {{"range", Correction::kRange}, {"min", Correction::kMin}});
   plan.group_score = group_score_of(o.group_score);
-  job.hardening.bounds = choose<BoundsPer>(
-      "--bounds", o.bounds, {{"layer", BoundsPer::kLayer}, {"channel", BoundsPer::kChannel}});
+  job.hardening.bounds = choose<BoundsPer>("--bounds", o.bounds,
+                                           {{"layer", BoundsPer::kLayer},
+                                            {"channel", BoundsPer::kChannel},
+                                            {"neuron", BoundsPer::kNeuron}});
+  job.hardening.search = parse_bound_search(o.bound_search);
+  job.hardening.search.rates = o.bound_rates;
+  job.hardening.search.seed = o.bound_seed;
+  job.hardening.search.epochs = o.bound_epochs;
   job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(
       "--weight-bounds", o.weight_bounds,
       {{"off", {}}, {"layer", WeightBoundsPer::kLayer}, {"channel", WeightBoundsPer::kChannel}});
@@ -373,6 +395,12 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   job.hardening.restricted = clipping.has_value();
   if (clipping) job.hardening.clipping = *clipping;
   return job;
+}
+
+void keep_trials(ProtectionJob& job, const Context& context, const std::string& output) {
+  keep_channel_trials(job.ranking, context, output);
+  job.command = context.command;
+  job.resolved = context.resolved;
 }
 
 }  // namespace sentinel

@@ -1,6 +1,7 @@
 #pragma once
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -89,13 +90,18 @@ struct ProtectionOptions {
   double ratio = 0.1;
   std::pair<double, std::string> overhead;  // share, of what; "": by the ratio
   std::string selection = "own", correction = "range", clipping = "ranger", bounds = "layer",
-              group_score = "mean", weight_bounds = "off";
+              group_score = "mean", weight_bounds = "off", bound_search = "max";
   std::vector<std::string> store;
   bool fold_batch_norm = false;
+  std::vector<double> bound_rates = BoundSearch().rates;
+  std::uint64_t bound_seed = BoundSearch().seed;
+  std::optional<std::int64_t> bound_epochs;
   std::int64_t calibration_images = -1;
 };
 void add_protection(CLI::App& app, ProtectionOptions& options);
 ProtectionJob protection_job(const ProtectionOptions& options);
+/// Where channel-FI keeps its trials, and what results of trials say of the command.
+void keep_trials(ProtectionJob& job, const Context& context, const std::string& output);
 
 /// What inject, campaign and plan are told of the faults, as typed where a Job has it otherwise.
 struct InjectionOptions {

@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "app/command.hpp"
 #include "sentinel/campaign/job.hpp"
 #include "sentinel/comm/comm.hpp"
 
@@ -12,5 +13,9 @@ namespace sentinel {
 /// another subcommand made it, DataError where it cannot be read.
 Job stored_job(const Comm& comm, const std::string& source, const std::string& table,
                const std::vector<std::string>& flags);
+
+/// The job of a `campaign` as if these words were typed behind it; its result keeps them, so that
+/// `replay` runs its trials again. UserError.
+Job typed_campaign(const Context& context, std::vector<std::string> words);
 
 }  // namespace sentinel

@@ -9,13 +9,13 @@
 #include "campaign/result_info.hpp"
 #include "campaign/sampling.hpp"
 #include "sentinel/campaign/fault_lists.hpp"
+#include "sentinel/campaign/protecting.hpp"
 #include "sentinel/campaign/ranking.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
-#include "sentinel/networks/hardening.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/network.hpp"
 #include "sentinel/networks/normalisation.hpp"
@@ -23,6 +23,7 @@
 #include "sentinel/networks/pruning.hpp"
 #include "sentinel/networks/selection.hpp"
 #include "sentinel/networks/training_state.hpp"
+#include "sentinel/transform/train.hpp"
 
 namespace sentinel {
 namespace {
@@ -83,9 +84,8 @@ NamedModel harden_one(const Comm& comm, const Job& job, at::Device device, const
     again = channel_scores(comm, base, job.selection, ranking, device);
   }
   const ChannelScores& scores = made.of_pruned ? again : built.scores;
-  return make_hardened(comm, base, job.selection, scores, job.protection.hardening,
-                       job.protection.calibration_images, device, job.command,
-                       reusable(comm, job, made.path));
+  return make_protected(comm, base, job.selection, scores, job.protection, device, made.path,
+                        reusable(comm, job, made.path));
 }
 
 /// What the plan makes of an original, which may be pruned itself.
@@ -175,7 +175,7 @@ NamedModel read_made(const Comm& comm, const std::string& name, const std::strin
 
 /// Before hours of ranking and calibration.
 void look_at_original(const Comm& comm, at::Device device, Built& built) {
-  require_fault_free(comm, built.models[0], built.images, "test images");
+  require_fault_free(comm, built.models[0], built.images, "images");
   comm.from_root([&] {
     built.warned = warn_if_guessing(built.models[0], built.images, device);
     return Bytes();
@@ -206,6 +206,27 @@ void require_selection(const std::vector<NamedModel>& models, const Job& job) {
   require_selected(graphs, selection);
 }
 
+/// `fallback`: the data set where the job names none.
+Dataset images_of_trials(const Comm& comm, const Job& job, const std::string& fallback) {
+  const auto load = [&](Split split, std::int64_t count) {
+    return load_dataset(comm, job.selection, fallback, split, count);
+  };
+  switch (job.images_of) {
+    case ImagesOf::kTest:
+      return load(Split::kTest, job.images);
+    case ImagesOf::kHeldOut:
+      return hold_out(load(Split::kTrain, -1)).held_out.first(job.images);
+    case ImagesOf::kFirstHalf:
+    case ImagesOf::kSecondHalf: {
+      const Dataset test = load(Split::kTest, -1);
+      const std::int64_t half = test.size() / 2;
+      const bool first = job.images_of == ImagesOf::kFirstHalf;
+      return (first ? test.part(0, half) : test.part(half, test.size())).first(job.images);
+    }
+  }
+  throw Bug("images of an unknown part");
+}
+
 /// The original alone, and the images.
 Built begin(const Comm& comm, Job& job) {
   std::vector<NamedModel> models;
@@ -215,8 +236,7 @@ Built begin(const Comm& comm, Job& job) {
     models[0].name = name_before_protection(models[0].graph, job.selection.checkpoint);
   }
   // The images first: a missing folder should not wait for the calibration.
-  Dataset images =
-      load_dataset(comm, job.selection, models[0].graph.dataset, Split::kTest, job.images);
+  Dataset images = images_of_trials(comm, job, models[0].graph.dataset);
   // Nor should a plan that this network does not allow.
   std::shared_ptr<const FaultList> list = load_list(comm, job, models[0].graph, images.size());
   const bool alone = made_networks(job).empty() && job.also.empty();

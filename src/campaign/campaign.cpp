@@ -22,8 +22,8 @@ std::vector<Output> outputs_of(const Job& job) {
   std::vector<Output> outputs = {{job.output, FileKind::kResult}};
   for (const MadeNetwork& made : made_networks(job)) {
     outputs.push_back({made.path, FileKind::kCheckpoint});
-    if (made.steps == "pruned")
-      outputs.push_back({state_beside(made.path), FileKind::kTrainingState});
+    const bool trains = made.steps == "pruned" || trains_bounds(job.protection.hardening.search);
+    if (trains) outputs.push_back({state_beside(made.path), FileKind::kTrainingState});
   }
   if (!needs_scores(job)) return outputs;
   for (const Output& trials : channel_outputs(job.protection.ranking)) {

@@ -255,7 +255,7 @@ DryRun dry_run(const Comm& comm, const Job& asked) {
   });
   const Built built = build(comm, job, device);
   for (const NamedModel& model : built.models)
-    require_fault_free(comm, model, built.images, "test images");
+    require_fault_free(comm, model, built.images, "images");
   const std::uint64_t less = less_elsewhere(comm);
   DryRun run;
   comm.from_root([&] {

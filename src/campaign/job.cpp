@@ -12,6 +12,10 @@ namespace {
 
 constexpr NamedValue<FaultsStored> kFaultsStored[] = {
     {"auto", FaultsStored::kAuto}, {"yes", FaultsStored::kYes}, {"no", FaultsStored::kNo}};
+constexpr NamedValue<ImagesOf> kImagesOf[] = {{"test", ImagesOf::kTest},
+                                              {"held-out", ImagesOf::kHeldOut},
+                                              {"first-half", ImagesOf::kFirstHalf},
+                                              {"second-half", ImagesOf::kSecondHalf}};
 
 void require(bool holds, const std::string& message) {
   if (!holds) throw UserError(message);
@@ -70,6 +74,14 @@ std::size_t most_stored_faults(const FaultsJob& faults) {
       return 0;
   }
   throw Bug("unknown choice of faults to store");
+}
+
+ImagesOf parse_images_of(const std::string& word) {
+  return parse_word(kImagesOf, Setting::kImagesOf, word);
+}
+
+std::string images_of_name(ImagesOf images) {
+  return word_for(kImagesOf, images);
 }
 
 FaultsStored parse_faults_stored(const std::string& word) {

@@ -35,16 +35,11 @@ GivenNetwork given_network(const std::string& text) {
   if (equals == std::string::npos || std::filesystem::exists(text, none))
     return {name_of_file(text), text};
   const std::string name = text.substr(0, equals), path = text.substr(equals + 1);
+  const std::string wrong = no_network_name(name);
   if (!is_plain(name) || path.empty())
     throw UserError(spelled(Setting::kAlso) + " " + text +
-                    ": there is no such file, and it is no NAME=FILE; a name "
-                    "has at most " +
-                    std::to_string(kLongestName) +
-                    " letters, digits and _ . + -, a letter or digit first");
-  if (is_taken(name))
-    throw UserError(spelled(Setting::kAlso) + " " + text +
-                    ": networks that the campaign makes are called '" + name +
-                    "'; choose another name");
+                    ": there is no such file, and it is no NAME=FILE; " + no_network_name(""));
+  if (!wrong.empty()) throw UserError(spelled(Setting::kAlso) + " " + text + ": " + wrong);
   return {name, path};
 }
 
@@ -58,6 +53,15 @@ std::string path_of(const Job& job, const std::string& steps) {
 }
 
 }  // namespace
+
+std::string no_network_name(const std::string& name) {
+  if (!is_plain(name))
+    return "a name has at most " + std::to_string(kLongestName) +
+           " letters, digits and _ . + -, a letter or digit first";
+  if (is_taken(name))
+    return "networks that the campaign makes are called '" + name + "'; choose another name";
+  return "";
+}
 
 std::vector<MadeNetwork> made_networks(const Job& job) {
   std::vector<MadeNetwork> made;

@@ -25,32 +25,6 @@ const FaultList* list_of(const Sampler& sampler) {
   return listed ? listed->list.get() : nullptr;
 }
 
-std::string op_name(const Op& op) {
-  struct Name {
-    std::string operator()(const Input&) const { return "input"; }
-    std::string operator()(const Conv&) const { return "conv"; }
-    std::string operator()(const DuplicatedConv&) const { return "duplicated_conv"; }
-    std::string operator()(const BatchNorm&) const { return "batch_norm"; }
-    std::string operator()(const Activation& op) const { return activation_name(op.kind); }
-    std::string operator()(const BoundedActivation& op) const {
-      return std::string("bounded_") + activation_name(op.kind);
-    }
-    std::string operator()(const MaxPool&) const { return "max_pool"; }
-    std::string operator()(const AvgPool&) const { return "avg_pool"; }
-    std::string operator()(const AdaptiveAvgPool&) const { return "adaptive_avg_pool"; }
-    std::string operator()(const Add&) const { return "add"; }
-    std::string operator()(const Multiply&) const { return "multiply"; }
-    std::string operator()(const ChannelAffine&) const { return "channel_affine"; }
-    std::string operator()(const Concat&) const { return "concat"; }
-    std::string operator()(const Slice&) const { return "slice"; }
-    std::string operator()(const ChannelShuffle&) const { return "channel_shuffle"; }
-    std::string operator()(const Flatten&) const { return "flatten"; }
-    std::string operator()(const Linear&) const { return "linear"; }
-    std::string operator()(const Dropout&) const { return "dropout"; }
-  };
-  return std::visit(Name{}, op);
-}
-
 void describe_golden(ModelInfo& info, const Golden& golden, const ImageBlocks& blocks) {
   info.images = golden.logits.size(0);
   info.classes = golden.logits.size(1);
@@ -321,6 +295,8 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
   const FileNotes& notes = plan.models.front().notes;
   if (!notes.weights_key.empty()) info.provenance["weights_key"] = notes.weights_key;
   if (!notes.stored_types.empty()) info.provenance["stored_types"] = notes.stored_types;
+  if (job.images_of != ImagesOf::kTest)
+    info.provenance["images_of"] = images_of_name(job.images_of);
   return info;
 }
 

@@ -37,6 +37,7 @@ FaultRow to_row(const FaultRecord& fault, const FaultTensor& tensor, const Image
   row.length = static_cast<std::uint8_t>(word ? left : std::min<int>(fault.site.length, left));
   if (fault.site.image >= 0)
     row.image = static_cast<std::int32_t>(blocks.image_at(fault.site.image));
+  if (fault.outcome) row.outcome = static_cast<std::uint8_t>(*fault.outcome);
   row.before = fault.before;
   row.after = fault.after;
   return row;

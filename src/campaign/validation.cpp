@@ -19,6 +19,7 @@ namespace {
 constexpr std::int64_t kMostAtOnce = 1 << 16;
 constexpr std::uint64_t kMostTrials = 1'000'000'000'000;  // per point
 constexpr double kLeastHalfWidth = 1e-6;
+constexpr std::int64_t kMostEpochs = 1'000'000;
 
 void require(bool holds, const std::string& message) {
   if (!holds) throw UserError(message);
@@ -195,6 +196,48 @@ void validate_faults(const Job& job) {
   for (const double rate : rates) sampler_of(job.fault_count, rate);
 }
 
+/// Options of one search that another would ignore.
+void validate_own_options(const BoundSearch& search) {
+  const BoundSearch usual;
+  const bool by_trials = search.method == BoundMethod::kFtclip, trained = trains_bounds(search);
+  const std::string needed = "needs " + spelled(Setting::kBoundSearch) + " ";
+  require(by_trials || search.rates == usual.rates, Setting::kBoundRates, needed + "ftclip");
+  require(by_trials || trained || search.seed == usual.seed, Setting::kBoundSeed,
+          needed + "ftclip, fitact or proact");
+  require(trained || !search.epochs, Setting::kBoundEpochs, needed + "fitact or proact");
+  require(search.epochs.value_or(1) >= 1 && search.epochs.value_or(1) <= kMostEpochs,
+          Setting::kBoundEpochs, fmt::format("must be from 1 to {}", kMostEpochs));
+}
+
+void validate_rates(const std::vector<double>& rates) {
+  require(rates.size() >= 2, Setting::kBoundRates, "needs at least two rates");
+  for (std::size_t i = 0; i < rates.size(); ++i) {
+    require(rates[i] > 0 && rates[i] < 1, Setting::kBoundRates,
+            fmt::format("{} lies outside (0, 1)", rates[i]));
+    require(i == 0 || rates[i - 1] < rates[i], Setting::kBoundRates, "must be ascending");
+  }
+}
+
+void validate_bound_search(const HardeningPlan& plan) {
+  const BoundSearch& search = plan.search;
+  const std::string name = bound_search_name(search);
+  require(plan.restricted || search.method == BoundMethod::kMax, Setting::kBoundSearch,
+          name + " finds bounds of activations, and " + spelled(Setting::kClipping) +
+              " none sets none; leave one of them out");
+  require(search.method != BoundMethod::kFtclip || plan.bounds == BoundsPer::kLayer,
+          Setting::kBoundSearch,
+          name + " searches one bound of each layer; leave out " + spelled(Setting::kBounds));
+  require(search.method != BoundMethod::kProact || plan.bounds == BoundsPer::kLayer,
+          Setting::kBoundSearch,
+          name + " has one bound of each layer, and of the last one of each neuron; leave out " +
+              spelled(Setting::kBounds));
+  require(
+      !trains_bounds(search) || plan.clipping == Clipping::kSmooth, Setting::kBoundSearch,
+      name + " trains bounds by gradients; it needs " + spelled(Setting::kClipping) + " smooth");
+  validate_own_options(search);
+  validate_rates(search.rates);
+}
+
 }  // namespace
 
 void validate(const ProtectionJob& job) {
@@ -212,6 +255,7 @@ void validate(const ProtectionJob& job) {
       ratio >= 0 && ratio < 1, Setting::kHardeningRatio,
       fmt::format("{} lies outside [0, 1); give the share of channels to duplicate, such as 0.1",
                   ratio));
+  validate_bound_search(job.hardening);
   if (job.hardening.fold_batch_norm) require_foldable(job.hardening.store);
   require(job.calibration_images != 0, Setting::kCalibrationImages,
           "0 leaves nothing to calibrate on");

@@ -33,6 +33,26 @@ bool among_five_largest(const float* logits, std::int64_t classes, std::int64_t 
   return before < 5;
 }
 
+/// Logits of one image with faults and without.
+ImageOutcome outcome_of(const float* now, const float* golden, std::int64_t classes) {
+  if (!all_finite(now, classes)) return ImageOutcome::kDue;
+  // As words: 0.0 and -0.0 count as different.
+  if (std::memcmp(now, golden, static_cast<std::size_t>(classes) * sizeof(float)) == 0)
+    return ImageOutcome::kMasked;
+  const bool same = arg_max(now, classes) == arg_max(golden, classes);
+  return same ? ImageOutcome::kSdcNoncritical : ImageOutcome::kSdcCritical;
+}
+
+std::uint32_t& count_of(OutcomeCounts& counts, ImageOutcome outcome) {
+  switch (outcome) {
+    case ImageOutcome::kMasked: return counts.masked;
+    case ImageOutcome::kSdcNoncritical: return counts.sdc_noncritical;
+    case ImageOutcome::kSdcCritical: return counts.sdc_critical;
+    case ImageOutcome::kDue: return counts.due;
+  }
+  throw Bug("an unknown outcome of an image");
+}
+
 void check_logits(const at::Tensor& logits) {
   if (logits.dim() != 2 || !logits.is_cpu() || logits.scalar_type() != at::kFloat)
     throw Bug("logits must be [N, classes] f32 on the CPU");
@@ -48,7 +68,6 @@ TrialResult classify(const at::Tensor& faulty, const at::Tensor& fault_free,
     throw Bug("logits and labels of a trial differ in shape");
   const at::Tensor a = faulty.contiguous(), b = fault_free.contiguous(), l = labels.contiguous();
   const std::int64_t images = a.size(0), classes = a.size(1);
-  const auto row_bytes = static_cast<std::size_t>(classes) * sizeof(float);
   const auto* label = l.data_ptr<std::int64_t>();
   TrialResult result;
   result.images = static_cast<std::uint32_t>(images);
@@ -58,21 +77,22 @@ TrialResult classify(const at::Tensor& faulty, const at::Tensor& fault_free,
     if (label[i] < 0 || label[i] >= classes) throw Bug("a label is not a class of the model");
     const std::int64_t top = arg_max(now, classes);
     result.correct_argmax += top == label[i];
-    if (!all_finite(now, classes)) {
-      ++result.due;
-      continue;
-    }
+    const ImageOutcome outcome = outcome_of(now, golden, classes);
+    ++count_of(result, outcome);
+    if (outcome == ImageOutcome::kDue) continue;
     result.correct += top == label[i];
     result.top5 += among_five_largest(now, classes, label[i]);
-    // As words: 0.0 and -0.0 count as different.
-    if (std::memcmp(now, golden, row_bytes) == 0)
-      ++result.masked;
-    else if (top == arg_max(golden, classes))
-      ++result.sdc_noncritical;
-    else
-      ++result.sdc_critical;
   }
   return result;
+}
+
+ImageOutcome outcome_of_image(const at::Tensor& faulty, const at::Tensor& fault_free,
+                              std::int64_t image) {
+  check_logits(faulty);
+  check_logits(fault_free);
+  const at::Tensor a = faulty.select(0, image).contiguous(),
+                   b = fault_free.select(0, image).contiguous();
+  return outcome_of(a.data_ptr<float>(), b.data_ptr<float>(), a.size(0));
 }
 
 at::Tensor predictions_of(const at::Tensor& logits) {

@@ -67,11 +67,18 @@ struct ByTrial {
 /// Trials whose logits are kept at once [bytes].
 constexpr std::int64_t kWave = 64 << 20;
 
-TrialOutcome outcome_of(const TrialResult& result, Reading&& reading, std::size_t faults,
-                        double seconds) {
-  return {result,         std::move(reading.records), static_cast<std::uint32_t>(faults),
-          reading.masked, reading.words_wrong,        reading.words_flagged,
-          seconds};
+/// Faults that one image sees get that image's outcome.
+void give_outcomes(std::vector<FaultRecord>& records, const at::Tensor& logits,
+                   const at::Tensor& fault_free, std::int64_t first_image) {
+  const FaultRecord* before = nullptr;
+  for (FaultRecord& record : records) {
+    const std::int32_t image = record.site.image;
+    if (image == kAllImages) continue;
+    record.outcome = before && before->site.image == image
+                         ? before->outcome
+                         : outcome_of_image(logits, fault_free, image - first_image);
+    before = &record;
+  }
 }
 
 using Clock = std::chrono::steady_clock;
@@ -131,6 +138,11 @@ struct TrialEngine::State {
   std::vector<TrialOutput> output_trials(const TrialInput* begin, const TrialInput* end) const;
   std::vector<TrialOutput> fast_trials(const TrialInput* begin, const TrialInput* end) const;
   std::size_t wave() const;
+  const at::Tensor& fault_free(EnginePath path) const {
+    return path == EnginePath::kFast ? fast_host : golden.logits;
+  }
+  TrialOutcome outcome_of(const at::Tensor& logits, EnginePath path, const TrialInput& trial,
+                          Reading&& reading) const;
   TrialResult result_of(const at::Tensor& logits, EnginePath path, const ImageRange& range,
                         const Faults& faults) const;
   NodeId first_node(const Faults& faults) const;
@@ -197,11 +209,24 @@ ImageRange TrialEngine::State::range(std::int32_t group) const {
 /// The outcome of a trial that gave these logits on the images.
 TrialResult TrialEngine::State::result_of(const at::Tensor& logits, EnginePath path,
                                           const ImageRange& range, const Faults& faults) const {
-  const at::Tensor& fault_free = path == EnginePath::kFast ? fast_host : golden.logits;
-  TrialResult result = classify(logits, range.of(fault_free), range.of(labels));
+  TrialResult result = classify(logits, range.of(fault_free(path)), range.of(labels));
   if (!faults.empty()) result.first_node = static_cast<std::int32_t>(first_node(faults));
   result.path = path;
   return result;
+}
+
+TrialOutcome TrialEngine::State::outcome_of(const at::Tensor& logits, EnginePath path,
+                                            const TrialInput& trial, Reading&& reading) const {
+  const ImageRange own = range(trial.group);
+  give_outcomes(reading.records, logits, own.of(fault_free(path)), own.first);
+  TrialOutcome outcome;
+  outcome.result = result_of(logits, path, own, trial.faults);
+  outcome.faults = std::move(reading.records);
+  outcome.n_faults = static_cast<std::uint32_t>(trial.faults.size());
+  outcome.masked = reading.masked;
+  outcome.words_wrong = reading.words_wrong;
+  outcome.words_flagged = reading.words_flagged;
+  return outcome;
 }
 
 at::Tensor TrialEngine::State::logits_of(const Graph& network, const ImageRange& range,
@@ -407,12 +432,11 @@ std::vector<TrialOutcome> TrialEngine::run_batch(const std::vector<TrialInput>& 
     std::int64_t row = 0;
     for (std::size_t t = 0; t < outputs.size(); ++t) {
       const TrialInput& trial = trials[begin + t];
-      const ImageRange range = s.range(trial.group);
-      const at::Tensor own = host.narrow(0, row, range.images);
-      row += range.images;
-      outcomes.push_back(outcome_of(s.result_of(own, EnginePath::kFast, range, trial.faults),
-                                    std::move(outputs[t].reading), trial.faults.size(),
-                                    outputs[t].seconds));
+      const std::int64_t images = s.range(trial.group).images;
+      outcomes.push_back(s.outcome_of(host.narrow(0, row, images), EnginePath::kFast, trial,
+                                      std::move(outputs[t].reading)));
+      outcomes.back().seconds = outputs[t].seconds;
+      row += images;
     }
   }
   return outcomes;
@@ -425,11 +449,12 @@ TrialOutcome TrialEngine::run(const Faults& faults, std::int32_t group) {
 TrialOutcome TrialEngine::run_reference(const Faults& faults, std::int32_t group) {
   State& s = *state_;
   const at::NoGradGuard no_grad;
-  const ImageRange range = s.range(group);
   const auto start = Clock::now();
-  auto [logits, reading] = s.reference(faults, range, s.most_records);
-  const TrialResult result = s.result_of(logits, EnginePath::kReference, range, faults);
-  return outcome_of(result, std::move(reading), faults.size(), since(start));
+  auto [logits, reading] = s.reference(faults, s.range(group), s.most_records);
+  TrialOutcome outcome =
+      s.outcome_of(logits, EnginePath::kReference, {faults, group}, std::move(reading));
+  outcome.seconds = since(start);
+  return outcome;
 }
 
 TrialLogits TrialEngine::logits(const Faults& faults, std::int32_t group) {

@@ -158,7 +158,7 @@ bool is_depthwise(const Op& op) {
 
 /// Holds values indexed by its output channels.
 bool has_rows(const Op& op) {
-  if (const auto* bounded = std::get_if<BoundedActivation>(&op)) return bounded->bound.dim() == 1;
+  if (const auto* bounded = std::get_if<BoundedActivation>(&op)) return bounded->bound.dim() > 0;
   return is_producer(op) || std::holds_alternative<BatchNorm>(op);
 }
 

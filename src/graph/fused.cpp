@@ -35,6 +35,8 @@ kernels::Epilogue::Activation activation_of(const Op& op) {
       return Kind::kRanger;
     case Clipping::kRangerClamp:
       return Kind::kRangerClamp;
+    case Clipping::kSmooth:
+      return Kind::kSmooth;
   }
   throw Bug("unknown clipping");
 }
@@ -79,7 +81,8 @@ Op narrowed(const Op& op, const at::Tensor& channels) {
     return some;
   }
   if (const auto* relu = std::get_if<BoundedActivation>(&op))
-    return BoundedActivation{of_channels(relu->bound, channels), relu->clipping, relu->kind};
+    return BoundedActivation{of_channels(relu->bound, channels), relu->clipping, relu->kind,
+                             of_channels(relu->low, channels)};
   if (const auto* affine = std::get_if<ChannelAffine>(&op)) {
     ChannelAffine some;
     for (std::int64_t k = 0; k < channels.numel(); ++k) {
@@ -278,8 +281,11 @@ at::Tensor FusedNet::in_one_pass(const Value& value, Inputs& in, const Overlay& 
   for (at::Tensor& x : in) x = in_rows(x);
   const at::Tensor to = mine ? in[0] : at::empty_like(in[0]);
   const std::int64_t channels = to.size(1);
-  std::vector<float> bounds = constants.bound;
-  if (bounds.size() == 1) bounds.assign(index(channels), bounds[0]);
+  if (const auto* bounded = std::get_if<BoundedActivation>(&graph_[value.parts.back()].op))
+    require_size(*bounded, to);
+  std::vector<float> per_layer;
+  if (constants.bound.size() == 1) per_layer.assign(index(channels), constants.bound[0]);
+  const std::vector<float>& bounds = per_layer.empty() ? constants.bound : per_layer;
   kernels::Epilogue epilogue;
   if (!constants.scale.empty()) {
     epilogue.scale = constants.scale.data();
@@ -289,6 +295,8 @@ at::Tensor FusedNet::in_one_pass(const Value& value, Inputs& in, const Overlay& 
   if (in.size() > 1) epilogue.other = in[1].data_ptr<float>();
   epilogue.activation = activation_of(graph_[value.parts.back()].op);
   epilogue.bound = bounds.data();
+  epilogue.bound_pixels =
+      std::max<std::int64_t>(1, static_cast<std::int64_t>(bounds.size()) / channels);
   kernels::apply_epilogue(in[0].data_ptr<float>(), to.data_ptr<float>(), to.numel() / channels,
                           channels, epilogue);
   return to;

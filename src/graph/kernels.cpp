@@ -56,13 +56,26 @@ at::Tensor channels_last(const at::Tensor& x) {
 
 enum class Scaling { kNone, kPlain, kMixed };  // kMixed: some channels with one rounding
 
+/// rules::smooth of values that are not below 0. Most are far below their bounds: one pass without
+/// a branch asks whether any is not.
+SENTINEL_INLINE void smooth_row(float* row, const float* bound, Index channels) {
+  std::int32_t near = 0;
+  for (Index c = 0; c < channels; ++c) near |= (row[c] > 0.0F) & (row[c] - bound[c] >= -1.0F);
+  if (near == 0) return;
+  for (Index c = 0; c < channels; ++c)
+    if (row[c] > 0.0F) row[c] = rules::smooth(row[c], bound[c]);
+}
+
 template <Scaling kScaling, bool kAdds, Epilogue::Activation kActivation>
 SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Index channels,
                                  const Epilogue& e) {
   using Activation = Epilogue::Activation;
+  Index bounded = 0;  // pixel of the bounds
   for (Index p = 0; p < pixels; ++p) {
     const float* in = from + p * channels;
     const float* other = kAdds ? e.other + p * channels : nullptr;
+    const float* bound = e.bound + bounded * channels;
+    bounded = bounded + 1 == e.bound_pixels ? 0 : bounded + 1;
     float* out = to + p * channels;
 #pragma GCC ivdep
     for (Index c = 0; c < channels; ++c) {
@@ -75,11 +88,13 @@ SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Ind
       // rules::restrict, without a branch for the vectors.
       constexpr bool kClamps = kActivation == Activation::kRangerClamp;
       if constexpr (kClamps || kActivation == Activation::kRanger) {
-        v = v > e.bound[c] ? (kClamps ? e.bound[c] : 0.0F) : v;
+        v = v > bound[c] ? (kClamps ? bound[c] : 0.0F) : v;
         v = v > 0.0F ? v : 0.0F;
       }
+      if constexpr (kActivation == Activation::kSmooth) v = v > 0.0F ? v : 0.0F;
       out[c] = v;
     }
+    if constexpr (kActivation == Activation::kSmooth) smooth_row(out, bound, channels);
   }
 }
 
@@ -96,6 +111,8 @@ SENTINEL_INLINE void finish_with(const float* from, float* to, Index pixels, Ind
       return finish_rows<kScaling, kAdds, Activation::kRanger>(from, to, pixels, channels, e);
     case Activation::kRangerClamp:
       return finish_rows<kScaling, kAdds, Activation::kRangerClamp>(from, to, pixels, channels, e);
+    case Activation::kSmooth:
+      return finish_rows<kScaling, kAdds, Activation::kSmooth>(from, to, pixels, channels, e);
   }
 }
 
@@ -290,6 +307,13 @@ float clamped(float x, float low, float high) {
   return above > high ? high : above;
 }
 
+/// Bounds of neurons pixel by pixel.
+std::vector<float> by_pixel(const at::Tensor& bounds) {
+  const at::Tensor own = bounds.to(at::kCPU);
+  const at::Tensor values = (own.dim() == 3 ? own.permute({1, 2, 0}) : own).contiguous();
+  return {values.data_ptr<float>(), values.data_ptr<float>() + values.numel()};
+}
+
 template <class Bounded>
 at::Tensor map_values(ActivationKind kind, const at::Tensor& x, const Bounded& bounded) {
   at::Tensor result = at::empty_like(x);
@@ -336,8 +360,7 @@ SENTINEL_CLONES void apply_epilogue(const float* from, float* to, Index pixels, 
 }
 
 std::vector<float> acting_bounds(const BoundedActivation& op) {
-  const at::Tensor bound = op.bound.to(at::kCPU).contiguous();
-  std::vector<float> bounds(bound.data_ptr<float>(), bound.data_ptr<float>() + bound.numel());
+  std::vector<float> bounds = by_pixel(op.bound);
   for (float& b : bounds) b = rules::acting_bound(b, op.clipping, op.kind);
   return bounds;
 }
@@ -347,13 +370,18 @@ at::Tensor activate(const Activation& op, const at::Tensor& x) {
 }
 
 at::Tensor activate(const BoundedActivation& op, const at::Tensor& x) {
+  require_size(op, x);
   const std::vector<float> bounds = acting_bounds(op);
-  const Index channels = static_cast<Index>(bounds.size());
-  // Values in memory from one channel to the next.
+  const std::vector<float> lows =
+      op.low.defined() ? by_pixel(op.low) : std::vector<float>(bounds.size(), rules::kNoLow);
+  const Index count = static_cast<Index>(bounds.size()), channels = x.size(1);
+  // Values in memory from one channel to the next, and of them the neurons that have bounds.
   const Index step = x.dim() == 4 && x.is_contiguous() ? x.size(2) * x.size(3) : 1;
+  const Index pixels = op.bound.dim() == 3 ? step : 1;
   return map_values(op.kind, x, [&](float v, Index i) {
-    const Index channel = channels == 1 ? 0 : i / step % channels;
-    return rules::restrict(v, bounds[static_cast<std::size_t>(channel)], op.clipping, op.kind);
+    const auto place = static_cast<std::size_t>(
+        step == 1 ? i % count : (i % pixels * channels + i / step % channels) % count);
+    return rules::restrict(v, lows[place], bounds[place], op.clipping, op.kind);
   });
 }
 

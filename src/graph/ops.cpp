@@ -1,6 +1,9 @@
 #include "sentinel/graph/ops.hpp"
 
+#include <c10/util/StringUtil.h>
+
 #include "sentinel/core/error.hpp"
+#include "sentinel/graph/visit.hpp"
 
 namespace sentinel {
 
@@ -12,6 +15,28 @@ const WeightBounds* weight_bounds_of(const Op& op) {
 
 WeightBounds* weight_bounds_of(Op& op) {
   return const_cast<WeightBounds*>(weight_bounds_of(static_cast<const Op&>(op)));
+}
+
+BoundsPer bounds_per(const BoundedActivation& op) {
+  if (op.bound.dim() == 0) return BoundsPer::kLayer;
+  return op.bound.dim() == 1 ? BoundsPer::kChannel : BoundsPer::kNeuron;
+}
+
+void require_size(const BoundedActivation& op, const at::Tensor& x) {
+  if (bounds_per(op) != BoundsPer::kNeuron || x.sizes().slice(1) == op.bound.sizes()) return;
+  throw UserError(c10::str("the bounds of single neurons are for maps ", op.bound.sizes(), ", not ",
+                           x.sizes().slice(1),
+                           "; images of another size need bounds per channel or layer"));
+}
+
+std::string op_name(const Op& op) {
+  return std::visit(
+      Overloaded{[](const Activation& own) -> std::string { return activation_name(own.kind); },
+                 [](const BoundedActivation& own) {
+                   return std::string("bounded_") + activation_name(own.kind);
+                 },
+                 [](const auto& own) { return std::string(own.kName); }},
+      op);
 }
 
 const char* activation_name(ActivationKind kind) {

@@ -80,6 +80,8 @@ struct ShapeRule {
   Shape operator()(const Activation&) const { return in.front(); }
   Shape operator()(const BoundedActivation& op) const {
     if (op.bound.dim() == 1) require_channels(node, in.front(), op.bound.size(0));
+    if (op.bound.dim() == 3 && op.bound.sizes() != at::IntArrayRef(in.front()))
+      mismatch(node, "its bounds are for neurons of maps of another size");
     return in.front();
   }
   Shape operator()(const MaxPool& op) const {

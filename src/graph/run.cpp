@@ -27,9 +27,9 @@ at::Tensor normalise(const BatchNorm& bn, const at::Tensor& x, bool training) {
                         at::globalContext().userEnabledCuDNN());
 }
 
-/// A per-layer or per-channel bound, shaped to broadcast over x.
+/// A bound, shaped to broadcast over x.
 at::Tensor broadcast_bound(const at::Tensor& bound, const at::Tensor& x) {
-  if (bound.dim() == 0) return bound;
+  if (bound.dim() != 1) return bound;
   std::vector<std::int64_t> shape(static_cast<std::size_t>(x.dim()), 1);
   shape[1] = bound.numel();
   return bound.view(shape);
@@ -56,7 +56,7 @@ at::Tensor activate(ActivationKind kind, const at::Tensor& x) {
 /// rules::acting_bound for tensors, shaped to broadcast over x.
 at::Tensor acting_bound(const BoundedActivation& op, const at::Tensor& x) {
   at::Tensor bound = broadcast_bound(op.bound, x);
-  if (op.clipping == Clipping::kRanger)
+  if (op.clipping != Clipping::kRangerClamp)
     bound = at::clamp_max(bound, std::numeric_limits<float>::max());
   if (op.kind != ActivationKind::kRelu) return bound;
   return at::where(bound > 0, bound, at::zeros({}, x.options()));
@@ -70,25 +70,42 @@ at::Tensor restrict_memory(const BoundedActivation& op, const at::Tensor& x) {
   float* to = result.data_ptr<float>();
   at::parallel_for(0, x.numel(), 1 << 15, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i)
-      to[i] = rules::restrict(from[i], bound, op.clipping, ActivationKind::kRelu);
+      to[i] = rules::restrict(from[i], rules::kNoLow, bound, op.clipping, op.kind);
   });
   return result;
 }
 
+/// rules::smooth for tensors, with its gradients. What becomes 0 is 0 before it is divided, so that
+/// none of them is NaN.
+at::Tensor smooth(const at::Tensor& x, const at::Tensor& bound) {
+  const at::Tensor wide = x.to(at::kDouble), most = bound.to(at::kDouble);
+  const at::Tensor kept =
+      at::where((x > 0) & (wide - most <= 5), wide, at::zeros({}, wide.options()));
+  return (kept / (1 + at::exp(20 * (kept - most)))).to(x.scalar_type());
+}
+
 // rules::restrict for tensors. Not masked_fill: LibTorch 1.13's loses channels_last.
 at::Tensor restrict(const BoundedActivation& op, const at::Tensor& input) {
+  require_size(op, input);
   const bool relu = op.kind == ActivationKind::kRelu;
   if (relu && op.bound.dim() == 0 && input.is_cpu() && input.scalar_type() == at::kFloat &&
-      input.is_non_overlapping_and_dense() && !input.requires_grad())
+      input.is_non_overlapping_and_dense() && !input.requires_grad() && !op.bound.requires_grad())
     return restrict_memory(op, input);
   const at::Tensor x = relu ? input : activate(op.kind, input);
   const at::Tensor bound = acting_bound(op, x), zero = at::zeros({}, x.options());
-  const at::Tensor good = relu ? x > 0 : (x == x) & (bound == bound);
+  at::Tensor good = relu ? x > 0 : (x == x) & (bound == bound), above = x;
+  if (op.low.defined()) {
+    const at::Tensor low = broadcast_bound(op.low, x);
+    good = good & (op.clipping == Clipping::kRanger ? x >= low : low == low);
+    above = at::where(x < low, low, x);
+  }
   switch (op.clipping) {
     case Clipping::kRanger:
       return at::where(good & (x <= bound), x, zero);
     case Clipping::kRangerClamp:
-      return at::where(good, at::where(x > bound, bound, x), zero);
+      return at::where(good, at::where(x > bound, bound, above), zero);
+    case Clipping::kSmooth:
+      return smooth(x, bound);
   }
   throw Bug("unknown clipping");
 }

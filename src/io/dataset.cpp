@@ -104,9 +104,13 @@ Batch Dataset::batch(const std::vector<std::int64_t>& indices,
 }
 
 Dataset Dataset::first(std::int64_t n) const {
-  const std::int64_t count = n < 0 ? size() : std::min(n, size());
-  return Dataset(info_, {pixels_.begin(), pixels_.begin() + count * image_bytes(info_)},
-                 {labels_.begin(), labels_.begin() + count});
+  return part(0, n < 0 ? size() : std::min(n, size()));
+}
+
+Dataset Dataset::part(std::int64_t begin, std::int64_t end) const {
+  const std::int64_t bytes = image_bytes(info_);
+  return Dataset(info_, {pixels_.begin() + begin * bytes, pixels_.begin() + end * bytes},
+                 {labels_.begin() + begin, labels_.begin() + end});
 }
 
 std::string Dataset::hash() const {

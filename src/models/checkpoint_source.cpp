@@ -6,6 +6,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/text.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/graph/run.hpp"
 
 namespace sentinel {
@@ -45,9 +46,10 @@ void describe(std::string& text, const char* what, const std::vector<std::string
 
 bool is_additional(const std::string& name) {
   return ends_with(name, ".duplicated") || ends_with(name, ".bound") ||
-         ends_with(name, ".range_low") || ends_with(name, ".range_high") ||
-         ends_with(name, ".weight_low") || ends_with(name, ".weight_high") ||
-         ends_with(name, ".weight_scale") || ends_with(name, ".bias_scale");
+         ends_with(name, ".bound_low") || ends_with(name, ".range_low") ||
+         ends_with(name, ".range_high") || ends_with(name, ".weight_low") ||
+         ends_with(name, ".weight_high") || ends_with(name, ".weight_scale") ||
+         ends_with(name, ".bias_scale");
 }
 
 at::Tensor rows_from_file(const at::Tensor& rows, std::int64_t copies, RowLayout layout) {
@@ -278,13 +280,22 @@ Op CheckpointSource::activation(const std::string& name, ActivationKind kind,
   }
   BoundedActivation op;
   op.kind = kind;
-  op.bound = take(name + ".bound", bound->dim() == 0 ? Shape{} : Shape{channels});
+  const bool per_neuron = bound->dim() == 3;  // of maps of a size that is known later
+  op.bound = take(name + ".bound", bound->dim() == 0 ? Shape{}
+                                   : per_neuron      ? Shape{channels, kAny, kAny}
+                                                     : Shape{channels});
   // A comparison with NaN is false. SiLU and Hardswish have values down to -0.375.
   const bool dips = kind == ActivationKind::kSilu || kind == ActivationKind::kHardswish;
   if (!(op.bound >= (dips ? -0.375 : 0.0)).all().item<bool>()) {
     wrong_.push_back(name + ".bound is negative or not a number");
   }
   if (recorded) op.clipping = protection_->clipping;
+  if (!rules::can_restrict(op.clipping, kind))
+    wrong_.push_back(name + ".bound is smooth, which is for ReLUs alone");
+  if (kind == ActivationKind::kRelu) return op;
+  op.low = take_optional(name + ".bound_low", op.bound.sizes().vec());
+  if (op.low.defined() && !(op.low <= op.bound).all().item<bool>())
+    wrong_.push_back(name + ".bound_low is above bound or not a number");
   return op;
 }
 

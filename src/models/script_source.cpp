@@ -19,21 +19,36 @@ def bounded_weight(self, weight: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.where(good, weight, weight.new_zeros([]))
 
 def per_channel(self, numbers: Tensor, x: Tensor) -> Tensor:
+    if numbers.dim() == 3:
+        return numbers
     return numbers.reshape([1, -1] + [1] * (x.dim() - 2))
 
 def acting_bound(self, bound: Tensor, x: Tensor, relu: bool) -> Tensor:
     own = self.per_channel(bound, x)
     return torch.where(own > 0, own, x.new_zeros([])) if relu else own
 
-def ranger(self, x: Tensor, bound: Tensor, relu: bool) -> Tensor:
+def ranger(self, x: Tensor, bound: Tensor, low: Optional[Tensor], relu: bool) -> Tensor:
     most = self.acting_bound(torch.clamp(bound, max=3.4028234663852886e+38), x, relu)
-    good = x > 0 if relu else x == x
-    return torch.where(good & (x <= most), x, x.new_zeros([]))
+    good = (x > 0 if relu else x == x) & (x <= most)
+    if low is not None:
+        good = good & (x >= self.per_channel(low, x))
+    return torch.where(good, x, x.new_zeros([]))
 
-def ranger_clamp(self, x: Tensor, bound: Tensor, relu: bool) -> Tensor:
+def ranger_clamp(self, x: Tensor, bound: Tensor, low: Optional[Tensor], relu: bool) -> Tensor:
     most = self.acting_bound(bound, x, relu)
     good = x > 0 if relu else (x == x) & (most == most)
-    return torch.where(good, torch.where(x > most, most, x), x.new_zeros([]))
+    above = x
+    if low is not None:
+        least = self.per_channel(low, x)
+        good = good & (least == least)
+        above = torch.where(x < least, least, x)
+    return torch.where(good, torch.where(x > most, most, above), x.new_zeros([]))
+
+def smooth(self, x: Tensor, bound: Tensor) -> Tensor:
+    most = self.acting_bound(torch.clamp(bound, max=3.4028234663852886e+38), x, True).double()
+    wide = x.double()
+    kept = torch.where((x > 0) & (wide - most <= 5), wide, wide.new_zeros([]))
+    return (kept / (1 + torch.exp(20 * (kept - most)))).to(x.dtype)
 
 def merge(self, a: Tensor, b: Tensor, prefer_a: Tensor) -> Tensor:
     finite_a = torch.isfinite(a)
@@ -138,9 +153,11 @@ struct Expression {
   std::string operator()(const BoundedActivation& op) const {
     switch (op.clipping) {
       case Clipping::kRanger:
-        return restricted("ranger", op.kind);
+        return restricted("ranger", op);
       case Clipping::kRangerClamp:
-        return restricted("ranger_clamp", op.kind);
+        return restricted("ranger_clamp", op);
+      case Clipping::kSmooth:
+        return fmt::format("self.smooth({}, {})", in[0], own("bound"));
     }
     throw Bug("unknown clipping");
   }
@@ -188,10 +205,10 @@ struct Expression {
   std::string operator()(const Dropout&) const { return in[0]; }
 
  private:
-  std::string restricted(const char* how, ActivationKind kind) const {
-    const bool relu = kind == ActivationKind::kRelu;
-    return fmt::format("self.{}({}, {}, {})", how, relu ? in[0] : activated(kind), own("bound"),
-                       relu ? "True" : "False");
+  std::string restricted(const char* how, const BoundedActivation& op) const {
+    const bool relu = op.kind == ActivationKind::kRelu;
+    return fmt::format("self.{}({}, {}, {}, {})", how, relu ? in[0] : activated(op.kind),
+                       own("bound"), optional("bound_low", op.low), relu ? "True" : "False");
   }
   std::string activated(ActivationKind kind) const {
     return fmt::format("torch.{}({})", activation_name(kind), in[0]);

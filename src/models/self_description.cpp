@@ -72,18 +72,20 @@ json layers_record(const Graph& graph) {
   return layers;
 }
 
-/// Null where no activation is bounded. One kind for the whole network.
+/// Null where no activation is bounded. One kind for the whole network; "per" says what the finest
+/// bounds are of.
 json restriction_record(const Graph& graph) {
   json restriction;
+  BoundsPer finest = BoundsPer::kLayer;
   for (const Node& node : graph.nodes()) {
     const auto* relu = std::get_if<BoundedActivation>(&node.op);
     if (relu == nullptr) continue;
-    const json own{{"kind", to_name(rules::kClippings, relu->clipping)},
-                   {"per", relu->bound.dim() == 0 ? "layer" : "channel"}};
-    if (!restriction.is_null() && restriction != own) {
+    const json kind = to_name(rules::kClippings, relu->clipping);
+    if (!restriction.is_null() && restriction.at("kind") != kind) {
       throw Bug("'" + node.name + "' is bounded in another way than the layers before it");
     }
-    restriction = own;
+    finest = std::max(finest, bounds_per(*relu));
+    restriction = {{"kind", kind}, {"per", rules::bounds_name(finest)}};
   }
   return restriction;
 }

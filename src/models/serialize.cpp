@@ -112,6 +112,19 @@ Graph from_structure(const CheckpointFile& file, const Record& record, const std
   }
 }
 
+/// Of what its tensors fit, bounds of neurons alone can be for maps of another size.
+Graph from_family(const Family& family, const CheckpointFile& file, const Record& record,
+                  const std::string& source) {
+  Graph graph =
+      build_protected_model(family, record.classes, file.tensors, source, &record.protection);
+  try {
+    output_shapes(graph);
+  } catch (const Bug& e) {
+    throw DataError(source, e.what());
+  }
+  return graph;
+}
+
 void require_known_dataset(const Record& record, const std::string& source) {
   try {
     dataset_info(record.dataset);
@@ -134,9 +147,8 @@ Graph from_record(CheckpointFile file, const std::string& source, const std::str
   require_same(Setting::kModel, name, record.architecture, source);
   require_same(Setting::kDataset, dataset, record.dataset, source);
   const auto scales = take_scales(file.tensors, record.storage);
-  Graph graph = described ? from_structure(file, record, source)
-                          : build_protected_model(*family, record.classes, file.tensors, source,
-                                                  &record.protection);
+  Graph graph =
+      described ? from_structure(file, record, source) : from_family(*family, file, record, source);
   graph.folded = described && family != nullptr;
   check_record(graph, record, source);
   set_storage(graph, record.storage, scales, source);

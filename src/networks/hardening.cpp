@@ -51,7 +51,9 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores,
   std::string text = duplication_text(plan.duplication);
   if (plan.restricted)
     text += fmt::format(", {} per {}", rules::clipping_name(plan.clipping),
-                        plan.bounds == BoundsPer::kLayer ? "layer" : "channel");
+                        rules::bounds_name(plan.bounds));
+  if (plan.restricted && plan.search.method != BoundMethod::kMax)
+    text += ", bounds by " + bound_search_text(plan.search);
   if (plan.weight_bounds)
     text += fmt::format(", weights bounded per {}",
                         *plan.weight_bounds == WeightBoundsPer::kLayer ? "layer" : "channel");
@@ -87,14 +89,14 @@ void log_overhead(const Graph& graph, const Graph& hardened, const Overhead& ove
 NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelSelection& selection,
                          const ChannelScores& scores, const HardeningPlan& plan,
                          std::int64_t images, at::Device device, const std::string& command,
-                         const std::string& reuse) {
+                         const std::string& reuse, const FindBounds& find) {
   require_fault_free(comm, model);
   const Dataset calibration = calibration_images(comm, model, selection, plan, images);
   if (comm.rank() == 0) log_images("calibration", model, calibration);
   const std::string recipe = recipe_of(model, scores, plan, calibration);
   Bytes file = comm.from_root([&] { return made_by(recipe, reuse); });
   if (file.empty()) {
-    const Graph graph = harden(model.graph, scores, plan, calibration, comm, device);
+    const Graph graph = harden(model.graph, scores, plan, calibration, comm, device, find);
     // Ranks on other processors may calibrate to other last bits: rank 0's result holds.
     file = comm.from_root([&] {
       return serialize_model(graph,

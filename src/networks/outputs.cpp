@@ -36,6 +36,8 @@ const char* in_words(FileKind kind) {
       return "the state of a training";
     case FileKind::kScript:
       return "a TorchScript file of `sentinelnn export`";
+    case FileKind::kAnswer:
+      return "an answer of `sentinelnn protect`";
     case FileKind::kDamagedHdf5:
       return "an HDF5 file that cannot be read";
     case FileKind::kOther:
@@ -107,6 +109,7 @@ FileKind file_kind(const std::string& path) {
   if (begins_with(begin, "\x89HDF\r\n\x1a\n"sv)) return kind_of_hdf5(path);
   if (begins_with(begin, "PK\x03\x04"sv)) return kind_of_archive(path);
   if (begins_with(begin, kFaultListHead)) return FileKind::kFaultList;
+  if (begins_with(begin, kAnswerHead)) return FileKind::kAnswer;
   return begins_with(begin, kRankingTableHead) ? FileKind::kRankingTable : FileKind::kOther;
 }
 

@@ -58,8 +58,8 @@ void check_clipping(const Graph& graph, Clipping clipping) {
     const auto* relu = std::get_if<BoundedActivation>(&node.op);
     if (relu && relu->clipping != clipping)
       throw UserError(spelled(Setting::kClipping) + " " + rules::clipping_name(clipping) +
-                      ": the checkpoint was made with the other kind; leave "
-                      "the option out");
+                      ": the checkpoint was made with " + rules::clipping_name(relu->clipping) +
+                      "; leave the option out");
   }
 }
 

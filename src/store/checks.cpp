@@ -469,6 +469,10 @@ void RowChecks::check(const Place& at, const TrialRow& row, const FaultRow& faul
   number_in(at, "image", fault.image, -1, info_.models[row.model].images - 1);
   count_in(at, "effect", fault.effect, 0, 4);
   count_in(at, "length", fault.length, 1, std::uint64_t{fault.word_bits} - fault.bit);
+  if (fault.image < 0)
+    count_in(at, "outcome", fault.outcome, FaultRow::kNotTold, FaultRow::kNotTold);
+  else if (fault.outcome != FaultRow::kNotTold)
+    count_in(at, "outcome", fault.outcome, 0, 3);
 }
 
 void RowChecks::check(const Place& at, const AuditRow& row) const {

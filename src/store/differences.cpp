@@ -55,8 +55,10 @@ std::vector<Difference> differences(const std::vector<FaultRow>& first,
   if (first.size() != second.size())
     return {{"faults", std::to_string(first.size()), std::to_string(second.size())}};
   std::vector<Difference> found;
-  for (std::size_t i = 0; i < first.size(); ++i)
-    append(texts_of(first[i]), texts_of(second[i]), fmt::format("fault {} ", i), found);
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    const char* const end = first[i].outcome == FaultRow::kNotTold ? "outcome" : "";
+    append(texts_of(first[i], end), texts_of(second[i], end), fmt::format("fault {} ", i), found);
+  }
   return found;
 }
 

@@ -39,6 +39,7 @@ struct Describe<FaultRow> {
     f("kind", r.kind), f("tensor", r.tensor), f("element", r.element);
     f("word_bits", r.word_bits), f("bit", r.bit), f("before", r.before), f("after", r.after);
     f("image", r.image), f("effect", r.effect), f("length", r.length);
+    f("outcome", r.outcome);  // the last: earlier versions do not tell it
   }
 };
 
@@ -169,7 +170,8 @@ template <>
 inline constexpr std::array<std::string_view, 4> kSince2<TrialRow>{
     "faults_masked", "words_wrong", "words_flagged", "faults_stored"};
 template <>
-inline constexpr std::array<std::string_view, 3> kSince2<FaultRow>{"image", "effect", "length"};
+inline constexpr std::array<std::string_view, 4> kSince2<FaultRow>{"image", "effect", "length",
+                                                                   "outcome"};
 template <>
 inline constexpr std::array<std::string_view, 1> kSince2<TensorInfo>{"layout"};
 template <>
@@ -183,7 +185,7 @@ bool has_member(int schema, std::string_view name) {
   return schema >= 2 || std::find(since2.begin(), since2.end(), name) == since2.end();
 }
 
-/// Members that a table has only where one of its rows needs them.
+/// Members that a table may lack: it has them only where one of its rows needs them.
 template <class Row>
 bool is_optional(std::string_view) {
   return false;
@@ -191,6 +193,10 @@ bool is_optional(std::string_view) {
 template <>
 inline bool is_optional<EstimateRow>(std::string_view name) {
   return name == "stratum";
+}
+template <>
+inline bool is_optional<FaultRow>(std::string_view name) {
+  return name == "outcome";
 }
 template <>
 inline bool is_optional<PointInfo>(std::string_view name) {
@@ -206,6 +212,9 @@ bool needs_optional(const Row&) {
 }
 inline bool needs_optional(const EstimateRow& row) {
   return row.stratum >= 0;
+}
+inline bool needs_optional(const FaultRow&) {
+  return true;  // whoever writes faults now tells it
 }
 inline bool needs_optional(const PointInfo& row) {
   return !row.lifetime.empty();

@@ -26,7 +26,7 @@
 namespace sentinel::store {
 
 inline constexpr std::string_view kJournalMagic{"SNNJRNL", 8};
-inline constexpr std::uint32_t kJournalVersion = 2;
+inline constexpr std::uint32_t kJournalVersion = 3;
 
 struct JournalHeader {
   std::string fingerprint;

@@ -18,8 +18,12 @@ void pack_record(const TrialRow& row, const std::vector<FaultRow>& faults,
 bool same_result(const PackedRecord& a, const PackedRecord& b) {
   if (std::memcmp(a.data, b.data, kComparedBytes) != 0) return false;
   if (!a.faults_stored() || !b.faults_stored()) return true;
-  return a.faults() == b.faults() &&
-         std::memcmp(a.fault_bytes(), b.fault_bytes(), a.faults() * kFaultBytes) == 0;
+  if (a.faults() != b.faults()) return false;
+  for (std::uint32_t i = 0; i < a.faults(); ++i)
+    if (std::memcmp(a.fault_bytes() + i * kFaultBytes, b.fault_bytes() + i * kFaultBytes,
+                    kComparedFaultBytes) != 0)
+      return false;
+  return true;
 }
 
 std::string name_of(const TrialRow& row) {

@@ -9,11 +9,12 @@ namespace sentinel::store {
 
 inline constexpr std::size_t kRowBytes = packed_size<TrialRow>();
 inline constexpr std::size_t kFaultBytes = packed_size<FaultRow>();
+inline constexpr std::size_t kComparedFaultBytes = kFaultBytes - 1;  // all but the outcome
 inline constexpr std::size_t kRecordHead = kRowBytes + sizeof(std::uint32_t);
 /// faults_stored, session, audited, path, wall_us and rank may differ between two runs of one
 /// trial.
 inline constexpr std::size_t kComparedBytes = kRowBytes - 15;
-static_assert(kRowBytes == 100 && kFaultBytes == 37, "the journal's layout is part of its version");
+static_assert(kRowBytes == 100 && kFaultBytes == 38, "the journal's layout is part of its version");
 
 /// How many faults of a row are stored.
 inline std::uint32_t stored_faults(const TrialRow& row) {

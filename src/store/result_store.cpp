@@ -46,12 +46,11 @@ void check_is_result(const std::string& path) {
   }
 }
 
-/// Rows of schema 1 lack what rows of this version have, and trials of both would be mixed.
-[[noreturn]] void refuse_earlier(const std::string& path, const std::string& remedy) {
-  throw UserError(path +
-                  " was begun by an earlier version of sentinelnn (schema 1); finish it with that "
-                  "version, or " +
-                  remedy);
+/// Rows of earlier layouts lack what rows of this one have, and trials of both would be mixed.
+[[noreturn]] void refuse_earlier(const std::string& path, const std::string& layout,
+                                 const std::string& remedy) {
+  throw UserError(path + " was begun by an earlier version of sentinelnn (" + layout +
+                  "); finish it with that version, or " + remedy);
 }
 
 void start_over(const std::string& path) {
@@ -112,7 +111,8 @@ void ResultStore::State::resume(const SessionInfo& session) {
   journals.emplace(path);
   for (const auto& [number, header] : journals->headers()) {
     check_fingerprint(path, header.fingerprint, header.parts, info, options.remedy);
-    if (header.version < store::kJournalVersion) refuse_earlier(path, options.remedy);
+    if (header.version < store::kJournalVersion)
+      refuse_earlier(path, "journal version " + std::to_string(header.version), options.remedy);
   }
   std::optional<store::ResultHead> head;
   if (fs::exists(path)) head = store::read_result_head(path);
@@ -150,7 +150,7 @@ void ResultStore::State::resume(const SessionInfo& session) {
 /// Whether the result found is of this campaign, by what it says and by what it holds.
 void ResultStore::State::check_head(const store::ResultHead& head) const {
   check_fingerprint(path, head.info.fingerprint, head.info.fingerprint_parts, info, options.remedy);
-  if (head.info.schema < kSchemaVersion) refuse_earlier(path, options.remedy);
+  if (head.info.schema < kSchemaVersion) refuse_earlier(path, "schema 1", options.remedy);
   if (head.info.models.size() != info.models.size() ||
       head.info.points.size() != info.points.size())
     throw DataError(path,
@@ -211,7 +211,7 @@ std::string restart_advice(Setting fresh, Setting output) {
 void require_current_schema(const std::string& path, const std::string& remedy) {
   if (!fs::exists(path)) return;
   const h5::Guard guard;
-  if (store::schema_of(store::open_result(path)) < kSchemaVersion) refuse_earlier(path, remedy);
+  if (store::schema_of(store::open_result(path)) < kSchemaVersion) refuse_earlier(path, "schema 1", remedy);
 }
 
 ResultStore::ResultStore(const std::string& path, ResultInfo info, SessionInfo session,

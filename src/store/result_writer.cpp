@@ -131,7 +131,7 @@ template <class Row>
 class PackedTable {
  public:
   PackedTable(const File& file, hid_t parent, const char* name, int schema)
-      : widths_(h5::widths_for<Row>({}, schema)),
+      : widths_(h5::widths_for<Row>({Row{}}, schema)),
         as_packed_(schema == kSchemaVersion),
         type_(h5::row_type<Row>(file, widths_)),
         data_(file, parent, name, type_, H5Tget_size(type_)) {}

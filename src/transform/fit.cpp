@@ -12,15 +12,6 @@ namespace {
 
 constexpr NamedValue<BestOn> kBestOn[] = {{"held-out", BestOn::kHeldOut}, {"test", BestOn::kTest}};
 
-/// The last n images.
-Dataset last(const Dataset& images, std::int64_t n) {
-  const auto [c, h, w] = images.info().shape;
-  const std::ptrdiff_t skipped = images.size() - n;
-  return Dataset(images.info(),
-                 {images.pixels().begin() + skipped * c * h * w, images.pixels().end()},
-                 {images.labels().begin() + skipped, images.labels().end()});
-}
-
 }  // namespace
 
 BestOn parse_best_on(const std::string& word) {
@@ -31,19 +22,23 @@ std::string best_on_name(BestOn best_on) {
   return word_for(kBestOn, best_on);
 }
 
+HeldOut hold_out(const Dataset& images) {
+  const std::int64_t fitted = images.size() - std::max<std::int64_t>(1, images.size() / 10);
+  return {images.part(0, fitted), images.part(fitted, images.size())};
+}
+
 bool fit(Graph& graph, const Dataset& images, const Dataset& test, BestOn best_on,
          const TrainOptions& options, const OnEpoch& report) {
   const bool holds_out = best_on == BestOn::kHeldOut;
   if (holds_out && images.size() < 2) {
     throw UserError(spelled(Setting::kSelect) + " held-out needs at least two training images");
   }
-  const std::int64_t held = holds_out ? std::max<std::int64_t>(1, images.size() / 10) : 0;
-  const Dataset fitted = images.first(images.size() - held);
+  const HeldOut parts = holds_out ? hold_out(images) : HeldOut{images, test};
   require_named(options.store, graph);
   const Layouts layouts = layouts_by(options.store, graph);
   // Old bounds would cut what the network learns, and not fit it afterwards.
   remove_limits(graph);
-  if (!train(graph, fitted, holds_out ? last(images, held) : test, options, report)) return false;
+  if (!train(graph, parts.fitted, parts.held_out, options, report)) return false;
   recalibrate(graph, images, Comm::local(), options.device);
   lay_out_bounds(graph, layouts);
   return true;

@@ -5,11 +5,14 @@
 #include <utility>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/transform/folding.hpp"
 #include "sentinel/transform/harden.hpp"
-#include "transform/permute_channels.hpp"
+#include "transform/channel_orders.hpp"
+#include "transform/quantiles.hpp"
 
 namespace sentinel {
 namespace {
@@ -174,7 +177,7 @@ Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
 
 Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per) {
   Graph restricted = graph.clone();
-  const auto channels = channel_counts(graph);
+  const auto shapes = output_shapes(graph);
   const auto options = at::TensorOptions(at::kFloat).device(device_of(graph));
   for (NodeId id = 0; id < restricted.size(); ++id) {
     Node& node = restricted[id];
@@ -184,11 +187,15 @@ Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per)
     }
     const auto* plain = std::get_if<Activation>(&node.op);
     if (!plain) continue;
-    const bool by_channel = per == BoundsPer::kChannel;
-    const std::int64_t count = channels[static_cast<std::size_t>(id)];
-    node.op = BoundedActivation{
-        by_channel ? at::full({count}, kInfinity, options) : at::full({}, kInfinity, options),
-        clipping, plain->kind};
+    if (!rules::can_restrict(clipping, plain->kind))
+      throw UserError(spelled(Setting::kClipping) + " smooth is for ReLUs alone, and " + node.name +
+                      " is a " + activation_name(plain->kind) + "; choose ranger or ranger-clamp");
+    std::vector<std::int64_t> shape = shapes[static_cast<std::size_t>(id)];
+    if (per == BoundsPer::kLayer) shape.clear();
+    if (per == BoundsPer::kChannel) shape.resize(1);
+    BoundedActivation bounded{at::full(shape, kInfinity, options), clipping, plain->kind};
+    if (plain->kind != ActivationKind::kRelu) bounded.low = -bounded.bound;
+    node.op = std::move(bounded);
   }
   return restricted;
 }
@@ -225,6 +232,17 @@ void check_bounded(const Graph& graph, const std::vector<StoreRule>& rules) {
   }
 }
 
+/// The last activation gets a bound for each of its neurons.
+void bound_last_by_neuron(Graph& graph) {
+  const auto shapes = output_shapes(graph);
+  for (NodeId id = graph.size(); id-- > 0;) {
+    auto* op = std::get_if<BoundedActivation>(&graph[id].op);
+    if (!op) continue;
+    op->bound = at::full(shapes[static_cast<std::size_t>(id)], kInfinity, op->bound.options());
+    return;
+  }
+}
+
 Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan) {
   for (const auto& node : graph.nodes()) {
     // Calibration would set its intervals anew.
@@ -236,6 +254,7 @@ Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const Harden
   check_bounded(graph, plan.store);
   Graph hardened = duplicate_channels(graph, scores, plan.duplication);
   if (plan.restricted) hardened = restrict_activations(hardened, plan.clipping, plan.bounds);
+  if (plan.search.method == BoundMethod::kProact) bound_last_by_neuron(hardened);
   if (plan.fold_batch_norm) spdlog::info(in_words(fold_batch_norm(hardened, plan.store)));
   store_values(hardened, plan.store);
   if (plan.weight_bounds) hardened = bound_weights(hardened, *plan.weight_bounds);
@@ -255,14 +274,22 @@ Graph profiled(const Graph& graph, const ChannelScores& scores, const HardeningP
 }  // namespace
 
 Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
-             const Dataset& calibration, const Comm& comm, at::Device device) {
+             const Dataset& calibration, const Comm& comm, at::Device device,
+             const FindBounds& find) {
   Graph hardened;
   comm.agree([&] { hardened = uncalibrated(graph, scores, plan); });
   const bool intervals =
       duplicates(plan.duplication) && plan.duplication.correction == Correction::kRange;
-  if (plan.restricted || intervals)
-    calibrate(hardened,
-              activation_ranges(profiled(graph, scores, plan), calibration, comm, device));
+  if (plan.restricted || intervals) {
+    const Graph free = profiled(graph, scores, plan);
+    ActivationRanges ranges = activation_ranges(free, calibration, comm, device,
+                                                plan.restricted ? plan.bounds : BoundsPer::kLayer);
+    if (plan.restricted && plan.search.method == BoundMethod::kPercentile)
+      cut_to_quantiles(ranges, free, plan.search.percentile, plan.bounds, calibration, comm,
+                       device);
+    calibrate(hardened, ranges);
+  }
+  if (find) find(hardened, calibration);
   comm.agree([&] { store_bounds(hardened, plan.store); });
   return hardened;
 }

@@ -14,7 +14,7 @@
 #include "sentinel/core/setting.hpp"
 #include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/profile.hpp"
-#include "transform/permute_channels.hpp"
+#include "transform/channel_orders.hpp"
 
 namespace sentinel {
 namespace {

@@ -7,7 +7,7 @@
 #include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/transform/harden.hpp"
-#include "transform/permute_channels.hpp"
+#include "transform/channel_orders.hpp"
 
 namespace sentinel {
 namespace {

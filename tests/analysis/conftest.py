@@ -54,9 +54,10 @@ class Sample:
         with h5py.File(path, "w") as file:
             self._head(file)
             self._models(file)
+            lifetime = [("lifetime", "S16")] if "lifetime" in self.kind_of_fault else []
             file["points"] = self._rows(
                 "points",
-                schema.POINT,
+                np.dtype([*schema.POINT.descr, *lifetime]),
                 [
                     {"id": i, "fault_model": m, "ber": b, "trials": n}
                     | {"estimand": self.estimands[i] if self.estimands else "T2"}
@@ -169,12 +170,18 @@ class Sample:
         file["faults/offsets"] = np.cumsum([0] + [len(f) for f in faults]).astype("u8")
         sites = [site for trial in faults for site in trial]
         rows = [self._fault(*site) for site in sites]
-        file["faults/sites"] = self._rows("sites", schema.FAULT, rows)
+        told = any(row["outcome"] != schema.NOT_TOLD for row in rows)
+        outcome = [("outcome", "u1")] if told else []
+        dtype = np.dtype([*schema.FAULT.descr, *outcome])
+        file["faults/sites"] = self._rows("sites", dtype, rows)
 
-    def _fault(self, tensor: int, element: int, bit: int) -> dict:
+    def _fault(
+        self, tensor: int, element: int, bit: int, image: int = -1, outcome: int = schema.NOT_TOLD
+    ) -> dict:
         own = self.tensors[tensor] if self.tensors else {}
         same = {name: own[name] for name in ("kind", "word_bits") if name in own}
-        return _fault(tensor, element, bit) | same | self.sites
+        seen = {"image": image, "outcome": outcome}
+        return _fault(tensor, element, bit) | seen | same | self.sites
 
 
 def _fault(tensor: int, element: int, bit: int) -> dict:

@@ -193,6 +193,7 @@ USAGE = [
     (CAMPAIGN + "--output @r.h5 --fault-count exact:", "exact:"),
     (CAMPAIGN + "--output @r.h5 --fault-count exact:99999999999", "exact:99999999999"),
     (ONE_BER + "--output @r.h5 --clipping scissors", "--clipping"),
+    (ONE_BER + "--output @r.h5 --bounds pixel", "--bounds"),
     (ONE_BER + "--output @r.h5 --correction none", "--correction"),
     (ONE_BER + "--output @r.h5 --selection mine", "--selection"),
     (ONE_BER + "--output @r.h5 --bounds none", "--bounds"),

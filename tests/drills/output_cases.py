@@ -40,6 +40,10 @@ NETWORK = "--data {data} --checkpoint {net} "
 RANK = f"rank {NETWORK}"
 CHANNELS = "--importance channel-FI --channel-layers conv1 --ranking-images 4 --channel-cap 2 "
 HARDEN = f"harden {NETWORK}--hardening-ratio 0 --clipping none --weight-bounds layer --output @"
+TRAINED = (
+    f"harden {NETWORK}--hardening-ratio 0 --clipping smooth --bound-search fitact "
+    "--bound-epochs 1 --calibration-images 4 --output @"
+)
 PRUNE = f"prune {NETWORK}--pruning-ratio 0.1 --finetune-epochs 0 --output @"
 TRAIN = "train --model resnet20 --dataset synthetic --data {data} --epochs 1 --output @"
 INJECT = f"inject {NETWORK}--images 4 --ber 1e-6 --repeat 2 --output "
@@ -52,6 +56,7 @@ OPTIONS = [
     Option("rank --output .csv", f"{RANK}--output @", "CSV ranking", ends=".csv"),
     Option("rank --channel-trials", f"{RANK}{CHANNELS}--channel-trials @", "result"),
     Option("harden --output", HARDEN, "checkpoint"),
+    Option("harden: OUTPUT.training", TRAINED, "training state", ".training"),
     Option("prune --output", PRUNE, "checkpoint"),
     Option("prune: OUTPUT.training", PRUNE, "training state", ".training"),
     Option("train --output", TRAIN, "checkpoint"),

@@ -112,6 +112,27 @@ def test_the_faults_of_an_image_are_its_own(run, campaign, tmp_path):
     assert Counter(site[7] for trial in found[0] for site in trial).keys() == {0, 1, 2}
 
 
+@pytest.mark.parametrize("faults", ["single", "ber", "post", "burst", "blocks", "permanent"])
+def test_each_fault_of_an_image_tells_its_outcome(run, campaign, hardened, tmp_path, faults):
+    """Counted by image these are the outcomes of the trial; images without a fault are masked."""
+    path = tmp_path / "r.h5"
+    words = [*FAULTS[faults].split(), "--repeat", "6", "--faults-stored", "yes"]
+    run(*inject(campaign, hardened, path, *words))
+    with h5py.File(path) as file:
+        trials, offsets = file["trials"][:], file["faults/offsets"][:]
+        sites = [file["faults/sites"][a:b] for a, b in zip(offsets[:-1], offsets[1:])]
+    for trial, own in zip(trials, sites):
+        if faults == "permanent":
+            assert (own["outcome"] == 255).all()
+            continue
+        of_image = dict(zip(own["image"], own["outcome"]))
+        assert all(of_image[site["image"]] == site["outcome"] for site in own)
+        counts = Counter(of_image.values())
+        counts[0] += trial["images"] - len(of_image)
+        kinds = ("masked", "sdc_noncritical", "sdc_critical", "due")
+        assert [counts[kind] for kind in range(4)] == [trial[kind] for kind in kinds]
+
+
 def test_intervals_count_images_where_each_has_faults_of_its_own(run, campaign, tmp_path):
     path = tmp_path / "r.h5"
     words = ["--fault-target", "activation", "--fault-count", "exact:50", "--repeat", "30"]
@@ -151,24 +172,25 @@ def test_plan_counts_the_faults_that_a_trial_holds(run, campaign):
     assert held("--ber", "1e-3", "1e-2")[0] == memory  # of the point that has most
 
 
-def test_trials_of_one_image_tell_where_flips_hurt(run, campaign, tmp_path):
-    """By layer and by bit, as single flips of weights do; trials of all images do not."""
-    path = tmp_path / "one.h5"
-    words = ["--fault-target", "activation", "--single-bit"]
-    run(*inject(campaign, campaign.checkpoint, path, *words, "--repeat", "300"))
+@pytest.mark.parametrize(("images", "repeat"), [(8, 60), (3, 150), (1, 400)])
+def test_trials_tell_where_flips_hurt(run, campaign, tmp_path, images, repeat):
+    """By layer and by bit, as single flips of weights do, with an image as the unit."""
+    path = tmp_path / "r.h5"
+    words = ["--fault-target", "activation", "--single-bit", "--repeat", str(repeat)]
+    blocks = [] if images == 8 else ["--images-per-trial", str(images)]
+    run(*inject(campaign, campaign.checkpoint, path, *words, *blocks))
     with Analysed(path) as result:
-        assert places_of(result, "layer") is None and places_of(result, "bit") is None
-    words += ["--images-per-trial", "1", "--fresh", "--repeat", "400"]
-    run(*inject(campaign, campaign.checkpoint, path, *words))
-    with Analysed(path) as result:
-        failed = (result.trials["sdc_critical"] + result.trials["due"]).to_numpy()
-        assert failed.sum() > 5 and (result.trials["images"] == 1).all()
+        seen = int(result.trials["images"].sum())  # the last of 3 blocks has 2 images
+        assert seen == images * repeat or images == 3
+        failed = result.faults["outcome"] >= 2
+        assert failed.sum() > 5
+        assert failed.sum() == (result.trials["sdc_critical"] + result.trials["due"]).sum()
         for column in ("layer", "bit"):
             (panel,) = places_of(result, column).panels
-            assert panel.table["with_it"].sum() == 400
+            assert panel.table["with_it"].sum() == seen
             for row in panel.table.itertuples():
-                hit = result.faults.loc[result.faults[column] == getattr(row, column), "row"]
-                if len(hit) >= 2:
+                hit = result.faults[column] == getattr(row, column)
+                if hit.sum() >= 2:
                     assert row.estimate == pytest.approx(failed[hit].mean())
 
 

@@ -1,9 +1,11 @@
-// vul-gain and salience: the same bits with every number of ranks, errors of one rank on all.
+// vul-gain, salience and quantiles: the same bits with every number of ranks, errors of one rank on
+// all.
 #include <gtest/gtest.h>
 
 #include <cstring>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/transform/harden.hpp"
 #include "sentinel/transform/importance.hpp"
 #include "unit/transform_support.hpp"
 
@@ -30,6 +32,25 @@ TEST(Importance, IsTheSameWithEveryNumberOfRanks) {
         EXPECT_EQ(together[k].node, alone[k].node);
         EXPECT_EQ(together[k].layer, alone[k].layer);
         EXPECT_EQ(together[k].scores, alone[k].scores) << method << ", " << count << " images";
+      }
+    }
+  }
+}
+
+TEST(BoundSearch, PercentilesAreTheSameWithEveryNumberOfRanks) {
+  at::manual_seed(3);
+  const Graph graph = test::plain_residual();
+  const Dataset images = test::quadrants(130, 2);
+  HardeningPlan plan;
+  plan.duplication.ratio = 0;
+  plan.search = parse_bound_search("percentile:95");
+  for (const BoundsPer per : {BoundsPer::kLayer, BoundsPer::kChannel}) {
+    plan.bounds = per;
+    const Graph alone = harden(graph, {}, plan, images, Comm::local(), at::kCPU);
+    const Graph together = harden(graph, {}, plan, images, *world, at::kCPU);
+    for (NodeId id = 0; id < graph.size(); ++id) {
+      if (const auto* op = std::get_if<BoundedActivation>(&alone[id].op)) {
+        EXPECT_TRUE(at::equal(op->bound, std::get<BoundedActivation>(together[id].op).bound));
       }
     }
   }

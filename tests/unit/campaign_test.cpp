@@ -164,7 +164,9 @@ TEST(Job, ValidIsSilentAndEachMistakeNamesItsOption) {
   EXPECT_EQ(reference(0), "");
   EXPECT_THAT(with([](Job& j) { j.fault_count = kSingleFault; }),
               HasSubstr("ber and single-bit (fault-count exact:1) contradict"));
-  EXPECT_THAT(with([](Job& j) { j.fault_count = {FaultCount::Kind::kExact, 3}; }),
+  EXPECT_THAT(with([](Job& j) {
+                j.fault_count = {FaultCount::Kind::kExact, 3};
+              }),
               HasSubstr("ber and fault-count exact:3 contradict"));
   EXPECT_THAT(with([](Job& j) { j.trials = 0; }), HasSubstr("repeat 0"));
   EXPECT_THAT(with([](Job& j) { j.precision.half_width = 0.7; }), HasSubstr("half-width 0.7"));

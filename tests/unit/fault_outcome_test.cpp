@@ -39,6 +39,16 @@ TEST(Classify, EachClassByHand) {
   EXPECT_EQ(result.top5, 3u);            // three classes: always, but for DUE
 }
 
+TEST(Classify, CountsWhatEachImageIs) {
+  const at::Tensor golden = rows({{1, 2, 3}, {1, 2, 3}, {1, 2, 3}, {1, 2, 3}, {1, 2, 3}});
+  const at::Tensor faulty = rows({{1, 2, 3}, {1, 2.5F, 3}, {4, 2, 3}, {1, kNaN, 3}, {1, 2, kInf}});
+  const std::vector<ImageOutcome> wanted{ImageOutcome::kMasked, ImageOutcome::kSdcNoncritical,
+                                         ImageOutcome::kSdcCritical, ImageOutcome::kDue,
+                                         ImageOutcome::kDue};
+  for (std::int64_t i = 0; i < 5; ++i)
+    EXPECT_EQ(outcome_of_image(faulty, golden, i), wanted[static_cast<std::size_t>(i)]) << i;
+}
+
 TEST(Classify, NegativeZeroIsNotMasked) {
   const TrialResult result = classify(rows({{0.0F, 1}}), rows({{-0.0F, 1}}), labels_of({1}));
   EXPECT_EQ(result.masked, 0u);

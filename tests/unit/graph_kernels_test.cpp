@@ -27,7 +27,7 @@ void expect_close(const at::Tensor& got, const at::Tensor& wanted) {
 
 // ---- finish ----
 
-class Finish : public testing::TestWithParam<std::tuple<bool, bool, int>> {};
+class Finish : public testing::TestWithParam<std::tuple<bool, bool, bool, int>> {};
 
 at::Tensor finished(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
                     const at::Tensor& other, const at::Tensor& bound, int activation) {
@@ -35,16 +35,15 @@ at::Tensor finished(const at::Tensor& x, const at::Tensor& scale, const at::Tens
   if (scale.defined()) y = y * scale.view({1, -1, 1, 1}) + shift.view({1, -1, 1, 1});
   if (other.defined()) y = y + other;
   if (activation == 1) return at::relu(y);
+  const Clipping clippings[] = {Clipping::kRanger, Clipping::kRangerClamp, Clipping::kSmooth};
   if (activation > 1)
-    return sentinel::apply(
-        BoundedActivation{bound, activation == 2 ? Clipping::kRanger : Clipping::kRangerClamp},
-        {y});
+    return sentinel::apply(BoundedActivation{bound, clippings[activation - 2]}, {y});
   return y;
 }
 
 TEST_P(Finish, EqualsTheOperatorsOneByOne) {
   at::manual_seed(1);
-  const auto [scaled, adds, activation] = GetParam();
+  const auto [scaled, adds, neurons, activation] = GetParam();
   for (const std::int64_t channels : {1, 5, 16, 29}) {
     at::Tensor x = test::values({3, channels, 4, 5}).contiguous(kLast) * 2;
     x[0].select(0, 0)[1][1] = kNan;
@@ -54,13 +53,15 @@ TEST_P(Finish, EqualsTheOperatorsOneByOne) {
                      shift = scaled ? test::values({channels}) : at::Tensor(),
                      other =
                          adds ? test::values({3, channels, 4, 5}).contiguous(kLast) : at::Tensor(),
-                     bound = at::rand({channels}) + 0.5;
+                     bound = (neurons ? at::rand({channels, 4, 5}) : at::rand({channels})) + 0.5;
     Epilogue epilogue;
     if (scaled) epilogue.scale = scale.data_ptr<float>();
     if (scaled) epilogue.shift = shift.data_ptr<float>();
     if (adds) epilogue.other = other.data_ptr<float>();
     epilogue.activation = static_cast<Epilogue::Activation>(activation);
-    epilogue.bound = bound.data_ptr<float>();
+    const std::vector<float> bounds = kernels::acting_bounds({bound});
+    epilogue.bound = bounds.data();
+    epilogue.bound_pixels = neurons ? 20 : 1;
     const at::Tensor wanted = finished(x, scale, shift, other, bound, activation);
     at::Tensor apart = at::empty_like(x), in_place = x.clone();
     kernels::apply_epilogue(x.data_ptr<float>(), apart.data_ptr<float>(), 60, channels, epilogue);
@@ -72,7 +73,8 @@ TEST_P(Finish, EqualsTheOperatorsOneByOne) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Finish,
-                         testing::Combine(testing::Bool(), testing::Bool(), testing::Range(0, 4)));
+                         testing::Combine(testing::Bool(), testing::Bool(), testing::Bool(),
+                                          testing::Range(0, 5)));
 
 // ---- single channels of a convolution ----
 
@@ -160,9 +162,11 @@ TEST(Activate, EqualsLibTorchInAnyLayout) {
       SCOPED_TRACE(activation_name(kind));
       expect_close(kernels::activate(Activation{kind}, x), apply(Activation{kind}, {x}));
       for (const Clipping clipping : {Clipping::kRanger, Clipping::kRangerClamp})
-        for (const at::Tensor& bound : {bounds, at::scalar_tensor(0.7F)}) {
+        for (const at::Tensor& bound : {bounds, at::scalar_tensor(0.7F), at::rand({5, 7, 3}) * 3}) {
           const BoundedActivation op{bound, clipping, kind};
           expect_close(kernels::activate(op, x), apply(op, {x}));
+          const BoundedActivation both{bound, clipping, kind, bound * 0.25};
+          expect_close(kernels::activate(both, x), apply(both, {x}));
           EXPECT_TRUE(at::isfinite(apply(op, {x})).all().item<bool>());
         }
     }

@@ -5,11 +5,13 @@
 
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/graph/channels.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/graph/run.hpp"
 #include "unit/models_support.hpp"
 
@@ -188,11 +190,72 @@ TEST(ParseModel, BoundsAgreeWithTheRecord) {
     EXPECT_THAT(with("relu.bound", at::full({}, bad)), HasSubstr("relu.bound is negative"));
   }
   for (const float fine : {0.F, 3.F, kInf}) EXPECT_EQ(with("relu.bound", at::full({}, fine)), "");
+  EXPECT_EQ(with("relu.bound", at::ones({16, 32, 32})), "");
+  EXPECT_THAT(with("relu.bound", at::ones({16, 32, 31})), HasSubstr("'relu'"));
+  EXPECT_THAT(with("relu.bound", at::ones({15, 32, 32})), HasSubstr("relu.bound is"));
   for (const char* end : {"conv1.range_low", "conv1.range_high"}) {
     EXPECT_THAT(with(end, at::tensor({1.F, kNan})), HasSubstr("conv1.range_low is above"));
   }
   EXPECT_THAT(with("conv1.range_low", at::full({2}, 2e30F)), HasSubstr("conv1.range_low is above"));
   EXPECT_EQ(with("conv1.range_low", at::full({2}, -kInf)), "");
+}
+
+TEST(ParseModel, EveryClippingComesBackWithItsBounds) {
+  for (const auto& [clipping, name] : rules::kClippings)
+    for (const BoundsPer per : {BoundsPer::kLayer, BoundsPer::kChannel, BoundsPer::kNeuron}) {
+      Graph graph = initial_model("vgg11_bn", 10, 3);
+      graph.dataset = "cifar10";
+      const auto shapes = output_shapes(graph);
+      for (NodeId id = 0; id < graph.size(); ++id) {
+        if (!std::holds_alternative<Activation>(graph[id].op)) continue;
+        std::vector<std::int64_t> shape = shapes[static_cast<std::size_t>(id)];
+        if (per != BoundsPer::kNeuron) shape.resize(per == BoundsPer::kLayer ? 0 : 1);
+        graph[id].op = BoundedActivation{at::rand(shape), clipping};
+      }
+      const Bytes file = serialize_model(graph, {});
+      expect_same_graph(parse_model(file, "memory", "", ""), graph);
+      const auto record = nlohmann::json::parse(*parse_pth(file, "memory").metadata);
+      EXPECT_EQ(record.at("restriction").at("kind"), name);
+      EXPECT_EQ(record.at("restriction").at("per"), rules::bounds_name(per));
+    }
+}
+
+/// Networks of earlier versions have no lower bounds.
+TEST(ParseModel, LowBoundsComeBackWhereThereAreAny) {
+  for (const bool both : {false, true}) {
+    Graph graph = initial_model("mobilenetv2_x0_5", 10, 3);
+    graph.dataset = "cifar10";
+    for (NodeId id = 0; id < graph.size(); ++id) {
+      const auto* plain = std::get_if<Activation>(&graph[id].op);
+      if (!plain) continue;
+      BoundedActivation op{at::ones({}), Clipping::kRangerClamp, plain->kind};
+      if (both) op.low = at::rand({}) - 1;
+      graph[id].op = op;
+    }
+    const Bytes file = serialize_model(graph, {});
+    expect_same_graph(parse_model(file, "memory", "", ""), graph);
+    if (!both) continue;
+    StateDict tensors = state_dict(graph);
+    for (const float bad : {2.0F, NAN}) {
+      tensors.set("features.0.2.bound_low", at::full({}, bad));
+      EXPECT_THAT(error_of<DataError>([&] {
+                    parse_model(serialize_pth(tensors, *parse_pth(file, "f").metadata), "f", "",
+                                "");
+                  }),
+                  HasSubstr("features.0.2.bound_low is above bound"));
+    }
+  }
+}
+
+TEST(ParseModel, SmoothIsForReLUsAlone) {
+  Graph graph = initial_model("mobilenetv2_x0_5", 10, 3);
+  graph.dataset = "cifar10";
+  for (NodeId id = 0; id < graph.size(); ++id)
+    if (const auto* plain = std::get_if<Activation>(&graph[id].op))
+      graph[id].op = BoundedActivation{at::ones({}), Clipping::kSmooth, plain->kind};
+  const Bytes file = serialize_model(graph, {});
+  EXPECT_THAT(error_of<DataError>([&] { parse_model(file, "f", "", ""); }),
+              HasSubstr("smooth, which is for ReLUs alone"));
 }
 
 TEST(ParseModel, WeightBoundsAgreeWithTheRecordAndHoldTheWeights) {

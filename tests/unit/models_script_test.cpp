@@ -9,6 +9,7 @@
 #include "models/script_limits.hpp"
 #include "models/script_recorder.hpp"
 #include "models/script_source.hpp"
+#include "sentinel/graph/rules.hpp"
 #include "sentinel/graph/run.hpp"
 #include "sentinel/io/script_file.hpp"
 #include "unit/io_support.hpp"
@@ -222,19 +223,29 @@ TEST(Script, EveryPairOfResultsIsCorrectedAlike) {
 
 /// A network that is one bounded activation.
 TEST(Script, EveryBoundActsAlike) {
-  const std::vector<float> bounds = test::edge_bounds(), given = test::edge_values(1.0F);
-  const auto channels = static_cast<std::int64_t>(bounds.size());
-  const at::Tensor x = at::tensor(given).view({-1, 1, 1, 1}).repeat({1, channels, 1, 1});
+  const at::Tensor bounds = at::tensor(test::edge_bounds());
+  const std::int64_t channels = bounds.numel();
+  at::Tensor x = at::tensor(test::edge_values(1.0F)).view({-1, 1, 1, 1});
+  x = x.repeat({1, channels, 1, 2});
   const at::NoGradGuard no_grad;
   for (const ActivationKind kind : {ActivationKind::kRelu, ActivationKind::kSilu})
-    for (const Clipping clipping : {Clipping::kRanger, Clipping::kRangerClamp}) {
-      Graph g;
-      const NodeId in = g.add("x", Input{channels, {1, 1}}, {});
-      const NodeId bounded =
-          g.add("bounded", BoundedActivation{at::tensor(bounds), clipping, kind}, {in});
-      g.add("flatten", Flatten{}, {bounded});
-      Twins twins(std::move(g));
-      EXPECT_TRUE(same_bits(twins.theirs(x), twins.ours(x))) << activation_name(kind);
+    for (const auto& [clipping, name] : rules::kClippings) {
+      if (!rules::can_restrict(clipping, kind)) continue;
+      const at::Tensor of_neurons = at::stack({bounds, bounds.roll(1)}, 1).unsqueeze(1);
+      std::vector<BoundedActivation> all = {{bounds, clipping, kind},
+                                            {of_neurons, clipping, kind},
+                                            {at::scalar_tensor(1.0F), clipping, kind}};
+      for (std::int64_t k = 0; kind != ActivationKind::kRelu && k < channels; ++k)
+        for (const at::Tensor& own : {bounds, of_neurons})
+          all.push_back({own, clipping, kind, own.roll(k, 0)});
+      for (const BoundedActivation& op : all) {
+        Graph g;
+        const NodeId in = g.add("x", Input{channels, {1, 2}}, {});
+        g.add("flatten", Flatten{}, {g.add("bounded", op, {in})});
+        Twins twins(std::move(g));
+        EXPECT_TRUE(same_bits(twins.theirs(x), twins.ours(x)))
+            << name << " " << activation_name(kind) << " " << op.bound.sizes();
+      }
     }
 }
 

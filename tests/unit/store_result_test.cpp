@@ -178,7 +178,7 @@ with h5py.File(sys.argv[1]) as f:
         'images correct top5 masked sdc_noncritical sdc_critical due correct_argmax faults_masked '
         'words_wrong words_flagged faults_stored session audited path wall_us rank').split(), list(t.columns)
     assert list(s.columns) == ('kind tensor element word_bits bit before after image effect '
-        'length').split()
+        'length outcome').split()
     assert list(t.id) == sorted(list(range(10)) * 2) and list(t.model) == [0, 1] * 10
     assert t.correct.tolist() == [(i * 37 + m) % 53 for i in range(10) for m in (0, 1)]
     assert t.block.min() == 0 and t.stratum.tolist() == [-1] * 20

@@ -16,9 +16,10 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr const char* kBegunEarlier =
-    "r.h5 was begun by an earlier version of sentinelnn (schema 1); finish it with that version, "
-    "or give fresh to start over, or another output";
+std::string begun_earlier(const std::string& layout) {
+  return "r.h5 was begun by an earlier version of sentinelnn (" + layout +
+         "); finish it with that version, or give fresh to start over, or another output";
+}
 
 ResultInfo info_of(int schema) {
   ResultInfo info = sample_info();
@@ -138,7 +139,7 @@ TEST(Schema1, IsNotContinued) {
               HasSubstr("finish it with that version, or wait"));
   EXPECT_NO_THROW(require_current_schema(dir / "none.h5", "wait"));
   EXPECT_THAT(message_of<UserError>([&] { open_store(path, quick_options(), info_of(2)); }),
-              HasSubstr(kBegunEarlier));
+              HasSubstr(begun_earlier("schema 1")));
   EXPECT_EQ(read_file(path), before);
   EXPECT_THAT(files_in(dir.path()), ElementsAre("r.h5"));
   ResultInfo other = info_of(2);
@@ -153,37 +154,46 @@ TEST(Schema1, IsNotContinued) {
   EXPECT_TRUE(read_result(path).trials.empty());
 }
 
-/// The journal of a campaign that was killed, as if of version 1.
-Bytes journal_of_version1(const std::string& result) {
+/// The journal of a campaign that was killed, as if of that version.
+Bytes journal_of(std::uint32_t version, const std::string& result) {
   {
-    ResultStore store = open_store(result, quick_options(), info_of(1));
+    ResultStore store =
+        open_store(result, quick_options(), info_of(version == 1 ? 1 : kSchemaVersion));
     store.append(flips(3));
   }
   Bytes journal = read_file(result + ".journal.0");
-  constexpr std::uint32_t kVersion = 1;
-  std::memcpy(journal.data() + 8, &kVersion, sizeof kVersion);
+  std::memcpy(journal.data() + 8, &version, sizeof version);
   write_file_atomic(result + ".journal.0", journal);
   return journal;
 }
 
+/// Journals of another layout of rows, beside a publication or alone.
+void expect_kept_and_not_read(std::uint32_t version, bool published) {
+  const TempDir dir;
+  const std::string path = dir / "r.h5";
+  const Bytes journal = journal_of(version, path);
+  if (!published) fs::remove(path);
+  EXPECT_THAT(message_of<UserError>([&] { open_store(path, quick_options(), info_of(2)); }),
+              HasSubstr(begun_earlier("journal version " + std::to_string(version))));
+  EXPECT_EQ(read_file(path + ".journal.0"), journal);
+  EXPECT_EQ(fs::exists(path), published);
+  StoreOptions fresh = quick_options();
+  fresh.fresh = true;
+  ResultStore store = open_store(path, fresh, info_of(2));
+  EXPECT_EQ(store.rows(), 0u);
+  store.finish(true);
+  EXPECT_THAT(files_in(dir.path()), ElementsAre("r.h5"));
+}
+
 TEST(Schema1, JournalsAreKeptAndNotRead) {
   const Quiet quiet;
-  for (const bool published : {true, false}) {
-    const TempDir dir;
-    const std::string path = dir / "r.h5";
-    const Bytes journal = journal_of_version1(path);
-    if (!published) fs::remove(path);
-    EXPECT_THAT(message_of<UserError>([&] { open_store(path, quick_options(), info_of(2)); }),
-                HasSubstr(kBegunEarlier));
-    EXPECT_EQ(read_file(path + ".journal.0"), journal);
-    EXPECT_EQ(fs::exists(path), published);
-    StoreOptions fresh = quick_options();
-    fresh.fresh = true;
-    ResultStore store = open_store(path, fresh, info_of(2));
-    EXPECT_EQ(store.rows(), 0u);
-    store.finish(true);
-    EXPECT_THAT(files_in(dir.path()), ElementsAre("r.h5"));
-  }
+  for (const bool published : {true, false}) expect_kept_and_not_read(1, published);
+}
+
+/// Version 2 had no outcomes of faults.
+TEST(Schema2, EarlierJournalsAreKeptAndNotRead) {
+  const Quiet quiet;
+  for (const bool published : {true, false}) expect_kept_and_not_read(2, published);
 }
 
 TEST(Schema1, ALeftOverPublicationIsNotRemovedBeforeTheRefusal) {
@@ -193,7 +203,7 @@ TEST(Schema1, ALeftOverPublicationIsNotRemovedBeforeTheRefusal) {
   write_part(path, 0, 20);
   fs::copy(path, path + ".tmp.77");
   EXPECT_THAT(message_of<UserError>([&] { open_store(path, quick_options(), info_of(2)); }),
-              HasSubstr(kBegunEarlier));
+              HasSubstr(begun_earlier("schema 1")));
   EXPECT_THAT(files_in(dir.path()), ElementsAre("r.h5", "r.h5.tmp.77"));
 }
 

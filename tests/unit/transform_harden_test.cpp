@@ -139,7 +139,7 @@ std::vector<Setting> all_settings() {
   for (const auto selection : {RowLayout::kOwn, RowLayout::kGroup}) {
     for (const auto correction : {Correction::kRange, Correction::kMin}) {
       for (const auto clipping : {Clipping::kRanger, Clipping::kRangerClamp}) {
-        for (const auto bounds : {BoundsPer::kLayer, BoundsPer::kChannel}) {
+        for (const auto bounds : {BoundsPer::kLayer, BoundsPer::kChannel, BoundsPer::kNeuron}) {
           settings.push_back({selection, correction, clipping, bounds});
         }
       }
@@ -183,7 +183,7 @@ TEST_P(Hardening, LeavesTheLogitsOfCalibrationImages) {
 }
 
 TEST_P(Hardening, SetsEveryBoundJustAboveTheLargestActivation) {
-  for (const auto per : {BoundsPer::kLayer, BoundsPer::kChannel}) {
+  for (const auto per : {BoundsPer::kLayer, BoundsPer::kChannel, BoundsPer::kNeuron}) {
     const Graph hardened =
         harden_as(hardening({RowLayout::kOwn, Correction::kRange, Clipping::kRanger, per}));
     Trace trace{all_images()};
@@ -192,9 +192,12 @@ TEST_P(Hardening, SetsEveryBoundJustAboveTheLargestActivation) {
       if (!std::holds_alternative<Activation>(graph_[id].op)) continue;
       const auto& bound = std::get<BoundedActivation>(hardened[id].op).bound;
       const auto& output = trace[static_cast<std::size_t>(id)];
-      const auto largest =
-          per == BoundsPer::kLayer ? output.max() : output.transpose(0, 1).flatten(1).amax(1);
-      EXPECT_EQ(bound.dim(), per == BoundsPer::kLayer ? 0 : 1);
+      const auto of_neurons = output.amax(0);
+      const auto largest = per == BoundsPer::kLayer ? of_neurons.max()
+                           : per == BoundsPer::kChannel
+                               ? of_neurons.view({output.size(1), -1}).amax(1)
+                               : of_neurons;
+      EXPECT_EQ(bound.sizes(), largest.sizes());
       // Two f32 roundings.
       EXPECT_TRUE(at::allclose(bound, largest * (1 + 0x1p-10), 1e-6, 0)) << graph_[id].name;
     }
@@ -255,6 +258,33 @@ TEST_P(Hardening, UnrestrictedKeepsRelu) {
   }
 }
 
+/// Bounds of neurons move with their channels, and are set anew for them.
+TEST_P(Hardening, BoundsOfNeuronsMoveWithTheirChannels) {
+  HardeningPlan how =
+      hardening({RowLayout::kOwn, Correction::kRange, Clipping::kRanger, BoundsPer::kNeuron});
+  how.duplication.ratio = 0;
+  const Graph bounded = harden_as(how);
+  const auto scores = test::random_scores(bounded, 6);
+  const Graph sorted = sort_channels(bounded, scores), plain = sort_channels(graph_, scores);
+  bool moved = false;
+  for (NodeId id = 0; id < sorted.size(); ++id) {
+    const auto* before = std::get_if<BoundedActivation>(&bounded[id].op);
+    if (before)
+      moved = moved || !at::equal(before->bound, std::get<BoundedActivation>(sorted[id].op).bound);
+  }
+  EXPECT_TRUE(moved);
+  // On the calibration images bounds that moved along cut nothing.
+  EXPECT_TRUE(test::same_bits(logits(sorted, all_images()), logits(plain, all_images())));
+  Graph anew = sorted.clone();
+  recalibrate(anew, images_, Comm::local(), at::kCPU);
+  for (NodeId id = 0; id < sorted.size(); ++id) {
+    const auto* own = std::get_if<BoundedActivation>(&sorted[id].op);
+    if (!own) continue;
+    EXPECT_TRUE(at::allclose(own->bound, std::get<BoundedActivation>(anew[id].op).bound,
+                             test::kFloats, test::kFewFloats));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Nets, Hardening, testing::Values(test::plain_residual, test::vgg_like));
 
 /// The largest activation of a channel is below 0, and so is its bound.
@@ -271,13 +301,43 @@ TEST(Bounds, AreAboveTheLargestActivationOfFunctionsThatGoBelowZero) {
   graph.add("fc", test::linear(4, 4 * 64), {x});
   const Dataset images = test::quadrants(20, 5);
   const at::Tensor all = images.batch(0, images.size(), {}).images;
-  for (const Clipping clipping : {Clipping::kRanger, Clipping::kRangerClamp}) {
-    Graph bounded = restrict_activations(graph, clipping, BoundsPer::kChannel);
-    calibrate(bounded, activation_ranges(graph, images, Comm::local(), at::kCPU));
-    const at::Tensor bound = std::get<BoundedActivation>(bounded[2].op).bound;
-    EXPECT_LT(bound[0].item<float>(), 0);
-    EXPECT_TRUE(test::same_bits(logits(graph, all), logits(bounded, all)));
+  Trace trace{all};
+  run(graph, trace);
+  for (const Clipping clipping : {Clipping::kRanger, Clipping::kRangerClamp})
+    for (const BoundsPer per : {BoundsPer::kLayer, BoundsPer::kChannel, BoundsPer::kNeuron}) {
+      Graph bounded = restrict_activations(graph, clipping, per);
+      calibrate(bounded, activation_ranges(graph, images, Comm::local(), at::kCPU, per));
+      const auto& op = std::get<BoundedActivation>(bounded[2].op);
+      EXPECT_TRUE(per != BoundsPer::kChannel || op.bound[0].item<float>() < 0);
+      ASSERT_EQ(op.low.sizes(), op.bound.sizes());
+      const at::Tensor least = trace[2].amin(0);
+      const at::Tensor of_bounds = per == BoundsPer::kLayer     ? least.min()
+                                   : per == BoundsPer::kChannel ? least.flatten(1).amin(1)
+                                                                : least;
+      EXPECT_TRUE(at::allclose(op.low, of_bounds, 0x1p-9, 0));
+      EXPECT_TRUE(test::same_bits(logits(graph, all), logits(bounded, all)));
+    }
+}
+
+TEST(Bounds, SmoothIsForReLUsAlone) {
+  Graph graph = test::plain_residual();
+  EXPECT_NO_THROW(restrict_activations(graph, Clipping::kSmooth, BoundsPer::kNeuron));
+  graph[graph.size() - 4].op = Activation{ActivationKind::kSilu};
+  try {
+    restrict_activations(graph, Clipping::kSmooth, BoundsPer::kLayer);
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("silu"), std::string::npos) << error.what();
   }
+}
+
+TEST(Bounds, OfNeuronsNeedImagesOfTheNetworksSize) {
+  Graph graph = test::plain_residual();
+  graph[0].op = Input{3, {6, 6}};
+  const Dataset images = test::quadrants(4, 6);  // 3 x 8 x 8
+  EXPECT_THROW(activation_ranges(graph, images, Comm::local(), at::kCPU, BoundsPer::kNeuron),
+               UserError);
+  EXPECT_NO_THROW(activation_ranges(graph, images, Comm::local(), at::kCPU));
 }
 
 class WeightBounding : public testing::TestWithParam<Graph (*)()> {};

@@ -50,6 +50,8 @@ struct ProtectionJob {
   RankingJob ranking;
   HardeningPlan hardening;
   std::int64_t calibration_images = -1;  // the first n training images, -1: all
+  bool fresh = false;                    // throw away what is kept of a search of bounds
+  std::string command, resolved;         // as in Job
 };
 
 /// Whether the file keeps each trial's faults.
@@ -61,6 +63,18 @@ enum class FaultsStored {
 /// "auto", "yes", "no". UserError.
 FaultsStored parse_faults_stored(const std::string& word);
 std::string faults_stored_name(FaultsStored stored);
+
+/// Which images the trials look at.
+enum class ImagesOf {
+  kTest,
+  kHeldOut,    // the last tenth of the training images (held_out of train.hpp)
+  kFirstHalf,  // of the test images
+  kSecondHalf,
+};
+/// "test", "held-out", "first-half", "second-half".
+/// UserError for an unknown word.
+ImagesOf parse_images_of(const std::string& word);
+std::string images_of_name(ImagesOf images);
 
 /// The parts of memory that may fail, and how they do.
 struct FaultsJob {
@@ -108,7 +122,8 @@ struct Job {
   std::optional<DivideBy> division;       // equal, stratified
   Precision precision;  // its half-width: of the share of failing images (exact:1) or the accuracy
   std::int64_t images_per_trial = -1;  // a random block of them, -1: all
-  std::int64_t images = -1;            // the first n test images, -1: all
+  ImagesOf images_of = ImagesOf::kTest;
+  std::int64_t images = -1;  // the first n of them, -1: all
   std::uint64_t seed = 1;
 
   EnginePath engine = EnginePath::kFast;
@@ -134,6 +149,9 @@ std::uint64_t planned_trials(const Job& job);
 
 /// That of every score; half-width 0: another number of trials, by `sampling`.
 Precision precision_of(const ChannelFaultsJob& job);
+
+/// Why no network of --also can be called so; empty: it can.
+std::string no_network_name(const std::string& name);
 
 /// Whether the plan protects anything.
 bool protects(const HardeningPlan& plan);

@@ -10,6 +10,7 @@ namespace sentinel {
 enum class ExitCode : int {
   kDone = 0,
   kMismatch = 1,      // replay or audit found a mismatch
+  kUnmet = 3,         // done, and what was wished for is not there: protect found nothing that good
   kUsage = 64,        // bad options, ratios, BER, job keys
   kData = 65,         // missing, unreadable or wrong input; file and byte offset named
   kBug = 70,          // please report

@@ -6,6 +6,9 @@
 
 namespace sentinel {
 
+/// What faults did to one image: each is counted by the member of OutcomeCounts of this name.
+enum class ImageOutcome : std::uint8_t { kMasked, kSdcNoncritical, kSdcCritical, kDue };
+
 /// The images of a trial by outcome: masked + sdc_noncritical + sdc_critical + due = images
 /// (docs/methods.md).
 struct OutcomeCounts {

@@ -2,8 +2,10 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "sentinel/core/outcome_counts.hpp"
 #include "sentinel/fault/fault_space.hpp"
 
 namespace sentinel {
@@ -12,6 +14,7 @@ namespace sentinel {
 struct FaultRecord {
   FaultSite site;
   Word before = 0, after = 0;
+  std::optional<ImageOutcome> outcome = {};  // of the one image that saw it
 };
 
 /// A value of a stored tensor that is read otherwise than without faults.

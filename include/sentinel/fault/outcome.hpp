@@ -43,6 +43,10 @@ struct TrialLogits {
 TrialResult classify(const at::Tensor& faulty, const at::Tensor& fault_free,
                      const at::Tensor& labels);
 
+/// The outcome of one image, a row of the logits that classify() takes.
+ImageOutcome outcome_of_image(const at::Tensor& faulty, const at::Tensor& fault_free,
+                              std::int64_t image);
+
 /// PyTorch's arg max per image; -1 where some logit is not finite.
 at::Tensor predictions_of(const at::Tensor& logits);
 

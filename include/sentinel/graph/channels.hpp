@@ -63,4 +63,16 @@ struct ChannelGroup {
 /// order.
 std::vector<ChannelGroup> channel_groups(const Graph& graph);
 
+/// New order of a node's channels: position i takes the old channel out[i] (in[i]). Channels that
+/// are not listed are removed.
+struct NodeOrder {
+  std::vector<std::int64_t> out, in;
+};
+/// Permutes everything of a node that is indexed by its output or input channels, and composes
+/// Graph::origin. Bug for channels of a grouped convolution that is not depthwise, and for removed
+/// ones of a hardened convolution.
+void reorder(Graph& graph, NodeId node, const NodeOrder& order);
+/// A copy of the graph with every node in its order.
+Graph reordered(const Graph& graph, const std::vector<NodeOrder>& orders);
+
 }  // namespace sentinel

@@ -16,17 +16,24 @@ struct Epilogue {
   // infinite. None: not needed.
   const std::uint8_t* one_rounding = nullptr;
   const float* other = nullptr;  // shape and layout of x
-  enum class Activation { kNone, kRelu, kRanger, kRangerClamp } activation = Activation::kNone;
-  const float* bound = nullptr;  // [C] as they act, of the bounded ones
+  enum class Activation {
+    kNone,
+    kRelu,
+    kRanger,
+    kRangerClamp,
+    kSmooth
+  } activation = Activation::kNone;
+  const float* bound = nullptr;   // [bound_pixels, C] as they act, of the bounded ones
+  std::int64_t bound_pixels = 1;  // of an image, where neurons have bounds
 };
 /// `to` may be `from`; both hold `pixels` rows of `channels` values.
 void apply_epilogue(const float* from, float* to, std::int64_t pixels, std::int64_t channels,
                     const Epilogue& epilogue);
 
-/// Bounds [] or [C] as they act (rules::acting_bound).
+/// Bounds as they act (rules::acting_bound): one, [C] or, pixel by pixel, [H, W, C].
 std::vector<float> acting_bounds(const BoundedActivation& op);
 
-/// Activation, then its upper bound if it has one: value by value, so that the bits do not depend
+/// Activation, then its bounds if it has any: value by value, so that the bits do not depend
 /// on the place in memory (LibTorch rounds exp otherwise behind the last whole vector). x f32
 /// [N, C, ...] on the CPU, contiguous or channels_last; the result has its layout.
 at::Tensor activate(const Activation& op, const at::Tensor& x);

@@ -46,6 +46,7 @@ void visit_tensors(AnyOp& op, Fn& fn) {
     fn("num_batches_tracked", op.batches_tracked);
   } else if constexpr (std::is_same_v<T, BoundedActivation>) {
     fn("bound", op.bound);
+    fn("bound_low", op.low);
   } else {
     static_assert(kTensorless<T>, "for_each_tensor: a new operator's tensors");
   }

@@ -48,6 +48,8 @@ class Dataset {
               const std::optional<Normalisation>& own) const;
   /// The first n images (all where n < 0 or larger).
   Dataset first(std::int64_t n) const;
+  /// Images begin ... end-1.
+  Dataset part(std::int64_t begin, std::int64_t end) const;
   /// SHA-256 over the pixels and labels, for provenance and fingerprint.
   std::string hash() const;
   const std::vector<std::uint8_t>& pixels() const { return pixels_; }

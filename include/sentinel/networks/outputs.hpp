@@ -17,7 +17,11 @@ enum class FileKind {
   kScript,         // TorchScript, by `export`
   kDamagedHdf5,
   kOther,
+  kAnswer,  // JSON, by `protect`
 };
+
+/// What an answer of `protect` begins with.
+inline constexpr char kAnswerHead[] = R"({"sentinelnn_protect":)";
 
 /// By what is in it; nothing is executed, no network is built. EnvironmentError where it cannot be
 /// read.

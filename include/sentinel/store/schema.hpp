@@ -128,6 +128,8 @@ struct TrialRow : OutcomeCounts {
 
 /// One fault: a flipped bit, or as `effect` says.
 struct FaultRow {
+  static constexpr std::uint8_t kNotTold = 255;
+
   std::uint8_t kind = 0;     // TensorClass
   std::uint32_t tensor = 0;  // row of /models/<m>/tensors
   /// Row-major in the logical tensor [out + copies, in/groups, kh, kw]: all originals, then the
@@ -144,6 +146,9 @@ struct FaultRow {
   std::int32_t image = -1;  // that alone sees the fault; -1: all
   std::uint8_t effect = 0;  // 0 flip, 1 stuck-at-0, 2 stuck-at-1, 3 random-word, 4 value
   std::uint8_t length = 1;  // bits hit: `bit` and those above it
+  /// ImageOutcome of `image` in this trial: 0 masked, 1 SDC-noncritical, 2 SDC-critical, 3 DUE.
+  /// kNotTold: all images see the fault, or an earlier version wrote the row.
+  std::uint8_t outcome = kNotTold;
 };
 
 struct TrialRecord {

@@ -30,6 +30,13 @@ bool train(Graph& graph, const Dataset& images, const Dataset& held_out,
 void check_training(const TrainOptions& options, Setting epochs = Setting::kEpochs,
                     Setting batch_size = Setting::kBatchSize);
 
+/// Training images apart.
+struct HeldOut {
+  Dataset fitted, held_out;
+};
+/// The last tenth, at least one image of one or more, is held out: fit() trains on none of it.
+HeldOut hold_out(const Dataset& images);
+
 /// train() as the commands use it. The epoch is chosen on a part of the images that is held out, or
 /// on the test images. Bounds and intervals of a hardened graph are removed before, and calibrated
 /// on the fitted images after. They are stored as the network's were and options.store says. False

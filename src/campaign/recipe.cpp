@@ -1,0 +1,176 @@
+#include "sentinel/campaign/recipe.hpp"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "sentinel/campaign/ranking.hpp"
+#include "sentinel/campaign/validation.hpp"
+#include "sentinel/core/hash.hpp"
+#include "sentinel/graph/profile.hpp"
+#include "sentinel/networks/hardening.hpp"
+#include "sentinel/networks/outputs.hpp"
+#include "sentinel/networks/pruning.hpp"
+#include "sentinel/networks/training_state.hpp"
+#include "sentinel/transform/prune.hpp"
+
+namespace sentinel {
+namespace {
+
+bool ranks(const Recipe& recipe) {
+  return recipe.protection.hardening.duplication.ratio > 0 ||
+         (recipe.training &&
+          (recipe.training->plan.ratio > 0 || !recipe.training->plan.ratios.empty()));
+}
+
+/// Bounds take as much memory whatever they are.
+Dataset grey_image(const std::string& dataset) {
+  const DatasetInfo& info = dataset_info(dataset);
+  const auto [channels, height, width] = info.shape;
+  return Dataset(
+      info, std::vector<std::uint8_t>(static_cast<std::size_t>(channels * height * width), 128),
+      {0});
+}
+
+/// The network as it will be in shape; its bounds, and which channels went, will be others.
+Graph shape_of(const Recipe& recipe, const Graph& original, const Dataset& grey) {
+  const auto l2_norm = [](const Graph& graph) {
+    return importance_method("l2-norm")->score({graph});
+  };
+  Graph parent = original.clone();
+  if (recipe.training) {
+    parent = prune(original, l2_norm(original), recipe.training->plan);
+    store_values(parent, recipe.training->finetune.store);
+    require_named(recipe.training->finetune.store, parent);
+  }
+  return harden(parent, l2_norm(parent), recipe.protection.hardening, grey, Comm::local(),
+                at::kCPU);
+}
+
+RecipeCost cost_of(const Recipe& recipe, const Graph& original, const Dataset& grey) {
+  const ModelCost before = model_cost(original);
+  RecipeCost cost;
+  try {
+    const ModelCost after = model_cost(shape_of(recipe, original, grey));
+    cost.memory = static_cast<double>(after.stored_bits) / static_cast<double>(before.stored_bits);
+    cost.macs = static_cast<double>(after.macs) / static_cast<double>(before.macs);
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kUsage) throw;
+    cost.unfit = error.what();
+  }
+  return cost;
+}
+
+ChannelScores scores_of(const Comm& comm, const NamedModel& model, const ModelSelection& selection,
+                        const Recipe& recipe, at::Device device) {
+  if (!ranks(recipe)) return importance_method("l2-norm")->score({model.graph});
+  return channel_scores(comm, model, selection, recipe.protection.ranking, device);
+}
+
+/// What is trained alike is trained once.
+std::string trained_path(const RecipePlace& place, const NamedModel& original,
+                         const PruningJob& training) {
+  const TrainOptions& o = training.finetune;
+  std::string text = fmt::format(
+      "{} {:.17g} {} epochs of {} lr {:.17g} momentum {:.17g} decay {:.17g} augment {} seed {} by "
+      "{}",
+      original.sha256, training.plan.ratio, training.finetune_epochs, o.batch_size, o.learning_rate,
+      o.momentum, o.weight_decay, o.augment, o.seed, best_on_name(training.best_on));
+  for (const auto& [layer, ratio] : training.plan.ratios)
+    text += fmt::format(" {}={:.17g}", layer, ratio);
+  for (const StoreRule& rule : o.store) text += " " + rule.text;
+  return (std::filesystem::path(place.folder) /
+          ("trained-" + sha256_hex(text).substr(0, 12) + ".pth"))
+      .string();
+}
+
+void write_made(const Comm& comm, const std::string& path, const NamedModel& model) {
+  comm.from_root([&] {
+    write_network(path, model.made);
+    return Bytes();
+  });
+}
+
+NamedModel train_parent(const Comm& comm, const NamedModel& original,
+                        const ModelSelection& selection, const Recipe& recipe,
+                        const RecipePlace& place, at::Device device) {
+  const std::string path = trained_path(place, original, *recipe.training);
+  const ChannelScores scores = scores_of(comm, original, selection, recipe, device);
+  PruningJob training = *recipe.training;
+  training.finetune.fresh = place.fresh;
+  NamedModel trained = make_pruned(comm, original, selection, scores, training, device,
+                                   place.command, state_beside(path), place.fresh ? "" : path);
+  write_made(comm, path, trained);
+  return trained;
+}
+
+NamedModel copy_of(const NamedModel& model) {
+  return {model.name, model.graph.clone(), model.sha256, model.file_sha256, model.recipe,
+          {},         model.file,          model.notes};
+}
+
+}  // namespace
+
+void validate(const Recipe& recipe) {
+  try {
+    validate(recipe.protection);
+    if (recipe.training) validate(*recipe.training);
+    if (!protects(recipe.protection.hardening) && !recipe.training)
+      throw UserError("protects nothing");
+  } catch (const UserError& error) {
+    throw UserError("recipe " + recipe.name + ": " + error.what());
+  }
+}
+
+bool needs_training_images(const Recipe& recipe) {
+  const HardeningPlan& plan = recipe.protection.hardening;
+  const bool copies = plan.duplication.ratio > 0;
+  return (recipe.training && recipe.training->finetune_epochs > 0) || plan.restricted ||
+         (copies && plan.duplication.correction == Correction::kRange) ||
+         (ranks(recipe) && ranks_by_images(recipe.protection.ranking));
+}
+
+std::vector<RecipeCost> recipe_costs(const Comm& comm, const NamedModel& original,
+                                     const std::string& dataset,
+                                     const std::vector<Recipe>& recipes) {
+  const Bytes bytes = comm.from_root([&] {
+    ByteWriter writer;
+    const Dataset grey = grey_image(dataset);
+    for (const Recipe& recipe : recipes) {
+      const RecipeCost cost = cost_of(recipe, original.graph, grey);
+      writer.write(cost.memory);
+      writer.write(cost.macs);
+      writer.vector(std::vector<char>(cost.unfit.begin(), cost.unfit.end()));
+    }
+    return writer.take();
+  });
+  ByteReader reader(bytes, "costs of recipes");
+  std::vector<RecipeCost> costs(recipes.size());
+  for (RecipeCost& cost : costs) {
+    cost.memory = reader.read<double>();
+    cost.macs = reader.read<double>();
+    const auto unfit = read_vector<char>(reader);
+    cost.unfit = {unfit.begin(), unfit.end()};
+  }
+  return costs;
+}
+
+std::string path_of(const RecipePlace& place, const Recipe& recipe) {
+  return (std::filesystem::path(place.folder) / (recipe.name + ".pth")).string();
+}
+
+void make_recipe(const Comm& comm, const NamedModel& original, const ModelSelection& selection,
+                 const Recipe& recipe, const RecipePlace& place, at::Device device) {
+  const std::string path = path_of(place, recipe);
+  const NamedModel parent = recipe.training
+                                ? train_parent(comm, original, selection, recipe, place, device)
+                                : copy_of(original);
+  if (!protects(recipe.protection.hardening)) return write_made(comm, path, parent);
+  const ChannelScores scores = scores_of(comm, parent, selection, recipe, device);
+  const NamedModel made = make_hardened(
+      comm, parent, selection, scores, recipe.protection.hardening,
+      recipe.protection.calibration_images, device, place.command, place.fresh ? "" : path);
+  write_made(comm, path, made);
+}
+
+}  // namespace sentinel

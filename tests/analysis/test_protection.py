@@ -1,0 +1,83 @@
+"""The answer of protect: read, drawn, and first on the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import plot_protection
+import pytest
+from hdf5 import ResultError
+from plot_protection import draw, read_answer
+from test_report import program
+
+SENTENCE = "coded loses 0.50 points"
+
+
+def recipe(name: str, memory: float, accuracy: float, **more: object) -> dict[str, object]:
+    race = {"fault_free": 0.9, "accuracy": accuracy, "trials": 32, "remains": accuracy > 0.8}
+    return {"name": name, "options": "--store …", "memory": memory, "macs": 1.0, "race": race, **more}
+
+
+@pytest.fixture
+def answer(tmp_path: Path) -> Path:
+    path = tmp_path / "net.pth.json"
+    found = {
+        "sentinelnn_protect": 1,
+        "answer": SENTENCE,
+        "wish": {"ber": 0.01},
+        "chosen": "coded",
+        "race_images": "the last tenth of the training images",
+        "recipes": [
+            recipe("coded", 0.5, 0.88),
+            recipe("small", 0.3, 0.70),
+            recipe("worse", 0.6, 0.60),
+            {"name": "large", "options": "", "memory": 2.0, "macs": 1.0, "left_out": "too much memory"},
+        ],
+    }
+    path.write_text(json.dumps(found))
+    return path
+
+
+def test_dominated_recipes_are_told_apart(answer):
+    found = read_answer(answer)
+    assert [r.name for r in found.raced] == ["coded", "small", "worse"]
+    assert [found.dominated(r) for r in found.raced] == [False, False, True]
+    assert [row["note"] for row in plot_protection.rows(found)] == [
+        "chosen", "beaten", "beaten", "too much memory",
+    ]  # fmt: skip
+    colours = {
+        line.get_label(): line.get_color() for axes in draw(found).axes for line in axes.lines
+    }
+    assert list(colours.values()) == [
+        plot_protection.CHOSEN, plot_protection.OTHER, plot_protection.GREY,
+    ]  # fmt: skip
+
+
+def test_the_report_begins_with_the_answer_and_the_frontier(paired, answer, tmp_path):
+    output = tmp_path / "page.html"
+    done = program("report.py", paired, "--answer", answer, "-o", output)
+    assert done.returncode == 0, done.stderr
+    text = output.read_text()
+    assert text.index(SENTENCE) < text.index("<img") < text.index("The confirmation")
+    assert text.index('alt="Recipes: ') < text.index('alt="Accuracy under faults')
+
+
+def test_without_a_race_there_is_no_picture(answer, tmp_path):
+    found = json.loads(answer.read_text())
+    for own in found["recipes"]:
+        own.pop("race", None)
+    answer.write_text(json.dumps(found))
+    assert draw(read_answer(answer)) is None
+    done = program("plot_protection.py", answer, "-o", tmp_path / "x.png")
+    assert done.returncode == 65 and "there was no race" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sentinelnn_protect": 1}', '{"answer": 1}'])
+def test_other_files_are_refused_in_one_line(tmp_path, text):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(ResultError, match="no answer of sentinelnn protect"):
+        read_answer(path)
+    done = program("plot_protection.py", path, "-o", tmp_path / "x.png")
+    assert done.returncode == 65 and len(done.stderr.splitlines()) == 1

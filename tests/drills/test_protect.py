@@ -1,0 +1,240 @@
+"""protect: the same rows, choice and answer on any number of ranks and after any kill; wishes that
+cannot be met and recipes that contradict themselves are told in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from drill import Result, kill_job
+
+SEED = int(os.environ.get("SENTINELNN_DRILL_SEED", time.time_ns() % 2**32))
+RECIPES = """\
+[coded]
+fold-batch-norm = true
+store = ["weight=int8+repeat:3", "bias,scale=fp16+repeat:5"]
+[plain]
+fold-batch-norm = true
+store = ["weight=int8", "bias,scale=fp16"]
+[trained]
+finetune-epochs = 1
+finetune-batch-size = 20
+train-store = ["weight=int4"]
+fold-batch-norm = true
+store = ["weight=int4+bch:8,4", "bias,scale=fp16+repeat:3"]
+[clipped]
+clipping = "ranger"
+calibration-images = 20
+"""
+
+
+@dataclass
+class Protection:
+    data: Path
+    checkpoint: Path
+    recipes: Path
+
+    def args(self, output: Path, *more: str | Path) -> list[str | Path]:
+        """`more`: options with their values, instead of these."""
+        options: dict[str | Path, str | Path] = {
+            "--data": self.data,
+            "--checkpoint": self.checkpoint,
+            "--recipes": self.recipes,
+            "--ber": "2e-3",
+            "--memory": "1.1",
+            "--repeat": "30",
+            "--images": "10",
+            "--race-images": "10",
+            "--equal": "5",
+            "--max-loss": "40",
+            "--output": output,
+        }
+        options |= dict(zip(more[::2], more[1::2], strict=True))
+        return ["protect", *(word for option in options.items() for word in option)]
+
+
+@pytest.fixture(scope="module")
+def protection(campaign, tmp_path_factory) -> Protection:
+    recipes = tmp_path_factory.mktemp("recipes") / "recipes.toml"
+    recipes.write_text(RECIPES)
+    return Protection(campaign.data, campaign.checkpoint, recipes)
+
+
+def results(output: Path) -> dict[str, Result]:
+    """The rounds of the race and the confirmation."""
+    paths = sorted(Path(f"{output}.race").glob("round*.h5")) + [Path(f"{output}.h5")]
+    return {re.sub(r".*[./]", "", path.stem): Result.read(path) for path in paths}
+
+
+def told(out: str, output: Path) -> str:
+    """stdout without the name of the output."""
+    return out.replace(str(output), "OUTPUT")
+
+
+@pytest.fixture(scope="module")
+def whole(sentinelnn, protection, tmp_path_factory) -> tuple[str, Path]:
+    """An undisturbed call in one process: what it said, and where its output is."""
+    output = tmp_path_factory.mktemp("whole") / "net.pth"
+    outcome = sentinelnn.run(protection.args(output))
+    assert outcome.code in (0, 3), outcome.err
+    return told(outcome.out, output), output
+
+
+def check_same(output: Path, whole: Path) -> None:
+    ours, theirs = results(output), results(whole)
+    assert ours.keys() == theirs.keys()
+    for name, result in ours.items():
+        result.check_same(theirs[name])
+    assert Path(f"{output}.json").read_bytes() == Path(f"{whole}.json").read_bytes()
+
+
+def test_the_answer_comes_first_and_is_that_of_the_files(whole):
+    out, output = whole
+    answer = json.loads(Path(f"{output}.json").read_text())
+    assert out.splitlines()[0] == answer["answer"]
+    assert answer["chosen"] in {"coded", "trained"}, "plain int8 collapses at this rate"
+    race = {recipe["name"]: recipe["race"] for recipe in answer["recipes"]}
+    assert set(race) == {"coded", "plain", "trained", "clipped"}
+    assert race["clipped"]["trials"] == 32 and not race["clipped"]["remains"]
+    rounds = [result for name, result in results(output).items() if name.startswith("round")]
+    assert race[answer["chosen"]]["trials"] == sum(
+        len(result.trials) // result.models for result in rounds
+    )
+    confirmed = results(output)["pth"]
+    assert len(confirmed.trials) == 2 * 30 and confirmed.complete
+    mean = confirmed.trials[confirmed.trials["model"] == 1]["correct"].mean() / 10
+    assert answer["confirmation"]["accuracy"]["estimate"] == pytest.approx(mean)
+
+
+def test_what_is_written_is_the_chosen_network_and_its_trials_replay(sentinelnn, whole):
+    _, output = whole
+    chosen = json.loads(Path(f"{output}.json").read_text())["chosen"]
+    assert output.read_bytes() == Path(f"{output}.race/{chosen}.pth").read_bytes()
+    for result in (Path(f"{output}.h5"), Path(f"{output}.race/round1.h5")):
+        replayed = sentinelnn.run(["replay", result, "--trials", "random:3"])
+        assert replayed.code == 0, replayed.err
+        assert sentinelnn.run(["summarize", result]).code == 0
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_the_same_on_any_number_of_ranks(sentinelnn, protection, whole, tmp_path, ranks):
+    output = tmp_path / "net.pth"
+    outcome = sentinelnn.run(protection.args(output), ranks=ranks)
+    assert told(outcome.out, output) == whole[0], outcome.err
+    check_same(output, whole[1])
+
+
+def test_the_same_after_any_kill(sentinelnn, protection, whole, tmp_path):
+    print(f"random moments: SENTINELNN_DRILL_SEED={SEED}")
+    moments = random.Random(SEED)
+    output = tmp_path / "net.pth"
+    outcome = None
+    for _ in range(8):
+        process = sentinelnn.start(protection.args(output), ranks=2)
+        try:
+            process.communicate(timeout=moments.uniform(0.5, 8))
+            break
+        except Exception:  # noqa: BLE001 - still running
+            kill_job(process)
+            process.communicate()
+    outcome = sentinelnn.run(protection.args(output), ranks=2)
+    assert told(outcome.out, output) == whole[0], outcome.err
+    check_same(output, whole[1])
+
+
+def test_a_stop_is_75_and_the_same_command_goes_on(sentinelnn, protection, whole, tmp_path):
+    output = tmp_path / "net.pth"
+    process = sentinelnn.start(protection.args(output))
+    while not Path(f"{output}.race/round1.h5").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 75, err
+    outcome = sentinelnn.run(protection.args(output))
+    assert told(outcome.out, output) == whole[0], outcome.err
+    check_same(output, whole[1])
+
+
+def test_budgets_that_nothing_fits(sentinelnn, protection, tmp_path):
+    output = tmp_path / "net.pth"
+    outcome = sentinelnn.run(protection.args(output, "--memory", "0.01"))
+    assert outcome.code == 3, outcome.err
+    assert outcome.out.startswith("no recipe fits memory 0.01 and MACs 1 of the unprotected network")
+    assert "the nearest is plain" in outcome.out.splitlines()[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.pth.json"]
+
+
+def test_a_loss_that_nothing_keeps(sentinelnn, protection, whole):
+    """The race and the confirmation are there; only the answer is another."""
+    _, output = whole
+    before = Path(f"{output}.json").read_bytes()
+    outcome = sentinelnn.run(protection.args(output, "--max-loss", "0"))
+    assert outcome.code == 3, outcome.err
+    first = outcome.out.splitlines()[0]
+    assert first.startswith("a loss of at most 0 points ") and "the nearest that was found" in first
+    Path(f"{output}.json").write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--memory", "0"], "--memory 0 is no budget"),
+        (["--max-loss", "-1"], "--max-loss -1 lies outside"),
+        (["--equal", "0"], "--equal 0 lies outside"),
+        (["--ber", "0"], "--ber is missing or lies outside"),
+        (["--method", "seed"], "--recipes and --method contradict each other"),
+        (["--fault-target", "activation"], "protect is for faults in memory"),
+    ],
+)
+def test_contradicting_options(sentinelnn, protection, tmp_path, options, message):
+    outcome = sentinelnn.run(protection.args(tmp_path / "net.pth", *options))
+    assert outcome.code == 64 and len(outcome.messages) == 1 and message in outcome.err, outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no recipe"),
+        ("x = 1\n", "'x' must be a table"),
+        ("[a]\nstor = ['weight=int8']\n", "recipes.toml:2: unknown key 'stor'"),
+        ("[a]\n", "recipe a: protects nothing"),
+        ("[hardened]\nstore = ['weight=int8']\n", "recipe 'hardened'"),
+        ("[a]\nfold-batch-norm = true\nclipping = 'ranger'\n", "recipe a: --fold-batch-norm"),
+        ("[a]\ntrain-store = ['weight=int4']\n", "recipe a: train-store needs finetune-epochs"),
+        ("[a]\nstore = ['weight=int9']\n", "int9"),
+        ("[a]\nstore = ['bias@nowhere*=fp16']\n", "recipe a: --store bias@nowhere*=fp16: the network"),
+    ],
+)
+def test_recipes_that_cannot_be(sentinelnn, protection, tmp_path, text, message):
+    recipes = tmp_path / "recipes.toml"
+    recipes.write_text(text)
+    output = tmp_path / "net.pth"
+    args = protection.args(output, "--recipes", str(recipes))
+    outcome = sentinelnn.run(args)
+    assert outcome.code == 64 and len(outcome.messages) == 1 and message in outcome.err, outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["recipes.toml"]
+
+
+def test_without_training_images_half_of_the_test_images_decides(
+    sentinelnn, protection, tmp_path
+):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "test_batch.bin").write_bytes((protection.data / "test_batch.bin").read_bytes())
+    output = tmp_path / "net.pth"
+    outcome = sentinelnn.run(protection.args(output, "--data", str(data)))
+    assert outcome.code in (0, 3), outcome.err
+    assert "half of the test images decides" in outcome.err
+    answer = json.loads(Path(f"{output}.json").read_text())
+    left_out = {r["name"]: r.get("left_out") for r in answer["recipes"]}
+    needs = "needs training images"
+    assert left_out == {"coded": None, "plain": None, "trained": needs, "clipped": needs}
+    assert "first half" in answer["race_images"]
+    assert "second half" in answer["confirmation"]["images"]

@@ -1,0 +1,84 @@
+#include <gmock/gmock.h>
+
+#include <set>
+
+#include "app/protect_answer.hpp"
+#include "app/recipe_table.hpp"
+#include "sentinel/networks/outputs.hpp"
+
+namespace sentinel {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+TEST(Recipes, TheBuiltInOnesHoldThePublishedMethods) {
+  const std::vector<Recipe> recipes = parse_recipes("built-in recipes", built_in_recipes());
+  EXPECT_LE(recipes.size(), kMostRecipes);
+  std::set<std::string> names;
+  for (const Recipe& recipe : recipes) names.insert(recipe.name);
+  EXPECT_EQ(names.size(), recipes.size());
+  for (const char* method : {"seed", "ranger", "mset", "cep", "secded", "zero-space"})
+    EXPECT_EQ(names.count(method), 1u) << method;
+}
+
+TEST(Recipes, AreInTheOrderOfTheFileAndDoWhatTheyAreTold) {
+  const std::vector<Recipe> recipes = parse_recipes("r.toml", R"(
+[zero]
+store = ["weight=int8", "bias=fp16"]
+[a]
+finetune-epochs = 2
+train-store = ["weight=int4"]
+weight-bounds = "layer"
+)");
+  ASSERT_EQ(recipes.size(), 2u);
+  EXPECT_EQ(recipes[0].name, "zero");
+  EXPECT_EQ(recipes[0].options, "--store weight=int8 --store bias=fp16");
+  EXPECT_FALSE(recipes[0].training);
+  EXPECT_FALSE(recipes[0].protection.hardening.restricted);
+  EXPECT_EQ(recipes[0].protection.hardening.duplication.ratio, 0);
+  EXPECT_FALSE(needs_training_images(recipes[0]));
+  ASSERT_TRUE(recipes[1].training);
+  EXPECT_EQ(recipes[1].training->finetune_epochs, 2);
+  EXPECT_EQ(recipes[1].training->finetune.store.at(0).text, "weight=int4");
+  EXPECT_TRUE(needs_training_images(recipes[1]));
+}
+
+Answer answer_of(double accuracy) {
+  Answer answer;
+  answer.wish.ber = 1e-2;
+  answer.candidates.push_back(
+      {parse_recipes("r", "[a]\nstore=['weight=int8']")[0], {0.25, 1, ""}, ""});
+  answer.winner = 0;
+  answer.confirmed.fault_free = 0.9;
+  answer.confirmed.chosen = {accuracy, accuracy - 0.002, accuracy + 0.002, 0.95, "t", 500};
+  return answer;
+}
+
+TEST(ProtectAnswer, IsMetWhereTheWholeIntervalOfTheLossIsWithinTheWish) {
+  EXPECT_TRUE(answer_of(0.893).met());
+  EXPECT_THAT(sentence_of(answer_of(0.893)),
+              StartsWith("a loses 0.70 points [0.50, 0.90] at BER 0.01"));
+  EXPECT_FALSE(answer_of(0.891).met());
+  EXPECT_THAT(sentence_of(answer_of(0.891)), HasSubstr("is not shown, more trials may"));
+  EXPECT_FALSE(answer_of(0.88).met());
+  EXPECT_THAT(sentence_of(answer_of(0.88)), HasSubstr("is missed"));
+}
+
+TEST(ProtectAnswer, IsOneLineOfJsonThatOutputsKnow) {
+  const std::string json = to_json(answer_of(0.893));
+  EXPECT_THAT(json, StartsWith(kAnswerHead));
+  EXPECT_EQ(json.find('\n'), json.size() - 1);
+}
+
+TEST(ProtectAnswer, NamesTheNearestWhereNothingFits) {
+  Answer answer = answer_of(0.9);
+  answer.winner = -1;
+  answer.wish.memory = 0.2;
+  answer.candidates[0].left_out = "too much memory";
+  EXPECT_FALSE(answer.met());
+  EXPECT_THAT(sentence_of(answer), HasSubstr("the nearest is a with 0.250 and 1.000"));
+}
+
+}  // namespace
+}  // namespace sentinel
