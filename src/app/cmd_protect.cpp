@@ -167,12 +167,12 @@ class Protect : public Command {
     if (!recipes_.empty()) return parse_recipes(recipes_, text);
     std::vector<Recipe> all = parse_recipes("built-in recipes", built_in_recipes());
     if (method_.empty()) return all;
-    std::string known;
+    std::vector<std::string> known;
     for (Recipe& recipe : all) {
       if (recipe.name == method_) return {std::move(recipe)};
-      known += (known.empty() ? "" : ", ") + recipe.name;
+      known.push_back(recipe.name);
     }
-    throw UserError("--method " + method_ + " is unknown; choose one of: " + known);
+    throw UserError(unknown_word("--method", method_, known));
   }
 
   NamedModel load_original(const Comm& comm) const {
