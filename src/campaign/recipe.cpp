@@ -114,6 +114,10 @@ NamedModel copy_of(const NamedModel& model) {
 void validate(const Recipe& recipe) {
   try {
     validate(recipe.protection);
+    if (recipe.protection.hardening.duplication.overhead)
+      throw UserError(spelled(Setting::kOverhead) +
+                      " chooses by scores, so that the costs are not known before; give " +
+                      spelled(Setting::kHardeningRatio));
     if (recipe.training) validate(*recipe.training);
     if (!protects(recipe.protection.hardening) && !recipe.training)
       throw UserError("protects nothing");
