@@ -7,6 +7,7 @@
 #include "sentinel/campaign/ranking.hpp"
 #include "sentinel/campaign/validation.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/networks/hardening.hpp"
 #include "sentinel/networks/outputs.hpp"
