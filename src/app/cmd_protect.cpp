@@ -168,13 +168,13 @@ class Protect : public Command {
   std::vector<Recipe> chosen_recipes(const std::string& text) const {
     if (!recipes_.empty()) return parse_recipes(recipes_, text);
     if (method_.empty()) return parse_recipes("built-in recipes", built_in_recipes());
-    std::string known;
+    std::vector<std::string> known;
     for (const std::string_view table : {built_in_recipes(), long_recipes()})
       for (Recipe& recipe : parse_recipes("built-in recipes", table)) {
         if (recipe.name == method_) return {std::move(recipe)};
-        known += (known.empty() ? "" : ", ") + recipe.name;
+        known.push_back(recipe.name);
       }
-    throw UserError("--method " + method_ + " is unknown; choose one of: " + known);
+    throw UserError(unknown_word("--method", method_, known));
   }
 
   NamedModel load_original(const Comm& comm) const {

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <map>
 
 #include "sentinel/core/cpus.hpp"
 #include "sentinel/core/error.hpp"
@@ -24,16 +23,28 @@ namespace {
 
 constexpr NamedValue<OverheadOf> kOverheadOf[] = {{"parameters", OverheadOf::kParameters},
                                                   {"macs", OverheadOf::kMacs}};
+constexpr NamedValue<bool> kPositions[] = {{"log2", false}, {"all", true}};
+constexpr NamedValue<GroupScore> kGroupScores[] = {{"mean", GroupScore::kMean},
+                                                   {"first", GroupScore::kFirst}};
+constexpr NamedValue<RowLayout> kSelections[] = {{"own", RowLayout::kOwn},
+                                                 {"group", RowLayout::kGroup}};
+constexpr NamedValue<Correction> kCorrections[] = {{"range", Correction::kRange},
+                                                   {"min", Correction::kMin}};
+constexpr NamedValue<BoundsPer> kBoundsPer[] = {
+    {"layer", BoundsPer::kLayer}, {"channel", BoundsPer::kChannel}, {"neuron", BoundsPer::kNeuron}};
+constexpr NamedValue<std::optional<WeightBoundsPer>> kWeightBoundsPer[] = {
+    {"off", {}}, {"layer", WeightBoundsPer::kLayer}, {"channel", WeightBoundsPer::kChannel}};
 
-/// The value a word stands for, or an error that lists the words.
-template <class T>
-T choose(const std::string& option, const std::string& word,
-         const std::map<std::string, T>& choices) {
-  const auto found = choices.find(word);
-  if (found != choices.end()) return found->second;
-  std::string known;
-  for (const auto& [name, value] : choices) known += (known.empty() ? "" : ", ") + name;
-  throw UserError(option + " " + word + " is unknown; choose one of: " + known);
+/// Nothing for "none".
+std::optional<Clipping> clipping_of(const std::string& word) {
+  if (word == "none") return {};
+  std::vector<std::string> known;
+  for (const auto& [clipping, name] : rules::kClippings) {
+    if (word == name) return clipping;
+    known.emplace_back(name);
+  }
+  known.emplace_back("none");
+  throw UserError(unknown_word("--clipping", word, known));
 }
 
 /// What is wrong with a text as a whole number of 64 bits, nothing if it is one.
@@ -232,8 +243,7 @@ void keep_channel_trials(RankingJob& job, const Context& context, const std::str
 
 RankingJob ranking_job(const RankingOptions& o) {
   RankingJob job = o.job;
-  job.deepvigor.all_positions =
-      choose<bool>("--deepvigor-positions", o.positions, {{"log2", false}, {"all", true}});
+  job.deepvigor.all_positions = parse_word(kPositions, Setting::kDeepvigorPositions, o.positions);
   return job;
 }
 
@@ -274,8 +284,7 @@ void add_group_score(CLI::App& app, std::string& group_score) {
 }
 
 GroupScore group_score_of(const std::string& word) {
-  return choose<GroupScore>("--group-score", word,
-                            {{"mean", GroupScore::kMean}, {"first", GroupScore::kFirst}});
+  return parse_word(kGroupScores, Setting::kGroupScore, word);
 }
 
 PruningJob pruning_job(const PruningOptions& o) {
@@ -370,25 +379,17 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   if (!o.overhead.second.empty())
     plan.overhead = {o.overhead.first,
                      parse_word(kOverheadOf, Setting::kOverhead, o.overhead.second)};
-  plan.layout = choose<RowLayout>("--selection", o.selection,
-                                  {{"own", RowLayout::kOwn}, {"group", RowLayout::kGroup}});
-  plan.correction = choose<Correction>("--correction", o.correction,
-                                       {{"range", Correction::kRange}, {"min", Correction::kMin}});
+  plan.layout = parse_word(kSelections, Setting::kSelection, o.selection);
+  plan.correction = parse_word(kCorrections, Setting::kCorrection, o.correction);
   plan.group_score = group_score_of(o.group_score);
-  job.hardening.bounds = choose<BoundsPer>("--bounds", o.bounds,
-                                           {{"layer", BoundsPer::kLayer},
-                                            {"channel", BoundsPer::kChannel},
-                                            {"neuron", BoundsPer::kNeuron}});
+  job.hardening.bounds = parse_word(kBoundsPer, Setting::kBounds, o.bounds);
   job.hardening.search = parse_bound_search(o.bound_search);
   if (!o.bound_rates.empty()) job.hardening.search.rates = o.bound_rates;
   job.hardening.search.seed = o.bound_seed;
   job.hardening.search.epochs = o.bound_epochs;
-  job.hardening.weight_bounds = choose<std::optional<WeightBoundsPer>>(
-      "--weight-bounds", o.weight_bounds,
-      {{"off", {}}, {"layer", WeightBoundsPer::kLayer}, {"channel", WeightBoundsPer::kChannel}});
-  std::map<std::string, std::optional<Clipping>> clippings = {{"none", {}}};
-  for (const auto& [kind, name] : rules::kClippings) clippings[name] = kind;
-  const auto clipping = choose("--clipping", o.clipping, clippings);
+  job.hardening.weight_bounds =
+      parse_word(kWeightBoundsPer, Setting::kWeightBounds, o.weight_bounds);
+  const std::optional<Clipping> clipping = clipping_of(o.clipping);
   job.hardening.store = store_rules(o.store);
   job.hardening.fold_batch_norm = o.fold_batch_norm;
   job.hardening.restricted = clipping.has_value();

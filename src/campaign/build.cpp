@@ -200,6 +200,7 @@ std::shared_ptr<const FaultList> load_list(const Comm& comm, Job& job, const Gra
 
 void require_selection(const std::vector<NamedModel>& models, const Job& job) {
   std::vector<const Graph*> graphs;
+  graphs.reserve(models.size());
   for (const NamedModel& model : models) graphs.push_back(&model.graph);
   Selection selection = selection_of(job.faults);
   selection.layers = job.faults.layers;  // as they were written, so that each is looked for

@@ -162,6 +162,7 @@ void describe_networks(DryRun& run, const Built& built, const Selection& selecti
     timed.push_back(model.graph.clone());
     timed.back().to(device, at::MemoryFormat::ChannelsLast);
   }
+  pointers.reserve(timed.size());
   for (const Graph& graph : timed) pointers.push_back(&graph);
   const std::int64_t batch = std::min(kTimedImages, built.images.size());
   const at::Tensor pixels = built.images.batch(0, batch, built.models[0].graph.normalisation)

@@ -27,6 +27,7 @@ StoreOptions store_options(const Job& job, const TrialPlan& plan) {
 
 std::vector<std::string> names_of(const std::vector<ModelInfo>& models) {
   std::vector<std::string> names;
+  names.reserve(models.size());
   for (const ModelInfo& model : models) names.push_back(model.name);
   return names;
 }

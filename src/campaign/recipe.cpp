@@ -8,6 +8,7 @@
 #include "sentinel/campaign/ranking.hpp"
 #include "sentinel/campaign/validation.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/setting.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/networks/outputs.hpp"
 #include "sentinel/networks/pruning.hpp"
@@ -114,6 +115,10 @@ NamedModel copy_of(const NamedModel& model) {
 void validate(const Recipe& recipe) {
   try {
     validate(recipe.protection);
+    if (recipe.protection.hardening.duplication.overhead)
+      throw UserError(spelled(Setting::kOverhead) +
+                      " chooses by scores, so that the costs are not known before; give " +
+                      spelled(Setting::kHardeningRatio));
     if (recipe.training) validate(*recipe.training);
     if (!protects(recipe.protection.hardening) && !recipe.training)
       throw UserError("protects nothing");

@@ -137,17 +137,19 @@ std::string engine_of(const TrialRow& row) {
 std::vector<std::string> compare(const TrialRecord& stored, const TrialRecord& replayed,
                                  bool bitwise) {
   std::vector<Difference> found = differences(stored.row, replayed.row);
-  if (!bitwise)
+  if (!bitwise) {
     found.erase(std::remove_if(found.begin(), found.end(),
                                [](const Difference& difference) {
                                  return difference.column == "masked" ||
                                         difference.column == "sdc_noncritical";
                                }),
                 found.end());
+  }
   if (stored.row.faults_stored != 0 && replayed.row.faults_stored != 0)
     for (Difference& difference : differences(stored.faults, replayed.faults))
       found.push_back(std::move(difference));
   std::vector<std::string> texts;
+  texts.reserve(found.size());
   for (const Difference& d : found)
     texts.push_back(fmt::format("{}: {} -> {}", d.column, d.first, d.second));
   return texts;

@@ -78,7 +78,7 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
     }
     if (point.sampling != Sampling::kStratified) continue;
     const StratifiedSampler sampler(point.sampler, {{original, space}}, point.faults, !alone);
-    if (!sampler.divides())
+    if (!sampler.divides()) {
       throw UserError(fmt::format(
           "{} stratified: trials of {}{} have no strata; leave it out (strata are known for {} "
           "where words have several classes of bits and, of several networks, one format; for "
@@ -87,6 +87,7 @@ void check_designs(const std::vector<CampaignPoint>& points, const Graph& origin
           observes_shares(point.sampler) ? ""
                                          : fmt::format(" at BER {:g}", sampler_ber(point.sampler)),
           spelled(Setting::kSingleBit)));
+    }
     SampledStrata strata = sampled_strata(sampler.strata().weights, sampler.strata().costs);
     Design(design_options(point, 0, 0, std::move(strata.weights), std::move(strata.costs)));
   }

@@ -161,7 +161,7 @@ void StratifiedSampler::State::divide_words(const Graph& graph, const FaultSpace
   strata.version = 2;
   strata.of_words = all;
   if (!all) return;
-  strata.names.push_back("all words read right");
+  strata.names.emplace_back("all words read right");
   strata.weights.push_back(by_count.front().share);
   strata.counts.push_back(0);
   strata.costs.push_back(0);

@@ -8,6 +8,7 @@
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/hash.hpp"
 #include "sentinel/core/setting.hpp"
+#include "sentinel/core/word_table.hpp"
 
 namespace sentinel {
 namespace {
@@ -52,12 +53,12 @@ std::vector<float> normalisation_table(const Normalisation& by) {
 }  // namespace
 
 const DatasetInfo& dataset_info(const std::string& name) {
-  std::string known;
+  std::vector<std::string> known;
   for (const DatasetInfo& info : dataset_table()) {
     if (info.name == name) return info;
-    known += (known.empty() ? "" : ", ") + info.name;
+    known.push_back(info.name);
   }
-  throw UserError("there is no data set \"" + name + "\"; choose one of " + known);
+  throw UserError(unknown_word(spelled(Setting::kDataset), name, known));
 }
 
 std::vector<std::string> dataset_names() {

@@ -8,6 +8,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/setting.hpp"
+#include "sentinel/core/word_table.hpp"
 #include "sentinel/io/dataset.hpp"
 
 namespace sentinel {
@@ -41,13 +42,12 @@ bool is_name(const Words& words) {
 }
 
 Normalisation constants_of(const std::string& option, const std::string& name) {
-  std::string known;
+  std::vector<std::string> known;
   for (const auto& [other, constants] : named()) {
     if (other == name) return constants;
-    known += (known.empty() ? "" : ", ") + other;
+    known.push_back(other);
   }
-  throw UserError(option + " " + name + " is no name of constants; choose one of " + known +
-                  ", or give numbers");
+  throw UserError(unknown_word(option, name, known) + "; or give numbers");
 }
 
 Values numbers(const std::string& option, const Words& words) {

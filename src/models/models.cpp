@@ -7,6 +7,7 @@
 #include "models/weights_choice.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/setting.hpp"
+#include "sentinel/core/word_table.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/models/model.hpp"
 
@@ -93,7 +94,7 @@ const Family* find_family(const std::string& name) {
 
 const Family& family_of(const std::string& name) {
   if (const Family* family = find_family(name)) return *family;
-  throw UserError("unknown model '" + name + "'; known are " + joined(model_names()) +
+  throw UserError(unknown_word(spelled(Setting::kModel), name, model_names()) +
                   "; or give a TorchScript file");
 }
 

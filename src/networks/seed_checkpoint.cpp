@@ -6,6 +6,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/setting.hpp"
+#include "sentinel/core/word_table.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/rules.hpp"
 #include "sentinel/models/model.hpp"
@@ -66,12 +67,12 @@ void check_clipping(const Graph& graph, Clipping clipping) {
 }  // namespace
 
 Clipping parse_clipping(const std::string& word) {
-  std::string known;
+  std::vector<std::string> known;
   for (const auto& [clipping, name] : rules::kClippings) {
     if (word == name) return clipping;
-    known += (known.empty() ? "" : " or ") + std::string(name);
+    known.emplace_back(name);
   }
-  throw UserError(spelled(Setting::kClipping) + " " + word + " is unknown; choose " + known);
+  throw UserError(unknown_word(spelled(Setting::kClipping), word, known));
 }
 
 void check_seed_options(const Graph& graph, const ModelSelection& selection) {

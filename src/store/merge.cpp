@@ -56,6 +56,7 @@ void check_plan(const std::string& path, const ResultInfo& info) {
 template <class Row>
 std::vector<std::string> names_of(const std::vector<Row>& rows, std::string Row::*name) {
   std::vector<std::string> names;
+  names.reserve(rows.size());
   for (const Row& row : rows) names.push_back(row.*name);
   return names;
 }

@@ -132,7 +132,7 @@ std::int64_t duplicate_count(std::int64_t channels, double ratio) {
 }
 
 bool duplicates(const DuplicationPlan& plan) {
-  return plan.overhead || plan.ratio > 0;
+  return plan.overhead || plan.ratio != 0;  // ratios that are none are refused later
 }
 
 namespace {

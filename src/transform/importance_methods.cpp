@@ -1,14 +1,11 @@
 #include "transform/importance_methods.hpp"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "sentinel/core/bytes.hpp"
-#include "sentinel/core/error.hpp"
+#include "sentinel/core/word_table.hpp"
 
 namespace sentinel {
 namespace {
@@ -57,8 +54,7 @@ std::unique_ptr<ImportanceMethod> importance_method(const std::string& name) {
     if (name == method.name) return method.make();
   }
   if (name == kChannelFaults) throw Bug(name + " is a campaign, no method of one rank");
-  throw UserError("unknown importance method '" + name + "'; choose one of " +
-                  fmt::format("{}", fmt::join(importance_names(), ", ")));
+  throw UserError(unknown_word(spelled(Setting::kImportance), name, importance_names()));
 }
 
 ChannelScores score_filters(const Graph& graph,

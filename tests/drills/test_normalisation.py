@@ -146,7 +146,7 @@ def test_options_win_and_are_stored(sentinelnn, campaign, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--mean", "cifar11"], "--mean cifar11 is no name of constants; choose one of cifar10, "),
+        (["--mean", "cifar11"], "--mean cifar11 is unknown; choose cifar10, "),
         (["--mean", "0.5,0.5"], "--mean wants 3 numbers, one for each channel of the images, or a name; it has 2"),
         (["--std", "0.5", "0", "0.5"], "the std 0 is not a finite number above 0"),
         (["--mean", "124,116,104"], "the mean 124 is not from 0 to 1; it is of pixels / 255"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 
@@ -12,6 +11,10 @@ import pytest
 from drill import Result
 
 BUDGET = ["--overhead", "0.05:parameters"]
+
+
+# Neither looks at images.
+QUICK = ["--clipping", "none", "--correction", "min"]
 
 
 def words(campaign, *how: str | Path) -> list[str | Path]:
@@ -27,33 +30,24 @@ def hardened(sentinelnn, campaign, scratch) -> Path:
     folder.mkdir()
     outcome = sentinelnn.run(words(campaign, *BUDGET), cwd=folder)
     assert outcome.code == 0, outcome.err
+    assert "scores of l2-norm compare the channels of one layer" in outcome.err
     return folder / "h.pth"
 
 
-def test_the_budget_is_kept_and_nearly_used(sentinelnn, campaign, tmp_path):
-    for of, row in (("parameters", "parameters"), ("macs", "MACs per image")):
-        how = ["--overhead", f"0.05:{of}", "--importance", "salience"]
-        outcome = sentinelnn.run(words(campaign, *how), cwd=tmp_path)
-        assert outcome.code == 0, outcome.err
-        reached = float(re.search(rf"{row} .* (\d\.\d+)\n", outcome.out)[1])
-        assert 1.045 <= reached <= 1.05
-        assert f"{reached:.4f} of those before, at most 1.05 were allowed" in outcome.err
-        listed = re.findall(r"(\S+)=(\S+) +(\d+) +(\d+)\n", outcome.out)
-        numbers = re.search(r"(\d+) of (\d+) channels, in (\d+) of (\d+) conv", outcome.err)
-        copies, channels, layers, convolutions = map(int, numbers.groups())
-        assert copies == sum(int(count) for *_, count, _ in listed) and channels == 688
-        assert layers == len(listed) and convolutions == 21
-        assert "compare the channels of one layer" not in outcome.err
-        profile = ["profile", "--checkpoint", "h.pth", "--json"]
-        cost = json.loads(sentinelnn.run(profile, cwd=tmp_path).out)
-        plain = ["profile", "--checkpoint", campaign.checkpoint, "--json"]
-        before = json.loads(sentinelnn.run(plain).out)
-        assert abs(cost[of] / before[of] - reached) < 1e-4
-
-
-def test_norms_are_warned_of(sentinelnn, campaign, tmp_path):
-    outcome = sentinelnn.run(words(campaign, *BUDGET), cwd=tmp_path)
-    assert "scores of l2-norm compare the channels of one layer" in outcome.err
+@pytest.mark.parametrize(("of", "row"), [("parameters", "parameters"), ("macs", "MACs per image")])
+def test_the_budget_is_kept_and_nearly_used(sentinelnn, campaign, tmp_path, of, row):
+    how = ["--overhead", f"0.05:{of}", "--importance", "salience"]
+    outcome = sentinelnn.run(words(campaign, *how, *QUICK), cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    reached = float(re.search(rf"{row} .* (\d\.\d+)\n", outcome.out)[1])
+    assert 1.045 <= reached <= 1.05
+    assert f"{reached:.4f} of those before, at most 1.05 were allowed" in outcome.err
+    listed = re.findall(r"\n\S+=\S+ +(\d+) +\d+", outcome.out)
+    numbers = re.search(r"(\d+) of (\d+) channels, in (\d+) of (\d+) conv", outcome.err)
+    copies, channels, layers, convolutions = map(int, numbers.groups())
+    assert (copies, layers) == (sum(map(int, listed)), len(listed))
+    assert (channels, convolutions) == (784, 21)
+    assert "compare the channels of one layer" not in outcome.err
 
 
 def test_any_ranks_and_spellings_give_the_same_network(sentinelnn, campaign, hardened, tmp_path):
@@ -62,12 +56,14 @@ def test_any_ranks_and_spellings_give_the_same_network(sentinelnn, campaign, har
         outcome = sentinelnn.run(words(campaign, *BUDGET), ranks, cwd=tmp_path)
         assert outcome.code == 0, outcome.err
         assert hashlib.sha256((tmp_path / "h.pth").read_bytes()).digest() == digest
+    job = tmp_path / "job.toml"
+    made = set()
     for value in ('"0.05:parameters"', '[0.05, "parameters"]', '["0.05", "parameters"]'):
-        job = tmp_path / "job.toml"
         job.write_text(f"[harden]\noverhead = {value}\n")
-        outcome = sentinelnn.run(words(campaign, "--job", job), cwd=tmp_path)
+        outcome = sentinelnn.run(words(campaign, "--job", job, *QUICK), cwd=tmp_path)
         assert outcome.code == 0, outcome.err
-        assert "parameters 1.0" in outcome.err
+        made.add((tmp_path / "h.pth").read_bytes())
+    assert len(made) == 1
 
 
 def test_one_budget_or_one_ratio(sentinelnn, campaign, tmp_path):
@@ -77,12 +73,12 @@ def test_one_budget_or_one_ratio(sentinelnn, campaign, tmp_path):
     assert outcome.code == 64 and len(outcome.messages) == 1
     assert "'overhead' and 'hardening-ratio' exclude each other; give one" in outcome.messages[0]
     job.write_text("[harden]\nhardening-ratio = 0.1\n")
-    outcome = sentinelnn.run(words(campaign, "--job", job, *BUDGET), cwd=tmp_path)
+    outcome = sentinelnn.run(words(campaign, "--job", job, *BUDGET, *QUICK), cwd=tmp_path)
     assert outcome.code == 0 and "at most 1.05 were allowed" in outcome.err
 
 
-def test_the_engine_is_exact_and_exports_are_alike(sentinelnn, campaign, hardened, tmp_path):
-    """Many convolutions have no copies."""
+def test_the_engine_is_exact(sentinelnn, campaign, hardened, tmp_path):
+    """Some convolutions have no copies."""
     path = tmp_path / "r.h5"
     inject = ["inject", "--checkpoint", hardened, "--data", campaign.data, "--images", "20"]
     for target in ("parameters", "activation"):
@@ -91,14 +87,8 @@ def test_the_engine_is_exact_and_exports_are_alike(sentinelnn, campaign, hardene
         assert outcome.code == 0, outcome.err
         result = Result.read(path)
         assert len(result.audit) == 8 and not result.audit["mismatches"].any()
-    exported = tmp_path / "h.ts"
-    outcome = sentinelnn.run(["export", "--checkpoint", hardened, "--output", exported])
+    outcome = sentinelnn.run(["export", "--checkpoint", hardened, "--output", tmp_path / "h.ts"])
     assert outcome.code == 0, outcome.err
-    right = []
-    for network in (["--checkpoint", hardened], ["--model", exported, "--dataset", "synthetic"]):
-        evaluate = ["evaluate", *network, "--data", campaign.data, "--json"]
-        right.append(json.loads(sentinelnn.run(evaluate).out)["correct"])
-    assert right[0] == right[1]
 
 
 def test_a_campaign_goes_on_and_knows_its_budget(sentinelnn, campaign, tmp_path):

@@ -211,6 +211,7 @@ def test_contradicting_options(sentinelnn, protection, tmp_path, options, messag
         ("x = 1\n", "'x' must be a table"),
         ("[a]\nstor = ['weight=int8']\n", "recipes.toml:2: unknown key 'stor'"),
         ("[a]\n", "recipe a: protects nothing"),
+        ("[a]\noverhead = '0.05:macs'\n", "recipe a: --overhead chooses by scores"),
         ("[hardened]\nstore = ['weight=int8']\n", "recipe 'hardened'"),
         ("[a]\nfold-batch-norm = true\nclipping = 'ranger'\n", "recipe a: --fold-batch-norm"),
         ("[a]\ntrain-store = ['weight=int4']\n", "recipe a: train-store needs finetune-epochs"),

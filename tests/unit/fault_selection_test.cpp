@@ -92,6 +92,8 @@ TEST(Selection, ChannelsAreNumbersAndRanges) {
   ASSERT_EQ(channels.channels.size(), 2u);
   EXPECT_EQ(channels.channels[0], (NumberRange{0, 5}));
   EXPECT_EQ(channels.channels[1], (NumberRange{7, 8}));
+  EXPECT_EQ(channels_name(channels), "layer1.0.conv1=0-4,7");
+  EXPECT_EQ(channels_name({"a", {{3, 4}, {0, 1}, {2, 3}}}), "a=0,2-3");
   for (const char* bad : {"", "conv1", "conv1=", "=1", "conv1=3-1", "conv1=1,", "conv1=-1",
                           "conv1=1.5", "conv1=99999999999999999999"})
     EXPECT_THAT(complaint([&] { parse_channels(bad); }), HasSubstr("channels takes")) << bad;

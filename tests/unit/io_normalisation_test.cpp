@@ -47,8 +47,8 @@ TEST(NormalisationTest, ANameGivesBothUnlessTheStdIsGiven) {
 }
 
 TEST(NormalisationTest, WhatCannotBeIsRefused) {
-  EXPECT_THAT(refusal({"cifar11"}, {}), HasSubstr("mean cifar11 is no name of constants; choose "
-                                                  "one of cifar10, cifar100, imagenet, "));
+  EXPECT_THAT(refusal({"cifar11"}, {}), HasSubstr("mean cifar11 is unknown; choose "
+                                                  "cifar10, cifar100, imagenet, "));
   EXPECT_THAT(
       refusal({"0.5"}, {}),
       HasSubstr("mean wants 3 numbers, one for each channel of the images, or a name; it has 1"));

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/setting.hpp"
@@ -14,17 +15,25 @@ struct NamedValue {
   T value;
 };
 
-/// UserError where no word of the set is `text`, such as "engine slow is unknown; choose fast or
-/// reference".
+/// "engine slow is unknown; choose fast or reference": what messages say of a word that is none of
+/// those known.
+inline std::string unknown_word(const std::string& what, const std::string& text,
+                                const std::vector<std::string>& known) {
+  std::string message = what + " " + (text.empty() ? "''" : text) + " is unknown; choose ";
+  for (std::size_t i = 0; i < known.size(); ++i)
+    message += (i == 0 ? "" : i + 1 < known.size() ? ", " : " or ") + known[i];
+  return message;
+}
+
+/// UserError where no word of the set is `text`.
 template <class T, std::size_t N>
 T parse_word(const NamedValue<T> (&set)[N], Setting setting, const std::string& text) {
-  std::string known;
-  for (std::size_t i = 0; i < N; ++i) {
-    if (text == set[i].word) return set[i].value;
-    known += (i == 0 ? "" : i + 1 < N ? ", " : " or ") + std::string(set[i].word);
+  std::vector<std::string> known;
+  for (const NamedValue<T>& own : set) {
+    if (text == own.word) return own.value;
+    known.push_back(own.word);
   }
-  throw UserError(spelled(setting) + " " + (text.empty() ? "''" : text) + " is unknown; choose " +
-                  known);
+  throw UserError(unknown_word(spelled(setting), text, known));
 }
 
 /// Bug where the set has no such value.
