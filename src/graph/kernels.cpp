@@ -60,7 +60,7 @@ enum class Scaling { kNone, kPlain, kMixed };  // kMixed: some channels with one
 /// a branch asks whether any is not.
 SENTINEL_INLINE void smooth_row(float* row, const float* bound, Index channels) {
   std::int32_t near = 0;
-  for (Index c = 0; c < channels; ++c) near |= (row[c] > 0.0F) & (row[c] - bound[c] >= -1.0F);
+  for (Index c = 0; c < channels; ++c) near |= (row[c] > 0.0F) & !(row[c] - bound[c] < -1.0F);
   if (near == 0) return;
   for (Index c = 0; c < channels; ++c)
     if (row[c] > 0.0F) row[c] = rules::smooth(row[c], bound[c]);

@@ -58,7 +58,7 @@ at::Tensor activate(ActivationKind kind, const at::Tensor& x) {
 /// rules::acting_bound for tensors, shaped to broadcast over x.
 at::Tensor acting_bound(const BoundedActivation& op, const at::Tensor& x) {
   at::Tensor bound = broadcast_bound(op.bound, x);
-  if (op.clipping != Clipping::kRangerClamp)
+  if (op.clipping == Clipping::kRanger)
     bound = at::clamp_max(bound, std::numeric_limits<float>::max());
   if (op.kind != ActivationKind::kRelu) return bound;
   return at::where(bound > 0, bound, at::zeros({}, x.options()));

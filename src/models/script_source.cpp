@@ -45,7 +45,7 @@ def ranger_clamp(self, x: Tensor, bound: Tensor, low: Optional[Tensor], relu: bo
     return torch.where(good, torch.where(x > most, most, above), x.new_zeros([]))
 
 def smooth(self, x: Tensor, bound: Tensor) -> Tensor:
-    most = self.acting_bound(torch.clamp(bound, max=3.4028234663852886e+38), x, True).double()
+    most = self.acting_bound(bound, x, True).double()
     wide = x.double()
     kept = torch.where((x > 0) & (wide - most <= 5), wide, wide.new_zeros([]))
     return (kept / (1 + torch.exp(20 * (kept - most)))).to(x.dtype)

@@ -336,7 +336,7 @@ TEST(Bounds, OfNeuronsNeedImagesOfTheNetworksSize) {
   graph[0].op = Input{3, {6, 6}};
   const Dataset images = test::quadrants(4, 6);  // 3 x 8 x 8
   EXPECT_THROW(activation_ranges(graph, images, Comm::local(), at::kCPU, BoundsPer::kNeuron),
-               UserError);
+               SharedError);
   EXPECT_NO_THROW(activation_ranges(graph, images, Comm::local(), at::kCPU));
 }
 

@@ -53,10 +53,10 @@ constexpr const char* bounds_name(BoundsPer per) {
 }
 
 /// The bound of a BoundedActivation as it acts, if a fault hit it. Of a ReLU, one that is not above
-/// 0 (NaN too) counts as 0. Only kRangerClamp lets Inf pass, by a bound of Inf.
+/// 0 (NaN too) counts as 0. kRanger lets no Inf pass, whatever the bound.
 inline float acting_bound(float bound, Clipping clipping, ActivationKind kind) {
-  const float most = clipping == Clipping::kRangerClamp ? std::numeric_limits<float>::infinity()
-                                                        : std::numeric_limits<float>::max();
+  const float most = clipping == Clipping::kRanger ? std::numeric_limits<float>::max()
+                                                   : std::numeric_limits<float>::infinity();
   const bool acts = kind != ActivationKind::kRelu || bound > 0.0F;
   return acts ? (bound > most ? most : bound) : 0.0F;
 }
@@ -66,8 +66,8 @@ inline float acting_bound(float bound, Clipping clipping, ActivationKind kind) {
 /// 20 x s (1 - s), s = 1 / (1 + exp(-20 (x - bound))), where it is above 0.
 inline float smooth(float value, float bound) {
   const double x = value, above = x - bound;
-  if (!(x > 0 && above <= 5)) return 0.0F;
-  if (above < -1) return value;  // as exp(-20) is less than half of the last bit
+  if (!(x > 0 && above <= 5)) return 0.0F;  // Inf - Inf is NaN
+  if (above < -1) return value;             // as exp(-20) is less than half of the last bit
   return static_cast<float>(x / (1 + std::exp(20 * above)));
 }
 
