@@ -12,6 +12,7 @@
 #include "app/stored_job.hpp"
 #include "sentinel/campaign/campaign.hpp"
 #include "sentinel/core/file.hpp"
+#include "sentinel/core/word_table.hpp"
 #include "sentinel/graph/outputs.hpp"
 #include "sentinel/networks/device.hpp"
 #include "sentinel/networks/load.hpp"
