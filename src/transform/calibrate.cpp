@@ -133,14 +133,15 @@ void require_size_of(const Graph& graph, const Dataset& images) {
                   fmt::join(size, "x"), images.info().name, c, h, w));
 }
 
-void require_finite(const ActivationRanges& ranges, const Dataset& images) {
+void require_finite(const ActivationRanges& ranges, const Dataset& images, BoundsPer per) {
   for (const auto* sites : {&ranges.activations, &ranges.convs}) {
+    const bool by_neuron = per == BoundsPer::kNeuron && sites == &ranges.activations;
     for (const auto& site : *sites) {
       for (std::size_t c = 0; c < site.low.size(); ++c) {
         if (std::isfinite(site.low[c]) && std::isfinite(site.high[c])) continue;
         throw DataError("calibration images of " + images.info().name,
-                        "output " + std::to_string(c) + " of " + site.name +
-                            " is not finite without faults; check the checkpoint");
+                        (by_neuron ? "neuron " : "channel ") + std::to_string(c) + " of " +
+                            site.name + " is not finite without faults; check the checkpoint");
       }
     }
   }
@@ -229,7 +230,7 @@ ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, co
     ranges = sites_of(local, profile(local, images, comm, device, per), per);
   });
   combine(ranges, comm);
-  comm.agree([&] { require_finite(ranges, images); });
+  comm.agree([&] { require_finite(ranges, images, per); });
   return ranges;
 }
 
