@@ -139,9 +139,9 @@ std::string sentence_of(const Answer& answer) {
       choice_in_words(answer));
   if (answer.met()) return text;
   const bool open = loss.estimate <= answer.wish.max_loss;
-  return fmt::format("a loss of at most {:g} points {}; the nearest that was found: {}",
+  return fmt::format("a loss of at most {:g} points is {}; the nearest that was found: {}",
                      100 * answer.wish.max_loss,
-                     open ? "is not shown, more trials may" : "is missed", text);
+                     open ? "not shown by so few trials (--repeat)" : "missed", text);
 }
 
 void print_answer(const Answer& answer) {

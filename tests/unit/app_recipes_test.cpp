@@ -63,7 +63,7 @@ TEST(ProtectAnswer, IsMetWhereTheWholeIntervalOfTheLossIsWithinTheWish) {
   EXPECT_THAT(sentence_of(answer_of(0.893)),
               StartsWith("a loses 0.70 points [0.50, 0.90] at BER 0.01"));
   EXPECT_FALSE(answer_of(0.891).met());
-  EXPECT_THAT(sentence_of(answer_of(0.891)), HasSubstr("is not shown, more trials may"));
+  EXPECT_THAT(sentence_of(answer_of(0.891)), HasSubstr("is not shown by so few trials (--repeat)"));
   EXPECT_FALSE(answer_of(0.88).met());
   EXPECT_THAT(sentence_of(answer_of(0.88)), HasSubstr("is missed"));
 }

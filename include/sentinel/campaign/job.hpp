@@ -150,7 +150,7 @@ std::uint64_t planned_trials(const Job& job);
 /// That of every score; half-width 0: another number of trials, by `sampling`.
 Precision precision_of(const ChannelFaultsJob& job);
 
-/// Why no network of --also can be called so; empty: it can.
+/// Why no network of Job::also can be called so; empty: it can.
 std::string no_network_name(const std::string& name);
 
 /// Whether the plan protects anything.
