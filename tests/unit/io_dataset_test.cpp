@@ -29,7 +29,9 @@ TEST(Dataset, KnownNames) {
     dataset_info("mnist");
     FAIL();
   } catch (const UserError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("cifar10, cifar100, imagenet, synthetic"));
+    EXPECT_THAT(
+        error.what(),
+        HasSubstr("dataset mnist is unknown; choose cifar10, cifar100, imagenet or synthetic"));
   }
 }
 
