@@ -3,7 +3,6 @@
 #include <c10/util/StringUtil.h>
 
 #include "sentinel/core/error.hpp"
-#include "sentinel/graph/visit.hpp"
 
 namespace sentinel {
 
@@ -31,11 +30,15 @@ void require_size(const BoundedActivation& op, const at::Tensor& x) {
 
 std::string op_name(const Op& op) {
   return std::visit(
-      Overloaded{[](const Activation& own) -> std::string { return activation_name(own.kind); },
-                 [](const BoundedActivation& own) {
-                   return std::string("bounded_") + activation_name(own.kind);
-                 },
-                 [](const auto& own) { return std::string(own.kName); }},
+      [](const auto& own) -> std::string {
+        using T = std::decay_t<decltype(own)>;
+        if constexpr (std::is_same_v<T, Activation>)
+          return activation_name(own.kind);
+        else if constexpr (std::is_same_v<T, BoundedActivation>)
+          return std::string("bounded_") + activation_name(own.kind);
+        else
+          return T::kName;
+      },
       op);
 }
 

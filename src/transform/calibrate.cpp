@@ -11,7 +11,7 @@
 #include "sentinel/core/bytes.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/profile.hpp"
-#include "sentinel/transform/harden.hpp"
+#include "sentinel/transform/calibrate.hpp"
 #include "transform/calibration_runs.hpp"
 
 namespace sentinel {

@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "sentinel/transform/harden.hpp"
+#include "sentinel/transform/calibrate.hpp"
 
 namespace sentinel {
 

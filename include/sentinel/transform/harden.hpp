@@ -8,6 +8,7 @@
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/transform/bound_search.hpp"
+#include "sentinel/transform/calibrate.hpp"
 #include "sentinel/transform/importance.hpp"
 #include "sentinel/transform/overhead.hpp"
 #include "sentinel/transform/storing.hpp"
@@ -70,38 +71,6 @@ Graph bound_weights(const Graph& graph, WeightBoundsPer per);
 /// Removes all weight bounds; fault-free, nothing changes.
 void remove_weight_bounds(Graph& graph);
 
-/// Ranges of the fault-free outputs of activations, and of convolutions (before BN).
-struct ActivationRanges {
-  struct Site {
-    std::string name;
-    std::vector<double> low, high;  // [C], of activations [C * H * W] where neurons are told apart
-  };
-  std::vector<Site> activations, convs;  // execution order
-};
-/// Profiles an unprotected or protected graph fault-free on images, shared among the ranks by
-/// blocks (minimum and maximum do not depend on their order). Collective, the same on every rank.
-/// `per`: kNeuron tells neurons apart. Where an activation is not finite, every rank throws the
-/// SharedError of a DataError; where neurons are told apart and the images have not the network's
-/// size, that of a UserError.
-ActivationRanges activation_ranges(const Graph& graph, const Dataset& images, const Comm& comm,
-                                   at::Device device, BoundsPer per = BoundsPer::kChannel);
-
-/// Sets every bound 2^-10 of it beyond the largest (or least) activation and every interval to the
-/// profiled range widened by 10 % of its width on each side. `ranges` come from the unprotected
-/// graph of the same channel order, i.e. by node name from the graph before restrict/duplicate;
-/// they tell neurons apart where bounds do.
-void calibrate(Graph& graph, const ActivationRanges& ranges);
-
-/// By what the finest bounds of the graph tell its activations apart.
-BoundsPer finest_bounds(const Graph& graph);
-
-/// Makes every bound and interval infinite: nothing is restricted, every finite value is in range.
-void remove_limits(Graph& graph);
-
-/// Sets bounds and intervals anew from the graph's own activations without limits, as after
-/// training; nothing to do for a graph that has none. Collective, errors as of activation_ranges.
-void recalibrate(Graph& graph, const Dataset& images, const Comm& comm, at::Device device);
-
 struct HardeningPlan {
   DuplicationPlan duplication;
   bool restricted = true;
@@ -112,13 +81,14 @@ struct HardeningPlan {
   std::vector<StoreRule> store;                  // none: plain fp32
   bool fold_batch_norm = false;                  // into the scales of integer weights
 };
-/// Finds the bounds of a calibrated graph anew, on every rank, by the calibration images.
+/// Finds the bounds of a calibrated graph anew by the calibration images. Collective; what is
+/// trained is trained on rank 0, whose graph alone has it.
 using FindBounds = std::function<void(Graph&, const Dataset& calibration)>;
 
 /// duplicate + restrict + fold + store + bound the weights + calibrate on the calibration images,
 /// each where the plan says so: bounds are those of the values as they are read, are found anew by
 /// `find`, and are stored last.
-/// Collective; the same graph on every rank.
+/// Collective; the same graph on every rank, but for what `find` leaves on rank 0.
 Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
              const Dataset& calibration, const Comm& comm, at::Device device,
              const FindBounds& find = {});
