@@ -6,11 +6,11 @@
 #include <functional>
 #include <limits>
 #include <numeric>
-#include <optional>
 
 #include "sentinel/core/bytes.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/profile.hpp"
+#include "sentinel/graph/stored.hpp"
 #include "sentinel/transform/calibrate.hpp"
 #include "transform/calibration_runs.hpp"
 
@@ -197,18 +197,6 @@ void set_intervals(DuplicatedConv& op, const Site& site) {
   op.high = like(high, op.high);
 }
 
-/// From the weights as they are now.
-void renew_weight_bounds(Graph& graph) {
-  std::optional<WeightBoundsPer> per;
-  for (NodeId id = 0; id < graph.size(); ++id) {
-    WeightBounds* bounds = weight_bounds_of(graph[id].op);
-    if (!bounds || !bounds->low.defined()) continue;
-    per = bounds->low.dim() == 0 ? WeightBoundsPer::kLayer : WeightBoundsPer::kChannel;
-    *bounds = {};
-  }
-  if (per) graph = bound_weights(graph, *per);
-}
-
 }  // namespace
 
 BoundsPer finest_bounds(const Graph& graph) {
@@ -270,20 +258,6 @@ void remove_limits(Graph& graph) {
   }
   for (const StoredTensor& tensor : stored_tensors(graph))
     if (tensor.kind == TensorClass::kBound) store_plain(graph, tensor.name);
-}
-
-void recalibrate(Graph& graph, const Dataset& images, const Comm& comm, at::Device device) {
-  renew_weight_bounds(graph);
-  const auto& nodes = graph.nodes();
-  const bool limited = std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
-    const auto* conv = std::get_if<DuplicatedConv>(&node.op);
-    return std::holds_alternative<BoundedActivation>(node.op) ||
-           (conv && conv->correction == Correction::kRange);
-  });
-  if (!limited) return;
-  Graph free = graph.clone();
-  remove_limits(free);
-  calibrate(graph, activation_ranges(free, images, comm, device, finest_bounds(graph)));
 }
 
 }  // namespace sentinel

@@ -121,6 +121,18 @@ at::Device device_of(const Graph& graph) {
   return at::kCPU;
 }
 
+/// From the weights as they are now.
+void renew_weight_bounds(Graph& graph) {
+  std::optional<WeightBoundsPer> per;
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    WeightBounds* bounds = weight_bounds_of(graph[id].op);
+    if (!bounds || !bounds->low.defined()) continue;
+    per = bounds->low.dim() == 0 ? WeightBoundsPer::kLayer : WeightBoundsPer::kChannel;
+    *bounds = {};
+  }
+  if (per) graph = bound_weights(graph, *per);
+}
+
 }  // namespace
 
 std::int64_t share_of(std::int64_t channels, double ratio) {
@@ -292,6 +304,20 @@ Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPla
   if (find) find(hardened, calibration);
   comm.agree([&] { store_bounds(hardened, plan.store); });
   return hardened;
+}
+
+void recalibrate(Graph& graph, const Dataset& images, const Comm& comm, at::Device device) {
+  renew_weight_bounds(graph);
+  const auto& nodes = graph.nodes();
+  const bool limited = std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
+    const auto* conv = std::get_if<DuplicatedConv>(&node.op);
+    return std::holds_alternative<BoundedActivation>(node.op) ||
+           (conv && conv->correction == Correction::kRange);
+  });
+  if (!limited) return;
+  Graph free = graph.clone();
+  remove_limits(free);
+  calibrate(graph, activation_ranges(free, images, comm, device, finest_bounds(graph)));
 }
 
 }  // namespace sentinel

@@ -61,7 +61,12 @@ class Trainer {
  public:
   Trainer(Graph& graph, const HeldOut& images, const BoundTraining& training,
           const LiveTensors& sites, const TrainStateFile& file, const OnBoundEpoch& report)
-      : graph_(graph), images_(images), training_(training), file_(file), report_(report) {
+      : graph_(graph),
+        sites_(sites),
+        images_(images),
+        training_(training),
+        file_(file),
+        report_(report) {
     for (const auto& [name, tensor] : sites) live_.push_back({"bound/" + name, tensor});
   }
   /// Tensors of theirs that live as long as the training. Then what the file holds is taken.
@@ -93,6 +98,7 @@ class Trainer {
       if (!std::isfinite(sum)) throw UserError("the loss of the bounds is not finite");
       loss.backward();
       step(s);
+      keep_positive();
     }
     return sum / static_cast<double>(images_.fitted.size());
   }
@@ -114,11 +120,17 @@ class Trainer {
   }
 
  private:
+  /// A bound below 0 acts as 0, and no file may hold it.
+  void keep_positive() const {
+    const at::NoGradGuard no_grad;
+    for (const auto& [name, bound] : sites_) bound->clamp_min_(0);
+  }
   Batch on_device(const Batch& batch) const {
     return {batch.images.to(training_.device), batch.labels.to(training_.device)};
   }
 
   Graph& graph_;
+  const LiveTensors& sites_;
   const HeldOut& images_;
   const BoundTraining& training_;
   const TrainStateFile& file_;

@@ -8,6 +8,7 @@
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
+#include "sentinel/transform/harden.hpp"
 #include "transform/quantiles.hpp"
 #include "unit/transform_support.hpp"
 

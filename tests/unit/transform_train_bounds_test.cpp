@@ -122,6 +122,18 @@ TEST_P(TrainBounds, LeavesEveryWordButTheBoundsAsItWas) {
     EXPECT_FALSE(bound.requires_grad()) << name;
 }
 
+/// Wrong labels ask for bounds as low as can be.
+TEST_P(TrainBounds, LeavesNoBoundBelow0) {
+  for (NodeId id = 0; id < graph_.size(); ++id)
+    if (auto* own = std::get_if<BoundedActivation>(&graph_[id].op)) own->bound.fill_(0.01F);
+  std::vector<std::int64_t> wrong = images_.labels();
+  for (std::int64_t& label : wrong) label = (label + 1) % 4;
+  images_ = Dataset(images_.info(), images_.pixels(), wrong);
+  training_.search.epochs = 30;
+  for (const auto& [name, bound] : tensors(trained(training_), true))
+    EXPECT_TRUE((bound >= 0).all().item<bool>()) << name << bound.min();
+}
+
 TEST_P(TrainBounds, StoppedAndResumedEndsWithTheSameBits) {
   std::int64_t epochs = 0;
   const Graph undisturbed = trained(training_, [&](const BoundEpoch& epoch) {

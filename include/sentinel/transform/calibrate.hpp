@@ -36,8 +36,4 @@ BoundsPer finest_bounds(const Graph& graph);
 /// Makes every bound and interval infinite: nothing is restricted, every finite value is in range.
 void remove_limits(Graph& graph);
 
-/// Sets bounds and intervals anew from the graph's own activations without limits, as after
-/// training; nothing to do for a graph that has none. Collective, errors as of activation_ranges.
-void recalibrate(Graph& graph, const Dataset& images, const Comm& comm, at::Device device);
-
 }  // namespace sentinel

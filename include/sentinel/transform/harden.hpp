@@ -93,4 +93,8 @@ Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPla
              const Dataset& calibration, const Comm& comm, at::Device device,
              const FindBounds& find = {});
 
+/// Sets bounds and intervals anew from the graph's own activations without limits, as after
+/// training; nothing to do for a graph that has none. Collective, errors as of activation_ranges.
+void recalibrate(Graph& graph, const Dataset& images, const Comm& comm, at::Device device);
+
 }  // namespace sentinel
