@@ -43,7 +43,8 @@ class Units(NamedTuple):
 
     table: pd.DataFrame  # failure, group_weight; those of images: the ones with faults
     faults: pd.DataFrame  # `unit` is an index of the table
-    spared: np.ndarray  # what each image without a fault counts for; none of them fails
+    spared: pd.Series  # images without a fault, by trial; none of them fails
+    weights: pd.Series  # what an image of each trial counts for
 
 
 class Words(NamedTuple):
@@ -120,7 +121,7 @@ def failures_by(
         interval = effect(result, point, units, hit)
         if is_listed(result, point):
             interval = interval._replace(lower=NAN, upper=NAN, method=LISTED)
-        counts = {"with_it": int(hit.sum()), "without": int((~hit).sum()) + len(units.spared)}
+        counts = {"with_it": int(hit.sum()), "without": int((~hit).sum() + units.spared.sum())}
         rows.append({column: value} | interval._asdict() | counts)
     return pd.DataFrame(rows, columns=[column, *Interval._fields, "with_it", "without"])
 
@@ -148,7 +149,8 @@ def _units(result: Result, point: int, trials: pd.DataFrame) -> Units:
     faults = result.faults
     faults = faults[faults["row"].isin(trials.index)]
     if not has_own_faults(result, point):
-        return Units(trials, faults.assign(unit=faults["row"]), np.zeros(0))
+        none = pd.Series(0, index=trials.index)
+        return Units(trials, faults.assign(unit=faults["row"]), none, trials["group_weight"])
     if not tells_places(result, point):
         raise ResultError(f"{result.path}: the outcomes of images of point {point} are not stored")
     most = int(result.models["images"].max())
@@ -165,7 +167,7 @@ def _units(result: Result, point: int, trials: pd.DataFrame) -> Units:
         index=hit.index,
     )
     spared = trials["images"] - hit.groupby("row").size().reindex(trials.index, fill_value=0)
-    return Units(table, faults, np.repeat(trials["group_weight"], spared).to_numpy())
+    return Units(table, faults, spared, trials["group_weight"])
 
 
 def _hits(
@@ -201,7 +203,8 @@ def _values(
     names: list[object] = []
     for model in result.models["name"]:
         tensors = result.tensors(model)
-        own = tensors["layout"] if column == "layout" else layer_of(tensors["name"], tensors["kind"])
+        layers = layer_of(tensors["name"], tensors["kind"])
+        own = tensors["layout"] if column == "layout" else layers
         names += [name for name in own.unique() if name not in names]
     return names
 
@@ -222,21 +225,20 @@ def _share(result: Result, point: int, units: Units, hit: np.ndarray) -> Interva
 def _difference(result: Result, point: int, units: Units, hit: np.ndarray) -> Interval:
     """Units with a fault at a place minus the others."""
     mine, other = units.table[hit], units.table[~hit]
-    without = len(other) + len(units.spared)
+    without = int(len(other) + units.spared.sum())
     if min(len(mine), without) < MIN_GROUP:
         return Interval(NAN, NAN, NAN, len(mine) + without)
     if not has_own_faults(result, point):
         return difference_interval(failing_group(mine), failing_group(other), result.confidence)
-    spared = pd.DataFrame({"failure": 0.0, "group_weight": units.spared})
-    groups = [
-        Group(rows["failure"].to_numpy(), rows["group_weight"].to_numpy())
-        for rows in (mine, pd.concat([other, spared]))
-    ]
-    if not alike(np.concatenate([group.weights for group in groups])):
-        return difference_interval(*groups, result.confidence)
-    counts = ((int(group.values.sum()), len(group.values)) for group in groups)
-    parts = (images_interval(*count, result.confidence) for count in counts)
-    return mover(*parts, f"MOVER of {OVER_IMAGES}")
+    if alike(units.weights.to_numpy()):
+        counts = (int(mine["failure"].sum()), len(mine)), (int(other["failure"].sum()), without)
+        parts = (images_interval(*count, result.confidence) for count in counts)
+        return mover(*parts, f"MOVER of {OVER_IMAGES}")
+    spared = np.repeat(units.weights, units.spared).to_numpy()
+    failing = np.concatenate([other["failure"], np.zeros(len(spared))])
+    weights = np.concatenate([other["group_weight"], spared])
+    hit_ones = Group(mine["failure"].to_numpy(), mine["group_weight"].to_numpy())
+    return difference_interval(hit_ones, Group(failing, weights), result.confidence)
 
 
 def has_bits(result: Result, point: int) -> bool:

@@ -45,10 +45,14 @@ ImageOutcome outcome_of(const float* now, const float* golden, std::int64_t clas
 
 std::uint32_t& count_of(OutcomeCounts& counts, ImageOutcome outcome) {
   switch (outcome) {
-    case ImageOutcome::kMasked: return counts.masked;
-    case ImageOutcome::kSdcNoncritical: return counts.sdc_noncritical;
-    case ImageOutcome::kSdcCritical: return counts.sdc_critical;
-    case ImageOutcome::kDue: return counts.due;
+    case ImageOutcome::kMasked:
+      return counts.masked;
+    case ImageOutcome::kSdcNoncritical:
+      return counts.sdc_noncritical;
+    case ImageOutcome::kSdcCritical:
+      return counts.sdc_critical;
+    case ImageOutcome::kDue:
+      return counts.due;
   }
   throw Bug("an unknown outcome of an image");
 }
@@ -86,13 +90,19 @@ TrialResult classify(const at::Tensor& faulty, const at::Tensor& fault_free,
   return result;
 }
 
-ImageOutcome outcome_of_image(const at::Tensor& faulty, const at::Tensor& fault_free,
-                              std::int64_t image) {
+void give_outcomes(std::vector<FaultRecord>& faults, const at::Tensor& faulty,
+                   const at::Tensor& fault_free, std::int64_t first_image) {
   check_logits(faulty);
   check_logits(fault_free);
-  const at::Tensor a = faulty.select(0, image).contiguous(),
-                   b = fault_free.select(0, image).contiguous();
-  return outcome_of(a.data_ptr<float>(), b.data_ptr<float>(), a.size(0));
+  const at::Tensor a = faulty.contiguous(), b = fault_free.contiguous();
+  const std::int64_t classes = a.size(1);
+  for (FaultRecord& fault : faults) {
+    if (fault.site.image == kAllImages) continue;
+    const std::int64_t row = fault.site.image - first_image;
+    if (row < 0 || row >= a.size(0)) throw Bug("a fault of an image that the trial does not see");
+    fault.outcome = outcome_of(a.data_ptr<float>() + row * classes,
+                               b.data_ptr<float>() + row * classes, classes);
+  }
 }
 
 at::Tensor predictions_of(const at::Tensor& logits) {

@@ -67,20 +67,6 @@ struct ByTrial {
 /// Trials whose logits are kept at once [bytes].
 constexpr std::int64_t kWave = 64 << 20;
 
-/// Faults that one image sees get that image's outcome.
-void give_outcomes(std::vector<FaultRecord>& records, const at::Tensor& logits,
-                   const at::Tensor& fault_free, std::int64_t first_image) {
-  const FaultRecord* before = nullptr;
-  for (FaultRecord& record : records) {
-    const std::int32_t image = record.site.image;
-    if (image == kAllImages) continue;
-    record.outcome = before && before->site.image == image
-                         ? before->outcome
-                         : outcome_of_image(logits, fault_free, image - first_image);
-    before = &record;
-  }
-}
-
 using Clock = std::chrono::steady_clock;
 
 double since(Clock::time_point start) {

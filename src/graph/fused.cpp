@@ -105,6 +105,15 @@ at::Tensor convolve(const Conv& conv, const at::Tensor& x) {
   return in_rows(sentinel::apply(conv, {copies}).narrow(0, 0, images));
 }
 
+/// A mean over windows of a channel. What LibTorch rounds depends on how many channels there are,
+/// so each is on its own.
+at::Tensor pooled_alone(const Op& op, const at::Tensor& x) {
+  const std::int64_t images = x.size(0), channels = x.size(1);
+  const at::Tensor maps = x.contiguous().view({images * channels, 1, x.size(2), x.size(3)});
+  const at::Tensor means = sentinel::apply(op, {maps});
+  return means.view({images, channels, means.size(2), means.size(3)});
+}
+
 /// LibTorch's operator, or ours where its rounding depends on the place in memory.
 at::Tensor apply_alone(const Op& op, const Inputs& in) {
   if (is_relu(op)) return sentinel::apply(op, in);
@@ -261,7 +270,10 @@ at::Tensor FusedNet::compute_parts(NodeId id, const Inputs& in, const Step& step
 at::Tensor FusedNet::compute_channels(NodeId id, const Inputs& in,
                                       const at::Tensor& channels) const {
   return compute_parts(id, in, [&](NodeId part, const Inputs& own) {
-    return apply_alone(narrowed(graph_[part].op, channels), own);
+    const Op& whole = graph_[part].op;
+    const bool means =
+        std::holds_alternative<AvgPool>(whole) || std::holds_alternative<AdaptiveAvgPool>(whole);
+    return means ? pooled_alone(whole, own[0]) : apply_alone(narrowed(whole, channels), own);
   });
 }
 

@@ -87,7 +87,7 @@ at::Tensor smooth(const at::Tensor& x, const at::Tensor& bound) {
 }
 
 /// smooth() of fp32 on the CPU with its slopes, in one pass over the memory instead of some thirty
-/// in double. The slope by the bound is left out where it is below 10^-7 x.
+/// in double.
 at::Tensor smooth_with_slopes(const at::Tensor& x, const at::Tensor& bound) {
   at::Tensor value, by_x, by_bound;
   {
@@ -103,15 +103,16 @@ at::Tensor smooth_with_slopes(const at::Tensor& x, const at::Tensor& bound) {
         to[i] = rules::smooth(from[i], most[i]);
         const double own = from[i], above = own - most[i];
         const bool kept = own > 0 && above <= 5;
-        const double share = above < -1 ? 1 : 1 / (1 + std::exp(20 * above));
-        bound_slope[i] = kept ? static_cast<float>(20 * own * share * (1 - share)) : 0;
+        const double power = kept ? std::exp(20 * above) : 0, share = 1 / (1 + power);
+        bound_slope[i] = kept ? static_cast<float>(20 * own * power * share * share) : 0;
         slope[i] = kept ? static_cast<float>(share) - bound_slope[i] : 0;
       }
     });
   }
-  // What becomes 0 may be infinite.
-  const at::Tensor finite = at::where(value == 0, value, x);
-  return value + by_x * (finite - finite.detach()) + by_bound * (bound - bound.detach());
+  // What becomes 0 may be infinite, and so may a bound.
+  const at::Tensor finite = at::where(value == 0, value, x),
+                   limit = at::where(at::isfinite(bound), bound, at::zeros({}, x.options()));
+  return value + by_x * (finite - finite.detach()) + by_bound * (limit - limit.detach());
 }
 
 // rules::restrict for tensors. Not masked_fill: LibTorch 1.13's loses channels_last.

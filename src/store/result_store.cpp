@@ -211,7 +211,8 @@ std::string restart_advice(Setting fresh, Setting output) {
 void require_current_schema(const std::string& path, const std::string& remedy) {
   if (!fs::exists(path)) return;
   const h5::Guard guard;
-  if (store::schema_of(store::open_result(path)) < kSchemaVersion) refuse_earlier(path, "schema 1", remedy);
+  if (store::schema_of(store::open_result(path)) < kSchemaVersion)
+    refuse_earlier(path, "schema 1", remedy);
 }
 
 ResultStore::ResultStore(const std::string& path, ResultInfo info, SessionInfo session,

@@ -89,12 +89,12 @@ class Trainer {
       const Batch batch = on_device(images_.fitted.batch(
           std::vector<std::int64_t>(begin, begin + size), graph_.normalisation));
       const at::Tensor loss = loss_of(logits(graph_, batch.images), batch);
-      sum += loss.item<double>();
+      sum += loss.item<double>() * static_cast<double>(size);
       if (!std::isfinite(sum)) throw UserError("the loss of the bounds is not finite");
       loss.backward();
       step(s);
     }
-    return sum / static_cast<double>(steps());
+    return sum / static_cast<double>(images_.fitted.size());
   }
 
   std::int64_t held_out_correct(const Graph& graph) const {

@@ -78,7 +78,8 @@ USAGE = [
     (EVALUATE + "--checkpoint @net.pth --images -7", "--images"),
     ("evaluate", "--checkpoint"),
     ("evaluate --checkpoint @net.pth --data @data --dataset mnist",
-     "--dataset mnist is unknown; choose cifar10"),
+     "not mnist"),
+    (CIFAR + "--dataset mnist --data @data", "--dataset mnist is unknown; choose cifar10"),
     ("evaluate --checkpoint @net.pth --data @cifar_good --dataset cifar10", "@net.pth"),
     (ONE_BER + "--output @net.pth", "@net.pth"),  # its own input
     (EVALUATE + "--checkpoint @net.pth --model lenet5", "--model lenet5 is unknown; choose "),
@@ -151,7 +152,7 @@ USAGE = [
     (ONE_BER + "--output @r.h5 --overhead 0.1:words",
      "--overhead words is unknown; choose parameters or macs"),
     (ONE_BER + "--output @r.h5 --overhead 0.1:macs --hardening-ratio 0.1",
-     "--overhead excludes --hardening-ratio"),
+     "--hardening-ratio excludes --overhead"),
     (ONE_BER + "--output @r.h5 --overhead 0.1:macs --selection group", "--selection group"),
     (ONE_BER + "--output @r.h5 --overhead 1e-9:macs",
      "--overhead 1e-09 is too little for any channel"),

@@ -96,6 +96,8 @@ def test_rows_do_not_depend_on_ranks_engine_or_resume(run, campaign, hardened, t
     for name in ("images", "n_faults", "first_node", "due", "sdc_critical", "correct"):
         assert (alone[name] == reference[name]).all(), name
     run("replay", tmp_path / "a.h5", "--trials", "0-11")
+    again = run("replay", tmp_path / "a.h5", "--trials", "0-11", "--engine", "reference")
+    assert "words of outputs are not compared" in again.out + again.err
 
 
 def test_the_faults_of_an_image_are_its_own(run, campaign, tmp_path):

@@ -88,7 +88,7 @@ TEST_P(Restricted, EveryPathAgreesWithTheReference) {
     for (const std::int64_t at_once : {0, 3}) {
       TrialEngine fast = engine_of(graph, target, at_once);
       std::vector<TrialInput> trials;
-      for (std::uint64_t trial = 0; trial < 4; ++trial)
+      for (std::uint64_t trial = 0; trial < 12; ++trial)
         trials.push_back({faults_of(fast.space(), trial)});
       const std::vector<TrialOutcome> together = fast.run_batch(trials);
       for (std::size_t t = 0; t < trials.size(); ++t) {

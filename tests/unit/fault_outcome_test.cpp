@@ -45,8 +45,13 @@ TEST(Classify, CountsWhatEachImageIs) {
   const std::vector<ImageOutcome> wanted{ImageOutcome::kMasked, ImageOutcome::kSdcNoncritical,
                                          ImageOutcome::kSdcCritical, ImageOutcome::kDue,
                                          ImageOutcome::kDue};
-  for (std::int64_t i = 0; i < 5; ++i)
-    EXPECT_EQ(outcome_of_image(faulty, golden, i), wanted[static_cast<std::size_t>(i)]) << i;
+  std::vector<FaultRecord> faults(6);  // of images 10 to 14, the last of all
+  for (std::int32_t i = 0; i < 5; ++i) faults[static_cast<std::size_t>(i)].site.image = 10 + i;
+  give_outcomes(faults, faulty, golden, 10);
+  for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(faults[i].outcome, wanted[i]) << i;
+  EXPECT_FALSE(faults[5].outcome);
+  faults[0].site.image = 9;
+  EXPECT_THROW(give_outcomes(faults, faulty, golden, 10), Bug);
 }
 
 TEST(Classify, NegativeZeroIsNotMasked) {

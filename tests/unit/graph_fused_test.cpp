@@ -160,17 +160,17 @@ TEST(FusedNet, AChannelsValuesAreTheSameBesideAnyOthers) {
   graph.add("average", AvgPool{}, {3});
   graph.add("adaptive", AdaptiveAvgPool{}, {4});
   const FusedNet net(graph);
-  at::Tensor in = test::values({3, 40, 8, 8});
-  for (NodeId id = 1; id < graph.size(); ++id) {
-    const at::Tensor all = net.compute_channels(id, {in}, at::arange(40));
-    for (const std::int64_t count : {1, 2, 7, 8, 9, 33}) {
-      const at::Tensor some =
-          net.compute_channels(id, {in.narrow(1, 3, count).contiguous()}, at::arange(3, 3 + count));
-      EXPECT_TRUE(test::same_bits(some.contiguous(), all.narrow(1, 3, count).contiguous()))
-          << graph[id].name << " " << count;
+  for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast})
+    for (NodeId id = 1; id < graph.size(); ++id) {
+      const at::Tensor in = test::values({3, 40, 8, 8}).contiguous(format);
+      const at::Tensor all = net.compute_channels(id, {in}, at::arange(40));
+      for (std::int64_t count = 1; count <= 33; ++count) {
+        const at::Tensor own = in.narrow(1, 3, count).contiguous(format);
+        const at::Tensor some = net.compute_channels(id, {own}, at::arange(3, 3 + count));
+        EXPECT_TRUE(test::same_bits(some.contiguous(), all.narrow(1, 3, count).contiguous()))
+            << graph[id].name << " " << count << (own.is_contiguous() ? "" : " channels last");
+      }
     }
-    in = all.contiguous();
-  }
 }
 
 TEST(FusedNet, JoinsNormalisationAddAndActivation) {

@@ -231,7 +231,10 @@ TEST(Rules, TheSlopesOfSmooth) {
   const at::Tensor edges = at::tensor(edge_values(1.0F)).unsqueeze(0).requires_grad_();
   for (const float bound : edge_bounds()) {
     const at::Tensor own = at::scalar_tensor(bound).requires_grad_();
-    apply(BoundedActivation{own, Clipping::kSmooth}, {edges}).sum().backward();
+    const at::Tensor y = apply(BoundedActivation{own, Clipping::kSmooth}, {edges});
+    EXPECT_TRUE(
+        at::equal(y, apply(BoundedActivation{own.detach(), Clipping::kSmooth}, {edges.detach()})));
+    y.sum().backward();
     EXPECT_TRUE(at::isfinite(own.grad()).all().item<bool>()) << bound;
     EXPECT_TRUE(at::isfinite(edges.grad()).all().item<bool>()) << bound;
   }

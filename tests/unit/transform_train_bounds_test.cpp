@@ -52,10 +52,11 @@ class TrainBounds : public testing::TestWithParam<Case> {
     at::manual_seed(9);
     plain_ = test::plain_residual();
     TrainOptions options;
-    options.epochs = 2;
+    options.epochs = 8;
     options.augment = false;
     options.batch_size = 32;
     train(plain_, images_, images_, options, {});
+    EXPECT_GT(evaluate(plain_, images_, at::kCPU).correct, images_.size() * 9 / 10);
     HardeningPlan plan;
     plan.duplication.ratio = 0;
     plan.clipping = Clipping::kSmooth;
@@ -174,8 +175,9 @@ TEST_P(Proact, GoesBackwardsAndRollsBackWhatCostsAccuracy) {
     return evaluate(graph, parts.held_out, at::kCPU).correct;
   };
   const std::int64_t least = correct(plain_) - parts.held_out.size() * 2 / 1000;
-  training_.search.epochs = 4;
   Graph graph = graph_.clone();
+  // Too low: whatever later sites do, accuracy is lost.
+  std::get<BoundedActivation>(graph[graph.find("relu")].op).bound.mul_(0.02);
   NamedTensors before = tensors(graph.clone(), true);
   std::vector<std::string> sites;
   int rolled_back = 0;
@@ -200,7 +202,7 @@ TEST_P(Proact, GoesBackwardsAndRollsBackWhatCostsAccuracy) {
     if (std::holds_alternative<BoundedActivation>(node.op))
       backwards.insert(backwards.begin(), node.name);
   EXPECT_EQ(sites, backwards);
-  EXPECT_GT(rolled_back, 0);  // else this test shows nothing
+  EXPECT_GE(rolled_back, 2 * 4);  // two epochs of each later site
 }
 
 INSTANTIATE_TEST_SUITE_P(Searches, Proact, testing::Values(Case{"proact", BoundsPer::kLayer}));

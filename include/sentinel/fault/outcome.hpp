@@ -43,9 +43,10 @@ struct TrialLogits {
 TrialResult classify(const at::Tensor& faulty, const at::Tensor& fault_free,
                      const at::Tensor& labels);
 
-/// The outcome of one image, a row of the logits that classify() takes.
-ImageOutcome outcome_of_image(const at::Tensor& faulty, const at::Tensor& fault_free,
-                              std::int64_t image);
+/// Tells each fault that one image alone sees that image's outcome. Logits as for classify(), of the
+/// images from `first_image` on.
+void give_outcomes(std::vector<FaultRecord>& faults, const at::Tensor& faulty,
+                   const at::Tensor& fault_free, std::int64_t first_image);
 
 /// PyTorch's arg max per image; -1 where some logit is not finite.
 at::Tensor predictions_of(const at::Tensor& logits);
