@@ -126,8 +126,8 @@ def draw(answer: Answer) -> Figure | None:
 def caption(answer: Answer) -> str:
     return (
         f"Mean accuracy of each recipe in the race, on {answer.race_images}. Star: the chosen one. "
-        "Grey, without a name: another recipe has no more memory and no less accuracy. Recipes that left early have "
-        "few trials, and the race's own figure favours the chosen one."
+        "Grey, without a name: another recipe has no more memory and no less accuracy. Recipes "
+        "that left early have few trials, and the race's own figure favours the chosen one."
     )
 
 

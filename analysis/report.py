@@ -429,7 +429,9 @@ def _numbers(result: Result) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     parser = arguments(__doc__)
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"))
-    parser.add_argument("--answer", type=Path, help="of protect (OUTPUT.json): the page begins with it")
+    parser.add_argument(
+        "--answer", type=Path, help="of protect (OUTPUT.json): the page begins with it"
+    )
     options = parser.parse_args(argv)
     check_output(options.output, "html")
     with Result(options.result) as result:

@@ -46,6 +46,7 @@ double fault_free(const ModelInfo& model) {
 
 /// Which images decide, and which confirm.
 struct Images {
+  bool training = true;                        // whether there are training images
   std::string race, confirmation;              // words of --images-of
   std::string race_words, confirmation_words;  // for people
 };
@@ -95,6 +96,8 @@ class Protect : public Command {
     const NamedModel original = load_original(comm);
     const std::string dataset =
         selection_.dataset.empty() ? original.graph.dataset : selection_.dataset;
+    answer.wish.dataset = dataset;
+    answer.wish.network_sha256 = original.sha256;
     const Images images = images_for(comm, dataset);
     weigh(comm, original, dataset, images, answer);
     if (racing(answer).empty()) return tell(comm, answer);
@@ -119,6 +122,9 @@ class Protect : public Command {
     comm.agree([&] {
       check();
       answer.wish = wish_;
+      answer.wish.target = joined(targets());
+      answer.wish.seed = seed_;
+      answer.wish.trials = repeat_;
       for (Recipe& recipe : chosen_recipes(text)) {
         keep_trials(recipe.protection, context, path_of(place(context), recipe));
         answer.candidates.push_back({std::move(recipe), {}, ""});
@@ -196,10 +202,13 @@ class Protect : public Command {
     const auto numbered = [](std::int64_t first, const std::string& of) {
       return first < 0 ? of : fmt::format("the first {} of {}", first, of);
     };
-    if (dataset != "imagenet" && has_training_images(comm, dataset))
-      return {"held-out", "test", numbered(race_images_, "the last tenth of the training images"),
+    const bool training = has_training_images(comm, dataset);
+    if (dataset != "imagenet" && training)
+      return {training, "held-out", "test",
+              numbered(race_images_, "the last tenth of the training images"),
               numbered(images_, "the test images")};
-    return {"first-half", "second-half",
+    if (comm.rank() == 0) spdlog::warn("half of the test images decides, the other half confirms");
+    return {training, "first-half", "second-half",
             numbered(race_images_, "the first half of the test images"),
             numbered(images_, "the second half of the test images")};
   }
@@ -210,11 +219,7 @@ class Protect : public Command {
       return true;
     } catch (const SharedError& error) {
       if (error.code() != ExitCode::kData) throw;
-      if (comm.rank() == 0)
-        spdlog::warn(
-            "there are no training images ({}): half of the test images decides, the other half "
-            "confirms",
-            error.what());
+      if (comm.rank() == 0) spdlog::warn("there are no training images: {}", error.what());
       return false;
     }
   }
@@ -234,14 +239,22 @@ class Protect : public Command {
         own.left_out = "too much memory";
       else if (own.cost.macs > wish_.macs)
         own.left_out = "too many MACs";
-      else if (images.race != "held-out" && needs_training_images(own.recipe))
+      else if (!images.training && needs_training_images(own.recipe))
         own.left_out = "needs training images";
-      // A user's own recipe is not left out in silence.
-      if (!own.cost.unfit.empty() && !(recipes_.empty() && method_.empty()))
-        throw SharedError(ExitCode::kUsage, "recipe " + own.recipe.name + ": " + own.cost.unfit);
+      require_possible(own, images);
     }
     if (comm.rank() == 0)
       spdlog::info("{} of {} recipes take part", racing(answer).size(), answer.candidates.size());
+  }
+
+  /// What a user asked for by name is not left out in silence.
+  void require_possible(const Candidate& own, const Images& images) const {
+    if (recipes_.empty() && method_.empty()) return;
+    const std::string recipe = "recipe " + own.recipe.name;
+    if (!own.cost.unfit.empty())
+      throw SharedError(ExitCode::kUsage, recipe + ": " + own.cost.unfit);
+    if (!images.training && needs_training_images(own.recipe))
+      throw SharedError(ExitCode::kData, recipe + " needs training images, and there are none");
   }
 
   std::vector<std::size_t> racing(const Answer& answer) const {
@@ -264,9 +277,9 @@ class Protect : public Command {
       std::filesystem::create_directories(folder());
       return Bytes();
     });
+    RecipePlace own = place(context);
     for (const std::size_t i : racing(answer))
-      make_recipe(context.comm, original, selection_, answer.candidates[i].recipe, place(context),
-                  device);
+      make_recipe(context.comm, original, selection_, answer.candidates[i].recipe, own, device);
   }
 
   // ---- trials -----------------------------------------------------------------------------------
@@ -353,6 +366,9 @@ class Protect : public Command {
         write_output({output_, FileKind::kCheckpoint},
                      read_file(path_of({folder(), "", false}, chosen.recipe)));
       }
+      std::error_code none;
+      if (answer.winner < 0 && std::filesystem::exists(output_, none))
+        spdlog::warn("{} is there from an earlier call, and not of this answer", output_);
       const std::string json = to_json(answer);
       ByteWriter writer;
       writer.text(json);

@@ -58,8 +58,10 @@ std::string choice_in_words(const Answer& answer) {
   if (all == 1) return "the only recipe that fits";
   const std::string of = fmt::format("of the {} recipes that fit", all);
   if (!answer.decided)
-    return fmt::format("{} {} could not be told apart to within {:g} points, it is the cheapest",
-                       rest, of, 100 * answer.wish.equal);
+    return fmt::format(
+        "the race ended undecided with {} {} left, it is the cheapest of those within {:g} points "
+        "of the best mean",
+        rest, of, 100 * answer.wish.equal);
   return fmt::format("{} none is better by more than {:g} points, at 95 %", of,
                      100 * answer.wish.equal);
 }
@@ -131,12 +133,13 @@ std::string sentence_of(const Answer& answer) {
   const Candidate& chosen = answer.candidates.at(static_cast<std::size_t>(answer.winner));
   const Interval loss = answer.loss();
   std::string text = fmt::format(
-      "{} loses {} at BER {:g}: {} right instead of {} % without faults and protection, with "
+      "{} loses {} at BER {:g}{}: {} right instead of {} % without faults and protection, with "
       "{:.3f} "
       "of the memory and {:.3f} of the MACs; {}",
-      chosen.recipe.name, points_of(loss), answer.wish.ber, interval_of(answer.confirmed.chosen),
-      percent(answer.confirmed.fault_free), chosen.cost.memory, chosen.cost.macs,
-      choice_in_words(answer));
+      chosen.recipe.name, points_of(loss), answer.wish.ber,
+      answer.wish.target == "parameters" ? "" : " in " + answer.wish.target,
+      interval_of(answer.confirmed.chosen), percent(answer.confirmed.fault_free),
+      chosen.cost.memory, chosen.cost.macs, choice_in_words(answer));
   if (answer.met()) return text;
   const bool open = loss.estimate <= answer.wish.max_loss;
   return fmt::format("a loss of at most {:g} points is {}; the nearest that was found: {}",
@@ -160,11 +163,11 @@ void print_answer(const Answer& answer) {
 std::string to_json(const Answer& answer) {
   const Wish& wish = answer.wish;
   Json json = {{"sentinelnn_protect", 1}, {"answer", sentence_of(answer)}, {"met", answer.met()}};
-  json["wish"] = {{"ber", wish.ber},
-                  {"max_loss", wish.max_loss},
-                  {"memory", wish.memory},
-                  {"macs", wish.macs},
-                  {"equal", wish.equal}};
+  json["wish"] = {{"ber", wish.ber},           {"fault_target", wish.target},
+                  {"max_loss", wish.max_loss}, {"memory", wish.memory},
+                  {"macs", wish.macs},         {"equal", wish.equal},
+                  {"seed", wish.seed},         {"trials", wish.trials},
+                  {"dataset", wish.dataset},   {"network_sha256", wish.network_sha256}};
   for (const Candidate& own : answer.candidates) json["recipes"].push_back(to_json(own));
   if (answer.winner >= 0) {
     const Confirmed& own = answer.confirmed;

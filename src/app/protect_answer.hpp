@@ -10,10 +10,13 @@ namespace sentinel {
 
 /// What `protect` is asked for; shares, not points.
 struct Wish {
-  double ber = 0;               // [faults/bit]
-  double max_loss = 0.01;       // of accuracy
-  double memory = 1, macs = 1;  // relative to the original
+  std::string target = "parameters";  // what may fail
+  double ber = 0;                     // [faults/bit]
+  double max_loss = 0.01;             // of accuracy
+  double memory = 1, macs = 1;        // relative to the original
   double equal = 0.005;
+  std::uint64_t seed = 1, trials = 500;  // of the race; of the confirmation
+  std::string dataset, network_sha256;   // of the unprotected network
 };
 
 /// A recipe with what is known of it.

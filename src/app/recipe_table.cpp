@@ -116,8 +116,11 @@ CLI::App* add_recipe(CLI::App& root, const std::string& name, RecipeOptions& opt
 std::string typed(const CLI::App& app) {
   std::string text;
   for (const CLI::Option* option : app.get_options())
-    for (const std::string& value : option->results())
-      text += fmt::format("{}{} {}", text.empty() ? "" : " ", option->get_name(), value);
+    for (const std::string& value : option->results()) {
+      const bool flag = option->get_expected_min() == 0 && value == "true";
+      text += fmt::format("{}{}{}", text.empty() ? "" : " ", option->get_name(),
+                          flag ? "" : " " + value);
+    }
   return text;
 }
 

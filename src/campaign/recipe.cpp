@@ -66,15 +66,23 @@ RecipeCost cost_of(const Recipe& recipe, const Graph& original, const Dataset& g
   return cost;
 }
 
-/// What is trained alike is trained once.
+/// Everything that decides what is trained: what is trained alike is trained once.
 std::string trained_path(const RecipePlace& place, const NamedModel& original,
-                         const PruningJob& training) {
+                         const ModelSelection& selection, const Recipe& recipe) {
+  const PruningJob& training = *recipe.training;
+  const RankingJob& ranking = recipe.protection.ranking;
   const TrainOptions& o = training.finetune;
   std::string text = fmt::format(
-      "{} {:.17g} {} epochs of {} lr {:.17g} momentum {:.17g} decay {:.17g} augment {} seed {} by "
-      "{}",
-      original.sha256, training.plan.ratio, training.finetune_epochs, o.batch_size, o.learning_rate,
-      o.momentum, o.weight_decay, o.augment, o.seed, best_on_name(training.best_on));
+      "{} of {} in {} for {}, by {} {} {} {}, {:.17g} group score {}, {} epochs of {} lr {:.17g} "
+      "momentum {:.17g} decay {:.17g} augment {} seed {} by {}",
+      original.sha256, selection.dataset, selection.data, original.graph.dataset,
+      ranking.importance, ranking.file, ranking.images, ranking.seed, training.plan.ratio,
+      training.plan.group_score == GroupScore::kMean ? "mean" : "first", training.finetune_epochs,
+      o.batch_size, o.learning_rate, o.momentum, o.weight_decay, o.augment, o.seed,
+      best_on_name(training.best_on));
+  if (const auto& own = original.graph.normalisation)
+    for (const auto& numbers : {own->mean, own->std})
+      for (const double number : numbers) text += fmt::format(" {:.17g}", number);
   for (const auto& [layer, ratio] : training.plan.ratios)
     text += fmt::format(" {}={:.17g}", layer, ratio);
   for (const StoreRule& rule : o.store) text += " " + rule.text;
@@ -91,16 +99,17 @@ void write_made(const Comm& comm, const std::string& path, const NamedModel& mod
 }
 
 NamedModel train_parent(const Comm& comm, const NamedModel& original,
-                        const ModelSelection& selection, const Recipe& recipe,
-                        const RecipePlace& place, at::Device device) {
-  const std::string path = trained_path(place, original, *recipe.training);
+                        const ModelSelection& selection, const Recipe& recipe, RecipePlace& place,
+                        at::Device device) {
+  const std::string path = trained_path(place, original, selection, recipe);
+  const bool again = place.fresh && place.trained.insert(path).second;
   const ChannelScores scores =
       prunes(recipe) ? channel_scores(comm, original, selection, recipe.protection.ranking, device)
                      : l2_norm(original.graph);
   PruningJob training = *recipe.training;
-  training.finetune.fresh = place.fresh;
+  training.finetune.fresh = again;
   NamedModel trained = make_pruned(comm, original, selection, scores, training, device,
-                                   place.command, state_beside(path), place.fresh ? "" : path);
+                                   place.command, state_beside(path), again ? "" : path);
   write_made(comm, path, trained);
   return trained;
 }
@@ -120,6 +129,9 @@ void validate(const Recipe& recipe) {
                       " chooses by scores, so that the costs are not known before; give " +
                       spelled(Setting::kHardeningRatio));
     if (recipe.training) validate(*recipe.training);
+    if (recipe.training && recipe.training->best_on == BestOn::kTest)
+      throw UserError(spelled(Setting::kSelect) +
+                      " test would choose by the images that confirm; leave it out");
     if (!protects(recipe.protection.hardening) && !recipe.training)
       throw UserError("protects nothing");
   } catch (const UserError& error) {
@@ -164,7 +176,7 @@ std::string path_of(const RecipePlace& place, const Recipe& recipe) {
 }
 
 void make_recipe(const Comm& comm, const NamedModel& original, const ModelSelection& selection,
-                 const Recipe& recipe, const RecipePlace& place, at::Device device) {
+                 const Recipe& recipe, RecipePlace& place, at::Device device) {
   const std::string path = path_of(place, recipe);
   const NamedModel parent = recipe.training
                                 ? train_parent(comm, original, selection, recipe, place, device)

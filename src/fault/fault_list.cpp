@@ -173,7 +173,7 @@ class FaultList::Parser {
                          shown(text)));
     const std::uint64_t image = number("image", text);
     if (image >= images_)
-      refuse(fmt::format("image {} is none of the {} test images, 0 to {}", image, images_,
+      refuse(fmt::format("image {} is none of the {} images, 0 to {}", image, images_,
                          images_ - 1));
     return static_cast<std::int32_t>(image);
   }

@@ -248,7 +248,7 @@ def test_bad_input_is_one_sentence(sentinelnn, campaign, tmp_path, words, part):
 @pytest.mark.parametrize(
     ("line", "part"),
     [
-        ("0,conv1,5,3,8", "image 8 is none of the 8 test images, 0 to 7"),
+        ("0,conv1,5,3,8", "image 8 is none of the 8 images, 0 to 7"),
         ("0,conv1,5,3,0\n0,nothing,5,3,0", "the network has no node 'nothing'"),
         ("0,nothing,5,3,0", "the network stores no tensor 'nothing'"),
         ("0,conv1,99999999,3,0", "element 99999999 lies outside conv1"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import h5py
 import pytest
-from drill import ROOT, Result, kill_job
+from drill import ROOT, Result, kill_job, text
 
 SEED = int(os.environ.get("SENTINELNN_DRILL_SEED", time.time_ns() % 2**32))
 UNTRAINED = """\
@@ -252,19 +252,35 @@ def test_recipes_that_cannot_be(sentinelnn, protection, tmp_path, text, message)
     assert [path.name for path in tmp_path.iterdir()] == ["recipes.toml"]
 
 
-def test_without_training_images_half_of_the_test_images_decides(
-    sentinelnn, protection, tmp_path
-):
+def fingerprint(path: Path) -> dict[str, str]:
+    with h5py.File(path) as file:
+        parts = {k: text(v) for k, v in file["provenance/fingerprint"].attrs.items()}
+    return {name: parts[name] for name in ("images", "seed")}
+
+
+def test_the_confirmation_has_other_images_and_faults(whole):
+    output = whole[1]
+    confirmed = fingerprint(Path(f"{output}.h5"))
+    rounds = [fingerprint(path) for path in Path(f"{output}.race").glob("round*.h5")]
+    assert rounds and all(own == rounds[0] for own in rounds)
+    assert confirmed["images"] != rounds[0]["images"] and confirmed["seed"] != rounds[0]["seed"]
+
+
+def test_without_training_images_half_of_the_test_images_decides(sentinelnn, protection, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     (data / "test_batch.bin").write_bytes((protection.data / "test_batch.bin").read_bytes())
+    recipes = tmp_path / "recipes.toml"
+    recipes.write_text(UNTRAINED.partition("[clipped]")[0])
     output = tmp_path / "net.pth"
-    outcome = sentinelnn.run(protection.args(output, "--data", str(data)))
+    args = protection.args(output, "--data", data, "--recipes", recipes)
+    outcome = sentinelnn.run(args)
     assert outcome.code in (0, 3), outcome.err
     assert "half of the test images decides" in outcome.err
     answer = json.loads(Path(f"{output}.json").read_text())
-    left_out = {r["name"]: r.get("left_out") for r in answer["recipes"]}
-    needs = "needs training images"
-    assert left_out == {"coded": None, "plain": None, "trained": needs, "clipped": needs}
     assert "first half" in answer["race_images"]
     assert "second half" in answer["confirmation"]["images"]
+    halves = [fingerprint(p)["images"] for p in (Path(f"{output}.race/round1.h5"), Path(f"{output}.h5"))]
+    assert halves[0] != halves[1]
+    outcome = sentinelnn.run(protection.args(tmp_path / "own.pth", "--data", data))
+    assert outcome.code == 65 and "recipe clipped needs training images" in outcome.err

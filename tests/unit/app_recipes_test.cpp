@@ -47,6 +47,15 @@ weight-bounds = "layer"
   EXPECT_TRUE(needs_training_images(recipes[1]));
 }
 
+TEST(Recipes, DoNotChooseByTheImagesThatConfirm) {
+  EXPECT_THROW(parse_recipes("r", "[a]\nfinetune-epochs = 1\nselect = \"test\""), UserError);
+}
+
+TEST(Recipes, ShowFlagsAsTheyAreTyped) {
+  const auto recipes = parse_recipes("r", "[a]\nfold-batch-norm = true\nstore = [\"weight=int8\"]");
+  EXPECT_EQ(recipes[0].options, "--store weight=int8 --fold-batch-norm");
+}
+
 Answer answer_of(double accuracy) {
   Answer answer;
   answer.wish.ber = 1e-2;
@@ -66,6 +75,19 @@ TEST(ProtectAnswer, IsMetWhereTheWholeIntervalOfTheLossIsWithinTheWish) {
   EXPECT_THAT(sentence_of(answer_of(0.891)), HasSubstr("is not shown by so few trials (--repeat)"));
   EXPECT_FALSE(answer_of(0.88).met());
   EXPECT_THAT(sentence_of(answer_of(0.88)), HasSubstr("is missed"));
+}
+
+TEST(ProtectAnswer, SaysWhatMayFailAndWhereARaceWasNotDecided) {
+  Answer answer = answer_of(0.893);
+  EXPECT_THAT(sentence_of(answer), HasSubstr("at BER 0.01: "));
+  EXPECT_THAT(sentence_of(answer), HasSubstr("the only recipe that fits"));
+  answer.wish.target = "weight,bias";
+  answer.candidates.push_back(answer.candidates[0]);
+  answer.decided = false;
+  EXPECT_THAT(sentence_of(answer), HasSubstr("at BER 0.01 in weight,bias: "));
+  EXPECT_THAT(sentence_of(answer),
+              HasSubstr("the race ended undecided with 2 of the 2 recipes that fit left, it is the "
+                        "cheapest of those within 0.5 points of the best mean"));
 }
 
 TEST(ProtectAnswer, IsOneLineOfJsonThatOutputsKnow) {
