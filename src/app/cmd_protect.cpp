@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "app/command.hpp"
 #include "app/options.hpp"
@@ -21,6 +22,9 @@
 
 namespace sentinel {
 namespace {
+
+/// Budgets hold to the three digits that are printed.
+constexpr double kPrinted = 0.0005;
 
 /// Seeds of races that users choose lie near each other.
 constexpr std::uint64_t kToConfirmation = 1'000'000'000;
@@ -100,6 +104,7 @@ class Protect : public Command {
     answer.wish.network_sha256 = original.sha256;
     const Images images = images_for(comm, dataset);
     weigh(comm, original, dataset, images, answer);
+    comm.agree([&] { require_own_name(original, answer); });
     if (racing(answer).empty()) return tell(comm, answer);
     make_networks(context, original, answer, device);
     if (racing(answer).size() > 1) answer.race_images = images.race_words;
@@ -121,6 +126,11 @@ class Protect : public Command {
     const std::string text = recipes_.empty() ? "" : read_job_text(comm, recipes_);
     comm.agree([&] {
       check();
+      // A method that is asked for by name has no budgets but those given.
+      for (const auto& [name, budget] :
+           {std::pair{"--memory", &wish_.memory}, std::pair{"--macs", &wish_.macs}})
+        if (!method_.empty() && app_->get_option(name)->count() == 0)
+          *budget = std::numeric_limits<double>::infinity();
       answer.wish = wish_;
       answer.wish.target = joined(targets());
       answer.wish.seed = seed_;
@@ -235,9 +245,9 @@ class Protect : public Command {
       own.cost = costs[i];
       if (!own.cost.unfit.empty())
         own.left_out = own.cost.unfit;
-      else if (own.cost.memory > wish_.memory)
+      else if (own.cost.memory > wish_.memory + kPrinted)
         own.left_out = "too much memory";
-      else if (own.cost.macs > wish_.macs)
+      else if (own.cost.macs > wish_.macs + kPrinted)
         own.left_out = "too many MACs";
       else if (!images.training && needs_training_images(own.recipe))
         own.left_out = "needs training images";
@@ -271,10 +281,44 @@ class Protect : public Command {
 
   RecipePlace place(const Context& context) const { return {folder(), context.command, fresh_}; }
 
+  /// Networks of a campaign differ in their names.
+  void require_own_name(const NamedModel& original, const Answer& answer) const {
+    for (const Candidate& own : answer.candidates)
+      if (own.recipe.name == original.name)
+        throw UserError("the network is called '" + original.name +
+                        "' as a recipe is; copy its file to one of another name");
+  }
+
+  /// The folder is this race's: its first call says so in it. Files of others, and of another race,
+  /// stay as they are.
+  void claim_folder(const Answer& answer) const {
+    const Wish& wish = answer.wish;
+    const std::string race = fmt::format(
+        "network {}\ndataset {}\nber {:.17g}\nfault-target {}\nseed {}\nrace-images {}\n",
+        wish.network_sha256, wish.dataset, wish.ber, wish.target, wish.seed, race_images_);
+    const std::string path = folder() + "/race.txt";
+    std::error_code none;
+    if (std::filesystem::exists(folder(), none) && !std::filesystem::exists(path, none) &&
+        !std::filesystem::is_empty(folder(), none))
+      throw UserError(folder() + " is there and not of protect; give another --output");
+    if (std::filesystem::exists(path, none) && !fresh_) {
+      const Bytes stored = read_file(path);
+      if (std::string(reinterpret_cast<const char*>(stored.data()), stored.size()) != race)
+        throw UserError(folder() +
+                        " belongs to another race (of another network, --ber, --fault-target, "
+                        "--seed or --race-images); give --fresh to start over, or another "
+                        "--output");
+    }
+    std::filesystem::create_directories(folder());
+    ByteWriter writer;
+    writer.text(race);
+    write_file_atomic(path, writer.take());
+  }
+
   void make_networks(const Context& context, const NamedModel& original, const Answer& answer,
                      at::Device device) const {
     context.comm.from_root([&] {
-      std::filesystem::create_directories(folder());
+      claim_folder(answer);
       return Bytes();
     });
     RecipePlace own = place(context);

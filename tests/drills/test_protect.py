@@ -252,6 +252,35 @@ def test_recipes_that_cannot_be(sentinelnn, protection, tmp_path, text, message)
     assert [path.name for path in tmp_path.iterdir()] == ["recipes.toml"]
 
 
+def test_another_race_and_files_of_others_stay_as_they_are(sentinelnn, protection, whole, tmp_path):
+    _, output = whole
+    folder = Path(f"{output}.race")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for name, value in (("--ber", "3e-3"), ("--seed", "9"), ("--race-images", "10")):
+        outcome = sentinelnn.run(protection.args(output, name, value))
+        assert outcome.code == 64 and "belongs to another race" in outcome.err, outcome.err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    mine = tmp_path / "net.pth.race" / "plain.pth"
+    mine.parent.mkdir()
+    mine.write_bytes(protection.checkpoint.read_bytes())
+    args = protection.args(tmp_path / "net.pth", "--checkpoint", mine)
+    outcome = sentinelnn.run(args)
+    assert outcome.code == 64, outcome.err
+    assert mine.read_bytes() == protection.checkpoint.read_bytes()
+    outcome = sentinelnn.run(protection.args(tmp_path / "net.pth"))
+    assert outcome.code == 64 and "is there and not of protect" in outcome.err, outcome.err
+
+
+def test_a_network_called_as_a_recipe(sentinelnn, protection, tmp_path):
+    named = tmp_path / "plain.pth"
+    named.write_bytes(protection.checkpoint.read_bytes())
+    args = protection.args(tmp_path / "out.pth", "--checkpoint", named)
+    outcome = sentinelnn.run(args)
+    assert outcome.code == 64, outcome.err
+    assert "the network is called 'plain' as a recipe is" in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["plain.pth"]
+
+
 def fingerprint(path: Path) -> dict[str, str]:
     with h5py.File(path) as file:
         parts = {k: text(v) for k, v in file["provenance/fingerprint"].attrs.items()}

@@ -59,8 +59,10 @@ TEST(Recipes, ShowFlagsAsTheyAreTyped) {
 Answer answer_of(double accuracy) {
   Answer answer;
   answer.wish.ber = 1e-2;
-  answer.candidates.push_back(
-      {parse_recipes("r", "[a]\nstore=['weight=int8']")[0], {0.25, 1, ""}, ""});
+  answer.candidates.resize(1);
+  answer.candidates[0].recipe = parse_recipes("r", "[a]\nstore=['weight=int8']")[0];
+  answer.candidates[0].cost.memory = 0.25;
+  answer.candidates[0].cost.macs = 1;
   answer.winner = 0;
   answer.confirmed.fault_free = 0.9;
   answer.confirmed.chosen = {accuracy, accuracy - 0.002, accuracy + 0.002, 0.95, "t", 500};
