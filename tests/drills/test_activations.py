@@ -185,7 +185,7 @@ def test_trials_tell_where_flips_hurt(run, campaign, tmp_path, images, repeat):
         seen = int(result.trials["images"].sum())  # the last of 3 blocks has 2 images
         assert seen == images * repeat or images == 3
         failed = result.faults["outcome"] >= 2
-        assert failed.sum() > 5
+        assert failed.sum() > 2
         assert failed.sum() == (result.trials["sdc_critical"] + result.trials["due"]).sum()
         for column in ("layer", "bit"):
             (panel,) = places_of(result, column).panels
