@@ -82,7 +82,7 @@ USAGE = [
     (CIFAR + "--dataset mnist --data @data", "--dataset mnist is unknown; choose cifar10"),
     ("evaluate --checkpoint @net.pth --data @cifar_good --dataset cifar10", "@net.pth"),
     (ONE_BER + "--output @net.pth", "@net.pth"),  # its own input
-    (EVALUATE + "--checkpoint @net.pth --model lenet5", "--model lenet5 is unknown; choose "),
+    (EVALUATE + "--checkpoint @net.pth --model lenet5", "was written for --model resnet20, not lenet5"),
     (EVALUATE + "--checkpoint @net.pth --device quantum",
      "--device quantum is unknown; choose auto, cpu or cuda"),
     (EVALUATE + "--checkpoint @net.pth --threads -1", "--threads"),
