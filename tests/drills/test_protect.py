@@ -272,13 +272,15 @@ def test_another_race_and_files_of_others_stay_as_they_are(sentinelnn, protectio
 
 
 def test_a_network_called_as_a_recipe(sentinelnn, protection, tmp_path):
-    named = tmp_path / "plain.pth"
-    named.write_bytes(protection.checkpoint.read_bytes())
-    args = protection.args(tmp_path / "out.pth", "--checkpoint", named)
-    outcome = sentinelnn.run(args)
+    """A network of no family is called by its file."""
+    named = tmp_path / "plain.ts"
+    start = ["export", "--checkpoint", protection.checkpoint, "--output", named]
+    assert sentinelnn.run(start).code == 0
+    args = protection.args(tmp_path / "out.pth", "--checkpoint", named, "--dataset", "synthetic")
+    outcome = sentinelnn.run(["--model" if word == "--checkpoint" else word for word in args])
     assert outcome.code == 64, outcome.err
     assert "the network is called 'plain' as a recipe is" in outcome.err
-    assert [path.name for path in tmp_path.iterdir()] == ["plain.pth"]
+    assert [path.name for path in tmp_path.iterdir()] == ["plain.ts"]
 
 
 def fingerprint(path: Path) -> dict[str, str]:
