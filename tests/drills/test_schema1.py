@@ -44,9 +44,9 @@ def check_refused(outcome: Outcome, code: int, sentence: str) -> None:
     assert outcome.messages == [f"sentinelnn: {sentence}"], outcome.err
 
 
-def begun_earlier(name: str) -> str:
+def begun_earlier(name: str, layout: str = "schema 1") -> str:
     return (
-        f"{name} was begun by an earlier version of sentinelnn (schema 1); finish it with that "
+        f"{name} was begun by an earlier version of sentinelnn ({layout}); finish it with that "
         "version, or give --fresh to start over, or another --output"
     )
 
@@ -114,7 +114,8 @@ def test_its_journal_is_kept_and_not_read(sentinelnn, folder, published):
     files = sorted(folder.glob("killed.h5*"))
     before = [path.read_bytes() for path in files]
     run = ["inject", *JOB, "--output", "killed.h5"]
-    check_refused(sentinelnn.run(run, cwd=folder), 64, begun_earlier("killed.h5"))
+    layout = "schema 1" if published else "journal version 1"
+    check_refused(sentinelnn.run(run, cwd=folder), 64, begun_earlier("killed.h5", layout))
     assert sorted(folder.glob("killed.h5*")) == files
     assert [path.read_bytes() for path in files] == before
     outcome = sentinelnn.run([*run, "--fresh"], cwd=folder)
