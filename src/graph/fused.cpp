@@ -25,22 +25,6 @@ bool adds_two(const Node& node) {
          node.inputs[0] != node.inputs[1];
 }
 
-kernels::Epilogue::Activation activation_of(const Op& op) {
-  using Kind = kernels::Epilogue::Activation;
-  if (!is_relu(op)) return Kind::kNone;
-  const auto* bounded = std::get_if<BoundedActivation>(&op);
-  if (!bounded) return Kind::kRelu;
-  switch (bounded->clipping) {
-    case Clipping::kRanger:
-      return Kind::kRanger;
-    case Clipping::kRangerClamp:
-      return Kind::kRangerClamp;
-    case Clipping::kSmooth:
-      return Kind::kSmooth;
-  }
-  throw Bug("unknown clipping");
-}
-
 /// Nobody but this variable can see the tensor or its memory (views share the storage).
 bool owned(const at::Tensor& x) {
   return x.use_count() == 1 && x.storage().use_count() == 1;
@@ -293,8 +277,6 @@ at::Tensor FusedNet::in_one_pass(const Value& value, Inputs& in, const Overlay& 
   for (at::Tensor& x : in) x = in_rows(x);
   const at::Tensor to = mine ? in[0] : at::empty_like(in[0]);
   const std::int64_t channels = to.size(1);
-  if (const auto* bounded = std::get_if<BoundedActivation>(&graph_[value.parts.back()].op))
-    require_size(*bounded, to);
   std::vector<float> per_layer;
   if (constants.bound.size() == 1) per_layer.assign(index(channels), constants.bound[0]);
   const std::vector<float>& bounds = per_layer.empty() ? constants.bound : per_layer;
@@ -305,7 +287,12 @@ at::Tensor FusedNet::in_one_pass(const Value& value, Inputs& in, const Overlay& 
     if (!constants.one_rounding.empty()) epilogue.one_rounding = constants.one_rounding.data();
   }
   if (in.size() > 1) epilogue.other = in[1].data_ptr<float>();
-  epilogue.activation = activation_of(graph_[value.parts.back()].op);
+  const Op& last = graph_[value.parts.back()].op;
+  epilogue.rectifies = is_relu(last);
+  if (const auto* bounded = std::get_if<BoundedActivation>(&last)) {
+    require_size(*bounded, to);
+    epilogue.clipping = bounded->clipping;
+  }
   epilogue.bound = bounds.data();
   epilogue.bound_pixels =
       std::max<std::int64_t>(1, static_cast<std::int64_t>(bounds.size()) / channels);

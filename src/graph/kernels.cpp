@@ -54,6 +54,22 @@ at::Tensor channels_last(const at::Tensor& x) {
   return x.dim() == 4 ? x.contiguous(at::MemoryFormat::ChannelsLast) : x.contiguous();
 }
 
+enum class Rectifier { kNone, kPlain, kRanger, kRangerClamp, kSmooth };
+
+Rectifier rectifier_of(const Epilogue& e) {
+  if (!e.rectifies) return Rectifier::kNone;
+  if (!e.clipping) return Rectifier::kPlain;
+  switch (*e.clipping) {
+    case Clipping::kRanger:
+      return Rectifier::kRanger;
+    case Clipping::kRangerClamp:
+      return Rectifier::kRangerClamp;
+    case Clipping::kSmooth:
+      return Rectifier::kSmooth;
+  }
+  throw Bug("unknown clipping");
+}
+
 enum class Scaling { kNone, kPlain, kMixed };  // kMixed: some channels with one rounding
 
 /// rules::smooth of values that are not below 0. Most are far below their bounds: one pass without
@@ -66,10 +82,9 @@ SENTINEL_INLINE void smooth_row(float* row, const float* bound, Index channels) 
     if (row[c] > 0.0F) row[c] = rules::smooth(row[c], bound[c]);
 }
 
-template <Scaling kScaling, bool kAdds, Epilogue::Activation kActivation>
+template <Scaling kScaling, bool kAdds, Rectifier kRectifier>
 SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Index channels,
                                  const Epilogue& e) {
-  using Activation = Epilogue::Activation;
   Index bounded = 0;  // pixel of the bounds
   for (Index p = 0; p < pixels; ++p) {
     const float* in = from + p * channels;
@@ -84,35 +99,34 @@ SENTINEL_INLINE void finish_rows(const float* from, float* to, Index pixels, Ind
         v = e.one_rounding[c] ? std::fma(v, e.scale[c], e.shift[c]) : v * e.scale[c] + e.shift[c];
       if constexpr (kScaling == Scaling::kPlain) v = v * e.scale[c] + e.shift[c];
       if constexpr (kAdds) v = v + other[c];
-      if constexpr (kActivation == Activation::kRelu) v = v < 0.0F ? 0.0F : v;
+      if constexpr (kRectifier == Rectifier::kPlain) v = v < 0.0F ? 0.0F : v;
       // rules::restrict, without a branch for the vectors.
-      constexpr bool kClamps = kActivation == Activation::kRangerClamp;
-      if constexpr (kClamps || kActivation == Activation::kRanger) {
+      constexpr bool kClamps = kRectifier == Rectifier::kRangerClamp;
+      if constexpr (kClamps || kRectifier == Rectifier::kRanger) {
         v = v > bound[c] ? (kClamps ? bound[c] : 0.0F) : v;
         v = v > 0.0F ? v : 0.0F;
       }
-      if constexpr (kActivation == Activation::kSmooth) v = v > 0.0F ? v : 0.0F;
+      if constexpr (kRectifier == Rectifier::kSmooth) v = v > 0.0F ? v : 0.0F;
       out[c] = v;
     }
-    if constexpr (kActivation == Activation::kSmooth) smooth_row(out, bound, channels);
+    if constexpr (kRectifier == Rectifier::kSmooth) smooth_row(out, bound, channels);
   }
 }
 
 template <Scaling kScaling, bool kAdds>
 SENTINEL_INLINE void finish_with(const float* from, float* to, Index pixels, Index channels,
                                  const Epilogue& e) {
-  using Activation = Epilogue::Activation;
-  switch (e.activation) {
-    case Activation::kNone:
-      return finish_rows<kScaling, kAdds, Activation::kNone>(from, to, pixels, channels, e);
-    case Activation::kRelu:
-      return finish_rows<kScaling, kAdds, Activation::kRelu>(from, to, pixels, channels, e);
-    case Activation::kRanger:
-      return finish_rows<kScaling, kAdds, Activation::kRanger>(from, to, pixels, channels, e);
-    case Activation::kRangerClamp:
-      return finish_rows<kScaling, kAdds, Activation::kRangerClamp>(from, to, pixels, channels, e);
-    case Activation::kSmooth:
-      return finish_rows<kScaling, kAdds, Activation::kSmooth>(from, to, pixels, channels, e);
+  switch (rectifier_of(e)) {
+    case Rectifier::kNone:
+      return finish_rows<kScaling, kAdds, Rectifier::kNone>(from, to, pixels, channels, e);
+    case Rectifier::kPlain:
+      return finish_rows<kScaling, kAdds, Rectifier::kPlain>(from, to, pixels, channels, e);
+    case Rectifier::kRanger:
+      return finish_rows<kScaling, kAdds, Rectifier::kRanger>(from, to, pixels, channels, e);
+    case Rectifier::kRangerClamp:
+      return finish_rows<kScaling, kAdds, Rectifier::kRangerClamp>(from, to, pixels, channels, e);
+    case Rectifier::kSmooth:
+      return finish_rows<kScaling, kAdds, Rectifier::kSmooth>(from, to, pixels, channels, e);
   }
 }
 

@@ -1,4 +1,5 @@
 #include "sentinel/graph/kernels.hpp"
+#include "sentinel/graph/rules.hpp"
 
 #include <gtest/gtest.h>
 
@@ -29,15 +30,19 @@ void expect_close(const at::Tensor& got, const at::Tensor& wanted) {
 
 class Finish : public testing::TestWithParam<std::tuple<bool, bool, bool, int>> {};
 
+/// 0: no activation, 1: a ReLU, from 2 on bounded ones.
+Clipping clipping_of(int activation) {
+  return rules::kClippings.at(static_cast<std::size_t>(activation - 2)).first;
+}
+
 at::Tensor finished(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
                     const at::Tensor& other, const at::Tensor& bound, int activation) {
   at::Tensor y = x;
   if (scale.defined()) y = y * scale.view({1, -1, 1, 1}) + shift.view({1, -1, 1, 1});
   if (other.defined()) y = y + other;
   if (activation == 1) return at::relu(y);
-  const Clipping clippings[] = {Clipping::kRanger, Clipping::kRangerClamp, Clipping::kSmooth};
   if (activation > 1)
-    return sentinel::apply(BoundedActivation{bound, clippings[activation - 2]}, {y});
+    return sentinel::apply(BoundedActivation{bound, clipping_of(activation)}, {y});
   return y;
 }
 
@@ -58,7 +63,8 @@ TEST_P(Finish, EqualsTheOperatorsOneByOne) {
     if (scaled) epilogue.scale = scale.data_ptr<float>();
     if (scaled) epilogue.shift = shift.data_ptr<float>();
     if (adds) epilogue.other = other.data_ptr<float>();
-    epilogue.activation = static_cast<Epilogue::Activation>(activation);
+    epilogue.rectifies = activation > 0;
+    if (activation > 1) epilogue.clipping = clipping_of(activation);
     const std::vector<float> bounds = kernels::acting_bounds({bound});
     epilogue.bound = bounds.data();
     epilogue.bound_pixels = neurons ? 20 : 1;

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <vector>
 
 #include "sentinel/graph/graph.hpp"
@@ -15,16 +16,11 @@ struct Epilogue {
   // [C] 1: scaled and shifted with one rounding, as LibTorch does, for a product alone would be
   // infinite. None: not needed.
   const std::uint8_t* one_rounding = nullptr;
-  const float* other = nullptr;  // shape and layout of x
-  enum class Activation {
-    kNone,
-    kRelu,
-    kRanger,
-    kRangerClamp,
-    kSmooth
-  } activation = Activation::kNone;
-  const float* bound = nullptr;   // [bound_pixels, C] as they act, of the bounded ones
-  std::int64_t bound_pixels = 1;  // of an image, where neurons have bounds
+  const float* other = nullptr;           // shape and layout of x
+  bool rectifies = false;                 // a ReLU
+  std::optional<Clipping> clipping = {};  // of a bounded one
+  const float* bound = nullptr;           // [bound_pixels, C] as they act
+  std::int64_t bound_pixels = 1;          // of an image, where neurons have bounds
 };
 /// `to` may be `from`; both hold `pixels` rows of `channels` values.
 void apply_epilogue(const float* from, float* to, std::int64_t pixels, std::int64_t channels,

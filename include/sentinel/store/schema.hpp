@@ -199,9 +199,7 @@ struct AuditRow : OutcomeCounts {
 
 struct TensorInfo {
   std::string name;
-  // 0 weight, 1 bias, 2 bn, 3 bound, 4 scale, 5 check. Outputs of nodes, elements of one image: 6
-  // activation, 7 post, 8 of any node that a list names.
-  std::uint8_t kind = 0;
+  std::uint8_t kind = 0;  // TensorClass; from 6 on outputs of nodes, elements of one image
   std::uint64_t elements = 0, originals = 0;
   std::uint8_t word_bits = 32;  // of the stored word
   std::string layout = "fp32";  // format and code of its words, such as "int5:channel+bch:16,5"
