@@ -34,6 +34,7 @@ import summaries
 from agreement import CHANNEL_FI
 from cli import arguments, run
 from frontier import frontier_rows, kept_words, rates_of
+from hdf5 import ResultError
 from matplotlib.figure import Figure
 from outputs import check_output, write_output
 from plot_protection import Answer, read_answer
@@ -362,6 +363,20 @@ def protection(answer: Answer | None) -> dict[str, Any]:
     return {"answer": answer.sentence, "recipes": recipes, "protection": card}
 
 
+def require_own_answer(result: Result, answer: Answer, path: Path) -> None:
+    """ResultError unless the answer's figures are those of the result."""
+    advice = "give --answer the OUTPUT.json beside the OUTPUT.h5 of one call of protect"
+    if not answer.chosen:
+        raise ResultError(f"{path}: no network was chosen, so no result belongs to it")
+    if answer.fingerprint != result.attributes.get("fingerprint"):
+        raise ResultError(f"{path}: is the answer of another result than {result.path}; {advice}")
+    trials = int(result.points["trials"].sum())
+    if answer.trials != trials:
+        raise ResultError(
+            f"{path}: is of {answer.trials} trials, and {result.path} has {trials}; {advice}"
+        )
+
+
 def title(result: Result) -> str:
     """Model and data set where the job names them, else the file's name."""
     tables = [table for table in result.job.values() if isinstance(table, dict)] or [result.job]
@@ -438,6 +453,8 @@ def main(argv: list[str]) -> int:
     check_output(options.output, "html")
     with Result(options.result) as result:
         answer = read_answer(options.answer) if options.answer else None
+        if answer:
+            require_own_answer(result, answer, options.answer)
         page = render(sources_of(result, options.rankings), answer)
     write_output(options.output, "html", page.encode("utf-8", "replace"))
     print(printable(str(options.output)))
