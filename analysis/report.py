@@ -217,6 +217,7 @@ def place_rows(result: Result, column: str) -> list[dict[str, str]]:
     if found is None:
         return []
     as_text = share if found.single else points
+    units = "Images" if summaries.has_own_faults(result, found.point) else "Trials"
 
     def bounds(row: dict[Any, Any]) -> str:
         return "" if pd.isna(row["lower"]) else interval(row["lower"], row["upper"], as_text)
@@ -225,6 +226,7 @@ def place_rows(result: Result, column: str) -> list[dict[str, str]]:
         {
             "network": panel.title,
             "place": str(row[column]),
+            "units": units,  # that the place was hit in
             "with": count(row["with_it"]),
             "without": count(row["without"]),
             "failing": as_text(row["estimate"]),
