@@ -241,9 +241,9 @@ void log_plan(const ProtectJob& job, const Answer& answer) {
   if (!trained.empty()) spdlog::info("fine-tuning, where no earlier call did it: {}", trained);
   const RaceOptions options = race_options(answer);
   if (!answer.race_images.empty())
-    spdlog::info(
-        "a race on {}, in rounds that end after {} trials or before; each says how long it takes",
-        answer.race_images, fmt::format("{}", fmt::join(Race::round_ends(options.most), ", ")));
+    spdlog::info("a race on {}; it may end after {} trials, and each round says how long it takes",
+                 answer.race_images,
+                 fmt::format("{}", fmt::join(Race::round_ends(options.most), ", ")));
   spdlog::info("a confirmation by {} trials of 2 networks on {}", job.wish.trials,
                answer.confirmation_images);
 }
