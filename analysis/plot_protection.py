@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from outputs import check_output, write_output
 from plot_style import PAGE, STYLE, in_percent, save, show_names_as_they_are
 from text import count, percent, printable
 
+VERSION = 1  # of the answer's fields
 FORMATS = ("png", "pdf", "svg")
 GREY, CHOSEN, OTHER = "#B0B0B0", "#D55E00", "#0072B2"
 
@@ -68,8 +70,10 @@ def read_answer(path: Path) -> Answer:
         found = json.loads(path.read_text())
         if "sentinelnn_protect" not in found:
             raise ResultError(f"{path}: is no answer of sentinelnn protect")
+        if (version := found["sentinelnn_protect"]) != VERSION:
+            raise ResultError(f"{path}: has fields of version {version}; this reads {VERSION}")
         confirmed = found["confirmation"] if found.get("chosen") else None
-        return Answer(
+        answer = Answer(
             str(found["answer"]),
             float(found["wish"]["ber"]),
             str(found.get("chosen", "")),
@@ -78,10 +82,21 @@ def read_answer(path: Path) -> Answer:
             str(confirmed["fingerprint"]) if confirmed else "",
             int(confirmed["trials"]) if confirmed else 0,
         )
+        _check(answer)
+        return answer
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ResultError(f"{path}: is no answer of sentinelnn protect: {error}") from error
     except OSError as error:
         raise ResultError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _check(answer: Answer) -> None:
+    """ValueError for what protect never writes."""
+    if answer.chosen and answer.chosen not in [recipe.name for recipe in answer.recipes]:
+        raise ValueError(f"'{answer.chosen}' is chosen, and no recipe")
+    for recipe in answer.raced:
+        if not all(map(math.isfinite, (recipe.memory, recipe.accuracy))):
+            raise ValueError(f"memory or accuracy of recipe {recipe.name} is no number")
 
 
 def _recipe(found: dict[str, Any]) -> Recipe:

@@ -20,6 +20,11 @@ std::string interval_of(const Interval& own) {
                      percent(own.upper));
 }
 
+/// A code may answer without trials: hardly ever is a word read wrongly.
+std::string source_of(const Interval& own) {
+  return own.n == 0 ? "a bound, without trials" : fmt::format("{} trials", own.n);
+}
+
 /// "loses 0.70 points [0.50, 0.90]", or "gains ..." where the loss is below 0.
 std::string loss_in_words(const Interval& loss) {
   const bool gains = loss.estimate < 0;
@@ -132,7 +137,7 @@ std::string sentence_of(const Answer& answer) {
       interval_of(answer.confirmed.chosen), percent(answer.confirmed.fault_free),
       chosen.cost.memory, chosen.cost.macs, choice_in_words(answer));
   if (answer.met()) return text;
-  const bool open = loss.estimate <= answer.wish.max_loss;
+  const bool open = loss.lower <= answer.wish.max_loss;
   return fmt::format("a loss of at most {:g} points is {}; the nearest that was found: {}",
                      100 * answer.wish.max_loss,
                      open ? "not shown by so few trials (--repeat)" : "missed", text);
@@ -142,9 +147,9 @@ void print_answer(const Answer& answer) {
   say("{}\n", sentence_of(answer));
   if (answer.winner >= 0) {
     const Confirmed& own = answer.confirmed;
-    say("confirmed by {} trials on {}: unprotected {}, chosen {}, without faults {} %\n",
-        own.chosen.n, answer.confirmation_images, interval_of(own.original),
-        interval_of(own.chosen), percent(own.chosen_fault_free));
+    say("confirmed on {}: unprotected {} by {}, chosen {} by {}, without faults {} %\n",
+        answer.confirmation_images, interval_of(own.original), source_of(own.original),
+        interval_of(own.chosen), source_of(own.chosen), percent(own.chosen_fault_free));
   }
   const bool raced = !answer.race_images.empty();
   if (raced) say("the race, on {}; its own figures favour the winner\n", answer.race_images);

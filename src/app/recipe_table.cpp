@@ -133,6 +133,8 @@ Recipe recipe_of(const std::string& name, const CLI::App& app, const RecipeOptio
     throw UserError("train-store needs finetune-epochs");
   const bool prunes = training.plan.ratio != 0 || !training.plan.ratios.empty();
   if (prunes || training.finetune_epochs != 0) recipe.training = training;
+  if (!recipe.protection.ranking.file.empty())
+    throw UserError("ranking names a file of one network; give importance");
   validate(recipe);
   return recipe;
 }
@@ -179,8 +181,13 @@ std::vector<Recipe> parse_recipes(const std::string& source, std::string_view te
     apps.push_back(add_recipe(root, names[i], options[i]));
   }
   std::vector<Recipe> recipes;
-  for (std::size_t i = 0; i < names.size(); ++i)
+  for (std::size_t i = 0; i < names.size(); ++i) {
     recipes.push_back(parse_recipe(source, text, names[i], root, *apps[i], options[i]));
+    for (std::size_t k = 0; k < i; ++k)
+      if (recipes[k].options == recipes[i].options)
+        throw UserError(source + ": recipes " + names[k] + " and " + names[i] +
+                        " are the same; leave one out");
+  }
   return recipes;
 }
 

@@ -151,15 +151,23 @@ void require_enough_images(const Comm& comm, const ProtectJob& job, const Answer
 
 constexpr char kMark[] = "race.txt";
 
-/// What tells a race from others.
-std::string race_text(const ProtectJob& job, const Answer& answer) {
+std::string normalisation_in_words(const NamedModel& original, const Wish& wish) {
+  return in_words(
+      original.graph.normalisation.value_or(dataset_info(wish.dataset).normalisation()));
+}
+
+/// What tells a race from others. One recipe alone has no race.
+std::string race_text(const ProtectJob& job, const NamedModel& original, const Answer& answer) {
   const Wish& wish = answer.wish;
+  const std::vector<std::size_t> racing = answer.racing();
   std::string text = fmt::format(
-      "network {}\ndataset {}\nber {:.17g}\nfault-target {}\nseed {}\nequal {:.17g}\n"
-      "images {} of {}\n",
-      wish.network_sha256, wish.dataset, wish.ber, wish.target, wish.seed, wish.equal,
-      job.race_images, in_words(answer.race_of));
-  for (const std::size_t i : answer.racing()) {
+      "network {}\ndataset {}\nnormalisation {}\nber {:.17g}\nfault-target {}\nseed {}\n",
+      wish.network_sha256, wish.dataset, normalisation_in_words(original, wish), wish.ber,
+      wish.target, wish.seed);
+  if (racing.size() > 1)
+    text += fmt::format("equal {:.17g}\nimages {} of {}\n", wish.equal, job.race_images,
+                        in_words(answer.race_of));
+  for (const std::size_t i : racing) {
     const Recipe& recipe = answer.candidates[i].recipe;
     text += fmt::format("recipe {} {}\n", recipe.name, recipe.options);
   }
@@ -183,9 +191,13 @@ void require_own_folder(const ProtectJob& job, const std::string& mark, const st
   if (!marked && holds_other_files(job.folder))
     throw UserError(job.folder + " is there and not of protect; give another " +
                     spelled(Setting::kOutput));
-  if (!marked || job.fresh) return;
-  const Bytes stored = read_file(mark);
-  if (std::string(reinterpret_cast<const char*>(stored.data()), stored.size()) != race)
+  if (!marked) return;
+  const Bytes bytes = read_file(mark);
+  const std::string stored(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (stored.rfind("network ", 0) != 0)
+    throw UserError(mark + " is there and not of protect; give another " +
+                    spelled(Setting::kOutput));
+  if (stored != race && !job.fresh)
     throw UserError(job.folder +
                     " belongs to another race (race.txt in it says of which network, rate, target, "
                     "seed, images and recipes); " +
@@ -196,8 +208,10 @@ void require_own_folder(const ProtectJob& job, const std::string& mark, const st
 /// race.
 bool is_own_confirmation(const ResultInfo& info, const ProtectJob& job, const Answer& answer) {
   const auto images_of = info.provenance.find("images_of");
+  const auto network = info.fingerprint_parts.find("model 0");
   return info.seed == job.wish.seed + kToConfirmation && info.models.size() == 2 &&
-         info.models[0].checkpoint_sha256 == answer.wish.network_sha256 &&
+         network != info.fingerprint_parts.end() &&
+         network->second.find(answer.wish.network_sha256) != std::string::npos &&
          images_of != info.provenance.end() &&
          images_of->second == images_of_name(answer.confirmation_of) &&
          (job.images < 0 || info.models[0].images == job.images);
@@ -213,12 +227,17 @@ void require_own_result(const ProtectJob& job, const Answer& answer) {
                     restart_advice());
 }
 
+/// Whether protect writes files of this name; others stay.
+bool is_made_here(const std::string& name) {
+  return name.find(".pth") != std::string::npos || name.rfind("round", 0) == 0;
+}
+
 /// The mark goes last: until then the folder is the old race's.
 void start_over(const ProtectJob& job) {
   remove_result(job.result);
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(job.folder, error)) {
-    if (entry.path().filename().string().rfind(kMark, 0) == 0) continue;
+    if (!is_made_here(entry.path().filename().string())) continue;
     std::error_code failed;
     std::filesystem::remove_all(entry.path(), failed);
     if (failed)
@@ -267,7 +286,7 @@ std::unique_ptr<FileLock> claim(const Comm& comm, const NamedModel& original, co
                                 const Answer& answer) {
   std::unique_ptr<FileLock> lock;
   comm.from_root([&] {
-    const std::string mark = job.folder + "/" + kMark, race = race_text(job, answer);
+    const std::string mark = job.folder + "/" + kMark, race = race_text(job, original, answer);
     require_own_folder(job, mark, race);
     if (!job.fresh) require_own_result(job, answer);
     make_folder(job.folder);
@@ -434,8 +453,10 @@ Answer weigh(const Comm& comm, const NamedModel& original, const ProtectJob& job
     if (job.by_name) require_possible(recipe, costs[i], training);
     answer.candidates.push_back({recipe, costs[i], obstacle(recipe, costs[i], job.wish, training)});
   }
-  if (comm.rank() == 0)
+  if (comm.rank() == 0) {
+    spdlog::info("images normalised by {}", normalisation_in_words(original, answer.wish));
     spdlog::info("{} of {} recipes take part", answer.racing().size(), costs.size());
+  }
   return answer;
 }
 

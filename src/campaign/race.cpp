@@ -49,13 +49,17 @@ std::string listed(const std::vector<std::size_t>& which, const std::vector<std:
 }
 
 void log_round(const RaceRound& round, const std::vector<std::string>& names) {
-  spdlog::info("round {} of the race, {} trials, {} recipes: {}", round.number,
-               round.trials.end - round.trials.begin, round.remaining.size(),
+  spdlog::info("round {} of the race, trials {} to {}, {} recipes: {}", round.number,
+               round.trials.begin + 1, round.trials.end, round.remaining.size(),
                listed(round.remaining, names));
 }
 
 void log_look(const Race& race, const std::vector<Leaving>& leaving,
               const std::vector<std::string>& names) {
+  std::vector<std::string> means;
+  for (const std::size_t i : race.remaining())
+    means.push_back(fmt::format("{} {:.2f} %", names.at(i), 100 * race.observed(i).mean()));
+  spdlog::info("after {} trials: {}", race.trials(), fmt::join(means, ", "));
   for (const Leaving& own : leaving)
     spdlog::info("{} leaves: {:.2f} points [{:.2f}, {:.2f}] against {}, at {:.4g} %",
                  names.at(own.candidate), 100 * own.difference.estimate, 100 * own.difference.lower,

@@ -9,6 +9,7 @@
 #include "sentinel/graph/rules.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/normalisation.hpp"
+#include "sentinel/transform/folding.hpp"
 
 namespace sentinel {
 namespace {
@@ -96,7 +97,10 @@ NamedModel make_hardened(const Comm& comm, const NamedModel& model, const ModelS
   const std::string recipe = recipe_of(model, scores, plan, calibration);
   Bytes file = comm.from_root([&] { return made_by(recipe, reuse); });
   if (file.empty()) {
-    const Graph graph = harden(model.graph, scores, plan, calibration, comm, device, find);
+    Folding folding;
+    const Graph graph =
+        harden(model.graph, scores, plan, calibration, comm, device, find, &folding);
+    if (plan.fold_batch_norm && comm.rank() == 0) spdlog::info(in_words(folding));
     // Ranks on other processors may calibrate to other last bits: rank 0's result holds.
     file = comm.from_root([&] {
       return serialize_model(graph,

@@ -1,4 +1,3 @@
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <limits>
@@ -261,7 +260,8 @@ void bound_last_by_neuron(Graph& graph) {
   }
 }
 
-Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan) {
+Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
+                   Folding& folding) {
   for (const auto& node : graph.nodes()) {
     // Calibration would set its intervals anew.
     if (plan.restricted && std::holds_alternative<DuplicatedConv>(node.op)) {
@@ -273,7 +273,7 @@ Graph uncalibrated(const Graph& graph, const ChannelScores& scores, const Harden
   Graph hardened = duplicate_channels(graph, scores, plan.duplication);
   if (plan.restricted) hardened = restrict_activations(hardened, plan.clipping, plan.bounds);
   if (plan.search.method == BoundMethod::kProact) bound_last_by_neuron(hardened);
-  if (plan.fold_batch_norm) spdlog::info(in_words(fold_batch_norm(hardened, plan.store)));
+  if (plan.fold_batch_norm) folding = fold_batch_norm(hardened, plan.store);
   store_values(hardened, plan.store);
   if (plan.weight_bounds) hardened = bound_weights(hardened, *plan.weight_bounds);
   return hardened;
@@ -293,9 +293,11 @@ Graph profiled(const Graph& graph, const ChannelScores& scores, const HardeningP
 
 Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
              const Dataset& calibration, const Comm& comm, at::Device device,
-             const FindBounds& find) {
+             const FindBounds& find, Folding* folding) {
   Graph hardened;
-  comm.agree([&] { hardened = uncalibrated(graph, scores, plan); });
+  Folding folded;
+  comm.agree([&] { hardened = uncalibrated(graph, scores, plan, folded); });
+  if (folding) *folding = folded;
   const bool intervals =
       duplicates(plan.duplication) && plan.duplication.correction == Correction::kRange;
   if (plan.restricted || intervals) {

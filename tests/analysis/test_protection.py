@@ -95,6 +95,23 @@ def test_the_answer_of_another_result_is_refused(paired, answer, tmp_path, confi
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: found.update(sentinelnn_protect=2), "fields of version 2"),
+        (lambda found: found.update(chosen="nothing"), "'nothing' is chosen, and no recipe"),
+        (lambda found: found["recipes"][0].update(memory=float("inf")), "of recipe coded is no number"),
+        (lambda found: found["recipes"][1].update(memory=float("nan")), "of recipe small is no number"),
+    ],
+)
+def test_what_protect_never_writes_is_refused(paired, answer, tmp_path, change, message):
+    found = json.loads(answer.read_text())
+    change(found)
+    answer.write_text(json.dumps(found))
+    done = program("report.py", paired, "--answer", answer, "-o", tmp_path / "page.html")
+    assert done.returncode == 65 and message in done.stderr, done.stderr
+
+
 def test_without_a_race_there_is_no_picture(answer, tmp_path):
     found = json.loads(answer.read_text())
     for own in found["recipes"]:

@@ -303,6 +303,8 @@ def test_contradicting_options(sentinelnn, protection, tmp_path, options, messag
         ("[hardened]\nstore = ['weight=int8']\n", "recipe 'hardened'"),
         ("[a]\nfold-batch-norm = true\nclipping = 'ranger'\n", "recipe a: --fold-batch-norm"),
         ("[a]\ntrain-store = ['weight=int4']\n", "recipe a: train-store needs finetune-epochs"),
+        ("[a]\nranking = 'r.h5'\n", "recipe a: ranking names a file of one network"),
+        ("[a]\nstore = ['weight=int8']\n[b]\nstore = ['weight=int8']\n", "a and b are the same"),
         ("[a]\nstore = ['weight=int9']\n", "int9"),
         ("[a]\nstore = ['bias@nowhere*=fp16']\n", "recipe a: --store bias@nowhere*=fp16: the network"),
     ],
@@ -329,6 +331,14 @@ def test_another_race_and_files_of_others_stay_as_they_are(sentinelnn, protectio
     outcome = sentinelnn.run(protection.args(output, "--images", "30"))
     assert outcome.code == 64 and "is there and no confirmation of this race" in outcome.err
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    foreign = tmp_path / "other.pth.race"
+    foreign.mkdir()
+    for name in ("race.txt", "thesis.txt"):
+        (foreign / name).write_text("mine")
+    for more in ([], ["--fresh"]):
+        outcome = sentinelnn.run([*protection.args(tmp_path / "other.pth"), *more])
+        assert outcome.code == 64 and "race.txt is there and not of protect" in outcome.err
+    assert sorted(path.name for path in foreign.iterdir()) == ["race.txt", "thesis.txt"]
     mine = tmp_path / "net.pth.race" / "plain.pth"
     mine.parent.mkdir()
     mine.write_bytes(protection.checkpoint.read_bytes())

@@ -15,6 +15,8 @@
 
 namespace sentinel {
 
+struct Folding;
+
 /// Permutes the output channels of every permutable channel group to descending group score,
 /// together with everything indexed by them (bias, BN, duplicated lists, per-channel bounds,
 /// consumers' inputs). Logits stay the same up to rounding. `Graph::origin` remembers where
@@ -88,10 +90,11 @@ using FindBounds = std::function<void(Graph&, const Dataset& calibration)>;
 /// duplicate + restrict + fold + store + bound the weights + calibrate on the calibration images,
 /// each where the plan says so: bounds are those of the values as they are read, are found anew by
 /// `find`, and are stored last.
-/// Collective; the same graph on every rank, but for what `find` leaves on rank 0.
+/// Collective; the same graph on every rank, but for what `find` leaves on rank 0. `folding`, if
+/// given: what was folded.
 Graph harden(const Graph& graph, const ChannelScores& scores, const HardeningPlan& plan,
              const Dataset& calibration, const Comm& comm, at::Device device,
-             const FindBounds& find = {});
+             const FindBounds& find = {}, Folding* folding = nullptr);
 
 /// Sets bounds and intervals anew from the graph's own activations without limits, as after
 /// training; nothing to do for a graph that has none. Collective, errors as of activation_ranges.
