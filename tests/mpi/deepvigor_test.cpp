@@ -58,7 +58,9 @@ TEST(Vulnerability, Rank0HasTheFactorsOfOneRankAlone) {
   neurons.site = FlippedWord::kOutput;
   for (const FactorOptions& options : {FactorOptions(), neurons}) {
     const std::vector<double> shared = factors_with(*world, options);
-    if (world->rank() == 0) EXPECT_EQ(shared, factors_with(Comm::local(), options));
+    if (world->rank() == 0) {
+      EXPECT_EQ(shared, factors_with(Comm::local(), options));
+    }
   }
 }
 
