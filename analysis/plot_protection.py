@@ -45,6 +45,8 @@ class Answer(NamedTuple):
     chosen: str  # name of the recipe, or empty
     race_images: str
     recipes: list[Recipe]
+    fingerprint: str  # of the confirmation's result; empty without one
+    trials: int  # planned, of this result
 
     @property
     def raced(self) -> list[Recipe]:
@@ -61,20 +63,25 @@ class Answer(NamedTuple):
 
 
 def read_answer(path: Path) -> Answer:
-    """ResultError where the file is no answer of `protect`."""
+    """ResultError where the file is missing or no answer of `protect`."""
     try:
         found = json.loads(path.read_text())
         if "sentinelnn_protect" not in found:
             raise ResultError(f"{path}: is no answer of sentinelnn protect")
+        confirmed = found["confirmation"] if found.get("chosen") else None
         return Answer(
             str(found["answer"]),
             float(found["wish"]["ber"]),
             str(found.get("chosen", "")),
             str(found.get("race_images", "")),
             [_recipe(recipe) for recipe in found["recipes"]],
+            str(confirmed["fingerprint"]) if confirmed else "",
+            int(confirmed["trials"]) if confirmed else 0,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ResultError(f"{path}: is no answer of sentinelnn protect: {error}") from error
+    except OSError as error:
+        raise ResultError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _recipe(found: dict[str, Any]) -> Recipe:

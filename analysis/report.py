@@ -38,7 +38,7 @@ import summaries
 from agreement import CHANNEL_FI
 from cli import arguments, run
 from frontier import frontier_rows, kept_words, rates_of
-from hdf5 import Store
+from hdf5 import ResultError, Store
 from matplotlib.figure import Figure
 from outputs import check_output, write_output
 from plot_protection import Answer, read_answer
@@ -221,6 +221,7 @@ def place_rows(result: Result, column: str) -> list[dict[str, str]]:
     if found is None:
         return []
     as_text = share if found.single else points
+    units = "Images" if summaries.has_own_faults(result, found.point) else "Trials"
 
     def bounds(row: dict[Any, Any]) -> str:
         return "" if pd.isna(row["lower"]) else interval(row["lower"], row["upper"], as_text)
@@ -229,6 +230,7 @@ def place_rows(result: Result, column: str) -> list[dict[str, str]]:
         {
             "network": panel.title,
             "place": str(row[column]),
+            "units": units,  # that the place was hit in
             "with": count(row["with_it"]),
             "without": count(row["without"]),
             "failing": as_text(row["estimate"]),
@@ -365,6 +367,20 @@ def protection(answer: Answer | None) -> dict[str, Any]:
     return {"answer": answer.sentence, "recipes": recipes, "protection": card}
 
 
+def require_own_answer(result: Result, answer: Answer, path: Path) -> None:
+    """ResultError unless the answer's figures are those of the result."""
+    advice = "give --answer the OUTPUT.json beside the OUTPUT.h5 of one call of protect"
+    if not answer.chosen:
+        raise ResultError(f"{path}: no network was chosen, so no result belongs to it")
+    if answer.fingerprint != result.attributes.get("fingerprint"):
+        raise ResultError(f"{path}: is the answer of another result than {result.path}; {advice}")
+    trials = int(result.points["trials"].sum())
+    if answer.trials != trials:
+        raise ResultError(
+            f"{path}: is of {answer.trials} trials, and {result.path} has {trials}; {advice}"
+        )
+
+
 def title(result: Result) -> str:
     """Model and data set where the job names them, else the file's name."""
     tables = [table for table in result.job.values() if isinstance(table, dict)] or [result.job]
@@ -447,6 +463,8 @@ def _page(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
         parser.error(f"--against goes with a file of vulnerability, which {options.result} is not")
     with Result(options.result) as result:
         answer = read_answer(options.answer) if options.answer else None
+        if answer:
+            require_own_answer(result, answer, options.answer)
         return render(sources_of(result, options.rankings), answer)
 
 

@@ -71,7 +71,11 @@ step "The best protection at BER 1e-2 within 0.3 of the memory: jobs/protect_qui
 code=0
 OMP_NUM_THREADS=1 mpirun --oversubscribe -n 2 "$sentinelnn" protect --job jobs/protect_quickstart.toml \
   </dev/null || code=$?
-[ $code -eq 0 ] || [ $code -eq 3 ] || exit $code # 3: the loss is larger than wished for
-"$python" analysis/report.py "$protected.h5" --answer "$protected.json" -o "$work/protected.html"
+[ $code -eq 0 ] || [ $code -eq 3 ] || exit $code # 3: the loss is larger than wished for, or nothing fits
+pages=$PWD/$report
+if grep -q '"chosen":' "$protected.json"; then
+  "$python" analysis/report.py "$protected.h5" --answer "$protected.json" -o "$work/protected.html"
+  pages="$pages and $PWD/$work/protected.html"
+fi
 
-step "Done. Open $PWD/$report and $PWD/$work/protected.html; every trial is in $PWD/$result (also: $sentinelnn summarize $result)"
+step "Done. Open $pages; every trial is in $PWD/$result (also: $sentinelnn summarize $result)"

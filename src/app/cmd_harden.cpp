@@ -18,7 +18,7 @@
 namespace sentinel {
 namespace {
 
-constexpr std::int64_t kCompared = 1000;  // images, with and without rounding
+constexpr std::int64_t kCompared = 1000;  // images, before and after
 
 /// To rank or to calibrate.
 bool looks_at_images(const ProtectionJob& job) {
@@ -26,6 +26,16 @@ bool looks_at_images(const ProtectionJob& job) {
   return job.hardening.restricted ||
          (duplicates(duplication) &&
           (duplication.correction == Correction::kRange || ranks_by_images(job.ranking)));
+}
+
+bool keeps_a_search(const HardeningPlan& plan) {
+  return plan.search.method == BoundMethod::kFtclip || trains_bounds(plan.search);
+}
+
+/// Whether predictions may change without any fault, also on the calibration images.
+bool may_cost_accuracy(const HardeningPlan& plan) {
+  const bool cuts = plan.search.method != BoundMethod::kMax || plan.clipping == Clipping::kSmooth;
+  return !plan.store.empty() || (plan.restricted && cuts);
 }
 
 /// Which channels have copies, as --channels takes them.
@@ -52,7 +62,9 @@ class Harden : public Command {
     add_selection(*app, selection_);
     add_protection(*app, options_);
     add_compute(*app, compute_, 0);
-    app->add_flag("--fresh", fresh_, "Throw away what is kept of a search of bounds");
+    app->add_flag(
+        "--fresh", fresh_,
+        "Throw away what an earlier call left of --bound-search ftclip, fitact or proact");
     app->add_option("--output", output_, "Where the hardened .pth goes");
     return app;
   }
@@ -72,6 +84,10 @@ class Harden : public Command {
         throw UserError(
             "--hardening-ratio 0, --clipping none and --weight-bounds off protect nothing; choose "
             "a protection");
+      if (fresh_ && !keeps_a_search(protection.hardening))
+        throw UserError("--fresh starts a search of bounds over, and --bound-search " +
+                        bound_search_name(protection.hardening.search) +
+                        " keeps nothing; leave --fresh out, or give ftclip, fitact or proact");
       by_images = looks_at_images(protection);
       device = choose_device(comm, resolved(compute_, comm));
     });
@@ -104,15 +120,15 @@ class Harden : public Command {
       say("written to {}\n", output_);
       return Bytes();
     });
-    if (!protection.hardening.store.empty()) tell_cost_of_storing(comm, model, hardened, device);
+    if (may_cost_accuracy(protection.hardening)) tell_accuracies(comm, model, hardened, device);
     return ExitCode::kDone;
   }
 
  private:
-  /// Rounding to another format costs accuracy without any fault, and so may all else that was
-  /// done. Where there are no images, that is said: the network is written already. Collective.
-  void tell_cost_of_storing(const Comm& comm, const NamedModel& model, const NamedModel& hardened,
-                            at::Device device) const {
+  /// Rounding and low bounds cost accuracy without any fault. Where there are no images, that is
+  /// said: the network is written already. Collective.
+  void tell_accuracies(const Comm& comm, const NamedModel& model, const NamedModel& hardened,
+                       at::Device device) const {
     std::string told;
     try {
       const Dataset images = training_images(comm, selection_, model.graph.dataset, -1, kCompared);

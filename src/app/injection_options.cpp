@@ -65,16 +65,8 @@ void add_faults(CLI::App& app, FaultsJob& faults) {
       "Whether the result keeps each trial's faults: auto (up to 10000 of a trial), yes, no");
 }
 
-}  // namespace
-
-void add_also(CLI::App& app, Job& job) {
-  app.add_option("--also", job.also,
-                 "Checkpoints made from the same network, injected with the same faults: FILE, or "
-                 "NAME=FILE (a file that is called so wins)");
-}
-
-void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
-  add_faults(app, job.faults);
+/// How many faults a trial has, how many trials there are, and how they are chosen.
+void add_trials(CLI::App& app, Job& job, InjectionOptions& options) {
   app.add_option(
       "--ber", job.ber,
       "Probability that a bit fails, in [0, 1] (with --fault-model random-word and value: a "
@@ -110,6 +102,10 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
                "Wider intervals that hold for every number of trials (with --half-width: "
                "empirical-Bernstein; --single-bit --sampling stratified: MOVER for shares of "
                "failing images)");
+}
+
+/// What trials look at.
+void add_images_of_trials(CLI::App& app, Job& job) {
   app.add_option("--images-per-trial", job.images_per_trial,
                  "A random block of so many test images in each trial (-1: all)")
       ->check(image_count())
@@ -121,6 +117,20 @@ void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
       "What trials look at: test images; held-out, the last tenth of the training images, on which "
       "`train` and `prune` do not train; first-half, second-half of the test images");
   add_images(app, job.images, "of these images");
+}
+
+}  // namespace
+
+void add_also(CLI::App& app, Job& job) {
+  app.add_option("--also", job.also,
+                 "Checkpoints made from the same network, injected with the same faults: FILE, or "
+                 "NAME=FILE (a file that is called so wins)");
+}
+
+void add_injection(CLI::App& app, Job& job, InjectionOptions& options) {
+  add_faults(app, job.faults);
+  add_trials(app, job, options);
+  add_images_of_trials(app, job);
   add_whole(app, "--seed", job.seed, "Seed of all faults");
   app.add_option("--confidence", job.precision.confidence, "Of the intervals, in (0, 1)")
       ->capture_default_str();

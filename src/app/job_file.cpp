@@ -71,14 +71,20 @@ std::string text_of(const std::string& path, const toml::node& node) {
   return text;
 }
 
+/// The values that a key has; a list has several.
+std::vector<std::string> texts_of(const std::string& path, const toml::node& node) {
+  const auto* list = node.as_array();
+  if (!list) return {text_of(path, node)};
+  if (list->empty()) fail(path, node, "an empty list says nothing; leave the key out");
+  std::vector<std::string> texts;
+  for (const toml::node& element : *list) texts.push_back(text_of(path, element));
+  return texts;
+}
+
 void give(const std::string& path, const toml::node& node, CLI::Option& option) {
+  const std::vector<std::string> texts = texts_of(path, node);
   try {
-    if (const auto* list = node.as_array()) {
-      if (list->empty()) fail(path, node, "an empty list says nothing; leave the key out");
-      for (const toml::node& element : *list) option.add_result(text_of(path, element));
-    } else {
-      option.add_result(text_of(path, node));
-    }
+    for (const std::string& text : texts) option.add_result(text);
     option.run_callback();
   } catch (const CLI::Error& error) {
     fail(path, node, error.what());

@@ -47,6 +47,18 @@ std::optional<Clipping> clipping_of(const std::string& word) {
   throw UserError(unknown_word("--clipping", word, known));
 }
 
+/// Nothing without.
+std::optional<Overhead> overhead_of(const std::vector<std::string>& words) {
+  if (words.empty()) return {};
+  char* end = nullptr;
+  const double share = std::strtod(words[0].c_str(), &end);
+  if (words.size() != 2 || words[0].empty() || *end != '\0')
+    throw UserError(spelled(Setting::kOverhead) + fmt::format(" {}", fmt::join(words, ":")) +
+                    ": a share and what it is a share of are wanted, such as 0.05:parameters or "
+                    "0.05:macs");
+  return Overhead{share, parse_word(kOverheadOf, Setting::kOverhead, words[1])};
+}
+
 /// What is wrong with a text as a whole number of 64 bits, nothing if it is one.
 std::string no_whole_number(const std::string& text) {
   std::uint64_t value = 0;
@@ -330,6 +342,7 @@ void add_protection(CLI::App& app, ProtectionOptions& o) {
                  "Instead: duplicate the channels of all convolutions in order of benefit per "
                  "cost, until the network has so much more, such as 0.05:parameters or 0.05:macs")
       ->delimiter(':')
+      ->expected(1, 2)
       ->type_name("SHARE:parameters|macs")
       ->excludes(ratio);
   app.add_option("--selection", o.selection,
@@ -376,9 +389,7 @@ ProtectionJob protection_job(const ProtectionOptions& o) {
   job.calibration_images = o.calibration_images;
   DuplicationPlan& plan = job.hardening.duplication;
   plan.ratio = o.ratio;
-  if (!o.overhead.second.empty())
-    plan.overhead = {o.overhead.first,
-                     parse_word(kOverheadOf, Setting::kOverhead, o.overhead.second)};
+  plan.overhead = overhead_of(o.overhead);
   plan.layout = parse_word(kSelections, Setting::kSelection, o.selection);
   plan.correction = parse_word(kCorrections, Setting::kCorrection, o.correction);
   plan.group_score = group_score_of(o.group_score);

@@ -88,7 +88,7 @@ std::vector<StoreRule> store_rules(const std::vector<std::string>& store);
 struct ProtectionOptions {
   RankingOptions ranking;
   double ratio = 0.1;
-  std::pair<double, std::string> overhead;  // share, of what; "": by the ratio
+  std::vector<std::string> overhead;  // share, of what; empty: by the ratio
   std::string selection = "own", correction = "range", clipping = "ranger", bounds = "layer",
               group_score = "mean", weight_bounds = "off", bound_search = "max";
   std::vector<std::string> store;

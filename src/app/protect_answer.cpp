@@ -19,9 +19,13 @@ std::string interval_of(const Interval& own) {
                      percent(own.upper));
 }
 
-std::string points_of(const Interval& own) {
-  return fmt::format("{:.2f} points [{:.2f}, {:.2f}]", 100 * own.estimate, 100 * own.lower,
-                     100 * own.upper);
+/// "loses 0.70 points [0.50, 0.90]", or "gains ..." where the loss is below 0.
+std::string loss_in_words(const Interval& loss) {
+  const bool gains = loss.estimate < 0;
+  const double sign = gains ? -100 : 100;
+  return fmt::format("{} {:.2f} points [{:.2f}, {:.2f}]", gains ? "gains" : "loses",
+                     sign * loss.estimate, sign * (gains ? loss.upper : loss.lower),
+                     sign * (gains ? loss.lower : loss.upper));
 }
 
 /// Of those that could be made, the one that misses the budgets least.
@@ -115,28 +119,14 @@ void print_candidates(const Answer& answer, bool raced) {
 
 }  // namespace
 
-Interval Answer::loss() const {
-  const Interval& own = confirmed.chosen;
-  Interval loss = own;
-  loss.estimate = confirmed.fault_free - own.estimate;
-  loss.lower = confirmed.fault_free - own.upper;
-  loss.upper = confirmed.fault_free - own.lower;
-  return loss;
-}
-
-bool Answer::met() const {
-  return winner >= 0 && loss().upper <= wish.max_loss;
-}
-
 std::string sentence_of(const Answer& answer) {
   if (answer.winner < 0) return nothing_fits(answer);
   const Candidate& chosen = answer.candidates.at(static_cast<std::size_t>(answer.winner));
   const Interval loss = answer.loss();
   std::string text = fmt::format(
-      "{} loses {} at BER {:g}{}: {} right instead of {} % without faults and protection, with "
-      "{:.3f} "
-      "of the memory and {:.3f} of the MACs; {}",
-      chosen.recipe.name, points_of(loss), answer.wish.ber,
+      "{} {} at BER {:g}{}: {} right instead of {} % without faults and protection, with {:.3f} of "
+      "the memory and {:.3f} of the MACs; {}",
+      chosen.recipe.name, loss_in_words(loss), answer.wish.ber,
       answer.wish.target == "parameters" ? "" : " in " + answer.wish.target,
       interval_of(answer.confirmed.chosen), percent(answer.confirmed.fault_free),
       chosen.cost.memory, chosen.cost.macs, choice_in_words(answer));
@@ -153,7 +143,7 @@ void print_answer(const Answer& answer) {
     const Confirmed& own = answer.confirmed;
     say("confirmed by {} trials on {}: unprotected {}, chosen {}, without faults {} %\n",
         own.chosen.n, answer.confirmation_images, interval_of(own.original),
-        interval_of(own.chosen), percent(own.chosen_without_faults.estimate));
+        interval_of(own.chosen), percent(own.chosen_fault_free));
   }
   const bool raced = !answer.race_images.empty();
   if (raced) say("the race, on {}; its own figures favour the winner\n", answer.race_images);
@@ -176,8 +166,10 @@ std::string to_json(const Answer& answer) {
     json["decided"] = answer.decided;
     json["race_images"] = answer.race_images;
     json["confirmation"] = {{"images", answer.confirmation_images},
+                            {"fingerprint", own.fingerprint},
+                            {"trials", own.trials},
                             {"fault_free_unprotected", own.fault_free},
-                            {"fault_free", own.chosen_without_faults.estimate},
+                            {"fault_free", own.chosen_fault_free},
                             {"unprotected", to_json(own.original)},
                             {"accuracy", to_json(own.chosen)},
                             {"loss", to_json(answer.loss())}};

@@ -124,18 +124,27 @@ std::string typed(const CLI::App& app) {
   return text;
 }
 
-Recipe parse_recipe(const std::string& source, std::string_view text, const std::string& name,
-                    CLI::App& root, CLI::App& app, const RecipeOptions& options) {
-  apply_job_text(source, text, root, app, "harden");
+Recipe recipe_of(const std::string& name, const CLI::App& app, const RecipeOptions& options) {
   Recipe recipe{name, typed(app), {}, protection_job(options.protection)};
   PruningJob training = pruning_job(options.pruning);
   training.plan.group_score = group_score_of(options.protection.group_score);
   training.finetune.store = store_rules(options.train_store);
   if (!training.finetune.store.empty() && training.finetune_epochs == 0)
-    throw UserError("recipe " + name + ": train-store needs finetune-epochs");
+    throw UserError("train-store needs finetune-epochs");
   const bool prunes = training.plan.ratio != 0 || !training.plan.ratios.empty();
   if (prunes || training.finetune_epochs != 0) recipe.training = training;
+  validate(recipe);
   return recipe;
+}
+
+Recipe parse_recipe(const std::string& source, std::string_view text, const std::string& name,
+                    CLI::App& root, CLI::App& app, const RecipeOptions& options) {
+  apply_job_text(source, text, root, app, "harden");  // its errors name the line
+  try {
+    return recipe_of(name, app, options);
+  } catch (const UserError& error) {
+    throw UserError(source + ": recipe " + name + ": " + error.what());
+  }
 }
 
 }  // namespace
@@ -146,6 +155,13 @@ std::string_view built_in_recipes() {
 
 std::string_view long_recipes() {
   return kLongRecipes;
+}
+
+std::vector<std::string> method_names() {
+  std::vector<std::string> names = tables_of("built-in recipes", kRecipes);
+  for (std::string& name : tables_of("long recipes", kLongRecipes))
+    names.push_back(std::move(name));
+  return names;
 }
 
 std::vector<Recipe> parse_recipes(const std::string& source, std::string_view text) {
@@ -163,10 +179,8 @@ std::vector<Recipe> parse_recipes(const std::string& source, std::string_view te
     apps.push_back(add_recipe(root, names[i], options[i]));
   }
   std::vector<Recipe> recipes;
-  for (std::size_t i = 0; i < names.size(); ++i) {
+  for (std::size_t i = 0; i < names.size(); ++i)
     recipes.push_back(parse_recipe(source, text, names[i], root, *apps[i], options[i]));
-    validate(recipes.back());
-  }
   return recipes;
 }
 

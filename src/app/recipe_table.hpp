@@ -13,6 +13,9 @@ std::string_view built_in_recipes();
 /// Published methods that search or train bounds for so long that only --method takes them.
 std::string_view long_recipes();
 
+/// The names of both.
+std::vector<std::string> method_names();
+
 /// At most so many.
 constexpr std::size_t kMostRecipes = 24;
 

@@ -129,6 +129,14 @@ std::optional<Normalisation> normalisation_of(const ResultFile& result, const Mo
   return dataset_info(dataset->second).normalisation();
 }
 
+/// Files of earlier versions, and of trials of a ranking, do not say it.
+void print_images(const ResultFile& result) {
+  const auto found = result.info.provenance.find("images_of");
+  if (found != result.info.provenance.end() && !result.info.models.empty())
+    say("images: the first {} of --images-of {}\n", result.info.models.front().images,
+        found->second);
+}
+
 /// One line, or one for each model where they differ.
 void print_normalisation(const ResultFile& result) {
   std::vector<std::pair<std::string, std::string>> lines;  // model, constants
@@ -300,6 +308,8 @@ nlohmann::json to_json(const ResultFile& result) {
   nlohmann::json json = {{"complete", result.complete},
                          {"fingerprint", result.info.fingerprint},
                          {"seed", result.info.seed}};
+  const auto images = result.info.provenance.find("images_of");
+  if (images != result.info.provenance.end()) json["images_of"] = images->second;
   for (const ModelInfo& m : result.info.models) {
     json["models"].push_back({{"name", m.name},
                               {"parameters", m.parameters},
@@ -445,6 +455,7 @@ void print_result(const std::string& path, bool json) {
   say("{} ({})\n\n", path,
       result.complete ? "complete" : "not complete: run the same command again to go on");
   print_models(result);
+  print_images(result);
   print_normalisation(result);
   say("\n");
   if (holds_channels(result)) {

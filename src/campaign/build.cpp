@@ -11,6 +11,7 @@
 #include "sentinel/campaign/fault_lists.hpp"
 #include "sentinel/campaign/protecting.hpp"
 #include "sentinel/campaign/ranking.hpp"
+#include "sentinel/campaign/trial_images.hpp"
 #include "sentinel/core/file.hpp"
 #include "sentinel/core/setting.hpp"
 #include "sentinel/core/stop.hpp"
@@ -23,7 +24,6 @@
 #include "sentinel/networks/pruning.hpp"
 #include "sentinel/networks/selection.hpp"
 #include "sentinel/networks/training_state.hpp"
-#include "sentinel/transform/train.hpp"
 
 namespace sentinel {
 namespace {
@@ -207,27 +207,6 @@ void require_selection(const std::vector<NamedModel>& models, const Job& job) {
   require_selected(graphs, selection);
 }
 
-/// `fallback`: the data set where the job names none.
-Dataset images_of_trials(const Comm& comm, const Job& job, const std::string& fallback) {
-  const auto load = [&](Split split, std::int64_t count) {
-    return load_dataset(comm, job.selection, fallback, split, count);
-  };
-  switch (job.images_of) {
-    case ImagesOf::kTest:
-      return load(Split::kTest, job.images);
-    case ImagesOf::kHeldOut:
-      return hold_out(load(Split::kTrain, -1)).held_out.first(job.images);
-    case ImagesOf::kFirstHalf:
-    case ImagesOf::kSecondHalf: {
-      const Dataset test = load(Split::kTest, -1);
-      const std::int64_t half = test.size() / 2;
-      const bool first = job.images_of == ImagesOf::kFirstHalf;
-      return (first ? test.part(0, half) : test.part(half, test.size())).first(job.images);
-    }
-  }
-  throw Bug("images of an unknown part");
-}
-
 /// The original alone, and the images.
 Built begin(const Comm& comm, Job& job) {
   std::vector<NamedModel> models;
@@ -237,7 +216,8 @@ Built begin(const Comm& comm, Job& job) {
     models[0].name = name_before_protection(models[0].graph, job.selection.checkpoint);
   }
   // The images first: a missing folder should not wait for the calibration.
-  Dataset images = images_of_trials(comm, job, models[0].graph.dataset);
+  Dataset images =
+      trial_images(comm, job.selection, models[0].graph.dataset, job.images_of, job.images);
   // Nor should a plan that this network does not allow.
   std::shared_ptr<const FaultList> list = load_list(comm, job, models[0].graph, images.size());
   const bool alone = made_networks(job).empty() && job.also.empty();

@@ -23,7 +23,7 @@ Job campaign_of(const ProtectionJob& protection, const std::string& output) {
   Job job;
   job.compute.threads = at::get_num_threads();  // the caller's choice; the pool's thread needs it
   job.seed = protection.hardening.search.seed;
-  job.audit = 0;
+  job.faults.targets = {TensorClass::kWeight};
   job.fresh = protection.fresh;
   job.output = output;
   job.command = protection.command;
@@ -114,6 +114,10 @@ class Search {
                          {},       "remove " + folder_ + " to start over",
                          true};  // whoever protects has looked
     const ExitCode code = run_trials(comm_, campaign_of(job_, file), plan, device_);
+    if (code == ExitCode::kMismatch)
+      throw SharedError(code, fmt::format("ftclip: the audit of {} found a mismatch, so there are "
+                                          "no bounds; its trials are stored",
+                                          file));
     if (code != ExitCode::kDone)
       throw SharedError(code, fmt::format("ftclip was stopped; its trials are in {}; run the same "
                                           "command again to go on",

@@ -1,7 +1,10 @@
 #include "sentinel/campaign/protecting.hpp"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 #include "campaign/ftclip.hpp"
@@ -13,14 +16,31 @@
 namespace sentinel {
 namespace {
 
-/// Before calibration, which may be long.
+constexpr char kTrialsFolder[] = ", the folder for the trials of ftclip, ";
+
+/// Before calibration, which may be long. Nothing is made: the network may be there already.
+void check_folder(const Comm& comm, const std::string& folder) {
+  comm.from_root([&] {
+    std::error_code error;
+    const std::filesystem::file_status there = std::filesystem::status(folder, error);
+    if (there.type() == std::filesystem::file_type::not_found) return Bytes();
+    if (there.type() != std::filesystem::file_type::directory)
+      throw UserError(folder + kTrialsFolder + "is no folder" +
+                      (error ? ": " + error.message() : "") +
+                      "; remove what is there, or give another output");
+    if (::access(folder.c_str(), R_OK | W_OK | X_OK) != 0)
+      throw EnvironmentError(folder + kTrialsFolder + "cannot be used: " + std::strerror(errno) +
+                             "; give another output");
+    return Bytes();
+  });
+}
+
 void make_folder(const Comm& comm, const std::string& folder) {
   comm.from_root([&] {
     std::error_code error;
     std::filesystem::create_directories(folder, error);
-    if (!std::filesystem::is_directory(folder, error))
-      throw UserError(folder + ", the folder for the trials of ftclip, cannot be made" +
-                      (error ? ": " + error.message() : ""));
+    if (error)
+      throw EnvironmentError(folder + kTrialsFolder + "cannot be made: " + error.message());
     return Bytes();
   });
 }
@@ -35,9 +55,15 @@ void train(Graph& graph, const Dataset& calibration, const ProtectionJob& job,
            const std::string& state_file, at::Device device) {
   const BoundSearch& search = job.hardening.search;
   const std::string method = bound_search_name(search);
-  if (!train_bounds(graph, calibration, {search, device, state_file, job.fresh},
-                    [&](const BoundEpoch& epoch) { log_epoch(method, epoch); }))
-    throw_stopped(state_file);
+  const TrainedBounds trained =
+      train_bounds(graph, calibration, {search, device, state_file, job.fresh},
+                   [&](const BoundEpoch& epoch) { log_epoch(method, epoch); });
+  if (!trained.ended) throw_stopped(state_file);
+  if (const auto& none = trained.none_kept)
+    spdlog::warn(
+        "{} kept no epoch: every bound is as max found it; of the held-out images {:.2f} % are "
+        "right with these bounds, {:.2f} % without bounds",
+        method, 100 * none->with_bounds, 100 * none->without_bounds);
 }
 
 }  // namespace
@@ -49,8 +75,9 @@ NamedModel make_protected(const Comm& comm, const NamedModel& model,
   FindBounds find;
   const std::string folder = path + ".bounds";
   if (job.hardening.search.method == BoundMethod::kFtclip) {
-    make_folder(comm, folder);
+    check_folder(comm, folder);
     find = [&](Graph& graph, const Dataset& calibration) {
+      make_folder(comm, folder);
       search_by_trials(comm, graph, model, job, calibration, folder, device);
     };
   }

@@ -1,5 +1,8 @@
 #include "sentinel/campaign/race.hpp"
 
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <tuple>
 
@@ -39,9 +42,32 @@ Look shared_look(const Comm& comm, const Race& race) {
   return look;
 }
 
-/// Takes the trials of a round's result into the race.
-void take_round(const std::string& path, const TrialRange& trials, Race& race,
-                std::vector<Raced>& raced) {
+std::string listed(const std::vector<std::size_t>& which, const std::vector<std::string>& names) {
+  std::vector<std::string> words;
+  for (const std::size_t i : which) words.push_back(names.at(i));
+  return fmt::format("{}", fmt::join(words, ", "));
+}
+
+void log_round(const RaceRound& round, const std::vector<std::string>& names) {
+  spdlog::info("round {} of the race, {} trials, {} recipes: {}", round.number,
+               round.trials.end - round.trials.begin, round.remaining.size(),
+               listed(round.remaining, names));
+}
+
+void log_look(const Race& race, const std::vector<Leaving>& leaving,
+              const std::vector<std::string>& names) {
+  for (const Leaving& own : leaving)
+    spdlog::info("{} leaves: {:.2f} points [{:.2f}, {:.2f}] against {}", names.at(own.candidate),
+                 100 * own.difference.estimate, 100 * own.difference.lower,
+                 100 * own.difference.upper, names.at(own.leader));
+  if (race.ended())
+    spdlog::info("the race ends after {} trials with {}; {} is chosen", race.trials(),
+                 listed(race.remaining(), names), names.at(race.winner()));
+}
+
+/// Takes the trials of a round's result into the race: those that leave by them.
+std::vector<Leaving> take_round(const std::string& path, const TrialRange& trials, Race& race,
+                                std::vector<Raced>& raced) {
   ResultFile result = read_result(path);
   const std::vector<std::size_t> remaining = race.remaining();
   for (std::size_t i = 0; i < remaining.size(); ++i) {
@@ -61,12 +87,13 @@ void take_round(const std::string& path, const TrialRange& trials, Race& race,
     race.add(values);
     values.clear();
   }
-  race.end_round();
+  return race.end_round();
 }
 
 }  // namespace
 
-RaceReport run_race(const Comm& comm, const RaceOptions& options, const RoundJob& job_of) {
+RaceReport run_race(const Comm& comm, const RaceOptions& options,
+                    const std::vector<std::string>& names, const RoundJob& job_of) {
   Race race(options);  // of rank 0
   RaceReport report;
   report.raced.resize(options.costs.size());
@@ -76,10 +103,11 @@ RaceReport run_race(const Comm& comm, const RaceOptions& options, const RoundJob
     round.remaining.assign(look.remaining.begin(), look.remaining.end());
     Job job;
     comm.agree([&] { job = job_of(round); });
+    if (comm.rank() == 0) log_round(round, names);
     report.code = run_campaign(comm, job);
     if (report.code != ExitCode::kDone) return report;
     comm.from_root([&] {
-      take_round(job.output, round.trials, race, report.raced);
+      log_look(race, take_round(job.output, round.trials, race, report.raced), names);
       return Bytes();
     });
     look = shared_look(comm, race);

@@ -122,21 +122,17 @@ NamedModel copy_of(const NamedModel& model) {
 }  // namespace
 
 void validate(const Recipe& recipe) {
-  try {
-    validate(recipe.protection);
-    if (recipe.protection.hardening.duplication.overhead)
-      throw UserError(spelled(Setting::kOverhead) +
-                      " chooses by scores, so that the costs are not known before; give " +
-                      spelled(Setting::kHardeningRatio));
-    if (recipe.training) validate(*recipe.training);
-    if (recipe.training && recipe.training->best_on == BestOn::kTest)
-      throw UserError(spelled(Setting::kSelect) +
-                      " test would choose by the images that confirm; leave it out");
-    if (!protects(recipe.protection.hardening) && !recipe.training)
-      throw UserError("protects nothing");
-  } catch (const UserError& error) {
-    throw UserError("recipe " + recipe.name + ": " + error.what());
-  }
+  validate(recipe.protection);
+  if (recipe.protection.hardening.duplication.overhead)
+    throw UserError(spelled(Setting::kOverhead) +
+                    " chooses by scores, so that the costs are not known before; give " +
+                    spelled(Setting::kHardeningRatio));
+  if (recipe.training) validate(*recipe.training);
+  if (recipe.training && recipe.training->best_on == BestOn::kTest)
+    throw UserError(spelled(Setting::kSelect) +
+                    " test would choose by the images that confirm; leave it out");
+  if (!protects(recipe.protection.hardening) && !recipe.training)
+    throw UserError("protects nothing");
 }
 
 bool needs_training_images(const Recipe& recipe) {
@@ -173,6 +169,16 @@ std::vector<RecipeCost> recipe_costs(const Comm& comm, const NamedModel& origina
 
 std::string path_of(const RecipePlace& place, const Recipe& recipe) {
   return (std::filesystem::path(place.folder) / (recipe.name + ".pth")).string();
+}
+
+std::vector<Output> recipe_outputs(const RecipePlace& place, const NamedModel& original,
+                                   const ModelSelection& selection, const Recipe& recipe) {
+  std::vector<Output> outputs = {{path_of(place, recipe), FileKind::kCheckpoint}};
+  if (!recipe.training) return outputs;
+  const std::string path = trained_path(place, original, selection, recipe);
+  outputs.push_back({path, FileKind::kCheckpoint});
+  outputs.push_back({state_beside(path), FileKind::kTrainingState});
+  return outputs;
 }
 
 void make_recipe(const Comm& comm, const NamedModel& original, const ModelSelection& selection,

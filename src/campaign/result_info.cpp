@@ -295,7 +295,7 @@ ResultInfo describe(const Job& job, const TrialPlan& plan, const TrialRunner& ru
   const FileNotes& notes = plan.models.front().notes;
   if (!notes.weights_key.empty()) info.provenance["weights_key"] = notes.weights_key;
   if (!notes.stored_types.empty()) info.provenance["stored_types"] = notes.stored_types;
-  if (job.images_of != ImagesOf::kTest)
+  if (plan.what == "inject")  // others choose their images themselves
     info.provenance["images_of"] = images_of_name(job.images_of);
   return info;
 }

@@ -294,6 +294,8 @@ Op CheckpointSource::activation(const std::string& name, ActivationKind kind,
     wrong_.push_back(name + ".bound is smooth, which is for ReLUs alone");
   if (kind == ActivationKind::kRelu) return op;
   op.low = take_optional(name + ".bound_low", op.bound.sizes().vec());
+  if (recorded && protection_->two_sided && !op.low.defined())
+    missing_.push_back(name + ".bound_low");
   if (op.low.defined() && !(op.low <= op.bound).all().item<bool>())
     wrong_.push_back(name + ".bound_low is above bound or not a number");
   return op;

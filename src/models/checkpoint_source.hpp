@@ -17,6 +17,7 @@ struct Protection {
   };
   std::map<std::string, Duplication> convs;
   bool restricted = false;  // every ReLU has a bound; otherwise none has
+  bool two_sided = false;   // other activations have a lower bound too
   Clipping clipping = Clipping::kRanger;
   bool weights_bounded = false;  // every convolution and linear layer has weight bounds, or none
 };

@@ -73,10 +73,11 @@ json layers_record(const Graph& graph) {
 }
 
 /// Null where no activation is bounded. One kind for the whole network; "per" says what the finest
-/// bounds are of.
+/// bounds are of, "two_sided" that activations other than ReLUs have lower bounds too.
 json restriction_record(const Graph& graph) {
   json restriction;
   BoundsPer finest = BoundsPer::kLayer;
+  bool two_sided = false;
   for (const Node& node : graph.nodes()) {
     const auto* relu = std::get_if<BoundedActivation>(&node.op);
     if (relu == nullptr) continue;
@@ -85,8 +86,10 @@ json restriction_record(const Graph& graph) {
       throw Bug("'" + node.name + "' is bounded in another way than the layers before it");
     }
     finest = std::max(finest, bounds_per(*relu));
+    two_sided = two_sided || relu->low.defined();
     restriction = {{"kind", kind}, {"per", rules::bounds_name(finest)}};
   }
+  if (two_sided) restriction["two_sided"] = true;
   return restriction;
 }
 
@@ -172,6 +175,7 @@ Record interpret(const json& root) {
     record.protection.restricted = true;
     record.protection.clipping =
         from_name(rules::kClippings, restriction.at("kind").get<std::string>());
+    record.protection.two_sided = restriction.value("two_sided", false);
   }
   record.protection.weights_bounded = !root.value("weight_bounds", json()).is_null();
   record.structure = root.value("structure", json());

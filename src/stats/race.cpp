@@ -34,17 +34,31 @@ void Race::add(const std::vector<double>& values) {
   ++trials_;
 }
 
+std::vector<std::uint64_t> Race::round_ends(std::uint64_t most) {
+  std::vector<std::uint64_t> ends;
+  for (std::uint64_t end = kFirstRound; end < most; end *= 2) ends.push_back(end);
+  ends.push_back(most);
+  return ends;
+}
+
 std::uint64_t Race::round_end() const {
   return std::min(options_.most, trials_ == 0 ? kFirstRound : 2 * trials_);
 }
 
-void Race::end_round() {
+std::vector<Leaving> Race::end_round() {
   const std::size_t first = leader();
-  const auto left = [&](std::size_t candidate) {
-    return candidate != first && difference(candidate, first).upper < 0;
-  };
-  remaining_.erase(std::remove_if(remaining_.begin(), remaining_.end(), left), remaining_.end());
+  std::vector<Leaving> leaving;
+  std::vector<std::size_t> staying;
+  for (const std::size_t candidate : remaining_) {
+    const Interval apart = candidate == first ? Interval() : difference(candidate, first);
+    if (apart.upper < 0)
+      leaving.push_back({candidate, first, apart});
+    else
+      staying.push_back(candidate);
+  }
+  remaining_ = std::move(staying);
   decided_ = all_equal();
+  return leaving;
 }
 
 std::size_t Race::winner() const {

@@ -191,6 +191,7 @@ Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per)
   Graph restricted = graph.clone();
   const auto shapes = output_shapes(graph);
   const auto options = at::TensorOptions(at::kFloat).device(device_of(graph));
+  bool any = false;
   for (NodeId id = 0; id < restricted.size(); ++id) {
     Node& node = restricted[id];
     if (std::holds_alternative<BoundedActivation>(node.op)) {
@@ -208,7 +209,12 @@ Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per)
     BoundedActivation bounded{at::full(shape, kInfinity, options), clipping, plain->kind};
     if (plain->kind != ActivationKind::kRelu) bounded.low = -bounded.bound;
     node.op = std::move(bounded);
+    any = true;
   }
+  if (!any)
+    throw UserError(spelled(Setting::kClipping) + " " + rules::clipping_name(clipping) +
+                    ": the network has no activations to bound; give " +
+                    spelled(Setting::kClipping) + " none");
   return restricted;
 }
 

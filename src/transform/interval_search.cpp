@@ -11,11 +11,14 @@ namespace {
 constexpr int kCandidates = 4, kLeastRounds = 3, kMostRounds = 4;
 constexpr double kSmallStep = 0.2;  // [points]
 constexpr double kConfidence = 0.95, kPoints = 100;
+constexpr double kRounding = 1e-9;  // of means of the same trials in another order [points]
 
 /// Of equal ones the last.
 std::size_t place_of_largest(const std::vector<double>& values) {
-  return static_cast<std::size_t>(values.rend() - std::max_element(values.rbegin(), values.rend()) -
-                                  1);
+  const double most = *std::max_element(values.begin(), values.end()) - kRounding;
+  const auto last =
+      std::find_if(values.rbegin(), values.rend(), [&](double value) { return value >= most; });
+  return static_cast<std::size_t>(values.rend() - last - 1);
 }
 
 double largest_step(const std::vector<double>& scores) {

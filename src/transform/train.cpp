@@ -17,6 +17,7 @@
 #include "sentinel/graph/visit.hpp"
 #include "sentinel/store/file_lock.hpp"
 #include "transform/augment.hpp"
+#include "transform/cosine.hpp"
 #include "transform/straight_through.hpp"
 #include "transform/train_state.hpp"
 
@@ -153,11 +154,6 @@ void tie_copies(Graph& graph) {
     tie(op->conv.weight);
     tie(op->conv.bias);
   }
-}
-
-double cosine(double learning_rate, std::int64_t step, std::int64_t steps) {
-  const double share = static_cast<double>(step) / static_cast<double>(steps);
-  return learning_rate * 0.5 * (1.0 + std::cos(M_PI * share));
 }
 
 /// Batches of an epoch. A last batch of a single image is left out: it has no batch statistics.

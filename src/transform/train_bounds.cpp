@@ -16,6 +16,7 @@
 #include "sentinel/transform/harden.hpp"
 #include "sentinel/transform/train.hpp"
 #include "transform/adam.hpp"
+#include "transform/cosine.hpp"
 #include "transform/train_state.hpp"
 
 namespace sentinel {
@@ -29,9 +30,9 @@ constexpr std::int64_t kLostPerThousand = 2;  // images, at most
 
 /// The bounds of a graph while they are trained on the device; leaves plain tensors where they were
 /// before.
-class TrainedBounds {
+class LiveBounds {
  public:
-  TrainedBounds(Graph& graph, at::Device device) : graph_(graph) {
+  LiveBounds(Graph& graph, at::Device device) : graph_(graph) {
     graph_.to(device);
     for (NodeId id = 0; id < graph.size(); ++id) {
       auto* op = std::get_if<BoundedActivation>(&graph[id].op);
@@ -40,9 +41,9 @@ class TrainedBounds {
       sites_.push_back({graph[id].name, &op->bound});
     }
   }
-  TrainedBounds(const TrainedBounds&) = delete;
-  TrainedBounds& operator=(const TrainedBounds&) = delete;
-  ~TrainedBounds() {
+  LiveBounds(const LiveBounds&) = delete;
+  LiveBounds& operator=(const LiveBounds&) = delete;
+  ~LiveBounds() {
     for (const auto& [name, bound] : sites_) *bound = bound->detach();
     graph_.to(at::kCPU);
   }
@@ -57,10 +58,10 @@ class TrainedBounds {
 using Loss = std::function<at::Tensor(const at::Tensor& logits, const Batch& batch)>;
 
 /// What both methods share: epochs of steps, judged on the held-out images, kept in a file.
-class Trainer {
+class BoundTrainer {
  public:
-  Trainer(Graph& graph, const HeldOut& images, const BoundTraining& training,
-          const LiveTensors& sites, const TrainStateFile& file, const OnBoundEpoch& report)
+  BoundTrainer(Graph& graph, const HeldOut& images, const BoundTraining& training,
+               const LiveTensors& sites, const TrainStateFile& file, const OnBoundEpoch& report)
       : graph_(graph),
         sites_(sites),
         images_(images),
@@ -140,7 +141,7 @@ class Trainer {
 };
 
 /// False where a stop was asked for.
-bool fitact(Graph& graph, Trainer& trainer, const LiveTensors& sites, std::int64_t epochs) {
+bool fitact(Graph& graph, BoundTrainer& trainer, const LiveTensors& sites, std::int64_t epochs) {
   Adam adam(sites);
   adam.list(trainer.live());
   trainer.load();
@@ -153,10 +154,8 @@ bool fitact(Graph& graph, Trainer& trainer, const LiveTensors& sites, std::int64
   };
   while (trainer.done() < epochs) {
     const std::int64_t before = trainer.done() * trainer.steps(), all = epochs * trainer.steps();
-    const auto loss = trainer.epoch(loss_of, [&](std::int64_t step) {
-      const double share = static_cast<double>(before + step) / static_cast<double>(all);
-      adam.step(kFitactRate * 0.5 * (1 + std::cos(M_PI * share)), 0);
-    });
+    const auto loss = trainer.epoch(
+        loss_of, [&](std::int64_t step) { adam.step(cosine(kFitactRate, before + step, all), 0); });
     if (!loss) return false;
     trainer.end(*loss, trainer.share(trainer.held_out_correct(graph)));
     trainer.tell("", trainer.stored(trainer.done() - 1), true);
@@ -171,7 +170,7 @@ at::Tensor soft_cross_entropy(const at::Tensor& output, const at::Tensor& wanted
 
 class Proact {
  public:
-  Proact(Graph& graph, Trainer& trainer, const LiveTensors& sites, std::int64_t epochs,
+  Proact(Graph& graph, BoundTrainer& trainer, const LiveTensors& sites, std::int64_t epochs,
          std::int64_t held_out, at::Device device)
       : graph_(graph), trainer_(trainer), sites_(sites), epochs_(epochs), held_out_(held_out) {
     free_ = graph.clone();
@@ -183,11 +182,12 @@ class Proact {
     free_correct_ = trainer.held_out_correct(free_);
   }
 
-  /// False where a stop was asked for.
-  bool run() {
+  TrainedBounds run() {
     for (std::size_t s = sites_.size(); s-- > 0;)
-      if (!train_site(s)) return false;
-    return true;
+      if (!train_site(s)) return {false};
+    if (any_kept_) return {};
+    return {true, NoneKept{trainer_.share(trainer_.held_out_correct(graph_)),
+                           trainer_.share(free_correct_)}};
   }
 
  private:
@@ -198,6 +198,7 @@ class Proact {
       const EpochReport& report = trainer_.stored(next_);
       const bool kept = is_kept(std::llround(report.accuracy * static_cast<double>(held_out_)));
       trainer_.tell(sites_[s].name, report, kept);
+      any_kept_ = any_kept_ || kept;
       if (!kept) ++decay;
     }
     return true;
@@ -236,11 +237,12 @@ class Proact {
 
   Graph& graph_;
   Graph free_;  // without bounds
-  Trainer& trainer_;
+  BoundTrainer& trainer_;
   const LiveTensors& sites_;
   std::int64_t epochs_, held_out_, free_correct_ = 0;
   std::vector<Adam> adams_;  // by site
   std::int64_t next_ = 0;    // epoch
+  bool any_kept_ = false;
 };
 
 std::string fingerprint_of(const Graph& graph, const HeldOut& images,
@@ -256,8 +258,8 @@ std::string fingerprint_of(const Graph& graph, const HeldOut& images,
 
 }  // namespace
 
-bool train_bounds(Graph& graph, const Dataset& images, const BoundTraining& training,
-                  const OnBoundEpoch& report) {
+TrainedBounds train_bounds(Graph& graph, const Dataset& images, const BoundTraining& training,
+                           const OnBoundEpoch& report) {
   if (images.size() < 2)
     throw UserError("training of bounds needs at least two images, one of them held out");
   const at::AutoGradMode with_gradients(true);
@@ -265,12 +267,12 @@ bool train_bounds(Graph& graph, const Dataset& images, const BoundTraining& trai
   const HeldOut parts = hold_out(images);
   const TrainStateFile file(training.state_file, fingerprint_of(graph, parts, training));
   if (training.fresh) file.remove();
-  const TrainedBounds bounds(graph, training.device);
-  if (bounds.sites().empty()) return true;
-  Trainer trainer(graph, parts, training, bounds.sites(), file, report);
+  const LiveBounds bounds(graph, training.device);
+  if (bounds.sites().empty()) return {};
+  BoundTrainer trainer(graph, parts, training, bounds.sites(), file, report);
   const std::int64_t epochs = bound_epochs(training.search);
   if (training.search.method == BoundMethod::kFitact)
-    return fitact(graph, trainer, bounds.sites(), epochs);
+    return {fitact(graph, trainer, bounds.sites(), epochs)};
   return Proact(graph, trainer, bounds.sites(), epochs, parts.held_out.size(), training.device)
       .run();
 }

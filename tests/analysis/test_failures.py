@@ -5,9 +5,11 @@ from __future__ import annotations
 import failures
 import numpy as np
 import pytest
+import report
 from conftest import Sample, outcome
 from hdf5 import ResultError
 from intervals import Group, difference_interval, images_interval, mover
+from rankings import sources_of
 from results import Result
 from scipy.stats import beta
 
@@ -101,6 +103,8 @@ def test_several_faults_of_images_are_compared_with_images_without(tmp_path):
     with Result(own_faults(tmp_path / "own.h5", [first, second], "binomial")) as result:
         assert not failures.has_one_fault(result, 0)
         table = failures.failures_by(result, "bit", 0, 0).set_index("bit")
+        page = report.render(sources_of(result))
+    assert "Images with a fault there" in page and "Images without" in page
     assert table["with_it"][30] == 20 and table["without"][30] == 180
     assert table["estimate"][30] == pytest.approx(12 / 20 - 3 / 180)
     mine, other = images_interval(12, 20, 0.95), images_interval(3, 180, 0.95)

@@ -28,6 +28,7 @@ def answer(tmp_path: Path) -> Path:
         "wish": {"ber": 0.01},
         "chosen": "coded",
         "race_images": "the last tenth of the training images",
+        "confirmation": {"fingerprint": "f00d", "trials": 4},  # those of `paired`
         "recipes": [
             recipe("coded", 0.5, 0.88),
             recipe("small", 0.3, 0.70),
@@ -59,8 +60,39 @@ def test_the_report_begins_with_the_answer_and_the_frontier(paired, answer, tmp_
     done = program("report.py", paired, "--answer", answer, "-o", output)
     assert done.returncode == 0, done.stderr
     text = output.read_text()
-    assert text.index(SENTENCE) < text.index("<img") < text.index("The confirmation")
+    places = [text.index(part) for part in (SENTENCE, "<h1>", "<img", "The confirmation")]
+    assert places == sorted(places)
     assert text.index('alt="Recipes: ') < text.index('alt="Accuracy under faults')
+
+
+def test_the_answer_comes_before_what_warns(audited, answer, tmp_path):
+    found = json.loads(answer.read_text())
+    found["confirmation"]["trials"] = 10
+    answer.write_text(json.dumps(found))
+    done = program("report.py", audited, "--answer", answer, "-o", tmp_path / "page.html")
+    assert done.returncode == 0, done.stderr
+    body = (tmp_path / "page.html").read_text().partition("<main>")[2]
+    assert body.split(">", 2)[2].startswith(SENTENCE)
+    assert body.index(SENTENCE) < body.index('class="note"')
+
+
+@pytest.mark.parametrize(
+    ("confirmation", "message"),
+    [
+        ({"fingerprint": "beef", "trials": 4}, "is the answer of another result"),
+        ({"fingerprint": "f00d", "trials": 5}, "is of 5 trials"),
+        (None, "no network was chosen"),
+    ],
+)
+def test_the_answer_of_another_result_is_refused(paired, answer, tmp_path, confirmation, message):
+    found = json.loads(answer.read_text())
+    if confirmation is None:
+        del found["chosen"]
+    found["confirmation"] = confirmation
+    answer.write_text(json.dumps(found))
+    done = program("report.py", paired, "--answer", answer, "-o", tmp_path / "page.html")
+    assert done.returncode == 65 and message in done.stderr, done.stderr
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_without_a_race_there_is_no_picture(answer, tmp_path):
@@ -71,6 +103,13 @@ def test_without_a_race_there_is_no_picture(answer, tmp_path):
     assert draw(read_answer(answer)) is None
     done = program("plot_protection.py", answer, "-o", tmp_path / "x.png")
     assert done.returncode == 65 and "there was no race" in done.stderr
+
+
+def test_an_answer_that_is_missing_is_told_as_any_input(paired, tmp_path):
+    missing = tmp_path / "missing.json"
+    done = program("report.py", paired, "--answer", missing, "-o", tmp_path / "x.html")
+    assert done.returncode == 65, done.stderr
+    assert done.stderr == f"report.py: {missing}: cannot be read: No such file or directory\n"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"sentinelnn_protect": 1}', '{"answer": 1}'])

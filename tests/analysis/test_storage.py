@@ -185,6 +185,7 @@ def test_the_page_has_the_numbers_by_place(by_class):
         page = report.render(sources_of(result)).replace("\u00a0", " ")
     for column in ("class", "layout", "layer", "bit"):
         assert f"Numbers by {column}" in page
+    assert "Trials with a fault there" in page
     row = r"<td>scale</td><td class=\"n\">20</td>\s*<td class=\"n\">40</td><td class=\"n\">80.000 %"
     assert re.search(row, page)
 

@@ -149,6 +149,8 @@ USAGE = [
     *((ONE_BER + f"--output @r.h5 --overhead {x}", "--overhead")
       for x in ("0:parameters", "1.5:macs", "-0.1:macs", "nan:macs", "abc:macs", "0.1", ":macs",
                 "0.1:")),
+    (ONE_BER + "--output @r.h5 --overhead 0.1",
+     "--overhead 0.1: a share and what it is a share of are wanted, such as 0.05:parameters"),
     (ONE_BER + "--output @r.h5 --overhead 0.1:words",
      "--overhead words is unknown; choose parameters or macs"),
     (ONE_BER + "--output @r.h5 --overhead 0.1:macs --hardening-ratio 0.1",

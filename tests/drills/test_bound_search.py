@@ -3,6 +3,8 @@ any number of ranks give the same network."""
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import h5py
@@ -91,18 +93,37 @@ def images(data: Path) -> torch.Tensor:
     return torch.from_numpy(pixels.astype(np.float32) / 255)
 
 
-@pytest.mark.parametrize("percentile", [60, 99.9])
-def test_percentiles_are_those_of_numpy(hardening, net, campaign, percentile):
-    run = hardening("q", f"percentile:{percentile}", "--bounds", "channel")
+@pytest.mark.parametrize(
+    "percentile, options",
+    [
+        (60, ["--bounds", "channel"]),
+        (99.9, ["--bounds", "channel"]),
+        (60, ["--bounds", "neuron", "--clipping", "smooth"]),
+    ],
+)
+def test_percentiles_are_those_of_numpy(hardening, net, campaign, percentile, options):
+    run = hardening("q", f"percentile:{percentile}", *options)
     outcome = run.run()
     assert outcome.code == 0, outcome.err
     state = torch.load(run.folder / "net.pth")
-    found = next(t for name, t in state.items() if "bound" in name and t.numel() == 6)
+    found = next(t for name, t in state.items() if "bound" in name and t.shape[0] == 6)
     with torch.no_grad():
-        activations = net.relu1(images(campaign.data)).transpose(0, 1).flatten(1).numpy()
-    expected = np.percentile(activations, percentile, axis=1, method="inverted_cdf")
+        activations = net.relu1(images(campaign.data)).transpose(0, 1)  # [channel, image, y, x]
+    values = activations.numpy() if found.dim() == 3 else activations.flatten(1).numpy()
+    expected = np.percentile(values, percentile, axis=1, method="inverted_cdf")
     np.testing.assert_allclose(found.numpy() / (1 + 2**-10), expected, rtol=FLOAT, atol=FLOAT)
     assert found.max() > 0
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [(["max"], False), (["max", "--clipping", "smooth"], True), (["percentile:60"], True)],
+)
+def test_the_cost_of_bounds_is_told(hardening, options, told):
+    outcome = hardening("cost", *options).run()
+    assert outcome.code == 0, outcome.err
+    line = r"top-1 of the first \d+ training images of synthetic: [\d.]+ % as given, [\d.]+ % as w"
+    assert bool(re.search(line, outcome.out)) == told
 
 
 FTCLIP = ("ftclip", "--bound-rates", "1e-3,1e-2")
@@ -158,9 +179,11 @@ def test_a_campaign_searches_once(sentinelnn, selection, tmp_path):
     first = sentinelnn.run(args)
     assert first.code == 0, first.err
     assert first.logged("AUC by bound")
+    trials = tmp_path / "result.h5.hardened.pth.bounds"
+    shutil.rmtree(trials)
     again = sentinelnn.run(args)
     assert again.code == 0, again.err
-    assert not again.logged("AUC by bound")
+    assert not again.logged("AUC by bound") and not trials.exists()
     # The stored job says all of the search.
     replay = sentinelnn.run(["replay", tmp_path / "result.h5", "--trials", "0-1"])
     assert "2 of 2 trials identical" in replay.out, replay.err
@@ -185,6 +208,7 @@ def test_a_campaign_searches_once(sentinelnn, selection, tmp_path):
         (["proact", "--clipping", "smooth", "--bounds", "neuron"], ["proact", "--bounds"]),
         (["max", "--bound-epochs", "3"], ["--bound-epochs needs", "fitact or proact"]),
         (["max", "--bound-rates", "1e-6,1e-5"], ["--bound-rates needs --bound-search ftclip"]),
+        (["percentile:99", "--fresh"], ["--fresh", "--bound-search percentile:99 keeps nothing"]),
     ],
 )
 def test_contradictions_are_refused_before_any_work(hardening, options, words):
@@ -195,3 +219,25 @@ def test_contradictions_are_refused_before_any_work(hardening, options, words):
     for word in words:
         assert word in message
     assert list(run.folder.iterdir()) == []
+
+
+def test_trials_in_what_is_no_folder_are_refused_with_the_reason(hardening):
+    run = hardening("refused", *FTCLIP)
+    there = run.folder / "net.pth.bounds"
+    there.write_text("mine")
+    outcome = run.run()
+    assert outcome.code == 64 and "net.pth.bounds" in outcome.messages[0]
+    assert "is no folder; remove" in outcome.messages[0]
+    assert there.read_text() == "mine"
+
+
+def test_a_network_with_nothing_to_bound_is_refused(sentinelnn, campaign, tmp_path):
+    path = tmp_path / "linear.ts"
+    linear = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.Flatten(), nn.Linear(256, 10)).eval()
+    torch.jit.trace(linear, torch.randn(1, 3, 32, 32)).save(str(path))
+    words = ["harden", "--model", path, "--dataset", "synthetic", "--data", campaign.data]
+    words += ["--mean", "none", "--calibration-images", "8", "--output", tmp_path / "net.pth"]
+    outcome = sentinelnn.run(words)
+    assert outcome.code == 64
+    assert "--clipping ranger: the network has no activations to bound" in outcome.messages[0]
+    assert sentinelnn.run([*words, "--clipping", "none"]).code == 0

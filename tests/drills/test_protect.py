@@ -117,6 +117,7 @@ def check_files(out: str, output: Path) -> dict[str, Any]:
         before, after = (file["models"][m].attrs for m in ("unprotected", answer["chosen"]))
         assert chosen["memory"] == after["stored_bits"] / before["stored_bits"]
         assert chosen["macs"] == after["macs"] / before["macs"]
+        assert answer["confirmation"]["fingerprint"] == text(file.attrs["fingerprint"])
     return answer
 
 
@@ -139,16 +140,22 @@ def test_of_a_real_network_the_code_wins_and_the_others_leave(sentinelnn, tmp_pa
     assert answer["chosen"] == "coded"
     remain = {recipe["name"]: recipe["race"]["remains"] for recipe in answer["recipes"]}
     assert remain == {"coded": True, "plain": False, "clipped": False}
+    assert "round 1 of the race, 32 trials, 3 recipes: coded, plain, clipped" in outcome.err
+    number = r"-\d+\.\d\d"
+    left = rf"plain leaves: {number} points \[{number}, {number}\] against coded"
+    assert re.search(left, outcome.err)
+    assert "the race ends after 32 trials with coded; coded is chosen" in outcome.err
 
 
 def test_what_is_written_is_the_chosen_network_and_its_trials_replay(sentinelnn, whole):
     _, output = whole
     chosen = json.loads(Path(f"{output}.json").read_text())["chosen"]
     assert output.read_bytes() == Path(f"{output}.race/{chosen}.pth").read_bytes()
-    for result in (Path(f"{output}.h5"), Path(f"{output}.race/round1.h5")):
+    first = (Path(f"{output}.race/round1.h5"), "20 of --images-of held-out")
+    for result, images in ((Path(f"{output}.h5"), "40 of --images-of test"), first):
         replayed = sentinelnn.run(["replay", result, "--trials", "random:3"])
         assert replayed.code == 0, replayed.err
-        assert sentinelnn.run(["summarize", result]).code == 0
+        assert f"images: the first {images}\n" in sentinelnn.run(["summarize", result]).out
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
@@ -199,6 +206,43 @@ def test_budgets_that_nothing_fits(sentinelnn, protection, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.pth.json"]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--race-images", "21"], "21 images are asked for, but the last tenth of the"),
+        (["--images", "101"], "101 images are asked for, but the test split of synthetic has 100"),
+        (["--batch-size", "0"], "--batch-size must be at least 1"),
+        (["--fault-target", "check,bound"], "--fault-target check,bound: the unprotected network"),
+    ],
+)
+def test_what_is_wrong_is_found_before_anything_is_made(
+    sentinelnn, protection, tmp_path, options, message
+):
+    outcome = sentinelnn.run(protection.args(tmp_path / "net.pth", *options))
+    assert outcome.code == 64 and message in outcome.err, outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["round1.h5", "round3.h5", "plain.pth"])
+def test_a_folder_in_the_way_is_found_before_anything_is_made(
+    sentinelnn, protection, whole, tmp_path, name
+):
+    output = tmp_path / "net.pth"
+    folder = Path(f"{output}.race")
+    (folder / name).mkdir(parents=True)
+    (folder / "race.txt").write_bytes(Path(f"{whole[1]}.race/race.txt").read_bytes())
+    outcome = sentinelnn.run(protection.args(output))
+    assert outcome.code in (64, 71) and name in outcome.err, outcome.err
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["race.txt", name])
+
+
+def test_no_more_images_than_there_are(sentinelnn, protection, tmp_path):
+    args = ["inject", "--data", protection.data, "--checkpoint", protection.checkpoint]
+    args += ["--ber", "1e-3", "--images-of", "held-out", "--images", "21"]
+    outcome = sentinelnn.run([*args, "--output", tmp_path / "x.h5"])
+    assert outcome.code == 64 and "of synthetic has 20" in outcome.err, outcome.err
+
+
 def test_a_loss_that_nothing_keeps(sentinelnn, protection, whole):
     """The race and the confirmation are there; only the answer is another."""
     _, output = whole
@@ -233,7 +277,9 @@ def test_contradicting_options(sentinelnn, protection, tmp_path, options, messag
         ("", "holds no recipe"),
         ("x = 1\n", "'x' must be a table"),
         ("[a]\nstor = ['weight=int8']\n", "recipes.toml:2: unknown key 'stor'"),
-        ("[a]\n", "recipe a: protects nothing"),
+        ("[a]\nstore = []\n", "recipes.toml:2: an empty list says nothing"),
+        ("[a]\nstore = ['weight']\n", "recipes.toml: recipe a: --store weight"),
+        ("[a]\n", "recipes.toml: recipe a: protects nothing"),
         ("[a]\noverhead = '0.05:macs'\n", "recipe a: --overhead chooses by scores"),
         ("[hardened]\nstore = ['weight=int8']\n", "recipe 'hardened'"),
         ("[a]\nfold-batch-norm = true\nclipping = 'ranger'\n", "recipe a: --fold-batch-norm"),
@@ -249,6 +295,7 @@ def test_recipes_that_cannot_be(sentinelnn, protection, tmp_path, text, message)
     args = protection.args(output, "--recipes", str(recipes))
     outcome = sentinelnn.run(args)
     assert outcome.code == 64 and len(outcome.messages) == 1 and message in outcome.err, outcome.err
+    assert outcome.err.count("recipes.toml") <= 1
     assert [path.name for path in tmp_path.iterdir()] == ["recipes.toml"]
 
 
@@ -308,6 +355,7 @@ def test_without_training_images_half_of_the_test_images_decides(sentinelnn, pro
     outcome = sentinelnn.run(args)
     assert outcome.code in (0, 3), outcome.err
     assert "half of the test images decides" in outcome.err
+    assert "round 1 of the race, 32 trials, 2 recipes: coded, plain" in outcome.err
     answer = json.loads(Path(f"{output}.json").read_text())
     assert "first half" in answer["race_images"]
     assert "second half" in answer["confirmation"]["images"]

@@ -51,6 +51,30 @@ TEST(Recipes, DoNotChooseByTheImagesThatConfirm) {
   EXPECT_THROW(parse_recipes("r", "[a]\nfinetune-epochs = 1\nselect = \"test\""), UserError);
 }
 
+std::string error_of(const std::string& text) {
+  try {
+    parse_recipes("r.toml", text);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Recipes, ThatAreWrongAreNamedOnceWithTheirFile) {
+  EXPECT_THAT(error_of("[a]\nstore = ['weight']"), StartsWith("r.toml: recipe a: --store weight"));
+  EXPECT_THAT(error_of("[a]\nstore = []"), StartsWith("r.toml:2: an empty list"));
+  EXPECT_THAT(error_of("[a]\nseed = 3"), StartsWith("r.toml:2: unknown key"));
+  EXPECT_EQ(error_of("[a]"), "r.toml: recipe a: protects nothing");
+}
+
+TEST(Recipes, AreNamedInTheHelp) {
+  const std::vector<std::string> names = method_names();
+  EXPECT_EQ(names.front(), "int4-bch8");
+  EXPECT_EQ(names.back(), "proact");
+  EXPECT_EQ(names.size(), parse_recipes("", built_in_recipes()).size() +
+                              parse_recipes("", long_recipes()).size());
+}
+
 TEST(Recipes, ShowFlagsAsTheyAreTyped) {
   const auto recipes = parse_recipes("r", "[a]\nfold-batch-norm = true\nstore = [\"weight=int8\"]");
   EXPECT_EQ(recipes[0].options, "--store weight=int8 --fold-batch-norm");
@@ -77,6 +101,11 @@ TEST(ProtectAnswer, IsMetWhereTheWholeIntervalOfTheLossIsWithinTheWish) {
   EXPECT_THAT(sentence_of(answer_of(0.891)), HasSubstr("is not shown by so few trials (--repeat)"));
   EXPECT_FALSE(answer_of(0.88).met());
   EXPECT_THAT(sentence_of(answer_of(0.88)), HasSubstr("is missed"));
+}
+
+TEST(ProtectAnswer, CallsALossBelowZeroAGain) {
+  EXPECT_THAT(sentence_of(answer_of(0.906)), StartsWith("a gains 0.60 points [0.40, 0.80] at"));
+  EXPECT_THAT(sentence_of(answer_of(0.901)), StartsWith("a gains 0.10 points [-0.10, 0.30] at"));
 }
 
 TEST(ProtectAnswer, SaysWhatMayFailAndWhereARaceWasNotDecided) {

@@ -235,14 +235,18 @@ TEST(ParseModel, LowBoundsComeBackWhereThereAreAny) {
     const Bytes file = serialize_model(graph, {});
     expect_same_graph(parse_model(file, "memory", "", ""), graph);
     if (!both) continue;
+    StateDict lost;
+    for (const auto& [name, tensor] : state_dict(graph))
+      if (name != "features.0.2.bound_low") lost.set(name, tensor);
+    const std::string record = *parse_pth(file, "f").metadata;
+    EXPECT_THAT(error_of<DataError>([&] { parse_model(serialize_pth(lost, record), "f", "", ""); }),
+                HasSubstr("1 missing entry (features.0.2.bound_low)"));
     StateDict tensors = state_dict(graph);
     for (const float bad : {2.0F, NAN}) {
       tensors.set("features.0.2.bound_low", at::full({}, bad));
-      EXPECT_THAT(error_of<DataError>([&] {
-                    parse_model(serialize_pth(tensors, *parse_pth(file, "f").metadata), "f", "",
-                                "");
-                  }),
-                  HasSubstr("features.0.2.bound_low is above bound"));
+      EXPECT_THAT(
+          error_of<DataError>([&] { parse_model(serialize_pth(tensors, record), "f", "", ""); }),
+          HasSubstr("features.0.2.bound_low is above bound"));
     }
   }
 }

@@ -71,6 +71,8 @@ TEST(Race, RoundsDoubleUpToTheCap) {
     race.end_round();
   }
   EXPECT_THAT(ends, ElementsAre(32, 64, 100));
+  EXPECT_EQ(Race::round_ends(100), ends);
+  EXPECT_THAT(Race::round_ends(20), ElementsAre(20));
   EXPECT_FALSE(race.decided());
 }
 
@@ -87,6 +89,7 @@ TEST(Race, TheWorseLeavesAndTheCheapestOfTheRestWins) {
   RaceOptions options;
   options.costs = {0.1, 0.5, 1};
   Race race(options);
+  std::vector<Leaving> left;
   Rng rng({2, 0, 0, Purpose::kFaults});
   while (!race.ended()) {
     const std::uint64_t end = race.round_end();
@@ -97,8 +100,13 @@ TEST(Race, TheWorseLeavesAndTheCheapestOfTheRestWins) {
         values.push_back(shared - (candidate == 0 ? 0.03 : 0) + 0.004 * rng.uniform());
       race.add(values);
     }
-    race.end_round();
+    for (const Leaving& own : race.end_round()) left.push_back(own);
   }
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_EQ(left[0].candidate, 0u);
+  EXPECT_NE(left[0].leader, 0u);
+  EXPECT_NEAR(left[0].difference.estimate, -0.03, 0.002);
+  EXPECT_LT(left[0].difference.upper, 0);
   EXPECT_TRUE(race.decided());
   EXPECT_THAT(race.remaining(), ElementsAre(1, 2));
   EXPECT_EQ(race.winner(), 1u);

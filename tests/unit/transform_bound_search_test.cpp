@@ -83,18 +83,24 @@ TEST(QuantileSearch, TakesTheSmallestValueThatTheShareDoesNotExceed) {
     EXPECT_EQ(searched({values}, percentile / 100).at(0), expected) << percentile;
 }
 
-/// The outputs of an activation on the images, by channel.
+/// The outputs of an activation on the images, by what has a bound of its own.
 std::vector<std::vector<float>> outputs(const Graph& graph, const std::string& name,
-                                        const Dataset& images) {
+                                        const Dataset& images, BoundsPer per) {
   Trace trace{images.batch(0, images.size(), {}).images};
   run(graph, trace);
-  const at::Tensor output = trace[static_cast<std::size_t>(graph.find(name))];
-  std::vector<std::vector<float>> channels;
-  for (std::int64_t c = 0; c < output.size(1); ++c) {
-    const at::Tensor values = output.select(1, c).contiguous();
-    channels.emplace_back(values.data_ptr<float>(), values.data_ptr<float>() + values.numel());
+  const at::Tensor output = trace[static_cast<std::size_t>(graph.find(name))].flatten(2);
+  const std::int64_t units = per == BoundsPer::kLayer     ? 1
+                             : per == BoundsPer::kChannel ? output.size(1)
+                                                          : output.size(1) * output.size(2);
+  // [image, channel, position] to [unit, its values]
+  const at::Tensor rows =
+      output.reshape({images.size(), units, -1}).transpose(0, 1).reshape({units, -1}).contiguous();
+  std::vector<std::vector<float>> values;
+  for (std::int64_t u = 0; u < units; ++u) {
+    const float* own = rows[u].data_ptr<float>();
+    values.emplace_back(own, own + rows.size(1));
   }
-  return channels;
+  return values;
 }
 
 TEST(BoundSearch, PercentileIsTheQuantileOfTheFaultFreeActivations) {
@@ -104,16 +110,12 @@ TEST(BoundSearch, PercentileIsTheQuantileOfTheFaultFreeActivations) {
   HardeningPlan plan;
   plan.duplication.ratio = 0;
   plan.search = parse_bound_search("percentile:97");
-  for (const BoundsPer per : {BoundsPer::kLayer, BoundsPer::kChannel}) {
+  for (const BoundsPer per : {BoundsPer::kLayer, BoundsPer::kChannel, BoundsPer::kNeuron}) {
     plan.bounds = per;
+    plan.clipping = per == BoundsPer::kNeuron ? Clipping::kSmooth : Clipping::kRanger;
     const Graph hardened = harden(graph, {}, plan, images, Comm::local(), at::kCPU);
     for (const char* name : {"relu", "layer1.0.relu_1", "layer2.0.relu"}) {
-      std::vector<std::vector<float>> units = outputs(graph, name, images);
-      if (per == BoundsPer::kLayer) {
-        for (std::size_t c = 1; c < units.size(); ++c)
-          units[0].insert(units[0].end(), units[c].begin(), units[c].end());
-        units.resize(1);
-      }
+      const std::vector<std::vector<float>> units = outputs(graph, name, images, per);
       const auto& op = std::get<BoundedActivation>(hardened[hardened.find(name)].op);
       const at::Tensor bounds = op.bound.reshape({-1});
       ASSERT_EQ(static_cast<std::size_t>(bounds.numel()), units.size());

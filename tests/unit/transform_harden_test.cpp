@@ -127,6 +127,15 @@ TEST(DuplicationErrors, RatiosOutsideAndHardenedModels) {
   EXPECT_THROW(restrict_activations(restricted, Clipping::kRanger, BoundsPer::kLayer), UserError);
 }
 
+TEST(RestrictActivations, ANetworkWithoutAnyIsRefused) {
+  Graph graph;
+  NodeId x = graph.add("x", Input{3, {8, 8}}, {});
+  x = graph.add("conv1", test::conv(6, 3), {x});
+  graph.add("flatten", Flatten{}, {x});
+  for (const Clipping clipping : {Clipping::kRanger, Clipping::kRangerClamp, Clipping::kSmooth})
+    EXPECT_THROW(restrict_activations(graph, clipping, BoundsPer::kLayer), UserError);
+}
+
 struct Setting {
   RowLayout selection;
   Correction correction;

@@ -73,7 +73,9 @@ class TrainBounds : public testing::TestWithParam<Case> {
 
   Graph trained(const BoundTraining& training, const OnBoundEpoch& report = {}) const {
     Graph graph = graph_.clone();
-    EXPECT_TRUE(train_bounds(graph, images_, training, report));
+    const TrainedBounds trained = train_bounds(graph, images_, training, report);
+    EXPECT_TRUE(trained.ended);
+    EXPECT_FALSE(trained.none_kept.has_value());
     return graph;
   }
 
@@ -144,9 +146,10 @@ TEST_P(TrainBounds, StoppedAndResumedEndsWithTheSameBits) {
   for (std::int64_t stop_after = 1; stop_after < epochs; ++stop_after) {
     training_.fresh = true;
     Graph graph = graph_.clone();
-    EXPECT_FALSE(train_bounds(graph, images_, training_, [&](const BoundEpoch& epoch) {
+    const TrainedBounds stopped = train_bounds(graph, images_, training_, [&](const auto& epoch) {
       if (epoch.epoch == stop_after) request_stop(SIGUSR1);
-    }));
+    });
+    EXPECT_FALSE(stopped.ended);
     request_stop(0);
     training_.fresh = false;
     std::int64_t stored = 0, all = 0;
@@ -193,7 +196,7 @@ TEST_P(Proact, GoesBackwardsAndRollsBackWhatCostsAccuracy) {
   NamedTensors before = tensors(graph.clone(), true);
   std::vector<std::string> sites;
   int rolled_back = 0;
-  EXPECT_TRUE(train_bounds(graph, images_, training_, [&](const BoundEpoch& epoch) {
+  const auto look = [&](const BoundEpoch& epoch) {
     if (sites.empty() || sites.back() != epoch.site) sites.push_back(epoch.site);
     const NamedTensors now = tensors(graph.clone(), true);
     for (std::size_t s = 0; s < now.size(); ++s) {  // nothing else moves
@@ -208,13 +211,32 @@ TEST_P(Proact, GoesBackwardsAndRollsBackWhatCostsAccuracy) {
       EXPECT_EQ(changed_words(now, before), 0);
     }
     before = now;
-  }));
+  };
+  EXPECT_TRUE(train_bounds(graph, images_, training_, look).ended);
   std::vector<std::string> backwards;
   for (const Node& node : graph.nodes())
     if (std::holds_alternative<BoundedActivation>(node.op))
       backwards.insert(backwards.begin(), node.name);
   EXPECT_EQ(sites, backwards);
   EXPECT_GE(rolled_back, 2 * 4);  // two epochs of each later site
+}
+
+TEST_P(Proact, SaysWhereNoEpochIsKept) {
+  for (NodeId id = 0; id < graph_.size(); ++id)
+    if (auto* own = std::get_if<BoundedActivation>(&graph_[id].op)) own->bound.mul_(0.001);
+  const Graph given = graph_.clone();
+  const TrainedBounds trained = train_bounds(graph_, images_, training_, {});
+  EXPECT_TRUE(trained.ended);
+  EXPECT_EQ(changed_words(tensors(graph_, true), tensors(given, true)), 0);
+  const Dataset held_out = hold_out(images_).held_out;
+  const auto share = [&](const Graph& graph) {
+    return static_cast<double>(evaluate(graph, held_out, at::kCPU).correct) /
+           static_cast<double>(held_out.size());
+  };
+  ASSERT_TRUE(trained.none_kept.has_value());
+  EXPECT_EQ(trained.none_kept->with_bounds, share(given));
+  EXPECT_EQ(trained.none_kept->without_bounds, share(plain_));
+  EXPECT_LT(trained.none_kept->with_bounds, trained.none_kept->without_bounds - 0.002);
 }
 
 INSTANTIATE_TEST_SUITE_P(Searches, Proact, testing::Values(Case{"proact", BoundsPer::kLayer}));

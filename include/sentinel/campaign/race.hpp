@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "sentinel/campaign/job.hpp"
@@ -34,7 +35,9 @@ struct RaceReport {
 
 /// Runs, or goes on with, the rounds of a race (stats/race.hpp), each a campaign with a result of
 /// its own: every trial of a result has a row of each of its networks, and here some leave.
-/// Decisions are rank 0's, by the stored rows in the order of ids. Collective; SharedErrors.
-RaceReport run_race(const Comm& comm, const RaceOptions& options, const RoundJob& job_of);
+/// Decisions are rank 0's, by the stored rows in the order of ids. The log names rounds and
+/// candidates, which `names` has. Collective; SharedErrors.
+RaceReport run_race(const Comm& comm, const RaceOptions& options,
+                    const std::vector<std::string>& names, const RoundJob& job_of);
 
 }  // namespace sentinel

@@ -7,6 +7,7 @@
 #include "sentinel/campaign/job.hpp"
 #include "sentinel/comm/comm.hpp"
 #include "sentinel/networks/network.hpp"
+#include "sentinel/networks/outputs.hpp"
 
 namespace sentinel {
 
@@ -41,6 +42,9 @@ struct RecipePlace {
   std::set<std::string> trained = {};  // paths of this call, which recipes share
 };
 std::string path_of(const RecipePlace& place, const Recipe& recipe);
+/// The networks that make_recipe writes.
+std::vector<Output> recipe_outputs(const RecipePlace& place, const NamedModel& original,
+                                   const ModelSelection& selection, const Recipe& recipe);
 /// Makes the recipe's network and writes it, unless an earlier call did. Collective; SharedErrors,
 /// also with stop_code() where a stop was asked for in its training, with which the next call goes
 /// on.

@@ -62,7 +62,7 @@ inline float acting_bound(float bound, Clipping clipping, ActivationKind kind) {
 }
 
 /// A ReLU that falls off at its bound: max(0, x / (1 + exp(20 (x - bound)))), bound / 2 at it, 0
-/// from bound + 5 on. In double, for the exponent magnifies rounding. By the bound it grows by
+/// above bound + 5. In double, for the exponent magnifies rounding. By the bound it grows by
 /// 20 x s (1 - s), s = 1 / (1 + exp(-20 (x - bound))), where it is above 0.
 inline float smooth(float value, float bound) {
   const double x = value, above = x - bound;

@@ -14,6 +14,12 @@ struct RaceOptions {
   double confidence = 0.95;   // that the best of the K candidates never leaves
 };
 
+/// A candidate that is worse than the leader, by so much.
+struct Leaving {
+  std::size_t candidate = 0, leader = 0;
+  Interval difference;  // of the means, below 0
+};
+
 /// Which of K candidates has the largest mean, from paired trials in rounds: all that remain take
 /// part in each trial. Looks are at the ends of rounds, at 32, 64, 128 ... trials. A candidate
 /// leaves where the asymptotic confidence sequence of its differences from the leader, at the level
@@ -30,10 +36,12 @@ class Race {
   /// One value in [0, 1] of each that remains, in their order.
   void add(const std::vector<double>& values);
   std::uint64_t trials() const { return trials_; }
+  /// Trials at each look of a race that never decides.
+  static std::vector<std::uint64_t> round_ends(std::uint64_t most);
   /// Trials at the next look.
   std::uint64_t round_end() const;
-  /// The look.
-  void end_round();
+  /// The look: those that leave by it, ascending.
+  std::vector<Leaving> end_round();
   bool ended() const { return decided_ || trials_ >= options_.most; }
   /// Whether it ended by itself, and not by its last trial.
   bool decided() const { return decided_; }

@@ -10,7 +10,7 @@ namespace sentinel {
 enum class BoundMethod {
   kMax,         // the largest fault-free activation of the calibration images
   kPercentile,  // their quantile, see quantiles.hpp
-  kFtclip,      // what IntervalSearch finds by trials; up to the largest, no margin
+  kFtclip,      // what IntervalSearch finds by trials; at most what kMax gives
   kFitact,      // trained, see train_bounds.hpp
   kProact,      // trained site by site; one bound each, of the last site one per neuron
 };

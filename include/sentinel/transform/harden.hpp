@@ -58,8 +58,8 @@ Graph duplicate_channels(const Graph& graph, const ChannelScores& scores,
                          const DuplicationPlan& plan);
 
 /// Replaces every activation's call site by a BoundedActivation without bounds yet (infinite):
-/// above of a ReLU, on both sides of other functions. UserError where there is a BoundedActivation
-/// already, and for kSmooth where one is no ReLU.
+/// above of a ReLU, on both sides of other functions. UserError where there is no activation, or a
+/// BoundedActivation already, and for kSmooth where one is no ReLU.
 Graph restrict_activations(const Graph& graph, Clipping clipping, BoundsPer per);
 
 enum class WeightBoundsPer { kLayer, kChannel };

@@ -39,7 +39,7 @@ HeldOut hold_out(const Dataset& images);
 
 /// train() as the commands use it. The epoch is chosen on a part of the images that is held out, or
 /// on the test images. Bounds and intervals of a hardened graph are removed before, and calibrated
-/// on the fitted images after. They are stored as the network's were and options.store says. False
+/// on all of `images` after. They are stored as the network's were and options.store says. False
 /// as of train(). UserError where a rule names nothing.
 bool fit(Graph& graph, const Dataset& images, const Dataset& test, BestOn best_on,
          const TrainOptions& options, const OnEpoch& report);

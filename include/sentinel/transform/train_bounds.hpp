@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "sentinel/graph/graph.hpp"
@@ -26,6 +27,15 @@ struct BoundEpoch {
 };
 using OnBoundEpoch = std::function<void(const BoundEpoch&)>;
 
+/// Shares of the held-out images that are right.
+struct NoneKept {
+  double with_bounds = 0, without_bounds = 0;
+};
+struct TrainedBounds {
+  bool ended = true;                       // false: a stop was asked for
+  std::optional<NoneKept> none_kept = {};  // kProact rolled every epoch back
+};
+
 /// Trains the bounds of a calibrated graph whose activations are kSmooth, by Adam; all else is
 /// frozen, batch norm in evaluation mode. The last tenth of the images is held out.
 /// - kFitact (Ghavami et al., "FitAct", DATE 2022): all bounds together; loss: cross entropy +
@@ -34,12 +44,13 @@ using OnBoundEpoch = std::function<void(const BoundEpoch&)>;
 ///   loss: cross entropy with the labels + cross entropy with the softmax of the network without
 ///   bounds; learning rate 1e-2, of bounds per neuron 1e-3; weight decays 4e-5, 4e-6 ... 4e-15. An
 ///   epoch is kept while the held-out accuracy is at most 0.2 points below that without bounds;
-///   else the site returns to what it had before it and goes on with the next decay.
-/// False where a stop was asked for before the end: a later call with the same state file, graph
-/// and images goes on after the last whole epoch and ends with the bits of an undisturbed one. The
+///   else the site returns to what it had before it and goes on with the next decay. Where bounds
+///   as they were given cost more already, no epoch may be kept.
+/// Where a stop was asked for before the end, a later call with the same state file, graph and
+/// images goes on after the last whole epoch and ends with the bits of an undisturbed one. The
 /// state file stays at the end too, until the network is written. UserError for the state of
 /// another training, DataError for a damaged one.
-bool train_bounds(Graph& graph, const Dataset& images, const BoundTraining& training,
-                  const OnBoundEpoch& report);
+TrainedBounds train_bounds(Graph& graph, const Dataset& images, const BoundTraining& training,
+                           const OnBoundEpoch& report);
 
 }  // namespace sentinel
