@@ -191,8 +191,11 @@ std::vector<Output> outputs_of(const ProtectJob& job, const NamedModel& original
 void claim_folder(const ProtectJob& job, const NamedModel& original, const Answer& answer) {
   const std::string mark = job.folder + "/race.txt", race = race_text(job, answer);
   require_own_folder(job, mark, race);
+  std::error_code error;
+  std::filesystem::create_directories(job.folder, error);
+  if (error)
+    throw EnvironmentError("cannot make the folder " + job.folder + ": " + error.message());
   check_outputs(outputs_of(job, original, answer), {job.selection.checkpoint});
-  std::filesystem::create_directories(job.folder);
   ByteWriter writer;
   writer.text(race);
   write_file_atomic(mark, writer.take());

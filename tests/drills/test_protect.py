@@ -278,7 +278,7 @@ def test_contradicting_options(sentinelnn, protection, tmp_path, options, messag
         ("x = 1\n", "'x' must be a table"),
         ("[a]\nstor = ['weight=int8']\n", "recipes.toml:2: unknown key 'stor'"),
         ("[a]\nstore = []\n", "recipes.toml:2: an empty list says nothing"),
-        ("[a]\nstore = ['weight']\n", "recipes.toml: recipe a: --store weight"),
+        ("[a]\nstore = ['weight']\n", "recipes.toml: recipe a: --store takes"),
         ("[a]\n", "recipes.toml: recipe a: protects nothing"),
         ("[a]\noverhead = '0.05:macs'\n", "recipe a: --overhead chooses by scores"),
         ("[hardened]\nstore = ['weight=int8']\n", "recipe 'hardened'"),

@@ -61,7 +61,8 @@ std::string error_of(const std::string& text) {
 }
 
 TEST(Recipes, ThatAreWrongAreNamedOnceWithTheirFile) {
-  EXPECT_THAT(error_of("[a]\nstore = ['weight']"), StartsWith("r.toml: recipe a: --store weight"));
+  EXPECT_THAT(error_of("[a]\nstore = ['weight']"),
+              StartsWith("r.toml: recipe a: store takes CLASS"));
   EXPECT_THAT(error_of("[a]\nstore = []"), StartsWith("r.toml:2: an empty list"));
   EXPECT_THAT(error_of("[a]\nseed = 3"), StartsWith("r.toml:2: unknown key"));
   EXPECT_EQ(error_of("[a]"), "r.toml: recipe a: protects nothing");

@@ -124,16 +124,18 @@ TEST_P(TrainBounds, LeavesEveryWordButTheBoundsAsItWas) {
     EXPECT_FALSE(bound.requires_grad()) << name;
 }
 
-/// Wrong labels ask for bounds as low as can be.
+/// Adam's first step is as long as the learning rate. Where logits are alike, the slopes for all
+/// turns of the labels add up to 0, so that one of them lowers the bound.
 TEST_P(TrainBounds, LeavesNoBoundBelow0) {
-  for (NodeId id = 0; id < graph_.size(); ++id)
-    if (auto* own = std::get_if<BoundedActivation>(&graph_[id].op)) own->bound.fill_(0.01F);
-  std::vector<std::int64_t> wrong = images_.labels();
-  for (std::int64_t& label : wrong) label = (label + 1) % 4;
-  images_ = Dataset(images_.info(), images_.pixels(), wrong);
-  training_.search.epochs = 30;
-  for (const auto& [name, bound] : tensors(trained(training_), true))
-    EXPECT_TRUE((bound >= 0).all().item<bool>()) << name << bound.min();
+  std::get<BoundedActivation>(graph_[graph_.find("layer2.0.relu_1")].op).bound.fill_(1e-5F);
+  for (std::int64_t turn = 0; turn < 4; ++turn) {
+    std::vector<std::int64_t> labels = images_.labels();
+    for (std::int64_t& label : labels) label = (label + turn) % 4;
+    Graph graph = graph_.clone();
+    train_bounds(graph, Dataset(images_.info(), images_.pixels(), labels), training_, {});
+    for (const auto& [name, bound] : tensors(graph, true))
+      EXPECT_TRUE((bound >= 0).all().item<bool>()) << name << bound.min();
+  }
 }
 
 TEST_P(TrainBounds, StoppedAndResumedEndsWithTheSameBits) {
