@@ -94,7 +94,7 @@ class Protect : public Command {
       job = described(context);
       job.recipes = chosen_recipes(text);
       for (Recipe& recipe : job.recipes)
-        keep_trials(recipe.protection, context, path_of({folder(), "", false}, recipe));
+        keep_trials(recipe.protection, context, path_of({folder(), ""}, recipe));
       device = choose_device(comm, resolved(compute_, comm));
     });
     comm.from_root([&] {
@@ -187,7 +187,7 @@ class Protect : public Command {
     std::vector<std::string> words;
     for (const char* name :
          {"--model", "--dataset", "--data", "--mean", "--std", "--skip-broken", "--checkpoint",
-          "--weights-key", "--device", "--threads", "--share-gpu", "--batch-size", "--fresh"}) {
+          "--weights-key", "--device", "--threads", "--share-gpu", "--batch-size"}) {
       const CLI::Option* option = app_->get_option(name);
       if (option->count() > 0) words.push_back(std::string(name) + "=" + joined(option->results()));
     }
@@ -220,7 +220,7 @@ class Protect : public Command {
       if (answer.winner >= 0) {
         const Candidate& chosen = answer.candidates.at(static_cast<std::size_t>(answer.winner));
         write_output({output_, FileKind::kCheckpoint},
-                     read_file(path_of({folder(), "", false}, chosen.recipe)));
+                     read_file(path_of({folder(), ""}, chosen.recipe)));
       }
       std::error_code none;
       if (answer.winner < 0 && std::filesystem::exists(output_, none))

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "app/output.hpp"
@@ -41,11 +42,14 @@ const Candidate* nearest(const Answer& answer) {
 
 std::string nothing_fits(const Answer& answer) {
   const Wish& wish = answer.wish;
+  std::vector<std::string> given;
+  if (std::isfinite(wish.memory)) given.push_back(fmt::format("memory {:g}", wish.memory));
+  if (std::isfinite(wish.macs)) given.push_back(fmt::format("MACs {:g}", wish.macs));
   const std::string budgets =
-      fmt::format("memory {:g} and MACs {:g} of the unprotected network", wish.memory, wish.macs);
+      fmt::format("{} of the unprotected network", fmt::join(given, " and "));
   const Candidate* best = nearest(answer);
   if (!best) return "no recipe can be made of this network: " + answer.candidates[0].left_out;
-  if (best->cost.memory <= wish.memory && best->cost.macs <= wish.macs)
+  if (fits_memory(best->cost, wish) && fits_macs(best->cost, wish))
     return fmt::format("nothing was raced within {}: {} is left out, {}", budgets,
                        best->recipe.name, best->left_out);
   return fmt::format("no recipe fits {}; the nearest is {} with {:.3f} and {:.3f}", budgets,
@@ -87,11 +91,8 @@ std::vector<std::string> row_of(const Candidate& own, bool raced) {
 }
 
 Json to_json(const Interval& own) {
-  return {{"estimate", own.estimate},
-          {"lower", own.lower},
-          {"upper", own.upper},
-          {"method", own.method},
-          {"trials", own.n}};
+  return {{"estimate", own.estimate},     {"lower", own.lower},   {"upper", own.upper},
+          {"confidence", own.confidence}, {"method", own.method}, {"trials", own.n}};
 }
 
 Json to_json(const Candidate& own) {

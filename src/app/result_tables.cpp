@@ -133,8 +133,7 @@ std::optional<Normalisation> normalisation_of(const ResultFile& result, const Mo
 void print_images(const ResultFile& result) {
   const auto found = result.info.provenance.find("images_of");
   if (found != result.info.provenance.end() && !result.info.models.empty())
-    say("images: the first {} of --images-of {}\n", result.info.models.front().images,
-        found->second);
+    say("images: {} (--images-of {})\n", result.info.models.front().images, found->second);
 }
 
 /// One line, or one for each model where they differ.

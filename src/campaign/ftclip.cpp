@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "campaign/run_trials.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/setting.hpp"
@@ -87,9 +89,11 @@ class Search {
         device_(device) {}
 
   void of_site(NodeId site, const std::string& number) {
-    const double largest = std::get<BoundedActivation>(graph_[site].op).bound.item<double>();
-    if (!(largest > 0)) return;  // it never lets anything pass
-    IntervalSearch search(largest);
+    const auto& op = std::get<BoundedActivation>(graph_[site].op);
+    const double largest = op.bound.item<double>();
+    const double least = op.low.defined() ? op.low.item<double>() : 0;
+    if (!(largest > std::max(least, 0.0))) return;  // it lets one value pass, or none
+    IntervalSearch search(largest, least);
     for (int round = 1; !search.done(); ++round) {
       const std::vector<double> bounds = search.candidates();
       const std::string file = fmt::format("{}/{}.{}.h5", folder_, number, round);
@@ -115,9 +119,11 @@ class Search {
                          true};  // whoever protects has looked
     const ExitCode code = run_trials(comm_, campaign_of(job_, file), plan, device_);
     if (code == ExitCode::kMismatch)
-      throw SharedError(code, fmt::format("ftclip: the audit of {} found a mismatch, so there are "
-                                          "no bounds; its trials are stored",
-                                          file));
+      throw SharedError(code,
+                        fmt::format("ftclip: the audit of {} found a mismatch, so there are "
+                                    "no bounds; its trials are stored. Keep the file for a report, "
+                                    "and remove {} to search anew",
+                                    file, folder_));
     if (code != ExitCode::kDone)
       throw SharedError(code, fmt::format("ftclip was stopped; its trials are in {}; run the same "
                                           "command again to go on",

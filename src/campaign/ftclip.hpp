@@ -11,8 +11,8 @@ namespace sentinel {
 /// FT-ClipAct's search (docs/methods.md): finds the bound of every activation of `graph`, one per
 /// layer, from its calibrated one down, in execution order; earlier ones are found already.
 /// Every round is a campaign of its four candidates with faults in weights, distributed and audited
-/// like any, whose trials are a result file in `folder`, which is there, so that a later call goes
-/// on. `calibration`: its held-out part judges. SharedError (kMismatch) where an audit finds one.
+/// like any. Its trials are a result file in `folder`, which exists. A later call goes on with them.
+/// `calibration`: its held-out part judges. SharedError (kMismatch) where an audit finds one.
 /// `original`: what the graph was made from. Where a stop is asked for, everything is stored and
 /// SharedError (kStopped, kInterrupted) thrown. Collective.
 void search_by_trials(const Comm& comm, Graph& graph, const NamedModel& original,

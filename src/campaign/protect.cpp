@@ -5,6 +5,8 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
+#include <set>
 
 #include "sentinel/campaign/campaign.hpp"
 #include "sentinel/campaign/trial_images.hpp"
@@ -14,7 +16,9 @@
 #include "sentinel/fault/fault_space.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/outputs.hpp"
+#include "sentinel/store/file_lock.hpp"
 #include "sentinel/store/result_file.hpp"
+#include "sentinel/store/result_store.hpp"
 
 namespace sentinel {
 namespace {
@@ -26,7 +30,7 @@ constexpr double kPrinted = 0.0005;
 constexpr std::uint64_t kToConfirmation = 1'000'000'000;
 
 RecipePlace place_of(const ProtectJob& job) {
-  return {job.folder, job.command, job.fresh};
+  return {job.folder, job.command};
 }
 
 RaceOptions race_options(const Answer& answer) {
@@ -81,8 +85,8 @@ void choose_images(const Comm& comm, bool training, Answer& answer) {
 std::string obstacle(const Recipe& recipe, const RecipeCost& cost, const Wish& wish,
                      bool training) {
   if (!cost.unfit.empty()) return cost.unfit;
-  if (cost.memory > wish.memory + kPrinted) return "too much memory";
-  if (cost.macs > wish.macs + kPrinted) return "too many MACs";
+  if (!fits_memory(cost, wish)) return "too much memory";
+  if (!fits_macs(cost, wish)) return "too many MACs";
   return !training && needs_training_images(recipe) ? "needs training images" : "";
 }
 
@@ -139,36 +143,87 @@ Job confirmation_of(const ProtectJob& job, const Answer& answer, std::size_t win
 
 void require_enough_images(const Comm& comm, const ProtectJob& job, const Answer& answer) {
   const auto look = [&](ImagesOf of, std::int64_t images) {
-    trial_images(comm, job.selection, answer.wish.dataset, of, images);
+    if (images > 0) trial_images(comm, job.selection, answer.wish.dataset, of, images);
   };
   if (answer.racing().size() > 1) look(answer.race_of, job.race_images);
   look(answer.confirmation_of, job.images);
 }
 
+constexpr char kMark[] = "race.txt";
+
 /// What tells a race from others.
 std::string race_text(const ProtectJob& job, const Answer& answer) {
   const Wish& wish = answer.wish;
-  return fmt::format(
-      "network {}\ndataset {}\nber {:.17g}\nfault-target {}\nseed {}\nrace-images {}\n",
-      wish.network_sha256, wish.dataset, wish.ber, wish.target, wish.seed, job.race_images);
+  std::string text = fmt::format(
+      "network {}\ndataset {}\nber {:.17g}\nfault-target {}\nseed {}\nequal {:.17g}\n"
+      "images {} of {}\n",
+      wish.network_sha256, wish.dataset, wish.ber, wish.target, wish.seed, wish.equal,
+      job.race_images, in_words(answer.race_of));
+  for (const std::size_t i : answer.racing()) {
+    const Recipe& recipe = answer.candidates[i].recipe;
+    text += fmt::format("recipe {} {}\n", recipe.name, recipe.options);
+  }
+  return text;
+}
+
+/// Whether a folder without its mark holds more than a call leaves that was killed at its start.
+bool holds_other_files(const std::string& folder) {
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind(kMark, 0) != 0 && name.find(".tmp.") == std::string::npos) return true;
+  }
+  return false;
 }
 
 /// Files of others, and of another race, stay as they are.
 void require_own_folder(const ProtectJob& job, const std::string& mark, const std::string& race) {
   std::error_code none;
   const bool marked = std::filesystem::exists(mark, none);
-  if (std::filesystem::exists(job.folder, none) && !marked &&
-      !std::filesystem::is_empty(job.folder, none))
+  if (!marked && holds_other_files(job.folder))
     throw UserError(job.folder + " is there and not of protect; give another " +
                     spelled(Setting::kOutput));
   if (!marked || job.fresh) return;
   const Bytes stored = read_file(mark);
   if (std::string(reinterpret_cast<const char*>(stored.data()), stored.size()) != race)
     throw UserError(job.folder +
-                    " belongs to another race (of another network, rate, fault target, seed or "
-                    "number of images); give " +
-                    spelled(Setting::kFresh) + " to start over, or another " +
-                    spelled(Setting::kOutput));
+                    " belongs to another race (race.txt in it says of which network, rate, target, "
+                    "seed, images and recipes); " +
+                    restart_advice());
+}
+
+/// Whether the result is a confirmation of this network by this job, as far as is known before the
+/// race.
+bool is_own_confirmation(const ResultInfo& info, const ProtectJob& job, const Answer& answer) {
+  const auto images_of = info.provenance.find("images_of");
+  return info.seed == job.wish.seed + kToConfirmation && info.models.size() == 2 &&
+         info.models[0].checkpoint_sha256 == answer.wish.network_sha256 &&
+         images_of != info.provenance.end() &&
+         images_of->second == images_of_name(answer.confirmation_of) &&
+         (job.images < 0 || info.models[0].images == job.images);
+}
+
+void require_own_result(const ProtectJob& job, const Answer& answer) {
+  std::error_code none;
+  if (std::filesystem::exists(job.result, none) &&
+      !is_own_confirmation(read_result_outline(job.result).info, job, answer))
+    throw UserError(job.result +
+                    " is there and no confirmation of this race (of another network, seed or "
+                    "number of images); " +
+                    restart_advice());
+}
+
+/// The mark goes last: until then the folder is the old race's.
+void start_over(const ProtectJob& job) {
+  remove_result(job.result);
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(job.folder, error)) {
+    if (entry.path().filename().string().rfind(kMark, 0) == 0) continue;
+    std::error_code failed;
+    std::filesystem::remove_all(entry.path(), failed);
+    if (failed)
+      throw EnvironmentError("cannot remove " + entry.path().string() + ": " + failed.message());
+  }
 }
 
 /// Everything that is written, each once: recipes may share what is trained.
@@ -187,22 +242,14 @@ std::vector<Output> outputs_of(const ProtectJob& job, const NamedModel& original
   return outputs;
 }
 
-/// The folder is this race's: its first call says so in it.
-void claim_folder(const ProtectJob& job, const NamedModel& original, const Answer& answer) {
-  const std::string mark = job.folder + "/race.txt", race = race_text(job, answer);
-  require_own_folder(job, mark, race);
+void make_folder(const std::string& folder) {
   std::error_code error;
-  std::filesystem::create_directories(job.folder, error);
-  if (error)
-    throw EnvironmentError("cannot make the folder " + job.folder + ": " + error.message());
-  check_outputs(outputs_of(job, original, answer), {job.selection.checkpoint});
-  ByteWriter writer;
-  writer.text(race);
-  write_file_atomic(mark, writer.take());
+  std::filesystem::create_directories(folder, error);
+  if (error) throw EnvironmentError("cannot make the folder " + folder + ": " + error.message());
 }
 
-void prepare(const Comm& comm, const NamedModel& original, const ProtectJob& job, at::Device device,
-             const Answer& answer) {
+void check_campaigns(const Comm& comm, const ProtectJob& job, at::Device device,
+                     const Answer& answer) {
   const std::vector<std::size_t> racing = answer.racing();
   comm.agree([&] {
     for (const Job& own :
@@ -212,10 +259,27 @@ void prepare(const Comm& comm, const NamedModel& original, const ProtectJob& job
     }
   });
   require_enough_images(comm, job, answer);
+}
+
+/// The folder becomes this race's, and a file in it says so. Of rank 0: no other call works in the
+/// folder while the lock is held.
+std::unique_ptr<FileLock> claim(const Comm& comm, const NamedModel& original, const ProtectJob& job,
+                                const Answer& answer) {
+  std::unique_ptr<FileLock> lock;
   comm.from_root([&] {
-    claim_folder(job, original, answer);
+    const std::string mark = job.folder + "/" + kMark, race = race_text(job, answer);
+    require_own_folder(job, mark, race);
+    if (!job.fresh) require_own_result(job, answer);
+    make_folder(job.folder);
+    check_outputs(outputs_of(job, original, answer), {job.selection.checkpoint});
+    lock = std::make_unique<FileLock>(mark);
+    if (job.fresh) start_over(job);
+    ByteWriter writer;
+    writer.text(race);
+    write_file_atomic(mark, writer.take());
     return Bytes();
   });
+  return lock;
 }
 
 // ---- what will run --------------------------------------------------------------------------
@@ -224,26 +288,33 @@ std::string numbered(std::int64_t first, ImagesOf of) {
   return first < 0 ? in_words(of) : fmt::format("the first {} of {}", first, in_words(of));
 }
 
-std::string epochs_in_words(const Answer& answer) {
-  std::string text;
+/// Each training once, by the first recipe that wants it; each search of bounds.
+std::string long_work(const ProtectJob& job, const NamedModel& original, const Answer& answer) {
+  std::vector<std::string> words;
+  std::set<std::string> trained;
   for (const std::size_t i : answer.racing()) {
     const Recipe& recipe = answer.candidates[i].recipe;
-    if (recipe.training && recipe.training->finetune_epochs > 0)
-      text += fmt::format("{}{} ({} epochs)", text.empty() ? "" : ", ", recipe.name,
-                          recipe.training->finetune_epochs);
+    const BoundSearch& search = recipe.protection.hardening.search;
+    if (recipe.training && recipe.training->finetune_epochs > 0 &&
+        trained.insert(recipe_outputs(place_of(job), original, job.selection, recipe).back().path)
+            .second)
+      words.push_back(fmt::format("fine-tuning of {} ({} epochs)", recipe.name,
+                                  recipe.training->finetune_epochs));
+    if (trains_bounds(search) || search.method == BoundMethod::kFtclip)
+      words.push_back(fmt::format("{} of {}", bound_search_name(search), recipe.name));
   }
-  return text;
+  return fmt::format("{}", fmt::join(words, ", "));
 }
 
 /// No times: nothing has run yet. The first trials of each round tell them.
-void log_plan(const ProtectJob& job, const Answer& answer) {
-  const std::string trained = epochs_in_words(answer);
-  if (!trained.empty()) spdlog::info("fine-tuning, where no earlier call did it: {}", trained);
+void log_plan(const ProtectJob& job, const NamedModel& original, const Answer& answer) {
+  const std::string work = long_work(job, original, answer);
+  if (!work.empty()) spdlog::info("before the race, where no earlier call did it: {}", work);
   const RaceOptions options = race_options(answer);
   if (!answer.race_images.empty())
-    spdlog::info(
-        "a race on {}, in rounds that end after {} trials or before; each says how long it takes",
-        answer.race_images, fmt::format("{}", fmt::join(Race::round_ends(options.most), ", ")));
+    spdlog::info("a race on {}; it may end after {} trials, and each round says how long it takes",
+                 answer.race_images,
+                 fmt::format("{}", fmt::join(Race::round_ends(options.most), ", ")));
   spdlog::info("a confirmation by {} trials of 2 networks on {}", job.wish.trials,
                answer.confirmation_images);
 }
@@ -303,6 +374,14 @@ ExitCode confirm(const Comm& comm, const ProtectJob& job, Answer& answer) {
 }
 
 }  // namespace
+
+bool fits_memory(const RecipeCost& cost, const Wish& wish) {
+  return cost.memory <= wish.memory + kPrinted;
+}
+
+bool fits_macs(const RecipeCost& cost, const Wish& wish) {
+  return cost.macs <= wish.macs + kPrinted;
+}
 
 std::vector<std::size_t> Answer::racing() const {
   std::vector<std::size_t> all;
@@ -364,13 +443,13 @@ ExitCode prove(const Comm& comm, const NamedModel& original, const ProtectJob& j
                at::Device device, Answer& answer) {
   const std::vector<std::size_t> racing = answer.racing();
   if (racing.empty()) return ExitCode::kDone;
-  prepare(comm, original, job, device, answer);
+  check_campaigns(comm, job, device, answer);
+  const auto lock = claim(comm, original, job, answer);
   if (racing.size() > 1) answer.race_images = numbered(job.race_images, answer.race_of);
   answer.confirmation_images = numbered(job.images, answer.confirmation_of);
-  if (comm.rank() == 0) log_plan(job, answer);
-  RecipePlace place = place_of(job);
+  if (comm.rank() == 0) log_plan(job, original, answer);
   for (const std::size_t i : racing)
-    make_recipe(comm, original, job.selection, answer.candidates[i].recipe, place, device);
+    make_recipe(comm, original, job.selection, answer.candidates[i].recipe, place_of(job), device);
   const ExitCode code = race(comm, job, answer);
   return code == ExitCode::kDone ? confirm(comm, job, answer) : code;
 }

@@ -24,10 +24,11 @@ void check_folder(const Comm& comm, const std::string& folder) {
     std::error_code error;
     const std::filesystem::file_status there = std::filesystem::status(folder, error);
     if (there.type() == std::filesystem::file_type::not_found) return Bytes();
+    if (there.type() == std::filesystem::file_type::none)
+      throw EnvironmentError(folder + kTrialsFolder + "cannot be looked at: " + error.message());
     if (there.type() != std::filesystem::file_type::directory)
-      throw UserError(folder + kTrialsFolder + "is no folder" +
-                      (error ? ": " + error.message() : "") +
-                      "; remove what is there, or give another output");
+      throw UserError(folder + kTrialsFolder +
+                      "is no folder; remove what is there, or give another output");
     if (::access(folder.c_str(), R_OK | W_OK | X_OK) != 0)
       throw EnvironmentError(folder + kTrialsFolder + "cannot be used: " + std::strerror(errno) +
                              "; give another output");

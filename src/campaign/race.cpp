@@ -57,9 +57,9 @@ void log_round(const RaceRound& round, const std::vector<std::string>& names) {
 void log_look(const Race& race, const std::vector<Leaving>& leaving,
               const std::vector<std::string>& names) {
   for (const Leaving& own : leaving)
-    spdlog::info("{} leaves: {:.2f} points [{:.2f}, {:.2f}] against {}", names.at(own.candidate),
-                 100 * own.difference.estimate, 100 * own.difference.lower,
-                 100 * own.difference.upper, names.at(own.leader));
+    spdlog::info("{} leaves: {:.2f} points [{:.2f}, {:.2f}] against {}, at {:.4g} %",
+                 names.at(own.candidate), 100 * own.difference.estimate, 100 * own.difference.lower,
+                 100 * own.difference.upper, names.at(own.leader), 100 * own.difference.confidence);
   if (race.ended())
     spdlog::info("the race ends after {} trials with {}; {} is chosen", race.trials(),
                  listed(race.remaining(), names), names.at(race.winner()));

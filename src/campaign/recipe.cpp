@@ -99,17 +99,14 @@ void write_made(const Comm& comm, const std::string& path, const NamedModel& mod
 }
 
 NamedModel train_parent(const Comm& comm, const NamedModel& original,
-                        const ModelSelection& selection, const Recipe& recipe, RecipePlace& place,
-                        at::Device device) {
+                        const ModelSelection& selection, const Recipe& recipe,
+                        const RecipePlace& place, at::Device device) {
   const std::string path = trained_path(place, original, selection, recipe);
-  const bool again = place.fresh && place.trained.insert(path).second;
   const ChannelScores scores =
       prunes(recipe) ? channel_scores(comm, original, selection, recipe.protection.ranking, device)
                      : l2_norm(original.graph);
-  PruningJob training = *recipe.training;
-  training.finetune.fresh = again;
-  NamedModel trained = make_pruned(comm, original, selection, scores, training, device,
-                                   place.command, state_beside(path), again ? "" : path);
+  NamedModel trained = make_pruned(comm, original, selection, scores, *recipe.training, device,
+                                   place.command, state_beside(path), path);
   write_made(comm, path, trained);
   return trained;
 }
@@ -174,6 +171,8 @@ std::string path_of(const RecipePlace& place, const Recipe& recipe) {
 std::vector<Output> recipe_outputs(const RecipePlace& place, const NamedModel& original,
                                    const ModelSelection& selection, const Recipe& recipe) {
   std::vector<Output> outputs = {{path_of(place, recipe), FileKind::kCheckpoint}};
+  if (trains_bounds(recipe.protection.hardening.search))
+    outputs.push_back({state_beside(outputs[0].path), FileKind::kTrainingState});
   if (!recipe.training) return outputs;
   const std::string path = trained_path(place, original, selection, recipe);
   outputs.push_back({path, FileKind::kCheckpoint});
@@ -182,7 +181,7 @@ std::vector<Output> recipe_outputs(const RecipePlace& place, const NamedModel& o
 }
 
 void make_recipe(const Comm& comm, const NamedModel& original, const ModelSelection& selection,
-                 const Recipe& recipe, RecipePlace& place, at::Device device) {
+                 const Recipe& recipe, const RecipePlace& place, at::Device device) {
   const std::string path = path_of(place, recipe);
   const NamedModel parent = recipe.training
                                 ? train_parent(comm, original, selection, recipe, place, device)
@@ -190,15 +189,13 @@ void make_recipe(const Comm& comm, const NamedModel& original, const ModelSelect
   if (!protects(recipe.protection.hardening)) return write_made(comm, path, parent);
   ProtectionJob job = recipe.protection;
   job.command = place.command;
-  job.fresh = place.fresh;
   if (prunes(recipe)) job.ranking.channel_faults.output += ".pruned.h5";  // of another network
   ChannelScores scores;
   if (copies(recipe)) {
     note_method(comm, job);
     scores = channel_scores(comm, parent, selection, job.ranking, device);
   }
-  const NamedModel made =
-      make_protected(comm, parent, selection, scores, job, device, path, place.fresh ? "" : path);
+  const NamedModel made = make_protected(comm, parent, selection, scores, job, device, path, path);
   write_made(comm, path, made);
 }
 

@@ -204,6 +204,12 @@ void ResultStore::State::publish(bool complete) {
   published = version;
 }
 
+void remove_result(const std::string& path) {
+  const std::string target = link_target(path);
+  const store::ResultLock lock(target, StoreOptions().lock_wait);
+  if (fs::exists(target) || !store::journal_numbers(target).empty()) start_over(target);
+}
+
 std::string restart_advice(Setting fresh, Setting output) {
   return "give " + spelled(fresh) + " to start over, or another " + spelled(output);
 }

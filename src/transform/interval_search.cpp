@@ -30,8 +30,8 @@ double largest_step(const std::vector<double>& scores) {
 
 }  // namespace
 
-IntervalSearch::IntervalSearch(double largest)
-    : largest_(largest), high_(largest), best_(largest) {}
+IntervalSearch::IntervalSearch(double largest, double least)
+    : largest_(largest), low_(std::max(least, 0.0)), high_(largest), best_(largest) {}
 
 std::vector<double> IntervalSearch::candidates() const {
   std::vector<double> bounds;

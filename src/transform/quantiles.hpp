@@ -37,9 +37,9 @@ class QuantileSearch {
 };
 
 /// Replaces the upper ends of the activations by their quantiles over the images, zeros included:
-/// per channel or neuron, as `ranges` has them, or the layer's in each of them. `graph`, images, ranks and device as of
-/// activation_ranges, whose result `ranges` is. Collective, the same on every rank and any number
-/// of ranks.
+/// per channel or neuron, as `ranges` has them, or the layer's in each of them. `graph`, images,
+/// ranks and device as of activation_ranges, whose result `ranges` is. Collective, the same on
+/// every rank and any number of ranks.
 void cut_to_quantiles(ActivationRanges& ranges, const Graph& graph, double percentile,
                       BoundsPer per, const Dataset& images, const Comm& comm, at::Device device);
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import h5py
 import pytest
-from drill import ROOT, Result, kill_job, text
+from drill import ROOT, Result, kill_job, text, wait_until
 
 SEED = int(os.environ.get("SENTINELNN_DRILL_SEED", time.time_ns() % 2**32))
 UNTRAINED = """\
@@ -151,11 +151,11 @@ def test_what_is_written_is_the_chosen_network_and_its_trials_replay(sentinelnn,
     _, output = whole
     chosen = json.loads(Path(f"{output}.json").read_text())["chosen"]
     assert output.read_bytes() == Path(f"{output}.race/{chosen}.pth").read_bytes()
-    first = (Path(f"{output}.race/round1.h5"), "20 of --images-of held-out")
-    for result, images in ((Path(f"{output}.h5"), "40 of --images-of test"), first):
+    first = (Path(f"{output}.race/round1.h5"), "20 (--images-of held-out)")
+    for result, images in ((Path(f"{output}.h5"), "40 (--images-of test)"), first):
         replayed = sentinelnn.run(["replay", result, "--trials", "random:3"])
         assert replayed.code == 0, replayed.err
-        assert f"images: the first {images}\n" in sentinelnn.run(["summarize", result]).out
+        assert f"images: {images}\n" in sentinelnn.run(["summarize", result]).out
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
@@ -195,6 +195,25 @@ def test_a_stop_is_75_and_the_same_command_goes_on(sentinelnn, protection, whole
     outcome = sentinelnn.run(protection.args(output))
     assert told(outcome.out, output) == whole[0], outcome.err
     check_same(output, whole[1])
+
+
+def test_a_killed_fresh_call_goes_on_without_fresh(sentinelnn, protection, whole, tmp_path):
+    output = tmp_path / "net.pth"
+    recipes = tmp_path / "recipes.toml"
+    recipes.write_text("[old]\nfold-batch-norm = true\nstore = ['weight=int8']\n")
+    old = sentinelnn.run(protection.args(output, "--recipes", recipes, "--seed", "5"))
+    assert old.code in (0, 3), old.err
+    folder = Path(f"{output}.race")
+    assert sentinelnn.run(protection.args(output)).code == 64
+    process = sentinelnn.start([*protection.args(output), "--fresh"])
+    assert wait_until(lambda: (folder / "round1.h5.journal.0").exists() or process.poll() is not None)
+    kill_job(process)
+    process.communicate()
+    assert not (folder / "old.pth").exists() and not Path(f"{output}.h5").exists()
+    outcome = sentinelnn.run(protection.args(output))
+    assert told(outcome.out, output) == whole[0], outcome.err
+    check_same(output, whole[1])
+    assert "fine-tuning, epoch" not in outcome.err
 
 
 def test_budgets_that_nothing_fits(sentinelnn, protection, tmp_path):
@@ -303,9 +322,12 @@ def test_another_race_and_files_of_others_stay_as_they_are(sentinelnn, protectio
     _, output = whole
     folder = Path(f"{output}.race")
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    for name, value in (("--ber", "3e-3"), ("--seed", "9"), ("--race-images", "10")):
+    others = ("--ber", "3e-3"), ("--seed", "9"), ("--race-images", "10"), ("--memory", "0.6")
+    for name, value in (*others, ("--equal", "4")):
         outcome = sentinelnn.run(protection.args(output, name, value))
         assert outcome.code == 64 and "belongs to another race" in outcome.err, outcome.err
+    outcome = sentinelnn.run(protection.args(output, "--images", "30"))
+    assert outcome.code == 64 and "is there and no confirmation of this race" in outcome.err
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     mine = tmp_path / "net.pth.race" / "plain.pth"
     mine.parent.mkdir()

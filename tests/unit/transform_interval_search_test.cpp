@@ -14,6 +14,11 @@ TEST(IntervalSearch, BeginsWithFourEquidistantBounds) {
   EXPECT_EQ(IntervalSearch(3).candidates(), (std::vector<double>{3 * 0x1p-10, 1, 2, 3}));
 }
 
+TEST(IntervalSearch, BeginsAtALowerBound) {
+  EXPECT_EQ(IntervalSearch(3, 1.5).candidates(), (std::vector<double>{1.5, 2, 2.5, 3}));
+  EXPECT_EQ(IntervalSearch(3, -1).candidates(), IntervalSearch(3).candidates());
+}
+
 TEST(IntervalSearch, KeepsTheNeighboursOfTheBest) {
   IntervalSearch search(9);
   search.take({0, 50, 20, 10});

@@ -22,6 +22,10 @@ struct Wish {
   std::string dataset, network_sha256;   // of the unprotected network
 };
 
+/// Whether a network of this cost keeps the budgets, to the three digits that are printed.
+bool fits_memory(const RecipeCost& cost, const Wish& wish);
+bool fits_macs(const RecipeCost& cost, const Wish& wish);
+
 /// A recipe with what is known of it.
 struct Candidate {
   Recipe recipe;
@@ -90,8 +94,9 @@ NamedModel unprotected_network(const Comm& comm, const ModelSelection& selection
 Answer weigh(const Comm& comm, const NamedModel& original, const ProtectJob& job);
 
 /// Makes the networks that take part, races them, and confirms the winner, all kept for the next
-/// call. Whatever can be wrong with the job is found before the first network is made. With a code
-/// other than kDone it was stopped, or an audit found a mismatch. Collective; SharedErrors.
+/// call. The folder and the result are this race's alone: others are refused before the first
+/// network is made, and `fresh` empties them first, so that a later call without it goes on. With a
+/// code other than kDone it was stopped, or an audit found a mismatch. Collective; SharedErrors.
 ExitCode prove(const Comm& comm, const NamedModel& original, const ProtectJob& job,
                at::Device device, Answer& answer);
 

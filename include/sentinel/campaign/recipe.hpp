@@ -1,6 +1,5 @@
 #pragma once
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -38,17 +37,15 @@ std::vector<RecipeCost> recipe_costs(const Comm& comm, const NamedModel& origina
 struct RecipePlace {
   std::string folder;   // what is trained is kept there too, by the hash of parent and options
   std::string command;  // for its provenance
-  bool fresh = false;   // made again even where it is there
-  std::set<std::string> trained = {};  // paths of this call, which recipes share
 };
 std::string path_of(const RecipePlace& place, const Recipe& recipe);
-/// The networks that make_recipe writes.
+/// The networks that make_recipe writes, and the states of their training.
 std::vector<Output> recipe_outputs(const RecipePlace& place, const NamedModel& original,
                                    const ModelSelection& selection, const Recipe& recipe);
 /// Makes the recipe's network and writes it, unless an earlier call did. Collective; SharedErrors,
 /// also with stop_code() where a stop was asked for in its training, with which the next call goes
 /// on.
 void make_recipe(const Comm& comm, const NamedModel& original, const ModelSelection& selection,
-                 const Recipe& recipe, RecipePlace& place, at::Device device);
+                 const Recipe& recipe, const RecipePlace& place, at::Device device);
 
 }  // namespace sentinel

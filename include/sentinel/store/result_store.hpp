@@ -26,6 +26,10 @@ struct StoreOptions {
 /// for those that want to know before their work. DataError where it is no result that can be read.
 void require_current_schema(const std::string& path, const std::string& remedy);
 
+/// Removes the result at `path` and its journals, as StoreOptions::fresh does; nothing where there
+/// is none. DataError where the file is no result, EnvironmentError where it is locked.
+void remove_result(const std::string& path);
+
 /// The one result of a campaign on disk, on rank 0 only. Rows are appended to a journal beside the
 /// result (`<result>.journal.<n>`, one per incarnation, frames {length, checksum, payload}, one
 /// write() per frame) and survive a kill at any moment once append() returned; `<result>` itself is

@@ -6,14 +6,15 @@
 
 namespace sentinel {
 
-/// FT-ClipAct's search of a bound in (0, largest] (Hoang et al., "FT-ClipAct", DATE 2020): four
+/// FT-ClipAct's search of a bound in [least, largest], or (0, largest] (Hoang et al., "FT-ClipAct", DATE 2020): four
 /// equidistant candidates are scored, and the interval between the neighbours of the best is
 /// searched again. Of equal scores the larger bound wins. It ends after 4 rounds, or after 3 where
 /// no step of the score between neighbours is more than 0.2 points. It proposes and reads scores;
 /// others run the trials.
 class IntervalSearch {
  public:
-  explicit IntervalSearch(double largest);
+  /// `least` < `largest`: where the activation has a lower bound too.
+  explicit IntervalSearch(double largest, double least = 0);
   bool done() const { return done_; }
   /// Four bounds, ascending; the first is largest * 2^-10 where it would be 0.
   std::vector<double> candidates() const;
@@ -22,7 +23,7 @@ class IntervalSearch {
   double best() const { return best_; }
 
  private:
-  double largest_, low_ = 0, high_, best_;
+  double largest_, low_, high_, best_;
   int rounds_ = 0;
   bool done_ = false;
 };

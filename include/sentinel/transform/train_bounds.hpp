@@ -46,8 +46,8 @@ struct TrainedBounds {
 ///   epoch is kept while the held-out accuracy is at most 0.2 points below that without bounds;
 ///   else the site returns to what it had before it and goes on with the next decay. Where bounds
 ///   as they were given cost more already, no epoch may be kept.
-/// Where a stop was asked for before the end, a later call with the same state file, graph and
-/// images goes on after the last whole epoch and ends with the bits of an undisturbed one. The
+/// A stop may be asked for before the end. A later call with the same state file, graph and images
+/// then goes on after the last whole epoch. It ends with the bits of an undisturbed one. The
 /// state file stays at the end too, until the network is written. UserError for the state of
 /// another training, DataError for a damaged one.
 TrainedBounds train_bounds(Graph& graph, const Dataset& images, const BoundTraining& training,
