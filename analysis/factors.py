@@ -14,7 +14,7 @@ from hdf5 import ResultError, Store
 from rankings import networks_of
 from results import Result
 from schema import FACTORS
-from scipy.special import ndtri
+from scipy.stats import t as student
 
 CONFIDENCE = 0.95
 TARGETS = {"weights": "weight", "outputs": "activation"}  # what is injected of each kind
@@ -37,7 +37,7 @@ class Factors(NamedTuple):
 
 class Check(NamedTuple):
     """Factors beside injected shares; `table`: layer, estimate, lower, upper, lvf_lo, lower_lvf,
-    upper_lvf, inside."""
+    upper_lvf, meets (1, 0, or not a number where there is no interval)."""
 
     table: pd.DataFrame
     error: float  # mean of |LVF - injected|
@@ -60,7 +60,8 @@ def read_factors(path: Path) -> Factors:
                 raise ResultError(f"{path}: /{where}: columns of different lengths")
             units.append(pd.DataFrame({"layer": name} | columns))
             own = {key: attributes[key] for key in _NUMBERS}
-            layers.append({"layer": name, "units": len(units[-1])} | own)
+            measured = {"units": len(units[-1]), "channels": len(np.unique(columns["row"]))}
+            layers.append({"layer": name} | measured | own)
         attributes = store.attributes()
     if not layers:
         raise ResultError(f"{path}: holds no layers")
@@ -68,8 +69,10 @@ def read_factors(path: Path) -> Factors:
 
 
 def _with_intervals(layers: pd.DataFrame) -> pd.DataFrame:
-    """Bracket widened by the sampling of units; unknown where that is."""
-    half = ndtri((1 + CONFIDENCE) / 2) * layers["lvf_error"]
+    """Bracket widened by the sampling of units, by Student's t for so many channels; unknown where
+    one channel stands for others."""
+    freedom = (layers["channels"] - 1).clip(lower=1)
+    half = student.ppf((1 + CONFIDENCE) / 2, freedom) * layers["lvf_error"]
     return layers.assign(
         lower=(layers["lvf_lo"] - half).clip(lower=0), upper=(layers["lvf_hi"] + half).clip(upper=1)
     )
@@ -85,9 +88,10 @@ def check_against(factors: Factors, result: Result) -> Check:
     if table.empty:
         raise ResultError(f"{result.path}: no fault hit a layer that has factors")
     apart = (table["lower_lvf"] > table["upper"]) | (table["upper_lvf"] < table["lower"])
+    meets = (~apart).astype(float).where(table["lower_lvf"].notna())
     whole = summaries.estimate(result, point, model, "failing")
     return Check(
-        table.assign(inside=~apart),
+        table.assign(meets=meets),
         float((table["lvf_lo"] - table["estimate"]).abs().mean()),
         _correlation(table),
         (whole.estimate, whole.lower, whole.upper),

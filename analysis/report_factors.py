@@ -74,12 +74,12 @@ def check_sentences(factors: Factors, check: Check | None) -> list[str]:
         return [kind or "unchecked: no result of injected faults is given (--against)."]
     told, table = factors.attributes, check.table
     whole, lower, upper = check.whole
-    meet = int(table["inside"].sum())
+    meet = f"{count(table['meets'].sum())} of {count(table['meets'].notna().sum())}"
     return [
         f"By injection one uniform fault makes {share(whole)} {interval(lower, upper, share)} of "
         f"the images fail, by factors {share(told['mvf_lo'])} to {share(told['mvf_hi'])}.",
         f"Mean absolute error of the layers' factors: {percent(check.error)} over "
-        f"{count(len(table))} layers; the intervals of {meet} of them meet.",
+        f"{count(len(table))} layers; the intervals of {meet} layers meet.",
         "Spearman's rank correlation over layers, with a "
         f"{percent(CONFIDENCE, 0)} interval by layers drawn again: "
         f"{correlation(*check.correlation)}.",

@@ -32,7 +32,7 @@ def write_factors(path: Path, **attributes: object) -> Path:
         for index, (layer, factor) in enumerate(LVF.items()):
             group = file.create_group(f"layers/{layer}")
             group.attrs.update(index=np.uint32(index), rows=4, positions=1, sites=1280.0)
-            group.attrs.update(lvf_lo=factor, lvf_hi=factor + 0.01, lvf_error=0.01)
+            group.attrs.update(lvf_lo=factor, lvf_hi=factor + 0.01, lvf_error=0.001)
             group["row"], group["position"] = np.array([0, 3]), np.array([-1, -1])
             group["vf_lo"] = factor + np.array([-0.05, 0.05])
             group["vf_hi"] = factor + np.array([-0.04, 0.06])
@@ -64,8 +64,9 @@ def test_a_file_is_read_layer_by_layer_in_its_order(factors):
     assert list(found.layers["layer"]) == list(LVF)
     assert list(found.units["row"]) == [0, 3] * 3
     stem = found.layers.iloc[0]
-    assert stem["lower"] == pytest.approx(0.30 - 1.959964 * 0.01, abs=1e-6)
-    assert stem["upper"] == pytest.approx(0.31 + 1.959964 * 0.01, abs=1e-6)
+    student = 12.7062  # of two channels
+    assert stem["lower"] == pytest.approx(0.30 - student * 0.001, abs=1e-6)
+    assert stem["upper"] == pytest.approx(0.31 + student * 0.001, abs=1e-6)
 
 
 def test_factors_stand_beside_injected_shares(factors, tmp_path):
@@ -76,7 +77,7 @@ def test_factors_stand_beside_injected_shares(factors, tmp_path):
         {"stem": 0.40, "layer1.0.conv1": 0.20, "linear": 0.05}
     )
     assert check.error == pytest.approx(0.10 / 3)
-    assert table["inside"].to_dict() == {"stem": False, "layer1.0.conv1": True, "linear": True}
+    assert table["meets"].to_dict() == {"stem": 0, "layer1.0.conv1": 1, "linear": 1}
     assert check.correlation[0] == 1
     assert check.whole[0] == pytest.approx(0.65 / 3)
 
@@ -115,7 +116,7 @@ def test_the_page_shows_factors_and_the_check(factors, tmp_path):
     assert checked.returncode == 0, checked.stderr
     page = output.read_text()
     assert "Mean absolute error of the layers&#39; factors: 3.33\u00a0%" in page
-    assert "the intervals of 2 of them meet" in page and "+10.00" not in page
+    assert "the intervals of 2 of 3 layers meet" in page and "+10.00" not in page
     assert "−10.00" in page
 
 
@@ -123,9 +124,11 @@ def test_unknown_errors_have_no_interval(tmp_path):
     path = write_factors(tmp_path / "factors.h5", mvf_error=np.nan)
     with h5py.File(path, "r+") as file:
         file["layers/stem"].attrs["lvf_error"] = np.nan
-    done = program("report.py", path, "-o", tmp_path / "page.html")
+    against = single_faults(tmp_path / "t1.h5")
+    done = program("report.py", path, "--against", against, "-o", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
-    assert "(no interval)" in (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text()
+    assert "(no interval)" in page and "the intervals of 2 of 2 layers meet" in page
 
 
 def test_wrong_combinations_are_usage_errors(factors, paired, tmp_path):
