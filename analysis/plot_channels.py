@@ -143,8 +143,11 @@ def correlation_caption(sources: Sources) -> str:
 def vulnerability(sources: Sources) -> Figure | None:
     """Vulnerability of every channel, layers below each other; the worst channel by number."""
     table = _vulnerability(sources)
-    if table.empty:
-        return None
+    return None if table.empty else channel_map(table, _unit(table))
+
+
+def channel_map(table: pd.DataFrame, unit: str) -> Figure:
+    """Scores of channels (method, layer, channel, score), which are shares."""
     layers = agreement.layers_in_order(table)
     grid = np.full((len(layers), int(table["channel"].max()) + 1), np.nan)
     rows = table["layer"].map({layer: row for row, layer in enumerate(layers)})
@@ -160,7 +163,7 @@ def vulnerability(sources: Sources) -> Figure | None:
     axes.set(xlabel="channel")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(visible=False)
-    bar = figure.colorbar(image, ax=axes, label=_unit(table), aspect=30, pad=0.13)
+    bar = figure.colorbar(image, ax=axes, label=unit, aspect=30, pad=0.13)
     in_percent(bar.ax.yaxis)
     return figure
 

@@ -4,14 +4,17 @@
     report.py result.h5 -o report.html
     report.py result.h5 --rankings l2-norm.h5 vul-gain.h5 channel-FI.h5 -o report.html
     report.py protected.pth.h5 --answer protected.pth.json -o report.html
+    report.py factors.h5 --against t1.h5 -o report.html
 
 With ranking files, or trials of channel-FI, the page compares the importance methods. With the
-answer of `protect` it begins with the answer and the frontier of the recipes. Every number
+answer of `protect` it begins with the answer and the frontier of the recipes. Of a file of
+`vulnerability` the page shows the factors, beside a campaign of single faults (--against). Every number
 on it is read or computed from the files. A result of a running campaign works.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import io
 import sys
@@ -29,19 +32,20 @@ import plot_protection
 import rankings
 import report_audit
 import report_design
+import report_factors
 import storage
 import summaries
 from agreement import CHANNEL_FI
 from cli import arguments, run
 from frontier import frontier_rows, kept_words, rates_of
-from hdf5 import ResultError
+from hdf5 import ResultError, Store
 from matplotlib.figure import Figure
 from outputs import check_output, write_output
 from plot_protection import Answer, read_answer
 from plot_style import COLUMN, save
 from rankings import Sources, sources_of
 from results import Result
-from schema import OUTCOMES
+from schema import FACTORS, OUTCOMES, RESULT
 from text import (
     bare_share,
     correlation,
@@ -384,8 +388,7 @@ def title(result: Result) -> str:
     return " on ".join(names) if names else result.path.name
 
 
-def render(sources: Sources, answer: Answer | None = None) -> str:
-    """The page."""
+def _template(name: str) -> jinja2.Template:
     folder = Path(__file__).resolve().parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
@@ -394,8 +397,13 @@ def render(sources: Sources, answer: Answer | None = None) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    return environment.get_template(name)
+
+
+def render(sources: Sources, answer: Answer | None = None) -> str:
+    """The page."""
     result = sources.result
-    return environment.get_template("report.html.j2").render(
+    return _template("report.html.j2").render(
         title=title(result),
         faults=summaries.fault_words(result),
         counted=summaries.count_words(result),
@@ -443,19 +451,35 @@ def _numbers(result: Result) -> dict[str, Any]:
     }
 
 
+def _page(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    with Store(options.result, RESULT, FACTORS) as store:
+        of_factors = store.schema == FACTORS
+    if of_factors and (options.rankings or options.answer):
+        parser.error("--rankings and --answer go with the result of a campaign")
+    if of_factors:
+        content = report_factors.content(options.result, options.against, _card)
+        return _template("factors.html.j2").render(**content)
+    if options.against:
+        parser.error(f"--against goes with a file of vulnerability, which {options.result} is not")
+    with Result(options.result) as result:
+        answer = read_answer(options.answer) if options.answer else None
+        if answer:
+            require_own_answer(result, answer, options.answer)
+        return render(sources_of(result, options.rankings), answer)
+
+
 def main(argv: list[str]) -> int:
     parser = arguments(__doc__)
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"))
     parser.add_argument(
         "--answer", type=Path, help="of protect (OUTPUT.json): the page begins with it"
     )
+    parser.add_argument(
+        "--against", type=Path, help="single faults in the network of a file of vulnerability"
+    )
     options = parser.parse_args(argv)
     check_output(options.output, "html")
-    with Result(options.result) as result:
-        answer = read_answer(options.answer) if options.answer else None
-        if answer:
-            require_own_answer(result, answer, options.answer)
-        page = render(sources_of(result, options.rankings), answer)
+    page = _page(parser, options)
     write_output(options.output, "html", page.encode("utf-8", "replace"))
     print(printable(str(options.output)))
     return 0

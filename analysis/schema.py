@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 RESULT, RANKING = "sentinelnn-result", "sentinelnn-ranking"
-NEWEST = {RESULT: 2, RANKING: 1}  # versions that are known
+FACTORS = "sentinelnn-vulnerability"
+NEWEST = {RESULT: 2, RANKING: 1, FACTORS: 1}  # versions that are known
 NOT_KNOWN = 2**32 - 1  # a count that a file of schema 1 does not tell
 NOT_TOLD = 255  # outcome of a fault that all images see, or that an earlier version wrote
 

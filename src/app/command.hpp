@@ -45,6 +45,7 @@ std::unique_ptr<Command> make_replay();
 std::unique_ptr<Command> make_summarize();
 std::unique_ptr<Command> make_synth();
 std::unique_ptr<Command> make_train();
+std::unique_ptr<Command> make_vulnerability();
 
 /// One of each, as the help lists them.
 std::vector<std::unique_ptr<Command>> all_commands();

@@ -12,6 +12,7 @@
 #include "sentinel/io/checkpoint_file.hpp"
 #include "sentinel/networks/training_state.hpp"
 #include "sentinel/store/result_file.hpp"
+#include "sentinel/store/vulnerability_file.hpp"
 #include "sentinel/words/fault_list_words.hpp"
 
 namespace sentinel {
@@ -38,6 +39,10 @@ const char* in_words(FileKind kind) {
       return "a TorchScript file of `sentinelnn export`";
     case FileKind::kAnswer:
       return "an answer of `sentinelnn protect`";
+    case FileKind::kVulnerability:
+      return "vulnerability factors (HDF5)";
+    case FileKind::kVulnerabilityTable:
+      return "vulnerability factors (CSV)";
     case FileKind::kDamagedHdf5:
       return "an HDF5 file that cannot be read";
     case FileKind::kOther:
@@ -57,6 +62,7 @@ FileKind kind_of_hdf5(const std::string& path) {
   try {
     const std::string schema = hdf5_schema(path);
     if (schema == kResultSchema) return FileKind::kResult;
+    if (schema == kVulnerabilitySchema) return FileKind::kVulnerability;
     return schema == kRankingSchema ? FileKind::kRanking : FileKind::kOther;
   } catch (const DataError&) {
     return FileKind::kDamagedHdf5;
@@ -110,6 +116,7 @@ FileKind file_kind(const std::string& path) {
   if (begins_with(begin, "PK\x03\x04"sv)) return kind_of_archive(path);
   if (begins_with(begin, kFaultListHead)) return FileKind::kFaultList;
   if (begins_with(begin, kAnswerHead)) return FileKind::kAnswer;
+  if (begins_with(begin, kVulnerabilityTableHead)) return FileKind::kVulnerabilityTable;
   return begins_with(begin, kRankingTableHead) ? FileKind::kRankingTable : FileKind::kOther;
 }
 

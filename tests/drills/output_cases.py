@@ -39,6 +39,7 @@ class Option:
 NETWORK = "--data {data} --checkpoint {net} "
 RANK = f"rank {NETWORK}"
 CHANNELS = "--importance channel-FI --channel-layers conv1 --ranking-images 4 --channel-cap 2 "
+FACTORS = f"vulnerability {NETWORK}--images 1 --sample 0.1 --layers fc "
 HARDEN = f"harden {NETWORK}--hardening-ratio 0 --clipping none --weight-bounds layer --output @"
 TRAINED = (
     f"harden {NETWORK}--hardening-ratio 0 --clipping smooth --bound-search fitact "
@@ -55,6 +56,8 @@ OPTIONS = [
     Option("rank --output .h5", f"{RANK}--output @", "ranking"),
     Option("rank --output .csv", f"{RANK}--output @", "CSV ranking", ends=".csv"),
     Option("rank --channel-trials", f"{RANK}{CHANNELS}--channel-trials @", "result"),
+    Option("vulnerability --output .h5", f"{FACTORS}--output @", "factors"),
+    Option("vulnerability --output .csv", f"{FACTORS}--output @", "CSV factors", ends=".csv"),
     Option("harden --output", HARDEN, "checkpoint"),
     Option("harden: OUTPUT.training", TRAINED, "training state", ".training"),
     Option("prune --output", PRUNE, "checkpoint"),
@@ -94,9 +97,11 @@ class Cases:
         self._made(f"{INJECT}@".replace("1e-6", "1e-5"), "result")
         self._made(HARDEN, "checkpoint")
         self._made(f"{RANK}--output @", "ranking")
+        self._made(f"{FACTORS}--output @", "factors")
         csv = self.models / "a.csv"
-        self._run(f"{RANK}--output @", csv)
-        csv.rename(self.model("CSV ranking"))
+        for line, kind in ((RANK, "CSV ranking"), (FACTORS, "CSV factors")):
+            self._run(f"{line}--output @", csv)
+            csv.rename(self.model(kind))
         self._made("export --checkpoint {net} --output @", "TorchScript")
         self.model("text").write_text("Nobody's but mine.\n")
         _write_state(self.net, self.model("training state"))

@@ -31,6 +31,40 @@ inline Graph balanced(Graph graph, const Dataset& images) {
   return graph;
 }
 
+/// Grouped and depthwise convolutions, kernels, strides and dilations that are not square, copies,
+/// every kind of bound.
+inline Graph grouped_net() {
+  Graph g;
+  NodeId x = g.add("x", Input{3, {9, 7}}, {});
+  x = g.add("stem", conv(8, 3, 3, 1, 1, true), {x});
+  x = g.add("stem.relu", Activation{}, {x});
+  Conv wide;
+  wide.weight = values({6, 4, 3, 2}) * 0.3;
+  wide.groups = 2;
+  wide.stride = {2, 1};
+  wide.padding = {1, 0};
+  wide.dilation = {1, 2};
+  wide.bounds = {wide.weight.min(), wide.weight.max()};
+  x = g.add("wide", wide, {x});
+  x = g.add("wide.bn", batch_norm(6), {x});
+  x = g.add("wide.relu", BoundedActivation{at::rand({6}) + 1, Clipping::kRangerClamp}, {x});
+  Conv depthwise;
+  depthwise.weight = values({6, 1, 2, 3}) * 0.5;
+  depthwise.groups = 6;
+  depthwise.padding = {1, 2};
+  depthwise.dilation = {2, 1};
+  const at::Tensor rows = depthwise.weight.flatten(1);
+  depthwise.bounds = {at::amin(rows, 1), at::amax(rows, 1)};
+  x = g.add("depthwise", depthwise, {x});
+  x = g.add("depthwise.relu", BoundedActivation{at::scalar_tensor(1.5F), Clipping::kRanger}, {x});
+  x = g.add("copied", duplicated(conv(4, 6, 3, 1, 2, true), {3, 1}), {x});
+  x = g.add("copied.relu", Activation{}, {x});
+  x = g.add("pool", AdaptiveAvgPool{{2, 2}}, {x});
+  x = g.add("flatten", Flatten{}, {x});
+  g.add("fc", linear(5, 16), {x});
+  return g;
+}
+
 inline ChannelScores scores_of(const Graph& graph, const Dataset& images, bool all_positions,
                                std::uint64_t seed = 1, const std::string& model = {},
                                const std::string& cache = {}) {

@@ -16,6 +16,7 @@ namespace sentinel {
 namespace {
 
 using test::balanced;
+using test::grouped_net;
 using test::noise;
 using test::numbers;
 using test::scores_of;
@@ -126,40 +127,6 @@ ChannelScores brute_force(const Graph& graph, const Dataset& images, std::set<do
 
 // ---- networks and images
 // --------------------------------------------------------------------------
-
-/// Grouped and depthwise convolutions, kernels, strides and dilations that are not square, copies,
-/// every kind of bound.
-Graph grouped_net() {
-  Graph g;
-  NodeId x = g.add("x", Input{3, {9, 7}}, {});
-  x = g.add("stem", test::conv(8, 3, 3, 1, 1, true), {x});
-  x = g.add("stem.relu", Activation{}, {x});
-  Conv wide;
-  wide.weight = test::values({6, 4, 3, 2}) * 0.3;
-  wide.groups = 2;
-  wide.stride = {2, 1};
-  wide.padding = {1, 0};
-  wide.dilation = {1, 2};
-  wide.bounds = {wide.weight.min(), wide.weight.max()};
-  x = g.add("wide", wide, {x});
-  x = g.add("wide.bn", test::batch_norm(6), {x});
-  x = g.add("wide.relu", BoundedActivation{at::rand({6}) + 1, Clipping::kRangerClamp}, {x});
-  Conv depthwise;
-  depthwise.weight = test::values({6, 1, 2, 3}) * 0.5;
-  depthwise.groups = 6;
-  depthwise.padding = {1, 2};
-  depthwise.dilation = {2, 1};
-  const at::Tensor rows = depthwise.weight.flatten(1);
-  depthwise.bounds = {at::amin(rows, 1), at::amax(rows, 1)};
-  x = g.add("depthwise", depthwise, {x});
-  x = g.add("depthwise.relu", BoundedActivation{at::scalar_tensor(1.5F), Clipping::kRanger}, {x});
-  x = g.add("copied", test::duplicated(test::conv(4, 6, 3, 1, 2, true), {3, 1}), {x});
-  x = g.add("copied.relu", Activation{}, {x});
-  x = g.add("pool", AdaptiveAvgPool{{2, 2}}, {x});
-  x = g.add("flatten", Flatten{}, {x});
-  g.add("fc", test::linear(5, 16), {x});
-  return g;
-}
 
 void expect_brute_force(Graph unbalanced, const Dataset& images) {
   const Graph graph = balanced(std::move(unbalanced), images);

@@ -17,7 +17,9 @@ enum class FileKind {
   kScript,         // TorchScript, by `export`
   kDamagedHdf5,
   kOther,
-  kAnswer,  // JSON, by `protect`
+  kAnswer,              // JSON, by `protect`
+  kVulnerability,       // HDF5
+  kVulnerabilityTable,  // CSV
 };
 
 /// What an answer of `protect` begins with.
