@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/store/vulnerability_file.hpp"
 #include "store/checks.hpp"
 #include "store/importance_groups.hpp"
 #include "store/table.hpp"
@@ -136,9 +137,11 @@ h5::File open_result(const std::string& path) {
   const hid_t root = file.id();
   const std::string schema =
       h5::has_attribute(file, root, "schema") ? h5::get_text(file, root, "schema") : "";
-  if (schema == kRankingSchema)
-    throw DataError(
-        path, "is no result of sentinelnn but a ranking; `sentinelnn inspect` shows what it holds");
+  for (const auto& [own, what] : {std::pair{kRankingSchema, "a ranking"},
+                                  std::pair{kVulnerabilitySchema, "vulnerability factors"}})
+    if (schema == own)
+      throw DataError(path, std::string("is no result of sentinelnn but ") + what +
+                                "; `sentinelnn inspect` shows what it holds");
   if (schema != kResultSchema) throw DataError(path, "is no result of sentinelnn");
   const int found = schema_of(file);
   if (found < 1)
