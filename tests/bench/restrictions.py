@@ -72,12 +72,16 @@ class Networks:
 
     def restricted(self, way: str) -> Path:
         further = getattr(self.o, way, "").split()
-        return self.harden(way, self.given, *WAYS[way].split(), *further)
+        return self.harden(self.file(way), self.given, *WAYS[way].split(), *further)
+
+    def file(self, way: str) -> str:
+        """Says what the search was told too, so that another one is made anew."""
+        return way + "".join(getattr(self.o, way, "").split()).replace("--", "_")
 
     def fixed(self, way: str) -> Path:
         given = [*self.data(), "--checkpoint", self.restricted(way)] if way else self.given
         store = ("--clipping", "none", "--store", FIXED if way else FIXED.replace(",bound", ""))
-        return self.harden(f"{way or 'unprotected'}_fixed", given, *store)
+        return self.harden(f"{self.file(way) or 'unprotected'}_fixed", given, *store)
 
 
 def printed(*args: object, ranks: int = 1) -> dict:
@@ -88,7 +92,9 @@ def printed(*args: object, ranks: int = 1) -> dict:
     return json.loads(done.stdout)
 
 
-def campaign(o: argparse.Namespace, name: str, given: list[object], also: dict[str, Path], target: str) -> dict:
+def campaign(
+    o: argparse.Namespace, name: str, given: list[object], also: dict[str, Path], target: str
+) -> dict:
     return printed(
         *("campaign", *given, "--hardening-ratio", 0, "--clipping", "none"),
         *("--also", *(f"{way}={path}" for way, path in also.items())),
@@ -116,7 +122,9 @@ def accuracies(result: dict) -> dict[str, list[str]]:
 
 def latencies(networks: Networks, also: dict[str, Path]) -> dict[str, float]:
     """Latency over that of the unprotected network, measured in turns."""
-    measured = printed("profile", *networks.given, "--images", 64, "--threads", 1, "--against", *also.values())
+    measured = printed(
+        *("profile", *networks.given, "--images", 64, "--threads", 1, "--against", *also.values())
+    )
     ways = {str(path): way for way, path in also.items()}
     return {
         ways[model["checkpoint"]]: model["latency_ratio"]["median"]
@@ -131,7 +139,8 @@ def print_table(o: argparse.Namespace, name: str) -> None:
     fixed = {way: networks.fixed(way) for way in o.ways}
     fp32 = campaign(o, f"{name}_fp32", networks.given, also, "weight,bias")
     given = [*networks.data(), "--checkpoint", networks.fixed("")]
-    results = [accuracies(fp32), accuracies(campaign(o, f"{name}_fixed", given, fixed, "weight,bias,bound"))]
+    hit = campaign(o, f"{name}_fixed", given, fixed, "weight,bias,bound")
+    results = [accuracies(fp32), accuracies(hit)]
     latency = latencies(networks, also)
     costs = {model["name"]: model for model in fp32["models"]}
     plain = next(iter(costs.values()))
