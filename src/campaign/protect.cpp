@@ -208,10 +208,9 @@ void require_own_folder(const ProtectJob& job, const std::string& mark, const st
 /// race.
 bool is_own_confirmation(const ResultInfo& info, const ProtectJob& job, const Answer& answer) {
   const auto images_of = info.provenance.find("images_of");
-  const auto network = info.fingerprint_parts.find("model 0");
+  const auto network = info.fingerprint_parts.lower_bound("model 0 ");  // and its name
   return info.seed == job.wish.seed + kToConfirmation && info.models.size() == 2 &&
-         network != info.fingerprint_parts.end() &&
-         network->second.find(answer.wish.network_sha256) != std::string::npos &&
+         network != info.fingerprint_parts.end() && network->second == answer.wish.network_sha256 &&
          images_of != info.provenance.end() &&
          images_of->second == images_of_name(answer.confirmation_of) &&
          (job.images < 0 || info.models[0].images == job.images);

@@ -140,7 +140,7 @@ def test_of_a_real_network_the_code_wins_and_the_others_leave(sentinelnn, tmp_pa
     assert answer["chosen"] == "coded"
     remain = {recipe["name"]: recipe["race"]["remains"] for recipe in answer["recipes"]}
     assert remain == {"coded": True, "plain": False, "clipped": False}
-    assert "round 1 of the race, 32 trials, 3 recipes: coded, plain, clipped" in outcome.err
+    assert "round 1 of the race, trials 1 to 32, 3 recipes: coded, plain, clipped" in outcome.err
     number = r"-\d+\.\d\d"
     left = rf"plain leaves: {number} points \[{number}, {number}\] against coded"
     assert re.search(left, outcome.err)
@@ -387,7 +387,7 @@ def test_without_training_images_half_of_the_test_images_decides(sentinelnn, pro
     outcome = sentinelnn.run(args)
     assert outcome.code in (0, 3), outcome.err
     assert "half of the test images decides" in outcome.err
-    assert "round 1 of the race, 32 trials, 2 recipes: coded, plain" in outcome.err
+    assert "round 1 of the race, trials 1 to 32, 2 recipes: coded, plain" in outcome.err
     answer = json.loads(Path(f"{output}.json").read_text())
     assert "first half" in answer["race_images"]
     assert "second half" in answer["confirmation"]["images"]
