@@ -291,6 +291,7 @@ std::unique_ptr<FileLock> claim(const Comm& comm, const NamedModel& original, co
     make_folder(job.folder);
     check_outputs(outputs_of(job, original, answer), {job.selection.checkpoint});
     lock = std::make_unique<FileLock>(mark);
+    require_own_folder(job, mark, race);  // whoever held the lock may have made it another's
     if (job.fresh) start_over(job);
     ByteWriter writer;
     writer.text(race);
@@ -331,8 +332,7 @@ void log_plan(const ProtectJob& job, const NamedModel& original, const Answer& a
   const RaceOptions options = race_options(answer);
   if (!answer.race_images.empty())
     spdlog::info("a race on {}; it may end after {} trials, and each round says how long it takes",
-                 answer.race_images,
-                 fmt::format("{}", fmt::join(Race::round_ends(options.most), ", ")));
+                 answer.race_images, fmt::join(Race::round_ends(options.most), ", "));
   spdlog::info("a confirmation by {} trials of 2 networks on {}", job.wish.trials,
                answer.confirmation_images);
 }

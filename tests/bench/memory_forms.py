@@ -129,10 +129,7 @@ def accuracy(result: str, point: int) -> str:
         for row in json.loads(result)["estimates"]
         if row["point"] == point and row["quantity"] == "accuracy"
     ]
-    estimate, lower, upper = (100 * rows[-1][name] for name in ("estimate", "lower", "upper"))
-    if lower == 0:
-        return f"{estimate:.1f} (below {upper:.1f})"
-    return f"{estimate:.1f} ± {(upper - lower) / 2:.1f}"
+    return support.cell(rows[-1])
 
 
 def row_of(o: argparse.Namespace, network: str, form: Form, plain_bytes: int) -> list[str]:

@@ -105,19 +105,12 @@ def campaign(
     )
 
 
-def cell(row: dict) -> str:
-    estimate, lower, upper = (100 * row[key] for key in ("estimate", "lower", "upper"))
-    if lower == 0:
-        return f"{estimate:.1f} (below {upper:.1f})"
-    return f"{estimate:.1f} ± {(upper - lower) / 2:.1f}"
-
-
 def accuracies(result: dict) -> dict[str, list[str]]:
     """Cells of each network, by ascending rate."""
     rows = [row for row in result["estimates"] if row["quantity"] == "accuracy"]
     rows.sort(key=lambda row: row["point"])
     names = {row["model"] for row in rows}
-    return {name: [cell(row) for row in rows if row["model"] == name] for name in names}
+    return {name: [support.cell(row) for row in rows if row["model"] == name] for name in names}
 
 
 def latencies(networks: Networks, also: dict[str, Path]) -> dict[str, float]:

@@ -88,3 +88,12 @@ def table(rows: list[list[str]]) -> None:
         print("| " + " | ".join(row) + " |")
         if place == 0:
             print("|" + "---|" * len(row))
+
+
+def cell(row: dict) -> str:
+    """An estimate of the program in percent, with the half-width of its interval. One that begins
+    at 0 is told by its end."""
+    estimate, lower, upper = (100 * row[name] for name in ("estimate", "lower", "upper"))
+    if lower == 0:
+        return f"{estimate:.1f} (below {upper:.1f})"
+    return f"{estimate:.1f} ± {(upper - lower) / 2:.1f}"

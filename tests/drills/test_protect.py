@@ -216,6 +216,19 @@ def test_a_killed_fresh_call_goes_on_without_fresh(sentinelnn, protection, whole
     assert "fine-tuning, epoch" not in outcome.err
 
 
+def test_two_races_at_once_do_not_share_a_folder(sentinelnn, protection, tmp_path):
+    """The later one waits for the folder, and finds it another race's."""
+    recipes = tmp_path / "recipes.toml"
+    recipes.write_text("[plain]\nfold-batch-norm = true\nstore = ['weight=int8']\n")
+    args = protection.args(tmp_path / "net.pth", "--recipes", recipes)
+    both = [sentinelnn.start([*args, "--seed", seed]) for seed in ("1", "2")]
+    errors = [process.communicate(timeout=300)[1] for process in both]
+    codes = [process.returncode for process in both]
+    refused = codes.index(64)
+    assert codes[1 - refused] in (0, 3), errors
+    assert "belongs to another race" in errors[refused]
+
+
 def test_budgets_that_nothing_fits(sentinelnn, protection, tmp_path):
     output = tmp_path / "net.pth"
     outcome = sentinelnn.run(protection.args(output, "--memory", "0.01"))
