@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
+#include <vector>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/core/rng.hpp"
@@ -77,20 +77,17 @@ class Run {
   at::Tensor logits_, predictions_;
 };
 
-std::optional<Run> run_of(const at::Tensor& logits) {
-  return logits.defined() ? std::optional<Run>(logits) : std::nullopt;
-}
-
 /// Whether rounding decides an image: another run of the reference gives what the engine gives, or
-/// differs from the reference itself so much that the engine is no further away (kSpread).
-bool excuses(const std::optional<Run>& other, const Logits& fast, const Logits& reference,
+/// such runs differ from the reference itself so much that the engine is no further away (kSpread).
+bool excuses(const std::vector<Run>& others, const Logits& fast, const Logits& reference,
              std::int64_t image) {
-  if (!other) return false;
-  const Logits again = (*other)[image];
-  if (verdict_of(fast, again) != Verdict::kOther) return true;
-  for (const Logits& one : {fast, again, reference})
-    if (one.prediction == kDue) return false;
-  const double spread = deviation_of(again, reference);
+  double spread = 0;
+  for (const Run& other : others) {
+    const Logits again = other[image];
+    if (verdict_of(fast, again) != Verdict::kOther) return true;
+    if (again.prediction != kDue) spread = std::max(spread, deviation_of(again, reference));
+  }
+  if (fast.prediction == kDue || reference.prediction == kDue) return false;
   return spread > kLogitTolerance && deviation_of(fast, reference) <= kSpread * spread;
 }
 
@@ -101,8 +98,9 @@ Agreement compare(const TrialLogits& fast, const TrialLogits& reference,
   if (fast.logits.dim() != 2 || fast.logits.sizes() != reference.logits.sizes())
     throw Bug("the logits of an audit's two paths differ in shape");
   const Run ours(fast.logits, fast.predictions), theirs(reference.logits, reference.predictions);
-  const std::optional<Run> channels_last = run_of(others.channels_last);
-  const std::optional<Run> doubles = run_of(others.doubles);
+  std::vector<Run> singles, doubles;
+  for (const at::Tensor& logits : others.singles) singles.emplace_back(logits);
+  if (others.doubles.defined()) doubles.emplace_back(others.doubles);
   Agreement agreement;
   agreement.images = static_cast<std::uint32_t>(fast.logits.size(0));
   for (std::int64_t i = 0; i < fast.logits.size(0); ++i) {
@@ -112,7 +110,7 @@ Agreement compare(const TrialLogits& fast, const TrialLogits& reference,
     Verdict verdict = verdict_of(a, b);
     // Doubles overflow later, so that they tell nothing of a DUE.
     if (verdict == Verdict::kOther &&
-        (excuses(channels_last, a, b, i) || (finite && excuses(doubles, a, b, i))))
+        (excuses(singles, a, b, i) || (finite && excuses(doubles, a, b, i))))
       verdict = Verdict::kNearTie;
     agreement.mismatches += verdict == Verdict::kOther;
     agreement.near_ties += verdict == Verdict::kNearTie;

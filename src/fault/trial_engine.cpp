@@ -11,45 +11,13 @@
 #include "fault/changes.hpp"
 #include "fault/channel_patch.hpp"
 #include "fault/output_runner.hpp"
+#include "fault/reference_run.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/fault_guard.hpp"
 #include "sentinel/graph/visit.hpp"
 
 namespace sentinel {
 namespace {
-
-/// Some images: those of a group, or all.
-struct ImageRange {
-  std::size_t first_block = 0, last_block = 0;  // [first, last)
-  std::int64_t first = 0, images = 0;
-
-  at::Tensor of(const at::Tensor& all) const { return all.narrow(0, first, images); }
-};
-
-/// Blocks of images, none of which reaches over the border of a group, and the groups.
-struct Blocks {
-  std::vector<at::Tensor> images;
-  std::vector<ImageRange> groups;  // by number
-};
-
-Blocks split_blocks(const at::Tensor& images, const EngineOptions& options) {
-  const std::int64_t count = images.size(0);
-  const std::int64_t size = options.group > 0 ? options.group : count;
-  Blocks blocks;
-  for (std::int64_t first = 0; first < count; first += size) {
-    ImageRange range{blocks.images.size(), 0, first, std::min(size, count - first)};
-    for (const at::Tensor& block : range.of(images).split(options.block, 0))
-      blocks.images.push_back(block);
-    range.last_block = blocks.images.size();
-    blocks.groups.push_back(range);
-  }
-  return blocks;
-}
-
-/// One copy to the host for all blocks.
-at::Tensor on_host(const std::vector<at::Tensor>& blocks) {
-  return at::cat(blocks, 0).to(at::kCPU).contiguous();
-}
 
 struct TrialOutput {
   at::Tensor logits;  // [images, classes], on the device
@@ -63,6 +31,10 @@ struct ByTrial {
     return a->group != b->group ? a->group < b->group : a->faults < b->faults;
   }
 };
+
+constexpr auto kContiguous = at::MemoryFormat::Contiguous;
+constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
+constexpr std::uint64_t kNoiseDraws = 8;  // of a trial whose two paths differ
 
 /// Trials whose logits are kept at once [bytes].
 constexpr std::int64_t kWave = 64 << 20;
@@ -106,11 +78,8 @@ struct TrialEngine::State {
   void prepare_fast(const EngineOptions& options);
   ImageRange range(std::int32_t group) const;
   at::Tensor reference_logits(const ImageRange& range, OutputFaults* faults = nullptr) const {
-    return logits_of(graph, range, at::MemoryFormat::Contiguous, at::kFloat, faults);
+    return reference_run(graph, blocks, range, {kContiguous, at::kFloat, faults});
   }
-  /// By LibTorch's operators, the images in another format and type, with these faults in outputs.
-  at::Tensor logits_of(const Graph& network, const ImageRange& range, at::MemoryFormat format,
-                       at::ScalarType type, OutputFaults* faults = nullptr) const;
   /// A trial by the reference path on a network of `graph`'s tensors.
   struct Reference {
     at::Tensor logits;
@@ -161,7 +130,7 @@ void TrialEngine::State::prepare_fast(const EngineOptions& options) {
   take_weight_bounds(fast);
   // On a GPU fp32 convolutions without TF32 are made for the contiguous format.
   const bool on_cpu = options.device.is_cpu();
-  const auto format = on_cpu ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+  const auto format = on_cpu ? kChannelsLast : kContiguous;
   fast.to(options.device, format);
   std::vector<at::Tensor> parts;
   for (const at::Tensor& block : blocks) parts.push_back(block.contiguous(format));
@@ -213,26 +182,6 @@ TrialOutcome TrialEngine::State::outcome_of(const at::Tensor& logits, EnginePath
   outcome.words_wrong = reading.words_wrong;
   outcome.words_flagged = reading.words_flagged;
   return outcome;
-}
-
-at::Tensor TrialEngine::State::logits_of(const Graph& network, const ImageRange& range,
-                                         at::MemoryFormat format, at::ScalarType type,
-                                         OutputFaults* faults) const {
-  std::vector<at::Tensor> parts;
-  std::int64_t image = range.first;
-  for (std::size_t block = range.first_block; block < range.last_block; ++block) {
-    const at::Tensor images = blocks[block].to(type).contiguous(format);
-    if (!faults) {
-      parts.push_back(sentinel::logits(network, images));
-      continue;
-    }
-    std::vector<OutputFaults::Row> rows;
-    for (std::int64_t row = 0; row < images.size(0); ++row) rows.push_back({row, image++});
-    parts.push_back(sentinel::logits(network, images, [&](NodeId node, at::Tensor& output) {
-      faults->apply(node, rows, output);
-    }));
-  }
-  return on_host(parts);
 }
 
 TrialEngine::State::Reference TrialEngine::State::reference(const Faults& faults,
@@ -475,17 +424,20 @@ TrialEngine::OtherRoundings TrialEngine::logits_rounded_otherwise(const Faults& 
     changes = s.memory->read(s.space, faults).changes;
   OutputFaults* const shown = hits ? &*hits : nullptr;
   const FaultGuard guard(s.graph, *s.memory, std::move(changes));
-  Graph other = s.graph.clone();
-  other.to(s.blocks.front().device(), at::MemoryFormat::ChannelsLast);
   OtherRoundings found;
-  found.channels_last =
-      s.logits_of(other, range, at::MemoryFormat::ChannelsLast, at::kFloat, shown);
+  for (std::uint64_t draw = 0; draw < kNoiseDraws; ++draw)
+    found.singles.push_back(
+        reference_run(s.graph, s.blocks, range, {kContiguous, at::kFloat, shown, draw}));
+  Graph other = s.graph.clone();
+  other.to(s.blocks.front().device(), kChannelsLast);
+  found.singles.push_back(
+      reference_run(other, s.blocks, range, {kChannelsLast, at::kFloat, shown}));
   for (NodeId id = 0; id < other.size(); ++id)
     for_each_tensor(other[id].op, [](const char*, at::Tensor& tensor) {
       if (tensor.is_floating_point()) tensor = tensor.to(at::kDouble);
     });
   found.doubles =
-      s.logits_of(other, range, at::MemoryFormat::ChannelsLast, at::kDouble, shown).to(at::kFloat);
+      reference_run(other, s.blocks, range, {kChannelsLast, at::kDouble, shown}).to(at::kFloat);
   return found;
 }
 

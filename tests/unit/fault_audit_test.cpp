@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
+#include "fault/rounding_noise.hpp"
 #include "sentinel/core/error.hpp"
 #include "sentinel/fault/sampler.hpp"
 #include "sentinel/fault/trial_cost.hpp"
@@ -83,7 +85,7 @@ TEST(Compare, RoundingAtTheCorrectionsThresholdIsNoMismatch) {
 Agreement with_others(const std::vector<float>& fast, const std::vector<float>& reference,
                       const std::vector<float>& channels_last, const std::vector<float>& doubles) {
   return compare(logits_of({fast}), logits_of({reference}),
-                 {logits_of({channels_last}).logits, logits_of({doubles}).logits});
+                 {{logits_of({channels_last}).logits}, logits_of({doubles}).logits});
 }
 
 TEST(Compare, WhatTheReferenceGivesInOtherRoundingsIsANearTie) {
@@ -117,9 +119,9 @@ TEST(Compare, OtherRoundingsOfTheReferenceAreTheSameTrial) {
     const Faults faults = draw(ExactFaults{3}, engine.space(), {5, 0, trial});
     const at::Tensor reference = engine.logits_reference(faults, 3).logits;
     const auto others = engine.logits_rounded_otherwise(faults, 3);
-    EXPECT_TRUE(at::allclose(others.channels_last, reference, test::kFaultyFloats,
-                             test::kFaultyFloats, true))
-        << trial;
+    for (const at::Tensor& single : others.singles)
+      EXPECT_TRUE(at::allclose(single, reference, test::kFaultyFloats, test::kFaultyFloats, true))
+          << trial;
     EXPECT_TRUE(
         at::allclose(others.doubles, reference, test::kFaultyFloats, test::kFaultyFloats, true))
         << trial;
@@ -128,6 +130,59 @@ TEST(Compare, OtherRoundingsOfTheReferenceAreTheSameTrial) {
   const Audit both = audit(engine, draw(ExactFaults{1}, engine.space(), {5}), 3);
   EXPECT_EQ(both.agreement.images, 2u);
   EXPECT_EQ(both.agreement.mismatches, 0u);
+}
+
+TEST(RoundingNoise, MovesASumByAnUlpOfItsProducts) {
+  test::Builder b(3, {4, {1, 1}});
+  NodeId x = b.graph.add("flatten", Flatten{}, {0});
+  x = b.linear("fc", x, 4, 200);
+  const at::Tensor images = test::random_tensor(b.rng, {2, 4, 1, 1}, 100);
+  const auto& fc = std::get<Linear>(b.graph[x].op);
+  const at::Tensor step = at::linear(images.flatten(1).abs(), fc.weight.abs(), fc.bias.abs());
+  const at::Tensor plain = logits(b.graph, images);
+  std::vector<at::Tensor> moved;
+  for (std::uint64_t draw = 0; draw < 2; ++draw) {
+    RoundingNoise noise(b.graph, draw);
+    moved.push_back(logits(b.graph, images,
+                           [&](NodeId node, at::Tensor& output) { noise.apply(node, output); }) -
+                    plain);
+    // The sum is rounded once more.
+    const at::Tensor ulps = moved.back().abs() / step * 0x1p23;
+    EXPECT_LE(ulps.max().item<float>(), 1.5F);
+    EXPECT_GE(ulps.min().item<float>(), 0.5F);
+    EXPECT_NEAR((moved.back() > 0).sum().item<float>(), 200, 40);
+  }
+  EXPECT_FALSE(at::equal(moved[0], moved[1]));
+}
+
+// Behind a weight of 1000 the bound above which all is 0 is one of the values themselves: rounding
+// decides on which side that value is.
+TEST(Compare, AHugeSumAtABoundIsANearTie) {
+  const Batch images = test::random_images(4);
+  const float huge = 1000;
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, &huge, sizeof bits);
+  std::uint32_t near_ties = 0, unexcused = 0;
+  for (std::uint64_t element = 0; element < 40; ++element) {
+    Graph net = test::plain_net();
+    at::Tensor word = std::get<Conv>(net[1].op).weight.view(-1)[static_cast<std::int64_t>(element)];
+    const float clean = word.item<float>();
+    word.fill_(huge);
+    Trace trace{images.images};
+    run(net, trace);
+    word.fill_(clean);
+    net[5].op = BoundedActivation{trace[4].max(), Clipping::kRanger};
+    TrialEngine engine(std::move(net), images, {});
+    const Faults faults{{0, element, 0, Effect::kValue, 1, kAllImages, bits}};
+    const Audit both = audit(engine, faults);
+    EXPECT_EQ(both.agreement.mismatches, 0u) << element;
+    near_ties += both.agreement.near_ties;
+    auto others = engine.logits_rounded_otherwise(faults);
+    others.singles.erase(others.singles.begin(), others.singles.end() - 1);
+    unexcused += compare(both.fast, both.reference, others).mismatches;
+  }
+  EXPECT_GT(near_ties, 0u);
+  EXPECT_GT(unexcused, 0u);  // the noise is needed
 }
 
 TEST(Compare, ImagesAddUp) {

@@ -12,11 +12,11 @@ struct Agreement {
   /// with a logit that deviates by more than kLogitTolerance.
   std::uint32_t mismatches = 0;
   /// Images that would be a mismatch, but rounding decides. Either the two largest logits of the
-  /// reference lie closer together than kNearTie. Or the reference is run in another memory format
-  /// or, where neither is DUE, in double precision, and
+  /// reference lie closer together than kNearTie. Or the reference is run with other roundings
+  /// (TrialEngine::OtherRoundings; in double precision only where neither is DUE), and one of them
   /// - gives the engine's result (an activation that is 0 or tiny before a weight of 1e36), or
   /// - differs from the reference by more than kLogitTolerance and a quarter of what the engine
-  ///   does (a mean of 1e4 before a factor of 1e3).
+  ///   does (a mean of 1e4 before a factor of 1e3; a huge sum at a bound above which all is 0).
   std::uint32_t near_ties = 0;
   /// The largest |fast - reference| / max|reference| of an image without DUE in either path.
   double deviation = 0;

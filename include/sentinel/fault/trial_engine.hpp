@@ -63,10 +63,12 @@ class TrialEngine {
   TrialOutcome run_reference(const Faults& faults, std::int32_t group = kNoGroup);
   TrialLogits logits(const Faults& faults, std::int32_t group = kNoGroup);
   TrialLogits logits_reference(const Faults& faults, std::int32_t group = kNoGroup);
-  /// The reference's logits, [N, classes] f32, once with the memory format channels_last and once
-  /// in double precision (then rounded): what it gives where rounding decides otherwise.
+  /// The reference's logits, [N, classes] f32: what it gives where rounding decides otherwise.
   struct OtherRoundings {
-    at::Tensor channels_last, doubles;
+    /// Single precision: once with the memory format channels_last, the others with each sum moved
+    /// up or down by what rounding may move it.
+    std::vector<at::Tensor> singles;
+    at::Tensor doubles;  // double precision, then rounded
   };
   OtherRoundings logits_rounded_otherwise(const Faults& faults, std::int32_t group = kNoGroup);
 
