@@ -139,9 +139,11 @@ Recipe recipe_of(const std::string& name, const CLI::App& app, const RecipeOptio
   return recipe;
 }
 
+constexpr const char* kHelps = "sentinelnn harden --help` or `sentinelnn prune --help";
+
 Recipe parse_recipe(const std::string& source, std::string_view text, const std::string& name,
                     CLI::App& root, CLI::App& app, const RecipeOptions& options) {
-  apply_job_text(source, text, root, app, "harden");  // its errors name the line
+  apply_job_text(source, text, root, app, kHelps);  // its errors name the line
   try {
     return recipe_of(name, app, options);
   } catch (const UserError& error) {

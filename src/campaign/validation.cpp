@@ -221,6 +221,9 @@ void validate_rates(const std::vector<double>& rates) {
 void validate_bound_search(const HardeningPlan& plan) {
   const BoundSearch& search = plan.search;
   const std::string name = bound_search_name(search);
+  require(plan.restricted || plan.bounds == BoundsPer::kLayer, Setting::kBounds,
+          "shapes bounds of activations, and " + spelled(Setting::kClipping) +
+              " none sets none; leave one of them out");
   require(plan.restricted || search.method == BoundMethod::kMax, Setting::kBoundSearch,
           name + " finds bounds of activations, and " + spelled(Setting::kClipping) +
               " none sets none; leave one of them out");

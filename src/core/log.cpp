@@ -12,12 +12,6 @@
 namespace sentinel {
 namespace {
 
-std::string duration_text(double seconds) {
-  const auto s = std::lround(seconds);
-  if (s >= 3600) return fmt::format("{}:{:02}:{:02} h", s / 3600, s / 60 % 60, s % 60);
-  return fmt::format("{}:{:02} min", s / 60, s % 60);
-}
-
 /// The message as %* of a pattern.
 class PrintableMessage : public spdlog::custom_flag_formatter {
  public:
@@ -89,6 +83,12 @@ std::string printable_lines(std::string_view text) {
 void write_stderr(const std::string& text) {
   std::fputs(text.c_str(), stderr);
   std::fflush(stderr);
+}
+
+std::string duration_text(double seconds) {
+  const auto s = std::lround(seconds);
+  if (s >= 3600) return fmt::format("{}:{:02}:{:02} h", s / 3600, s / 60 % 60, s % 60);
+  return fmt::format("{}:{:02} min", s / 60, s % 60);
 }
 
 std::unique_ptr<spdlog::formatter> printable_formatter(const std::string& pattern) {

@@ -123,6 +123,9 @@ FileKind file_kind(const std::string& path) {
 void require_replaceable(const Output& output) {
   if (output.path.empty()) return;
   require_own_name(output.path);
+  if (output.kind == FileKind::kCheckpoint && ends_with(output.path, ".h5"))
+    throw UserError(output.path +
+                    ": .h5 is the ending of results, and a network is written; end it in .pth");
   require_writable(output.path);
   std::error_code none;
   if (!fs::exists(output.path, none)) return;

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <chrono>
 #include <optional>
 
 #include "networks/everywhere.hpp"
 #include "networks/reuse.hpp"
 #include "sentinel/core/hash.hpp"
+#include "sentinel/core/log.hpp"
 #include "sentinel/networks/load.hpp"
 #include "sentinel/networks/training_state.hpp"
 #include "sentinel/transform/train.hpp"
@@ -55,10 +57,20 @@ std::string recipe_of(const NamedModel& model, const ChannelScores& scores, cons
   return text + fmt::format(", scores {:.12}, of network {:.12}", hash_of(scores), model.sha256);
 }
 
-void log_epoch(const PruningJob& job, const EpochReport& report) {
-  spdlog::info("fine-tuning, epoch {}/{}: loss {:.4f}, {:.2f} % of the {} images right",
-               report.epoch, job.finetune_epochs, report.loss, 100 * report.accuracy,
-               best_on_name(job.best_on));
+/// Logs epochs as they end, and how long the rest takes by those of this call.
+OnEpoch epoch_log(const PruningJob& job) {
+  using Clock = std::chrono::steady_clock;
+  return [&job, begin = Clock::now(), timed = 0](const EpochReport& report) mutable {
+    const std::int64_t rest = job.finetune_epochs - report.epoch;
+    std::string left;
+    if (!report.stored && rest > 0) {
+      const std::chrono::duration<double> each = (Clock::now() - begin) / ++timed;
+      left = " · " + duration_text(each.count() * static_cast<double>(rest)) + " left";
+    }
+    spdlog::info("fine-tuning, epoch {}/{}: loss {:.4f}, {:.2f} % of the {} images right{}",
+                 report.epoch, job.finetune_epochs, report.loss, 100 * report.accuracy,
+                 best_on_name(job.best_on), left);
+  };
 }
 
 void fine_tune(Graph& graph, const FineTuningImages& images, const PruningJob& job,
@@ -79,12 +91,11 @@ NamedModel make_pruned(const Comm& comm, const NamedModel& model, const ModelSel
                        const std::string& reuse, const OnEpoch& report) {
   const FineTuningImages images = load_images(comm, model, selection, job);
   const std::string recipe = recipe_of(model, scores, job, images);
-  const OnEpoch to_log = [&](const EpochReport& epoch) { log_epoch(job, epoch); };
   Bytes file = comm.from_root([&] {
     if (Bytes made = made_by(recipe, reuse); !made.empty()) return made;
     Graph graph = prune(model.graph, scores, job.plan);
     if (!images.train) store_values(graph, job.finetune.store);
-    if (images.train) fine_tune(graph, images, job, device, state_file, report ? report : to_log);
+    if (images.train) fine_tune(graph, images, job, device, state_file, report ? report : epoch_log(job));
     return serialize_model(
         graph, {{model.file_sha256}, command, job.finetune.seed, recipe, network_sha256(graph)});
   });

@@ -210,7 +210,7 @@ PointEstimates::Model PointEstimates::model_of(const ResultInfo& info, std::size
   if (counted_ > 0 && of_differences.estimate == Estimate::kCount)
     of_differences.estimate = Estimate::kMean;
   const Estimator difference(of_differences);
-  Model result{fault_free, {}, own, gains, {}, difference, {}, {}, 0};
+  Model result{model.name, fault_free, {}, own, gains, {}, difference, {}, {}, 0};
   for (const Quantity& quantity : kQuantities)
     result.estimators.emplace_back(
         quantity.right
@@ -465,6 +465,7 @@ std::string PointEstimates::headline() const {
     const Interval i =
         sequential_ ? intervals_of(m)[stop_quantity()] : interval_of(m, stop_quantity());
     text += text.empty() ? (t1_ ? "failing " : "accuracy ") : " → ";
+    if (models_.size() > 1) text += models_[m].name + " ";
     text += fmt::format("{:.2f} %", 100 * i.estimate);
     if (!listed_) text += fmt::format(" [{:.2f}, {:.2f}]", 100 * i.lower, 100 * i.upper);
   }

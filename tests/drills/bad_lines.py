@@ -231,6 +231,9 @@ USAGE = [
     (ONE_BER + "--output @r.h5 --also @net.pth @net.pth", "--also @net.pth"),
     ("harden --checkpoint @net.pth --data @data --output @h.pth --hardening-ratio 0 "
      "--clipping none", "--weight-bounds off"),
+    ("harden --checkpoint @net.pth --data @data --output @h.pth --clipping none --bounds neuron",
+     "--bounds shapes bounds of activations, and --clipping none sets none"),
+    ("harden --checkpoint @net.pth --data @data --output @h.h5", "@h.h5: .h5 is the ending of results"),
     (EVALUATE + "--checkpoint @net.pth --hardening-ratio 0.1", "--hardening-ratio 0.1: layer conv1"),
     (EVALUATE + "--checkpoint @net.pth --hardening-ratio 1", "--hardening-ratio 1"),
     (EVALUATE + "--checkpoint @net.pth --pruning-ratio 0.1", "--pruning-ratio 0.1: layer conv1"),

@@ -310,7 +310,7 @@ def test_contradicting_options(sentinelnn, protection, tmp_path, options, messag
     [
         ("", "holds no recipe"),
         ("x = 1\n", "'x' must be a table"),
-        ("[a]\nstor = ['weight=int8']\n", "recipes.toml:2: unknown key 'stor'"),
+        ("[a]\nstor = ['weight=int8']\n", "recipes.toml:2: unknown key 'stor'; `sentinelnn harden --help` or `sentinelnn prune --help`"),
         ("[a]\nstore = []\n", "recipes.toml:2: an empty list says nothing"),
         ("[a]\nstore = ['weight']\n", "recipes.toml: recipe a: --store takes"),
         ("[a]\n", "recipes.toml: recipe a: protects nothing"),

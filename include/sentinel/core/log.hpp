@@ -26,6 +26,9 @@ std::unique_ptr<spdlog::formatter> printable_formatter(const std::string& patter
 /// code logs by spdlog::info/warn. Lines that cannot be written are lost, and the work goes on.
 void setup_logging(int rank);
 
+/// "2:05 min", "1:02:05 h".
+std::string duration_text(double seconds);
+
 /// A progress line on stderr: done/total, rate, time left and a note. On a terminal it is redrawn
 /// about four times a second, elsewhere it is a log line a minute.
 class Progress {

@@ -45,6 +45,7 @@ class PointEstimates {
   };
   /// What is estimated of a model.
   struct Model {
+    std::string name;
     double fault_free = 0;                    // accuracy on all images
     std::optional<double> bound;              // P(any word read wrongly), where it answers
     std::vector<double> fault_free_of_block;  // or of all images, where a trial sees them all
