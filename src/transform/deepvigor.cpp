@@ -1,6 +1,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <csignal>
@@ -15,15 +16,17 @@
 #include "sentinel/core/stop.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "sentinel/graph/run.hpp"
+#include "sentinel/transform/vulnerability.hpp"
 #include "transform/deepvigor_cache.hpp"
 #include "transform/deepvigor_deviations.hpp"
-#include "transform/deepvigor_search.hpp"
 #include "transform/importance_methods.hpp"
+#include "transform/layer_block.hpp"
+#include "transform/vulnerability_cache.hpp"
 
 namespace sentinel {
 namespace {
 
-constexpr std::int64_t kDeltaChannels = 8;     // of a part of the search
+constexpr std::int64_t kDeltaChannels = 16;    // of a part of the search
 constexpr std::int64_t kCountedChannels = 64;  // of a part of the distribution
 constexpr std::int64_t kSides = 2;
 
@@ -59,23 +62,22 @@ class Worker {
   explicit Worker(const ImportanceInputs& inputs)
       : inputs_(inputs),
         layers_(layers_of(inputs.graph)),
-        graph_(inputs.graph.clone()),
-        threads_(at::get_num_threads()) {
-    graph_.to(inputs.device, at::MemoryFormat::ChannelsLast);
-  }
+        threads_(at::get_num_threads()),
+        block_(inputs.graph, *inputs.images, inputs.device) {}
 
-  /// The part and its deltas [channel][image][side] or DeviationCounts [channel].
+  /// The part and its deltas [channel][image][side] with their comparison, or DeviationCounts
+  /// [channel].
   Bytes operator()(const Bytes& bytes) {
     const at::NoGradGuard no_grad;
     // The pool's thread on rank 0 has a thread count of its own.
     at::set_num_threads(threads_);
     const auto part = ByteReader(bytes, "part of deepvigor").read<Part>();
-    go_to(part);
+    if (block_.go_to(layers_[part.layer].node, part.block)) search_.reset();
     ByteWriter writer;
     writer.write(part);
     switch (part.task) {
       case Task::kDeltas:
-        writer.vector(deltas(part));
+        write_deltas(part, writer);
         break;
       case Task::kDeviations:
         writer.vector(deviations(part));
@@ -85,33 +87,29 @@ class Worker {
   }
 
  private:
-  void go_to(const Part& part) {
-    if (!trace_.empty() && part.layer == layer_ && part.block == block_) return;
-    search_.reset();
-    layer_ = part.layer;
-    block_ = part.block;
-    const std::int64_t begin = block_ * kImagesAtOnce;
-    const Batch batch = inputs_.images->batch(
-        begin, std::min(begin + kImagesAtOnce, inputs_.images->size()), graph_.normalisation);
-    trace_ = trace_around(
-        graph_, batch.images.to(inputs_.device).contiguous(at::MemoryFormat::ChannelsLast),
-        layers_[layer_].node);
-  }
-
-  std::vector<std::uint8_t> deltas(const Part& part) {
-    if (!search_)
-      search_.emplace(graph_, layers_[layer_].node, trace_,
-                      "images of " + inputs_.images->info().name, block_ * kImagesAtOnce);
-    return search_->deltas(part.begin, part.end);
+  /// Where no shift changes the prediction, the last stands for all beyond.
+  void write_deltas(const Part& part, ByteWriter& writer) {
+    if (!search_) {
+      std::vector<FactorUnit> channels;
+      for (std::int64_t c = 0; c < layers_[part.layer].channels; ++c) channels.push_back({c, -1});
+      search_.emplace(
+          block_.search(std::move(channels), grid_steps(true), ToleranceRule::kRanking));
+    }
+    Tolerances own = search_->find(static_cast<std::size_t>(part.begin),
+                                   static_cast<std::size_t>(part.end), inputs_.deepvigor.search);
+    for (std::uint8_t& delta : own.found)
+      delta = std::min<std::uint8_t>(delta, grid_steps(true) - 1);
+    writer.vector(own.found);
+    writer.write(own.comparison);
   }
 
   std::vector<DeviationCounts> deviations(const Part& part) const {
-    const Node& node = inputs_.graph[layers_[layer_].node];
-    const at::Tensor& input = trace_[static_cast<std::size_t>(node.inputs[0])];
-    const at::Tensor& output = trace_[static_cast<std::size_t>(layers_[layer_].node)];
+    const Node& node = inputs_.graph[layers_[part.layer].node];
+    const at::Tensor& input = block_.trace()[static_cast<std::size_t>(node.inputs[0])];
+    const at::Tensor& output = block_.trace()[static_cast<std::size_t>(layers_[part.layer].node)];
     const std::int64_t positions = output.size(2) * output.size(3);
     const FiltersAtWork filters{*as_conv(node.op),
-                                layers_[layer_].channels,
+                                layers_[part.layer].channels,
                                 input.to(at::kCPU).contiguous(),
                                 {output.size(2), output.size(3)}};
     return count_deviations(filters, part.begin, part.end, looked_at(positions, part.layer));
@@ -129,12 +127,9 @@ class Worker {
 
   const ImportanceInputs& inputs_;
   std::vector<Layer> layers_;
-  Graph graph_;  // on the device, channels_last
   int threads_;
-  std::uint32_t layer_ = 0;
-  std::int64_t block_ = 0;
-  Trace trace_;  // around the layer, of the block; empty before the first part
-  std::optional<DeltaSearch> search_;
+  LayerBlock block_;
+  std::optional<ToleranceSearch> search_;  // of all channels of the layer
 };
 
 // ---- rank 0 -------------------------------------------------------------------------------------
@@ -178,6 +173,7 @@ class PartBook {
   explicit PartBook(const ImportanceInputs& inputs)
       : layers_(layers_of(inputs.graph)),
         images_(inputs.images->size()),
+        search_(inputs.deepvigor.search),
         cache_(inputs.model_sha256.empty() ? std::string() : inputs.deepvigor.cache),
         factors_(layers_.size()) {
     name_inputs(inputs);
@@ -202,6 +198,7 @@ class PartBook {
     switch (part.task) {
       case Task::kDeltas:
         add_deltas(part, read_vector<std::uint8_t>(reader));
+        comparison_.add(reader.read<ToleranceComparison>());
         break;
       case Task::kDeviations:
         add_counts(part, read_vector<DeviationCounts>(reader));
@@ -213,6 +210,9 @@ class PartBook {
   /// Layer by layer the scores. Throws where a stop left something open.
   Bytes scores() const {
     require_complete();
+    if (comparison_.compared > 0)
+      spdlog::info("deepvigor, search {}: {} of {} deltas differ from those of the exhaustive one",
+                   word_of(search_), comparison_.differing, comparison_.compared);
     ByteWriter writer;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       std::vector<double> scores;
@@ -229,8 +229,11 @@ class PartBook {
   std::size_t row() const { return static_cast<std::size_t>(images_ * kSides); }
 
   void name_inputs(const ImportanceInputs& inputs) {
+    // Keys of earlier versions knew the exhaustive search alone.
+    const std::string search =
+        search_ == ToleranceOrder::kExhaustive ? "" : "search " + word_of(search_) + "\n";
     deltas_key_ = "deepvigor 1: deltas\nnetwork " + inputs.model_sha256 + "\nimages " +
-                  inputs.images->hash() + "\nlayer ";
+                  inputs.images->hash() + "\n" + search + "layer ";
     counts_key_ = "deepvigor 1: deviations\nnetwork " + inputs.model_sha256 + "\nimages " +
                   inputs.images->hash() + "\npositions " +
                   (inputs.deepvigor.all_positions ? "all" : fmt::format("log2 {}", inputs.seed)) +
@@ -326,6 +329,8 @@ class PartBook {
 
   std::vector<Layer> layers_;
   std::int64_t images_;
+  ToleranceOrder search_;
+  ToleranceComparison comparison_;  // of what was searched now
   KeyedCache cache_;
   std::string deltas_key_, counts_key_;  // without the layer
   std::vector<Factors> factors_;
@@ -344,12 +349,15 @@ class DeepVigor : public ImportanceMethod {
 
   ChannelScores score(const ImportanceInputs& inputs) const override {
     const Comm& comm = inputs.comm;
-    std::optional<Worker> worker;
-    std::optional<PartBook> book;
     comm.agree([&] {
       if (inputs.images == nullptr || inputs.images->size() == 0)
         throw UserError("deepvigor needs at least one training image; see " +
                         spelled(Setting::kRankingImages));
+    });
+    if (!inputs.deepvigor.limited) return unlimited(inputs);
+    std::optional<Worker> worker;
+    std::optional<PartBook> book;
+    comm.agree([&] {
       worker.emplace(inputs);
       if (comm.rank() == 0) book.emplace(inputs);
     });
@@ -364,9 +372,37 @@ class DeepVigor : public ImportanceMethod {
       scores.push_back({layer.node, layer.name, read_vector<double>(reader)});
     return scores;
   }
+
+ private:
+  /// The factors of `vulnerability` with pooled images.
+  static ChannelScores unlimited(const ImportanceInputs& inputs) {
+    FactorOptions options;
+    options.all_positions = inputs.deepvigor.all_positions;
+    options.pool_images = true;
+    options.search = inputs.deepvigor.search;
+    options.seed = inputs.seed;
+    options.cache = inputs.deepvigor.cache;
+    const std::vector<Layer> layers = layers_of(inputs.graph);
+    for (const Layer& layer : layers) options.layers.push_back(layer.name);
+    const VulnerabilityFile file = vulnerability_factors(
+        {inputs.graph, *inputs.images, inputs.comm, inputs.device, inputs.model_sha256}, options);
+    return scores_of_root(inputs.comm, inputs.graph, "deepvigor", [&] {
+      std::vector<std::vector<double>> scores;
+      for (std::size_t i = 0; i < layers.size(); ++i) {
+        const auto first = file.layers[i].lower.begin();
+        scores.emplace_back(first, first + layers[i].channels);  // without copies
+      }
+      return scores;
+    });
+  }
 };
 
 }  // namespace
+
+std::string definition_of(const DeepVigorOptions& options) {
+  return fmt::format("search {}, limit {}, positions {}", word_of(options.search),
+                     options.limited ? "1024" : "none", options.all_positions ? "all" : "log2");
+}
 
 std::unique_ptr<ImportanceMethod> make_deepvigor() {
   return std::make_unique<DeepVigor>();

@@ -56,7 +56,9 @@ TEST(Vulnerability, Rank0HasTheFactorsOfOneRankAlone) {
   neurons.neurons = true;
   neurons.sample = 0.5;
   neurons.site = FlippedWord::kOutput;
-  for (const FactorOptions& options : {FactorOptions(), neurons}) {
+  FactorOptions proportional;
+  proportional.search = ToleranceOrder::kProportional;
+  for (const FactorOptions& options : {FactorOptions(), neurons, proportional}) {
     const std::vector<double> shared = factors_with(*world, options);
     if (world->rank() == 0) {
       EXPECT_EQ(shared, factors_with(Comm::local(), options));

@@ -72,6 +72,24 @@ TEST_F(DeepVigorCache, OtherPositionsReuseTheSearch) {
   EXPECT_EQ(files(".deviations").size(), 12u);
 }
 
+TEST_F(DeepVigorCache, OtherDefinitionsDoNotMeet) {
+  ImportanceInputs inputs{graph_};
+  inputs.images = &images_;
+  inputs.model_sha256 = "a";
+  inputs.deepvigor.cache = folder_;
+  const auto score = [&](ToleranceOrder search, bool limited) {
+    inputs.deepvigor.search = search;
+    inputs.deepvigor.limited = limited;
+    importance_method("deepvigor")->score(inputs);
+    return std::pair(files(".deltas").size(), files(".tolerances").size());
+  };
+  EXPECT_EQ(score(ToleranceOrder::kExhaustive, true), std::pair(6UL, 0UL));
+  EXPECT_EQ(score(ToleranceOrder::kProportional, true), std::pair(12UL, 0UL));
+  EXPECT_EQ(score(ToleranceOrder::kBisect, true), std::pair(18UL, 0UL));
+  EXPECT_EQ(score(ToleranceOrder::kExhaustive, false), std::pair(18UL, 6UL));
+  EXPECT_EQ(score(ToleranceOrder::kProportional, false), std::pair(18UL, 12UL));
+}
+
 TEST_F(DeepVigorCache, DamagedFilesAreMadeAnew) {
   scores_of(graph_, images_, false, 1, "a", folder_);
   const auto fresh = numbers(scores_of(other_, images_, false));

@@ -4,12 +4,14 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <set>
 
 #include "sentinel/core/error.hpp"
 #include "sentinel/graph/profile.hpp"
 #include "transform/deepvigor_deviations.hpp"
-#include "transform/deepvigor_search.hpp"
+#include "transform/importance_methods.hpp"
+#include "transform/layer_block.hpp"
 #include "unit/deepvigor_support.hpp"
 
 namespace sentinel {
@@ -284,26 +286,108 @@ TEST(DeepVigor, RandomPositionsDependOnTheSeedAndAreAllWhereThereIsOne) {
 // ---- the search
 // -----------------------------------------------------------------------------------
 
-TEST(DeepVigor, AnImageDoesNotDependOnTheOthersSearches) {
+/// A network as a search has it, and images.
+struct Searched {
+  Graph graph;
+  std::optional<FusedNet> net;
+  at::Tensor images;
+
+  Searched(Graph unbalanced, const Dataset& pictures)
+      : graph(balanced(std::move(unbalanced), pictures)) {
+    graph.to(at::kCPU, at::MemoryFormat::ChannelsLast);
+    net.emplace(graph);
+    images =
+        pictures.batch(0, pictures.size(), {}).images.contiguous(at::MemoryFormat::ChannelsLast);
+  }
+  /// All channels of a layer, or three neurons.
+  std::vector<FactorUnit> units(NodeId layer, bool neurons, ToleranceRule rule) const {
+    const Trace trace = trace_around(graph, images, layer);
+    const at::Tensor output = rule == ToleranceRule::kFactor
+                                  ? raw_output(graph, layer, trace)
+                                  : trace[static_cast<std::size_t>(layer)];
+    const std::int64_t positions = output[0][0].numel();
+    std::vector<FactorUnit> all;
+    for (std::int64_t row = 0; row < (neurons ? 3 : output.size(1)); ++row)
+      all.push_back({row, neurons ? (7 * row + 3) % positions : -1});
+    return all;
+  }
+  ToleranceSearch search(NodeId layer, std::vector<FactorUnit> units, ToleranceRule rule,
+                         EnginePath path = EnginePath::kFast) const {
+    const bool limited = rule == ToleranceRule::kRanking;
+    return {*net,
+            {layer, std::move(units), grid_steps(limited), rule},
+            trace_around(graph, images, layer, values_around(*net, layer)),
+            "noise",
+            0,
+            path};
+  }
+};
+
+TEST(DeepVigor, WhatIsFoundDoesNotDependOnWhichSearchesMeet) {
   at::manual_seed(24);
   const at::NoGradGuard no_grad;
-  const Dataset pictures = noise({3, 8, 8}, 32, 7);
-  Graph graph = balanced(test::plain_residual(), pictures);
-  graph.to(at::kCPU, at::MemoryFormat::ChannelsLast);
-  const at::Tensor images =
-      pictures.batch(0, 32, {}).images.contiguous(at::MemoryFormat::ChannelsLast);
-  for (const char* name : {"conv1", "layer1.0.conv2", "layer2.0.downsample.0", "layer2.0.conv2"}) {
-    const NodeId conv = graph.find(name);
-    const DeltaSearch search(graph, conv, trace_around(graph, images, conv), "noise", 0);
-    const std::int64_t channels = as_conv(graph[conv].op)->weight.size(0);
-    std::vector<std::uint8_t> one_by_one;
-    for (std::int64_t c = 0; c < channels; ++c) {
-      const auto found = search.deltas(c, c + 1);
-      one_by_one.insert(one_by_one.end(), found.begin(), found.end());
+  const Searched net(test::plain_residual(), noise({3, 8, 8}, 32, 7));
+  for (const ToleranceOrder order : {ToleranceOrder::kExhaustive, ToleranceOrder::kProportional})
+    for (const char* name : {"conv1", "layer2.0.downsample.0", "layer2.0.conv2"}) {
+      const NodeId conv = net.graph.find(name);
+      const auto units = net.units(conv, false, ToleranceRule::kRanking);
+      const ToleranceSearch search = net.search(conv, units, ToleranceRule::kRanking);
+      std::vector<std::uint8_t> one_by_one;
+      for (std::size_t c = 0; c < units.size(); ++c) {
+        const auto found = search.find(c, c + 1, order).found;
+        one_by_one.insert(one_by_one.end(), found.begin(), found.end());
+      }
+      EXPECT_EQ(search.find(0, units.size(), order).found, one_by_one) << name;
+      EXPECT_GT(std::set<std::uint8_t>(one_by_one.begin(), one_by_one.end()).size(), 4u) << name;
     }
-    EXPECT_EQ(search.deltas(0, channels), one_by_one) << name;
-    EXPECT_GT(std::set<std::uint8_t>(one_by_one.begin(), one_by_one.end()).size(), 4u) << name;
+}
+
+/// The exhaustive search, byte by byte. How many searches are compared in all, and how many of
+/// them the proportional one finds elsewhere.
+ToleranceComparison expect_reference_tolerances(const Searched& net, bool neurons,
+                                                ToleranceRule rule) {
+  const at::NoGradGuard no_grad;
+  ToleranceComparison proportional;
+  for (NodeId id = 0; id < net.graph.size(); ++id) {
+    const Op& op = net.graph[id].op;
+    if (out_channels_of(op) == 0 || (rule == ToleranceRule::kRanking && !as_conv(op))) continue;
+    const auto units = net.units(id, neurons, rule);
+    const auto expected = net.search(id, units, rule, EnginePath::kReference)
+                              .find(0, units.size(), ToleranceOrder::kExhaustive)
+                              .found;
+    const ToleranceSearch fast = net.search(id, units, rule);
+    EXPECT_EQ(fast.find(0, units.size(), ToleranceOrder::kExhaustive).found, expected)
+        << net.graph[id].name;
+    const auto found = fast.find(0, units.size(), ToleranceOrder::kProportional).found;
+    proportional.compared += expected.size();
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      proportional.differing += found.at(i) != expected[i];
   }
+  return proportional;
+}
+
+TEST(DeepVigor, TheFastSearchFindsWhatTheReferenceFinds) {
+  at::manual_seed(25);
+  const Searched residual(test::plain_residual(), noise({3, 8, 8}, 32, 9));
+  EXPECT_EQ(expect_reference_tolerances(residual, false, ToleranceRule::kRanking).differing, 0U);
+  const Searched small(test::residual_graph(), noise({3, 8, 8}, 3, 10));
+  const Searched grouped(grouped_net(), noise({3, 9, 7}, 7, 11));
+  for (const ToleranceRule rule : {ToleranceRule::kRanking, ToleranceRule::kFactor}) {
+    EXPECT_EQ(expect_reference_tolerances(small, false, rule).differing, 0U);
+    expect_reference_tolerances(grouped, false, rule);
+  }
+  expect_reference_tolerances(small, true, ToleranceRule::kFactor);
+}
+
+/// Predictions that rounding decides: two classes are the same, and the first of them wins.
+TEST(DeepVigor, TheReferenceDecidesNearTies) {
+  at::manual_seed(26);
+  const Dataset pictures = noise({3, 8, 8}, 8, 12);
+  Graph graph = balanced(test::plain_residual(), pictures);
+  Linear& fc = std::get<Linear>(graph[graph.find("fc")].op);
+  fc.weight[1] = fc.weight[0] * (1 + 1e-6);
+  fc.bias[1] = fc.bias[0];
+  expect_reference_tolerances({std::move(graph), pictures}, false, ToleranceRule::kRanking);
 }
 
 TEST(DeepVigor, ReachEndsWhereChannelsMix) {
@@ -313,17 +397,17 @@ TEST(DeepVigor, ReachEndsWhereChannelsMix) {
     for (const char* name : names) nodes.push_back(graph.find(name));
     return nodes;
   };
-  const Reach inner = reach_of(graph, graph.find("layer1.0.conv1"));
+  const Reach inner = reach_of_channels(graph, graph.find("layer1.0.conv1"));
   EXPECT_EQ(inner.apart, ids({"layer1.0.bn1", "layer1.0.relu"}));
   EXPECT_EQ(inner.seen, ids({"layer1.0.relu"}));
   EXPECT_TRUE(inner.untouched.empty());
   // Its other branch is computed later but does not depend on it.
-  const Reach skip = reach_of(graph, graph.find("layer2.0.downsample.0"));
+  const Reach skip = reach_of_channels(graph, graph.find("layer2.0.downsample.0"));
   EXPECT_EQ(skip.untouched, ids({"layer2.0.conv1", "layer2.0.bn1", "layer2.0.relu",
                                  "layer2.0.conv2", "layer2.0.bn2"}));
   EXPECT_EQ(skip.seen, ids({"avgpool"}));
   // The stem's ReLU is read by the block and by its skip connection, whose sum mixes channels.
-  EXPECT_EQ(reach_of(graph, graph.find("conv1")).seen, ids({"relu"}));
+  EXPECT_EQ(reach_of_channels(graph, graph.find("conv1")).seen, ids({"relu"}));
 }
 
 TEST(DeepVigor, NaNWithoutFaultsIsAnErrorThatNamesTheImage) {

@@ -18,8 +18,9 @@ enum class FlippedWord {
 };
 /// How tolerances are searched.
 enum class ToleranceOrder {
-  kExhaustive,  // every grid value by growing magnitude
-  kBisect,      // as if larger shifts always mattered where smaller ones do
+  kExhaustive,    // every grid value by growing magnitude
+  kBisect,        // as if larger shifts always mattered where smaller ones do
+  kProportional,  // as if shifts below two quiet ones never mattered
 };
 
 /// Options of `vulnerability`, as docs/methods.md defines them.

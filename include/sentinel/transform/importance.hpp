@@ -7,6 +7,7 @@
 #include "sentinel/graph/graph.hpp"
 #include "sentinel/io/dataset.hpp"
 #include "sentinel/store/result_file.hpp"
+#include "sentinel/transform/factor_options.hpp"
 
 namespace sentinel {
 
@@ -23,8 +24,14 @@ using ChannelScores = std::vector<LayerScores>;  // every Conv2d, execution orde
 struct DeepVigorOptions {
   bool all_positions = false;  // of the output maps; else max(1, floor(log2 #positions)) random
                                // ones, the same for a layer
-  std::string cache;           // folder where each layer's factors are kept; empty: nowhere
+  bool limited = true;         // deltas end at 2^10, NaN counts as 10^4; else the factors of
+                               // `vulnerability`, deviations of all images together
+  ToleranceOrder search = ToleranceOrder::kExhaustive;
+  std::string cache;  // folder where each layer's factors are kept; empty: nowhere
 };
+
+/// "search exhaustive, limit 1024, positions log2": what a file says of the scores.
+std::string definition_of(const DeepVigorOptions& options);
 
 /// What a method may look at.
 struct ImportanceInputs {
