@@ -60,6 +60,7 @@ class Rank : public Command {
       RankingFile ranking = to_ranking(model.graph, job.importance, scores);
       ranking.model_sha256 = model.sha256;
       ranking.command = context.command;
+      if (job.importance == "deepvigor") ranking.definition = definition_of(job.deepvigor);
       require_replaceable(output());
       if (!output_.empty()) write_ranking(output_, ranking);
       print(ranking, title_of(model));

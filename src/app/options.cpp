@@ -11,7 +11,6 @@
 
 #include "sentinel/core/cpus.hpp"
 #include "sentinel/core/error.hpp"
-#include "sentinel/core/word_table.hpp"
 #include "sentinel/graph/rules.hpp"
 #include "sentinel/models/model.hpp"
 #include "sentinel/networks/device.hpp"
@@ -24,6 +23,11 @@ namespace {
 constexpr NamedValue<OverheadOf> kOverheadOf[] = {{"parameters", OverheadOf::kParameters},
                                                   {"macs", OverheadOf::kMacs}};
 constexpr NamedValue<bool> kPositions[] = {{"log2", false}, {"all", true}};
+constexpr NamedValue<bool> kLimits[] = {{"none", false}, {"1024", true}};
+constexpr NamedValue<ToleranceOrder> kSearches[] = {
+    {"exhaustive", ToleranceOrder::kExhaustive},
+    {"bisect", ToleranceOrder::kBisect},
+    {"proportional", ToleranceOrder::kProportional}};
 constexpr NamedValue<GroupScore> kGroupScores[] = {{"mean", GroupScore::kMean},
                                                    {"first", GroupScore::kFirst}};
 constexpr NamedValue<RowLayout> kSelections[] = {{"own", RowLayout::kOwn},
@@ -221,6 +225,16 @@ Compute resolved(const Compute& compute, const Comm& comm) {
   return result;
 }
 
+void add_tolerances(CLI::App& app, ToleranceOrder& search, bool& limited) {
+  add_choice(
+      app, "--deepvigor-search", kSearches, search,
+      "How tolerances are searched: exhaustive; proportional, as if small shifts in a row that "
+      "move the logits in proportion changed nothing; or bisect, as if larger shifts always "
+      "mattered where smaller ones do");
+  add_choice(app, "--deepvigor-limit", kLimits, limited,
+             "Largest tolerance: none, or 1024, as the authors of DeepVigor have it");
+}
+
 void add_ranking(CLI::App& app, RankingOptions& o) {
   app.add_option(
          "--importance", o.job.importance,
@@ -234,6 +248,7 @@ void add_ranking(CLI::App& app, RankingOptions& o) {
   app.add_option("--deepvigor-positions", o.positions,
                  "Output positions that deepvigor looks at: log2 (of their number, drawn) or all")
       ->capture_default_str();
+  add_tolerances(app, o.job.deepvigor.search, o.job.deepvigor.limited);
   app.add_option("--workspace", o.job.deepvigor.cache,
                  "Folder for what is worth keeping between calls, such as deepvigor's factors");
   add_channel_faults(app, o.job.channel_faults);

@@ -8,6 +8,7 @@
 #include "app/command.hpp"
 #include "sentinel/campaign/job.hpp"
 #include "sentinel/comm/comm.hpp"
+#include "sentinel/core/word_table.hpp"
 
 namespace sentinel {
 
@@ -25,6 +26,21 @@ CLI::Option* add_whole(CLI::App& app, const std::string& name, std::uint64_t& va
 CLI::Option* add_word(CLI::App& app, const std::string& name,
                       const std::function<void(const std::string&)>& take, const std::string& usual,
                       const std::string& what);
+
+/// An option with the words of a set, of which `value` holds the usual one.
+template <class T, std::size_t N>
+void add_choice(CLI::App& app, const std::string& name, const NamedValue<T> (&set)[N], T& value,
+                const std::string& what) {
+  const auto take = [name, &set, &value](const std::string& word) {
+    std::vector<std::string> known;
+    for (const NamedValue<T>& own : set) {
+      if (own.word == word) return void(value = own.value);
+      known.emplace_back(own.word);
+    }
+    throw UserError(unknown_word(name, word, known));
+  };
+  add_word(app, name, take, word_for(set, value), what);
+}
 
 /// Whether what --model says is a file rather than the name of an architecture.
 bool is_network_file(const std::string& model);
@@ -50,6 +66,8 @@ struct RankingOptions {
 };
 void add_ranking(CLI::App& app, RankingOptions& options);
 RankingJob ranking_job(const RankingOptions& options);
+/// --deepvigor-search, --deepvigor-limit.
+void add_tolerances(CLI::App& app, ToleranceOrder& search, bool& limited);
 /// --channel-layers, for a ranking that is to be looked at: hardening and pruning need all layers.
 void add_channel_layers(CLI::App& app, RankingOptions& options);
 /// Where channel-FI keeps its trials unless told: beside the command's `output`, or in the

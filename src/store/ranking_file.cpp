@@ -106,6 +106,7 @@ void write_ranking_hdf5(const std::string& path, const RankingFile& ranking) {
   h5::put_text(file, root, "architecture", ranking.architecture);
   h5::put_text(file, root, "dataset", ranking.dataset);
   h5::put_text(file, root, "command", ranking.command);
+  if (!ranking.definition.empty()) h5::put_text(file, root, "definition", ranking.definition);
   {
     const h5::Handle importance = h5::create_group(file, root, "importance");
     auto layers = ranking.layers;
@@ -149,6 +150,8 @@ RankingFile read_ranking(const std::string& path) {
   ranking.architecture = h5::get_text(file, root, "architecture");
   ranking.dataset = h5::get_text(file, root, "dataset");
   ranking.command = h5::get_text(file, root, "command");
+  if (h5::has_attribute(file, root, "definition"))
+    ranking.definition = h5::get_text(file, root, "definition");
   const h5::Handle importance = h5::open_group(file, root, "importance");
   ranking.layers = store::read_importance(file, importance);
   for (const ImportanceInfo& layer : ranking.layers) store::check_importance(path, layer);

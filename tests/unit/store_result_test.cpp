@@ -309,7 +309,8 @@ TEST(ResultFile, TruncatedOrDamagedIsAnErrorNeverACrash) {
 
 TEST(Ranking, RoundTrip) {
   const TempDir dir;
-  RankingFile ranking{"vul-gain", "abc", "resnet20", "cifar10", "sentinelnn rank", {}};
+  RankingFile ranking{"vul-gain",        "abc", "resnet20",  "cifar10",
+                      "sentinelnn rank", {},    "limit none"};
   ranking.layers = {{"vul-gain", "z.conv", {0.1, 1e300, 1.0 / 3}, {1, 2, 0}},
                     {"vul-gain", "a.conv", {5}, {0}}};
   write_ranking(dir / "rank.h5", ranking);
@@ -319,6 +320,7 @@ TEST(Ranking, RoundTrip) {
   EXPECT_EQ(read.architecture, "resnet20");
   EXPECT_EQ(read.dataset, "cifar10");
   EXPECT_EQ(read.command, "sentinelnn rank");
+  EXPECT_EQ(read.definition, "limit none");
   ASSERT_EQ(read.layers.size(), 2u);
   for (std::size_t i = 0; i < 2; ++i) {
     EXPECT_EQ(read.layers[i].layer, ranking.layers[i].layer);

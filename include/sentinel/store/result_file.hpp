@@ -42,6 +42,7 @@ void check_fingerprint(const std::string& path, const std::string& fingerprint,
 struct RankingFile {
   std::string method, model_sha256, architecture, dataset, command;
   std::vector<ImportanceInfo> layers;  // scores of every convolution, execution order
+  std::string definition = {};         // of a method that has options; empty: none
 };
 /// HDF5 (`importance/<method>/<layer>/scores`, `order`; attributes model_sha256 …) or, by its name,
 /// CSV (layer,channel,score,rank). Atomic. Throws EnvironmentError.
