@@ -18,14 +18,13 @@ std::vector<OutputFaults::Row> rows_of(const at::Tensor& images, std::int64_t fi
 
 }  // namespace
 
-Blocks split_blocks(const at::Tensor& images, const EngineOptions& options) {
+Blocks split_blocks(const at::Tensor& images, std::int64_t group, std::int64_t block) {
   const std::int64_t count = images.size(0);
-  const std::int64_t size = options.group > 0 ? options.group : count;
+  const std::int64_t size = group > 0 ? group : count;
   Blocks blocks;
   for (std::int64_t first = 0; first < count; first += size) {
     ImageRange range{blocks.images.size(), 0, first, std::min(size, count - first)};
-    for (const at::Tensor& block : range.of(images).split(options.block, 0))
-      blocks.images.push_back(block);
+    for (const at::Tensor& part : range.of(images).split(block, 0)) blocks.images.push_back(part);
     range.last_block = blocks.images.size();
     blocks.groups.push_back(range);
   }

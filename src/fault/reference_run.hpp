@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "fault/output_faults.hpp"
-#include "sentinel/fault/trial_engine.hpp"
+#include "sentinel/graph/graph.hpp"
 
 namespace sentinel {
 
@@ -24,7 +24,8 @@ struct Blocks {
   std::vector<ImageRange> groups;  // by number
 };
 
-Blocks split_blocks(const at::Tensor& images, const EngineOptions& options);
+/// `group`: images of a group, 0: all are one; `block`: images of a block.
+Blocks split_blocks(const at::Tensor& images, std::int64_t group, std::int64_t block);
 
 /// One copy to the host for all blocks.
 at::Tensor on_host(const std::vector<at::Tensor>& blocks);

@@ -114,7 +114,8 @@ TrialEngine::State::State(Graph g, Batch images, const EngineOptions& options)
   const at::NoGradGuard no_grad;
   graph.to(options.device);
   memory = std::make_unique<Memory>(graph);
-  Blocks split = split_blocks(images.images.to(options.device).contiguous(), options);
+  Blocks split =
+      split_blocks(images.images.to(options.device).contiguous(), options.group, options.block);
   blocks = std::move(split.images);
   groups = std::move(split.groups);
   golden.logits = reference_logits(range(kNoGroup));

@@ -37,6 +37,16 @@ double times(int side, int step) {
   return tolerance_value(side, step) / tolerance_value(0, 0);
 }
 
+/// Behind a huge shift rounding may decide on which side of a bound a value is, and such
+/// restrictions make much of it.
+bool jumps_behind(const Graph& graph, NodeId layer) {
+  const auto& nodes = graph.nodes();
+  return std::any_of(nodes.begin() + layer, nodes.end(), [](const Node& node) {
+    const auto* bounded = std::get_if<BoundedActivation>(&node.op);
+    return bounded && bounded->clipping != Clipping::kRangerClamp;
+  });
+}
+
 std::vector<bool> on_cpu(const at::Tensor& flags) {
   const at::Tensor own = flags.to(at::kCPU).contiguous();
   return std::vector<bool>(own.data_ptr<bool>(), own.data_ptr<bool>() + own.numel());
@@ -78,7 +88,8 @@ ToleranceSearch::ToleranceSearch(const FusedNet& net, ToleranceQuery query, Trac
   predict(images, first);
   find_repeats(of_neurons() ? reach_of_neurons(graph_, layer) : channels);
   monotone_ = is_monotone_behind(graph_, layer);
-  if (path == EnginePath::kFast && !keeps_copies()) runs_.emplace(net, layer, trace_, predictions_);
+  if (path == EnginePath::kFast && !keeps_copies() && !jumps_behind(graph_, layer))
+    runs_.emplace(net, layer, trace_, predictions_);
 }
 
 bool ToleranceSearch::keeps_copies() const {

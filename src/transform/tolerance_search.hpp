@@ -44,8 +44,9 @@ struct Tolerances {
 ///
 /// kFast: shifts of all units, images, sides and sizes share batches of the fast path. Where
 /// rounding could decide, and for layers with copies before they are merged, the reference path is
-/// asked: the network operator by operator, each image at its place in the batch. What is found
-/// does not depend on which shifts meet (on the CPU), nor on the path.
+/// asked (and before activations that jump): the network operator by operator, each image at its
+/// place in the batch. What is found does not depend on which shifts meet (on the CPU), nor on the
+/// path.
 class ToleranceSearch {
  public:
   /// `trace`: trace_around the layer, also values_around it, on the graph's device. DataError

@@ -65,12 +65,12 @@ def main() -> None:
     if not (args.authors / "main.py").exists():
         fail(f"{args.authors}/main.py is missing; --authors wants the folder of the authors' program", 65)
     require(args.data, PROGRAM)
-    seconds: dict[str, list[float]] = {"authors": [], "bisect": [], "exhaustive": []}
+    seconds: dict[str, list[float]] = {"authors": [], "bisect": [], "proportional": [], "exhaustive": []}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for _ in range(args.rounds):
             seconds["authors"].append(cpu_seconds(theirs(args), args.authors, work / "authors.log"))
-            for search in ("bisect", "exhaustive"):
+            for search in ("bisect", "proportional", "exhaustive"):
                 line = ours(args, search, work / "factors.h5")
                 seconds[search].append(cpu_seconds(line, work, work / "ours.log"))
     base = statistics.median(seconds["authors"])
