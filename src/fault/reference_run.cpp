@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "fault/rounding_noise.hpp"
 #include "sentinel/graph/run.hpp"
 
 namespace sentinel {
@@ -48,7 +47,9 @@ at::Tensor reference_run(const Graph& graph, const std::vector<at::Tensor>& bloc
       continue;
     }
     std::optional<RoundingNoise> noise;
-    if (options.noise) noise.emplace(graph, block * kMostDraws + *options.noise);
+    if (options.noise)
+      noise.emplace(
+          RoundingDraw{options.noise->magnitudes, block * kMostDraws + options.noise->number});
     parts.push_back(logits(graph, images, [&](NodeId node, at::Tensor& output) {
       if (noise) noise->apply(node, output);
       if (options.faults) options.faults->apply(node, rows, output);

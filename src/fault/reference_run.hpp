@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "fault/output_faults.hpp"
+#include "fault/rounding_noise.hpp"
 #include "sentinel/graph/graph.hpp"
 
 namespace sentinel {
@@ -33,8 +34,8 @@ at::Tensor on_host(const std::vector<at::Tensor>& blocks);
 struct ReferenceOptions {
   at::MemoryFormat format = at::MemoryFormat::Contiguous;  // of the images
   at::ScalarType type = at::kFloat;
-  OutputFaults* faults = nullptr;                     // in outputs
-  std::optional<std::uint64_t> noise = std::nullopt;  // a draw of RoundingNoise
+  OutputFaults* faults = nullptr;                    // in outputs
+  std::optional<RoundingDraw> noise = std::nullopt;  // rounds otherwise
 };
 /// Logits [images, classes] on the host, by LibTorch's operators one by one.
 at::Tensor reference_run(const Graph& graph, const std::vector<at::Tensor>& blocks,

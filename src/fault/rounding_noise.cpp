@@ -21,18 +21,6 @@ void take_signs(Layer& layer) {
   if (layer.bias.defined()) layer.bias = layer.bias.abs();
 }
 
-/// The graph with the magnitudes of all weights and biases.
-Graph magnitudes_of(const Graph& network) {
-  Graph graph = network.clone();
-  for (NodeId id = 0; id < graph.size(); ++id) {
-    Op& op = graph[id].op;
-    if (auto* linear = std::get_if<Linear>(&op)) take_signs(*linear);
-    if (auto* conv = std::get_if<Conv>(&op)) take_signs(*conv);
-    if (auto* duplicated = std::get_if<DuplicatedConv>(&op)) take_signs(duplicated->conv);
-  }
-  return graph;
-}
-
 /// -1 and 1 at random.
 at::Tensor signs(const RngKey& key, const std::vector<std::int64_t>& sizes) {
   Rng rng(key);
@@ -48,19 +36,31 @@ at::Tensor signs(const RngKey& key, const std::vector<std::int64_t>& sizes) {
 
 }  // namespace
 
-RoundingNoise::RoundingNoise(const Graph& graph, std::uint64_t draw)
-    : magnitudes_(magnitudes_of(graph)),
-      draw_(draw),
-      last_sum_(static_cast<std::size_t>(graph.size()), 0) {
-  for (NodeId id = 0; id < graph.size(); ++id)
-    if (is_sum(graph[id].op)) last_sum_[static_cast<std::size_t>(graph[id].inputs[0])] = id;
+Graph magnitudes_of(const Graph& network) {
+  Graph graph = network.clone();
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    Op& op = graph[id].op;
+    if (auto* linear = std::get_if<Linear>(&op)) take_signs(*linear);
+    if (auto* conv = std::get_if<Conv>(&op)) take_signs(*conv);
+    if (auto* duplicated = std::get_if<DuplicatedConv>(&op)) take_signs(duplicated->conv);
+  }
+  return graph;
+}
+
+RoundingNoise::RoundingNoise(const RoundingDraw& draw)
+    : magnitudes_(*draw.magnitudes),
+      number_(draw.number),
+      last_sum_(static_cast<std::size_t>(magnitudes_.size()), 0) {
+  for (NodeId id = 0; id < magnitudes_.size(); ++id)
+    if (is_sum(magnitudes_[id].op))
+      last_sum_[static_cast<std::size_t>(magnitudes_[id].inputs[0])] = id;
 }
 
 void RoundingNoise::move(NodeId node, at::Tensor& output) const {
   at::Tensor sums;
   apply_shown(magnitudes_, node, {inputs_.at(magnitudes_[node].inputs[0]).abs()},
               [&](NodeId, at::Tensor& shown) { sums = shown; });
-  const RngKey key{seed_of("rounding") ^ draw_, static_cast<std::uint32_t>(node), 0,
+  const RngKey key{seed_of("rounding") ^ number_, static_cast<std::uint32_t>(node), 0,
                    Purpose::kAudit};
   std::vector<std::int64_t> sizes = sums.sizes().vec();
   const auto* duplicated = std::get_if<DuplicatedConv>(&magnitudes_[node].op);

@@ -426,9 +426,11 @@ TrialEngine::OtherRoundings TrialEngine::logits_rounded_otherwise(const Faults& 
   OutputFaults* const shown = hits ? &*hits : nullptr;
   const FaultGuard guard(s.graph, *s.memory, std::move(changes));
   OtherRoundings found;
+  const Graph magnitudes = magnitudes_of(s.graph);
   for (std::uint64_t draw = 0; draw < kNoiseDraws; ++draw)
     found.singles.push_back(
-        reference_run(s.graph, s.blocks, range, {kContiguous, at::kFloat, shown, draw}));
+        reference_run(s.graph, s.blocks, range,
+                      {kContiguous, at::kFloat, shown, RoundingDraw{&magnitudes, draw}}));
   Graph other = s.graph.clone();
   other.to(s.blocks.front().device(), kChannelsLast);
   found.singles.push_back(

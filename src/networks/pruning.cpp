@@ -95,7 +95,8 @@ NamedModel make_pruned(const Comm& comm, const NamedModel& model, const ModelSel
     if (Bytes made = made_by(recipe, reuse); !made.empty()) return made;
     Graph graph = prune(model.graph, scores, job.plan);
     if (!images.train) store_values(graph, job.finetune.store);
-    if (images.train) fine_tune(graph, images, job, device, state_file, report ? report : epoch_log(job));
+    if (images.train)
+      fine_tune(graph, images, job, device, state_file, report ? report : epoch_log(job));
     return serialize_model(
         graph, {{model.file_sha256}, command, job.finetune.seed, recipe, network_sha256(graph)});
   });

@@ -210,9 +210,9 @@ class PartBook {
   /// Layer by layer the scores. Throws where a stop left something open.
   Bytes scores() const {
     require_complete();
-    if (comparison_.compared > 0)
-      spdlog::info("deepvigor, search {}: {} of {} deltas differ from those of the exhaustive one",
-                   word_of(search_), comparison_.differing, comparison_.compared);
+    if (search_ != ToleranceOrder::kExhaustive && done_ > 0)
+      spdlog::info("deepvigor, search {}: {}", word_of(search_),
+                   comparison_in_words(search_, comparison_.compared, comparison_.differing));
     ByteWriter writer;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       std::vector<double> scores;
@@ -386,6 +386,9 @@ class DeepVigor : public ImportanceMethod {
     for (const Layer& layer : layers) options.layers.push_back(layer.name);
     const VulnerabilityFile file = vulnerability_factors(
         {inputs.graph, *inputs.images, inputs.comm, inputs.device, inputs.model_sha256}, options);
+    if (options.search != ToleranceOrder::kExhaustive && inputs.comm.rank() == 0)
+      spdlog::info("deepvigor, search {}: {}", file.search,
+                   comparison_in_words(options.search, file.compared, file.differing));
     return scores_of_root(inputs.comm, inputs.graph, "deepvigor", [&] {
       std::vector<std::vector<double>> scores;
       for (std::size_t i = 0; i < layers.size(); ++i) {

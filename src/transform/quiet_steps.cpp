@@ -25,19 +25,37 @@ bool is_monotone(ActivationKind kind) {
   throw Bug("unknown activation");
 }
 
-bool is_monotone(const Op& op) {
-  if (const auto* plain = std::get_if<Activation>(&op)) return is_monotone(plain->kind);
-  if (const auto* bounded = std::get_if<BoundedActivation>(&op))
-    return is_monotone(bounded->kind) && bounded->clipping == Clipping::kRangerClamp;
-  return !std::holds_alternative<Multiply>(op);
-}
+/// Of an operator that is not named, the compiler asks.
+struct IsMonotone {
+  bool operator()(const Activation& op) const { return is_monotone(op.kind); }
+  bool operator()(const BoundedActivation& op) const {
+    return is_monotone(op.kind) && op.clipping == Clipping::kRangerClamp;
+  }
+  bool operator()(const Multiply&) const { return false; }
+  // Sums with fixed weights, largest values, and what moves values about.
+  bool operator()(const Input&) const { return true; }
+  bool operator()(const Conv&) const { return true; }
+  bool operator()(const DuplicatedConv&) const { return true; }
+  bool operator()(const BatchNorm&) const { return true; }
+  bool operator()(const MaxPool&) const { return true; }
+  bool operator()(const AvgPool&) const { return true; }
+  bool operator()(const AdaptiveAvgPool&) const { return true; }
+  bool operator()(const Add&) const { return true; }
+  bool operator()(const ChannelAffine&) const { return true; }
+  bool operator()(const Concat&) const { return true; }
+  bool operator()(const Slice&) const { return true; }
+  bool operator()(const ChannelShuffle&) const { return true; }
+  bool operator()(const Flatten&) const { return true; }
+  bool operator()(const Linear&) const { return true; }
+  bool operator()(const Dropout&) const { return true; }
+};
 
 }  // namespace
 
 bool is_monotone_behind(const Graph& graph, NodeId layer) {
   const auto& nodes = graph.nodes();
   return std::all_of(nodes.begin() + layer, nodes.end(),
-                     [](const Node& node) { return is_monotone(node.op); });
+                     [](const Node& node) { return std::visit(IsMonotone{}, node.op); });
 }
 
 double disturbance(const Response& response, const Response& smallest, double times) {

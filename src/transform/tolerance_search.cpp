@@ -1,9 +1,12 @@
 #include "transform/tolerance_search.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 
 #include "sentinel/core/error.hpp"
+#include "sentinel/core/rng.hpp"
 #include "transform/quiet_steps.hpp"
 
 namespace sentinel {
@@ -52,20 +55,27 @@ std::vector<bool> on_cpu(const at::Tensor& flags) {
   return std::vector<bool>(own.data_ptr<bool>(), own.data_ptr<bool>() + own.numel());
 }
 
-/// One search of so many is compared; 0: none.
-std::size_t compared_every(ToleranceOrder order) {
+double compared_share(ToleranceOrder order) {
   switch (order) {
     case ToleranceOrder::kExhaustive:
       return 0;
     case ToleranceOrder::kBisect:
-      return 7;
+      return 1.0 / 8;
     case ToleranceOrder::kProportional:
-      return 127;
+      return 1.0 / 128;
   }
   throw Bug("unknown order of steps");
 }
 
 }  // namespace
+
+bool is_compared(ToleranceOrder order, NodeId layer, const FactorUnit& unit, std::int64_t image,
+                 int side) {
+  const std::string name =
+      fmt::format("compared {} {} {} {}", unit.row, unit.position, image, side);
+  Rng rng({seed_of(name), static_cast<std::uint32_t>(layer), 0, Purpose::kAudit});
+  return rng.uniform() < compared_share(order);
+}
 
 at::Tensor raw_output(const Graph& graph, NodeId layer, const Trace& trace) {
   const auto* duplicated = std::get_if<DuplicatedConv>(&graph[layer].op);
@@ -246,6 +256,9 @@ std::vector<Response> ToleranceSearch::responses(const std::vector<Question>& qu
 
 StepSearch ToleranceSearch::steps_of(Question q, ToleranceOrder order,
                                      const Response& smallest) const {
+  // There is nothing to be in proportion to.
+  if (order == ToleranceOrder::kProportional && smallest.closer.empty())
+    order = ToleranceOrder::kExhaustive;
   std::vector<int> steps;
   for (q.step = 0; q.step < query_.steps; ++q.step)
     if (order == ToleranceOrder::kBisect || !repeats_[place(q)]) steps.push_back(q.step);
@@ -294,19 +307,24 @@ std::vector<std::uint8_t> ToleranceSearch::walk(const std::vector<Question>& sea
 }
 
 Tolerances ToleranceSearch::find(std::size_t begin, std::size_t end, ToleranceOrder order) const {
-  if (order == ToleranceOrder::kProportional && !monotone_) order = ToleranceOrder::kExhaustive;
+  if (order == ToleranceOrder::kProportional && (!monotone_ || !runs_))
+    order = ToleranceOrder::kExhaustive;
   std::vector<Question> searches, some;
   for (std::size_t unit = begin; unit < end; ++unit)
     for (std::int64_t image = 0; image < images_; ++image)
       for (int side = 0; side < kToleranceSides; ++side) searches.push_back({unit, image, side, 0});
   Tolerances result{walk(searches, order), {}};
-  const std::size_t every = compared_every(order);
-  if (every == 0) return result;
-  for (std::size_t i = 0; i < searches.size(); i += every) some.push_back(searches[i]);
+  std::vector<std::uint8_t> of_some;
+  for (std::size_t i = 0; i < searches.size(); ++i) {
+    const Question& q = searches[i];
+    if (!is_compared(order, query_.layer, query_.units[q.unit], q.image, q.side)) continue;
+    some.push_back(q);
+    of_some.push_back(result.found[i]);
+  }
   const std::vector<std::uint8_t> exact = walk(some, ToleranceOrder::kExhaustive);
   result.comparison.compared = exact.size();
   for (std::size_t i = 0; i < exact.size(); ++i)
-    result.comparison.differing += exact[i] != result.found[i * every];
+    result.comparison.differing += exact[i] != of_some[i];
   if (order == ToleranceOrder::kProportional && result.comparison.differing > 0)
     result.found = walk(searches, ToleranceOrder::kExhaustive);
   return result;

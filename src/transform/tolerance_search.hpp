@@ -31,6 +31,11 @@ struct ToleranceQuery {
   ToleranceRule rule = ToleranceRule::kFactor;
 };
 
+/// Whether a search is drawn to be compared with the exhaustive one: of kBisect one in 8, of
+/// kProportional one in 128. A pure function; `image`: of its block.
+bool is_compared(ToleranceOrder order, NodeId layer, const FactorUnit& unit, std::int64_t image,
+                 int side);
+
 /// [unit][image][side: +, -] the number of the first grid value found, the number of steps where
 /// none was; and how often an inexact search was compared with the exhaustive one.
 struct Tolerances {
@@ -56,8 +61,8 @@ class ToleranceSearch {
                   std::int64_t first, EnginePath path = EnginePath::kFast);
 
   /// Searches units begin … end-1. kProportional is kExhaustive where an operation behind the layer
-  /// is not monotone. Some searches in another order are exhaustive too; where kProportional found
-  /// something else there, all are.
+  /// is not monotone, or the fast path cannot be taken. Some searches in another order are
+  /// compared; where kProportional found something else there, all are searched exhaustively.
   Tolerances find(std::size_t begin, std::size_t end, ToleranceOrder order) const;
 
  private:

@@ -140,9 +140,10 @@ TEST(RoundingNoise, MovesASumByAnUlpOfItsProducts) {
   const auto& fc = std::get<Linear>(b.graph[x].op);
   const at::Tensor step = at::linear(images.flatten(1).abs(), fc.weight.abs(), fc.bias.abs());
   const at::Tensor plain = logits(b.graph, images);
+  const Graph magnitudes = magnitudes_of(b.graph);
   std::vector<at::Tensor> moved;
   for (std::uint64_t draw = 0; draw < 2; ++draw) {
-    RoundingNoise noise(b.graph, draw);
+    RoundingNoise noise({&magnitudes, draw});
     moved.push_back(logits(b.graph, images,
                            [&](NodeId node, at::Tensor& output) { noise.apply(node, output); }) -
                     plain);
@@ -183,6 +184,21 @@ TEST(Compare, AHugeSumAtABoundIsANearTie) {
   }
   EXPECT_GT(near_ties, 0u);
   EXPECT_GT(unexcused, 0u);  // the noise is needed
+}
+
+TEST(Compare, AnErrorOfTheEngineIsNoRounding) {
+  const Batch images = test::random_images(4);
+  const Graph net = test::plain_net();
+  TrialEngine engine(test::hardened(net, images.images), images, {});
+  for (std::uint64_t trial = 0; trial < 8; ++trial) {
+    const Faults faults = draw(ExactFaults{1}, engine.space(), {6, 0, trial});
+    TrialLogits wrong = engine.logits(faults);
+    const TrialLogits reference = engine.logits_reference(faults);
+    ASSERT_EQ(compare(wrong, reference).mismatches, 0u);
+    wrong.logits = wrong.logits * 1.01;
+    EXPECT_EQ(compare(wrong, reference, engine.logits_rounded_otherwise(faults)).mismatches, 4u)
+        << trial;
+  }
 }
 
 TEST(Compare, ImagesAddUp) {

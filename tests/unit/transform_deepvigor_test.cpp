@@ -342,6 +342,21 @@ TEST(DeepVigor, WhatIsFoundDoesNotDependOnWhichSearchesMeet) {
     }
 }
 
+/// Bounded by clamping, and by a ReLU6.
+Graph clamped_net() {
+  Graph graph = test::plain_residual();
+  std::size_t bounded = 0;
+  for (NodeId id = 0; id < graph.size(); ++id) {
+    Op& op = graph[id].op;
+    if (!std::holds_alternative<Activation>(op)) continue;
+    if (bounded++ % 2 == 0)
+      op = BoundedActivation{at::full({}, 1.5F), Clipping::kRangerClamp};
+    else
+      op = Activation{ActivationKind::kRelu6};
+  }
+  return graph;
+}
+
 /// The exhaustive search, byte by byte. How many searches are compared in all, and how many of
 /// them the proportional one finds elsewhere.
 ToleranceComparison expect_reference_tolerances(const Searched& net, bool neurons,
@@ -369,14 +384,18 @@ ToleranceComparison expect_reference_tolerances(const Searched& net, bool neuron
 TEST(DeepVigor, TheFastSearchFindsWhatTheReferenceFinds) {
   at::manual_seed(25);
   const Searched residual(test::plain_residual(), noise({3, 8, 8}, 32, 9));
-  EXPECT_EQ(expect_reference_tolerances(residual, false, ToleranceRule::kRanking).differing, 0U);
+  for (const bool neurons : {false, true})
+    for (const ToleranceRule rule : {ToleranceRule::kRanking, ToleranceRule::kFactor})
+      EXPECT_EQ(expect_reference_tolerances(residual, neurons, rule).differing, 0U);
+  const Searched clamped(clamped_net(), noise({3, 8, 8}, 8, 13));
+  EXPECT_EQ(expect_reference_tolerances(clamped, false, ToleranceRule::kFactor).differing, 0U);
   const Searched small(test::residual_graph(), noise({3, 8, 8}, 3, 10));
   const Searched grouped(grouped_net(), noise({3, 9, 7}, 7, 11));
   for (const ToleranceRule rule : {ToleranceRule::kRanking, ToleranceRule::kFactor}) {
     EXPECT_EQ(expect_reference_tolerances(small, false, rule).differing, 0U);
-    expect_reference_tolerances(grouped, false, rule);
+    EXPECT_EQ(expect_reference_tolerances(grouped, false, rule).differing, 0U);
   }
-  expect_reference_tolerances(small, true, ToleranceRule::kFactor);
+  EXPECT_EQ(expect_reference_tolerances(small, true, ToleranceRule::kFactor).differing, 0U);
 }
 
 /// Predictions that rounding decides: two classes are the same, and the first of them wins.
@@ -387,7 +406,8 @@ TEST(DeepVigor, TheReferenceDecidesNearTies) {
   Linear& fc = std::get<Linear>(graph[graph.find("fc")].op);
   fc.weight[1] = fc.weight[0] * (1 + 1e-6);
   fc.bias[1] = fc.bias[0];
-  expect_reference_tolerances({std::move(graph), pictures}, false, ToleranceRule::kRanking);
+  const Searched tied(std::move(graph), pictures);
+  EXPECT_EQ(expect_reference_tolerances(tied, false, ToleranceRule::kRanking).differing, 0U);
 }
 
 TEST(DeepVigor, ReachEndsWhereChannelsMix) {
