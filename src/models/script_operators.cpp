@@ -39,8 +39,35 @@ at::Tensor ScriptRecorder::bias_of(const OperatorCall& call, const std::string& 
   return own(bias);
 }
 
+/// Zeros around maps, the same above and below, left and right: the next convolution pads as much
+/// more.
+void ScriptRecorder::pad(const OperatorCall& call) {
+  const Tracked* from = tracked(argument(call, "self"));
+  const at::Tensor maps = argument(call, "self").toTensor();
+  const auto sizes = argument(call, "pad").toIntVector();
+  if (from == nullptr) refuse(call, "computes 'self' from constants alone");
+  if (std::all_of(sizes.begin(), sizes.end(), [](std::int64_t size) { return size == 0; }))
+    return same(call);
+  const IValue* mode = call.find("mode");
+  const IValue* value = call.find("value");
+  const bool zeros = (mode == nullptr || mode->toStringRef() == "constant") &&
+                     (value == nullptr || value->isNone() || value->toScalar().toDouble() == 0);
+  if (!zeros) refuse(call, "with something else than zeros is not supported");
+  const bool around = maps.dim() == 4 && from->form == Form::kPlain && sizes.size() == 4 &&
+                      sizes[0] == sizes[1] && sizes[2] == sizes[3] && sizes[0] >= 0 &&
+                      sizes[2] >= 0;
+  if (!around)
+    refuse(call,
+           "is supported where it adds as much above as below and left as right, to "
+           "activations [N, C, H, W]; the next convolution then has that padding");
+  remember(call.outputs.at(0).toTensor(), {from->node, Form::kPadded, 0, {sizes[2], sizes[0]}});
+}
+
 void ScriptRecorder::convolution(const OperatorCall& call) {
-  const NodeId x = image(call, "input");
+  const Tracked* from = tracked(argument(call, "input"));
+  const bool padded = from != nullptr && from->form == Form::kPadded;
+  const Pair around = padded ? from->padding : Pair{0, 0};
+  const NodeId x = padded ? from->node : image(call, "input");
   const at::Tensor weight = argument(call, "weight").toTensor();
   const IValue* transposed = call.find("transposed");
   if (transposed != nullptr && transposed->toBool())
@@ -66,6 +93,7 @@ void ScriptRecorder::convolution(const OperatorCall& call) {
       op.padding[i] = reach / 2;
     }
   }
+  for (std::size_t i = 0; i < 2; ++i) op.padding[i] += around[i];
   append(call, layer_name(call, weight, "conv2d"), std::move(op), {x});
 }
 
@@ -205,19 +233,29 @@ void ScriptRecorder::sum(const OperatorCall& call) {
   const double factor =
       (alpha != nullptr ? alpha->toScalar().toDouble() : 1) * (subtracts ? -1 : 1);
   if (tracked(*self) != nullptr && tracked(*other) != nullptr) {
-    if (subtracts)
-      refuse(call,
-             "is the difference of two activations, which is not supported; write "
-             "a + (-1.0) * b and trace again");
-    if (factor != 1) refuse(call, "adds activations with a factor (alpha), which is not supported");
     const at::Tensor a = self->toTensor(), b = other->toTensor();
     if (a.sizes() != b.sizes())
       refuse(call, "adds activations of two shapes, " + shape_text(a) + " and " + shape_text(b) +
                        ", which is not supported");
-    return plain(call, "add", Add{}, {input(call, "self"), input(call, "other")});
+    const NodeId left = input(call, "self");
+    NodeId right = input(call, "other");
+    if (factor != 1) {
+      const auto channels = static_cast<std::size_t>(a.dim() == 4 ? a.size(1) : 0);
+      if (channels == 0) refuse(call, "with a factor is supported for [N, C, H, W] only");
+      const ChannelAffine scaled{std::vector<double>(channels, factor),
+                                 std::vector<double>(channels, 0)};
+      right = append(call, free_name(call, "scaled"), scaled, {right});
+    }
+    return plain(call, "add", Add{}, {left, right});
   }
   const Operands o = operands(call, !subtracts && factor == 1);
   affine(call, o.x, o.constant, false, factor);
+}
+
+bool ScriptRecorder::is_sigmoid_of(NodeId node, NodeId x) const {
+  const auto* activation = std::get_if<Activation>(&graph_[node].op);
+  return activation != nullptr && activation->kind == ActivationKind::kSigmoid &&
+         graph_[node].inputs.at(0) == x;
 }
 
 void ScriptRecorder::product(const OperatorCall& call) {
@@ -237,6 +275,9 @@ void ScriptRecorder::product(const OperatorCall& call) {
     const NodeId a = input(call, "self"), b = input(call, "other");
     if (is_gate(*other, *self)) return plain(call, "mul", Multiply{}, {a, b});
     if (is_gate(*self, *other)) return plain(call, "mul", Multiply{}, {b, a});
+    const Activation silu{ActivationKind::kSilu};
+    if (is_sigmoid_of(b, a)) return plain(call, "silu", silu, {a});
+    if (is_sigmoid_of(a, b)) return plain(call, "silu", silu, {b});
     refuse(call,
            "multiplies two activations of which none is a gate [N, C, 1, 1], which is not "
            "supported");
@@ -258,16 +299,28 @@ void ScriptRecorder::max_pool(const OperatorCall& call) {
   plain(call, "max_pool2d", op, {image(call, "self")});
 }
 
+/// Attributes that change nothing for these maps are as good as absent.
 void ScriptRecorder::avg_pool(const OperatorCall& call) {
   AvgPool op;
   op.kernel = pair(call, "kernel_size");
   op.stride = argument(call, "stride").toIntVector().empty() ? op.kernel : pair(call, "stride");
   op.padding = pair(call, "padding");
-  const bool pads = op.padding != Pair{0, 0};
-  if (argument(call, "ceil_mode").toBool() || !argument(call, "divisor_override").isNone() ||
-      (pads && !argument(call, "count_include_pad").toBool()))
-    refuse(call, "with ceil_mode, divisor_override or count_include_pad=False is not supported");
-  plain(call, "avg_pool2d", op, {image(call, "self")});
+  const NodeId x = image(call, "self");
+  const at::Tensor maps = argument(call, "self").toTensor(), made = call.outputs.at(0).toTensor();
+  for (std::size_t i = 0; i < 2; ++i) {
+    const auto dim = static_cast<std::int64_t>(i) + 2;
+    const std::int64_t rest = maps.size(dim) + 2 * op.padding[i] - op.kernel[i];
+    if (made.size(dim) != rest / op.stride[i] + 1)
+      refuse(call,
+             "with ceil_mode has a last window beyond the border of these maps, which is not "
+             "supported");
+  }
+  const IValue& divisor = argument(call, "divisor_override");
+  if (!divisor.isNone() && divisor.toInt() != op.kernel[0] * op.kernel[1])
+    refuse(call, "with a divisor_override that is not the window's size is not supported");
+  if (divisor.isNone() && op.padding != Pair{0, 0} && !argument(call, "count_include_pad").toBool())
+    refuse(call, "with padding and count_include_pad=False is not supported");
+  plain(call, "avg_pool2d", op, {x});
 }
 
 void ScriptRecorder::adaptive_avg_pool(const OperatorCall& call) {

@@ -107,6 +107,8 @@ const std::map<std::string, ScriptRecorder::Operator>& ScriptRecorder::operators
       {"_convolution", &R::convolution},
       {"convolution", &R::convolution},
       {"_convolution_mode", &R::convolution},
+      {"pad", &R::pad},
+      {"constant_pad_nd", &R::pad},
       {"batch_norm", &R::batch_norm},
       {"linear", &R::linear},
       {"addmm", &R::matrix_product},
@@ -243,6 +245,8 @@ const IValue& ScriptRecorder::argument(const OperatorCall& call, const std::stri
 NodeId ScriptRecorder::input(const OperatorCall& call, const std::string& name) const {
   const Tracked* found = tracked(argument(call, name));
   if (found == nullptr) refuse(call, "computes '" + name + "' from constants alone");
+  if (found->form == Form::kPadded)
+    refuse(call, "reads an activation with zeros around it; only a convolution may");
   if (found->form != Form::kPlain)
     refuse(call, "reads channels that were reshaped for something else than a channel shuffle");
   return found->node;

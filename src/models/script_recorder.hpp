@@ -32,15 +32,18 @@ class ScriptRecorder : public OperatorSink {
     kGrouped,  // [N, groups, C / groups, H, W]: a channel shuffle has begun
     kSwapped,  // [N, C / groups, groups, H, W]
     kChannel,  // [N, H, W], one channel: x[:, i]
+    kPadded,   // zeros around it, for a convolution
   };
   struct Tracked {
     NodeId node = 0;
     Form form = Form::kPlain;
     std::int64_t number = 0;  // groups, or which channel
+    Pair padding{0, 0};       // zeros on each side, of kPadded
   };
 
   // ---- operators ----
   void convolution(const OperatorCall& call);
+  void pad(const OperatorCall& call);
   void batch_norm(const OperatorCall& call);
   void linear(const OperatorCall& call);
   void matrix_product(const OperatorCall& call);
@@ -103,6 +106,7 @@ class ScriptRecorder : public OperatorSink {
     std::string x, constant;
   };
   Operands operands(const OperatorCall& call, bool commutes) const;
+  bool is_sigmoid_of(NodeId node, NodeId x) const;
 
   const std::string& source_;
   std::int64_t images_;  // in the batch that is recorded

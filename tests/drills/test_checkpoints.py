@@ -180,7 +180,26 @@ def constant_batch(s: Traced, y: torch.Tensor) -> torch.Tensor:
 
 
 REASONS = {
-    "difference": (lambda s, y: s.fc(pooled(y - s.d(y))), "the difference of two activations"),
+    "padded_on_one_side": (
+        lambda s, y: s.fc(pooled(s.d(F.pad(y, (0, 1, 0, 1))))),
+        "is supported where it adds as much above as below",
+    ),
+    "padded_with_ones": (
+        lambda s, y: s.fc(pooled(s.d(F.pad(y, (1, 1, 1, 1), value=1.0)))),
+        "with something else than zeros",
+    ),
+    "padded_for_a_pool": (
+        lambda s, y: s.fc(pooled(F.max_pool2d(F.pad(y, (1, 1, 1, 1)), 3))),
+        "reads an activation with zeros around it; only a convolution may",
+    ),
+    "ceil_mode": (
+        lambda s, y: s.fc(pooled(F.avg_pool2d(y, 3, 2, ceil_mode=True))),
+        "has a last window beyond the border",
+    ),
+    "count_include_pad": (
+        lambda s, y: s.fc(pooled(F.avg_pool2d(y, 3, 2, 1, count_include_pad=False))),
+        "with padding and count_include_pad=False",
+    ),
     "temperature": (
         lambda s, y: s.fc(pooled(y)) / 1.5,
         "a positive factor of the logits changes no prediction: leave it out",

@@ -3,7 +3,7 @@
 
 Usage: make_traced.py FOLDER NAME:SIZE ...
 For each network NAME.ts, NAME.images [2, 3, SIZE, SIZE] and NAME.logits [2, 10], both float32.
-NAME is torchvision's or "odd", "scripted_" before it for torch.jit.script.
+NAME is torchvision's, "odd" or "effects", "scripted_" before it for torch.jit.script.
 """
 
 import pathlib
@@ -56,9 +56,32 @@ class Odd(nn.Module):
         return self.last(x)
 
 
+class Effects(nn.Module):
+    """What does the same as a graph's operators under other names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.ZeroPad2d((2, 2, 4, 4)), nn.Conv2d(3, 8, 3, 2, 1))
+        self.first = nn.Conv2d(8, 8, 3)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.last = nn.Linear(8, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.pad(self.stem(x), (0, 0, 0, 0))
+        x = x * torch.sigmoid(x)
+        y = self.first(F.pad(x, (1, 1, 1, 1)))
+        x = torch.sigmoid(y) * y - self.second(x)
+        x = torch.add(F.relu(x), x, alpha=-0.5)
+        x = F.avg_pool2d(x, 2, 2, 0, ceil_mode=True, count_include_pad=False)
+        x = F.avg_pool2d(x, 3, 1, 1, divisor_override=9)
+        return self.last(x.mean((2, 3)))
+
+
 def made(name: str) -> nn.Module:
     if name == "odd":
         return Odd()
+    if name == "effects":
+        return Effects()
     return zoo.__dict__[name](num_classes=CLASSES, **OPTIONS.get(name, {}))
 
 

@@ -35,6 +35,7 @@ const std::vector<Net> kNets{{"mobilenetv2_x0_5", 32}, {"shufflenetv2_x0_5", 32}
 
 // Of more kinds than there are builders for.
 const std::vector<Net> kTraced{{"odd", 32},
+                               {"effects", 32},
                                {"resnet18", 64},
                                {"squeezenet1_0", 64},
                                {"googlenet", 64},
