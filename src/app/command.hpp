@@ -57,7 +57,7 @@ std::string option_of(Setting setting);
 /// gave none. Rank 0 reads the file. Throws UserError naming file and line for what does not fit.
 void apply_job_file(const Comm& comm, const std::string& path, CLI::App& root, CLI::App& command);
 /// The same for the text of a job file; `source` stands for its path in messages, and `helps` for
-/// the command line that lists the options (empty: the command's own help).
+/// the command lines that list the options (empty: the command's own help).
 void apply_job_text(const std::string& source, std::string_view text, CLI::App& root,
                     CLI::App& command, const std::string& helps = "");
 /// The text of a job file, read by rank 0. Collective; SharedErrors.

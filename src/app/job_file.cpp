@@ -153,8 +153,8 @@ void apply_job_text(const std::string& path, std::string_view text, CLI::App& ro
     CLI::Option* option = command.get_option_no_throw("--" + std::string(key.str()));
     if (!option || option == command.get_help_ptr())
       fail(path, node,
-           fmt::format("unknown key '{}'; `{}` lists the options", key.str(),
-                       helps.empty() ? "sentinelnn " + command.get_name() + " --help" : helps));
+           fmt::format("unknown key '{}'; {} lists the options", key.str(),
+                       helps.empty() ? "`sentinelnn " + command.get_name() + " --help`" : helps));
     if (option->count() == 0 &&
         !replaced(std::string(key.str()), node.is_array() ? "" : text_of(path, node), command))
       wanted.emplace_back(option, &node);

@@ -34,7 +34,10 @@ void add_choice(CLI::App& app, const std::string& name, const NamedValue<T> (&se
   const auto take = [name, &set, &value](const std::string& word) {
     std::vector<std::string> known;
     for (const NamedValue<T>& own : set) {
-      if (own.word == word) return void(value = own.value);
+      if (own.word == word) {
+        value = own.value;
+        return;
+      }
       known.emplace_back(own.word);
     }
     throw UserError(unknown_word(name, word, known));

@@ -139,7 +139,7 @@ Recipe recipe_of(const std::string& name, const CLI::App& app, const RecipeOptio
   return recipe;
 }
 
-constexpr const char* kHelps = "sentinelnn harden --help` or `sentinelnn prune --help";
+constexpr const char* kHelps = "`sentinelnn harden --help` or `sentinelnn prune --help`";
 
 Recipe parse_recipe(const std::string& source, std::string_view text, const std::string& name,
                     CLI::App& root, CLI::App& app, const RecipeOptions& options) {
