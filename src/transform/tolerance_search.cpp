@@ -314,6 +314,7 @@ Tolerances ToleranceSearch::find(std::size_t begin, std::size_t end, ToleranceOr
     for (std::int64_t image = 0; image < images_; ++image)
       for (int side = 0; side < kToleranceSides; ++side) searches.push_back({unit, image, side, 0});
   Tolerances result{walk(searches, order), {}};
+  if (order == ToleranceOrder::kExhaustive) return result;
   std::vector<std::uint8_t> of_some;
   for (std::size_t i = 0; i < searches.size(); ++i) {
     const Question& q = searches[i];

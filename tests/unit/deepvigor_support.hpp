@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/grad_mode.h>
 
+#include "sentinel/transform/vulnerability.hpp"
 #include "unit/transform_support.hpp"
 
 /// What the tests of deepvigor and of its cache share.
@@ -81,6 +82,12 @@ inline std::vector<std::vector<double>> numbers(const ChannelScores& scores) {
   std::vector<std::vector<double>> all;
   for (const auto& layer : scores) all.push_back(layer.scores);
   return all;
+}
+
+inline VulnerabilityFile factors(const Graph& graph, const Dataset& images,
+                                 const FactorOptions& options) {
+  const FactorInputs inputs{graph, images, Comm::local(), at::kCPU, "sha"};
+  return vulnerability_factors(inputs, options);
 }
 
 }  // namespace sentinel::test
